@@ -1,0 +1,8 @@
+//! Sapwood: an eventually consistent, fully replicated, in-memory key-value store.
+
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(feature = "daemon")]
+pub mod config;
+#[cfg(feature = "client")]
+pub mod resp;
