@@ -4,5 +4,7 @@
 pub mod client;
 #[cfg(feature = "daemon")]
 pub mod config;
+#[cfg(feature = "daemon")]
+pub mod model;
 #[cfg(feature = "client")]
 pub mod resp;

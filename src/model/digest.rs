@@ -1,0 +1,124 @@
+//! Digests: order-independent sums of cell hashes, and where a key belongs.
+//!
+//! A range's digest is the sum modulo 2^64 of its cells' hashes, so a write moves it by one subtraction and one
+//! addition (an incremental multiset hash: Clarke et al., 2003). Hashes are seeded by the cluster's name and
+//! equal on every daemon of it. They guard against mistakes, not against a peer that lies on purpose.
+
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use super::register::Register;
+
+/// What makes the hashes of one cluster: derived from its name, so that all its daemons agree on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HashSeed(u64);
+
+impl HashSeed {
+    /// The seed of the cluster with this name.
+    pub fn of_cluster(name: &str) -> Self {
+        HashSeed(xxh3_64(name.as_bytes()))
+    }
+
+    /// The raw seed, for a hasher that takes one.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The hash that places `key`: the same on every daemon of the cluster.
+    pub fn key_hash(self, key: &[u8]) -> u64 {
+        xxh3_64_with_seed(key, self.0)
+    }
+}
+
+/// The hash of all that identifies the content of one cell.
+///
+/// Stamps identify content, so the value is not hashed: dropping an expired value leaves the digest as it was.
+pub fn cell_hash(seed: HashSeed, key_hash: u64, register: &Register<'_>) -> u64 {
+    let mut identity = [0u8; 56];
+    identity[..8].copy_from_slice(&key_hash.to_le_bytes());
+    identity[8..16].copy_from_slice(&register.version.get_time().0.to_le_bytes());
+    identity[16..32].copy_from_slice(&register.version.get_id().to_le_bytes());
+    if !register.is_qualified() {
+        return xxh3_64_with_seed(&identity[..32], seed.0);
+    }
+    identity[32..40].copy_from_slice(&register.qualifier.get_time().0.to_le_bytes());
+    identity[40..56].copy_from_slice(&register.qualifier.get_id().to_le_bytes());
+    xxh3_64_with_seed(&identity, seed.0)
+}
+
+/// How many ranges the key space is cut into: a power of two from 2 to 16,384.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RangeCount {
+    bits: u32,
+}
+
+impl RangeCount {
+    /// What every daemon uses: 16,384 ranges.
+    pub const FULL: RangeCount = RangeCount { bits: 14 };
+
+    /// 2^`bits` ranges; simulations use few, so that ranges are crowded.
+    ///
+    /// # Panics
+    /// Unless `bits` is within 1 to 14.
+    pub fn power_of_two(bits: u32) -> Self {
+        assert!((1..=Self::FULL.bits).contains(&bits), "a range count has 1 to 14 bits, not {bits}");
+        RangeCount { bits }
+    }
+
+    /// The number of ranges.
+    pub fn get(self) -> usize {
+        1 << self.bits
+    }
+
+    /// The range that a key with this hash belongs to: the hash bits just below the top seven, which the hash
+    /// table inside a range uses as tags.
+    pub fn range_of(self, key_hash: u64) -> usize {
+        #[expect(clippy::cast_possible_truncation, reason = "at most 14 bits are left")]
+        let range = ((key_hash << 7) >> (64 - self.bits)) as usize;
+        range
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stamp::{Stamp, incarnation};
+    use super::*;
+    use uhlc::NTP64;
+
+    fn stamp(time: u64, id: u128) -> Stamp {
+        Stamp::new(NTP64(time), incarnation(id).unwrap())
+    }
+
+    #[test]
+    fn golden_hashes_pin_what_daemons_of_different_builds_must_agree_on() {
+        let seed = HashSeed::of_cluster("sapwood");
+        let key = seed.key_hash(b"hello");
+        let register = Register::live(stamp(1 << 32, 7), b"world", None);
+        let qualified = Register { qualifier: stamp(2 << 32, 8), ..register };
+        assert_eq!(seed.get(), 17_822_394_163_718_312_897);
+        assert_eq!(key, 6_754_784_997_396_515_761);
+        assert_eq!(cell_hash(seed, key, &register), 3_704_836_861_296_010_460);
+        assert_eq!(cell_hash(seed, key, &qualified), 2_490_437_990_085_366_424);
+        assert_eq!(RangeCount::FULL.range_of(key), ((key << 7) >> 50) as usize);
+    }
+
+    #[test]
+    fn a_cell_hash_depends_on_stamps_and_not_on_the_value() {
+        let seed = HashSeed::of_cluster("sapwood");
+        let one = Register::live(stamp(1, 1), b"a", None);
+        assert_eq!(cell_hash(seed, 9, &one), cell_hash(seed, 9, &Register { value: None, ..one }));
+        assert_ne!(cell_hash(seed, 9, &one), cell_hash(seed, 8, &one));
+        assert_ne!(cell_hash(seed, 9, &one), cell_hash(seed, 9, &Register::live(stamp(1, 2), b"a", None)));
+        assert_ne!(cell_hash(seed, 9, &one), cell_hash(seed, 9, &Register { qualifier: stamp(2, 1), ..one }));
+    }
+
+    #[test]
+    fn ranges_fill_evenly() {
+        let seed = HashSeed::of_cluster("sapwood");
+        let ranges = RangeCount::power_of_two(4);
+        let mut counts = vec![0u32; ranges.get()];
+        for key in 0..16_000u32 {
+            counts[ranges.range_of(seed.key_hash(&key.to_le_bytes()))] += 1;
+        }
+        assert!(counts.iter().all(|&n| (800..1200).contains(&n)), "{counts:?}");
+    }
+}

@@ -1,0 +1,17 @@
+//! The merge laws: stamps, registers and the arithmetic of digests.
+//!
+//! This layer is pure. It knows no lock, socket or clock; time and identity come in as arguments. Everything
+//! above it (the store, replication, the protocol) relies on two facts proven here by property tests:
+//!
+//! * [`Register::merge`] is commutative, associative and idempotent, so daemons agree whatever the order,
+//!   repetition or path of what they receive (a state-based CRDT: Shapiro et al., 2011);
+//! * a digest is an order-independent sum of [cell hashes](digest::cell_hash), so it can be kept up to date by
+//!   one subtraction and one addition a write.
+
+pub mod digest;
+pub mod register;
+pub mod stamp;
+
+pub use digest::{HashSeed, RangeCount, cell_hash};
+pub use register::Register;
+pub use stamp::{Incarnation, Stamp, Time};

@@ -1,0 +1,159 @@
+//! The last-writer-wins register: what a key holds, and how two copies of it become one.
+
+use super::stamp::{Stamp, Time};
+
+/// One copy of what a key holds. Borrowed, so that stored, received and decoded registers share one law.
+///
+/// Registers are ordered by `version`: the larger one wins, wherever and in whatever order they meet. Within a
+/// version only the deadline can change, and it is ordered by `qualifier`. So a concurrent `SET` is never
+/// reverted by an `EXPIRE` of the version before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Register<'a> {
+    /// The stamp of the `SET` or `DEL` that made this version.
+    pub version: Stamp,
+    /// The value; `None` is a tombstone, or an expired register whose value was dropped to save memory.
+    pub value: Option<&'a [u8]>,
+    /// From this moment on the register is absent to every reader.
+    pub deadline: Option<Time>,
+    /// The stamp of the write that set the deadline: equal to `version` unless an `EXPIRE` or `PERSIST` did.
+    pub qualifier: Stamp,
+}
+
+impl<'a> Register<'a> {
+    /// A freshly written value.
+    pub fn live(version: Stamp, value: &'a [u8], deadline: Option<Time>) -> Self {
+        Register { version, value: Some(value), deadline, qualifier: version }
+    }
+
+    /// A freshly written tombstone.
+    pub fn tombstone(version: Stamp) -> Self {
+        Register { version, value: None, deadline: None, qualifier: version }
+    }
+
+    /// Whether a reader at `now` sees a value.
+    pub fn is_live(&self, now: Time) -> bool {
+        self.value.is_some() && !self.is_expired(now)
+    }
+
+    /// Whether the deadline has passed at `now`.
+    pub fn is_expired(&self, now: Time) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Whether a deadline other than the version's own write decided it.
+    pub fn is_qualified(&self) -> bool {
+        self.qualifier != self.version
+    }
+
+    /// The join of two copies: commutative, associative and idempotent for every input, honest or not.
+    ///
+    /// The larger version wins whole. Within a version the larger `(qualifier, deadline)` wins, and the value
+    /// comes from whichever copy still has it.
+    #[must_use]
+    pub fn merge(self, other: Register<'a>) -> Register<'a> {
+        if self.version != other.version {
+            return if self.version > other.version { self } else { other };
+        }
+        let (qualifier, deadline) = (self.qualifier, self.deadline).max((other.qualifier, other.deadline));
+        Register { version: self.version, value: self.value.max(other.value), deadline, qualifier }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stamp::incarnation;
+    use super::*;
+    use proptest::prelude::*;
+    use uhlc::NTP64;
+
+    const CASES: u32 = 100_000;
+
+    /// Few times, origins and values, so that versions, qualifiers and deadlines collide often.
+    fn any_register() -> impl Strategy<Value = Register<'static>> {
+        let stamp = || (0..4u64, 1..4u128).prop_map(|(t, id)| Stamp::new(NTP64(t), incarnation(id).unwrap()));
+        let values: [Option<&'static [u8]>; 4] = [None, Some(b""), Some(b"a"), Some(b"b")];
+        (stamp(), 0..4usize, proptest::option::of(0..4u64), stamp()).prop_map(
+            move |(version, value, deadline, qualifier)| Register {
+                version,
+                value: values[value],
+                deadline: deadline.map(NTP64),
+                qualifier,
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn merge_is_commutative(a in any_register(), b in any_register()) {
+            prop_assert_eq!(a.merge(b), b.merge(a));
+        }
+
+        #[test]
+        fn merge_is_associative(a in any_register(), b in any_register(), c in any_register()) {
+            prop_assert_eq!(a.merge(b).merge(c), a.merge(b.merge(c)));
+        }
+
+        #[test]
+        fn merge_is_idempotent(a in any_register(), b in any_register()) {
+            prop_assert_eq!(a.merge(a), a);
+            prop_assert_eq!(a.merge(b).merge(b), a.merge(b));
+        }
+
+        #[test]
+        fn every_order_of_arrival_gives_the_same_register(
+            (copies, shuffled) in proptest::collection::vec(any_register(), 1..7)
+                .prop_flat_map(|copies| (Just(copies.clone()), Just(copies).prop_shuffle()))
+        ) {
+            let fold = |all: &[Register<'static>]| all.iter().copied().reduce(Register::merge);
+            prop_assert_eq!(fold(&copies), fold(&shuffled));
+        }
+
+        #[test]
+        fn merge_never_lowers_a_version(a in any_register(), b in any_register()) {
+            let merged = a.merge(b);
+            prop_assert!(merged.version >= a.version && merged.version >= b.version);
+        }
+    }
+
+    fn stamp(time: u64) -> Stamp {
+        Stamp::new(NTP64(time), incarnation(1).unwrap())
+    }
+
+    #[test]
+    fn an_expire_does_not_revert_a_concurrent_set() {
+        let v1 = Register::live(stamp(1), b"v1", None);
+        let expired_v1 = Register { deadline: Some(NTP64(60)), qualifier: stamp(7), ..v1 };
+        let v2 = Register::live(stamp(5), b"v2", None);
+        assert_eq!(expired_v1.merge(v2), v2);
+    }
+
+    #[test]
+    fn a_later_expire_of_the_same_version_replaces_the_deadline() {
+        let v1 = Register::live(stamp(1), b"v1", Some(NTP64(60)));
+        let persisted = Register { deadline: None, qualifier: stamp(2), ..v1 };
+        assert_eq!(v1.merge(persisted), persisted);
+    }
+
+    #[test]
+    fn a_dropped_value_comes_back_from_the_copy_that_kept_it() {
+        let v1 = Register::live(stamp(1), b"v1", Some(NTP64(60)));
+        let dropped = Register { value: None, ..v1 };
+        let extended = Register { deadline: Some(NTP64(90)), qualifier: stamp(50), ..v1 };
+        assert_eq!(dropped.merge(extended), extended);
+    }
+
+    #[test]
+    fn an_empty_value_is_not_a_missing_one() {
+        assert!(Register::live(stamp(1), b"", None).is_live(NTP64(0)));
+        assert!(!Register::tombstone(stamp(1)).is_live(NTP64(0)));
+    }
+
+    #[test]
+    fn a_reader_at_the_deadline_sees_nothing() {
+        let register = Register::live(stamp(1), b"v", Some(NTP64(60)));
+        assert!(register.is_live(NTP64(59)));
+        assert!(!register.is_live(NTP64(60)));
+    }
+}
