@@ -8,3 +8,5 @@ pub mod config;
 pub mod model;
 #[cfg(feature = "client")]
 pub mod resp;
+#[cfg(feature = "daemon")]
+pub mod store;

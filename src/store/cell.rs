@@ -1,0 +1,244 @@
+//! A cell packed into one allocation: header, deadline, key and value behind one thin pointer.
+//!
+//! ```text
+//! count | header: time, origin, key length + flags | len | [deadline] [qualifier] key value
+//! ```
+//!
+//! A cell never changes: a write builds a new one and swaps the pointer under the range's lock, so a reader
+//! that took a reference keeps a consistent copy. Origins are interned to 32 bits (see [`Origins`]), and what
+//! most registers lack (a deadline, a qualifier) takes no room.
+
+use triomphe::ThinArc;
+use uhlc::NTP64;
+
+use super::origins::{Origin, Origins};
+use crate::model::{Register, Stamp, Time};
+
+const HAS_VALUE: u32 = 1 << 31;
+const HAS_DEADLINE: u32 = 1 << 30;
+const HAS_QUALIFIER: u32 = 1 << 29;
+const KEY_LENGTH: u32 = HAS_QUALIFIER - 1;
+
+/// The longest key that a cell can hold, in bytes; `--max-key` stays below it.
+pub const MAX_KEY: usize = KEY_LENGTH as usize;
+
+const DEADLINE_SIZE: usize = 8;
+const QUALIFIER_SIZE: usize = 12;
+
+#[derive(Clone, Copy)]
+struct Header {
+    time: u64,
+    origin: Origin,
+    key_length_and_flags: u32,
+}
+
+/// All that is held for one key. Cloning counts a reference and copies nothing.
+#[derive(Clone)]
+pub struct Cell(ThinArc<Header, u8>);
+
+/// A register whose origins are interned: what a cell is packed from and unpacked to.
+#[derive(Clone, Copy)]
+pub(super) struct Parts<'a> {
+    pub(super) time: Time,
+    pub(super) origin: Origin,
+    pub(super) value: Option<&'a [u8]>,
+    pub(super) deadline: Option<Time>,
+    /// `None` when the version's own write decided the deadline.
+    pub(super) qualifier: Option<(Time, Origin)>,
+}
+
+impl Cell {
+    /// Packs a cell, laying its bytes out in `scratch` first.
+    pub(super) fn pack(scratch: &mut Vec<u8>, key: &[u8], parts: &Parts<'_>) -> Cell {
+        scratch.clear();
+        let mut flags = 0;
+        if let Some(deadline) = parts.deadline {
+            flags |= HAS_DEADLINE;
+            scratch.extend_from_slice(&deadline.0.to_le_bytes());
+        }
+        if let Some((time, origin)) = parts.qualifier {
+            flags |= HAS_QUALIFIER;
+            scratch.extend_from_slice(&time.0.to_le_bytes());
+            scratch.extend_from_slice(&origin.to_le_bytes());
+        }
+        scratch.extend_from_slice(key);
+        if let Some(value) = parts.value {
+            flags |= HAS_VALUE;
+            scratch.extend_from_slice(value);
+        }
+        let key_length = u32::try_from(key.len()).expect("a key's length is checked at every entrance");
+        assert!(key_length <= KEY_LENGTH, "a key's length is checked at every entrance");
+        let header =
+            Header { time: parts.time.0, origin: parts.origin, key_length_and_flags: key_length | flags };
+        Cell(ThinArc::from_header_and_slice(header, scratch))
+    }
+
+    fn header(&self) -> Header {
+        self.0.header.header
+    }
+
+    fn has(&self, flag: u32) -> bool {
+        self.header().key_length_and_flags & flag != 0
+    }
+
+    fn key_start(&self) -> usize {
+        usize::from(self.has(HAS_DEADLINE)) * DEADLINE_SIZE
+            + usize::from(self.has(HAS_QUALIFIER)) * QUALIFIER_SIZE
+    }
+
+    fn key_end(&self) -> usize {
+        self.key_start() + (self.header().key_length_and_flags & KEY_LENGTH) as usize
+    }
+
+    /// The key.
+    pub fn key(&self) -> &[u8] {
+        &self.0.slice[self.key_start()..self.key_end()]
+    }
+
+    /// The value; `None` for a tombstone or an expired register whose value was dropped.
+    pub fn value(&self) -> Option<&[u8]> {
+        self.has(HAS_VALUE).then(|| &self.0.slice[self.key_end()..])
+    }
+
+    /// The time of the version; its origin is interned.
+    pub fn time(&self) -> Time {
+        NTP64(self.header().time)
+    }
+
+    pub(super) fn origin(&self) -> Origin {
+        self.header().origin
+    }
+
+    /// From this moment on the cell is absent to every reader.
+    pub fn deadline(&self) -> Option<Time> {
+        self.has(HAS_DEADLINE).then(|| NTP64(self.u64_at(0)))
+    }
+
+    pub(super) fn qualifier(&self) -> Option<(Time, Origin)> {
+        self.has(HAS_QUALIFIER).then(|| {
+            let at = usize::from(self.has(HAS_DEADLINE)) * DEADLINE_SIZE;
+            let mut origin = [0; 4];
+            origin.copy_from_slice(&self.0.slice[at + 8..at + 12]);
+            (NTP64(self.u64_at(at)), Origin::from_le_bytes(origin))
+        })
+    }
+
+    fn u64_at(&self, at: usize) -> u64 {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&self.0.slice[at..at + 8]);
+        u64::from_le_bytes(bytes)
+    }
+
+    /// The latest time of any stamp in the cell: what the next local write must exceed.
+    pub(super) fn latest(&self) -> Time {
+        self.qualifier().map_or(self.time(), |(time, _)| time.max(self.time()))
+    }
+
+    /// Whether the deadline has passed at `now`.
+    pub(super) fn is_expired(&self, now: Time) -> bool {
+        self.deadline().is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Whether a reader at `now` sees a value.
+    pub fn is_live(&self, now: Time) -> bool {
+        self.has(HAS_VALUE) && !self.is_expired(now)
+    }
+
+    pub(super) fn parts(&self) -> Parts<'_> {
+        Parts {
+            time: self.time(),
+            origin: self.origin(),
+            value: self.value(),
+            deadline: self.deadline(),
+            qualifier: self.qualifier(),
+        }
+    }
+
+    /// The register with its full stamps.
+    pub(super) fn register(&self, origins: &Origins) -> Register<'_> {
+        let version = Stamp::new(self.time(), origins.incarnation(self.origin()));
+        let qualifier =
+            self.qualifier().map_or(version, |(time, origin)| Stamp::new(time, origins.incarnation(origin)));
+        Register { version, value: self.value(), deadline: self.deadline(), qualifier }
+    }
+
+    /// What the cell takes in memory: its allocation and its slot in the table.
+    pub(super) fn memory(&self) -> u64 {
+        /// Count, header and length before the bytes; then the allocator's header and rounding, and a pointer
+        /// and tag in a table that is two thirds full.
+        const OVERHEAD: u64 = 8 + 16 + 8 + 8 + 14;
+        self.0.slice.len() as u64 + OVERHEAD
+    }
+}
+
+impl PartialEq for Cell {
+    /// Cells stand for their keys in the map.
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Cell {}
+
+impl std::hash::Hash for Cell {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        state.write(self.key());
+    }
+}
+
+impl std::fmt::Debug for Cell {
+    /// Never shows the value.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cell")
+            .field("key", &self.key().escape_ascii().to_string())
+            .field("time", &self.time().0)
+            .field("value_bytes", &self.value().map(<[u8]>::len))
+            .field("deadline", &self.deadline().map(|d| d.0))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_packed_cell_gives_back_its_parts(
+            key in proptest::collection::vec(any::<u8>(), 0..40),
+            value in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40)),
+            deadline in proptest::option::of(any::<u64>()),
+            qualifier in proptest::option::of((any::<u64>(), any::<u32>())),
+            time: u64,
+            origin: u32,
+        ) {
+            let parts = Parts {
+                time: NTP64(time),
+                origin,
+                value: value.as_deref(),
+                deadline: deadline.map(NTP64),
+                qualifier: qualifier.map(|(t, o)| (NTP64(t), o)),
+            };
+            let cell = Cell::pack(&mut Vec::new(), &key, &parts);
+            prop_assert_eq!(cell.key(), &key[..]);
+            let back = cell.parts();
+            prop_assert_eq!((back.time, back.origin, back.value), (parts.time, parts.origin, parts.value));
+            prop_assert_eq!((back.deadline, back.qualifier), (parts.deadline, parts.qualifier));
+        }
+    }
+
+    #[test]
+    fn a_cell_is_one_thin_pointer() {
+        assert_eq!(size_of::<Cell>(), size_of::<usize>());
+        assert_eq!(size_of::<Option<Cell>>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn debug_output_does_not_show_the_value() {
+        let parts =
+            Parts { time: NTP64(1), origin: 0, value: Some(b"secret"), deadline: None, qualifier: None };
+        let text = format!("{:?}", Cell::pack(&mut Vec::new(), b"k\n", &parts));
+        assert!(text.contains("k\\\\n") && !text.contains("secret"), "{text}");
+    }
+}

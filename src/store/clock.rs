@@ -1,0 +1,83 @@
+//! The stamping clock: a hybrid logical clock held in one atomic.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use uhlc::NTP64;
+
+use crate::model::Time;
+
+/// The hybrid logical clock of one process (Kulkarni et al., 2014).
+///
+/// It never goes back: not when the machine's clock steps back, and not behind any stamp received.
+pub(crate) struct Clock {
+    /// The largest time issued or received.
+    last: AtomicU64,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        Clock { last: AtomicU64::new(0) }
+    }
+
+    /// The present moment on the hybrid scale, given the machine's clock.
+    pub(crate) fn now(&self, wall: Time) -> Time {
+        NTP64(wall.0.max(self.last.load(Ordering::Relaxed)))
+    }
+
+    /// Draws a time above everything issued or received, above `above`, and not below `now`.
+    ///
+    /// Called while holding the lock of the range that is written, so that a time is never drawn and then
+    /// inserted after a later reader of the clock has summed the range up.
+    pub(crate) fn draw(&self, now: Time, above: Time) -> Time {
+        let at_least = now.0.max(above.0.saturating_add(1));
+        let mut last = self.last.load(Ordering::Relaxed);
+        loop {
+            let next = at_least.max(last.saturating_add(1));
+            match self.last.compare_exchange_weak(last, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return NTP64(next),
+                Err(actual) => last = actual,
+            }
+        }
+    }
+
+    /// Moves the clock past a time received from elsewhere.
+    pub(crate) fn observe(&self, time: Time) {
+        self.last.fetch_max(time.0, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drawn_time_exceeds_all_issued_received_and_overwritten() {
+        let clock = Clock::new();
+        assert_eq!(clock.draw(NTP64(10), NTP64(0)), NTP64(10));
+        assert_eq!(clock.draw(NTP64(10), NTP64(0)), NTP64(11));
+        assert_eq!(clock.draw(NTP64(10), NTP64(40)), NTP64(41));
+        clock.observe(NTP64(90));
+        assert_eq!(clock.draw(NTP64(10), NTP64(0)), NTP64(91));
+    }
+
+    #[test]
+    fn the_clock_survives_a_machine_whose_clock_steps_back() {
+        let clock = Clock::new();
+        clock.draw(NTP64(1000), NTP64(0));
+        assert_eq!(clock.now(NTP64(5)), NTP64(1000));
+        assert_eq!(clock.draw(NTP64(5), NTP64(0)), NTP64(1001));
+    }
+
+    #[test]
+    fn threads_never_draw_the_same_time() {
+        let clock = Clock::new();
+        let draws = |_| (0..10_000).map(|_| clock.draw(NTP64(7), NTP64(0)).0).collect::<Vec<_>>();
+        let mut all: Vec<u64> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|n| scope.spawn(move || draws(n))).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 40_000);
+    }
+}

@@ -1,0 +1,125 @@
+//! The change feed: what was just applied, on its way to the peers.
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::cell::Cell;
+
+/// A bounded buffer of changed cells between the writers and the one task that sends them on.
+///
+/// It is a cache, the store is the truth: when the reader falls behind by more than the limit the buffer is
+/// emptied and the reader told, so that it can compare states instead. Writers never wait.
+pub(crate) struct Feed {
+    buffer: Mutex<Buffer>,
+    ready: Notify,
+    limit: u64,
+}
+
+#[derive(Default)]
+struct Buffer {
+    cells: Vec<Cell>,
+    bytes: u64,
+    open: bool,
+    overflowed: bool,
+}
+
+/// What the feed handed out with the cells.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Every change since the last call.
+    All,
+    /// Changes were dropped since the last call; the state itself has them.
+    Overflowed,
+}
+
+impl Feed {
+    /// A feed that buffers at most `limit` bytes of cells.
+    pub(crate) fn new(limit: u64) -> Self {
+        Feed { buffer: Mutex::default(), ready: Notify::new(), limit }
+    }
+
+    /// Opens the feed for its reader; changes published before are not kept.
+    pub(crate) fn open(&self) {
+        self.buffer.lock().open = true;
+    }
+
+    /// Hands changes over, leaving `changes` empty.
+    pub(crate) fn publish(&self, changes: &mut Vec<Cell>) {
+        if changes.is_empty() {
+            return;
+        }
+        let mut buffer = self.buffer.lock();
+        if !buffer.open {
+            drop(buffer);
+            changes.clear();
+            return;
+        }
+        buffer.bytes += changes.iter().map(Cell::memory).sum::<u64>();
+        if buffer.bytes > self.limit {
+            buffer.overflowed = true;
+            buffer.bytes = 0;
+            buffer.cells.clear();
+            changes.clear();
+        } else {
+            buffer.cells.append(changes);
+        }
+        drop(buffer);
+        self.ready.notify_one();
+    }
+
+    /// Waits for changes and moves them to `into`. Cancel-safe: what was not returned stays in the feed.
+    pub(crate) async fn take(&self, into: &mut Vec<Cell>) -> Taken {
+        loop {
+            {
+                let mut buffer = self.buffer.lock();
+                if buffer.overflowed || !buffer.cells.is_empty() {
+                    into.append(&mut buffer.cells);
+                    buffer.bytes = 0;
+                    let overflowed = std::mem::take(&mut buffer.overflowed);
+                    return if overflowed { Taken::Overflowed } else { Taken::All };
+                }
+            }
+            self.ready.notified().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cell::Parts;
+    use super::*;
+    use uhlc::NTP64;
+
+    fn cells(n: u64) -> Vec<Cell> {
+        let parts = |t| Parts { time: NTP64(t), origin: 0, value: None, deadline: None, qualifier: None };
+        (0..n).map(|t| Cell::pack(&mut Vec::new(), b"key", &parts(t))).collect()
+    }
+
+    #[tokio::test]
+    async fn a_reader_gets_what_was_published_since_it_opened() {
+        let feed = Feed::new(1 << 20);
+        feed.publish(&mut cells(3));
+        feed.open();
+        feed.publish(&mut cells(2));
+        feed.publish(&mut cells(4));
+        let mut taken = Vec::new();
+        assert_eq!(feed.take(&mut taken).await, Taken::All);
+        assert_eq!(taken.len(), 6);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_falls_behind_is_told_and_costs_no_more_than_the_limit() {
+        let feed = Feed::new(10 * cells(1)[0].memory());
+        feed.open();
+        for _ in 0..100 {
+            feed.publish(&mut cells(3));
+            assert!(feed.buffer.lock().cells.len() <= 10);
+        }
+        let mut taken = Vec::new();
+        assert_eq!(feed.take(&mut taken).await, Taken::Overflowed);
+        feed.publish(&mut cells(1));
+        taken.clear();
+        assert_eq!(feed.take(&mut taken).await, Taken::All);
+        assert_eq!(taken.len(), 1);
+    }
+}

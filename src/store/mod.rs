@@ -1,0 +1,368 @@
+//! The store: every key of the cluster, in memory, behind one small set of atomic operations.
+//!
+//! ```text
+//!   resp, node                replication
+//!  read  write               merge  walk
+//!    |     |                   |      |
+//!  +-v-----v-------------------v------v-+     applied changes
+//!  |  ranges: 16,384 locked tables,     | ---------------------> feed -> peers
+//!  |  each with the sums of its cells   |
+//!  +------------------------------------+
+//!     cell (one allocation)   clock   origins
+//! ```
+//!
+//! Invariants:
+//! * A range's sums always equal the sum over its cells: both change under the same lock.
+//! * A local write is stamped, under that lock, above the cell it replaces and above everything received.
+//! * A reader never sees a value whose deadline has passed; the sweep only frees its memory.
+//! * No call blocks on anything but one range's lock, and none is held across an `.await`.
+
+mod cell;
+mod clock;
+mod feed;
+mod origins;
+mod ranges;
+
+pub use cell::{Cell, MAX_KEY};
+pub(crate) use feed::Taken;
+pub use origins::TooManyOrigins;
+pub(crate) use origins::{Origin, Origins};
+pub use ranges::Totals;
+
+use cell::Parts;
+use clock::Clock;
+use feed::Feed;
+use ranges::Ranges;
+
+use crate::model::{HashSeed, Incarnation, RangeCount, Register, Stamp, Time, stamp};
+
+/// What a store is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreConfig {
+    /// The cluster's hash seed.
+    pub seed: HashSeed,
+    /// How many ranges; [`RangeCount::FULL`] outside simulations.
+    pub ranges: RangeCount,
+    /// This process's id.
+    pub incarnation: Incarnation,
+    /// Client writes that would grow the cells beyond this many bytes are refused; `None` for no limit.
+    pub max_memory: Option<u64>,
+    /// How many bytes of changed cells may wait for the task that sends them to the peers.
+    pub feed_limit: u64,
+}
+
+/// A write was refused because the cells have reached `--max-memory`. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("OOM command not allowed when used memory > 'maxmemory'.")]
+pub struct OutOfMemory;
+
+/// A live cell as a write sees it.
+#[derive(Clone, Copy)]
+pub struct Live<'a>(&'a Cell);
+
+impl<'a> Live<'a> {
+    /// The value.
+    pub fn value(self) -> &'a [u8] {
+        self.0.value().unwrap_or_default()
+    }
+
+    /// From this moment on the cell is absent.
+    pub fn deadline(self) -> Option<Time> {
+        self.0.deadline()
+    }
+}
+
+/// What a write makes of the cell it saw.
+#[derive(Clone, Copy, Debug)]
+pub enum Write<'a> {
+    /// Leave it as it is.
+    Keep,
+    /// A new version with this value. With a deadline that has passed it is a [`Write::Delete`].
+    Set {
+        /// The value.
+        value: &'a [u8],
+        /// From this moment on the key is absent; `None` for never.
+        deadline: Option<Time>,
+    },
+    /// A tombstone in its place; nothing if there is no live cell.
+    Delete,
+    /// Another deadline for the version that is there; nothing if there is no live cell. With a deadline that
+    /// has passed it is a [`Write::Delete`].
+    Deadline(Option<Time>),
+}
+
+/// The writes of one batch of commands: one reading of the clock, one hand-over to the peers.
+#[derive(Default)]
+pub struct Batch {
+    now: Time,
+    applied: Vec<Cell>,
+    scratch: Vec<u8>,
+}
+
+/// Scratch space is given back to the allocator after a cell larger than this.
+const SCRATCH_KEPT: usize = 64 * 1024;
+
+impl Batch {
+    /// The moment the batch's commands read the store at.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+}
+
+/// What became of a received register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merged {
+    /// The cell changed.
+    Applied,
+    /// The cell already held this or newer.
+    Known,
+    /// The cells are at the hard ceiling and this would have grown them. Nothing was changed.
+    Refused,
+}
+
+/// Everything that is known of one key, a tombstone included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// The stamp of the version.
+    pub version: Stamp,
+    /// The stamp of the write that set the deadline; equals `version` unless an `EXPIRE` or `PERSIST` did.
+    pub qualifier: Stamp,
+    /// From this moment on the key is absent.
+    pub deadline: Option<Time>,
+    /// The value's length in bytes; `None` for a tombstone or an expired register.
+    pub value_bytes: Option<usize>,
+}
+
+/// Every key of the cluster. See the [module](self) for its invariants.
+pub struct Store {
+    ranges: Ranges,
+    clock: Clock,
+    feed: Feed,
+    max_memory: u64,
+    ceiling: u64,
+}
+
+impl Store {
+    /// An empty store.
+    pub fn new(config: StoreConfig) -> Self {
+        let max_memory = config.max_memory.unwrap_or(u64::MAX);
+        Store {
+            ranges: Ranges::new(config.seed, config.ranges, Origins::new(config.incarnation)),
+            clock: Clock::new(),
+            feed: Feed::new(config.feed_limit),
+            max_memory,
+            ceiling: max_memory.saturating_add(max_memory / 4),
+        }
+    }
+
+    /// The present moment for readers and writers, given the machine's clock: never before anything issued or
+    /// received.
+    pub fn now(&self, wall: Time) -> Time {
+        self.clock.now(wall)
+    }
+
+    /// Starts a batch of commands at the present moment.
+    pub fn begin(&self, batch: &mut Batch, wall: Time) {
+        batch.now = self.clock.now(wall);
+    }
+
+    /// Hands the batch's changes to the peers. Never waits.
+    pub fn publish(&self, batch: &mut Batch) {
+        self.feed.publish(&mut batch.applied);
+    }
+
+    /// Shows the live cell of `key`, if there is one at `now`, to `read`.
+    ///
+    /// `read` runs under the range's read lock: it should copy what it needs and return.
+    pub fn read<T>(&self, key: &[u8], now: Time, read: impl FnOnce(Option<Live<'_>>) -> T) -> T {
+        self.ranges.read(key, |cell| read(cell.filter(|cell| cell.is_live(now)).map(Live)))
+    }
+
+    /// Shows the live cell of `key` to `decide` and applies the write it returns, as one atomic step.
+    ///
+    /// The write's stamp is drawn first and is what the cell's deadline is judged by, so a write never
+    /// qualifies a version that had expired before it.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`] if the write would grow the cells beyond `--max-memory`; `decide` has run, nothing else
+    /// happened. [`Write::Delete`] never fails.
+    pub fn write<'v, T>(
+        &self,
+        batch: &mut Batch,
+        key: &[u8],
+        decide: impl FnOnce(Option<Live<'_>>) -> (Write<'v>, T),
+    ) -> Result<T, OutOfMemory> {
+        let Batch { now, applied, scratch } = batch;
+        let outcome = self.ranges.update(key, |cell| {
+            let drawn = self.clock.draw(*now, cell.map_or(stamp::ZERO, Cell::latest));
+            let live = cell.filter(|cell| cell.is_live(drawn));
+            let (write, outcome) = decide(live.map(Live));
+            let Some(parts) = apply(write, drawn, live) else { return (None, Ok(outcome)) };
+            let next = Cell::pack(scratch, key, &parts);
+            if parts.value.is_some() && self.grows_beyond(self.max_memory, cell, &next) {
+                return (None, Err(OutOfMemory));
+            }
+            applied.push(next.clone());
+            (Some(next), Ok(outcome))
+        });
+        if scratch.capacity() > SCRATCH_KEPT {
+            *scratch = Vec::new();
+        }
+        outcome
+    }
+
+    fn grows_beyond(&self, limit: u64, current: Option<&Cell>, next: &Cell) -> bool {
+        let current = current.map_or(0, Cell::memory);
+        next.memory() > current && self.ranges.memory() + (next.memory() - current) > limit
+    }
+
+    /// The id that cells refer to `incarnation` by.
+    ///
+    /// # Errors
+    /// [`TooManyOrigins`] if the table of origins is full.
+    pub(crate) fn intern(&self, incarnation: Incarnation) -> Result<Origin, TooManyOrigins> {
+        self.ranges.origins().intern(incarnation)
+    }
+
+    /// The incarnation behind an interned origin of this store.
+    pub(crate) fn incarnation(&self, origin: Origin) -> Incarnation {
+        self.ranges.origins().incarnation(origin)
+    }
+
+    /// Moves the clock past a received time. Must come before anything with that time is merged.
+    pub(crate) fn observe(&self, time: Time) {
+        self.clock.observe(time);
+    }
+
+    /// Merges a received register. The clock must have [observed](Self::observe) its stamps, and their
+    /// incarnations must be [interned](Self::intern).
+    pub(crate) fn merge(&self, scratch: &mut Vec<u8>, key: &[u8], received: &Register<'_>) -> Merged {
+        let origins = self.ranges.origins();
+        self.ranges.update(key, |cell| {
+            let merged = match cell {
+                Some(cell) if cell.time() > *received.version.get_time() => return (None, Merged::Known),
+                Some(cell) => {
+                    let current = cell.register(origins);
+                    let merged = current.merge(*received);
+                    if merged == current {
+                        return (None, Merged::Known);
+                    }
+                    merged
+                }
+                None => *received,
+            };
+            let Ok(parts) = parts_of(&merged, origins) else { return (None, Merged::Refused) };
+            let next = Cell::pack(scratch, key, &parts);
+            if self.grows_beyond(self.ceiling, cell, &next) {
+                return (None, Merged::Refused);
+            }
+            (Some(next), Merged::Applied)
+        })
+    }
+
+    /// Everything known of `key`, a tombstone included.
+    pub fn meta(&self, key: &[u8]) -> Option<Meta> {
+        self.ranges.read(key, |cell| {
+            let register = cell?.register(self.ranges.origins());
+            Some(Meta {
+                version: register.version,
+                qualifier: register.qualifier,
+                deadline: register.deadline,
+                value_bytes: register.value.map(<[u8]>::len),
+            })
+        })
+    }
+
+    /// How many ranges there are.
+    pub fn range_count(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// How many cells of a range hold a value; takes no lock.
+    pub fn live_cells(&self, range: usize) -> u64 {
+        self.ranges.live_cells(range)
+    }
+
+    /// Shows every cell of a range, tombstones included, to `visit`, under the range's read lock.
+    pub fn walk(&self, range: usize, visit: impl FnMut(&Cell)) {
+        self.ranges.walk(range, visit);
+    }
+
+    /// The register of a cell of this store, with its full stamps.
+    pub(crate) fn register<'a>(&self, cell: &'a Cell) -> Register<'a> {
+        cell.register(self.ranges.origins())
+    }
+
+    /// Drops the values of a range's expired cells to free their memory, keeping their stamps; returns how many
+    /// there were. Costs nothing where nothing is due.
+    pub fn sweep(&self, range: usize, now: Time) -> usize {
+        let mut expired = Vec::new();
+        self.ranges.collect_expired(range, now, &mut expired);
+        let mut scratch = Vec::new();
+        let swept = expired.iter().filter(|expired| {
+            self.ranges.update(expired.key(), |cell| {
+                let due = cell.filter(|cell| cell.value().is_some() && cell.is_expired(now));
+                let next = due
+                    .map(|cell| Cell::pack(&mut scratch, cell.key(), &Parts { value: None, ..cell.parts() }));
+                let swept = next.is_some();
+                (next, swept)
+            })
+        });
+        swept.count()
+    }
+
+    /// The sums over all ranges. Exact for a store at rest; under writes each range is taken at its own moment.
+    pub fn totals(&self) -> Totals {
+        self.ranges.totals()
+    }
+
+    /// What all cells take in memory, in bytes, by the store's own count.
+    pub fn memory(&self) -> u64 {
+        self.ranges.memory()
+    }
+
+    /// Whether the cells are at the hard ceiling, a quarter above `--max-memory`, past which replicated data
+    /// that would grow them is refused.
+    pub fn is_full(&self) -> bool {
+        self.ranges.memory() >= self.ceiling
+    }
+
+    /// The feed of changes that local writes published.
+    pub(crate) fn feed(&self) -> &Feed {
+        &self.feed
+    }
+}
+
+/// What `write`, stamped `drawn`, makes of the live cell it saw; `None` for no change.
+fn apply<'a>(write: Write<'a>, drawn: Time, live: Option<&'a Cell>) -> Option<Parts<'a>> {
+    let version =
+        |value, deadline| Parts { time: drawn, origin: Origins::SELF, value, deadline, qualifier: None };
+    let passed = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= drawn);
+    match write {
+        Write::Keep => None,
+        Write::Set { deadline, .. } if passed(deadline) => live.map(|_| version(None, None)),
+        Write::Set { value, deadline } => Some(version(Some(value), deadline)),
+        Write::Delete => live.map(|_| version(None, None)),
+        Write::Deadline(deadline) if passed(deadline) => live.map(|_| version(None, None)),
+        Write::Deadline(deadline) => {
+            live.map(|cell| Parts { deadline, qualifier: Some((drawn, Origins::SELF)), ..cell.parts() })
+        }
+    }
+}
+
+fn parts_of<'a>(register: &Register<'a>, origins: &Origins) -> Result<Parts<'a>, TooManyOrigins> {
+    let qualifier = match register.is_qualified() {
+        true => Some((*register.qualifier.get_time(), origins.intern(*register.qualifier.get_id())?)),
+        false => None,
+    };
+    Ok(Parts {
+        time: *register.version.get_time(),
+        origin: origins.intern(*register.version.get_id())?,
+        value: register.value,
+        deadline: register.deadline,
+        qualifier,
+    })
+}
+
+#[cfg(test)]
+mod tests;

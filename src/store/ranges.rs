@@ -1,0 +1,223 @@
+//! The concurrent map, cut into the ranges that digests are kept of.
+//!
+//! `dashmap` with one shard a range: the shard's lock guards the range's cells and its sums together, so a sum
+//! always describes exactly the cells that the same lock shows. Nothing outside this file touches the map, and
+//! no lock of it is ever held across an `.await` or a second call into it.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use dashmap::{DashMap, SharedValue};
+use xxhash_rust::xxh3::Xxh3Builder;
+
+use super::cell::Cell;
+use super::origins::Origins;
+use crate::model::{HashSeed, RangeCount, Time, cell_hash};
+
+/// The sums of one range. Written only under the range's write lock, so plain loads and stores suffice; atomic
+/// so that a total over all ranges needs no lock.
+#[derive(Default)]
+struct Sums {
+    /// Sum of the hashes of cells that hold a value, and how many they are.
+    live: AtomicU64,
+    live_cells: AtomicU32,
+    /// The same for tombstones and expired registers whose value was dropped.
+    dead: AtomicU64,
+    dead_cells: AtomicU32,
+    /// The bits of a time not later than the earliest deadline of a value in the range, inverted, so that zero
+    /// means there is none.
+    next_deadline: AtomicU64,
+}
+
+/// What the sums say of one range or of all.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Totals {
+    /// Sum modulo 2^64 of the hashes of cells that hold a value.
+    pub live: u64,
+    /// How many cells hold a value; an expired one counts until it is swept.
+    pub live_cells: u64,
+    /// Sum modulo 2^64 of the hashes of cells without a value.
+    pub dead: u64,
+    /// How many cells hold none: tombstones, and expired registers that were swept.
+    pub dead_cells: u64,
+}
+
+impl Totals {
+    fn add(self, other: Totals) -> Totals {
+        Totals {
+            live: self.live.wrapping_add(other.live),
+            live_cells: self.live_cells + other.live_cells,
+            dead: self.dead.wrapping_add(other.dead),
+            dead_cells: self.dead_cells + other.dead_cells,
+        }
+    }
+}
+
+impl Sums {
+    fn add(&self, cell: &Cell, hash: u64) {
+        let (sum, cells) = self.of(cell);
+        sum.store(sum.load(Ordering::Relaxed).wrapping_add(hash), Ordering::Relaxed);
+        cells.store(cells.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        if cell.value().is_some()
+            && let Some(deadline) = cell.deadline()
+        {
+            self.next_deadline.fetch_max(!deadline.0, Ordering::Relaxed);
+        }
+    }
+
+    fn remove(&self, cell: &Cell, hash: u64) {
+        let (sum, cells) = self.of(cell);
+        sum.store(sum.load(Ordering::Relaxed).wrapping_sub(hash), Ordering::Relaxed);
+        cells.store(cells.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+    }
+
+    fn of(&self, cell: &Cell) -> (&AtomicU64, &AtomicU32) {
+        if cell.value().is_some() { (&self.live, &self.live_cells) } else { (&self.dead, &self.dead_cells) }
+    }
+
+    fn totals(&self) -> Totals {
+        Totals {
+            live: self.live.load(Ordering::Relaxed),
+            live_cells: u64::from(self.live_cells.load(Ordering::Relaxed)),
+            dead: self.dead.load(Ordering::Relaxed),
+            dead_cells: u64::from(self.dead_cells.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+pub(super) struct Ranges {
+    map: DashMap<Cell, (), Xxh3Builder>,
+    sums: Box<[Sums]>,
+    count: RangeCount,
+    seed: HashSeed,
+    origins: Origins,
+    memory: AtomicU64,
+}
+
+impl Ranges {
+    pub(super) fn new(seed: HashSeed, count: RangeCount, origins: Origins) -> Self {
+        let hasher = Xxh3Builder::new().with_seed(seed.get());
+        Ranges {
+            map: DashMap::with_hasher_and_shard_amount(hasher, count.get()),
+            sums: (0..count.get()).map(|_| Sums::default()).collect(),
+            count,
+            seed,
+            origins,
+            memory: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count.get()
+    }
+
+    pub(super) fn origins(&self) -> &Origins {
+        &self.origins
+    }
+
+    /// What all cells take in memory, in bytes.
+    pub(super) fn memory(&self) -> u64 {
+        self.memory.load(Ordering::Relaxed)
+    }
+
+    /// Shows the cell of `key` to `read`, under the range's read lock.
+    pub(super) fn read<T>(&self, key: &[u8], read: impl FnOnce(Option<&Cell>) -> T) -> T {
+        let hash = self.seed.key_hash(key);
+        let table = self.map.shards()[self.count.range_of(hash)].read();
+        read(table.get(hash, |(cell, _)| same_key(cell, key)).map(|(cell, _)| cell))
+    }
+
+    /// Shows the cell of `key` to `decide` under the range's write lock and puts what it returns in its place.
+    pub(super) fn update<T>(&self, key: &[u8], decide: impl FnOnce(Option<&Cell>) -> (Option<Cell>, T)) -> T {
+        let hash = self.seed.key_hash(key);
+        let range = self.count.range_of(hash);
+        let sums = &self.sums[range];
+        let mut table = self.map.shards()[range].write();
+        let Some((slot, _)) = table.get_mut(hash, |(cell, _)| same_key(cell, key)) else {
+            let (cell, outcome) = decide(None);
+            if let Some(cell) = cell {
+                sums.add(&cell, self.hash(hash, &cell));
+                self.memory.fetch_add(cell.memory(), Ordering::Relaxed);
+                let rehash = |(cell, _): &(Cell, SharedValue<()>)| self.seed.key_hash(cell.key());
+                table.insert(hash, (cell, SharedValue::new(())), rehash);
+            }
+            return outcome;
+        };
+        let (cell, outcome) = decide(Some(slot));
+        let Some(cell) = cell else { return outcome };
+        sums.remove(slot, self.hash(hash, slot));
+        sums.add(&cell, self.hash(hash, &cell));
+        self.memory.fetch_add(cell.memory().wrapping_sub(slot.memory()), Ordering::Relaxed);
+        let replaced = std::mem::replace(slot, cell);
+        drop(table);
+        drop(replaced);
+        outcome
+    }
+
+    /// Shows every cell of a range to `visit`, under its read lock.
+    pub(super) fn walk(&self, range: usize, visit: impl FnMut(&Cell)) {
+        self.walk_then(range, visit, || ());
+    }
+
+    /// Walks a range, then calls `finish` while the read lock is still held.
+    fn walk_then(&self, range: usize, mut visit: impl FnMut(&Cell), finish: impl FnOnce()) {
+        if self.is_empty(range) {
+            return;
+        }
+        let table = self.map.shards()[range].read();
+        // SAFETY: the iterator lives within this call, in which the read guard keeps the table from being
+        // changed, moved or dropped; the reference to each entry ends before the next is taken.
+        #[expect(unsafe_code, reason = "walking one shard is what the raw table offers no safe way for")]
+        unsafe {
+            for entry in table.iter() {
+                visit(&entry.as_ref().0);
+            }
+        }
+        finish();
+    }
+
+    /// Collects the cells of a range whose deadline has passed and that still hold a value, for the caller to
+    /// sweep. Skips, without a lock, a range in which none can be due.
+    pub(super) fn collect_expired(&self, range: usize, now: Time, expired: &mut Vec<Cell>) {
+        let next_deadline = &self.sums[range].next_deadline;
+        if !next_deadline.load(Ordering::Relaxed) > now.0 {
+            return;
+        }
+        let earliest_left = std::cell::Cell::new(0);
+        let visit = |cell: &Cell| match cell.deadline().filter(|_| cell.value().is_some()) {
+            Some(deadline) if deadline <= now => expired.push(cell.clone()),
+            Some(deadline) => earliest_left.set(earliest_left.get().max(!deadline.0)),
+            None => {}
+        };
+        self.walk_then(range, visit, || next_deadline.store(earliest_left.get(), Ordering::Relaxed));
+    }
+
+    pub(super) fn is_empty(&self, range: usize) -> bool {
+        let totals = self.sums[range].totals();
+        totals.live_cells + totals.dead_cells == 0
+    }
+
+    pub(super) fn live_cells(&self, range: usize) -> u64 {
+        self.sums[range].totals().live_cells
+    }
+
+    /// The totals of all ranges.
+    pub(super) fn totals(&self) -> Totals {
+        self.sums.iter().map(Sums::totals).fold(Totals::default(), Totals::add)
+    }
+
+    fn hash(&self, key_hash: u64, cell: &Cell) -> u64 {
+        cell_hash(self.seed, key_hash, &cell.register(&self.origins))
+    }
+
+    /// Recomputes the totals of a range from its cells; equal to what the sums say, always.
+    #[cfg(test)]
+    pub(super) fn recomputed(&self, range: usize) -> (Totals, Totals) {
+        let fresh = Sums::default();
+        self.walk(range, |cell| fresh.add(cell, self.hash(self.seed.key_hash(cell.key()), cell)));
+        (fresh.totals(), self.sums[range].totals())
+    }
+}
+
+fn same_key(cell: &Cell, key: &[u8]) -> bool {
+    cell.key() == key
+}

@@ -1,0 +1,255 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+use uhlc::NTP64;
+
+use super::*;
+use crate::model::stamp::incarnation;
+
+fn config(id: u128) -> StoreConfig {
+    StoreConfig {
+        seed: HashSeed::of_cluster("test"),
+        ranges: RangeCount::power_of_two(4),
+        incarnation: incarnation(id).unwrap(),
+        max_memory: None,
+        feed_limit: 1 << 20,
+    }
+}
+
+fn at(store: &Store, now: u64) -> Batch {
+    let mut batch = Batch::default();
+    store.begin(&mut batch, NTP64(now));
+    batch
+}
+
+fn set(store: &Store, now: u64, key: &[u8], value: &[u8], deadline: Option<u64>) {
+    let write = Write::Set { value, deadline: deadline.map(NTP64) };
+    store.write(&mut at(store, now), key, |_| (write, ())).unwrap();
+}
+
+fn get(store: &Store, now: u64, key: &[u8]) -> Option<Vec<u8>> {
+    store.read(key, NTP64(now), |live| live.map(|live| live.value().to_vec()))
+}
+
+fn delete(store: &Store, now: u64, key: &[u8]) -> bool {
+    store.write(&mut at(store, now), key, |live| (Write::Delete, live.is_some())).unwrap()
+}
+
+/// Copies every cell of `from` into `to`, as a peer would.
+fn replicate(from: &Store, to: &Store) {
+    for range in 0..from.range_count() {
+        let mut cells = Vec::new();
+        from.walk(range, |cell| cells.push(cell.clone()));
+        for cell in cells {
+            let register = from.register(&cell);
+            to.observe(*register.version.get_time().max(register.qualifier.get_time()));
+            to.merge(&mut Vec::new(), cell.key(), &register);
+        }
+    }
+}
+
+fn assert_sums_are_exact(store: &Store) {
+    for range in 0..store.range_count() {
+        let (fresh, kept) = store.ranges.recomputed(range);
+        assert_eq!(fresh, kept, "range {range}");
+    }
+}
+
+#[test]
+fn a_write_is_read_back_and_an_empty_value_is_not_missing() {
+    let store = Store::new(config(1));
+    set(&store, 1, b"k", b"", None);
+    assert_eq!(get(&store, 1, b"k"), Some(vec![]));
+    assert!(delete(&store, 2, b"k"));
+    assert_eq!(get(&store, 2, b"k"), None);
+    assert!(!delete(&store, 3, b"k"));
+    assert_eq!(store.totals().dead_cells, 1);
+}
+
+#[test]
+fn a_local_write_exceeds_what_it_overwrites_even_after_the_clock_stepped_back() {
+    let (here, there) = (Store::new(config(1)), Store::new(config(2)));
+    set(&there, 1000, b"k", b"theirs", None);
+    replicate(&there, &here);
+    set(&here, 5, b"k", b"ours", None);
+    replicate(&here, &there);
+    assert_eq!(get(&there, 1000, b"k"), Some(b"ours".to_vec()));
+}
+
+#[test]
+fn a_passed_deadline_hides_the_value_and_the_sweep_frees_it() {
+    let store = Store::new(config(1));
+    set(&store, 10, b"k", &[7; 1000], Some(50));
+    assert!(get(&store, 49, b"k").is_some());
+    assert_eq!(get(&store, 50, b"k"), None);
+    let (memory, digest) = (store.memory(), store.totals().live);
+    let swept = |now| (0..store.range_count()).map(|r| store.sweep(r, NTP64(now))).sum::<usize>();
+    assert_eq!(swept(49), 0);
+    assert_eq!(swept(50), 1);
+    assert_eq!(swept(50), 0);
+    assert!(store.memory() + 1000 <= memory);
+    assert_eq!((store.totals().live, store.totals().dead), (0, digest));
+    assert_sums_are_exact(&store);
+}
+
+#[test]
+fn a_sweep_still_finds_deadlines_set_after_an_earlier_sweep() {
+    let store = Store::new(config(1));
+    set(&store, 1, b"a", b"v", Some(10));
+    set(&store, 1, b"b", b"v", Some(30));
+    let swept = |now| (0..store.range_count()).map(|r| store.sweep(r, NTP64(now))).sum::<usize>();
+    assert_eq!(swept(10), 1);
+    set(&store, 11, b"b", b"v", Some(20));
+    set(&store, 11, b"c", b"v", Some(25));
+    assert_eq!((swept(20), swept(25), swept(1 << 40)), (1, 1, 0));
+}
+
+#[test]
+fn an_expire_cannot_revive_what_had_expired() {
+    let store = Store::new(config(1));
+    set(&store, 10, b"k", b"v", Some(50));
+    let decide = |live: Option<Live<'_>>| (Write::Deadline(None), live.is_some());
+    assert_eq!(store.write(&mut at(&store, 50), b"k", decide), Ok(false));
+    assert_eq!(get(&store, 51, b"k"), None);
+}
+
+#[test]
+fn a_deadline_in_the_past_deletes() {
+    let store = Store::new(config(1));
+    set(&store, 10, b"k", b"v", None);
+    store.write(&mut at(&store, 20), b"k", |_| (Write::Deadline(Some(NTP64(5))), ())).unwrap();
+    assert_eq!(store.totals().dead_cells, 1);
+    set(&store, 30, b"k", b"v", None);
+    set(&store, 40, b"k", b"v", Some(35));
+    assert_eq!(get(&store, 41, b"k"), None);
+    assert_eq!(store.meta(b"k").unwrap().deadline, None);
+}
+
+#[test]
+fn at_the_memory_limit_growth_is_refused_and_deletion_works() {
+    let store = Store::new(StoreConfig { max_memory: Some(1000), ..config(1) });
+    set(&store, 1, b"k", &[0; 800], None);
+    let big = Write::Set { value: &[0; 900], deadline: None };
+    assert_eq!(store.write(&mut at(&store, 2), b"other", |_| (big, ())), Err(OutOfMemory));
+    assert_eq!(get(&store, 2, b"other"), None);
+    assert!(delete(&store, 3, b"k"));
+    store.write(&mut at(&store, 4), b"other", |_| (Write::Set { value: b"v", deadline: None }, ())).unwrap();
+    assert_sums_are_exact(&store);
+}
+
+#[test]
+fn replicated_data_is_taken_up_to_the_ceiling_and_tombstones_beyond_it() {
+    let (source, full) =
+        (Store::new(config(2)), Store::new(StoreConfig { max_memory: Some(1000), ..config(1) }));
+    set(&source, 5, b"big", &[0; 1000], None);
+    replicate(&source, &full);
+    assert!(get(&full, 9, b"big").is_some(), "above the limit, below the ceiling");
+    let merge = |key: &[u8], register: Register<'_>| full.merge(&mut Vec::new(), key, &register);
+    let stamp = |time| Stamp::new(NTP64(time), incarnation(2).unwrap());
+    assert_eq!(merge(b"more", Register::live(stamp(6), &[0; 500], None)), Merged::Refused);
+    assert_eq!(merge(b"big", Register::tombstone(stamp(7))), Merged::Applied);
+    assert_eq!(merge(b"more", Register::live(stamp(6), &[0; 500], None)), Merged::Applied);
+    assert_sums_are_exact(&full);
+}
+
+#[test]
+fn equal_times_of_two_writers_are_decided_alike_on_both() {
+    let (a, b) = (Store::new(config(1)), Store::new(config(2)));
+    set(&a, 10, b"k", b"a", None);
+    set(&b, 10, b"k", b"b", None);
+    replicate(&a, &b);
+    replicate(&b, &a);
+    assert_eq!(get(&a, 11, b"k"), get(&b, 11, b"k"));
+    assert_eq!(a.totals(), b.totals());
+}
+
+#[test]
+fn a_write_refused_or_kept_publishes_nothing() {
+    let store = Store::new(config(1));
+    let mut batch = at(&store, 1);
+    store.write(&mut batch, b"k", |_| (Write::Keep, ())).unwrap();
+    store.write(&mut batch, b"k", |_| (Write::Delete, ())).unwrap();
+    assert!(batch.applied.is_empty());
+    assert_eq!(store.meta(b"k"), None);
+}
+
+#[test]
+fn ranges_are_the_shards_of_the_map() {
+    let map = dashmap::DashMap::<u64, ()>::with_shard_amount(RangeCount::FULL.get());
+    for n in 0..1000u64 {
+        let hash = HashSeed::of_cluster("x").key_hash(&n.to_le_bytes());
+        assert_eq!(RangeCount::FULL.range_of(hash), map.determine_shard(hash as usize));
+    }
+}
+
+/// One step of a random history over two stores.
+#[derive(Clone, Debug)]
+enum Step {
+    Write { second: bool, key: u8, what: u8, after: u64, deadline: Option<u64> },
+    Replicate { to_second: bool },
+    Sweep,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let deadline = proptest::option::of(1..40u64);
+    prop_oneof![
+        8 => (any::<bool>(), 0..12u8, 0..5u8, 0..10u64, deadline).prop_map(
+            |(second, key, what, after, deadline)| Step::Write { second, key, what, after, deadline }),
+        1 => any::<bool>().prop_map(|to_second| Step::Replicate { to_second }),
+        1 => Just(Step::Sweep),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Goal: after any history the sums equal their recomputation, and two stores that exchanged all they hold
+    /// are equal, deadlines included. Method: random writes on two stores with exchanges and sweeps between.
+    #[test]
+    fn sums_stay_exact_and_exchange_makes_equal(steps in proptest::collection::vec(any_step(), 0..60)) {
+        let stores = [Store::new(config(1)), Store::new(config(2))];
+        let mut now = 1000u64;
+        for step in steps {
+            match step {
+                Step::Write { second, key, what, after, deadline } => {
+                    now += after;
+                    let deadline = deadline.map(|d| NTP64(now + d));
+                    let write = match what {
+                        0 | 1 => Write::Set { value: &[what], deadline },
+                        2 => Write::Delete,
+                        3 => Write::Deadline(deadline),
+                        _ => Write::Keep,
+                    };
+                    let store = &stores[usize::from(second)];
+                    store.write(&mut at(store, now), &[key], |_| (write, ())).unwrap();
+                }
+                Step::Replicate { to_second } => {
+                    replicate(&stores[usize::from(!to_second)], &stores[usize::from(to_second)]);
+                }
+                Step::Sweep => stores.iter().for_each(|store| {
+                    (0..store.range_count()).for_each(|r| { store.sweep(r, NTP64(now)); });
+                }),
+            }
+        }
+        replicate(&stores[0], &stores[1]);
+        replicate(&stores[1], &stores[0]);
+        let [a, b] = &stores;
+        for key in 0..12u8 {
+            for later in [0, 20, 1000] {
+                prop_assert_eq!(get(a, now + later, &[key]), get(b, now + later, &[key]));
+            }
+            let stamps = |store: &Store| store.meta(&[key]).map(|m| (m.version, m.qualifier, m.deadline));
+            prop_assert_eq!(stamps(a), stamps(b));
+        }
+        stores.iter().for_each(assert_sums_are_exact);
+        let everything = |store: &Store| store.totals().live.wrapping_add(store.totals().dead);
+        prop_assert_eq!(everything(a), everything(b));
+    }
+}
+
+#[test]
+fn later_deadlines_use_the_same_scale_as_stamps() {
+    let day = Duration::from_secs(86_400);
+    let now = stamp::time_since_epoch(Duration::from_secs(1_700_000_000));
+    assert_eq!(stamp::distance(now, stamp::later(now, day)), day);
+}
