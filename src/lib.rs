@@ -3,7 +3,11 @@
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "daemon")]
+pub mod cluster;
+#[cfg(feature = "daemon")]
 pub mod config;
+#[cfg(feature = "daemon")]
+pub mod env;
 #[cfg(feature = "daemon")]
 pub mod model;
 #[cfg(feature = "client")]

@@ -1,0 +1,118 @@
+//! What the daemon takes from the outside world: network, wall clock and randomness.
+//!
+//! Everything below uses these and tokio's timers alone: no threads, no `spawn_blocking`, no `SystemTime`. So a
+//! whole cluster can run in one process on simulated time over a simulated network.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rand::TryRngCore as _;
+use rand::rngs::OsRng;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::model::{Incarnation, Time, stamp};
+
+/// A boxed future, as object-safe async methods return it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A connection, whatever carries it.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// A boxed connection.
+pub type BoxStream = Box<dyn Stream>;
+
+/// A bound listening socket.
+pub trait Listener: Send {
+    /// The address it is bound to, with the real port if 0 was asked for.
+    ///
+    /// # Errors
+    /// As the operating system reports them.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+
+    /// The next connection and the address it came from. Cancel-safe: a dropped future loses no connection.
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(BoxStream, SocketAddr)>>;
+}
+
+/// Network, wall clock and randomness.
+pub trait Env: Send + Sync + 'static {
+    /// The machine's clock. May step back or jump; the hybrid clock above it does not.
+    fn wall_clock(&self) -> Time;
+
+    /// Sixty-four random bits.
+    fn random(&self) -> u64;
+
+    /// Binds a listening socket.
+    fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>>;
+
+    /// Opens a connection. Sets no time limit of its own.
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<BoxStream>>;
+
+    /// All addresses that `host_port` names at this moment.
+    fn resolve<'a>(&'a self, host_port: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
+}
+
+/// A fresh incarnation.
+pub(crate) fn draw_incarnation(env: &dyn Env) -> Incarnation {
+    loop {
+        let id = (u128::from(env.random()) << 64) | u128::from(env.random());
+        if let Some(incarnation) = stamp::incarnation(id) {
+            return incarnation;
+        }
+    }
+}
+
+/// The real world: TCP sockets, the system's clock, resolver and entropy.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemEnv;
+
+impl Env for SystemEnv {
+    #[expect(clippy::disallowed_methods, reason = "the one place where the machine's clock is read")]
+    fn wall_clock(&self) -> Time {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        stamp::time_since_epoch(since_epoch)
+    }
+
+    fn random(&self) -> u64 {
+        OsRng.try_next_u64().expect("the operating system provides entropy")
+    }
+
+    fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
+        Box::pin(async move {
+            let listener = TcpListener::bind(address).await?;
+            Ok(Box::new(listener) as Box<dyn Listener>)
+        })
+    }
+
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<BoxStream>> {
+        Box::pin(async move { without_delay(TcpStream::connect(address).await?) })
+    }
+
+    fn resolve<'a>(&'a self, host_port: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move { Ok(tokio::net::lookup_host(host_port).await?.collect()) })
+    }
+}
+
+impl Listener for TcpListener {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.local_addr()
+    }
+
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(BoxStream, SocketAddr)>> {
+        Box::pin(async move {
+            let (stream, from) = TcpListener::accept(self).await?;
+            Ok((without_delay(stream)?, from))
+        })
+    }
+}
+
+/// Requests and pushes are written whole, so waiting to fill a segment would only add latency.
+fn without_delay(stream: TcpStream) -> io::Result<BoxStream> {
+    stream.set_nodelay(true)?;
+    Ok(Box::new(stream))
+}
