@@ -1,0 +1,233 @@
+//! What a node is told before it starts: one [`Config`], checked once.
+//!
+//! The `sapwood` command fills a [`Config`] from flags, `SAPWOOD_*` variables and a file; an application that
+//! embeds a node fills one by hand. Both pass through [`Config::validate`], so everything below may rely on what
+//! it promises and reads no environment of its own.
+//!
+//! Messages name settings by their flag (`--max-value`), which is also the key in the file (`max-value`) and the
+//! field here (`max_value`).
+
+mod error;
+mod secret;
+mod units;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+pub use error::ConfigError;
+pub use secret::{Secret, SecretError};
+pub use units::{Size, Span, UnitError};
+
+/// The longest `--name` and `--cluster` in bytes: a host name (253) and a port. Both travel in every hello.
+pub const MAX_NAME: usize = 259;
+
+/// How a node is set up.
+///
+/// ```
+/// use sapwood::config::Config;
+///
+/// let config = Config { name: Some("a".into()), join: vec!["10.0.0.2:7172".into()], ..Config::default() };
+/// config.validate()?;
+/// # Ok::<(), sapwood::config::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Stable name of this node, unlike any other in its cluster. `None`: see [`Config::name_at`].
+    pub name: Option<String>,
+    /// Nodes link only with nodes of the same cluster name.
+    pub cluster: String,
+    /// Where clients connect. Port 0 lets the system choose.
+    pub client: SocketAddr,
+    /// Where the other nodes connect. Port 0 lets the system choose.
+    pub peer: SocketAddr,
+    /// Peers to dial first, each `HOST:PORT`; the rest are learnt from them. May name this node itself.
+    pub join: Vec<String>,
+    /// The `HOST:PORT` other nodes are told to dial, where it is not [`Config::peer`].
+    pub advertise: Option<String>,
+    /// Bytes of keys and values to hold at most; `None` is unlimited.
+    pub max_memory: Option<u64>,
+    /// How far a peer's clock may be from ours before it is refused.
+    pub max_clock_skew: Duration,
+    /// What clients must `AUTH` with; `None` asks for nothing.
+    pub client_password: Option<Secret>,
+    /// Bytes of the longest key.
+    pub max_key: usize,
+    /// Bytes of the longest value.
+    pub max_value: usize,
+    /// Bytes of the longest command, all its arguments together.
+    pub max_command: usize,
+    /// Client connections at one time.
+    pub max_clients: usize,
+    /// Bytes that may wait for one peer; beyond it the queue is dropped and the peer catches up by a round.
+    pub peer_queue: usize,
+    /// Accept addresses that others can reach although nothing proves who connects.
+    pub insecure: bool,
+    /// Allow `FLUSHALL`.
+    pub enable_flush: bool,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+    /// Which log lines are written: a level, or a filter such as `info,sapwood::replication=debug`.
+    pub log: String,
+    /// How long a stopping node may take to hand its last writes to a peer.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            name: None,
+            cluster: "sapwood".into(),
+            client: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7171),
+            peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7172),
+            join: Vec::new(),
+            advertise: None,
+            max_memory: None,
+            max_clock_skew: Duration::from_millis(500),
+            client_password: None,
+            max_key: 64 << 10,
+            max_value: 16 << 20,
+            max_command: 64 << 20,
+            max_clients: 10_000,
+            peer_queue: 64 << 20,
+            insecure: false,
+            enable_flush: false,
+            log_format: LogFormat::Text,
+            log: "info".into(),
+            drain_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Config {
+    /// The node's name once its client port is known: [`Config::name`], or else `host:client-port`.
+    ///
+    /// A default cannot be settled earlier: two nodes that both asked for port 0 would share it.
+    pub fn name_at(&self, client: SocketAddr) -> String {
+        self.name.clone().unwrap_or_else(|| format!("{}:{}", host_name(), client.port()))
+    }
+
+    /// Checks each setting, and those that must agree with each other.
+    ///
+    /// # Errors
+    /// The first problem found; its text says which setting to change and how.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if let Some(name) = &self.name {
+            check_name("--name", name)?;
+        }
+        check_name("--cluster", &self.cluster)?;
+        self.check_addresses()?;
+        self.check_exposure()?;
+        self.check_limits()?;
+        check_log(&self.log)
+    }
+
+    fn check_addresses(&self) -> Result<(), ConfigError> {
+        if self.client == self.peer && self.client.port() != 0 {
+            return Err(ConfigError::SameAddress(self.client));
+        }
+        for peer in &self.join {
+            host_port("--join", peer)?;
+        }
+        if let Some(address) = &self.advertise {
+            let host = host_port("--advertise", address)?;
+            if host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()) {
+                return Err(ConfigError::AdvertiseUnspecified(address.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_exposure(&self) -> Result<(), ConfigError> {
+        let exposed = |address: SocketAddr| !address.ip().to_canonical().is_loopback();
+        if self.insecure {
+            Ok(())
+        } else if exposed(self.client) && self.client_password.is_none() {
+            Err(ConfigError::OpenClient(self.client))
+        } else if exposed(self.peer) {
+            Err(ConfigError::OpenPeer(self.peer))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_limits(&self) -> Result<(), ConfigError> {
+        let non_zero = [
+            ("--max-key", self.max_key == 0),
+            ("--max-value", self.max_value == 0),
+            ("--max-clients", self.max_clients == 0),
+            ("--max-clock-skew", self.max_clock_skew.is_zero()),
+        ];
+        if let Some((flag, _)) = non_zero.into_iter().find(|(_, zero)| *zero) {
+            return Err(ConfigError::Zero(flag));
+        }
+
+        let entry = (self.max_key as u64).saturating_add(self.max_value as u64);
+        let holds_an_entry = [
+            ("--max-command", Some(self.max_command as u64)),
+            ("--peer-queue", Some(self.peer_queue as u64)),
+            ("--max-memory", self.max_memory),
+        ];
+        for (flag, limit) in holds_an_entry {
+            if let Some(limit) = limit
+                && limit < entry
+            {
+                return Err(ConfigError::TooSmall { flag, limit: Size(limit), entry: Size(entry) });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, for collectors.
+    Json,
+}
+
+/// The host's name, without asking the network: what `/etc/hostname` says, else `HOSTNAME`, else `localhost`.
+fn host_name() -> String {
+    std::fs::read_to_string("/etc/hostname")
+        .ok()
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .map(|name| name.trim().to_owned())
+        .filter(|name| check_name("--name", name).is_ok())
+        .unwrap_or_else(|| "localhost".into())
+}
+
+/// Names appear in tables, logs, and in comma separated lists where `*` means all: they stay one plain word.
+fn check_name(flag: &'static str, name: &str) -> Result<(), ConfigError> {
+    let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != ',' && c != '*';
+    if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(plain) {
+        return Err(ConfigError::Name { flag, name: name.to_owned() });
+    }
+    Ok(())
+}
+
+/// Splits `HOST:PORT`, where the host may be a name, an IPv4 address or an IPv6 address in brackets.
+fn host_port<'a>(flag: &'static str, text: &'a str) -> Result<&'a str, ConfigError> {
+    let bad = || ConfigError::HostPort { flag, value: text.to_owned() };
+    let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
+    if !port.parse::<u16>().is_ok_and(|port| port != 0) {
+        return Err(bad());
+    }
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(ip) if ip.parse::<std::net::Ipv6Addr>().is_ok() => Ok(ip),
+        None if !host.is_empty() && !host.contains(|c: char| ":[]/@".contains(c) || c.is_whitespace()) => {
+            Ok(host)
+        }
+        _ => Err(bad()),
+    }
+}
+
+fn check_log(filter: &str) -> Result<(), ConfigError> {
+    tracing_subscriber::EnvFilter::try_new(filter)
+        .map(drop)
+        .map_err(|error| ConfigError::Log { filter: filter.to_owned(), problem: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+use super::*;
+
+fn with(change: impl FnOnce(&mut Config)) -> Result<(), String> {
+    let mut config = Config::default();
+    change(&mut config);
+    config.validate().map_err(|error| error.to_string())
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn password() -> Option<Secret> {
+    Secret::new(*b"pass").ok()
+}
+
+#[test]
+fn the_default_is_valid_and_so_are_ports_of_the_systems_choice() {
+    assert_eq!(with(|_| {}), Ok(()));
+    assert_eq!(
+        with(|c| {
+            c.client = address("127.0.0.1:0");
+            c.peer = address("127.0.0.1:0");
+        }),
+        Ok(())
+    );
+}
+
+#[test]
+fn clients_from_elsewhere_need_a_password_or_insecure() {
+    assert_eq!(
+        with(|c| c.client = address("0.0.0.0:7171")).unwrap_err(),
+        "refusing to listen on 0.0.0.0:7171 without a password: give --client-password-file FILE, or --insecure \
+         if the network is trusted"
+    );
+    assert!(with(|c| c.client = address("[::]:7171")).is_err());
+    assert_eq!(with(|c| (c.client, c.client_password) = (address("0.0.0.0:7171"), password())), Ok(()));
+    assert_eq!(with(|c| (c.client, c.insecure) = (address("0.0.0.0:7171"), true)), Ok(()));
+    for loopback in ["127.0.0.2:7171", "[::1]:7171", "[::ffff:127.0.0.1]:7171"] {
+        assert_eq!(with(|c| c.client = address(loopback)), Ok(()));
+    }
+}
+
+#[test]
+fn peers_from_elsewhere_need_insecure_whatever_the_password() {
+    let refusal = with(|c| (c.peer, c.client_password) = (address("10.0.0.1:7172"), password())).unwrap_err();
+    assert!(refusal.starts_with("refusing to listen for peers on 10.0.0.1:7172"), "{refusal}");
+    assert!(refusal.contains("--insecure"), "{refusal}");
+    assert_eq!(with(|c| (c.peer, c.insecure) = (address("10.0.0.1:7172"), true)), Ok(()));
+}
+
+#[test]
+fn one_address_cannot_serve_both() {
+    assert_eq!(
+        with(|c| c.peer = c.client).unwrap_err(),
+        "--client and --peer both ask for 127.0.0.1:7171: give them different ports"
+    );
+}
+
+#[test]
+fn addresses_to_dial_are_host_and_port() {
+    for good in ["a:1", "10.0.0.2:7172", "[fd00::2]:7172", "db-2.example:7172", "db_2.:65535"] {
+        assert_eq!(with(|c| c.join = vec![good.into()]), Ok(()), "{good}");
+    }
+    for bad in
+        ["", "a", "a:", ":1", "a:0", "a:65536", "fd00::2:7172", "[a]:1", "[fd00::2]", "tcp://a:1", "a b:1"]
+    {
+        let refusal = with(|c| c.join = vec!["good:1".into(), bad.into()]).unwrap_err();
+        assert!(refusal.starts_with(&format!("--join {bad:?} is not HOST:PORT")), "{refusal}");
+    }
+    assert!(with(|c| c.advertise = Some("here".into())).unwrap_err().starts_with("--advertise \"here\""));
+}
+
+#[test]
+fn an_address_that_nobody_can_dial_is_not_advertised() {
+    for address in ["0.0.0.0:7172", "[::]:7172"] {
+        assert!(with(|c| c.advertise = Some(address.into())).unwrap_err().contains("cannot be dialled"));
+    }
+}
+
+#[test]
+fn names_are_one_plain_word() {
+    for bad in ["", "a b", "a,b", "*", "a\n", &"x".repeat(MAX_NAME + 1)] {
+        assert!(with(|c| c.name = Some(bad.into())).unwrap_err().starts_with("--name"), "{bad:?}");
+        assert!(with(|c| c.cluster = bad.into()).unwrap_err().starts_with("--cluster"), "{bad:?}");
+    }
+    assert_eq!(with(|c| c.name = Some("x".repeat(MAX_NAME))), Ok(()));
+    assert_eq!(with(|c| c.name = Some("Zürich-1:7171".into())), Ok(()));
+}
+
+#[test]
+fn an_unnamed_node_is_called_by_host_and_port() {
+    let name = Config::default().name_at(address("127.0.0.1:4242"));
+    assert!(name.ends_with(":4242") && name.len() > ":4242".len(), "{name}");
+    let named = Config { name: Some("a".into()), ..Config::default() };
+    assert_eq!(named.name_at(address("127.0.0.1:4242")), "a");
+}
+
+#[test]
+fn every_limit_that_carries_an_entry_has_room_for_the_largest() {
+    assert_eq!(
+        with(|c| c.max_value = 128 << 20).unwrap_err(),
+        "--max-command 64MiB is less than one entry of --max-key plus --max-value (131136KiB): raise \
+         --max-command, or lower --max-value"
+    );
+    assert!(with(|c| c.peer_queue = 1 << 20).unwrap_err().starts_with("--peer-queue 1MiB is less"));
+    assert!(with(|c| c.max_memory = Some(1 << 20)).unwrap_err().starts_with("--max-memory 1MiB is less"));
+    assert!(with(|c| (c.max_key, c.max_value) = (usize::MAX, usize::MAX)).is_err());
+    assert_eq!(with(|c| c.max_memory = Some(1 << 30)), Ok(()));
+}
+
+#[test]
+fn a_limit_of_nothing_is_refused() {
+    assert_eq!(with(|c| c.max_key = 0).unwrap_err(), "--max-key must be more than 0");
+    assert_eq!(with(|c| c.max_value = 0).unwrap_err(), "--max-value must be more than 0");
+    assert_eq!(with(|c| c.max_clients = 0).unwrap_err(), "--max-clients must be more than 0");
+    assert_eq!(
+        with(|c| c.max_clock_skew = Duration::ZERO).unwrap_err(),
+        "--max-clock-skew must be more than 0"
+    );
+    assert_eq!(with(|c| c.drain_timeout = Duration::ZERO), Ok(()));
+}
+
+#[test]
+fn a_log_filter_must_parse() {
+    assert_eq!(with(|c| c.log = "info,sapwood::replication=debug".into()), Ok(()));
+    assert!(with(|c| c.log = "sapwood=loud".into()).unwrap_err().starts_with("--log \"sapwood=loud\""));
+}
