@@ -38,13 +38,23 @@ pub struct Cell(ThinArc<Header, u8>);
 
 /// A register whose origins are interned: what a cell is packed from and unpacked to.
 #[derive(Clone, Copy)]
-pub(super) struct Parts<'a> {
-    pub(super) time: Time,
-    pub(super) origin: Origin,
-    pub(super) value: Option<&'a [u8]>,
-    pub(super) deadline: Option<Time>,
+pub(crate) struct Parts<'a> {
+    pub(crate) time: Time,
+    pub(crate) origin: Origin,
+    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) deadline: Option<Time>,
     /// `None` when the version's own write decided the deadline.
-    pub(super) qualifier: Option<(Time, Origin)>,
+    pub(crate) qualifier: Option<(Time, Origin)>,
+}
+
+impl<'a> Parts<'a> {
+    /// The same register with its full stamps.
+    pub(super) fn register(&self, origins: &Origins) -> Register<'a> {
+        let version = Stamp::new(self.time, origins.incarnation(self.origin));
+        let qualifier =
+            self.qualifier.map_or(version, |(time, origin)| Stamp::new(time, origins.incarnation(origin)));
+        Register { version, value: self.value, deadline: self.deadline, qualifier }
+    }
 }
 
 impl Cell {
@@ -144,7 +154,7 @@ impl Cell {
         self.has(HAS_VALUE) && !self.is_expired(now)
     }
 
-    pub(super) fn parts(&self) -> Parts<'_> {
+    pub(crate) fn parts(&self) -> Parts<'_> {
         Parts {
             time: self.time(),
             origin: self.origin(),
@@ -154,12 +164,8 @@ impl Cell {
         }
     }
 
-    /// The register with its full stamps.
     pub(super) fn register(&self, origins: &Origins) -> Register<'_> {
-        let version = Stamp::new(self.time(), origins.incarnation(self.origin()));
-        let qualifier =
-            self.qualifier().map_or(version, |(time, origin)| Stamp::new(time, origins.incarnation(origin)));
-        Register { version, value: self.value(), deadline: self.deadline(), qualifier }
+        self.parts().register(origins)
     }
 
     /// What the cell takes in memory: its allocation and its slot in the table.

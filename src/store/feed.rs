@@ -67,20 +67,17 @@ impl Feed {
         self.ready.notify_one();
     }
 
-    /// Waits for changes and moves them to `into`. Cancel-safe: what was not returned stays in the feed.
-    pub(crate) async fn take(&self, into: &mut Vec<Cell>) -> Taken {
-        loop {
-            {
-                let mut buffer = self.buffer.lock();
-                if buffer.overflowed || !buffer.cells.is_empty() {
-                    into.append(&mut buffer.cells);
-                    buffer.bytes = 0;
-                    let overflowed = std::mem::take(&mut buffer.overflowed);
-                    return if overflowed { Taken::Overflowed } else { Taken::All };
-                }
-            }
-            self.ready.notified().await;
-        }
+    /// Waits until there may be something to take. Cancel-safe: it takes nothing.
+    pub(crate) async fn ready(&self) {
+        self.ready.notified().await;
+    }
+
+    /// Moves the changes to `into`, without waiting.
+    pub(crate) fn take(&self, into: &mut Vec<Cell>) -> Taken {
+        let mut buffer = self.buffer.lock();
+        into.append(&mut buffer.cells);
+        buffer.bytes = 0;
+        if std::mem::take(&mut buffer.overflowed) { Taken::Overflowed } else { Taken::All }
     }
 }
 
@@ -103,7 +100,8 @@ mod tests {
         feed.publish(&mut cells(2));
         feed.publish(&mut cells(4));
         let mut taken = Vec::new();
-        assert_eq!(feed.take(&mut taken).await, Taken::All);
+        feed.ready().await;
+        assert_eq!(feed.take(&mut taken), Taken::All);
         assert_eq!(taken.len(), 6);
     }
 
@@ -116,10 +114,10 @@ mod tests {
             assert!(feed.buffer.lock().cells.len() <= 10);
         }
         let mut taken = Vec::new();
-        assert_eq!(feed.take(&mut taken).await, Taken::Overflowed);
+        assert_eq!(feed.take(&mut taken), Taken::Overflowed);
         feed.publish(&mut cells(1));
         taken.clear();
-        assert_eq!(feed.take(&mut taken).await, Taken::All);
+        assert_eq!(feed.take(&mut taken), Taken::All);
         assert_eq!(taken.len(), 1);
     }
 }

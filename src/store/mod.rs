@@ -23,18 +23,17 @@ mod feed;
 mod origins;
 mod ranges;
 
+pub(crate) use cell::Parts;
 pub use cell::{Cell, MAX_KEY};
-pub(crate) use feed::Taken;
+pub(crate) use feed::{Feed, Taken};
 pub use origins::TooManyOrigins;
 pub(crate) use origins::{Origin, Origins};
 pub use ranges::Totals;
 
-use cell::Parts;
 use clock::Clock;
-use feed::Feed;
 use ranges::Ranges;
 
-use crate::model::{HashSeed, Incarnation, RangeCount, Register, Stamp, Time, stamp};
+use crate::model::{HashSeed, Incarnation, RangeCount, Stamp, Time, stamp};
 
 /// What a store is made with.
 #[derive(Clone, Copy, Debug)]
@@ -205,9 +204,7 @@ impl Store {
             applied.push(next.clone());
             (Some(next), Ok(outcome))
         });
-        if scratch.capacity() > SCRATCH_KEPT {
-            *scratch = Vec::new();
-        }
+        trim(scratch);
         outcome
     }
 
@@ -234,29 +231,46 @@ impl Store {
         self.clock.observe(time);
     }
 
-    /// Merges a received register. The clock must have [observed](Self::observe) its stamps, and their
-    /// incarnations must be [interned](Self::intern).
-    pub(crate) fn merge(&self, scratch: &mut Vec<u8>, key: &[u8], received: &Register<'_>) -> Merged {
-        let origins = self.ranges.origins();
-        self.ranges.update(key, |cell| {
-            let merged = match cell {
-                Some(cell) if cell.time() > *received.version.get_time() => return (None, Merged::Known),
-                Some(cell) => {
-                    let current = cell.register(origins);
-                    let merged = current.merge(*received);
-                    if merged == current {
-                        return (None, Merged::Known);
+    /// Merges a received register. The clock must have [observed](Self::observe) its times, and its origins
+    /// must be [interned](Self::intern) here.
+    pub(crate) fn merge(&self, scratch: &mut Vec<u8>, key: &[u8], received: &Parts<'_>) -> Merged {
+        let merged = self.ranges.update(key, |cell| {
+            let next = match cell {
+                Some(cell) if cell.time() > received.time => return (None, Merged::Known),
+                Some(cell) if cell.time() == received.time => {
+                    match self.merge_within_a_time(scratch, cell, received) {
+                        Some(merged) => merged,
+                        None => return (None, Merged::Known),
                     }
-                    merged
                 }
-                None => *received,
+                _ => Cell::pack(scratch, key, received),
             };
-            let Ok(parts) = parts_of(&merged, origins) else { return (None, Merged::Refused) };
-            let next = Cell::pack(scratch, key, &parts);
             if self.grows_beyond(self.ceiling, cell, &next) {
                 return (None, Merged::Refused);
             }
             (Some(next), Merged::Applied)
+        });
+        trim(scratch);
+        merged
+    }
+
+    /// The whole law, for copies that their times alone do not decide; `None` if the cell already has it all.
+    fn merge_within_a_time(&self, scratch: &mut Vec<u8>, cell: &Cell, received: &Parts<'_>) -> Option<Cell> {
+        let origins = self.ranges.origins();
+        let (current, received) = (cell.register(origins), received.register(origins));
+        let merged = current.merge(received);
+        let known = |incarnation| origins.intern(incarnation).expect("both copies' origins are interned");
+        (merged != current).then(|| {
+            let parts = Parts {
+                time: *merged.version.get_time(),
+                origin: known(*merged.version.get_id()),
+                value: merged.value,
+                deadline: merged.deadline,
+                qualifier: merged
+                    .is_qualified()
+                    .then(|| (*merged.qualifier.get_time(), known(*merged.qualifier.get_id()))),
+            };
+            Cell::pack(scratch, cell.key(), &parts)
         })
     }
 
@@ -286,11 +300,6 @@ impl Store {
     /// Shows every cell of a range, tombstones included, to `visit`, under the range's read lock.
     pub fn walk(&self, range: usize, visit: impl FnMut(&Cell)) {
         self.ranges.walk(range, visit);
-    }
-
-    /// The register of a cell of this store, with its full stamps.
-    pub(crate) fn register<'a>(&self, cell: &'a Cell) -> Register<'a> {
-        cell.register(self.ranges.origins())
     }
 
     /// Drops the values of a range's expired cells to free their memory, keeping their stamps; returns how many
@@ -350,18 +359,11 @@ fn apply<'a>(write: Write<'a>, drawn: Time, live: Option<&'a Cell>) -> Option<Pa
     }
 }
 
-fn parts_of<'a>(register: &Register<'a>, origins: &Origins) -> Result<Parts<'a>, TooManyOrigins> {
-    let qualifier = match register.is_qualified() {
-        true => Some((*register.qualifier.get_time(), origins.intern(*register.qualifier.get_id())?)),
-        false => None,
-    };
-    Ok(Parts {
-        time: *register.version.get_time(),
-        origin: origins.intern(*register.version.get_id())?,
-        value: register.value,
-        deadline: register.deadline,
-        qualifier,
-    })
+/// Gives a buffer that one large cell has grown back to the allocator.
+fn trim(scratch: &mut Vec<u8>) {
+    if scratch.capacity() > SCRATCH_KEPT {
+        *scratch = Vec::new();
+    }
 }
 
 #[cfg(test)]

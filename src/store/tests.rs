@@ -37,13 +37,16 @@ fn delete(store: &Store, now: u64, key: &[u8]) -> bool {
 
 /// Copies every cell of `from` into `to`, as a peer would.
 fn replicate(from: &Store, to: &Store) {
+    let translate = |origin| to.intern(from.incarnation(origin)).unwrap();
     for range in 0..from.range_count() {
         let mut cells = Vec::new();
         from.walk(range, |cell| cells.push(cell.clone()));
         for cell in cells {
-            let register = from.register(&cell);
-            to.observe(*register.version.get_time().max(register.qualifier.get_time()));
-            to.merge(&mut Vec::new(), cell.key(), &register);
+            let mut parts = cell.parts();
+            parts.origin = translate(parts.origin);
+            parts.qualifier = parts.qualifier.map(|(time, origin)| (time, translate(origin)));
+            to.observe(cell.latest());
+            to.merge(&mut Vec::new(), cell.key(), &parts);
         }
     }
 }
@@ -144,11 +147,14 @@ fn replicated_data_is_taken_up_to_the_ceiling_and_tombstones_beyond_it() {
     set(&source, 5, b"big", &[0; 1000], None);
     replicate(&source, &full);
     assert!(get(&full, 9, b"big").is_some(), "above the limit, below the ceiling");
-    let merge = |key: &[u8], register: Register<'_>| full.merge(&mut Vec::new(), key, &register);
-    let stamp = |time| Stamp::new(NTP64(time), incarnation(2).unwrap());
-    assert_eq!(merge(b"more", Register::live(stamp(6), &[0; 500], None)), Merged::Refused);
-    assert_eq!(merge(b"big", Register::tombstone(stamp(7))), Merged::Applied);
-    assert_eq!(merge(b"more", Register::live(stamp(6), &[0; 500], None)), Merged::Applied);
+    let origin = full.intern(incarnation(2).unwrap()).unwrap();
+    let merge = |key: &[u8], time, value| {
+        let parts = Parts { time: NTP64(time), origin, value, deadline: None, qualifier: None };
+        full.merge(&mut Vec::new(), key, &parts)
+    };
+    assert_eq!(merge(b"more", 6, Some(&[0; 500])), Merged::Refused);
+    assert_eq!(merge(b"big", 7, None), Merged::Applied);
+    assert_eq!(merge(b"more", 6, Some(&[0; 500])), Merged::Applied);
     assert_sums_are_exact(&full);
 }
 
