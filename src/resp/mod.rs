@@ -1,1 +1,47 @@
 //! The Redis protocol (RESP2 and RESP3).
+//!
+//! **Purpose.** Turn bytes into requests and replies, and back. Nothing here knows a socket, a lock or a clock, so every
+//! line of it can be tested by feeding it bytes.
+//!
+//! **Place in the picture.**
+//!
+//! ```text
+//!             bytes ──► RequestParser ──► Args ─┐
+//!  any client                                   ├─ commands (the daemon)
+//!             bytes ◄── Reply ◄─────────────────┘
+//!
+//!  our client bytes ◄── encode_request
+//!             bytes ──► FrameDecoder ──► Frame
+//! ```
+//!
+//! **Invariants.**
+//! - Memory held is proportional to bytes that really arrived, never to a length that was merely announced.
+//! - No byte is looked at more than a fixed number of times, however the stream is cut into reads.
+//! - What comes out does not depend on how the stream was cut.
+//! - What a peer sends is never a panic: it is an error, after which its connection closes.
+
+mod encode;
+mod frame;
+
+#[cfg(feature = "daemon")]
+mod args;
+#[cfg(feature = "daemon")]
+mod inline;
+#[cfg(feature = "daemon")]
+mod limits;
+#[cfg(feature = "daemon")]
+mod number;
+#[cfg(feature = "daemon")]
+mod request;
+
+#[cfg(all(test, feature = "daemon"))]
+mod fuzz;
+
+#[cfg(feature = "daemon")]
+pub use args::{Args, ArgsIter};
+pub use encode::{EMPTY_ARRAY, OK, ONE, PONG, Proto, Reply, ZERO, encode_request};
+pub use frame::{Decoded, Frame, FrameDecoder, FrameError, FrameLimits};
+#[cfg(feature = "daemon")]
+pub use limits::{Limits, TooLarge};
+#[cfg(feature = "daemon")]
+pub use request::{ProtocolError, RequestParser, Step};

@@ -1,0 +1,104 @@
+//! What can go wrong, and what became of the request when it did.
+
+use std::{io, sync::Arc, time::Duration};
+
+use thiserror::Error;
+
+use crate::resp::FrameError;
+
+/// Why there is no reply to show. Cloned to every request of a pipeline that it leaves without one.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// No connection came about; no request was sent.
+    #[error("could not reach {addr}: {}{}", reason(.source), hint(.source))]
+    Unreachable {
+        /// The address as given.
+        addr: String,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// No connection came about in time; no request was sent.
+    #[error("could not reach {addr} within {after:?}")]
+    ConnectTimeout {
+        /// The address as given.
+        addr: String,
+        /// The limit in force.
+        after: Duration,
+    },
+    /// The daemon refused the password or the protocol version; no request was sent.
+    #[error("{addr} refused the connection: {code} {message}")]
+    Refused {
+        /// The address as given.
+        addr: String,
+        /// The error's first word, such as `WRONGPASS`.
+        code: String,
+        /// The rest of it.
+        message: String,
+    },
+    /// The daemon answered with an error: it did not apply the request.
+    #[error("{code} {message}")]
+    Server {
+        /// The error's first word, such as `ERR` or `NOAUTH`.
+        code: String,
+        /// The rest of it.
+        message: String,
+    },
+    /// Nothing moved on the connection for so long. The request may or may not have been applied.
+    #[error("no reply within {after:?}; the request may or may not have been applied")]
+    Timeout {
+        /// The limit in force.
+        after: Duration,
+    },
+    /// The daemon closed the connection. The request may or may not have been applied.
+    #[error(
+        "the daemon closed the connection before it replied; the request may or may not have been applied"
+    )]
+    Closed,
+    /// The connection failed. The request may or may not have been applied.
+    #[error("the connection failed before a reply came ({}); the request may or may not have been applied", reason(.0))]
+    Io(#[source] Arc<io::Error>),
+    /// The reply was not understood. The request may or may not have been applied.
+    #[error("the reply was not understood ({0}); the request may or may not have been applied")]
+    Protocol(#[from] FrameError),
+    /// An earlier request failed, was given up halfway or began a stream. This one was not sent.
+    #[error("an earlier request left the connection unusable; this request was not sent")]
+    Lost,
+}
+
+impl ClientError {
+    /// The same failure, met before any request of the caller's was sent.
+    pub(super) fn while_connecting(self, addr: &str) -> Self {
+        let addr = addr.to_owned();
+        let unreachable = |source| Self::Unreachable { addr: addr.clone(), source };
+        match self {
+            Self::Io(source) => unreachable(source),
+            Self::Timeout { after } => Self::ConnectTimeout { addr, after },
+            Self::Server { code, message } => Self::Refused { addr, code, message },
+            Self::Closed => unreachable(Arc::new(io::ErrorKind::UnexpectedEof.into())),
+            Self::Protocol(error) => unreachable(Arc::new(io::Error::new(io::ErrorKind::InvalidData, error))),
+            other => other,
+        }
+    }
+}
+
+impl From<io::Error> for ClientError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(Arc::new(error))
+    }
+}
+
+/// The system's words without its error number, where the standard library has them.
+fn reason(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(_) => error.kind().to_string(),
+        None => error.to_string(),
+    }
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "; is `sapwood serve` running there?",
+        _ => "",
+    }
+}

@@ -1,0 +1,135 @@
+//! The arguments of one request, borrowed from where they were read.
+
+use std::{fmt, iter::FusedIterator, ops::Index};
+
+/// Where one argument lies. Eight bytes, because a request of a million small arguments keeps a million of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    start: u32,
+    len: u32,
+}
+
+impl Span {
+    /// Both numbers lie within one request, and the parser keeps a request within `u32::MAX` bytes.
+    #[expect(clippy::cast_possible_truncation, reason = "a request never exceeds u32::MAX bytes")]
+    pub(super) fn new(start: usize, len: usize) -> Self {
+        debug_assert!(u32::try_from(start + len).is_ok(), "a request stays within u32::MAX bytes");
+        Self { start: start as u32, len: len as u32 }
+    }
+
+    fn of(self, bytes: &[u8]) -> &[u8] {
+        let start = self.start as usize;
+        &bytes[start..start + self.len as usize]
+    }
+}
+
+/// The arguments of one request, the command's name first. A view: copying it copies no argument.
+#[derive(Clone, Copy)]
+pub struct Args<'a> {
+    bytes: &'a [u8],
+    spans: &'a [Span],
+}
+
+impl<'a> Args<'a> {
+    pub(super) fn new(bytes: &'a [u8], spans: &'a [Span]) -> Self {
+        Self { bytes, spans }
+    }
+
+    /// How many arguments there are, the command's name included. The parser yields no request without any.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there is no argument (possible after [`Args::tail`]).
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// Argument `i`. Unlike `args[i]` it lives as long as the buffer, not as long as this view.
+    pub fn get(&self, i: usize) -> Option<&'a [u8]> {
+        Some(self.spans.get(i)?.of(self.bytes))
+    }
+
+    /// The arguments from number `from` on; none if there are fewer.
+    #[must_use]
+    pub fn tail(&self, from: usize) -> Self {
+        Self { bytes: self.bytes, spans: self.spans.get(from..).unwrap_or_default() }
+    }
+
+    /// All arguments in order.
+    pub fn iter(&self) -> ArgsIter<'a> {
+        ArgsIter { bytes: self.bytes, spans: self.spans.iter() }
+    }
+}
+
+impl Index<usize> for Args<'_> {
+    type Output = [u8];
+
+    /// # Panics
+    /// If there is no argument `i`.
+    fn index(&self, i: usize) -> &[u8] {
+        self.spans[i].of(self.bytes)
+    }
+}
+
+impl<'a> IntoIterator for Args<'a> {
+    type Item = &'a [u8];
+    type IntoIter = ArgsIter<'a>;
+
+    fn into_iter(self) -> ArgsIter<'a> {
+        self.iter()
+    }
+}
+
+/// Shows sizes only: values may be secrets, and debug output ends in logs.
+impl fmt::Debug for Args<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(<[u8]>::len)).finish()
+    }
+}
+
+/// Iterates over [`Args`].
+#[derive(Clone)]
+pub struct ArgsIter<'a> {
+    bytes: &'a [u8],
+    spans: std::slice::Iter<'a, Span>,
+}
+
+impl<'a> Iterator for ArgsIter<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        Some(self.spans.next()?.of(self.bytes))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.spans.size_hint()
+    }
+}
+
+impl DoubleEndedIterator for ArgsIter<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        Some(self.spans.next_back()?.of(self.bytes))
+    }
+}
+
+impl ExactSizeIterator for ArgsIter<'_> {}
+impl FusedIterator for ArgsIter<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_found_by_number_by_index_and_in_order() {
+        let spans = [Span::new(0, 3), Span::new(4, 0), Span::new(4, 1)];
+        let args = Args::new(b"SET k", &spans);
+        assert_eq!((args.len(), args.is_empty()), (3, false));
+        assert_eq!((args.get(0), args.get(1), args.get(3)), (Some(&b"SET"[..]), Some(&b""[..]), None));
+        assert_eq!(&args[2], b"k");
+        assert_eq!(args.iter().rev().collect::<Vec<_>>(), [&b"k"[..], b"", b"SET"]);
+        assert_eq!(args.tail(2).into_iter().collect::<Vec<_>>(), [b"k"]);
+        assert!(args.tail(4).is_empty());
+        assert_eq!(format!("{args:?}"), "[3, 0, 1]");
+    }
+}

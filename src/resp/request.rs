@@ -1,0 +1,407 @@
+//! The server's side of the wire: bytes in, requests out.
+//!
+//! ```text
+//!             '*'           count > 0               last argument ends
+//!   between ───────► count ───────────► arguments ─────────────────────► between   (Request)
+//!      ▲  │            │ count <= 0         │ over a limit
+//!      │  │            ▼                    ▼
+//!      │  │         between             skipping ──────────────────────► between   (TooLarge)
+//!      └──┘ any other byte: an inline line, or a blank one
+//! ```
+//!
+//! The position inside a half-arrived request is kept, so each call goes on where the last one stopped. A request over a
+//! limit is dropped as it arrives, without being held, and the connection lives on.
+
+use std::mem;
+
+use memchr::memchr;
+use thiserror::Error;
+
+use super::{
+    args::{Args, Span},
+    inline,
+    limits::{Limits, TooLarge},
+    number::{short_number, strict_number},
+};
+
+/// Redis's `proto-max-bulk-len`: an argument announced as longer is taken for a broken stream.
+const MAX_WIRE_BULK: usize = 512 << 20;
+/// Redis's `PROTO_INLINE_MAX_SIZE`: the longest line, inline request or length header.
+const MAX_LINE: usize = 64 << 10;
+/// What Redis lets a client send before it has shown its password: enough for `HELLO 3 AUTH …`.
+const MAX_UNAUTHENTICATED_ARGS: usize = 10;
+const MAX_UNAUTHENTICATED_BULK: usize = 16 << 10;
+/// Memory kept between requests, in elements: one rare large request must not enlarge an idle connection for ever.
+const KEPT_SPANS: usize = 1024;
+const KEPT_TEXT: usize = 4096;
+
+/// Bytes that are not the protocol. Where the next request begins is unknown: send `ERR` and this text, and close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// The count after `*` is no number, or above `i32::MAX`.
+    #[error("Protocol error: invalid multibulk length")]
+    InvalidMultibulkLength,
+    /// The length after `$` is no number, negative, or above 512 MiB.
+    #[error("Protocol error: invalid bulk length")]
+    InvalidBulkLength,
+    /// More than ten arguments before the password.
+    #[error("Protocol error: unauthenticated multibulk length")]
+    UnauthenticatedMultibulkLength,
+    /// An argument above 16 KiB before the password.
+    #[error("Protocol error: unauthenticated bulk length")]
+    UnauthenticatedBulkLength,
+    /// An argument does not begin with `$`.
+    #[error("Protocol error: expected '$', got '{}'", .0.escape_ascii())]
+    ExpectedDollar(u8),
+    /// The bytes after an argument are not CR LF. (Redis does not look; we do, as the stream is out of step.)
+    #[error("Protocol error: expected CRLF after an argument")]
+    ExpectedCrlf,
+    /// No line end within 64 KiB of `*`.
+    #[error("Protocol error: too big mbulk count string")]
+    TooBigMultibulkCount,
+    /// No line end within 64 KiB of `$`.
+    #[error("Protocol error: too big bulk count string")]
+    TooBigBulkCount,
+    /// An inline request longer than 64 KiB.
+    #[error("Protocol error: too big inline request")]
+    TooBigInline,
+    /// An inline request with a quote left open.
+    #[error("Protocol error: unbalanced quotes in request")]
+    UnbalancedQuotes,
+    /// An HTTP request (`POST`, `Host:`): a browser was tricked into talking to us. Close without a reply.
+    #[error("Protocol error: an HTTP request, possibly cross-protocol scripting")]
+    CrossProtocol,
+}
+
+/// What [`RequestParser::next`] found. `consumed` bytes are to be dropped from the front of the buffer.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// A request of at least one argument.
+    Request {
+        /// Its arguments.
+        args: Args<'a>,
+        /// Its length, with the blank lines before it.
+        consumed: usize,
+    },
+    /// A request over a limit, skipped to its end. Answer with `what`'s text.
+    TooLarge {
+        /// The first limit it was over.
+        what: TooLarge,
+        /// Bytes to drop.
+        consumed: usize,
+    },
+    /// The request is not complete.
+    Incomplete {
+        /// Bytes to drop: blank lines, and what is skipped.
+        consumed: usize,
+        /// At least so many more bytes are needed. A client's claim: never allocate by it without a bound.
+        need: usize,
+    },
+}
+
+/// An incremental parser of requests, one a connection.
+///
+/// ```
+/// # use sapwood::resp::{Limits, RequestParser, Step};
+/// let mut parser = RequestParser::new(Limits::default());
+/// let mut buf = &b"PING\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*1\r\n"[..];
+/// let mut names = Vec::new();
+/// loop {
+///     match parser.next(buf)? {
+///         Step::Request { args, consumed } => {
+///             names.push(args[0].to_vec());
+///             buf = &buf[consumed..];
+///         }
+///         Step::TooLarge { consumed, .. } => buf = &buf[consumed..],
+///         Step::Incomplete { .. } => break,
+///     }
+/// }
+/// assert_eq!(names, [&b"PING"[..], b"GET"]);
+/// # Ok::<(), sapwood::resp::ProtocolError>(())
+/// ```
+#[derive(Debug)]
+pub struct RequestParser {
+    limits: Limits,
+    authenticated: bool,
+    /// Arguments found so far. Positions count from the request's first byte, or within `text` for an inline request.
+    spans: Vec<Span>,
+    /// The resolved words of an inline request.
+    text: Vec<u8>,
+    /// Arguments still to come; 0 between requests.
+    args_left: usize,
+    /// The length of the argument whose header has been read but whose payload has not.
+    bulk: Option<usize>,
+    /// Where the next header or payload begins, from the request's first byte not yet consumed.
+    at: usize,
+    /// Bytes of the current line already searched for its end.
+    scanned: usize,
+    /// Set once the request is over a limit. From then on nothing of it is kept.
+    skipping: Option<TooLarge>,
+}
+
+/// How far one look at the buffer led.
+enum Progress {
+    Blank { consumed: usize },
+    Inline { consumed: usize },
+    Multibulk { consumed: usize },
+    TooLarge { what: TooLarge, consumed: usize },
+    Incomplete { consumed: usize, need: usize },
+}
+
+impl RequestParser {
+    /// A parser at the start of a connection whose client has not shown a password yet.
+    pub fn new(limits: Limits) -> Self {
+        let max_command = limits.max_command.min(u32::MAX as usize);
+        Self {
+            limits: Limits { max_command, ..limits },
+            authenticated: false,
+            spans: Vec::new(),
+            text: Vec::new(),
+            args_left: 0,
+            bulk: None,
+            at: 0,
+            scanned: 0,
+            skipping: None,
+        }
+    }
+
+    /// Says whether the client has authenticated, or need not. Until then requests are held to Redis's narrow limits.
+    pub fn set_authenticated(&mut self, yes: bool) {
+        self.authenticated = yes;
+    }
+
+    /// Finds the next request at the front of `buf`.
+    ///
+    /// `buf` must begin at the first byte not consumed, and only ever grow at its end. After an error the parser is of
+    /// no more use.
+    pub fn next<'a>(&'a mut self, buf: &'a [u8]) -> Result<Step<'a>, ProtocolError> {
+        let mut start = 0;
+        loop {
+            let request = &buf[start..];
+            let progress = match request.first() {
+                _ if self.args_left > 0 => self.arguments(request)?,
+                None => Progress::Incomplete { consumed: 0, need: 1 },
+                Some(b'*') => self.multibulk(request)?,
+                Some(_) => self.inline(request)?,
+            };
+            return Ok(match progress {
+                Progress::Blank { consumed } => {
+                    start += consumed;
+                    continue;
+                }
+                Progress::Multibulk { consumed } => {
+                    Step::Request { args: Args::new(request, &self.spans), consumed: start + consumed }
+                }
+                Progress::Inline { consumed } => {
+                    Step::Request { args: Args::new(&self.text, &self.spans), consumed: start + consumed }
+                }
+                Progress::TooLarge { what, consumed } => Step::TooLarge { what, consumed: start + consumed },
+                Progress::Incomplete { consumed, need } => {
+                    Step::Incomplete { consumed: start + consumed, need }
+                }
+            });
+        }
+    }
+
+    /// `*count`, then the arguments.
+    fn multibulk(&mut self, buf: &[u8]) -> Result<Progress, ProtocolError> {
+        use ProtocolError::{InvalidMultibulkLength, TooBigMultibulkCount, UnauthenticatedMultibulkLength};
+        let Some((count, end)) = self.header(buf, 0, InvalidMultibulkLength, TooBigMultibulkCount)? else {
+            return Ok(Progress::Incomplete { consumed: 0, need: 1 });
+        };
+        if count > i64::from(i32::MAX) {
+            return Err(InvalidMultibulkLength);
+        }
+        let count = usize::try_from(count).unwrap_or(0);
+        if count > MAX_UNAUTHENTICATED_ARGS && !self.authenticated {
+            return Err(UnauthenticatedMultibulkLength);
+        }
+        if count == 0 {
+            return Ok(Progress::Blank { consumed: end });
+        }
+        self.forget();
+        self.args_left = count;
+        self.at = end;
+        if count > self.limits.max_args {
+            self.skipping = Some(TooLarge::Args(self.limits.max_args));
+        }
+        self.arguments(buf)
+    }
+
+    /// The arguments of a multibulk request, as many as have arrived.
+    fn arguments(&mut self, buf: &[u8]) -> Result<Progress, ProtocolError> {
+        while self.args_left > 0 {
+            let len = match self.bulk {
+                Some(len) => len,
+                None => match self.bulk_header(buf)? {
+                    Some(len) => len,
+                    None => return Ok(self.pause(buf, 1)),
+                },
+            };
+            let payload = &buf[self.at..];
+            match payload.get(len..len + 2) {
+                Some(b"\r\n") => {}
+                Some(_) => return Err(ProtocolError::ExpectedCrlf),
+                None => {
+                    self.bulk = Some(len);
+                    return Ok(self.pause(buf, len + 2 - payload.len()));
+                }
+            }
+            if self.skipping.is_none() {
+                self.spans.push(Span::new(self.at, len));
+            }
+            self.at += len + 2;
+            self.bulk = None;
+            self.args_left -= 1;
+        }
+        let consumed = self.at;
+        Ok(match self.skipping.take() {
+            Some(what) => Progress::TooLarge { what, consumed },
+            None => Progress::Multibulk { consumed },
+        })
+    }
+
+    /// `$length` at `self.at`, held against the limits.
+    fn bulk_header(&mut self, buf: &[u8]) -> Result<Option<usize>, ProtocolError> {
+        use ProtocolError::{ExpectedDollar, InvalidBulkLength, TooBigBulkCount, UnauthenticatedBulkLength};
+        match buf.get(self.at) {
+            Some(b'$') => {}
+            Some(other) => return Err(ExpectedDollar(*other)),
+            None => return Ok(None),
+        }
+        let Some((len, end)) = self.header(buf, self.at, InvalidBulkLength, TooBigBulkCount)? else {
+            return Ok(None);
+        };
+        let len = usize::try_from(len).map_err(|_| InvalidBulkLength)?;
+        if len > MAX_WIRE_BULK {
+            return Err(InvalidBulkLength);
+        }
+        if len > MAX_UNAUTHENTICATED_BULK && !self.authenticated {
+            return Err(UnauthenticatedBulkLength);
+        }
+        if self.skipping.is_none() {
+            self.skipping = self.limits.exceeded_by(len, end + len + 2);
+            if self.skipping.is_some() {
+                self.forget();
+            }
+        }
+        self.at = end;
+        Ok(Some(len))
+    }
+
+    /// Stops until more has arrived. What has arrived of a skipped request is given up at once.
+    fn pause(&mut self, buf: &[u8], need: usize) -> Progress {
+        if self.skipping.is_none() {
+            return Progress::Incomplete { consumed: 0, need };
+        }
+        if let Some(len) = &mut self.bulk {
+            let arrived = (*len).min(buf.len() - self.at);
+            *len -= arrived;
+            self.at += arrived;
+        }
+        // Not the true need: nobody should gather half a gigabyte only to drop it.
+        Progress::Incomplete { consumed: mem::take(&mut self.at), need: 1 }
+    }
+
+    /// A request typed by hand, or sent by something that is no Redis client.
+    fn inline(&mut self, buf: &[u8]) -> Result<Progress, ProtocolError> {
+        let window = &buf[..buf.len().min(MAX_LINE)];
+        let Some(found) = memchr(b'\n', &window[self.scanned..]) else {
+            if window.len() == MAX_LINE {
+                return Err(ProtocolError::TooBigInline);
+            }
+            self.scanned = window.len();
+            return Ok(Progress::Incomplete { consumed: 0, need: 1 });
+        };
+        let end = mem::take(&mut self.scanned) + found;
+        let line = &buf[..end];
+        if is_http(line) {
+            return Err(ProtocolError::CrossProtocol);
+        }
+        self.forget();
+        inline::split(line, &mut self.text, &mut self.spans).map_err(|_| ProtocolError::UnbalancedQuotes)?;
+        let consumed = end + 1;
+        if self.spans.is_empty() {
+            return Ok(Progress::Blank { consumed });
+        }
+        let longest = Args::new(&self.text, &self.spans).iter().map(<[u8]>::len).max().unwrap_or(0);
+        let too_large = if self.spans.len() > self.limits.max_args {
+            Some(TooLarge::Args(self.limits.max_args))
+        } else {
+            self.limits.exceeded_by(longest, consumed)
+        };
+        Ok(match too_large {
+            Some(what) => Progress::TooLarge { what, consumed },
+            None => Progress::Inline { consumed },
+        })
+    }
+
+    /// Forgets the arguments of the last request, or of one that is being skipped.
+    fn forget(&mut self) {
+        self.spans.clear();
+        self.text.clear();
+        self.spans.shrink_to(KEPT_SPANS);
+        self.text.shrink_to(KEPT_TEXT);
+    }
+
+    /// The number in the header line that begins at `buf[at]`, and where the line ends; `None` if it has not all arrived.
+    #[inline]
+    fn header(
+        &mut self,
+        buf: &[u8],
+        at: usize,
+        invalid: ProtocolError,
+        too_long: ProtocolError,
+    ) -> Result<Option<(i64, usize)>, ProtocolError> {
+        if let Some((number, len)) = short_number(&buf[at + 1..]) {
+            self.scanned = 0;
+            return Ok(Some((number, at + 1 + len)));
+        }
+        self.unusual_header(buf, at, invalid, too_long)
+    }
+
+    /// [`Self::header`] for lines that are long, malformed or still arriving.
+    #[cold]
+    fn unusual_header(
+        &mut self,
+        buf: &[u8],
+        at: usize,
+        invalid: ProtocolError,
+        too_long: ProtocolError,
+    ) -> Result<Option<(i64, usize)>, ProtocolError> {
+        let line = &buf[at..];
+        let window = &line[..line.len().min(MAX_LINE)];
+        let Some(found) = memchr(b'\r', &window[self.scanned..]) else {
+            if window.len() == MAX_LINE {
+                return Err(too_long);
+            }
+            self.scanned = window.len();
+            return Ok(None);
+        };
+        self.scanned += found;
+        let Some(&after) = line.get(self.scanned + 1) else { return Ok(None) };
+        let end = mem::take(&mut self.scanned);
+        match strict_number(&line[1..end]) {
+            Some(number) if after == b'\n' => Ok(Some((number, at + end + 2))),
+            _ => Err(invalid),
+        }
+    }
+}
+
+/// Whether the line's first word is one that only HTTP sends.
+fn is_http(line: &[u8]) -> bool {
+    let word = line.split(|byte| inline::is_blank(*byte)).next().unwrap_or_default();
+    word.eq_ignore_ascii_case(b"post") || word.eq_ignore_ascii_case(b"host:")
+}
+
+#[cfg(test)]
+impl RequestParser {
+    /// Bytes of memory held.
+    pub(super) fn capacity(&self) -> usize {
+        self.spans.capacity() * size_of::<Span>() + self.text.capacity()
+    }
+}
+
+#[cfg(test)]
+mod tests;
