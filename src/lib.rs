@@ -10,7 +10,14 @@ pub mod config;
 pub mod env;
 #[cfg(feature = "daemon")]
 pub mod model;
+#[cfg(feature = "daemon")]
+mod node;
+#[cfg(feature = "daemon")]
+mod replication;
 #[cfg(feature = "client")]
 pub mod resp;
 #[cfg(feature = "daemon")]
 pub mod store;
+
+#[cfg(feature = "daemon")]
+pub use node::{Node, StartError};

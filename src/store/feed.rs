@@ -72,6 +72,12 @@ impl Feed {
         self.ready.notified().await;
     }
 
+    /// Whether everything published has been taken.
+    pub(crate) fn is_empty(&self) -> bool {
+        let buffer = self.buffer.lock();
+        buffer.cells.is_empty() && !buffer.overflowed
+    }
+
     /// Moves the changes to `into`, without waiting.
     pub(crate) fn take(&self, into: &mut Vec<Cell>) -> Taken {
         let mut buffer = self.buffer.lock();

@@ -1,0 +1,226 @@
+//! The node: wires the parts, starts and stops them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cluster::{Cluster, NodeState, PeerStatus};
+use crate::config::{Config, ConfigError};
+use crate::env::{Env, Listener, SystemEnv, draw_incarnation};
+use crate::model::{HashSeed, RangeCount};
+use crate::replication::{Identity, Replication};
+use crate::store::{Store, StoreConfig};
+
+/// A node could not start. Nothing of it is left running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration cannot be.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A listening address could not be taken.
+    #[error("cannot listen on {address}: choose another with {flag}")]
+    Bind {
+        /// The setting that names the address.
+        flag: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// How often a tenth of the ranges is looked through for expired values.
+const SWEEP_EVERY: Duration = Duration::from_millis(100);
+
+/// A frame that holds the largest entry, with room for its header.
+const FRAME_SLACK: usize = 64 << 10;
+
+/// A running member of a cluster.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), sapwood::StartError> {
+/// let node = sapwood::Node::start(sapwood::config::Config::default()).await?;
+/// println!("clients connect to {}", node.client_addr());
+/// node.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Node {
+    name: String,
+    client: SocketAddr,
+    peer: SocketAddr,
+    store: Arc<Store>,
+    cluster: Arc<View>,
+    stop: CancellationToken,
+    tracker: TaskTracker,
+    drain_timeout: Duration,
+}
+
+impl Node {
+    /// Starts a node on the ambient tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartError`] if the configuration is invalid or an address cannot be taken.
+    pub async fn start(config: Config) -> Result<Node, StartError> {
+        Node::start_in(config, Arc::new(SystemEnv)).await
+    }
+
+    /// Starts a node that takes network, wall clock and randomness from `env`.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_in(config: Config, env: Arc<dyn Env>) -> Result<Node, StartError> {
+        config.validate()?;
+        let (_clients, client) = listen(&*env, "--client", config.client).await?;
+        let (peers, peer) = listen(&*env, "--peer", config.peer).await?;
+        let incarnation = draw_incarnation(&*env);
+        let name = config.name_at(client);
+        let store = Arc::new(Store::new(StoreConfig {
+            seed: HashSeed::of_cluster(&config.cluster),
+            ranges: RangeCount::FULL,
+            incarnation,
+            max_memory: config.max_memory,
+            feed_limit: config.peer_queue as u64,
+        }));
+        let own = Identity {
+            cluster: config.cluster.clone(),
+            name: name.clone(),
+            incarnation,
+            advertise: advertise(&config, peer),
+            max_frame: (config.max_key + config.max_value + FRAME_SLACK) as u64,
+            max_clock_skew: config.max_clock_skew,
+        };
+        tracing::info!(name, cluster = config.cluster, %client, %peer, %incarnation, "node started");
+        let stop = CancellationToken::new();
+        let tracker = TaskTracker::new();
+        let replication = Replication::start(
+            Arc::clone(&store),
+            Arc::clone(&env),
+            own,
+            peers,
+            &config.join,
+            config.peer_queue,
+        );
+        let cluster = Arc::new(View { store: Arc::clone(&store), replication, stop: stop.clone() });
+        let sweeping = sweep(Arc::clone(&store), env);
+        let until = stop.clone();
+        tracker.spawn(async move { until.run_until_cancelled(sweeping).await });
+        let drain_timeout = config.drain_timeout;
+        Ok(Node { name, client, peer, store, cluster, stop, tracker, drain_timeout })
+    }
+
+    /// The node's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where clients connect, with the real port.
+    pub fn client_addr(&self) -> SocketAddr {
+        self.client
+    }
+
+    /// Where peers connect, with the real port.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The node's own state and its peers.
+    pub fn cluster(&self) -> &dyn Cluster {
+        &*self.cluster
+    }
+
+    /// The node's keys.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Resolves when the node is told to stop, by [`shutdown`](Self::shutdown) or by a client's `SHUTDOWN`.
+    pub async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Finishes the commands at hand, hands the last writes to a peer, says goodbye to all and ends every task.
+    /// Takes little longer than the configured drain limit at most.
+    pub async fn shutdown(&self) {
+        self.stop.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+        self.cluster.replication.drain(self.drain_timeout).await;
+        tracing::info!(name = self.name, "node stopped");
+    }
+}
+
+impl Drop for Node {
+    /// Ends every task at once; nothing is drained. Call [`shutdown`](Node::shutdown) first.
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// What the node's faces may know of the cluster.
+struct View {
+    store: Arc<Store>,
+    replication: Replication,
+    stop: CancellationToken,
+}
+
+impl Cluster for View {
+    fn state(&self) -> NodeState {
+        if self.stop.is_cancelled() {
+            NodeState::Draining
+        } else if self.store.is_full() {
+            NodeState::Full
+        } else if self.replication.is_joined() {
+            NodeState::Ready
+        } else {
+            NodeState::Joining
+        }
+    }
+
+    fn peers(&self) -> Vec<PeerStatus> {
+        self.replication.peers()
+    }
+}
+
+async fn listen(
+    env: &dyn Env,
+    flag: &'static str,
+    address: SocketAddr,
+) -> Result<(Box<dyn Listener>, SocketAddr), StartError> {
+    let bind = |source| StartError::Bind { flag, address, source };
+    let listener = env.listen(address).await.map_err(bind)?;
+    let bound = listener.local_addr().map_err(bind)?;
+    Ok((listener, bound))
+}
+
+/// Where peers are told to dial: as configured, else the listening address, else the port at whatever address
+/// they see.
+fn advertise(config: &Config, peer: SocketAddr) -> String {
+    match &config.advertise {
+        Some(address) => address.clone(),
+        None if peer.ip().is_unspecified() => format!(":{}", peer.port()),
+        None => peer.to_string(),
+    }
+}
+
+/// Frees the values of expired keys, all ranges once a second; a range in which nothing is due costs one load.
+async fn sweep(store: Arc<Store>, env: Arc<dyn Env>) {
+    let mut ticks = interval(SWEEP_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ranges = (0..store.range_count()).cycle();
+    loop {
+        ticks.tick().await;
+        let now = store.now(env.wall_clock());
+        for range in ranges.by_ref().take(store.range_count().div_ceil(10)) {
+            if store.sweep(range, now) > 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}

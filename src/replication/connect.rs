@@ -1,0 +1,193 @@
+//! From a fresh connection to an admitted link: the hellos, the judgement of both sides, the welcomes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout};
+use uhlc::NTP64;
+
+use super::Shared;
+use super::codec;
+use super::frames::{FrameReader, FrameWriter};
+use super::hello::{Introduction, Refused, judge};
+use super::link::{self, LinkError};
+use super::message::{Hello, Message, Refusal};
+use super::peers::{Link, TargetOutcome};
+use crate::cluster::{Direction, PeerState};
+use crate::env::BoxStream;
+use crate::model::{Incarnation, stamp};
+
+/// How long the other side may take for each message before the link is up.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+
+/// How a connection to a daemon ended, for the one who dialled.
+pub(super) enum Ended {
+    /// It became a link, which lasted until now.
+    Unlinked,
+    /// The address leads to this daemon itself.
+    Itself,
+    /// The address leads to a daemon that is linked over another connection.
+    LinkedElsewhere(Incarnation),
+    /// One of the two refused the other; the refused peer's row says why.
+    Refused,
+    /// No daemon was heard to the end, and why.
+    Failed(String),
+}
+
+/// Takes a connection that was accepted, and runs it to its end.
+pub(super) async fn accepted(
+    shared: &Shared,
+    stream: BoxStream,
+    remote: SocketAddr,
+    handshake: OwnedSemaphorePermit,
+) {
+    let mut connection = Connection::new(stream, remote, Direction::In);
+    let admitted = connection.admit(shared, None).await;
+    drop(handshake);
+    match admitted {
+        Ok(link) => connection.run(shared, link).await,
+        Err(Rejected { error, .. }) => tracing::debug!(%remote, %error, "a connection did not become a link"),
+    }
+}
+
+/// Takes a connection that this daemon opened to `target`, and runs it to its end.
+pub(super) async fn dialled(shared: &Shared, stream: BoxStream, remote: SocketAddr, target: &str) -> Ended {
+    let mut connection = Connection::new(stream, remote, Direction::Out);
+    let Rejected { error, incarnation } = match connection.admit(shared, Some(target)).await {
+        Ok(link) => {
+            shared.peers.set_target(target, TargetOutcome::Known);
+            connection.run(shared, link).await;
+            return Ended::Unlinked;
+        }
+        Err(rejected) => rejected,
+    };
+    let LinkError::Refused(refused) = error else { return Ended::Failed(error.to_string()) };
+    match (refused.refusal, incarnation) {
+        (Refusal::Itself, _) => Ended::Itself,
+        (Refusal::Linked, Some(incarnation)) => Ended::LinkedElsewhere(incarnation),
+        _ => Ended::Refused,
+    }
+}
+
+struct Connection {
+    reader: FrameReader,
+    writer: FrameWriter,
+    remote: SocketAddr,
+    direction: Direction,
+}
+
+/// A connection that did not become a link, and who was at its other end, if it said so.
+struct Rejected {
+    error: LinkError,
+    incarnation: Option<Incarnation>,
+}
+
+impl<E: Into<LinkError>> From<E> for Rejected {
+    fn from(error: E) -> Self {
+        Rejected { error: error.into(), incarnation: None }
+    }
+}
+
+impl Connection {
+    fn new(stream: BoxStream, remote: SocketAddr, direction: Direction) -> Self {
+        let (reader, writer) = tokio::io::split(stream);
+        Connection { reader: FrameReader::new(reader), writer: FrameWriter::new(writer), remote, direction }
+    }
+
+    /// Runs an admitted link.
+    async fn run(&mut self, shared: &Shared, link: Arc<Link>) {
+        let error = link::run(shared, link, &mut self.reader, &mut self.writer).await;
+        if let LinkError::Skewed(_) = error {
+            let refused = Refused { refusal: Refusal::Skewed, text: error.to_string() };
+            self.refuse(&refused).await;
+        }
+        self.writer.close().await;
+    }
+
+    /// Both sides say hello; then the dialler judges and welcomes, then the one who was dialled.
+    async fn admit(&mut self, shared: &Shared, target: Option<&str>) -> Result<Arc<Link>, Rejected> {
+        let started = Instant::now();
+        if self.direction == Direction::Out {
+            self.say_hello(shared).await?;
+        }
+        let frame = self.receive().await?;
+        let hello: Hello<'_> = codec::decode(&frame).map_err(LinkError::from)?;
+        if self.direction == Direction::In {
+            self.say_hello(shared).await?;
+        }
+        let wall = shared.env.wall_clock();
+        let judged = judge(shared.peers.own(), &hello, wall, started.elapsed(), self.remote);
+        let judged = judged.and_then(|peer| shared.peers.check(&peer, self.direction).map(|()| peer));
+        let identity = (hello.name, stamp::incarnation(hello.incarnation));
+        let outcome = match judged {
+            Ok(peer) => {
+                // Before this daemon takes another write: whatever the peer has seen lies in the past.
+                shared.store.observe(NTP64(hello.hlc));
+                self.welcome(shared, &peer).await
+            }
+            Err(refused) => {
+                self.refuse(&refused).await;
+                Err(LinkError::Refused(refused))
+            }
+        };
+        outcome.map_err(|error| {
+            let (name, incarnation) = identity;
+            if let LinkError::Refused(refused) = &error {
+                let address = target.map_or_else(|| self.remote.to_string(), str::to_owned);
+                shared.peers.refused(name, incarnation, address, refused);
+            }
+            Rejected { error, incarnation }
+        })
+    }
+
+    async fn welcome(&mut self, shared: &Shared, peer: &Introduction) -> Result<Arc<Link>, LinkError> {
+        if self.direction == Direction::Out {
+            self.writer.write_one(codec::frame(&Message::Welcome)).await?;
+        }
+        let frame = self.receive().await?;
+        match codec::decode::<Message<'_>>(&frame)? {
+            Message::Welcome => {}
+            Message::Refuse { refusal, text } => {
+                return Err(LinkError::Refused(Refused { refusal, text: text.to_owned() }));
+            }
+            _ => return Err(LinkError::OutOfTurn("a message before its welcome")),
+        }
+        let link = match shared.peers.admit(peer, self.direction, self.remote) {
+            Ok(link) => link,
+            Err(refused) => {
+                self.refuse(&refused).await;
+                return Err(LinkError::Refused(refused));
+            }
+        };
+        if self.direction == Direction::In
+            && let Err(error) = self.writer.write_one(codec::frame(&Message::Welcome)).await
+        {
+            shared.peers.closed(&link, PeerState::Down, &error.to_string());
+            return Err(error.into());
+        }
+        self.reader.set_max_frame(peer.max_frame);
+        shared.dial(&peer.advertise);
+        Ok(link)
+    }
+
+    async fn say_hello(&mut self, shared: &Shared) -> io::Result<()> {
+        let wall = shared.env.wall_clock();
+        let hello = shared.peers.own().hello(wall, shared.store.now(wall));
+        self.writer.write_one(codec::frame(&hello)).await
+    }
+
+    async fn refuse(&mut self, refused: &Refused) {
+        let message = Message::Refuse { refusal: refused.refusal, text: &refused.text };
+        let _ = timeout(HANDSHAKE_LIMIT, self.writer.write_one(codec::frame(&message))).await;
+    }
+
+    async fn receive(&mut self) -> Result<bytes::BytesMut, LinkError> {
+        match timeout(HANDSHAKE_LIMIT, self.reader.next()).await {
+            Ok(frame) => frame?.ok_or(LinkError::Closed),
+            Err(_) => Err(LinkError::Silent),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Dialling: every address given to `--join` or learnt from a peer is tried until a link to it stands.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::connect::{self, Ended};
+use super::peers::TargetOutcome;
+
+/// How long opening a connection, or resolving a name, may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+
+/// The first pause after a failure; each further one doubles it.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause between two tries, and how often a name is resolved again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The most addresses of one name that are dialled.
+const MAX_ADDRESSES: usize = 64;
+
+/// Pauses that double, each shortened at random by up to a half so that daemons do not retry in step.
+struct BackOff(Duration);
+
+impl BackOff {
+    fn new() -> Self {
+        BackOff(FIRST_PAUSE)
+    }
+
+    fn next(&mut self, shared: &Shared) -> Duration {
+        let full = self.0;
+        self.0 = (full * 2).min(LONGEST_PAUSE);
+        let thousandths = u32::try_from(shared.env.random() % 500).unwrap_or(0);
+        full - full * thousandths / 1000
+    }
+}
+
+/// Keeps links to all addresses that `target` resolves to, until the daemon stops or a learnt peer leaves.
+pub(super) async fn keep_linked(shared: Arc<Shared>, target: String, learnt: bool) {
+    let mut dialled: HashMap<SocketAddr, CancellationToken> = HashMap::new();
+    let mut back_off = BackOff::new();
+    loop {
+        match resolve(&shared, &target).await {
+            Ok(addresses) => {
+                dialled.retain(|address, gone| {
+                    let still_named = addresses.contains(address);
+                    if !still_named {
+                        gone.cancel();
+                    }
+                    still_named
+                });
+                for address in addresses.into_iter().take(MAX_ADDRESSES) {
+                    dialled.entry(address).or_insert_with(|| {
+                        let gone = shared.stop.child_token();
+                        let dialling = dial(Arc::clone(&shared), target.clone(), address);
+                        shared.spawn(&gone, dialling);
+                        gone
+                    });
+                }
+                back_off = BackOff(LONGEST_PAUSE);
+            }
+            Err(reason) => shared.peers.set_target(&target, TargetOutcome::Unreachable(reason)),
+        }
+        if shared.draining.run_until_cancelled(sleep(back_off.next(&shared))).await.is_none() {
+            return;
+        }
+        if learnt && shared.peers.has_left(&target) {
+            shared.peers.remove_target(&target);
+            dialled.into_values().for_each(|gone| gone.cancel());
+            return;
+        }
+    }
+}
+
+async fn resolve(shared: &Shared, target: &str) -> Result<Vec<SocketAddr>, String> {
+    match timeout(CONNECT_LIMIT, shared.env.resolve(target)).await {
+        Ok(Ok(addresses)) if addresses.is_empty() => Err("the name has no address".into()),
+        Ok(Ok(addresses)) => Ok(addresses),
+        Ok(Err(error)) => Err(format!("cannot resolve the name: {error}")),
+        Err(_) => Err("resolving the name timed out".into()),
+    }
+}
+
+/// Keeps a link to one address.
+async fn dial(shared: Arc<Shared>, target: String, address: SocketAddr) {
+    let mut back_off = BackOff::new();
+    let mut changes = shared.peers.changes();
+    let note = |outcome| shared.peers.set_target(&target, outcome);
+    loop {
+        while shared.peers.is_linked_at(&target) {
+            note(TargetOutcome::Known);
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+        if shared.draining.is_cancelled() {
+            return;
+        }
+        let ended = match timeout(CONNECT_LIMIT, shared.env.connect(address)).await {
+            Ok(Ok(stream)) => connect::dialled(&shared, stream, address, &target).await,
+            Ok(Err(error)) => Ended::Failed(error.to_string()),
+            Err(_) => Ended::Failed("connecting timed out".into()),
+        };
+        match ended {
+            Ended::Unlinked => back_off = BackOff::new(),
+            Ended::Itself => return note(TargetOutcome::Known),
+            Ended::LinkedElsewhere(incarnation) => {
+                note(TargetOutcome::Known);
+                while shared.peers.is_linked(incarnation) {
+                    if changes.changed().await.is_err() {
+                        return;
+                    }
+                }
+            }
+            Ended::Refused => note(TargetOutcome::Known),
+            Ended::Failed(reason) => note(TargetOutcome::Unreachable(reason)),
+        }
+        if shared.draining.run_until_cancelled(sleep(back_off.next(&shared))).await.is_none() {
+            return;
+        }
+    }
+}

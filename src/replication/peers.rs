@@ -1,0 +1,422 @@
+//! The table of peers: who is linked, who is not and why, and which of two connections to one peer stays.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::hello::{Identity, Introduction, Refused};
+use super::message::Refusal;
+use super::queue::Queue;
+use crate::cluster::{Direction, PeerState, PeerStatus};
+use crate::model::Incarnation;
+
+/// The most peers a daemon links with, and the most addresses it dials.
+pub(super) const MAX_PEERS: usize = 256;
+
+/// How many refused daemons are remembered for `SAPWOOD PEERS`; the one heard longest ago makes room.
+const MAX_REFUSED: usize = 64;
+
+/// A live connection to a peer.
+pub(super) struct Link {
+    number: u64,
+    pub(super) peer: String,
+    pub(super) incarnation: Incarnation,
+    direction: Direction,
+    remote: SocketAddr,
+    pub(super) queue: Queue,
+    /// Ends the connection.
+    pub(super) stop: CancellationToken,
+    pub(super) received: AtomicU64,
+    pub(super) sent: AtomicU64,
+    /// The first round on this link has finished.
+    joined: AtomicBool,
+}
+
+/// Everyone this daemon knows of.
+pub(super) struct Peers {
+    own: Identity,
+    queue_limit: usize,
+    table: Mutex<Table>,
+    changed: watch::Sender<()>,
+}
+
+#[derive(Default)]
+struct Table {
+    /// By name: a restarted daemon takes the place of its earlier incarnation.
+    peers: BTreeMap<String, Peer>,
+    refused: Vec<RefusedPeer>,
+    /// What is dialled, by the address as it was given or learnt.
+    targets: BTreeMap<String, Target>,
+    links_made: u64,
+}
+
+struct Peer {
+    incarnation: Incarnation,
+    advertise: String,
+    state: PeerState,
+    reason: String,
+    since: Instant,
+    link: Option<Arc<Link>>,
+}
+
+struct RefusedPeer {
+    name: String,
+    incarnation: Option<Incarnation>,
+    address: String,
+    state: PeerState,
+    reason: String,
+    since: Instant,
+}
+
+struct Target {
+    since: Instant,
+    /// Dialled at least once, whatever came of it.
+    attempted: bool,
+    outcome: TargetOutcome,
+}
+
+/// What dialling an address led to.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum TargetOutcome {
+    /// Nobody said hello there yet, and why.
+    Unreachable(String),
+    /// A daemon that has a row of its own: this one, a peer, or one that was refused.
+    Known,
+}
+
+impl Peers {
+    pub(super) fn new(own: Identity, queue_limit: usize) -> Self {
+        Peers { own, queue_limit, table: Mutex::default(), changed: watch::Sender::new(()) }
+    }
+
+    pub(super) fn own(&self) -> &Identity {
+        &self.own
+    }
+
+    /// Wakes its holder after every change of the table.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Whether a connection that `dialler` opened to or from `peer` should become the link; checked before it
+    /// is offered and again, in [`admit`](Self::admit), when it is taken.
+    ///
+    /// Two daemons that dial each other at once must keep the same one of the two connections: the one dialled
+    /// by the larger incarnation. A second connection by the same dialler means that it has lost the first.
+    pub(super) fn check(&self, peer: &Introduction, direction: Direction) -> Result<(), Refused> {
+        self.table.lock().check(&self.own, peer, direction)
+    }
+
+    /// Makes a connection the link to `peer`, ending an earlier one if that is not to stay.
+    pub(super) fn admit(
+        &self,
+        peer: &Introduction,
+        direction: Direction,
+        remote: SocketAddr,
+    ) -> Result<Arc<Link>, Refused> {
+        let mut table = self.table.lock();
+        table.check(&self.own, peer, direction)?;
+        table.links_made += 1;
+        let link = Arc::new(Link {
+            number: table.links_made,
+            peer: peer.name.clone(),
+            incarnation: peer.incarnation,
+            direction,
+            remote,
+            queue: Queue::new(self.queue_limit),
+            stop: CancellationToken::new(),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            joined: AtomicBool::new(false),
+        });
+        table.refused.retain(|refused| refused.incarnation != Some(peer.incarnation));
+        let row = Peer {
+            incarnation: peer.incarnation,
+            advertise: peer.advertise.clone(),
+            state: PeerState::Joining,
+            reason: String::new(),
+            since: Instant::now(),
+            link: Some(Arc::clone(&link)),
+        };
+        if let Some(earlier) = table.peers.insert(peer.name.clone(), row).and_then(|peer| peer.link) {
+            earlier.stop.cancel();
+        }
+        drop(table);
+        let (address, direction) = (&peer.advertise, direction.as_str());
+        tracing::info!(peer = %peer.name, state = "joining", %address, %remote, direction, "peer linked");
+        self.changed.send_replace(());
+        Ok(link)
+    }
+
+    /// The first round on `link` has finished.
+    pub(super) fn joined(&self, link: &Link) {
+        link.joined.store(true, Ordering::Relaxed);
+        if self.set_state(link, PeerState::Linked, "") {
+            tracing::info!(peer = %link.peer, state = "linked", "holding all of the peer's state");
+        }
+    }
+
+    /// The connection of `link` has ended.
+    pub(super) fn closed(&self, link: &Link, state: PeerState, reason: &str) {
+        if self.set_state(link, state, reason) {
+            tracing::info!(peer = %link.peer, state = state.as_str(), reason, "peer unlinked");
+        }
+    }
+
+    /// Returns whether it is news: the link is still the peer's present one, and in another state.
+    fn set_state(&self, link: &Link, state: PeerState, reason: &str) -> bool {
+        let mut table = self.table.lock();
+        let Some(peer) = table.peers.get_mut(&link.peer) else { return false };
+        if peer.link.as_ref().is_none_or(|present| present.number != link.number) || peer.state == state {
+            return false;
+        }
+        peer.state = state;
+        reason.clone_into(&mut peer.reason);
+        peer.since = Instant::now();
+        if !state.is_linked() {
+            peer.link = None;
+        }
+        drop(table);
+        self.changed.send_replace(());
+        true
+    }
+
+    /// A daemon was refused, or refused this one. Logged when it is news.
+    pub(super) fn refused(
+        &self,
+        name: &str,
+        incarnation: Option<Incarnation>,
+        address: String,
+        refused: &Refused,
+    ) {
+        let state = match refused.refusal {
+            Refusal::Foreign => PeerState::Foreign,
+            Refusal::Duplicate => PeerState::Duplicate,
+            Refusal::Skewed => PeerState::Skewed,
+            Refusal::Incompatible | Refusal::Crowded => PeerState::Incompatible,
+            Refusal::Linked | Refusal::Itself => return,
+        };
+        let mut table = self.table.lock();
+        let news = table.refuse(name, incarnation, address.clone(), state, &refused.text);
+        drop(table);
+        if news {
+            tracing::warn!(peer = name, state = state.as_str(), %address, reason = refused.text, "peer refused");
+            self.changed.send_replace(());
+        }
+    }
+
+    /// Adds an address to dial; `false` if it is dialled already or there are too many.
+    pub(super) fn add_target(&self, address: &str) -> bool {
+        let mut table = self.table.lock();
+        if table.targets.contains_key(address) || table.targets.len() >= MAX_PEERS {
+            return false;
+        }
+        let outcome = TargetOutcome::Unreachable("not dialled yet".into());
+        table.targets.insert(address.to_owned(), Target { since: Instant::now(), attempted: false, outcome });
+        true
+    }
+
+    /// Stops showing an address; its peer has left.
+    pub(super) fn remove_target(&self, address: &str) {
+        self.table.lock().targets.remove(address);
+    }
+
+    /// Notes what dialling an address led to. Once a daemon said hello there, its own row tells the rest.
+    pub(super) fn set_target(&self, address: &str, outcome: TargetOutcome) {
+        let mut table = self.table.lock();
+        let Some(target) = table.targets.get_mut(address) else { return };
+        let news = target.outcome != outcome && target.outcome != TargetOutcome::Known;
+        let first = !std::mem::replace(&mut target.attempted, true);
+        if news {
+            target.since = Instant::now();
+            target.outcome = outcome.clone();
+        }
+        drop(table);
+        if news && let TargetOutcome::Unreachable(reason) = outcome {
+            tracing::info!(address, state = "down", reason, "cannot reach a peer");
+        }
+        if news || first {
+            self.changed.send_replace(());
+        }
+    }
+
+    /// Whether a peer that advertises `address` is linked.
+    pub(super) fn is_linked_at(&self, address: &str) -> bool {
+        self.table.lock().peers.values().any(|peer| peer.link.is_some() && peer.advertise == address)
+    }
+
+    /// Whether this incarnation is linked.
+    pub(super) fn is_linked(&self, incarnation: Incarnation) -> bool {
+        let table = self.table.lock();
+        table.peers.values().any(|peer| peer.link.is_some() && peer.incarnation == incarnation)
+    }
+
+    /// Whether the peer that advertises `address` has left the cluster.
+    pub(super) fn has_left(&self, address: &str) -> bool {
+        let table = self.table.lock();
+        table.peers.values().any(|peer| peer.state == PeerState::Left && peer.advertise == address)
+    }
+
+    /// Every live link.
+    pub(super) fn links(&self) -> Vec<Arc<Link>> {
+        self.table.lock().peers.values().filter_map(|peer| peer.link.clone()).collect()
+    }
+
+    /// Shows name, incarnation and address of every linked peer to `visit`.
+    pub(super) fn acquaintances(&self, mut visit: impl FnMut(&str, Incarnation, &str)) {
+        for (name, peer) in &self.table.lock().peers {
+            if peer.link.is_some() {
+                visit(name, peer.incarnation, &peer.advertise);
+            }
+        }
+    }
+
+    /// Whether every address has been dialled once and the first round with every linked peer has finished.
+    pub(super) fn is_settled(&self) -> bool {
+        let table = self.table.lock();
+        table.targets.values().all(|target| target.attempted)
+            && table.peers.values().filter_map(|peer| peer.link.as_ref()).all(|link| link.is_joined())
+    }
+
+    /// Everyone, as `SAPWOOD PEERS` shows them.
+    pub(super) fn status(&self) -> Vec<PeerStatus> {
+        let table = self.table.lock();
+        let peers = table.peers.iter().map(|(name, peer)| peer.status(name));
+        let refused = table.refused.iter().map(RefusedPeer::status);
+        let targets = table.targets.iter().filter_map(|(address, target)| target.status(address));
+        peers.chain(refused).chain(targets).collect()
+    }
+}
+
+impl Table {
+    fn check(&self, own: &Identity, peer: &Introduction, direction: Direction) -> Result<(), Refused> {
+        let refuse = |refusal, text: String| Err(Refused { refusal, text });
+        let Some(present) = self.peers.get(&peer.name) else {
+            if self.peers.len() >= MAX_PEERS {
+                return refuse(Refusal::Crowded, format!("{} has {MAX_PEERS} peers", own.name));
+            }
+            return Ok(());
+        };
+        let Some(link) = &present.link else { return Ok(()) };
+        if link.incarnation != peer.incarnation {
+            let text = format!("another live daemon is named {:?}: give one another --name", peer.name);
+            return refuse(Refusal::Duplicate, text);
+        }
+        let stays = match (link.direction, direction) {
+            (Direction::Out, Direction::Out) => true,
+            (Direction::In, Direction::In) => false,
+            (Direction::Out, Direction::In) => own.incarnation > peer.incarnation,
+            (Direction::In, Direction::Out) => own.incarnation < peer.incarnation,
+        };
+        if stays {
+            return refuse(Refusal::Linked, "the two are linked already".into());
+        }
+        Ok(())
+    }
+
+    fn refuse(
+        &mut self,
+        name: &str,
+        incarnation: Option<Incarnation>,
+        address: String,
+        state: PeerState,
+        reason: &str,
+    ) -> bool {
+        let row = RefusedPeer {
+            name: name.to_owned(),
+            incarnation,
+            address,
+            state,
+            reason: reason.to_owned(),
+            since: Instant::now(),
+        };
+        let same = |known: &&mut RefusedPeer| match (known.incarnation, incarnation) {
+            (Some(known), Some(refused)) => known == refused,
+            _ => known.address == row.address,
+        };
+        if let Some(known) = self.refused.iter_mut().find(same) {
+            let news = known.state != state;
+            if news {
+                *known = row;
+            }
+            return news;
+        }
+        if self.refused.len() >= MAX_REFUSED {
+            self.refused.remove(0);
+        }
+        self.refused.push(row);
+        true
+    }
+}
+
+impl Link {
+    pub(super) fn is_joined(&self) -> bool {
+        self.joined.load(Ordering::Relaxed)
+    }
+}
+
+impl Peer {
+    fn status(&self, name: &str) -> PeerStatus {
+        let link = self.link.as_deref();
+        PeerStatus {
+            name: name.to_owned(),
+            state: self.state,
+            reason: self.reason.clone(),
+            address: self.advertise.clone(),
+            remote: link.map(|link| link.remote),
+            direction: link.map(|link| link.direction),
+            incarnation: Some(self.incarnation),
+            since: self.since.elapsed(),
+            lag: link.map(|link| link.queue.lag()).unwrap_or_default(),
+            queued_bytes: link.map_or(0, |link| link.queue.push_bytes()),
+            received_bytes: link.map_or(0, |link| link.received.load(Ordering::Relaxed)),
+            sent_bytes: link.map_or(0, |link| link.sent.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+impl RefusedPeer {
+    fn status(&self) -> PeerStatus {
+        PeerStatus {
+            name: self.name.clone(),
+            reason: self.reason.clone(),
+            incarnation: self.incarnation,
+            ..unlinked(&self.address, self.state, self.since)
+        }
+    }
+}
+
+impl Target {
+    /// A row for an address at which nobody known answers.
+    fn status(&self, address: &str) -> Option<PeerStatus> {
+        match &self.outcome {
+            TargetOutcome::Known => None,
+            TargetOutcome::Unreachable(reason) => {
+                Some(PeerStatus { reason: reason.clone(), ..unlinked(address, PeerState::Down, self.since) })
+            }
+        }
+    }
+}
+
+fn unlinked(address: &str, state: PeerState, since: Instant) -> PeerStatus {
+    PeerStatus {
+        name: String::new(),
+        state,
+        reason: String::new(),
+        address: address.to_owned(),
+        remote: None,
+        direction: None,
+        incarnation: None,
+        since: since.elapsed(),
+        lag: std::time::Duration::ZERO,
+        queued_bytes: 0,
+        received_bytes: 0,
+        sent_bytes: 0,
+    }
+}

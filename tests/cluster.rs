@@ -1,0 +1,285 @@
+//! Whole nodes in one process, over real sockets on loopback.
+
+mod support;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sapwood::Node;
+use sapwood::cluster::{NodeState, PeerState};
+use sapwood::config::Config;
+use sapwood::env::{BoxFuture, BoxStream, Env, Listener, SystemEnv};
+use sapwood::model::{Time, stamp};
+use sapwood::store::Write;
+use support::*;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+#[tokio::test]
+async fn three_nodes_that_name_one_find_each_other_and_agree() {
+    let nodes = three().await;
+    for (n, node) in nodes.iter().enumerate() {
+        set(node, format!("key:{n}").as_bytes(), b"value");
+    }
+    for node in &nodes {
+        until("every node has every write", || {
+            (0..3).all(|n| get(node, format!("key:{n}").as_bytes()).as_deref() == Some(b"value"))
+        })
+        .await;
+        assert_eq!(node.cluster().state(), NodeState::Ready);
+    }
+    delete(&nodes[2], b"key:0");
+    for node in &nodes {
+        until("the delete has arrived", || get(node, b"key:0").is_none()).await;
+    }
+    until_equal(&[&nodes[0], &nodes[1], &nodes[2]]).await;
+}
+
+#[tokio::test]
+async fn there_is_one_link_a_pair_even_if_both_dial() {
+    let a = start("a", &[]).await;
+    let b = start("b", &[a.peer_addr()]).await;
+    let c = start("c", &[a.peer_addr(), b.peer_addr()]).await;
+    let d = start("d", &[b.peer_addr(), c.peer_addr(), a.peer_addr()]).await;
+    for node in [&a, &b, &c, &d] {
+        until("everyone is linked once", || linked(node) == 3).await;
+        assert_eq!(node.cluster().peers().len(), 3, "{:?}", node.cluster().peers());
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_joins_gets_the_full_state_while_writes_go_on() {
+    let a = start("a", &[]).await;
+    for key in 0..50_000u32 {
+        set(&a, &key.to_le_bytes(), &[7; 100]);
+    }
+    delete(&a, &0u32.to_le_bytes());
+    let b = start("b", &[a.peer_addr()]).await;
+    for key in 50_000..60_000u32 {
+        set(&a, &key.to_le_bytes(), &[8; 100]);
+        tokio::task::yield_now().await;
+    }
+    until_equal(&[&a, &b]).await;
+    assert_eq!(b.store().totals().live_cells, 59_999);
+    until("joined", || b.cluster().state() == NodeState::Ready).await;
+}
+
+#[tokio::test]
+async fn two_nodes_with_different_data_both_end_with_the_merge() {
+    let a = start("a", &[]).await;
+    for key in 0..5_000u32 {
+        set(&a, &key.to_le_bytes(), b"a");
+    }
+    let mut config = config("b", &[]);
+    config.join = vec![a.peer_addr().to_string()];
+    let b = Node::start(config).await.unwrap();
+    for key in 2_500..7_500u32 {
+        set(&b, &key.to_le_bytes(), b"b");
+    }
+    until("all keys are everywhere", || {
+        a.store().totals().live_cells == 7_500 && b.store().totals().live_cells == 7_500
+    })
+    .await;
+    until_equal(&[&a, &b]).await;
+    assert_eq!(get(&a, &3_000u32.to_le_bytes()).as_deref(), Some(&b"b"[..]));
+}
+
+#[tokio::test]
+async fn after_a_cut_the_later_write_stands_everywhere() {
+    let (a, b, proxy) = pair_with_proxy().await;
+    set(&a, b"both", b"before");
+    until("replicated", || get(&b, b"both").is_some()).await;
+    proxy.cut();
+    until("both notice", || linked(&a) == 0 && linked(&b) == 0).await;
+    set(&a, b"only a", b"1");
+    set(&b, b"only b", b"2");
+    set(&a, b"both", b"earlier");
+    set(&b, b"both", b"later");
+    set(&b, b"gone", b"x");
+    delete(&b, b"gone");
+    set(&a, b"expiring", b"x");
+    proxy.mend();
+    until_equal(&[&a, &b]).await;
+    for node in [&a, &b] {
+        assert_eq!(get(node, b"both").as_deref(), Some(&b"later"[..]));
+        assert!(get(node, b"only a").is_some() && get(node, b"only b").is_some());
+        assert!(get(node, b"gone").is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_restarted_node_takes_the_place_of_its_earlier_incarnation() {
+    let a = start("a", &[]).await;
+    let b = start("b", &[a.peer_addr()]).await;
+    set(&b, b"kept by a", b"1");
+    until("replicated", || get(&a, b"kept by a").is_some()).await;
+    b.shutdown().await;
+    until("the goodbye is heard", || peer(&a, PeerState::Left).is_some()).await;
+    let b = start("b", &[a.peer_addr()]).await;
+    until("the state came back", || get(&b, b"kept by a").is_some()).await;
+    until("linked again", || linked(&a) == 1).await;
+    assert_eq!(a.cluster().peers().len(), 1);
+}
+
+#[tokio::test]
+async fn a_stopping_node_hands_its_last_writes_over_first() {
+    let a = start("a", &[]).await;
+    let b = start("b", &[a.peer_addr()]).await;
+    until("linked", || linked(&b) == 1).await;
+    for key in 0..20_000u32 {
+        set(&b, &key.to_le_bytes(), &[1; 200]);
+    }
+    b.shutdown().await;
+    assert_eq!(a.store().totals().live_cells, 20_000);
+}
+
+#[tokio::test]
+async fn a_namesake_is_refused_while_the_first_is_linked() {
+    let a = start("a", &[]).await;
+    let b = start("b", &[a.peer_addr()]).await;
+    until("linked", || linked(&a) == 1).await;
+    let namesake = start("b", &[a.peer_addr()]).await;
+    until("the refusal shows on both sides", || {
+        peer(&a, PeerState::Duplicate).is_some() && peer(&namesake, PeerState::Duplicate).is_some()
+    })
+    .await;
+    assert!(peer(&namesake, PeerState::Duplicate).unwrap().reason.contains("--name"));
+    assert_eq!((linked(&a), linked(&b), linked(&namesake)), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn a_node_of_another_cluster_is_refused_with_the_reason() {
+    let a = start("a", &[]).await;
+    let stranger = Config { cluster: "elm".into(), ..config("b", &[a.peer_addr()]) };
+    let stranger = Node::start(stranger).await.unwrap();
+    until("the refusal shows on both sides", || {
+        peer(&a, PeerState::Foreign).is_some() && peer(&stranger, PeerState::Foreign).is_some()
+    })
+    .await;
+    let reason = peer(&stranger, PeerState::Foreign).unwrap().reason;
+    assert!(reason.contains("\"elm\"") && reason.contains("\"sapwood\""), "{reason}");
+}
+
+/// The real world with a clock that is off.
+struct Shifted {
+    millis: i64,
+}
+
+impl Env for Shifted {
+    fn wall_clock(&self) -> Time {
+        let millis = stamp::unix_millis(SystemEnv.wall_clock()).checked_add_signed(self.millis).unwrap();
+        stamp::from_unix_millis(millis).unwrap()
+    }
+    fn random(&self) -> u64 {
+        SystemEnv.random()
+    }
+    fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
+        SystemEnv.listen(address)
+    }
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<BoxStream>> {
+        SystemEnv.connect(address)
+    }
+    fn resolve<'a>(&'a self, host_port: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        SystemEnv.resolve(host_port)
+    }
+}
+
+#[tokio::test]
+async fn a_clock_400_seconds_off_is_refused_and_what_it_wrote_stays_out() {
+    for millis in [400_000, -400_000] {
+        let a = start("a", &[]).await;
+        let skewed =
+            Node::start_in(config("b", &[a.peer_addr()]), Arc::new(Shifted { millis })).await.unwrap();
+        until("the refusal shows on both sides", || {
+            peer(&a, PeerState::Skewed).is_some() && peer(&skewed, PeerState::Skewed).is_some()
+        })
+        .await;
+        assert_eq!((linked(&a), linked(&skewed)), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_clock_within_the_limit_is_accepted_and_later_writes_still_win() {
+    let a = start("a", &[]).await;
+    let behind =
+        Node::start_in(config("b", &[a.peer_addr()]), Arc::new(Shifted { millis: -300 })).await.unwrap();
+    until("linked", || linked(&behind) == 1).await;
+    set(&a, b"k", b"first");
+    until("replicated", || get(&behind, b"k").is_some()).await;
+    set(&behind, b"k", b"second");
+    until("the later write wins on a", || get(&a, b"k").as_deref() == Some(b"second")).await;
+}
+
+#[tokio::test]
+async fn expiry_needs_no_message_and_holds_everywhere() {
+    let a = start("a", &[]).await;
+    let b = start("b", &[a.peer_addr()]).await;
+    until("linked", || linked(&b) == 1).await;
+    let deadline = stamp::later(a.store().now(SystemEnv.wall_clock()), Duration::from_millis(300));
+    write(&a, b"k", Write::Set { value: b"v", deadline: Some(deadline) });
+    until("replicated", || get(&b, b"k").is_some()).await;
+    until("expired on both", || get(&a, b"k").is_none() && get(&b, b"k").is_none()).await;
+    until("swept on both", || a.store().totals().dead_cells == 1 && b.store().totals().dead_cells == 1).await;
+    until_equal(&[&a, &b]).await;
+}
+
+#[tokio::test]
+async fn names_that_resolve_to_many_addresses_mean_all_of_them_and_this_node_is_noticed() {
+    /// One name for every node, as a headless service has it.
+    struct OneName(Vec<SocketAddr>);
+    impl Env for OneName {
+        fn wall_clock(&self) -> Time {
+            SystemEnv.wall_clock()
+        }
+        fn random(&self) -> u64 {
+            SystemEnv.random()
+        }
+        fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
+            SystemEnv.listen(address)
+        }
+        fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<BoxStream>> {
+            SystemEnv.connect(address)
+        }
+        fn resolve<'a>(&'a self, host_port: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+            match host_port {
+                "all.example:7172" => Box::pin(async { Ok(self.0.clone()) }),
+                other => SystemEnv.resolve(other),
+            }
+        }
+    }
+    // Ports that were free a moment ago: the name must resolve before the nodes are bound.
+    let reserved: Vec<_> = (0..3).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let addresses: Vec<SocketAddr> = reserved.iter().map(|l| l.local_addr().unwrap()).collect();
+    drop(reserved);
+    let env = Arc::new(OneName(addresses.clone()));
+    let mut nodes = Vec::new();
+    for (name, &peer) in ["a", "b", "c"].into_iter().zip(&addresses) {
+        let config = Config { peer, join: vec!["all.example:7172".into()], ..config(name, &[]) };
+        nodes.push(Node::start_in(config, env.clone()).await.unwrap());
+    }
+    for node in &nodes {
+        until("everyone is linked", || linked(node) == 2 && node.cluster().peers().len() == 2).await;
+    }
+}
+
+/// Bytes that no honest peer sends: each closes its own connection, and nothing else happens.
+#[tokio::test]
+async fn malformed_frames_close_only_their_own_connection() {
+    let a = start("a", &[]).await;
+    let b = start("b", &[a.peer_addr()]).await;
+    until("linked", || linked(&a) == 1).await;
+    let too_large = (1u32 << 30).to_be_bytes();
+    let truncated_hello = [&8u32.to_be_bytes()[..], b"sapwood\0"].concat();
+    let http = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    for bytes in [&too_large[..], &truncated_hello, http, &[0; 4096]] {
+        let mut stream = TcpStream::connect(a.peer_addr()).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        let closed = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer)).await;
+        assert!(closed.is_ok(), "the connection was not closed");
+    }
+    set(&a, b"still", b"replicating");
+    until("the link still works", || get(&b, b"still").is_some()).await;
+}
