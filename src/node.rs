@@ -12,8 +12,9 @@ use tokio_util::task::TaskTracker;
 use crate::cluster::{Cluster, NodeState, PeerStatus};
 use crate::config::{Config, ConfigError};
 use crate::env::{Env, Listener, SystemEnv, draw_incarnation};
-use crate::model::{HashSeed, RangeCount};
+use crate::model::{HashSeed, Incarnation, RangeCount};
 use crate::replication::{Identity, Replication};
+use crate::resp::{Limits, Server, Settings};
 use crate::store::{Store, StoreConfig};
 
 /// A node could not start. Nothing of it is left running.
@@ -77,7 +78,7 @@ impl Node {
     /// As [`start`](Self::start).
     pub async fn start_in(config: Config, env: Arc<dyn Env>) -> Result<Node, StartError> {
         config.validate()?;
-        let (_clients, client) = listen(&*env, "--client", config.client).await?;
+        let (clients, client) = listen(&*env, "--client", config.client).await?;
         let (peers, peer) = listen(&*env, "--peer", config.peer).await?;
         let incarnation = draw_incarnation(&*env);
         let name = config.name_at(client);
@@ -108,6 +109,14 @@ impl Node {
             config.peer_queue,
         );
         let cluster = Arc::new(View { store: Arc::clone(&store), replication, stop: stop.clone() });
+        let server = Server::new(
+            Arc::clone(&store),
+            Arc::clone(&env),
+            Arc::clone(&cluster) as Arc<dyn Cluster>,
+            settings(&config, &name, client, incarnation, &stop),
+        );
+        let serving = stop.clone();
+        tracker.spawn(async move { server.run(clients, serving).await });
         let sweeping = sweep(Arc::clone(&store), env);
         let until = stop.clone();
         tracker.spawn(async move { until.run_until_cancelled(sweeping).await });
@@ -185,6 +194,33 @@ impl Cluster for View {
 
     fn peers(&self) -> Vec<PeerStatus> {
         self.replication.peers()
+    }
+}
+
+fn settings(
+    config: &Config,
+    name: &str,
+    client_addr: SocketAddr,
+    incarnation: Incarnation,
+    stop: &CancellationToken,
+) -> Settings {
+    Settings {
+        name: name.to_owned(),
+        cluster_name: config.cluster.clone(),
+        incarnation,
+        client_addr,
+        password: config.client_password.as_ref().map(|secret| secret.expose().to_vec()),
+        limits: Limits {
+            max_bulk: config.max_key.max(config.max_value),
+            max_command: config.max_command,
+            ..Limits::default()
+        },
+        max_clients: config.max_clients,
+        max_memory: config.max_memory,
+        max_key: config.max_key,
+        max_value: config.max_value,
+        enable_flush: config.enable_flush,
+        shutdown: stop.clone(),
     }
 }
 

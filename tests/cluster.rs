@@ -169,8 +169,13 @@ struct Shifted {
 
 impl Env for Shifted {
     fn wall_clock(&self) -> Time {
-        let millis = stamp::unix_millis(SystemEnv.wall_clock()).checked_add_signed(self.millis).unwrap();
-        stamp::from_unix_millis(millis).unwrap()
+        let by = Duration::from_millis(self.millis.unsigned_abs());
+        let here = SystemEnv.wall_clock();
+        if self.millis < 0 {
+            uhlc::NTP64(here.0 - stamp::time_since_epoch(by).0)
+        } else {
+            stamp::later(here, by)
+        }
     }
     fn random(&self) -> u64 {
         SystemEnv.random()

@@ -137,7 +137,7 @@ impl Connection {
             let (name, incarnation) = identity;
             if let LinkError::Refused(refused) = &error {
                 let address = target.map_or_else(|| self.remote.to_string(), str::to_owned);
-                shared.peers.refused(name, incarnation, address, refused);
+                shared.peers.refused(name, incarnation, &address, refused);
             }
             Rejected { error, incarnation }
         })

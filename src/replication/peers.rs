@@ -192,7 +192,7 @@ impl Peers {
         &self,
         name: &str,
         incarnation: Option<Incarnation>,
-        address: String,
+        address: &str,
         refused: &Refused,
     ) {
         let state = match refused.refusal {
@@ -203,10 +203,16 @@ impl Peers {
             Refusal::Linked | Refusal::Itself => return,
         };
         let mut table = self.table.lock();
-        let news = table.refuse(name, incarnation, address.clone(), state, &refused.text);
+        let news = table.refuse(name, incarnation, address, state, &refused.text);
         drop(table);
         if news {
-            tracing::warn!(peer = name, state = state.as_str(), %address, reason = refused.text, "peer refused");
+            tracing::warn!(
+                peer = name,
+                state = state.as_str(),
+                address,
+                reason = refused.text,
+                "peer refused"
+            );
             self.changed.send_replace(());
         }
     }
@@ -324,14 +330,14 @@ impl Table {
         &mut self,
         name: &str,
         incarnation: Option<Incarnation>,
-        address: String,
+        address: &str,
         state: PeerState,
         reason: &str,
     ) -> bool {
         let row = RefusedPeer {
             name: name.to_owned(),
             incarnation,
-            address,
+            address: address.to_owned(),
             state,
             reason: reason.to_owned(),
             since: Instant::now(),

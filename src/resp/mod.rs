@@ -26,13 +26,29 @@ mod frame;
 #[cfg(feature = "daemon")]
 mod args;
 #[cfg(feature = "daemon")]
+mod clients;
+#[cfg(feature = "daemon")]
+mod command;
+#[cfg(feature = "daemon")]
+mod connection;
+#[cfg(feature = "daemon")]
+mod glob;
+#[cfg(feature = "daemon")]
 mod inline;
 #[cfg(feature = "daemon")]
 mod limits;
 #[cfg(feature = "daemon")]
+mod monitor;
+#[cfg(feature = "daemon")]
 mod number;
 #[cfg(feature = "daemon")]
 mod request;
+#[cfg(feature = "daemon")]
+mod server;
+#[cfg(feature = "daemon")]
+mod session;
+#[cfg(feature = "daemon")]
+mod stats;
 
 #[cfg(all(test, feature = "daemon"))]
 mod fuzz;
@@ -45,3 +61,5 @@ pub use frame::{Decoded, Frame, FrameDecoder, FrameError, FrameLimits};
 pub use limits::{Limits, TooLarge};
 #[cfg(feature = "daemon")]
 pub use request::{ProtocolError, RequestParser, Step};
+#[cfg(feature = "daemon")]
+pub use server::{Server, Settings};

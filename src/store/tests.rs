@@ -184,7 +184,7 @@ fn ranges_are_the_shards_of_the_map() {
     let map = dashmap::DashMap::<u64, ()>::with_shard_amount(RangeCount::FULL.get());
     for n in 0..1000u64 {
         let hash = HashSeed::of_cluster("x").key_hash(&n.to_le_bytes());
-        assert_eq!(RangeCount::FULL.range_of(hash), map.determine_shard(hash as usize));
+        assert_eq!(RangeCount::FULL.range_of(hash), map.determine_shard(usize::try_from(hash).unwrap()));
     }
 }
 

@@ -1,4 +1,5 @@
 //! What the cluster tests share: nodes on free ports, direct reads and writes, waiting with a deadline.
+#![allow(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 use std::net::SocketAddr;

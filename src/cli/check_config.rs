@@ -1,0 +1,90 @@
+//! `sapwood check-config`
+
+use clap::ArgMatches;
+use sapwood::config::{LogFormat, Size, Span};
+use toml::Value;
+
+use super::Exit;
+use super::output;
+use super::settings::{ConfigArgs, Loaded};
+
+/// Print the configuration that `serve` would run with, and where each value comes from
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  sapwood check-config --config /etc/sapwood.toml     # exit code 2 and the reason if it is not valid
+  sapwood check-config --join 10.0.0.2:7172 > sapwood.toml
+
+What is printed is itself a file for --config.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+pub(crate) fn run(args: Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
+    let loaded = args.config.load()?;
+    let matches = matches.subcommand_matches("check-config").unwrap_or(matches);
+    for (key, value) in entries(&loaded) {
+        let source = loaded.source(key, matches);
+        let entry = match value {
+            Some(value) => format!("{key} = {value}"),
+            None => format!("# {key} is not set"),
+        };
+        output::line(&format!("{entry:<48}  # {source}"))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Every setting as the file has it, in the order of the help; `None` where being unset has no spelling.
+fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Option<Value>); 19] {
+    let text = |value: &dyn ToString| Some(Value::String(value.to_string()));
+    let size = |bytes: u64| text(&Size(bytes));
+    [
+        ("client", text(&config.client)),
+        ("peer", text(&config.peer)),
+        ("advertise", config.advertise.clone().map(Value::String)),
+        ("join", Some(config.join.clone().into())),
+        ("name", config.name.clone().map(Value::String)),
+        ("cluster", text(&config.cluster)),
+        ("max-clock-skew", text(&Span(config.max_clock_skew))),
+        ("drain-timeout", text(&Span(config.drain_timeout))),
+        ("max-memory", size(config.max_memory.unwrap_or(0))),
+        ("max-key", size(config.max_key as u64)),
+        ("max-value", size(config.max_value as u64)),
+        ("max-command", size(config.max_command as u64)),
+        ("max-clients", i64::try_from(config.max_clients).ok().map(Value::Integer)),
+        ("peer-queue", size(config.peer_queue as u64)),
+        ("client-password-file", password_file.as_ref().and_then(|path| text(&path.display()))),
+        ("insecure", Some(config.insecure.into())),
+        ("enable-flush", Some(config.enable_flush.into())),
+        ("log", text(&config.log)),
+        (
+            "log-format",
+            text(match config.log_format {
+                LogFormat::Text => &"text",
+                LogFormat::Json => &"json",
+            }),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, FromArgMatches as _};
+
+    use super::*;
+
+    #[test]
+    fn every_setting_is_printed_in_the_order_of_the_help() {
+        let command = ConfigArgs::augment_args(clap::Command::new("test"));
+        let settings: Vec<String> = command
+            .get_arguments()
+            .filter_map(|arg| arg.get_long())
+            .filter(|&long| long != "config")
+            .map(str::to_owned)
+            .collect();
+        let matches = command.get_matches_from(["test"]);
+        let loaded = ConfigArgs::from_arg_matches(&matches).unwrap().load().unwrap();
+        assert_eq!(entries(&loaded).map(|(key, _)| key).to_vec(), settings);
+    }
+}

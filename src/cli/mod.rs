@@ -1,0 +1,138 @@
+//! The command line: one file a subcommand, and what they share.
+//!
+//! ```text
+//! serve ──────────────► settings ► Config ► Node        check-config prints that Config
+//! get set del keys ───► target ► a connection to a node ► output
+//! status peers ───────┘
+//! ```
+//!
+//! Results go to stdout, everything about them to stderr; colours only where a person reads.
+
+mod check_config;
+mod completions;
+mod del;
+mod get;
+mod keys;
+mod logging;
+mod man;
+mod output;
+mod peers;
+mod serve;
+mod set;
+mod settings;
+mod status;
+mod target;
+
+use std::process::ExitCode;
+
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
+
+use self::output::{Paint, Stream};
+
+/// An eventually consistent, fully replicated, in-memory key-value store that any Redis client can talk to.
+///
+/// Every node holds every key and takes reads and writes at any time, alone if it must; nodes that can reach each
+/// other agree.
+#[derive(Debug, clap::Parser)]
+#[command(name = "sapwood", version, after_help = WHERE_TO_START)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const WHERE_TO_START: &str = "\
+Where to start:
+  sapwood serve                      # a node on this machine; leave it running
+  sapwood set hello world            # in another terminal
+  sapwood get hello
+  redis-cli -p 7171 get hello        # any Redis client will do
+  sapwood serve --help               # how to run three nodes, or a cluster
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found";
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Serve(serve::Args),
+    Get(get::Args),
+    Set(set::Args),
+    Del(del::Args),
+    Keys(keys::Args),
+    Status(status::Args),
+    Peers(peers::Args),
+    CheckConfig(check_config::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+/// How the command ends, for the shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    Done = 0,
+    Failed = 1,
+    Usage = 2,
+    NotFound = 3,
+}
+
+/// Parses the command line and runs what it asks for. Wrong usage ends the process here, with code 2.
+pub(crate) fn main() -> ExitCode {
+    let matches = Cli::command().get_matches();
+    let exit = run(&matches).unwrap_or_else(|error| report(&error));
+    ExitCode::from(exit as u8)
+}
+
+fn run(matches: &ArgMatches) -> anyhow::Result<Exit> {
+    let cli = Cli::from_arg_matches(matches)?;
+    match cli.command {
+        Command::Serve(args) => serve::run(args),
+        Command::Get(args) => client(get::run(args)),
+        Command::Set(args) => client(set::run(args)),
+        Command::Del(args) => client(del::run(args)),
+        Command::Keys(args) => client(keys::run(args)),
+        Command::Status(args) => client(status::run(args)),
+        Command::Peers(args) => client(peers::run(args)),
+        Command::CheckConfig(args) => check_config::run(args, matches),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
+    }
+}
+
+/// Runs a subcommand that only talks to a node: one thread is plenty.
+fn client(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}
+
+/// Tells a person what went wrong, the shell how to go on.
+fn report(error: &anyhow::Error) -> Exit {
+    let io = error.downcast_ref::<std::io::Error>();
+    if io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe) {
+        // Whoever read our output has seen enough, as `head` does.
+        return Exit::Done;
+    }
+    let paint = Paint::on(Stream::Stderr);
+    eprintln!("{} {error:#}", paint.red("error:"));
+    if error.is::<settings::LoadError>() || error.is::<target::BadPassword>() {
+        Exit::Usage
+    } else {
+        Exit::Failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_shows_examples() {
+        for command in Cli::command().get_subcommands() {
+            let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(examples.starts_with("Examples:\n  "), "{} has no examples", command.get_name());
+            assert!(examples.contains(&format!("sapwood {}", command.get_name())), "{examples}");
+        }
+    }
+}

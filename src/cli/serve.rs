@@ -1,0 +1,143 @@
+//! `sapwood serve`
+
+use std::io::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use anyhow::bail;
+use sapwood::Node;
+use sapwood::config::Config;
+
+use super::output::{Paint, Stream};
+use super::settings::ConfigArgs;
+use super::{Exit, logging};
+
+/// Run a node until Ctrl-C or SIGTERM
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  One node on this machine:
+    sapwood serve
+
+  Three nodes on one machine, each in its own terminal; any one of them can be stopped:
+    sapwood serve --name a --client 127.0.0.1:7171 --peer 127.0.0.1:7172
+    sapwood serve --name b --client 127.0.0.1:7271 --peer 127.0.0.1:7272 --join 127.0.0.1:7172
+    sapwood serve --name c --client 127.0.0.1:7371 --peer 127.0.0.1:7372 --join 127.0.0.1:7172
+
+  One host of a cluster on a trusted network; the same line does for all three:
+    sapwood serve --client 0.0.0.0:7171 --peer 0.0.0.0:7172 --join db-1:7172,db-2:7172,db-3:7172 \\
+        --client-password-file /etc/sapwood/password --insecure
+
+Sizes are written 64KiB, 16MiB or 1GiB (kb, mb, gb mean the same), times 500ms, 5s, 2m or 7d.
+`sapwood check-config` shows what these flags, the environment and a file come to.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
+    let config = args.config.load()?.config;
+    logging::start(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let exit = runtime.block_on(serve(config));
+    // Nothing that is left may hold up the end: after a second Ctrl-C there may be much.
+    runtime.shutdown_background();
+    exit
+}
+
+async fn serve(config: Config) -> anyhow::Result<Exit> {
+    let mut stop = Stop::new()?;
+    let node = Node::start(config.clone()).await?;
+    greet(&config, &node)?;
+
+    tokio::select! {
+        signal = stop.asked() => tracing::info!(signal, "stopping: draining to the peers; Ctrl-C again ends at once"),
+        () = node.stopped() => tracing::info!("stopping, as a client asked by SHUTDOWN: draining to the peers"),
+    }
+    tokio::select! {
+        () = node.shutdown() => tracing::info!("stopped"),
+        signal = stop.asked() => bail!("{signal} while draining: ended at once, the last writes may be on no peer"),
+    }
+    Ok(Exit::Done)
+}
+
+/// Tells who started it what is running, and what to try next.
+fn greet(config: &Config, node: &Node) -> io::Result<()> {
+    let paint = Paint::on(Stream::Stdout);
+    let peers = if config.join.is_empty() {
+        format!("none (start another node with --join {})", dialled(node.peer_addr()))
+    } else {
+        config.join.join(", ")
+    };
+    let client = dialled(node.client_addr());
+    // A password would have to be named too, and is not ours to print: `redis-cli` asks for it.
+    let next = match &config.client_password {
+        None => format!("sapwood set hello world --node {client}"),
+        Some(_) => format!("redis-cli -h {} -p {} --askpass", client.ip(), client.port()),
+    };
+
+    let mut out = io::stdout().lock();
+    writeln!(out, "{} {}", paint.bold("sapwood"), env!("CARGO_PKG_VERSION"))?;
+    let rows = [
+        ("node", format!("{} of cluster {}", node.name(), config.cluster)),
+        ("clients", node.client_addr().to_string()),
+        ("peers", node.peer_addr().to_string()),
+        ("joining", peers),
+        ("try", next),
+    ];
+    for (label, text) in rows {
+        writeln!(out, "  {} {text}", paint.bold(&format!("{label:<8}")))?;
+    }
+    out.flush()
+}
+
+/// An address to dial a listener at from this host.
+fn dialled(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
+}
+
+/// The signals that ask the process to end.
+#[cfg(unix)]
+struct Stop {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Stop {
+    /// Takes the signals over, so that none that comes while the node starts is lost.
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Stop { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next one. Cancel-safe: a signal not yet returned stays pending.
+    async fn asked(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "Ctrl-C",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Stop;
+
+#[cfg(not(unix))]
+impl Stop {
+    fn new() -> io::Result<Self> {
+        Ok(Stop)
+    }
+
+    async fn asked(&mut self) -> &'static str {
+        // An error means that there is no Ctrl-C to wait for.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        "Ctrl-C"
+    }
+}

@@ -1,0 +1,411 @@
+//! Where a [`Config`] comes from: flags, then `SAPWOOD_*` variables, then the file, then defaults.
+//!
+//! [`Settings`] names every setting once. The command line, the environment and the file are all read into it, so
+//! that no setting can be spelled differently in one of them.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::ArgMatches;
+use clap::builder::BoolishValueParser;
+use clap::parser::ValueSource;
+use sapwood::config::{Config, ConfigError, LogFormat, Secret, SecretError, Size, Span};
+use serde::Deserialize;
+
+const ADDRESSES: &str = "Addresses";
+const CLUSTER: &str = "Cluster";
+const LIMITS: &str = "Limits";
+const SECURITY: &str = "Security";
+const LOGGING: &str = "Logging";
+
+/// What one source says about a node; what it leaves open is for the next source to say.
+///
+/// Each doc comment is the help text: one paragraph, or clap turns the whole page into its sparse layout.
+#[derive(Debug, Default, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Settings {
+    /// Where clients connect (any Redis client) [default: 127.0.0.1:7171]
+    #[arg(long, value_name = "IP:PORT", value_parser = listen_address, env = "SAPWOOD_CLIENT")]
+    #[arg(help_heading = ADDRESSES, hide_env_values = true)]
+    pub(crate) client: Option<SocketAddr>,
+
+    /// Where the other nodes connect [default: 127.0.0.1:7172]
+    #[arg(long, value_name = "IP:PORT", value_parser = listen_address, env = "SAPWOOD_PEER")]
+    #[arg(help_heading = ADDRESSES, hide_env_values = true)]
+    pub(crate) peer: Option<SocketAddr>,
+
+    /// Address other nodes dial, where it is not that of --peer [default: that of --peer]
+    #[arg(long, value_name = "HOST:PORT", env = "SAPWOOD_ADVERTISE")]
+    #[arg(help_heading = ADDRESSES, hide_env_values = true)]
+    pub(crate) advertise: Option<String>,
+
+    /// Peers to dial first, one or many; the rest are learnt from them. This node may be among them [default: none]
+    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', env = "SAPWOOD_JOIN")]
+    #[arg(help_heading = CLUSTER, hide_env_values = true)]
+    pub(crate) join: Option<Vec<String>>,
+
+    /// Name of this node: stable over restarts, unlike any other [default: host:client-port]
+    #[arg(long, env = "SAPWOOD_NAME", help_heading = CLUSTER, hide_env_values = true)]
+    pub(crate) name: Option<String>,
+
+    /// Name of the cluster; nodes of another are turned away [default: sapwood]
+    #[arg(long, value_name = "NAME", env = "SAPWOOD_CLUSTER", help_heading = CLUSTER, hide_env_values = true)]
+    pub(crate) cluster: Option<String>,
+
+    /// How far a peer's clock may differ before it is refused [default: 500ms]
+    #[arg(long, value_name = "TIME", env = "SAPWOOD_MAX_CLOCK_SKEW")]
+    #[arg(help_heading = CLUSTER, hide_env_values = true)]
+    pub(crate) max_clock_skew: Option<Span>,
+
+    /// How long a stopping node may take to hand its last writes to a peer [default: 5s]
+    #[arg(long, value_name = "TIME", env = "SAPWOOD_DRAIN_TIMEOUT")]
+    #[arg(help_heading = CLUSTER, hide_env_values = true)]
+    pub(crate) drain_timeout: Option<Span>,
+
+    /// Memory for keys and values; 0 is unlimited [default: 0]
+    #[arg(long, value_name = "SIZE", env = "SAPWOOD_MAX_MEMORY", help_heading = LIMITS, hide_env_values = true)]
+    pub(crate) max_memory: Option<Size>,
+
+    /// Longest key [default: 64KiB]
+    #[arg(long, value_name = "SIZE", env = "SAPWOOD_MAX_KEY", help_heading = LIMITS, hide_env_values = true)]
+    pub(crate) max_key: Option<Size>,
+
+    /// Longest value [default: 16MiB]
+    #[arg(long, value_name = "SIZE", env = "SAPWOOD_MAX_VALUE", help_heading = LIMITS, hide_env_values = true)]
+    pub(crate) max_value: Option<Size>,
+
+    /// Longest command, all its arguments together [default: 64MiB]
+    #[arg(long, value_name = "SIZE", env = "SAPWOOD_MAX_COMMAND")]
+    #[arg(help_heading = LIMITS, hide_env_values = true)]
+    pub(crate) max_command: Option<Size>,
+
+    /// Client connections at one time [default: 10000]
+    #[arg(long, value_name = "N", env = "SAPWOOD_MAX_CLIENTS", help_heading = LIMITS, hide_env_values = true)]
+    pub(crate) max_clients: Option<usize>,
+
+    /// Bytes that may wait for one peer; one that falls further behind catches up by a round [default: 64MiB]
+    #[arg(long, value_name = "SIZE", env = "SAPWOOD_PEER_QUEUE", help_heading = LIMITS, hide_env_values = true)]
+    pub(crate) peer_queue: Option<Size>,
+
+    /// File with the password that clients must AUTH with [default: none]
+    #[arg(long, value_name = "FILE", env = "SAPWOOD_CLIENT_PASSWORD_FILE")]
+    #[arg(help_heading = SECURITY, hide_env_values = true)]
+    pub(crate) client_password_file: Option<PathBuf>,
+
+    /// Listen beyond this host although nothing proves who connects [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = BoolishValueParser::new(), env = "SAPWOOD_INSECURE")]
+    #[arg(help_heading = SECURITY, hide_env_values = true, hide_possible_values = true)]
+    pub(crate) insecure: Option<bool>,
+
+    /// Allow FLUSHALL, which deletes every key of the cluster [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = BoolishValueParser::new(), env = "SAPWOOD_ENABLE_FLUSH")]
+    #[arg(help_heading = SECURITY, hide_env_values = true, hide_possible_values = true)]
+    pub(crate) enable_flush: Option<bool>,
+
+    /// What to log: error, warn, info, debug, trace, or a filter such as info,sapwood=debug [default: info]
+    #[arg(long, value_name = "FILTER", env = "SAPWOOD_LOG", help_heading = LOGGING, hide_env_values = true)]
+    pub(crate) log: Option<String>,
+
+    /// How to log: text or json [default: text]
+    #[arg(long, value_name = "FORMAT", value_parser = log_format, env = "SAPWOOD_LOG_FORMAT")]
+    #[arg(help_heading = LOGGING, hide_env_values = true)]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+/// The flags of a command that needs a [`Config`].
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConfigArgs {
+    /// TOML file with any of these settings: flags > environment > file > defaults
+    #[arg(long, value_name = "FILE", env = "SAPWOOD_CONFIG", hide_env_values = true)]
+    pub(crate) config: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// Why there is no valid [`Config`].
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    #[error("cannot read --config {}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("in --config {}: {}", path.display(), .problem.to_string().trim_end())]
+    Parse { path: PathBuf, problem: toml::de::Error },
+    #[error("--client-password-file {}", path.display())]
+    Password { path: PathBuf, source: SecretError },
+    #[error("{flag} {size} is more than this machine can address")]
+    Unaddressable { flag: &'static str, size: Size },
+    #[error(transparent)]
+    Invalid(#[from] ConfigError),
+}
+
+/// A valid [`Config`], and what is known of its making.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) config: Config,
+    pub(crate) password_file: Option<PathBuf>,
+    file_keys: toml::Table,
+}
+
+impl ConfigArgs {
+    /// Reads the file, if any, and puts the flags and the environment above it.
+    pub(crate) fn load(self) -> Result<Loaded, LoadError> {
+        let (mut file, file_keys) = match &self.config {
+            Some(path) => read_file(path)?,
+            None => Default::default(),
+        };
+        let mut flags = self.settings;
+
+        let password_file = flags.client_password_file.take().or(file.client_password_file.take());
+        let mut config = Config::default();
+        file.apply(&mut config)?;
+        flags.apply(&mut config)?;
+        if let Some(path) = &password_file {
+            let secret =
+                Secret::read(path).map_err(|source| LoadError::Password { path: path.clone(), source })?;
+            config.client_password = Some(secret);
+        }
+        config.validate()?;
+        Ok(Loaded { config, password_file, file_keys })
+    }
+}
+
+impl Loaded {
+    /// Which source had the last word on the setting `key`, as spelled in the file.
+    pub(crate) fn source(&self, key: &str, matches: &ArgMatches) -> &'static str {
+        match matches.value_source(&key.replace('-', "_")) {
+            Some(ValueSource::CommandLine) => "flag",
+            Some(ValueSource::EnvVariable) => "environment",
+            _ if self.file_keys.contains_key(key) => "file",
+            _ => "default",
+        }
+    }
+}
+
+impl Settings {
+    /// Overwrites what `self` has something to say about. The password is read by [`ConfigArgs::load`], once it
+    /// is known which file it is in.
+    fn apply(self, config: &mut Config) -> Result<(), LoadError> {
+        fn put<T>(target: &mut T, value: Option<T>) {
+            if let Some(value) = value {
+                *target = value;
+            }
+        }
+        fn put_size(target: &mut usize, flag: &'static str, size: Option<Size>) -> Result<(), LoadError> {
+            if let Some(size) = size {
+                *target = usize::try_from(size.0).map_err(|_| LoadError::Unaddressable { flag, size })?;
+            }
+            Ok(())
+        }
+
+        put(&mut config.client, self.client);
+        put(&mut config.peer, self.peer);
+        put(&mut config.advertise, self.advertise.map(Some));
+        put(&mut config.join, self.join.map(without_empty));
+        put(&mut config.name, self.name.map(Some));
+        put(&mut config.cluster, self.cluster);
+        put(&mut config.max_clock_skew, self.max_clock_skew.map(|span| span.0));
+        put(&mut config.drain_timeout, self.drain_timeout.map(|span| span.0));
+        put(&mut config.max_memory, self.max_memory.map(|size| Some(size.0).filter(|&bytes| bytes != 0)));
+        put_size(&mut config.max_key, "--max-key", self.max_key)?;
+        put_size(&mut config.max_value, "--max-value", self.max_value)?;
+        put_size(&mut config.max_command, "--max-command", self.max_command)?;
+        put(&mut config.max_clients, self.max_clients);
+        put_size(&mut config.peer_queue, "--peer-queue", self.peer_queue)?;
+        put(&mut config.insecure, self.insecure);
+        put(&mut config.enable_flush, self.enable_flush);
+        put(&mut config.log, self.log);
+        put(&mut config.log_format, self.log_format);
+        Ok(())
+    }
+}
+
+fn read_file(path: &Path) -> Result<(Settings, toml::Table), LoadError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
+    let parse = |problem| LoadError::Parse { path: path.to_owned(), problem };
+    Ok((toml::from_str(&text).map_err(parse)?, toml::from_str(&text).map_err(parse)?))
+}
+
+/// Scripts leave trailing commas and empty variables behind; neither names a peer.
+fn without_empty(join: Vec<String>) -> Vec<String> {
+    join.into_iter().map(|peer| peer.trim().to_owned()).filter(|peer| !peer.is_empty()).collect()
+}
+
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "write an address of this host and a port, such as 127.0.0.1:7171, or 0.0.0.0:7171 for all of them".into()
+    })
+}
+
+fn log_format(text: &str) -> Result<LogFormat, &'static str> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("write text or json"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::time::Duration;
+
+    use clap::{Args as _, FromArgMatches as _};
+
+    use super::*;
+
+    fn command() -> clap::Command {
+        ConfigArgs::augment_args(clap::Command::new("test"))
+    }
+
+    fn load(file: Option<&str>, flags: &[&str]) -> Result<Loaded, String> {
+        let mut args = vec!["test".to_owned()];
+        let held = file.map(|content| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(content.as_bytes()).unwrap();
+            args.push(format!("--config={}", file.path().display()));
+            file
+        });
+        args.extend(flags.iter().map(|&flag| flag.to_owned()));
+        // What happens to be set where the tests run is not theirs.
+        let command = command().mut_args(|arg| arg.env(None::<&str>));
+        let matches = command.try_get_matches_from(args).map_err(|error| error.to_string())?;
+        let loaded = ConfigArgs::from_arg_matches(&matches).unwrap().load();
+        drop(held);
+        loaded.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn without_any_source_it_is_the_default() {
+        assert_eq!(load(None, &[]).unwrap().config, Config::default());
+        assert_eq!(load(Some(""), &[]).unwrap().config, Config::default());
+    }
+
+    #[test]
+    fn a_flag_beats_the_file_and_the_file_beats_the_default() {
+        let file =
+            "cluster = 'filed'\nname = 'filed'\njoin = ['a:1', 'b:2']\nenable-flush = true\nmax-key = 1024";
+        let config =
+            load(Some(file), &["--name=flagged", "--join=c:3", "--enable-flush=false"]).unwrap().config;
+        assert_eq!(config.cluster, "filed");
+        assert_eq!(config.max_key, 1024);
+        assert_eq!(config.name.as_deref(), Some("flagged"));
+        assert_eq!(config.join, ["c:3"]);
+        assert!(!config.enable_flush);
+        assert_eq!(config.max_value, Config::default().max_value);
+    }
+
+    #[test]
+    fn join_is_comma_separated_and_repeatable() {
+        let config = load(None, &["--join=a:1,b:2", "--join", "c:3,"]).unwrap().config;
+        assert_eq!(config.join, ["a:1", "b:2", "c:3"]);
+    }
+
+    #[test]
+    fn every_setting_can_be_given_in_the_file() {
+        let password = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(password.path(), "pass\n").unwrap();
+        let file = format!(
+            "client = '0.0.0.0:1'\npeer = '0.0.0.0:2'\nadvertise = 'here:2'\njoin = ['a:1']\nname = 'n'\n\
+             cluster = 'c'\nmax-clock-skew = '1s'\ndrain-timeout = '2s'\nmax-memory = '1GiB'\nmax-key = '1KiB'\n\
+             max-value = '1MiB'\nmax-command = '2MiB'\nmax-clients = 7\npeer-queue = '3MiB'\n\
+             client-password-file = '{}'\ninsecure = true\nenable-flush = true\nlog = 'debug'\n\
+             log-format = 'json'\n",
+            password.path().display()
+        );
+        let expected = Config {
+            name: Some("n".into()),
+            cluster: "c".into(),
+            client: "0.0.0.0:1".parse().unwrap(),
+            peer: "0.0.0.0:2".parse().unwrap(),
+            join: vec!["a:1".into()],
+            advertise: Some("here:2".into()),
+            max_memory: Some(1 << 30),
+            max_clock_skew: Duration::from_secs(1),
+            client_password: Secret::new(*b"pass").ok(),
+            max_key: 1 << 10,
+            max_value: 1 << 20,
+            max_command: 2 << 20,
+            max_clients: 7,
+            peer_queue: 3 << 20,
+            insecure: true,
+            enable_flush: true,
+            log_format: LogFormat::Json,
+            log: "debug".into(),
+            drain_timeout: Duration::from_secs(2),
+        };
+        assert_eq!(load(Some(&file), &[]).unwrap().config, expected);
+    }
+
+    #[test]
+    fn unlimited_memory_can_be_said() {
+        let loaded = load(Some("max-memory = '1GiB'"), &["--max-memory=0"]).unwrap();
+        assert_eq!(loaded.config.max_memory, None);
+    }
+
+    #[test]
+    fn a_key_that_is_no_setting_is_refused_by_name() {
+        let refusal = load(Some("name = 'a'\nmax-valeu = '1MiB'\n"), &[]).unwrap_err();
+        assert!(refusal.contains("unknown field `max-valeu`"), "{refusal}");
+        assert!(refusal.contains("line 2"), "{refusal}");
+    }
+
+    #[test]
+    fn a_value_that_is_none_is_refused_with_its_place() {
+        let refusal = load(Some("max-value = '1 parsec'\n"), &[]).unwrap_err();
+        assert!(refusal.contains("is not a size") && refusal.contains("line 1"), "{refusal}");
+        let refusal = load(None, &["--client=localhost"]).unwrap_err();
+        assert!(refusal.contains("--client <IP:PORT>") && refusal.contains("0.0.0.0:7171"), "{refusal}");
+    }
+
+    #[test]
+    fn a_password_file_of_a_lower_source_is_not_read() {
+        let password = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(password.path(), "pass").unwrap();
+        let flag = format!("--client-password-file={}", password.path().display());
+        let loaded = load(Some("client-password-file = '/nonexistent'"), &[&flag]).unwrap();
+        assert_eq!(loaded.config.client_password, Secret::new(*b"pass").ok());
+        assert!(
+            load(Some("client-password-file = '/nonexistent'"), &[]).unwrap_err().contains("/nonexistent")
+        );
+    }
+
+    #[test]
+    fn the_help_states_the_real_defaults() {
+        let c = Config::default();
+        let size = |bytes: usize| Size(bytes as u64).to_string();
+        let stated = [
+            ("client", c.client.to_string()),
+            ("peer", c.peer.to_string()),
+            ("cluster", c.cluster),
+            ("max_clock_skew", Span(c.max_clock_skew).to_string()),
+            ("drain_timeout", Span(c.drain_timeout).to_string()),
+            ("max_key", size(c.max_key)),
+            ("max_value", size(c.max_value)),
+            ("max_command", size(c.max_command)),
+            ("max_clients", c.max_clients.to_string()),
+            ("peer_queue", size(c.peer_queue)),
+            ("insecure", c.insecure.to_string()),
+            ("enable_flush", c.enable_flush.to_string()),
+            ("log", c.log),
+        ];
+        let command = command();
+        for arg in command.get_arguments().filter(|arg| arg.get_id() != "config") {
+            let help = arg.get_help().unwrap().to_string();
+            assert!(help.contains("[default: "), "--{} states no default", arg.get_id());
+            if let Some((_, default)) = stated.iter().find(|(id, _)| arg.get_id() == id) {
+                assert!(help.ends_with(&format!("[default: {default}]")), "{help} is not {default}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_setting_has_its_variable() {
+        for arg in command().get_arguments() {
+            let variable = format!("SAPWOOD_{}", arg.get_id().as_str().to_uppercase());
+            assert_eq!(arg.get_env().and_then(|name| name.to_str()), Some(variable.as_str()));
+        }
+    }
+}

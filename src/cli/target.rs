@@ -1,0 +1,105 @@
+//! The node that a client subcommand talks to.
+
+use std::path::PathBuf;
+
+use anyhow::{anyhow, bail};
+use sapwood::client::{ClientError, Connection, Options};
+use sapwood::config::{Secret, Span};
+use sapwood::resp::Frame;
+
+const NODE: &str = "Node";
+
+/// Flags that all client subcommands share.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Target {
+    /// Client address of the node to talk to
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7171", env = "SAPWOOD_NODE")]
+    #[arg(value_parser = node_address, help_heading = NODE, hide_env_values = true)]
+    pub(crate) node: String,
+
+    /// File with the node's client password
+    #[arg(long, value_name = "FILE", env = "SAPWOOD_PASSWORD_FILE", help_heading = NODE, hide_env_values = true)]
+    password_file: Option<PathBuf>,
+
+    /// How long to wait for the node
+    #[arg(long, value_name = "TIME", default_value = "5s", help_heading = NODE)]
+    timeout: Span,
+
+    /// Write JSON, for machines
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
+}
+
+/// The password file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("--password-file {}", path.display())]
+pub(crate) struct BadPassword {
+    path: PathBuf,
+    source: anyhow::Error,
+}
+
+impl Target {
+    pub(crate) async fn connect(&self) -> anyhow::Result<Session> {
+        let password = self.password()?;
+        let options = Options { password, timeout: self.timeout.0, ..Options::default() };
+        let connection = Connection::connect(&self.node, options).await.map_err(|error| explain(&error))?;
+        Ok(Session { connection })
+    }
+
+    fn password(&self) -> Result<Option<String>, BadPassword> {
+        let Some(path) = &self.password_file else { return Ok(None) };
+        let bad = |source| BadPassword { path: path.clone(), source };
+        let secret = Secret::read(path).map_err(|error| bad(error.into()))?;
+        let password =
+            String::from_utf8(secret.expose().to_vec()).map_err(|_| bad(anyhow!("it is no UTF-8 text")))?;
+        Ok(Some(password))
+    }
+}
+
+/// A connection that was let in.
+pub(crate) struct Session {
+    connection: Connection,
+}
+
+impl Session {
+    /// Sends one command and waits for its reply; an error reply is an error.
+    pub(crate) async fn call(&mut self, command: &[&[u8]]) -> anyhow::Result<Frame> {
+        self.connection.call(command).await.map_err(|error| explain(&error))
+    }
+}
+
+fn node_address(text: &str) -> Result<String, &'static str> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
+        _ => Err("write HOST:PORT, such as 127.0.0.1:7171 or db-1:7171"),
+    }
+}
+
+/// A client's error tells its causes itself; what it cannot know is which flag helps.
+fn explain(error: &ClientError) -> anyhow::Error {
+    match error {
+        ClientError::Unreachable { .. } | ClientError::ConnectTimeout { .. } => {
+            anyhow!("{error} (--node names another)")
+        }
+        ClientError::Refused { code, .. } | ClientError::Server { code, .. }
+            if code == "NOAUTH" || code == "WRONGPASS" =>
+        {
+            anyhow!("{error} (--password-file names the file with the password)")
+        }
+        error => anyhow!("{error}"),
+    }
+}
+
+/// The bytes of a text reply, whichever of RESP's text types it has.
+pub(crate) fn bytes(frame: &Frame) -> anyhow::Result<&[u8]> {
+    match frame {
+        Frame::Bulk(bytes) => Ok(bytes),
+        Frame::Simple(text) => Ok(text.as_bytes()),
+        other => unexpected("a text", other),
+    }
+}
+
+/// A reply of none of the shapes that the command has.
+pub(crate) fn unexpected<T>(expected: &str, reply: &Frame) -> anyhow::Result<T> {
+    bail!("expected {expected}, but the node replied {reply:?}: is it Sapwood?")
+}

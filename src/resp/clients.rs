@@ -1,0 +1,126 @@
+//! The connections of a server, as `CLIENT` shows and ends them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::command::Call;
+use crate::model::{Time, stamp};
+
+/// What others may know of a connection, and do to it.
+pub(super) struct Client {
+    pub(super) id: u64,
+    pub(super) peer: SocketAddr,
+    /// The address it was accepted at.
+    pub(super) local: SocketAddr,
+    /// Ends the connection at once, even while it waits for its client to read.
+    pub(super) kill: CancellationToken,
+    connected: Time,
+    /// When it last sent something, and what, in the encodings of [`Time`] and [`Call`].
+    active: AtomicU64,
+    last_call: AtomicU64,
+    pub(super) resp3: AtomicBool,
+    pub(super) monitors: AtomicBool,
+    labels: Mutex<Labels>,
+}
+
+/// What a client calls itself.
+#[derive(Clone, Default)]
+pub(super) struct Labels {
+    pub(super) name: String,
+    pub(super) lib_name: String,
+    pub(super) lib_version: String,
+}
+
+impl Client {
+    /// Notes what the client has just called.
+    pub(super) fn note(&self, now: Time, call: Call) {
+        self.active.store(now.0, Relaxed);
+        self.last_call.store(call.to_bits(), Relaxed);
+    }
+
+    /// What it calls itself.
+    pub(super) fn labels(&self) -> parking_lot::MutexGuard<'_, Labels> {
+        self.labels.lock()
+    }
+
+    /// Appends its line of `CLIENT LIST`.
+    pub(super) fn describe(&self, now: Time, into: &mut String) {
+        let secs = |since: Time| stamp::distance(now.max(since), since).as_secs();
+        let labels = self.labels.lock().clone();
+        writeln!(
+            into,
+            "id={} addr={} laddr={} name={} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi=-1 \
+             cmd={} user=default lib-name={} lib-ver={} resp={}",
+            self.id,
+            self.peer,
+            self.local,
+            labels.name,
+            secs(self.connected),
+            secs(uhlc::NTP64(self.active.load(Relaxed))),
+            if self.monitors.load(Relaxed) { 'O' } else { 'N' },
+            Call::from_bits(self.last_call.load(Relaxed)).name(),
+            labels.lib_name,
+            labels.lib_version,
+            if self.resp3.load(Relaxed) { 3 } else { 2 },
+        )
+        .expect("a string takes all that is written");
+    }
+}
+
+/// All connections of a server, in the order they came.
+#[derive(Default)]
+pub(super) struct Clients {
+    next: AtomicU64,
+    all: Mutex<BTreeMap<u64, Arc<Client>>>,
+}
+
+impl Clients {
+    /// Registers a connection, unless there are `limit` already.
+    pub(super) fn add(
+        &self,
+        limit: usize,
+        (peer, local): (SocketAddr, SocketAddr),
+        now: Time,
+        kill: CancellationToken,
+    ) -> Option<Arc<Client>> {
+        let mut all = self.all.lock();
+        if all.len() >= limit {
+            return None;
+        }
+        let client = Arc::new(Client {
+            id: self.next.fetch_add(1, Relaxed) + 1,
+            peer,
+            local,
+            kill,
+            connected: now,
+            active: AtomicU64::new(now.0),
+            last_call: AtomicU64::new(Call::NONE.to_bits()),
+            resp3: AtomicBool::new(false),
+            monitors: AtomicBool::new(false),
+            labels: Mutex::default(),
+        });
+        all.insert(client.id, client.clone());
+        Some(client)
+    }
+
+    /// Forgets a connection.
+    pub(super) fn remove(&self, id: u64) {
+        self.all.lock().remove(&id);
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.all.lock().len()
+    }
+
+    /// All of them, by id.
+    pub(super) fn all(&self) -> Vec<Arc<Client>> {
+        self.all.lock().values().cloned().collect()
+    }
+}

@@ -1,0 +1,246 @@
+//! `CLIENT`: this connection and the others.
+
+use std::sync::Arc;
+
+use super::introspect::explain;
+use super::{CommandError, Context, DONE, Flow, Outcome, integer, is};
+use crate::resp::Args;
+use crate::resp::clients::Client;
+use crate::resp::session::Replies;
+
+const HELP: &[&str] = &[
+    "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "GETNAME",
+    "    Return the name of the current connection.",
+    "ID",
+    "    Return the ID of the current connection.",
+    "INFO",
+    "    Return information about the current client connection.",
+    "KILL <ip:port>",
+    "    Kill connection made from <ip:port>.",
+    "KILL <option> <value> [<option> <value> [...]]",
+    "    Kill connections. Options are:",
+    "    * ADDR (<ip:port>|<unixsocket>:0)",
+    "      Kill connections made from the specified address",
+    "    * LADDR (<ip:port>|<unixsocket>:0)",
+    "      Kill connections made to specified local address",
+    "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+    "      Kill connections by type.",
+    "    * USER <username>",
+    "      Kill connections authenticated by <username>.",
+    "    * SKIPME (YES|NO)",
+    "      Skip killing current connection (default: yes).",
+    "LIST [options ...]",
+    "    Return information about client connections. Options:",
+    "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+    "      Return clients of specified type.",
+    "    * ID <client-id> [<client-id> [...]]",
+    "      Return clients of the specified ids.",
+    "REPLY (ON|OFF|SKIP)",
+    "    Control the replies sent to the current connection.",
+    "SETNAME <name>",
+    "    Assign the name <name> to the current connection.",
+    "SETINFO <option> <value>",
+    "    Set client meta attr. Options are LIB-NAME and LIB-VER.",
+    "NO-EVICT (ON|OFF)",
+    "    Accepted: no connection is ever evicted here.",
+    "NO-TOUCH (ON|OFF)",
+    "    Accepted: reading a key changes nothing here.",
+    "HELP",
+    "    Print this help.",
+];
+
+/// The longest name, library or version that a client may give itself.
+const MAX_LABEL: usize = 256;
+
+pub(super) fn help(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    explain(cx, HELP)
+}
+
+pub(super) fn id(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    let id = cx.session.client.id;
+    cx.reply().int(i64::try_from(id).unwrap_or(i64::MAX));
+    DONE
+}
+
+pub(super) fn getname(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    let name = cx.session.client.labels().name.clone();
+    if name.is_empty() {
+        cx.reply().null();
+    } else {
+        cx.reply().bulk(name.as_bytes());
+    }
+    DONE
+}
+
+pub(super) fn setname(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let name = label(&args[2], "Client names")?;
+    cx.session.client.labels().name = name;
+    cx.reply().ok();
+    DONE
+}
+
+pub(super) fn setinfo(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (option, value) = (&args[2], &args[3]);
+    if is(option, "lib-name") {
+        let value = label(value, "lib-name")?;
+        cx.session.client.labels().lib_name = value;
+    } else if is(option, "lib-ver") {
+        let value = label(value, "lib-ver")?;
+        cx.session.client.labels().lib_version = value;
+    } else {
+        let option = String::from_utf8_lossy(option);
+        return Err(CommandError::said(format!("ERR Unrecognized option '{option}'")));
+    }
+    cx.reply().ok();
+    DONE
+}
+
+/// `value` if it can stand as a word in a line of `CLIENT LIST`.
+pub(super) fn label(value: &[u8], what: &str) -> Result<String, CommandError> {
+    if value.len() > MAX_LABEL {
+        return Err(CommandError::said(format!("ERR {what} cannot be longer than {MAX_LABEL} bytes.")));
+    }
+    if !value.iter().all(u8::is_ascii_graphic) {
+        let text = format!("ERR {what} cannot contain spaces, newlines or special characters.");
+        return Err(CommandError::said(text));
+    }
+    Ok(String::from_utf8_lossy(value).into_owned())
+}
+
+/// Accepted, as what it switches does not exist here.
+pub(super) fn on_or_off(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    if !is(&args[2], "on") && !is(&args[2], "off") {
+        return Err(CommandError::Syntax);
+    }
+    cx.reply().ok();
+    DONE
+}
+
+pub(super) fn reply(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let mode = &args[2];
+    if is(mode, "on") {
+        cx.session.replies = Replies::On;
+        cx.reply().ok();
+    } else if is(mode, "off") {
+        cx.session.replies = Replies::Off;
+    } else if !is(mode, "skip") {
+        return Err(CommandError::Syntax);
+    } else if cx.session.replies == Replies::On {
+        cx.session.replies = Replies::SkipNext;
+    }
+    DONE
+}
+
+pub(super) fn info(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    let mut text = String::new();
+    cx.session.client.note(cx.now(), cx.session.call);
+    cx.session.client.describe(cx.now(), &mut text);
+    cx.reply().verbatim("txt", &text);
+    DONE
+}
+
+pub(super) fn list(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    cx.session.client.note(cx.now(), cx.session.call);
+    let mut clients = cx.shared.clients.all();
+    match args.get(2) {
+        None => {}
+        Some(word) if is(word, "type") && args.len() == 4 => {
+            let normal = kind(&args[3])?;
+            clients.retain(|_| normal);
+        }
+        Some(word) if is(word, "id") && args.len() > 3 => {
+            let ids = args.tail(3).iter().map(|id| integer(id).ok().and_then(|id| u64::try_from(id).ok()));
+            let ids: Option<Vec<u64>> = ids.collect();
+            let ids = ids.ok_or(CommandError::said("ERR Invalid client ID"))?;
+            clients.retain(|client| ids.contains(&client.id));
+        }
+        Some(_) => return Err(CommandError::Syntax),
+    }
+    let mut text = String::new();
+    clients.iter().for_each(|client| client.describe(cx.now(), &mut text));
+    cx.reply().verbatim("txt", &text);
+    DONE
+}
+
+/// Whether connections here are of the type that `word` names: all are normal ones.
+fn kind(word: &[u8]) -> Result<bool, CommandError> {
+    if is(word, "normal") {
+        return Ok(true);
+    }
+    if ["master", "replica", "slave", "pubsub"].iter().any(|other| is(word, other)) {
+        return Ok(false);
+    }
+    let word = String::from_utf8_lossy(word);
+    Err(CommandError::said(format!("ERR Unknown client type '{word}'")))
+}
+
+/// Which connections `CLIENT KILL` ends.
+struct Filter<'a> {
+    id: Option<u64>,
+    peer: Option<&'a [u8]>,
+    local: Option<&'a [u8]>,
+    none: bool,
+    skip_me: bool,
+}
+
+impl<'a> Filter<'a> {
+    fn parse(args: Args<'a>) -> Result<Self, CommandError> {
+        let mut filter = Filter { id: None, peer: None, local: None, none: false, skip_me: true };
+        let mut at = 0;
+        while let Some(word) = args.get(at) {
+            let value = args.get(at + 1).ok_or(CommandError::Syntax)?;
+            if is(word, "id") {
+                let id = integer(value).ok().and_then(|id| u64::try_from(id).ok()).filter(|id| *id > 0);
+                filter.id = Some(id.ok_or(CommandError::said("ERR client-id should be greater than 0"))?);
+            } else if is(word, "addr") {
+                filter.peer = Some(value);
+            } else if is(word, "laddr") {
+                filter.local = Some(value);
+            } else if is(word, "type") {
+                filter.none |= !kind(value)?;
+            } else if is(word, "user") {
+                if value != b"default" {
+                    let user = String::from_utf8_lossy(value);
+                    return Err(CommandError::said(format!("ERR No such user '{user}'")));
+                }
+            } else if is(word, "skipme") && (is(value, "yes") || is(value, "no")) {
+                filter.skip_me = is(value, "yes");
+            } else {
+                return Err(CommandError::Syntax);
+            }
+            at += 2;
+        }
+        Ok(filter)
+    }
+
+    fn holds(&self, client: &Client) -> bool {
+        let is_at = |wanted: Option<&[u8]>, address: std::net::SocketAddr| {
+            wanted.is_none_or(|wanted| wanted == address.to_string().as_bytes())
+        };
+        !self.none
+            && self.id.is_none_or(|id| id == client.id)
+            && is_at(self.peer, client.peer)
+            && is_at(self.local, client.local)
+    }
+}
+
+pub(super) fn kill(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let old_form = args.len() == 3;
+    let filter = if old_form {
+        Filter { id: None, peer: args.get(2), local: None, none: false, skip_me: false }
+    } else {
+        Filter::parse(args.tail(2))?
+    };
+    let mut clients = cx.shared.clients.all();
+    let own = cx.session.client.id;
+    clients.retain(|client| filter.holds(client) && !(filter.skip_me && client.id == own));
+    let (mine, others): (Vec<Arc<Client>>, _) = clients.iter().cloned().partition(|client| client.id == own);
+    others.iter().for_each(|client| client.kill.cancel());
+    match (old_form, clients.len()) {
+        (true, 0) => return Err(CommandError::said("ERR No such client")),
+        (true, _) => cx.reply().ok(),
+        (false, killed) => cx.reply().int(i64::try_from(killed).unwrap_or(i64::MAX)),
+    }
+    Ok(if mine.is_empty() { Flow::Continue } else { Flow::Close })
+}

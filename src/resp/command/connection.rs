@@ -1,0 +1,159 @@
+//! Commands on the connection itself.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::client::label;
+use super::{CommandError, Context, DONE, Flow, Outcome, integer, is};
+use crate::resp::session::Replies;
+use crate::resp::{Args, EMPTY_ARRAY, PONG, Proto};
+
+/// The one user there is.
+const USER: &[u8] = b"default";
+
+pub(super) fn ping(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    match args.get(1) {
+        None => cx.reply().raw(PONG),
+        Some(_) if args.len() > 2 => return Err(CommandError::Arity("ping")),
+        Some(text) => cx.reply().bulk(text),
+    }
+    DONE
+}
+
+pub(super) fn echo(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    cx.reply().bulk(&args[1]);
+    DONE
+}
+
+pub(super) fn quit(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    cx.reply().ok();
+    Ok(Flow::Close)
+}
+
+pub(super) fn select(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    if integer(&args[1])? != 0 {
+        return Err(CommandError::said("ERR DB index is out of range"));
+    }
+    cx.reply().ok();
+    DONE
+}
+
+pub(super) fn auth(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    match args.len() {
+        2 if cx.shared.settings.password.is_none() => {
+            const TEXT: &str = "ERR AUTH <password> called without any password configured for the default \
+                                user. Are you sure your configuration is correct?";
+            return Err(CommandError::said(TEXT));
+        }
+        2 => authenticate(cx, USER, &args[1])?,
+        3 => authenticate(cx, &args[1], &args[2])?,
+        _ => return Err(CommandError::Syntax),
+    }
+    cx.reply().ok();
+    DONE
+}
+
+fn authenticate(cx: &mut Context<'_>, user: &[u8], password: &[u8]) -> Result<(), CommandError> {
+    let settings = &cx.shared.settings;
+    let right = settings.password.as_ref().is_none_or(|expected| same(expected, password));
+    if user != USER || !right {
+        return Err(CommandError::WrongPassword);
+    }
+    cx.session.authenticated = true;
+    Ok(())
+}
+
+/// Compares in a time that tells nothing of where two passwords differ; only their lengths do.
+fn same(expected: &[u8], given: &[u8]) -> bool {
+    let differences = expected.iter().zip(given).fold(0, |all, (a, b)| std::hint::black_box(all | (a ^ b)));
+    expected.len() == given.len() && differences == 0
+}
+
+pub(super) fn hello(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let proto = match args.get(1) {
+        None => cx.session.proto,
+        Some(version) => match integer(version) {
+            Ok(2) => Proto::Resp2,
+            Ok(3) => Proto::Resp3,
+            Ok(_) => return Err(CommandError::said("NOPROTO unsupported protocol version")),
+            Err(_) => {
+                return Err(CommandError::said("ERR Protocol version is not an integer or out of range"));
+            }
+        },
+    };
+    let (mut credentials, mut name, mut at) = (None, None, 2);
+    while let Some(word) = args.get(at) {
+        match (args.get(at + 1), args.get(at + 2)) {
+            (Some(user), Some(password)) if is(word, "auth") => {
+                credentials = Some((user, password));
+                at += 3;
+            }
+            (Some(value), _) if is(word, "setname") => {
+                name = Some(label(value, "Client names")?);
+                at += 2;
+            }
+            _ => {
+                let word = String::from_utf8_lossy(word);
+                return Err(CommandError::said(format!("ERR Syntax error in HELLO option '{word}'")));
+            }
+        }
+    }
+    if let Some((user, password)) = credentials {
+        authenticate(cx, user, password)?;
+    }
+    if !cx.session.authenticated {
+        const TEXT: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
+                            HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client \
+                            and select the RESP protocol version at the same time";
+        return Err(CommandError::said(TEXT));
+    }
+    if let Some(name) = name {
+        cx.session.client.labels().name = name;
+    }
+    set_proto(cx, proto);
+    let id = cx.session.client.id;
+    let mut reply = cx.reply();
+    reply.map(7);
+    for (key, value) in [("server", "sapwood"), ("version", env!("CARGO_PKG_VERSION"))] {
+        reply.bulk(key.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+    reply.bulk(b"proto");
+    reply.int(if proto == Proto::Resp3 { 3 } else { 2 });
+    reply.bulk(b"id");
+    reply.int(i64::try_from(id).unwrap_or(i64::MAX));
+    for (key, value) in [("mode", "standalone"), ("role", "master")] {
+        reply.bulk(key.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+    reply.bulk(b"modules");
+    reply.raw(EMPTY_ARRAY);
+    DONE
+}
+
+fn set_proto(cx: &mut Context<'_>, proto: Proto) {
+    cx.session.proto = proto;
+    cx.session.client.resp3.store(proto == Proto::Resp3, Relaxed);
+}
+
+pub(super) fn reset(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    set_proto(cx, Proto::Resp2);
+    cx.session.stop_monitoring(cx.shared);
+    cx.session.replies = Replies::On;
+    cx.session.authenticated = cx.shared.settings.password.is_none();
+    cx.session.client.labels().name.clear();
+    cx.reply().simple("RESET");
+    DONE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same;
+
+    #[test]
+    fn only_the_same_password_is_the_same() {
+        assert!(same(b"secret", b"secret") && same(b"", b""));
+        for other in [&b""[..], b"secre", b"secrets", b"Secret"] {
+            assert!(!same(b"secret", other));
+        }
+    }
+}

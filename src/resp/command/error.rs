@@ -1,0 +1,66 @@
+//! Why a command was not executed.
+
+use std::borrow::Cow;
+
+use thiserror::Error;
+
+use super::{Command, MAX_REPLY};
+use crate::resp::Args;
+use crate::store::OutOfMemory;
+
+/// Redis shows so much of what it does not know.
+const MAX_ECHO: usize = 128;
+
+/// Why a command was not executed, in Redis's words. Unless a variant says otherwise, nothing was changed.
+#[derive(Debug, Error)]
+pub(in crate::resp) enum CommandError {
+    #[error("ERR syntax error")]
+    Syntax,
+    #[error("ERR value is not an integer or out of range")]
+    NotAnInteger,
+    #[error("ERR wrong number of arguments for '{0}' command")]
+    Arity(&'static str),
+    #[error("ERR invalid expire time in '{0}' command")]
+    ExpireTime(&'static str),
+    #[error("NOAUTH Authentication required.")]
+    NoAuth,
+    #[error("WRONGPASS invalid username-password pair or user is disabled.")]
+    WrongPassword,
+    #[error("ERR key is larger than {0} bytes (--max-key)")]
+    KeyTooLarge(usize),
+    #[error("ERR value is larger than {0} bytes (--max-value)")]
+    ValueTooLarge(usize),
+    #[error("ERR pattern is longer than {0} bytes")]
+    PatternTooLong(usize),
+    #[error("ERR the reply would be larger than {MAX_REPLY} bytes: ask for fewer keys at once")]
+    ReplyTooLarge,
+    /// Of a command with many keys, those before the one that did not fit were written.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+    /// Anything that one place alone says.
+    #[error("{0}")]
+    Said(Cow<'static, str>),
+}
+
+impl CommandError {
+    pub(super) fn said(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::Said(text.into())
+    }
+
+    pub(super) fn unknown_subcommand(command: &Command, name: &[u8]) -> Self {
+        let name = String::from_utf8_lossy(&name[..name.len().min(MAX_ECHO)]);
+        let parent = command.name.to_ascii_uppercase();
+        Self::said(format!("ERR unknown subcommand '{name}'. Try {parent} HELP."))
+    }
+
+    pub(super) fn unknown_command(args: Args<'_>) -> Self {
+        let cut = |arg: &[u8], len: usize| String::from_utf8_lossy(&arg[..arg.len().min(len)]).into_owned();
+        let mut beginning = String::new();
+        for arg in args.tail(1) {
+            let Some(room) = MAX_ECHO.checked_sub(beginning.len()).filter(|room| *room > 0) else { break };
+            beginning += &format!("'{}' ", cut(arg, room));
+        }
+        let name = cut(&args[0], MAX_ECHO);
+        Self::said(format!("ERR unknown command '{name}', with args beginning with: {beginning}"))
+    }
+}

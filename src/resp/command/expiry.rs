@@ -1,0 +1,76 @@
+//! Commands on deadlines.
+
+use super::options::{ExpireOptions, Moment};
+use super::{Context, DONE, Outcome};
+use crate::model::{Time, stamp};
+use crate::resp::Args;
+use crate::store::{Live, Write};
+
+pub(super) fn expire(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    set_deadline(cx, args, Moment { amount: &args[2], in_seconds: true, from_now: true }, "expire")
+}
+
+pub(super) fn pexpire(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    set_deadline(cx, args, Moment { amount: &args[2], in_seconds: false, from_now: true }, "pexpire")
+}
+
+pub(super) fn expireat(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    set_deadline(cx, args, Moment { amount: &args[2], in_seconds: true, from_now: false }, "expireat")
+}
+
+pub(super) fn pexpireat(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    set_deadline(cx, args, Moment { amount: &args[2], in_seconds: false, from_now: false }, "pexpireat")
+}
+
+fn set_deadline(cx: &mut Context<'_>, args: Args<'_>, moment: Moment<'_>, command: &'static str) -> Outcome {
+    let options = ExpireOptions::parse(args.tail(3))?;
+    let deadline = moment.signed_deadline(cx.now(), command)?;
+    let done = cx.shared.store.write(cx.batch, &args[1], |live| match live {
+        Some(live) if options.allow(live.deadline(), deadline) => (Write::Deadline(Some(deadline)), true),
+        _ => (Write::Keep, false),
+    })?;
+    cx.reply().int(i64::from(done));
+    DONE
+}
+
+pub(super) fn persist(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let done = cx.shared.store.write(cx.batch, &args[1], |live| match live.and_then(Live::deadline) {
+        Some(_) => (Write::Deadline(None), true),
+        None => (Write::Keep, false),
+    })?;
+    cx.reply().int(i64::from(done));
+    DONE
+}
+
+pub(super) fn ttl(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    show_deadline(cx, args, |deadline, now| (left(deadline, now) + 500) / 1000)
+}
+
+pub(super) fn pttl(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    show_deadline(cx, args, left)
+}
+
+pub(super) fn expiretime(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    show_deadline(cx, args, |deadline, _| (stamp::unix_millis(deadline) + 500) / 1000)
+}
+
+pub(super) fn pexpiretime(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    show_deadline(cx, args, |deadline, _| stamp::unix_millis(deadline))
+}
+
+/// Milliseconds from `now` to a deadline that has not passed.
+fn left(deadline: Time, now: Time) -> u64 {
+    stamp::unix_millis(deadline).saturating_sub(stamp::unix_millis(now))
+}
+
+/// Replies with what `show` makes of the deadline and the present; -1 without a deadline, -2 without the key.
+fn show_deadline(cx: &mut Context<'_>, args: Args<'_>, show: fn(Time, Time) -> u64) -> Outcome {
+    let now = cx.now();
+    let shown = cx.shared.store.read(&args[1], now, |live| match live.map(Live::deadline) {
+        None => -2,
+        Some(None) => -1,
+        Some(Some(deadline)) => i64::try_from(show(deadline, now)).unwrap_or(i64::MAX),
+    });
+    cx.reply().int(shown);
+    DONE
+}

@@ -1,0 +1,197 @@
+//! `INFO`: the state of the daemon, in Redis's sections and one of its own.
+
+use std::fmt::{Display, Write as _};
+
+use super::{Context, DONE, Outcome, is};
+use crate::cluster::PeerState;
+use crate::resp::Args;
+use crate::resp::server::Shared;
+
+/// The version of Redis whose commands and replies these are: tools choose what to ask by it.
+const REDIS_VERSION: &str = "7.0.15";
+/// The unit of the times in `/proc/self/stat`: fixed at a hundredth of a second for programs.
+const TICKS_PER_SECOND: u64 = 100;
+/// The unit of `/proc/self/statm`.
+const PAGE: u64 = 4096;
+
+type Section = fn(&Shared, &mut Lines);
+
+/// Sections by name, whether `INFO` alone shows them, and what writes them.
+const SECTIONS: &[(&str, bool, Section)] = &[
+    ("Server", true, server),
+    ("Clients", true, clients),
+    ("Memory", true, memory),
+    ("Persistence", true, persistence),
+    ("Stats", true, stats),
+    ("Replication", true, replication),
+    ("CPU", true, cpu),
+    ("Commandstats", false, commandstats),
+    ("Cluster", true, cluster),
+    ("Keyspace", true, keyspace),
+    ("Sapwood", true, sapwood),
+];
+
+/// The text being written.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, name: &str, value: impl Display) {
+        write!(self.0, "{name}:{value}\r\n").expect("a string takes all that is written");
+    }
+}
+
+pub(super) fn info(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let wanted = |name: &str, by_default: bool| {
+        let asked = |arg: &[u8]| {
+            is(arg, name) || is(arg, "all") || is(arg, "everything") || by_default && is(arg, "default")
+        };
+        if args.len() == 1 { by_default } else { args.tail(1).iter().any(asked) }
+    };
+    let mut lines = Lines::default();
+    for (name, by_default, section) in SECTIONS {
+        if wanted(name, *by_default) {
+            if !lines.0.is_empty() {
+                lines.0 += "\r\n";
+            }
+            write!(lines.0, "# {name}\r\n").expect("a string takes all that is written");
+            section(cx.shared, &mut lines);
+        }
+    }
+    cx.reply().verbatim("txt", &lines.0);
+    DONE
+}
+
+fn server(shared: &Shared, lines: &mut Lines) {
+    let uptime = shared.started.elapsed().as_secs();
+    lines.add("redis_version", REDIS_VERSION);
+    lines.add("server_name", "sapwood");
+    lines.add("sapwood_version", env!("CARGO_PKG_VERSION"));
+    lines.add("redis_mode", "standalone");
+    lines.add("os", std::env::consts::OS);
+    lines.add("arch_bits", usize::BITS);
+    lines.add("process_id", std::process::id());
+    lines.add("run_id", shared.settings.incarnation);
+    lines.add("tcp_port", shared.settings.client_addr.port());
+    lines.add("uptime_in_seconds", uptime);
+    lines.add("uptime_in_days", uptime / 86_400);
+}
+
+fn clients(shared: &Shared, lines: &mut Lines) {
+    lines.add("connected_clients", shared.clients.len());
+    lines.add("maxclients", shared.settings.max_clients);
+    lines.add("blocked_clients", 0);
+}
+
+fn memory(shared: &Shared, lines: &mut Lines) {
+    let used = shared.store.memory();
+    let resident = proc_numbers("/proc/self/statm", 1).map(|pages| pages * PAGE);
+    let limit = shared.settings.max_memory.unwrap_or(0);
+    lines.add("used_memory", used);
+    lines.add("used_memory_human", human(used));
+    if let Some(resident) = resident {
+        lines.add("used_memory_rss", resident);
+        lines.add("used_memory_rss_human", human(resident));
+    }
+    lines.add("maxmemory", limit);
+    lines.add("maxmemory_human", human(limit));
+    lines.add("maxmemory_policy", "noeviction");
+}
+
+fn persistence(_shared: &Shared, lines: &mut Lines) {
+    lines.add("loading", 0);
+    lines.add("rdb_bgsave_in_progress", 0);
+    lines.add("aof_enabled", 0);
+}
+
+fn stats(shared: &Shared, lines: &mut Lines) {
+    lines.add("total_commands_processed", shared.stats.commands());
+    lines.add("instantaneous_ops_per_sec", shared.stats.last_second());
+    for (name, value) in shared.stats.named() {
+        lines.add(name, value);
+    }
+    lines.add("evicted_keys", 0);
+}
+
+/// Every daemon takes writes, and none follows another: in Redis's words a master without replicas.
+fn replication(_shared: &Shared, lines: &mut Lines) {
+    lines.add("role", "master");
+    lines.add("connected_slaves", 0);
+}
+
+fn cpu(_shared: &Shared, lines: &mut Lines) {
+    for (name, field) in [("used_cpu_sys", 14), ("used_cpu_user", 13)] {
+        if let Some(ticks) = proc_numbers("/proc/self/stat", field) {
+            let hundredths = ticks * 100 / TICKS_PER_SECOND;
+            lines.add(name, format_args!("{}.{:02}", hundredths / 100, hundredths % 100));
+        }
+    }
+}
+
+fn commandstats(shared: &Shared, lines: &mut Lines) {
+    for (name, calls) in shared.stats.calls() {
+        lines.add(&format!("cmdstat_{name}"), format_args!("calls={calls}"));
+    }
+}
+
+fn cluster(_shared: &Shared, lines: &mut Lines) {
+    lines.add("cluster_enabled", 0);
+}
+
+/// Keys with a deadline are not counted apart; tools need the field.
+fn keyspace(shared: &Shared, lines: &mut Lines) {
+    let keys = shared.store.totals().live_cells;
+    if keys > 0 {
+        lines.add("db0", format_args!("keys={keys},expires=0,avg_ttl=0"));
+    }
+}
+
+fn sapwood(shared: &Shared, lines: &mut Lines) {
+    let totals = shared.store.totals();
+    let peers = shared.cluster.peers();
+    lines.add("name", &shared.settings.name);
+    lines.add("cluster", &shared.settings.cluster_name);
+    lines.add("state", shared.cluster.state().as_str());
+    lines.add("digest", format_args!("{:016x}", totals.live));
+    lines.add("keys", totals.live_cells);
+    lines.add("tombstones", totals.dead_cells);
+    lines.add("linked_peers", peers.iter().filter(|peer| PeerState::is_linked(peer.state)).count());
+    lines.add("lag_ms_max", peers.iter().map(|peer| peer.lag.as_millis()).max().unwrap_or(0));
+    lines.add("uptime", shared.started.elapsed().as_secs());
+    lines.add("incarnation", shared.settings.incarnation);
+}
+
+/// A field of one of Linux's process files, counted from 0; `None` elsewhere. Fields are counted after the program's
+/// name where the file has one, as that may contain blanks.
+fn proc_numbers(path: &str, field: usize) -> Option<u64> {
+    let text = std::fs::read_to_string(path).ok()?;
+    match text.rsplit_once(')') {
+        Some((_, rest)) => rest.split_whitespace().nth(field.checked_sub(2)?)?.parse().ok(),
+        None => text.split_whitespace().nth(field)?.parse().ok(),
+    }
+}
+
+/// A size as Redis shows it to people: `1.50M`.
+fn human(bytes: u64) -> String {
+    let units = ["K", "M", "G", "T"];
+    let shift = (1..=units.len()).rev().find(|unit| bytes >> (10 * unit) > 0);
+    match shift {
+        None => format!("{bytes}B"),
+        Some(unit) => {
+            let hundredths = ((u128::from(bytes) * 100) >> (10 * unit)) as u64;
+            format!("{}.{:02}{}", hundredths / 100, hundredths % 100, units[unit - 1])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_as_in_redis() {
+        for (bytes, text) in [(0, "0B"), (1023, "1023B"), (1536, "1.50K"), (3 << 30, "3.00G")] {
+            assert_eq!(human(bytes), text);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! `COMMAND`: the table, told to clients.
+
+use super::entry::{ADMIN, Command, FAST, READ, WRITE};
+use super::table::find;
+use super::{Call, CommandError, Context, DONE, Outcome, TABLE, is, resolve};
+
+use crate::resp::{Args, Reply, glob};
+
+const HELP: &[&str] = &[
+    "COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "(no subcommand)",
+    "    Return details about all commands.",
+    "COUNT",
+    "    Return the total number of commands in this server.",
+    "LIST [FILTERBY (MODULE <module-name>|ACLCAT <category>|PATTERN <pattern>)]",
+    "    Return a list of all commands in this server.",
+    "INFO [<command-name> ...]",
+    "    Return details about multiple commands, or all.",
+    "DOCS [<command-name> ...]",
+    "    Return documentation details about multiple commands, or all.",
+    "GETKEYS <full-command>",
+    "    Return the keys from a full command.",
+    "HELP",
+    "    Print this help.",
+];
+
+/// Replies with the lines of a `HELP` subcommand.
+pub(super) fn explain(cx: &mut Context<'_>, lines: &[&str]) -> Outcome {
+    let mut reply = cx.reply();
+    reply.array(lines.len());
+    lines.iter().for_each(|line| reply.simple(line));
+    DONE
+}
+
+/// In the place of a command that is nothing without a subcommand: the table's arity sends nobody here.
+pub(super) fn unreachable(_cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    Err(CommandError::Syntax)
+}
+
+pub(super) fn help(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    explain(cx, HELP)
+}
+
+pub(super) fn command(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    let mut reply = cx.reply();
+    reply.array(TABLE.len());
+    TABLE.iter().for_each(|command| describe(&mut reply, command));
+    DONE
+}
+
+pub(super) fn count(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    cx.reply().int(i64::try_from(TABLE.len()).unwrap_or(i64::MAX));
+    DONE
+}
+
+pub(super) fn info(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    if args.len() == 2 {
+        return command(cx, args);
+    }
+    let mut reply = cx.reply();
+    reply.array(args.len() - 2);
+    for name in args.tail(2) {
+        match by_full_name(name) {
+            Some(command) => describe(&mut reply, command),
+            None => reply.null_array(),
+        }
+    }
+    DONE
+}
+
+/// The command or, by `parent|child`, subcommand of that name.
+fn by_full_name(name: &[u8]) -> Option<&'static Command> {
+    let mut parts = name.splitn(2, |byte| *byte == b'|');
+    let command = &TABLE[find(parts.next()?)?];
+    match parts.next() {
+        None => Some(command),
+        Some(child) => command.subcommands.iter().find(|sub| sub.is_named(child)),
+    }
+}
+
+fn describe(reply: &mut Reply<'_>, command: &Command) {
+    reply.array(10);
+    reply.bulk(command.name.as_bytes());
+    reply.int(command.arity.into());
+    let flags = command.flags.names();
+    reply.set(flags.clone().count());
+    flags.for_each(|flag| reply.simple(flag));
+    for place in [command.keys.first, command.keys.last, command.keys.step] {
+        reply.int(place.into());
+    }
+    let categories = categories(command);
+    reply.set(categories.clone().count());
+    categories.for_each(|category| reply.simple(&format!("@{category}")));
+    reply.array(0); // tips
+    reply.array(0); // key specifications: the three numbers above say as much
+    reply.array(command.subcommands.len());
+    command.subcommands.iter().for_each(|sub| describe(reply, sub));
+}
+
+/// The categories that Redis's access lists know.
+fn categories(command: &Command) -> impl Iterator<Item = &'static str> + Clone {
+    let group = match command.group {
+        "generic" => "keyspace",
+        "server" => "admin",
+        group => group,
+    };
+    let speed = if command.flags.has(FAST) { "fast" } else { "slow" };
+    let of_flags = [(READ, "read"), (WRITE, "write"), (ADMIN, "dangerous")];
+    let flags = command.flags;
+    of_flags.into_iter().filter_map(move |(flag, name)| flags.has(flag).then_some(name)).chain([group, speed])
+}
+
+pub(super) fn docs(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let commands: Vec<&Command> = match args.len() {
+        2 => TABLE.iter().collect(),
+        _ => args.tail(2).iter().filter_map(by_full_name).collect(),
+    };
+    let mut reply = cx.reply();
+    reply.map(commands.len());
+    commands.into_iter().for_each(|command| document(&mut reply, command));
+    DONE
+}
+
+fn document(reply: &mut Reply<'_>, command: &Command) {
+    reply.bulk(command.name.as_bytes());
+    reply.map(if command.subcommands.is_empty() { 3 } else { 4 });
+    for (key, value) in [("summary", command.summary), ("since", command.since), ("group", command.group)] {
+        reply.bulk(key.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+    if !command.subcommands.is_empty() {
+        reply.bulk(b"subcommands");
+        reply.map(command.subcommands.len());
+        command.subcommands.iter().for_each(|sub| document(reply, sub));
+    }
+}
+
+pub(super) fn list(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let mut commands: Vec<&Command> = TABLE.iter().collect();
+    if args.len() > 2 {
+        if args.len() != 5 || !is(&args[2], "filterby") {
+            return Err(CommandError::Syntax);
+        }
+        let (by, value) = (&args[3], &args[4]);
+        if is(by, "module") {
+            commands.clear();
+        } else if is(by, "aclcat") {
+            commands.retain(|command| categories(command).any(|category| is(value, category)));
+        } else if is(by, "pattern") {
+            commands.retain(|command| glob::matches_any_case(value, command.name.as_bytes()));
+        } else {
+            return Err(CommandError::Syntax);
+        }
+    }
+    let mut reply = cx.reply();
+    reply.array(commands.len());
+    commands.iter().for_each(|command| reply.bulk(command.name.as_bytes()));
+    DONE
+}
+
+pub(super) fn getkeys(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let request = args.tail(2);
+    let invalid = || CommandError::said("ERR Invalid command specified");
+    let index = find(&request[0]).ok_or_else(invalid)?;
+    let (command, _) = resolve(&TABLE[index], Call::of(index), request).map_err(|error| match error {
+        CommandError::Arity(_) => CommandError::said("ERR Invalid number of arguments specified for command"),
+        _ => invalid(),
+    })?;
+    let place = |place: i8| usize::try_from(place).ok();
+    let Some(first) = place(command.keys.first).filter(|first| *first > 0) else {
+        return Err(CommandError::said("ERR The command has no key arguments"));
+    };
+    let end = place(command.keys.last).map_or(request.len(), |last| last + 1);
+    let places = (first..end).step_by(place(command.keys.step).unwrap_or(1));
+    let mut reply = cx.reply();
+    reply.array(places.len());
+    places.for_each(|place| reply.bulk(&request[place]));
+    DONE
+}

@@ -1,0 +1,94 @@
+//! Commands on keys, whatever their values.
+
+use super::sweep::{self, ScanRequest};
+use super::{CommandError, Context, DONE, Outcome, integer, is};
+use crate::resp::Args;
+use crate::store::Write;
+
+/// How many keys `SCAN` looks at unless told, as in Redis.
+const SCAN_COUNT: usize = 10;
+
+pub(super) fn del(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let mut deleted = 0;
+    for key in args.tail(1) {
+        let live = cx.shared.store.write(cx.batch, key, |live| (Write::Delete, live.is_some()))?;
+        deleted += i64::from(live);
+    }
+    cx.reply().int(deleted);
+    DONE
+}
+
+pub(super) fn exists(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let mut found = 0;
+    for key in args.tail(1) {
+        found += i64::from(cx.shared.store.read(key, cx.now(), |live| live.is_some()));
+    }
+    cx.reply().int(found);
+    DONE
+}
+
+pub(super) fn kind(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let live = cx.shared.store.read(&args[1], cx.now(), |live| live.is_some());
+    cx.reply().simple(if live { "string" } else { "none" });
+    DONE
+}
+
+pub(super) fn keys(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    sweep::keys(cx, args)
+}
+
+pub(super) fn scan(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let cursor = std::str::from_utf8(&args[1]).ok().and_then(|cursor| cursor.parse().ok());
+    let cursor = cursor.ok_or(CommandError::said("ERR invalid cursor"))?;
+    let mut request = ScanRequest { cursor, pattern: None, count: SCAN_COUNT, strings: true };
+    let mut at = 2;
+    while let Some(word) = args.get(at) {
+        let value = args.get(at + 1).ok_or(CommandError::Syntax)?;
+        if is(word, "match") {
+            request.pattern = Some(value);
+        } else if is(word, "count") {
+            let count = integer(value)?;
+            request.count =
+                usize::try_from(count).ok().filter(|count| *count > 0).ok_or(CommandError::Syntax)?;
+        } else if is(word, "type") {
+            request.strings = is(value, "string");
+        } else {
+            return Err(CommandError::Syntax);
+        }
+        at += 2;
+    }
+    sweep::scan(cx, &request)
+}
+
+/// A key of a range drawn at random, or of the first one after it that has any.
+pub(super) fn randomkey(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    let store = &cx.shared.store;
+    let ranges = store.range_count();
+    let random = usize::try_from(cx.shared.env.random() >> 32).unwrap_or_default();
+    for range in (0..ranges).map(|i| (random + i) % ranges) {
+        let live = usize::try_from(store.live_cells(range)).unwrap_or_default();
+        if live == 0 {
+            continue;
+        }
+        let (mut skip, mut found) = (random / ranges % live, None);
+        store.walk(range, |cell| {
+            if cell.is_live(cx.batch.now()) && (found.is_none() || skip > 0) {
+                skip = if found.is_some() { skip - 1 } else { skip };
+                found = Some(cell.clone());
+            }
+        });
+        if let Some(cell) = found {
+            cx.reply().bulk(cell.key());
+            return DONE;
+        }
+    }
+    cx.reply().null();
+    DONE
+}
+
+pub(super) fn dbsize(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    sweep::settle_then(cx, |cx| {
+        let keys = cx.shared.store.totals().live_cells;
+        cx.reply().int(i64::try_from(keys).unwrap_or(i64::MAX));
+    })
+}

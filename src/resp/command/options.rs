@@ -1,0 +1,254 @@
+//! The options of `SET` and `GETEX`, and when keys expire.
+
+use super::{CommandError, integer, is};
+use crate::model::{Time, stamp};
+use crate::resp::Args;
+
+/// A moment as a client gives it: in seconds or milliseconds, from now or since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moment<'a> {
+    pub(super) amount: &'a [u8],
+    pub(super) in_seconds: bool,
+    pub(super) from_now: bool,
+}
+
+impl Moment<'_> {
+    /// Milliseconds since the Unix epoch, possibly before it; `None` if they are beyond 64 bits.
+    fn unix_millis(self, amount: i64, now: Time) -> Option<i64> {
+        let millis = if self.in_seconds { amount.checked_mul(1000)? } else { amount };
+        let base = if self.from_now { i64::try_from(stamp::unix_millis(now)).ok()? } else { 0 };
+        base.checked_add(millis)
+    }
+
+    /// The deadline this means to `command`. One that has passed is one; zero and less are an error.
+    pub(super) fn deadline(self, now: Time, command: &'static str) -> Result<Time, CommandError> {
+        let amount = integer(self.amount)?;
+        if amount <= 0 {
+            return Err(CommandError::ExpireTime(command));
+        }
+        self.signed_deadline(now, command)
+    }
+
+    /// [`Self::deadline`] for `EXPIRE` and the like, which delete a key by a deadline before now, however far.
+    pub(super) fn signed_deadline(self, now: Time, command: &'static str) -> Result<Time, CommandError> {
+        let millis = self.unix_millis(integer(self.amount)?, now);
+        let millis = millis.ok_or(CommandError::ExpireTime(command))?;
+        match u64::try_from(millis) {
+            Ok(millis) => stamp::from_unix_millis(millis).ok_or(CommandError::ExpireTime(command)),
+            Err(_) => Ok(stamp::ZERO),
+        }
+    }
+}
+
+/// What becomes of the deadline of a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Expiry<'a> {
+    /// Nothing was said of it.
+    #[default]
+    Unsaid,
+    /// It stays as it is (`KEEPTTL`).
+    Keep,
+    /// It is removed (`PERSIST`).
+    Remove,
+    At(Moment<'a>),
+}
+
+impl<'a> Expiry<'a> {
+    /// `EX`, `PX`, `EXAT` or `PXAT`.
+    fn parse(word: &[u8], amount: Option<&'a [u8]>) -> Option<Expiry<'a>> {
+        let (in_seconds, from_now) = if is(word, "ex") {
+            (true, true)
+        } else if is(word, "px") {
+            (false, true)
+        } else if is(word, "exat") {
+            (true, false)
+        } else if is(word, "pxat") {
+            (false, false)
+        } else {
+            return None;
+        };
+        amount.map(|amount| Expiry::At(Moment { amount, in_seconds, from_now }))
+    }
+}
+
+/// Whether `SET` sets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Condition {
+    #[default]
+    Always,
+    /// If the key is not there (`NX`).
+    Absent,
+    /// If it is (`XX`).
+    Present,
+}
+
+impl Condition {
+    pub(super) fn holds(self, present: bool) -> bool {
+        match self {
+            Condition::Always => true,
+            Condition::Absent => !present,
+            Condition::Present => present,
+        }
+    }
+}
+
+/// The options of `SET`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct SetOptions<'a> {
+    pub(super) condition: Condition,
+    pub(super) expiry: Expiry<'a>,
+    /// The value before is the reply (`GET`).
+    pub(super) returns_old: bool,
+}
+
+impl<'a> SetOptions<'a> {
+    /// What follows the key and the value.
+    pub(super) fn parse(args: Args<'a>) -> Result<Self, CommandError> {
+        let mut options = Self::default();
+        let mut at = 0;
+        while let Some(word) = args.get(at) {
+            at += 1;
+            let free = options.condition == Condition::Always;
+            let unsaid = options.expiry == Expiry::Unsaid;
+            if is(word, "nx") && (free || options.condition == Condition::Absent) {
+                options.condition = Condition::Absent;
+            } else if is(word, "xx") && (free || options.condition == Condition::Present) {
+                options.condition = Condition::Present;
+            } else if is(word, "get") {
+                options.returns_old = true;
+            } else if is(word, "keepttl") && (unsaid || options.expiry == Expiry::Keep) {
+                options.expiry = Expiry::Keep;
+            } else {
+                let expiry = Expiry::parse(word, args.get(at)).filter(|_| unsaid);
+                options.expiry = expiry.ok_or(CommandError::Syntax)?;
+                at += 1;
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// The options of `GETEX`: what follows the key.
+pub(super) fn getex<'a>(args: Args<'a>) -> Result<Expiry<'a>, CommandError> {
+    match args.len() {
+        0 => Ok(Expiry::Unsaid),
+        1 if is(&args[0], "persist") => Ok(Expiry::Remove),
+        2 => Expiry::parse(&args[0], args.get(1)).ok_or(CommandError::Syntax),
+        _ => Err(CommandError::Syntax),
+    }
+}
+
+/// On what `EXPIRE` and the like depend. Without a deadline a key counts as living for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct ExpireOptions {
+    nx: bool,
+    xx: bool,
+    gt: bool,
+    lt: bool,
+}
+
+impl ExpireOptions {
+    /// What follows the key and the amount.
+    pub(super) fn parse(args: Args<'_>) -> Result<Self, CommandError> {
+        let mut options = Self::default();
+        for word in args {
+            let option = if is(word, "nx") {
+                &mut options.nx
+            } else if is(word, "xx") {
+                &mut options.xx
+            } else if is(word, "gt") {
+                &mut options.gt
+            } else if is(word, "lt") {
+                &mut options.lt
+            } else {
+                let word = String::from_utf8_lossy(word);
+                return Err(CommandError::said(format!("ERR Unsupported option {word}")));
+            };
+            *option = true;
+        }
+        if options.nx && (options.xx || options.gt || options.lt) {
+            const TEXT: &str = "ERR NX and XX, GT or LT options at the same time are not compatible";
+            return Err(CommandError::said(TEXT));
+        }
+        if options.gt && options.lt {
+            const TEXT: &str = "ERR GT and LT options at the same time are not compatible";
+            return Err(CommandError::said(TEXT));
+        }
+        Ok(options)
+    }
+
+    /// Whether the deadline `next` may take the place of `current`.
+    pub(super) fn allow(self, current: Option<Time>, next: Time) -> bool {
+        match current {
+            None => !self.xx && !self.gt,
+            Some(current) => !(self.nx || self.gt && next <= current || self.lt && next >= current),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{Limits, RequestParser, Step};
+    use super::*;
+
+    fn parsed<T: std::fmt::Debug>(
+        words: &str,
+        parse: impl Fn(Args<'_>) -> Result<T, CommandError>,
+    ) -> String {
+        let mut parser = RequestParser::new(Limits::default());
+        let line = format!("x {words}\n");
+        let Ok(Step::Request { args, .. }) = parser.next(line.as_bytes()) else { panic!("{words}") };
+        parse(args.tail(1)).map_or_else(|error| error.to_string(), |options| format!("{options:?}"))
+    }
+
+    #[test]
+    fn set_takes_one_condition_and_one_expiry() {
+        for words in
+            ["nx xx", "ex 1 px 1", "keepttl ex 1", "ex 1 keepttl", "ex", "foo", "persist", "ex 1 ex 1"]
+        {
+            assert_eq!(
+                parsed(words, |args| SetOptions::parse(args).map(|_| ())),
+                "ERR syntax error",
+                "{words}"
+            );
+        }
+        for words in ["", "nx", "XX get", "nx ex 10 get", "keepttl xx", "pxat 1", "nx nx", "ex x"] {
+            assert_eq!(parsed(words, |args| SetOptions::parse(args).map(|_| ())), "()", "{words}");
+        }
+        let options = parsed("NX PXAT 5 GET", |args| {
+            let options = SetOptions::parse(args)?;
+            assert_eq!((options.condition, options.returns_old), (Condition::Absent, true));
+            let Expiry::At(moment) = options.expiry else { panic!("an expiry was said") };
+            moment.deadline(stamp::ZERO, "set").map(stamp::unix_millis)
+        });
+        assert_eq!(options, "5");
+    }
+
+    #[test]
+    fn a_deadline_beyond_the_scale_is_an_error_and_one_before_it_has_passed() {
+        let moment = |amount, in_seconds, from_now| Moment { amount, in_seconds, from_now };
+        let now = stamp::from_unix_millis(1_700_000_000_000).unwrap();
+        for (amount, in_seconds) in
+            [(&b"9223372036854775807"[..], true), (b"9223372036854775807", false), (b"4294967296", true)]
+        {
+            assert!(moment(amount, in_seconds, true).deadline(now, "set").is_err());
+            assert!(moment(amount, in_seconds, false).signed_deadline(now, "set").is_err() || !in_seconds);
+        }
+        assert!(moment(b"0", true, true).deadline(now, "set").is_err());
+        assert_eq!(moment(b"-5", true, false).signed_deadline(now, "expire").unwrap(), stamp::ZERO);
+        let later = moment(b"1500", false, true).deadline(now, "set").unwrap();
+        assert_eq!(stamp::unix_millis(later), 1_700_000_001_500);
+    }
+
+    #[test]
+    fn a_key_without_a_deadline_lives_longest() {
+        let time = |n| stamp::from_unix_millis(n).unwrap();
+        let options = |nx, xx, gt, lt| ExpireOptions { nx, xx, gt, lt };
+        assert!(!options(false, false, true, false).allow(None, time(5)));
+        assert!(options(false, false, false, true).allow(None, time(5)));
+        assert!(!options(false, true, false, true).allow(None, time(5)));
+        assert!(options(false, false, true, false).allow(Some(time(4)), time(5)));
+        assert!(!options(false, false, true, false).allow(Some(time(5)), time(5)));
+        assert!(!options(true, false, false, false).allow(Some(time(4)), time(5)));
+    }
+}

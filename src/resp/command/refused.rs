@@ -1,0 +1,242 @@
+//! Commands of Redis that are not executed, and why.
+
+use super::CommandError;
+use crate::resp::Args;
+
+/// Why the commands of a group are not executed, and their names.
+struct Group {
+    why: &'static str,
+    names: &'static [&'static str],
+}
+
+const LATER: &str = "is not available yet";
+const NEVER: &str = "is not supported";
+
+/// What is still to come, with what each waits for.
+const AWAITED: &[Group] = &[
+    Group { why: "counters arrive in a later version", names: &["incr", "incrby", "decr", "decrby"] },
+    Group {
+        why: "subscriptions arrive in a later version",
+        names: &[
+            "subscribe",
+            "psubscribe",
+            "unsubscribe",
+            "punsubscribe",
+            "publish",
+            "pubsub",
+            "ssubscribe",
+            "sunsubscribe",
+            "spublish",
+        ],
+    },
+    Group { why: "waiting for peers arrives in a later version", names: &["wait", "waitaof"] },
+];
+
+/// What has no honest meaning in an eventually consistent store of registers.
+const MEANINGLESS: &[Group] = &[
+    Group {
+        why: "two keys cannot change together on every daemon",
+        names: &["rename", "renamenx", "move", "copy", "msetnx", "swapdb"],
+    },
+    Group {
+        why: "of two concurrent changes to a part of a value one would be lost",
+        names: &[
+            "append",
+            "setrange",
+            "incrbyfloat",
+            "setbit",
+            "bitfield",
+            "bitop",
+            "pfadd",
+            "pfmerge",
+            "pfdebug",
+            "pfselftest",
+        ],
+    },
+    Group {
+        why: "commands cannot be made one transaction on every daemon",
+        names: &["multi", "exec", "discard", "watch", "unwatch"],
+    },
+    Group {
+        why: "a script cannot run atomically on every daemon",
+        names: &["eval", "eval_ro", "evalsha", "evalsha_ro", "script", "function", "fcall", "fcall_ro"],
+    },
+    Group {
+        why: "every daemon takes writes and links to its peers by itself (SAPWOOD PEERS shows them)",
+        names: &[
+            "replicaof",
+            "slaveof",
+            "cluster",
+            "asking",
+            "readonly",
+            "readwrite",
+            "failover",
+            "psync",
+            "sync",
+            "replconf",
+            "role",
+            "migrate",
+            "sentinel",
+        ],
+    },
+    Group {
+        why: "values are plain strings",
+        names: &[
+            "blmove",
+            "blmpop",
+            "blpop",
+            "brpop",
+            "brpoplpush",
+            "lindex",
+            "linsert",
+            "llen",
+            "lmove",
+            "lmpop",
+            "lpop",
+            "lpos",
+            "lpush",
+            "lpushx",
+            "lrange",
+            "lrem",
+            "lset",
+            "ltrim",
+            "rpop",
+            "rpoplpush",
+            "rpush",
+            "rpushx",
+            "hdel",
+            "hexists",
+            "hget",
+            "hgetall",
+            "hincrby",
+            "hincrbyfloat",
+            "hkeys",
+            "hlen",
+            "hmget",
+            "hmset",
+            "hrandfield",
+            "hscan",
+            "hset",
+            "hsetnx",
+            "hstrlen",
+            "hvals",
+            "sadd",
+            "scard",
+            "sdiff",
+            "sdiffstore",
+            "sinter",
+            "sintercard",
+            "sinterstore",
+            "sismember",
+            "smembers",
+            "smismember",
+            "smove",
+            "spop",
+            "srandmember",
+            "srem",
+            "sscan",
+            "sunion",
+            "sunionstore",
+            "bzmpop",
+            "bzpopmax",
+            "bzpopmin",
+            "zadd",
+            "zcard",
+            "zcount",
+            "zdiff",
+            "zdiffstore",
+            "zincrby",
+            "zinter",
+            "zintercard",
+            "zinterstore",
+            "zlexcount",
+            "zmpop",
+            "zmscore",
+            "zpopmax",
+            "zpopmin",
+            "zrandmember",
+            "zrange",
+            "zrangebylex",
+            "zrangebyscore",
+            "zrangestore",
+            "zrank",
+            "zrem",
+            "zremrangebylex",
+            "zremrangebyrank",
+            "zremrangebyscore",
+            "zrevrange",
+            "zrevrangebylex",
+            "zrevrangebyscore",
+            "zrevrank",
+            "zscan",
+            "zscore",
+            "zunion",
+            "zunionstore",
+            "xack",
+            "xadd",
+            "xautoclaim",
+            "xclaim",
+            "xdel",
+            "xgroup",
+            "xinfo",
+            "xlen",
+            "xpending",
+            "xrange",
+            "xread",
+            "xreadgroup",
+            "xrevrange",
+            "xsetid",
+            "xtrim",
+            "geoadd",
+            "geodist",
+            "geohash",
+            "geopos",
+            "georadius",
+            "georadius_ro",
+            "georadiusbymember",
+            "georadiusbymember_ro",
+            "geosearch",
+            "geosearchstore",
+            "sort",
+            "sort_ro",
+            "pfcount",
+        ],
+    },
+    Group {
+        why: "parts of a value are not addressed: GET the whole",
+        names: &["getrange", "substr", "getbit", "bitcount", "bitpos", "bitfield_ro", "lcs"],
+    },
+    Group {
+        why: "the peers hold the data, and nothing is saved to disk on command",
+        names: &["save", "bgsave", "bgrewriteaof", "lastsave"],
+    },
+    Group {
+        why: "a value does not leave with the stamps that merging needs",
+        names: &["dump", "restore", "restore-asking"],
+    },
+    Group {
+        why: "it would show or change the inside of another program",
+        names: &["debug", "object", "memory", "module", "latency", "slowlog", "lolwut"],
+    },
+    Group { why: "there is one user, default, with one password", names: &["acl"] },
+];
+
+/// The error for a request whose command is not in the table.
+pub(super) fn explain(args: Args<'_>) -> CommandError {
+    for (groups, verdict) in [(AWAITED, LATER), (MEANINGLESS, NEVER)] {
+        for group in groups {
+            let known = |name: &&&str| args[0].eq_ignore_ascii_case(name.as_bytes());
+            if let Some(name) = group.names.iter().find(known) {
+                let name = name.to_ascii_uppercase();
+                return CommandError::said(format!("ERR {name} {verdict}: {}", group.why));
+            }
+        }
+    }
+    CommandError::unknown_command(args)
+}
+
+/// The names of all commands refused.
+#[cfg(test)]
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    AWAITED.iter().chain(MEANINGLESS).flat_map(|group| group.names).copied()
+}

@@ -1,0 +1,107 @@
+//! `SAPWOOD`: what no other Redis server has to tell.
+
+use super::introspect::explain;
+use super::{Context, DONE, Outcome, sweep};
+use crate::model::{Stamp, Time, stamp};
+use crate::resp::{Args, Reply};
+
+const HELP: &[&str] = &[
+    "SAPWOOD <subcommand> [<arg> ...]. Subcommands are:",
+    "DIGEST",
+    "    Return the digest of all live keys, and how many they are. Daemons that agree show the same.",
+    "META <key>",
+    "    Return the stamps and the deadline of a key, a deleted one included.",
+    "PEERS",
+    "    Return the state of the links to the peers.",
+    "HELP",
+    "    Print this help.",
+];
+
+pub(super) fn help(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    explain(cx, HELP)
+}
+
+pub(super) fn digest(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    sweep::settle_then(cx, |cx| {
+        let totals = cx.shared.store.totals();
+        let mut reply = cx.reply();
+        reply.array(2);
+        reply.bulk(format!("{:016x}", totals.live).as_bytes());
+        number(&mut reply, totals.live_cells);
+    })
+}
+
+pub(super) fn meta(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let now = cx.now();
+    let meta = cx.shared.store.meta(&args[2]);
+    let mut reply = cx.reply();
+    let Some(meta) = meta else {
+        reply.null();
+        return DONE;
+    };
+    let expired = meta.deadline.is_some_and(|deadline| deadline <= now);
+    let value = meta.value_bytes.filter(|_| !expired);
+    reply.map(9);
+    stamp_of(&mut reply, ["version", "version_ms", "origin"], meta.version);
+    stamp_of(&mut reply, ["qualifier", "qualifier_ms", "qualifier_origin"], meta.qualifier);
+    reply.bulk(b"live");
+    reply.bool(value.is_some());
+    reply.bulk(b"deadline_ms");
+    reply.int(meta.deadline.map_or(-1, millis));
+    reply.bulk(b"value_bytes");
+    reply.int(value.map_or(-1, |len| i64::try_from(len).unwrap_or(i64::MAX)));
+    DONE
+}
+
+/// A stamp in three pairs: its time as NTP64, that in milliseconds, and the incarnation that drew it.
+fn stamp_of(reply: &mut Reply<'_>, [time, time_ms, origin]: [&str; 3], stamp: Stamp) {
+    reply.bulk(time.as_bytes());
+    number(reply, stamp.get_time().0);
+    reply.bulk(time_ms.as_bytes());
+    reply.int(millis(*stamp.get_time()));
+    reply.bulk(origin.as_bytes());
+    reply.bulk(stamp.get_id().to_string().as_bytes());
+}
+
+fn millis(time: Time) -> i64 {
+    i64::try_from(stamp::unix_millis(time)).unwrap_or(i64::MAX)
+}
+
+pub(super) fn peers(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    let mut peers = cx.shared.cluster.peers();
+    peers.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut reply = cx.reply();
+    reply.array(peers.len());
+    for peer in peers {
+        let texts = [
+            ("name", peer.name),
+            ("state", peer.state.as_str().to_owned()),
+            ("address", peer.address),
+            ("direction", peer.direction.map_or("", |direction| direction.as_str()).to_owned()),
+            ("reason", peer.reason),
+            ("incarnation", peer.incarnation.map(|id| id.to_string()).unwrap_or_default()),
+        ];
+        let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let numbers = [
+            ("lag_ms", millis(peer.lag)),
+            ("queued_bytes", peer.queued_bytes),
+            ("since_ms", millis(peer.since)),
+            ("received_bytes", peer.received_bytes),
+            ("sent_bytes", peer.sent_bytes),
+        ];
+        reply.map(texts.len() + numbers.len());
+        for (key, text) in texts {
+            reply.bulk(key.as_bytes());
+            reply.bulk(text.as_bytes());
+        }
+        for (key, value) in numbers {
+            reply.bulk(key.as_bytes());
+            number(&mut reply, value);
+        }
+    }
+    DONE
+}
+
+fn number(reply: &mut Reply<'_>, value: u64) {
+    reply.int(i64::try_from(value).unwrap_or(i64::MAX));
+}

@@ -1,0 +1,47 @@
+//! Commands on the daemon as a whole.
+
+use super::{CommandError, Context, DONE, Flow, Outcome, is, sweep};
+use crate::model::stamp;
+use crate::resp::Args;
+
+/// The machine's clock, not the hybrid one: this is what Redis shows.
+pub(super) fn time(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    let micros = stamp::distance(cx.shared.env.wall_clock(), stamp::ZERO).as_micros();
+    let mut reply = cx.reply();
+    reply.array(2);
+    reply.bulk((micros / 1_000_000).to_string().as_bytes());
+    reply.bulk((micros % 1_000_000).to_string().as_bytes());
+    DONE
+}
+
+pub(super) fn monitor(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    cx.session.start_monitoring(cx.shared);
+    cx.reply().ok();
+    DONE
+}
+
+pub(super) fn flush(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    match args.get(1) {
+        None => {}
+        Some(mode) if args.len() == 2 && (is(mode, "async") || is(mode, "sync")) => {}
+        Some(_) => return Err(CommandError::Syntax),
+    }
+    if !cx.shared.settings.enable_flush {
+        const TEXT: &str =
+            "ERR it would delete every key on every daemon: start this daemon with --enable-flush";
+        return Err(CommandError::said(TEXT));
+    }
+    sweep::flush(cx)
+}
+
+/// Like Redis, gives no reply: the client sees the connection close.
+pub(super) fn shutdown(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let known = |word: &[u8]| ["nosave", "save", "now", "force"].iter().any(|other| is(word, other));
+    let both = |word: &str| args.iter().any(|arg| is(arg, word));
+    if !args.tail(1).iter().all(known) || both("save") && both("nosave") {
+        return Err(CommandError::Syntax);
+    }
+    tracing::info!(peer = %cx.session.client.peer, "shutdown by command");
+    cx.shared.settings.shutdown.cancel();
+    Ok(Flow::Close)
+}

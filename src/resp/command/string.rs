@@ -1,0 +1,185 @@
+//! Commands on values.
+
+use super::options::{Condition, Expiry, Moment, SetOptions, getex as getex_options};
+use super::{CommandError, Context, DONE, MAX_REPLY, Outcome};
+use crate::resp::{Args, Reply};
+use crate::store::{Live, Write};
+
+pub(super) fn get(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    value(cx, &args[1]);
+    DONE
+}
+
+/// Replies with the value of `key`.
+fn value(cx: &mut Context<'_>, key: &[u8]) {
+    let mut reply = Reply::new(cx.out, cx.session.proto);
+    let found = cx.shared.store.read(key, cx.batch.now(), |live| {
+        value_of(&mut reply, live);
+        live.is_some()
+    });
+    cx.session.counts.lookup(found);
+}
+
+fn value_of(reply: &mut Reply<'_>, live: Option<Live<'_>>) {
+    match live {
+        Some(live) => reply.bulk(live.value()),
+        None => reply.null(),
+    }
+}
+
+pub(super) fn mget(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let start = cx.out.len();
+    cx.reply().array(args.len() - 1);
+    for key in args.tail(1) {
+        value(cx, key);
+        if cx.out.len() - start > MAX_REPLY {
+            return Err(CommandError::ReplyTooLarge);
+        }
+    }
+    DONE
+}
+
+pub(super) fn strlen(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let len = cx.shared.store.read(&args[1], cx.now(), |live| live.map_or(0, |live| live.value().len()));
+    cx.reply().int(i64::try_from(len).unwrap_or(i64::MAX));
+    DONE
+}
+
+pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (key, value) = (&args[1], &args[2]);
+    check(cx, key, value)?;
+    if args.len() == 3 {
+        cx.shared.store.write(cx.batch, key, |_| (Write::Set { value, deadline: None }, ()))?;
+        cx.reply().ok();
+        return DONE;
+    }
+    let options = SetOptions::parse(args.tail(3))?;
+    let deadline = match options.expiry {
+        Expiry::At(moment) => Some(moment.deadline(cx.now(), "set")?),
+        _ => None,
+    };
+    let keep = options.expiry == Expiry::Keep;
+    let mut reply = Reply::new(cx.out, cx.session.proto);
+    let done = cx.shared.store.write(cx.batch, key, |live| {
+        if options.returns_old {
+            value_of(&mut reply, live);
+        }
+        if !options.condition.holds(live.is_some()) {
+            return (Write::Keep, false);
+        }
+        let kept = live.filter(|_| keep).and_then(Live::deadline);
+        (Write::Set { value, deadline: deadline.or(kept) }, true)
+    })?;
+    match (options.returns_old, done) {
+        (true, _) => {}
+        (false, true) => reply.ok(),
+        (false, false) => reply.null(),
+    }
+    DONE
+}
+
+pub(super) fn setnx(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (key, value) = (&args[1], &args[2]);
+    check(cx, key, value)?;
+    let done = cx.shared.store.write(cx.batch, key, |live| {
+        if Condition::Absent.holds(live.is_some()) {
+            (Write::Set { value, deadline: None }, true)
+        } else {
+            (Write::Keep, false)
+        }
+    })?;
+    cx.reply().int(i64::from(done));
+    DONE
+}
+
+pub(super) fn setex(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    set_with_deadline(cx, args, true, "setex")
+}
+
+pub(super) fn psetex(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    set_with_deadline(cx, args, false, "psetex")
+}
+
+fn set_with_deadline(
+    cx: &mut Context<'_>,
+    args: Args<'_>,
+    in_seconds: bool,
+    command: &'static str,
+) -> Outcome {
+    let (key, amount, value) = (&args[1], &args[2], &args[3]);
+    check(cx, key, value)?;
+    let deadline = Some(Moment { amount, in_seconds, from_now: true }.deadline(cx.now(), command)?);
+    cx.shared.store.write(cx.batch, key, |_| (Write::Set { value, deadline }, ()))?;
+    cx.reply().ok();
+    DONE
+}
+
+pub(super) fn mset(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    if args.len() % 2 == 0 {
+        return Err(CommandError::Arity("mset"));
+    }
+    let pairs = || (1..args.len()).step_by(2).map(|i| (&args[i], &args[i + 1]));
+    for (key, value) in pairs() {
+        check(cx, key, value)?;
+    }
+    for (key, value) in pairs() {
+        cx.shared.store.write(cx.batch, key, |_| (Write::Set { value, deadline: None }, ()))?;
+    }
+    cx.reply().ok();
+    DONE
+}
+
+pub(super) fn getset(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (key, value) = (&args[1], &args[2]);
+    check(cx, key, value)?;
+    replace(cx, key, Write::Set { value, deadline: None })
+}
+
+pub(super) fn getdel(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    replace(cx, &args[1], Write::Delete)
+}
+
+/// Replies with the value of `key` and writes in the same step.
+fn replace(cx: &mut Context<'_>, key: &[u8], write: Write<'_>) -> Outcome {
+    let mut reply = Reply::new(cx.out, cx.session.proto);
+    let found = cx.shared.store.write(cx.batch, key, |live| {
+        value_of(&mut reply, live);
+        (write, live.is_some())
+    })?;
+    cx.session.counts.lookup(found);
+    DONE
+}
+
+pub(super) fn getex(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let key = &args[1];
+    let deadline = match getex_options(args.tail(2))? {
+        Expiry::At(moment) => Some(moment.deadline(cx.now(), "getex")),
+        Expiry::Remove => None,
+        Expiry::Unsaid | Expiry::Keep => return get(cx, args),
+    };
+    let mut reply = Reply::new(cx.out, cx.session.proto);
+    let outcome = cx.shared.store.write(cx.batch, key, |live| {
+        value_of(&mut reply, live);
+        match (live, deadline) {
+            (None, _) => (Write::Keep, Ok(false)),
+            (Some(_), Some(Ok(deadline))) => (Write::Deadline(Some(deadline)), Ok(true)),
+            (Some(_), Some(Err(error))) => (Write::Keep, Err(error)),
+            (Some(live), None) if live.deadline().is_none() => (Write::Keep, Ok(true)),
+            (Some(_), None) => (Write::Deadline(None), Ok(true)),
+        }
+    })?;
+    cx.session.counts.lookup(outcome?);
+    DONE
+}
+
+/// Holds what is to be stored against the limits.
+fn check(cx: &Context<'_>, key: &[u8], value: &[u8]) -> Result<(), CommandError> {
+    let settings = &cx.shared.settings;
+    if key.len() > settings.max_key {
+        return Err(CommandError::KeyTooLarge(settings.max_key));
+    }
+    if value.len() > settings.max_value {
+        return Err(CommandError::ValueTooLarge(settings.max_value));
+    }
+    Ok(())
+}

@@ -1,0 +1,200 @@
+//! Commands that go through every range, in steps.
+
+use std::mem;
+
+use super::{CommandError, Context, Long, Outcome, Progress, begin};
+use crate::resp::{Args, Reply, glob};
+use crate::store::{Cell, Write};
+
+/// Cells looked at in a step, and ranges passed over: under a millisecond either way.
+const STEP_CELLS: usize = 4096;
+const STEP_RANGES: usize = 4096;
+/// Bytes of encoded keys in one reply: what `KEYS` may hold back while it looks.
+const MAX_KEYS: usize = 64 << 20;
+/// The longest pattern. Matching takes the product of both lengths, for every key.
+const MAX_PATTERN: usize = 1024;
+
+/// The keys that match, gathered as an encoded list.
+struct Matches {
+    /// `None` matches all.
+    pattern: Option<Box<[u8]>>,
+    encoded: Vec<u8>,
+    count: usize,
+}
+
+impl Matches {
+    fn new(pattern: Option<&[u8]>) -> Result<Self, CommandError> {
+        if pattern.is_some_and(|pattern| pattern.len() > MAX_PATTERN) {
+            return Err(CommandError::PatternTooLong(MAX_PATTERN));
+        }
+        let pattern = pattern.filter(|pattern| *pattern != b"*").map(Box::from);
+        Ok(Self { pattern, encoded: Vec::new(), count: 0 })
+    }
+
+    /// Looks at the live cells of a range; returns how many there were.
+    fn gather(&mut self, cx: &Context<'_>, range: usize) -> usize {
+        let mut seen = 0;
+        if cx.shared.store.live_cells(range) == 0 {
+            return seen;
+        }
+        let now = cx.now();
+        let Matches { pattern, encoded, count } = self;
+        let mut reply = Reply::new(encoded, cx.proto());
+        cx.shared.store.walk(range, |cell| {
+            if !cell.is_live(now) {
+                return;
+            }
+            seen += 1;
+            if pattern.as_ref().is_none_or(|pattern| glob::matches(pattern, cell.key())) {
+                reply.bulk(cell.key());
+                *count += 1;
+            }
+        });
+        seen
+    }
+
+    fn reply(&self, cx: &mut Context<'_>) {
+        let mut reply = cx.reply();
+        reply.array(self.count);
+        reply.raw(&self.encoded);
+    }
+}
+
+/// `KEYS`.
+struct Keys {
+    matches: Matches,
+    range: usize,
+}
+
+pub(super) fn keys(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    begin(cx, Keys { matches: Matches::new(args.get(1))?, range: 0 })
+}
+
+impl Long for Keys {
+    fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
+        let mut seen = 0;
+        let end = cx.shared.store.range_count().min(self.range + STEP_RANGES);
+        while self.range < end && seen < STEP_CELLS {
+            seen += self.matches.gather(cx, self.range);
+            self.range += 1;
+            if self.matches.encoded.len() > MAX_KEYS {
+                let text = format!("ERR KEYS would reply with more than {MAX_KEYS} bytes: use SCAN");
+                return Err(CommandError::said(text));
+            }
+        }
+        if self.range < cx.shared.store.range_count() {
+            return Ok(Progress::More);
+        }
+        self.matches.reply(cx);
+        Ok(Progress::Done)
+    }
+}
+
+/// `SCAN`. The cursor is the next range, so a key that stays is seen once, whatever else is written.
+struct Scan {
+    matches: Matches,
+    range: usize,
+    /// Live cells still to look at.
+    left: usize,
+}
+
+/// What `SCAN` was asked for.
+pub(super) struct ScanRequest<'a> {
+    pub(super) cursor: usize,
+    pub(super) pattern: Option<&'a [u8]>,
+    pub(super) count: usize,
+    /// Whether the type asked for is one that keys here can have.
+    pub(super) strings: bool,
+}
+
+pub(super) fn scan(cx: &mut Context<'_>, request: &ScanRequest<'_>) -> Outcome {
+    let matches = Matches::new(request.pattern)?;
+    let range = if request.strings { request.cursor } else { usize::MAX };
+    begin(cx, Scan { matches, range, left: request.count })
+}
+
+impl Long for Scan {
+    fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
+        let ranges = cx.shared.store.range_count();
+        let mut seen = 0;
+        let end = ranges.min(self.range.saturating_add(STEP_RANGES));
+        while self.range < end && seen < STEP_CELLS && self.left > 0 && self.matches.encoded.len() < MAX_KEYS
+        {
+            let gathered = self.matches.gather(cx, self.range);
+            seen += gathered;
+            self.left = self.left.saturating_sub(gathered);
+            self.range += 1;
+        }
+        if self.range < ranges && self.left > 0 && self.matches.encoded.len() < MAX_KEYS {
+            return Ok(Progress::More);
+        }
+        let next = if self.range < ranges { self.range } else { 0 };
+        let mut reply = cx.reply();
+        reply.array(2);
+        reply.bulk(next.to_string().as_bytes());
+        self.matches.reply(cx);
+        Ok(Progress::Done)
+    }
+}
+
+/// `FLUSHALL`: a tombstone for every live key.
+struct Flush {
+    range: usize,
+    cells: Vec<Cell>,
+}
+
+pub(super) fn flush(cx: &mut Context<'_>) -> Outcome {
+    begin(cx, Flush { range: 0, cells: Vec::new() })
+}
+
+impl Long for Flush {
+    fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
+        let mut deleted = 0;
+        let now = cx.now();
+        let end = cx.shared.store.range_count().min(self.range + STEP_RANGES);
+        while self.range < end && deleted < STEP_CELLS {
+            let cells = &mut self.cells;
+            if cx.shared.store.live_cells(self.range) > 0 {
+                cx.shared
+                    .store
+                    .walk(self.range, |cell| cells.extend(cell.is_live(now).then(|| cell.clone())));
+            }
+            deleted += self.cells.len();
+            for cell in mem::take(&mut self.cells) {
+                cx.shared.store.write(cx.batch, cell.key(), |_| (Write::Delete, ()))?;
+            }
+            self.range += 1;
+        }
+        if self.range < cx.shared.store.range_count() {
+            return Ok(Progress::More);
+        }
+        cx.reply().ok();
+        Ok(Progress::Done)
+    }
+}
+
+/// Sweeps what has expired out of the sums, then replies from them.
+struct Settle {
+    range: usize,
+    reply: fn(&mut Context<'_>),
+}
+
+/// Replies once no expired key counts any more.
+pub(super) fn settle_then(cx: &mut Context<'_>, reply: fn(&mut Context<'_>)) -> Outcome {
+    begin(cx, Settle { range: 0, reply })
+}
+
+impl Long for Settle {
+    fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
+        let mut swept = 0;
+        while self.range < cx.shared.store.range_count() {
+            if swept > STEP_CELLS {
+                return Ok(Progress::More);
+            }
+            swept += cx.shared.store.sweep(self.range, cx.now());
+            self.range += 1;
+        }
+        (self.reply)(cx);
+        Ok(Progress::Done)
+    }
+}

@@ -1,0 +1,246 @@
+//! The table of commands, and how one is found in it.
+
+use super::entry::{
+    ADMIN, ALL_KEYS, Command, DENY_OOM, FAST, Flags, Keys, NO_AUTH, NO_KEY, NONE, ONE_KEY, PAIRS, READ,
+    SECOND_KEY, WRITE,
+};
+use super::{
+    Handler, client, config, connection, expiry, info, introspect, keyspace, sapwood, server, string,
+};
+
+const READS: Flags = READ.and(FAST);
+const STORES: Flags = WRITE.and(DENY_OOM);
+const STORES_FAST: Flags = STORES.and(FAST);
+const CHANGES: Flags = WRITE.and(FAST);
+const OPENS: Flags = FAST.and(NO_AUTH);
+
+/// Every command that is executed: name, arity, flags, keys, group, first version, summary, function.
+#[rustfmt::skip] // a row a command
+pub(in crate::resp) static TABLE: &[Command] = &[
+    // connection
+    row("auth", -2, OPENS, NO_KEY, "connection", "1.0.0", "Shows the password", connection::auth),
+    row("echo", 2, FAST, NO_KEY, "connection", "1.0.0", "Returns what it is given", connection::echo),
+    row("hello", -1, OPENS, NO_KEY, "connection", "6.0.0", "Chooses the dialect and describes the daemon", connection::hello),
+    row("ping", -1, FAST, NO_KEY, "connection", "1.0.0", "Returns PONG, or what it is given", connection::ping),
+    row("quit", -1, OPENS, NO_KEY, "connection", "1.0.0", "Closes the connection", connection::quit),
+    row("reset", 1, OPENS, NO_KEY, "connection", "6.2.0", "Makes the connection as good as new", connection::reset),
+    row("select", 2, FAST, NO_KEY, "connection", "1.0.0", "Chooses the database; there is one, 0", connection::select),
+    with(row("client", -2, NONE, NO_KEY, "connection", "2.4.0", "Commands about connections", introspect::unreachable), CLIENT),
+    // server
+    with(row("command", -1, NONE, NO_KEY, "server", "2.8.13", "Describes the commands", introspect::command), COMMAND),
+    with(row("config", -2, NONE, NO_KEY, "server", "2.0.0", "Commands about settings", introspect::unreachable), CONFIG),
+    row("dbsize", 1, READS, NO_KEY, "server", "1.0.0", "Counts the keys", keyspace::dbsize),
+    row("flushall", -1, WRITE, NO_KEY, "server", "1.0.0", "Deletes all keys, on every daemon", server::flush),
+    row("flushdb", -1, WRITE, NO_KEY, "server", "1.0.0", "Deletes all keys, on every daemon", server::flush),
+    row("info", -1, NONE, NO_KEY, "server", "1.0.0", "Describes the state of the daemon", info::info),
+    row("monitor", 1, ADMIN, NO_KEY, "server", "1.0.0", "Shows the commands of all connections", server::monitor),
+    row("shutdown", -1, ADMIN, NO_KEY, "server", "1.0.0", "Stops the daemon", server::shutdown),
+    row("time", 1, FAST, NO_KEY, "server", "2.6.0", "Returns the time", server::time),
+    with(row("sapwood", -2, NONE, NO_KEY, "server", "0.1.0", "Commands about the cluster", introspect::unreachable), SAPWOOD),
+    // string
+    row("get", 2, READS, ONE_KEY, "string", "1.0.0", "Returns the value of a key", string::get),
+    row("getdel", 2, CHANGES, ONE_KEY, "string", "6.2.0", "Returns the value of a key and deletes it", string::getdel),
+    row("getex", -2, CHANGES, ONE_KEY, "string", "6.2.0", "Returns the value of a key and sets its deadline", string::getex),
+    row("getset", 3, STORES_FAST, ONE_KEY, "string", "1.0.0", "Sets a key and returns the value before", string::getset),
+    row("mget", -2, READS, ALL_KEYS, "string", "1.0.0", "Returns the values of many keys", string::mget),
+    row("mset", -3, STORES, PAIRS, "string", "1.0.1", "Sets many keys, one after the other", string::mset),
+    row("psetex", 4, STORES, ONE_KEY, "string", "2.6.0", "Sets a key with a deadline in milliseconds", string::psetex),
+    row("set", -3, STORES, ONE_KEY, "string", "1.0.0", "Sets a key", string::set),
+    row("setex", 4, STORES, ONE_KEY, "string", "2.0.0", "Sets a key with a deadline in seconds", string::setex),
+    row("setnx", 3, STORES_FAST, ONE_KEY, "string", "1.0.0", "Sets a key that is not there", string::setnx),
+    row("strlen", 2, READS, ONE_KEY, "string", "2.2.0", "Returns the length of a value", string::strlen),
+    // generic
+    row("del", -2, WRITE, ALL_KEYS, "generic", "1.0.0", "Deletes keys", keyspace::del),
+    row("exists", -2, READS, ALL_KEYS, "generic", "1.0.0", "Counts the keys that are there", keyspace::exists),
+    row("expire", -3, CHANGES, ONE_KEY, "generic", "1.0.0", "Sets a deadline, seconds from now", expiry::expire),
+    row("expireat", -3, CHANGES, ONE_KEY, "generic", "1.2.0", "Sets a deadline, as a Unix time in seconds", expiry::expireat),
+    row("expiretime", 2, READS, ONE_KEY, "generic", "7.0.0", "Returns the deadline as a Unix time in seconds", expiry::expiretime),
+    row("keys", 2, READ, NO_KEY, "generic", "1.0.0", "Returns all keys that match a pattern", keyspace::keys),
+    row("persist", 2, CHANGES, ONE_KEY, "generic", "2.2.0", "Removes the deadline of a key", expiry::persist),
+    row("pexpire", -3, CHANGES, ONE_KEY, "generic", "2.6.0", "Sets a deadline, milliseconds from now", expiry::pexpire),
+    row("pexpireat", -3, CHANGES, ONE_KEY, "generic", "2.6.0", "Sets a deadline, as a Unix time in milliseconds", expiry::pexpireat),
+    row("pexpiretime", 2, READS, ONE_KEY, "generic", "7.0.0", "Returns the deadline as a Unix time in milliseconds", expiry::pexpiretime),
+    row("pttl", 2, READS, ONE_KEY, "generic", "2.6.0", "Returns the milliseconds left to a key", expiry::pttl),
+    row("randomkey", 1, READ, NO_KEY, "generic", "1.0.0", "Returns a key", keyspace::randomkey),
+    row("scan", -2, READ, NO_KEY, "generic", "2.8.0", "Returns the keys, a part at a time", keyspace::scan),
+    row("touch", -2, READS, ALL_KEYS, "generic", "3.2.1", "Counts the keys that are there", keyspace::exists),
+    row("ttl", 2, READS, ONE_KEY, "generic", "1.0.0", "Returns the seconds left to a key", expiry::ttl),
+    row("type", 2, READS, ONE_KEY, "generic", "1.0.0", "Returns the type of a value", keyspace::kind),
+    row("unlink", -2, CHANGES, ALL_KEYS, "generic", "4.0.0", "Deletes keys", keyspace::del),
+];
+
+#[rustfmt::skip]
+const CLIENT: &[Command] = &[
+    row("client|getname", 2, NONE, NO_KEY, "connection", "2.6.9", "Returns the name of this connection", client::getname),
+    row("client|help", 2, NONE, NO_KEY, "connection", "5.0.0", "Explains the subcommands", client::help),
+    row("client|id", 2, NONE, NO_KEY, "connection", "5.0.0", "Returns the number of this connection", client::id),
+    row("client|info", 2, NONE, NO_KEY, "connection", "6.2.0", "Describes this connection", client::info),
+    row("client|kill", -3, ADMIN, NO_KEY, "connection", "2.4.0", "Closes connections", client::kill),
+    row("client|list", -2, ADMIN, NO_KEY, "connection", "2.4.0", "Describes all connections", client::list),
+    row("client|no-evict", 3, ADMIN, NO_KEY, "connection", "7.0.0", "Accepted: no connection is evicted", client::on_or_off),
+    row("client|no-touch", 3, NONE, NO_KEY, "connection", "7.2.0", "Accepted: reads change nothing", client::on_or_off),
+    row("client|reply", 3, NONE, NO_KEY, "connection", "3.2.0", "Switches the replies of this connection on or off", client::reply),
+    row("client|setinfo", 4, NONE, NO_KEY, "connection", "7.2.0", "Notes the client's library", client::setinfo),
+    row("client|setname", 3, NONE, NO_KEY, "connection", "2.6.9", "Names this connection", client::setname),
+];
+
+#[rustfmt::skip]
+const COMMAND: &[Command] = &[
+    row("command|count", 2, NONE, NO_KEY, "server", "2.8.13", "Counts the commands", introspect::count),
+    row("command|docs", -2, NONE, NO_KEY, "server", "7.0.0", "Explains commands", introspect::docs),
+    row("command|getkeys", -4, NONE, NO_KEY, "server", "2.8.13", "Returns the keys in a request", introspect::getkeys),
+    row("command|help", 2, NONE, NO_KEY, "server", "5.0.0", "Explains the subcommands", introspect::help),
+    row("command|info", -2, NONE, NO_KEY, "server", "2.8.13", "Describes commands", introspect::info),
+    row("command|list", -2, NONE, NO_KEY, "server", "7.0.0", "Names the commands", introspect::list),
+];
+
+#[rustfmt::skip]
+const CONFIG: &[Command] = &[
+    row("config|get", -3, ADMIN, NO_KEY, "server", "2.0.0", "Returns settings", config::get),
+    row("config|help", 2, NONE, NO_KEY, "server", "5.0.0", "Explains the subcommands", config::help),
+    row("config|resetstat", 2, ADMIN, NO_KEY, "server", "2.0.0", "Begins counting at zero", config::resetstat),
+    row("config|set", -4, ADMIN, NO_KEY, "server", "2.0.0", "Refused: settings are fixed while a daemon runs", config::set),
+];
+
+#[rustfmt::skip]
+const SAPWOOD: &[Command] = &[
+    row("sapwood|digest", 2, NONE, NO_KEY, "server", "0.1.0", "Returns the digest of the live keys, and how many they are", sapwood::digest),
+    row("sapwood|help", 2, NONE, NO_KEY, "server", "0.1.0", "Explains the subcommands", sapwood::help),
+    row("sapwood|meta", 3, READS, SECOND_KEY, "server", "0.1.0", "Returns the stamps and the deadline of a key", sapwood::meta),
+    row("sapwood|peers", 2, NONE, NO_KEY, "server", "0.1.0", "Describes the links to the peers", sapwood::peers),
+];
+
+#[expect(clippy::too_many_arguments, reason = "the columns of the table")]
+const fn row(
+    name: &'static str,
+    arity: i8,
+    flags: Flags,
+    keys: Keys,
+    group: &'static str,
+    since: &'static str,
+    summary: &'static str,
+    handler: Handler,
+) -> Command {
+    Command { name, arity, flags, keys, group, since, summary, handler, subcommands: &[] }
+}
+
+const fn with(command: Command, subcommands: &'static [Command]) -> Command {
+    Command { subcommands, ..command }
+}
+
+/// The longest name that [`find`] looks for.
+const MAX_NAME: usize = 16;
+/// Slots of the hash table of names: several times the commands, so that most lookups compare one name.
+const SLOTS: usize = 256;
+const EMPTY: u8 = u8::MAX;
+
+/// Open addressing with the name's [`folded`] bytes as the key, built by the compiler.
+static INDEX: [(u128, u8); SLOTS] = index();
+
+/// The place of a command in [`TABLE`], whatever the case of its name.
+pub(in crate::resp) fn find(name: &[u8]) -> Option<usize> {
+    if name.len() > MAX_NAME {
+        return None;
+    }
+    let key = folded(name);
+    let mut slot = slot_of(key);
+    loop {
+        let (found, index) = INDEX[slot];
+        if index == EMPTY {
+            return None;
+        }
+        if found == key {
+            return Some(usize::from(index)).filter(|index| TABLE[*index].name.len() == name.len());
+        }
+        slot = (slot + 1) % SLOTS;
+    }
+}
+
+/// The bytes of a name as one number, without the bit that tells lower case from upper. Exactly two bytes become the
+/// same by that, and of a letter's two both are that letter; a blank becomes a missing byte, hence lengths are compared.
+const fn folded(name: &[u8]) -> u128 {
+    let mut bytes = [0; MAX_NAME];
+    bytes.split_at_mut(name.len()).0.copy_from_slice(name);
+    u128::from_le_bytes(bytes) & !u128::from_le_bytes([0x20; MAX_NAME])
+}
+
+const fn slot_of(key: u128) -> usize {
+    let mixed = (key as u64 ^ (key >> 64) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> 56) as usize % SLOTS
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "there are fewer commands than slots")]
+const fn index() -> [(u128, u8); SLOTS] {
+    let mut index = [(0, EMPTY); SLOTS];
+    let mut i = 0;
+    while i < TABLE.len() {
+        let key = folded(TABLE[i].name.as_bytes());
+        let mut slot = slot_of(key);
+        while index[slot].1 != EMPTY {
+            slot = (slot + 1) % SLOTS;
+        }
+        index[slot] = (key, i as u8);
+        i += 1;
+    }
+    index
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::refused;
+    use super::*;
+
+    fn all() -> impl Iterator<Item = &'static Command> {
+        TABLE.iter().flat_map(|command| std::iter::once(command).chain(command.subcommands))
+    }
+
+    #[test]
+    fn every_command_is_found_in_any_case_and_nothing_else_is() {
+        for (i, command) in TABLE.iter().enumerate() {
+            assert_eq!(find(command.name.as_bytes()), Some(i));
+            assert_eq!(find(command.name.to_ascii_uppercase().as_bytes()), Some(i));
+        }
+        for other in ["", "ge", "gett", "get ", "get\0", "g\u{5}t", "a name longer than any command"] {
+            assert_eq!(find(other.as_bytes()), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn every_command_is_documented_and_takes_its_keys() {
+        for command in all() {
+            assert!(!command.summary.is_empty() && !command.summary.ends_with('.'), "{}", command.name);
+            assert!(!command.since.is_empty() && !command.group.is_empty(), "{}", command.name);
+            assert!(command.arity != 0, "{}", command.name);
+            let needed = i8::max(command.keys.first, command.keys.last) + 1;
+            assert!(command.arity.abs() >= needed, "{}", command.name);
+            assert!(command.name.bytes().all(|byte| byte.is_ascii_lowercase() || b"|-".contains(&byte)));
+        }
+    }
+
+    #[test]
+    fn commands_that_take_subcommands_need_one_or_have_a_meaning_without() {
+        for command in TABLE.iter().filter(|command| !command.subcommands.is_empty()) {
+            let names = command.subcommands.iter().map(|sub| sub.name);
+            assert!(names.clone().all(|name| name.starts_with(&format!("{}|", command.name))));
+            assert!(names.is_sorted(), "{}", command.name);
+            assert!(command.arity == -2 || command.name == "command", "{}", command.name);
+        }
+    }
+
+    #[test]
+    fn no_command_is_both_executed_and_refused() {
+        for name in refused::names() {
+            assert_eq!(find(name.as_bytes()), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_documentation_has_a_row_for_every_command() {
+        let docs = include_str!("../../../docs/commands.md");
+        for name in all().map(|command| command.name).chain(refused::names()) {
+            let shown = name.replace('|', " ").to_ascii_uppercase();
+            let named = [' ', '`'].iter().any(|end| docs.contains(&format!("`{shown}{end}")));
+            assert!(named, "{shown}");
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! One client's connection: reads what has arrived, executes all of it, writes all replies at once.
+//!
+//! ```text
+//!            ┌──────────────────────── more ────────────────────────┐
+//!            ▼                                                      │
+//!   read ──► parse ──► execute ──► (a long command: step, yield) ──►┤
+//!    ▲                                                              │ output above 256 KiB, or nothing left
+//!    └───────────────────── write ◄──── publish ◄───────────────────┘
+//! ```
+//!
+//! **Invariants.**
+//! - At every `.await` all writes so far are published: the task may be dropped there.
+//! - A client that does not read costs at most [`FLUSH_AT`] and one reply; while it does not, nothing of it is read.
+
+use std::io;
+use std::mem;
+use std::pin::pin;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_util::sync::CancellationToken;
+
+use super::clients::Client;
+use super::command::{self, Context, Flow, Long};
+use super::server::Shared;
+use super::session::Session;
+use super::{ProtocolError, Reply, RequestParser, Step};
+use crate::env::BoxStream;
+use crate::store::Batch;
+
+/// The output is written once it has grown beyond this.
+const FLUSH_AT: usize = 256 << 10;
+/// Space made for a read: a pipeline of a hundred small writes fits.
+const READ_AT_LEAST: usize = 16 << 10;
+/// Most space made for a read on the word of a client.
+const READ_AT_MOST: usize = 1 << 20;
+/// Buffers above this are given back once they are empty.
+const KEPT: usize = 64 << 10;
+
+/// Serves one client until it leaves, is told to, or `stop` is cancelled.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    stream: BoxStream,
+    client: Arc<Client>,
+    stop: CancellationToken,
+) {
+    tracing::debug!(peer = %client.peer, id = client.id, "connection opened");
+    let kill = client.kill.clone();
+    let mut connection = Connection::new(shared, stream, client);
+    // Dropping the work halfway loses nothing but replies: see the first invariant.
+    let outcome = tokio::select! {
+        biased;
+        () = kill.cancelled() => Ok(()),
+        outcome = connection.work(stop) => outcome,
+    };
+    let (peer, id) = (connection.session.client.peer, connection.session.client.id);
+    match outcome {
+        Ok(()) => tracing::debug!(%peer, id, "connection closed"),
+        Err(error) => tracing::debug!(%peer, id, %error, "connection lost"),
+    }
+}
+
+struct Connection {
+    shared: Arc<Shared>,
+    stream: BoxStream,
+    session: Session,
+    parser: RequestParser,
+    /// Bytes read and not yet executed.
+    input: Vec<u8>,
+    /// How many more the parser asked for.
+    need: usize,
+    /// Replies not yet written.
+    output: Vec<u8>,
+    batch: Batch,
+}
+
+/// What the parser and the command made of the next request.
+enum Next {
+    Go(Flow),
+    /// The rest of the request has not arrived.
+    Wait,
+}
+
+impl Connection {
+    fn new(shared: Arc<Shared>, stream: BoxStream, client: Arc<Client>) -> Self {
+        let authenticated = shared.settings.password.is_none();
+        let mut parser = RequestParser::new(shared.settings.limits);
+        parser.set_authenticated(authenticated);
+        Connection {
+            session: Session::new(client, authenticated),
+            parser,
+            input: Vec::new(),
+            need: 0,
+            output: Vec::new(),
+            batch: Batch::default(),
+            shared,
+            stream,
+        }
+    }
+
+    async fn work(&mut self, stop: CancellationToken) -> io::Result<()> {
+        let mut stopped = pin!(stop.cancelled());
+        loop {
+            self.input.reserve(self.need.clamp(READ_AT_LEAST, READ_AT_MOST));
+            let monitor = self.session.monitor.clone();
+            let lines = async {
+                match &monitor {
+                    Some(monitor) => monitor.arrived().await,
+                    None => std::future::pending().await,
+                }
+            };
+            // Cancel-safe: a read that is dropped has read nothing, and what monitors wait for stays.
+            let read = tokio::select! {
+                biased;
+                () = &mut stopped => break,
+                read = self.stream.read_buf(&mut self.input) => read?,
+                () = lines => {
+                    self.show_lines().await?;
+                    continue;
+                }
+            };
+            self.session.counts.bytes_in += read as u64;
+            if read == 0 || !self.execute_all().await? {
+                break;
+            }
+        }
+        self.stream.shutdown().await
+    }
+
+    /// Executes all whole requests in the input and writes their replies; `false` if the connection is to close.
+    async fn execute_all(&mut self) -> io::Result<bool> {
+        self.begin();
+        let mut at = 0;
+        let open = loop {
+            let start = self.output.len();
+            match self.next(&mut at) {
+                Next::Wait => break true,
+                Next::Go(Flow::Close) => {
+                    self.session.settle(&mut self.output, start);
+                    break false;
+                }
+                Next::Go(Flow::Continue) => {}
+                Next::Go(Flow::Long(long)) => self.drive(long).await,
+            }
+            self.session.settle(&mut self.output, start);
+            if self.output.len() > FLUSH_AT {
+                self.flush().await?;
+                self.begin();
+            }
+        };
+        self.input.drain(..at);
+        if self.input.is_empty() && self.input.capacity() > KEPT {
+            self.input = Vec::new();
+        }
+        self.flush().await?;
+        Ok(open)
+    }
+
+    fn begin(&mut self) {
+        self.shared.store.begin(&mut self.batch, self.shared.env.wall_clock());
+    }
+
+    /// Parses and executes the request at `at`, which moves behind it.
+    fn next(&mut self, at: &mut usize) -> Next {
+        let mut cx = Context {
+            shared: &self.shared,
+            session: &mut self.session,
+            batch: &mut self.batch,
+            out: &mut self.output,
+        };
+        let flow = match self.parser.next(&self.input[*at..]) {
+            Ok(Step::Request { args, consumed }) => {
+                *at += consumed;
+                command::execute(&mut cx, args)
+            }
+            Ok(Step::TooLarge { what, consumed }) => {
+                *at += consumed;
+                command::refuse(&mut cx, &what);
+                Flow::Continue
+            }
+            Ok(Step::Incomplete { consumed, need }) => {
+                *at += consumed;
+                self.need = need;
+                return Next::Wait;
+            }
+            Err(error) => {
+                tracing::info!(peer = %cx.session.client.peer, %error, "closing a connection");
+                // A browser that was tricked into talking to us must get no answer to read.
+                if error != ProtocolError::CrossProtocol {
+                    Reply::new(cx.out, cx.session.proto).error(&format!("ERR {error}"));
+                }
+                Flow::Close
+            }
+        };
+        self.parser.set_authenticated(self.session.authenticated);
+        Next::Go(flow)
+    }
+
+    /// Takes a long command to its end. Others run between its steps, and peers hear of each.
+    async fn drive(&mut self, mut long: Box<dyn Long>) {
+        loop {
+            self.shared.store.publish(&mut self.batch);
+            tokio::task::yield_now().await;
+            self.begin();
+            let mut cx = Context {
+                shared: &self.shared,
+                session: &mut self.session,
+                batch: &mut self.batch,
+                out: &mut self.output,
+            };
+            if command::step(&mut cx, &mut *long) {
+                return;
+            }
+        }
+    }
+
+    /// Publishes the writes and writes the replies.
+    async fn flush(&mut self) -> io::Result<()> {
+        self.shared.store.publish(&mut self.batch);
+        self.session.client.note(self.batch.now(), self.session.call);
+        self.session.counts.bytes_out += self.output.len() as u64;
+        self.shared.stats.add(&mut self.session.counts);
+        self.write().await
+    }
+
+    async fn write(&mut self) -> io::Result<()> {
+        if !self.output.is_empty() {
+            self.stream.write_all(&self.output).await?;
+        }
+        self.output.clear();
+        if self.output.capacity() > KEPT {
+            drop(mem::take(&mut self.output));
+        }
+        Ok(())
+    }
+
+    async fn show_lines(&mut self) -> io::Result<()> {
+        if let Some(monitor) = &self.session.monitor {
+            monitor.take(&mut self.output);
+        }
+        self.write().await
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.session.stop_monitoring(&self.shared);
+        self.shared.clients.remove(self.session.client.id);
+    }
+}

@@ -1,0 +1,142 @@
+//! `MONITOR`: every command of every connection, shown to those who asked.
+
+use std::io::Write as _;
+use std::mem;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::Args;
+use crate::model::{Time, stamp};
+
+/// Bytes that may wait for one monitoring connection. One that falls behind further is cut off, as a stream with holes
+/// would mislead.
+const MAX_WAITING: usize = 4 << 20;
+
+/// One monitoring connection.
+pub(super) struct Monitor {
+    lines: Mutex<Vec<u8>>,
+    arrived: Notify,
+    kill: CancellationToken,
+}
+
+impl Monitor {
+    /// Waits until there is something to show. Cancel-safe: a permit that was not taken stays.
+    pub(super) async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+
+    /// Moves the waiting lines to the end of `out`.
+    pub(super) fn take(&self, out: &mut Vec<u8>) {
+        out.append(&mut mem::take(&mut *self.lines.lock()));
+    }
+
+    fn show(&self, line: &[u8]) {
+        let mut lines = self.lines.lock();
+        if lines.len() + line.len() > MAX_WAITING {
+            self.kill.cancel();
+            return;
+        }
+        lines.extend_from_slice(line);
+        drop(lines);
+        self.arrived.notify_one();
+    }
+}
+
+/// All monitoring connections of a server.
+#[derive(Default)]
+pub(super) struct Monitors {
+    /// Equals the length of `all`; lets every command pass with one load while nobody monitors.
+    count: AtomicUsize,
+    all: Mutex<Vec<Arc<Monitor>>>,
+}
+
+impl Monitors {
+    /// Whether anybody monitors.
+    pub(super) fn any(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
+    }
+
+    /// A new monitor, whose connection `kill` ends.
+    pub(super) fn add(&self, kill: CancellationToken) -> Arc<Monitor> {
+        let monitor = Arc::new(Monitor { lines: Mutex::default(), arrived: Notify::new(), kill });
+        let mut all = self.all.lock();
+        all.push(monitor.clone());
+        self.count.store(all.len(), Ordering::Relaxed);
+        monitor
+    }
+
+    /// Forgets a monitor.
+    pub(super) fn remove(&self, monitor: &Arc<Monitor>) {
+        let mut all = self.all.lock();
+        all.retain(|other| !Arc::ptr_eq(other, monitor));
+        self.count.store(all.len(), Ordering::Relaxed);
+    }
+
+    /// Shows a command to all.
+    pub(super) fn show(&self, now: Time, from: SocketAddr, args: Args<'_>) {
+        let line = line(now, from, args);
+        for monitor in &*self.all.lock() {
+            monitor.show(&line);
+        }
+    }
+}
+
+fn line(now: Time, from: SocketAddr, args: Args<'_>) -> Vec<u8> {
+    let micros = stamp::distance(now, stamp::ZERO).as_micros();
+    let mut line = Vec::new();
+    write!(line, "+{}.{:06} [0 {from}]", micros / 1_000_000, micros % 1_000_000)
+        .expect("a vector takes all that is written");
+    let mut secrets = 0_u8;
+    for (i, arg) in args.iter().enumerate() {
+        let shown = if secrets > 0 || (i > 0 && args[0].eq_ignore_ascii_case(b"auth")) {
+            secrets = secrets.saturating_sub(1);
+            &b"(redacted)"[..]
+        } else {
+            arg
+        };
+        if i > 1 && args[0].eq_ignore_ascii_case(b"hello") && shown.eq_ignore_ascii_case(b"auth") {
+            secrets = 2;
+        }
+        line.extend_from_slice(b" \"");
+        line.extend(shown.escape_ascii());
+        line.push(b'"');
+    }
+    line.extend_from_slice(b"\r\n");
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Limits, RequestParser, Step};
+    use super::*;
+
+    #[test]
+    fn passwords_are_redacted_and_everything_else_escaped() {
+        for (request, shown) in [
+            ("AUTH default secret", r#""AUTH" "(redacted)" "(redacted)""#),
+            ("hello 3 auth u p setname x", r#""hello" "3" "auth" "(redacted)" "(redacted)" "setname" "x""#),
+            (r#"SET "a\n" 1"#, r#""SET" "a\n" "1""#),
+        ] {
+            let mut parser = RequestParser::new(Limits::default());
+            let bytes = format!("{request}\n");
+            let Ok(Step::Request { args, .. }) = parser.next(bytes.as_bytes()) else { panic!("{request}") };
+            let line = line(stamp::from_unix_millis(1500).unwrap(), ([127, 0, 0, 1], 9).into(), args);
+            assert_eq!(String::from_utf8(line).unwrap(), format!("+1.500000 [0 127.0.0.1:9] {shown}\r\n"));
+        }
+    }
+
+    #[test]
+    fn a_monitor_that_falls_behind_is_cut_off() {
+        let kill = CancellationToken::new();
+        let monitor = Monitors::default().add(kill.clone());
+        monitor.show(&vec![0; MAX_WAITING]);
+        assert!(!kill.is_cancelled());
+        monitor.show(b"x");
+        assert!(kill.is_cancelled());
+    }
+}

@@ -1,0 +1,75 @@
+//! What a connection remembers between commands.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::Proto;
+use super::clients::Client;
+use super::command::Call;
+use super::monitor::Monitor;
+use super::server::Shared;
+use super::stats::Counts;
+
+/// Which replies the client wants (`CLIENT REPLY`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Replies {
+    On,
+    Off,
+    /// Neither the reply to the present command nor that to the next.
+    SkipNext,
+    /// Not the reply to the present command.
+    Skip,
+}
+
+/// What a connection remembers between commands.
+pub(super) struct Session {
+    pub(super) client: Arc<Client>,
+    pub(super) proto: Proto,
+    /// Whether the password was shown, or there is none.
+    pub(super) authenticated: bool,
+    pub(super) replies: Replies,
+    /// The command being executed, or the last one.
+    pub(super) call: Call,
+    pub(super) counts: Counts,
+    /// There while the connection monitors.
+    pub(super) monitor: Option<Arc<Monitor>>,
+}
+
+impl Session {
+    pub(super) fn new(client: Arc<Client>, authenticated: bool) -> Self {
+        Session {
+            client,
+            proto: Proto::default(),
+            authenticated,
+            replies: Replies::On,
+            call: Call::NONE,
+            counts: Counts::default(),
+            monitor: None,
+        }
+    }
+
+    /// Takes a reply that begins at `start` back if the client does not want it.
+    pub(super) fn settle(&mut self, out: &mut Vec<u8>, start: usize) {
+        match self.replies {
+            Replies::On => return,
+            Replies::Off => {}
+            Replies::SkipNext => self.replies = Replies::Skip,
+            Replies::Skip => self.replies = Replies::On,
+        }
+        out.truncate(start);
+    }
+
+    pub(super) fn start_monitoring(&mut self, shared: &Shared) {
+        if self.monitor.is_none() {
+            self.monitor = Some(shared.monitors.add(self.client.kill.clone()));
+            self.client.monitors.store(true, Relaxed);
+        }
+    }
+
+    pub(super) fn stop_monitoring(&mut self, shared: &Shared) {
+        if let Some(monitor) = self.monitor.take() {
+            shared.monitors.remove(&monitor);
+            self.client.monitors.store(false, Relaxed);
+        }
+    }
+}

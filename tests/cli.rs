@@ -1,0 +1,239 @@
+//! The `sapwood` command as a shell sees it: what it prints, where, and the code it ends with.
+
+#![cfg(feature = "daemon")]
+#![allow(clippy::unwrap_used, reason = "the lint takes the helpers of a test for production code")]
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+/// The command, in an environment that sets nothing for it.
+fn sapwood(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sapwood"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SAPWOOD_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    sapwood(args).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// What `check-config` prints for `key`: its value, and the source in the comment.
+fn line_of(output: &Output, key: &str) -> String {
+    assert!(output.status.success(), "{}", stderr(output));
+    let lines = stdout(output);
+    let line = lines.lines().find(|line| line.starts_with(&format!("{key} = "))).unwrap();
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn write(path: &Path, content: &str) -> String {
+    std::fs::write(path, content).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn help_tells_where_to_start() {
+    let help = run(&["--help"]);
+    assert!(help.status.success());
+    assert!(stdout(&help).contains("Where to start:\n  sapwood serve"));
+    assert!(run(&["--version"]).stdout.starts_with(b"sapwood "));
+}
+
+#[test]
+fn the_help_of_serve_is_grouped_and_has_no_colours_in_a_pipe() {
+    let help = stdout(&run(&["serve", "--help"]));
+    for part in ["Addresses:", "Cluster:", "Limits:", "Security:", "Logging:", "Examples:", "SAPWOOD_JOIN"] {
+        assert!(help.contains(part), "{part} is missing");
+    }
+    assert!(!help.contains('\x1b'));
+}
+
+#[test]
+fn wrong_usage_ends_with_2_and_a_reason_on_stderr() {
+    let cases: [(&[&str], &str); 12] = [
+        (&[], "Usage:"),
+        (&["plant"], "plant"),
+        (&["get"], "<KEY>"),
+        (&["set", "k", "v", "--nx", "--xx"], "--xx"),
+        (&["set", "k", "v", "--ttl", "5"], "is not a duration"),
+        (&["set", "k", "v", "--ttl", "0s"], "1ms or more"),
+        (&["serve", "--max-key", "1.5k"], "is not a size"),
+        (&["serve", "--client", "0.0.0.0:0"], "refusing to listen on 0.0.0.0:0 without a password"),
+        (&["check-config", "--join", "here"], "--join \"here\" is not HOST:PORT"),
+        (&["get", "k", "--password-file", "/nonexistent"], "--password-file /nonexistent"),
+        (&["get", "k", "--node", "here"], "write HOST:PORT"),
+        (&["man", "plant"], "serve, get, set"),
+    ];
+    for (args, reason) in cases {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(reason), "{args:?}: {}", stderr(&output));
+        assert_eq!(stdout(&output), "", "{args:?}");
+    }
+}
+
+#[test]
+fn a_node_that_is_not_there_ends_with_1_and_says_what_to_do() {
+    // The port was free a moment ago; whatever may have taken it since is no node.
+    let port = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let output = run(&["get", "k", "--node", &format!("127.0.0.1:{port}")]);
+    assert_eq!(output.status.code(), Some(1));
+    let reason = stderr(&output);
+    assert!(
+        reason.contains(&format!("could not reach 127.0.0.1:{port}")) && reason.contains("--node"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = write(&dir.path().join("s.toml"), "name = 'f'\ncluster = 'f'\nmax-clients = 5\n");
+    let output = sapwood(&["check-config", "--config", &file, "--name", "flag"])
+        .env("SAPWOOD_NAME", "env")
+        .env("SAPWOOD_CLUSTER", "env")
+        .env("SAPWOOD_JOIN", "a:1,b:2")
+        .env("SAPWOOD_INSECURE", "1")
+        .output()
+        .unwrap();
+    assert_eq!(line_of(&output, "name"), "name = \"flag\" # flag");
+    assert_eq!(line_of(&output, "cluster"), "cluster = \"env\" # environment");
+    assert_eq!(line_of(&output, "max-clients"), "max-clients = 5 # file");
+    assert_eq!(line_of(&output, "max-key"), "max-key = \"64KiB\" # default");
+    assert_eq!(line_of(&output, "join"), "join = [\"a:1\", \"b:2\"] # environment");
+    assert_eq!(line_of(&output, "insecure"), "insecure = true # environment");
+}
+
+#[test]
+fn what_check_config_prints_is_a_file_that_says_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = run(&["check-config", "--name", "a", "--join", "b:1", "--log-format=json", "--max-value=1k"]);
+    let file = write(&dir.path().join("s.toml"), &stdout(&first));
+    let second = run(&["check-config", "--config", &file]);
+    assert!(second.status.success(), "{}", stderr(&second));
+    let values = |output| -> Vec<String> {
+        let lines = stdout(output);
+        lines.lines().map(|line| line.rsplit_once("  # ").unwrap().0.to_owned()).collect()
+    };
+    assert_eq!(values(&first), values(&second));
+}
+
+#[test]
+fn a_file_with_an_unknown_key_ends_with_2_and_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = write(&dir.path().join("s.toml"), "colour = 'green'\n");
+    let output = run(&["check-config", "--config", &file]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("unknown field `colour`") && stderr(&output).contains(&file));
+}
+
+#[test]
+fn a_password_is_never_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = write(&dir.path().join("password"), "hunter2\n");
+    let output = run(&["check-config", "--client", "0.0.0.0:7171", "--client-password-file", &file]);
+    assert!(line_of(&output, "client-password-file").contains(&file));
+    assert!(!stdout(&output).contains("hunter2") && !stderr(&output).contains("hunter2"));
+
+    std::fs::write(&file, "\n").unwrap();
+    let output = run(&["check-config", "--client-password-file", &file]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("it is empty"));
+}
+
+#[test]
+fn completions_and_pages_of_the_manual_are_written() {
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(stdout(&run(&["completions", shell])).contains("check-config"), "{shell}");
+    }
+    assert!(stdout(&run(&["man"])).contains(".TH"));
+    assert!(stdout(&run(&["man", "serve"])).contains("sapwood\\-serve"));
+
+    let dir = tempfile::tempdir().unwrap();
+    let pages = dir.path().join("man1");
+    assert!(run(&["man", "--dir", &pages.display().to_string()]).status.success());
+    assert!(pages.join("sapwood.1").exists() && pages.join("sapwood-serve.1").exists());
+}
+
+/// A daemon on ports of the system's choice, ended when the test is.
+struct Daemon {
+    process: Child,
+    banner: Vec<String>,
+}
+
+impl Daemon {
+    /// Starts it and reads its banner, which ends with the `try` line.
+    fn start() -> Daemon {
+        let mut command = sapwood(&["serve", "--client", "127.0.0.1:0", "--peer", "127.0.0.1:0"]);
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut banner = Vec::new();
+        for line in BufReader::new(process.stdout.take().unwrap()).lines() {
+            banner.push(line.unwrap());
+            if banner.last().unwrap().starts_with("  try ") {
+                break;
+            }
+        }
+        Daemon { process, banner }
+    }
+
+    fn client(&self) -> &str {
+        let line = self.banner.iter().find_map(|line| line.trim_start().strip_prefix("clients "));
+        line.unwrap_or_else(|| panic!("no client address in {:?}", self.banner)).trim()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn serve_says_which_ports_it_got() {
+    let daemon = Daemon::start();
+    assert!(!daemon.client().ends_with(":0"), "{:?}", daemon.banner);
+    assert!(std::net::TcpStream::connect(daemon.client()).is_ok());
+}
+
+#[test]
+fn a_port_in_use_ends_with_1_and_names_the_flag_to_change() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (flag, other) in [("--client", "--peer"), ("--peer", "--client")] {
+        let output = run(&["serve", flag, &address, other, "127.0.0.1:0"]);
+        assert_eq!(output.status.code(), Some(1));
+        let reason = stderr(&output);
+        assert!(reason.contains(&address) && reason.contains(flag) && !reason.contains(other), "{reason}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_daemon_asked_to_end_drains_and_ends_with_0() {
+    for signal in ["TERM", "INT"] {
+        let mut daemon = Daemon::start();
+        let pid = daemon.process.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+        assert_eq!(daemon.process.wait().unwrap().code(), Some(0), "{signal}");
+        let mut log = String::new();
+        daemon.process.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        assert!(log.contains("draining") && log.contains("stopped"), "{log}");
+    }
+}

@@ -1,0 +1,672 @@
+//! The Redis protocol against a live server: raw bytes over TCP, and exactly the bytes that come back.
+//!
+//! `SAPWOOD_FUZZ_CASES_LIVE` says how many hostile connections to make (default 10,000), `SAPWOOD_FUZZ_SEED` the first
+//! one's seed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use sapwood::cluster::{Cluster, Direction, NodeState, PeerState, PeerStatus};
+use sapwood::env::{Env, Listener, SystemEnv};
+use sapwood::model::{HashSeed, RangeCount, stamp};
+use sapwood::resp::{Limits, Server, Settings};
+use sapwood::store::{Store, StoreConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// Long enough for any machine; reached only by a test that fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A cluster of one peer that never changes.
+struct OnePeer;
+
+impl Cluster for OnePeer {
+    fn state(&self) -> NodeState {
+        NodeState::Ready
+    }
+
+    fn peers(&self) -> Vec<PeerStatus> {
+        vec![PeerStatus {
+            name: "b".into(),
+            state: PeerState::Linked,
+            reason: String::new(),
+            address: "127.0.0.1:7172".into(),
+            remote: None,
+            direction: Some(Direction::Out),
+            incarnation: None,
+            since: Duration::from_millis(5),
+            lag: Duration::ZERO,
+            queued_bytes: 1,
+            received_bytes: 2,
+            sent_bytes: 3,
+        }]
+    }
+}
+
+struct Daemon {
+    address: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Daemon {
+    async fn start() -> Daemon {
+        Daemon::with(|_| ()).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Settings)) -> Daemon {
+        let listener = SystemEnv.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let incarnation = stamp::incarnation(7).unwrap();
+        let mut settings = Settings {
+            name: "a".into(),
+            cluster_name: "test".into(),
+            incarnation,
+            client_addr: address,
+            password: None,
+            limits: Limits::default(),
+            max_clients: 100,
+            max_memory: None,
+            max_key: 1024,
+            max_value: 16 << 20,
+            enable_flush: true,
+            shutdown: stop.clone(),
+        };
+        change(&mut settings);
+        let store = Store::new(StoreConfig {
+            seed: HashSeed::of_cluster("test"),
+            ranges: RangeCount::FULL,
+            incarnation,
+            max_memory: settings.max_memory,
+            feed_limit: 1 << 20,
+        });
+        let server = Server::new(Arc::new(store), Arc::new(SystemEnv), Arc::new(OnePeer), settings);
+        let until = stop.clone();
+        let task = tokio::spawn(async move { server.run(listener, until).await });
+        Daemon { address, stop, task }
+    }
+
+    async fn client(&self) -> Client {
+        Client(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    async fn stopped(self) {
+        timeout(PATIENCE, self.task).await.expect("the server stops").unwrap();
+    }
+}
+
+struct Client(TcpStream);
+
+impl Client {
+    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    /// Reads as many bytes as expected, which must be these.
+    async fn expect(&mut self, expected: impl AsRef<[u8]>) {
+        let expected = expected.as_ref();
+        let mut bytes = vec![0; expected.len()];
+        let mut got = 0;
+        while got < bytes.len() && bytes[..got] == expected[..got] {
+            match timeout(PATIENCE, self.0.read(&mut bytes[got..])).await {
+                Ok(Ok(read)) if read > 0 => got += read,
+                end => panic!("{end:?} after {}", bytes[..got].escape_ascii()),
+            }
+        }
+        assert_eq!(
+            bytes[..got].escape_ascii().to_string(),
+            expected[..got].escape_ascii().to_string(),
+            "instead of {}",
+            expected.escape_ascii()
+        );
+    }
+
+    async fn ask(&mut self, request: &str, reply: &str) {
+        self.send(format!("{request}\r\n")).await;
+        self.expect(reply).await;
+    }
+
+    /// The reply to a request, up to a marker sent after it.
+    async fn reply(&mut self, request: &str) -> String {
+        const MARK: &[u8] = b"$4\r\nmark\r\n";
+        self.send(format!("{request}\r\nECHO mark\r\n")).await;
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(MARK) {
+            let read = timeout(PATIENCE, self.0.read_buf(&mut bytes)).await.unwrap().unwrap();
+            assert!(read > 0, "closed after {}", bytes.escape_ascii());
+        }
+        String::from_utf8_lossy(&bytes[..bytes.len() - MARK.len()]).into_owned()
+    }
+
+    /// What is left to read, up to the server closing the connection.
+    async fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        timeout(PATIENCE, self.0.read_to_end(&mut bytes)).await.expect("the server closes").ok();
+        bytes
+    }
+}
+
+/// Conversations in both dialects: one client each, from an empty store.
+const CONVERSATIONS: &[&[(&str, &str)]] = &[
+    &[
+        ("PING", "+PONG\r\n"),
+        ("ping hello", "$5\r\nhello\r\n"),
+        ("PING a b", "-ERR wrong number of arguments for 'ping' command\r\n"),
+        ("ECHO", "-ERR wrong number of arguments for 'echo' command\r\n"),
+        ("foo a b", "-ERR unknown command 'foo', with args beginning with: 'a' 'b' \r\n"),
+        ("SELECT 0", "+OK\r\n"),
+        ("SELECT 1", "-ERR DB index is out of range\r\n"),
+        ("SELECT x", "-ERR value is not an integer or out of range\r\n"),
+        ("RESET", "+RESET\r\n"),
+        ("AUTH default x", "+OK\r\n"),
+        ("AUTH other x", "-WRONGPASS invalid username-password pair or user is disabled.\r\n"),
+        ("AUTH a b c", "-ERR syntax error\r\n"),
+    ],
+    &[
+        ("GET k", "$-1\r\n"),
+        ("SET k v", "+OK\r\n"),
+        ("get k", "$1\r\nv\r\n"),
+        ("SET k w NX", "$-1\r\n"),
+        ("SET k w XX GET", "$1\r\nv\r\n"),
+        ("SET new w NX GET", "$-1\r\n"),
+        ("SET k w NX XX", "-ERR syntax error\r\n"),
+        ("SET k v EX 0", "-ERR invalid expire time in 'set' command\r\n"),
+        ("SET k v EX x", "-ERR value is not an integer or out of range\r\n"),
+        ("SET k v PX 9223372036854775807", "-ERR invalid expire time in 'set' command\r\n"),
+        ("GET k", "$1\r\nw\r\n"),
+        ("SETNX k x", ":0\r\n"),
+        ("SETNX l x", ":1\r\n"),
+        ("GETSET l y", "$1\r\nx\r\n"),
+        ("GETDEL l", "$1\r\ny\r\n"),
+        ("GETDEL l", "$-1\r\n"),
+        ("STRLEN k", ":1\r\n"),
+        ("STRLEN l", ":0\r\n"),
+        ("MSET a 1 b 2 a 3", "+OK\r\n"),
+        ("MSET a 1 b", "-ERR wrong number of arguments for 'mset' command\r\n"),
+        ("MGET a l b", "*3\r\n$1\r\n3\r\n$-1\r\n$1\r\n2\r\n"),
+        ("EXISTS a a l", ":2\r\n"),
+        ("TOUCH a l", ":1\r\n"),
+        ("TYPE a", "+string\r\n"),
+        ("TYPE l", "+none\r\n"),
+        ("DEL a l a", ":1\r\n"),
+        ("UNLINK b", ":1\r\n"),
+        ("DBSIZE", ":2\r\n"),
+    ],
+    &[
+        ("TTL k", ":-2\r\n"),
+        ("SET k v", "+OK\r\n"),
+        ("TTL k", ":-1\r\n"),
+        ("PERSIST k", ":0\r\n"),
+        ("EXPIRE k 100 GT", ":0\r\n"),
+        ("EXPIRE k 100 LT", ":1\r\n"),
+        ("TTL k", ":100\r\n"),
+        ("EXPIRE k 50 NX", ":0\r\n"),
+        ("EXPIRE k 50 GT", ":0\r\n"),
+        ("EXPIRE k 10 NX XX", "-ERR NX and XX, GT or LT options at the same time are not compatible\r\n"),
+        ("EXPIRE k 10 foo", "-ERR Unsupported option foo\r\n"),
+        ("EXPIRE k 9223372036854775807", "-ERR invalid expire time in 'expire' command\r\n"),
+        ("SET k v KEEPTTL", "+OK\r\n"),
+        ("TTL k", ":100\r\n"),
+        ("GETEX k PERSIST", "$1\r\nv\r\n"),
+        ("TTL k", ":-1\r\n"),
+        ("PEXPIREAT k 4000000000123", ":1\r\n"),
+        ("PEXPIRETIME k", ":4000000000123\r\n"),
+        ("EXPIRETIME k", ":4000000000\r\n"),
+        ("GETEX k EX 0", "-ERR invalid expire time in 'getex' command\r\n"),
+        ("GETEX none EX 0", "$-1\r\n"),
+        ("GETEX k PERSIST EX 1", "-ERR syntax error\r\n"),
+        ("SETEX k 0 v", "-ERR invalid expire time in 'setex' command\r\n"),
+        ("PSETEX k 100000 w", "+OK\r\n"),
+        ("SET k v EXAT 1", "+OK\r\n"),
+        ("EXISTS k", ":0\r\n"),
+        ("SETEX k 10 v", "+OK\r\n"),
+        ("EXPIRE k -1", ":1\r\n"),
+        ("GET k", "$-1\r\n"),
+    ],
+    &[
+        ("SCAN 0", "*2\r\n$1\r\n0\r\n*0\r\n"),
+        ("RANDOMKEY", "$-1\r\n"),
+        ("SET key:1 v", "+OK\r\n"),
+        ("RANDOMKEY", "$5\r\nkey:1\r\n"),
+        ("KEYS key:?", "*1\r\n$5\r\nkey:1\r\n"),
+        ("KEYS other*", "*0\r\n"),
+        ("SCAN 0 COUNT 100", "*2\r\n$1\r\n0\r\n*1\r\n$5\r\nkey:1\r\n"),
+        ("SCAN 0 MATCH x* COUNT 100 TYPE string", "*2\r\n$1\r\n0\r\n*0\r\n"),
+        ("SCAN 0 TYPE list", "*2\r\n$1\r\n0\r\n*0\r\n"),
+        ("SCAN 99999999", "*2\r\n$1\r\n0\r\n*0\r\n"),
+        ("SCAN x", "-ERR invalid cursor\r\n"),
+        ("SCAN 0 COUNT 0", "-ERR syntax error\r\n"),
+        ("FLUSHALL foo", "-ERR syntax error\r\n"),
+        ("FLUSHALL ASYNC", "+OK\r\n"),
+        ("DBSIZE", ":0\r\n"),
+        ("SAPWOOD DIGEST", "*2\r\n$16\r\n0000000000000000\r\n:0\r\n"),
+    ],
+    &[
+        ("CLIENT ID", ":1\r\n"),
+        ("CLIENT GETNAME", "$-1\r\n"),
+        ("CLIENT SETNAME me", "+OK\r\n"),
+        ("CLIENT GETNAME", "$2\r\nme\r\n"),
+        (
+            "CLIENT SETNAME \"a b\"",
+            "-ERR Client names cannot contain spaces, newlines or special characters.\r\n",
+        ),
+        ("CLIENT SETINFO lib-name x", "+OK\r\n"),
+        ("CLIENT NO-EVICT on", "+OK\r\n"),
+        ("CLIENT foo", "-ERR unknown subcommand 'foo'. Try CLIENT HELP.\r\n"),
+        ("CLIENT", "-ERR wrong number of arguments for 'client' command\r\n"),
+        ("CLIENT GETNAME x", "-ERR wrong number of arguments for 'client|getname' command\r\n"),
+        ("CLIENT KILL 1.1.1.1:1", "-ERR No such client\r\n"),
+        ("CLIENT KILL ID 99", ":0\r\n"),
+        ("CLIENT KILL TYPE x", "-ERR Unknown client type 'x'\r\n"),
+        ("CLIENT REPLY OFF\r\nPING\r\nGET\r\nCLIENT REPLY ON", "+OK\r\n"),
+        ("CLIENT REPLY SKIP\r\nPING\r\nPING x", "$1\r\nx\r\n"),
+    ],
+    &[
+        ("COMMAND GETKEYS mset a 1 b 2", "*2\r\n$1\r\na\r\n$1\r\nb\r\n"),
+        ("COMMAND GETKEYS ping x", "-ERR The command has no key arguments\r\n"),
+        ("COMMAND GETKEYS foo x", "-ERR Invalid command specified\r\n"),
+        ("COMMAND LIST FILTERBY PATTERN ge*x", "*1\r\n$5\r\ngetex\r\n"),
+        ("COMMAND DOCS nothing", "*0\r\n"),
+        (
+            "COMMAND INFO get nothing",
+            "*2\r\n*10\r\n$3\r\nget\r\n:2\r\n*2\r\n+readonly\r\n+fast\r\n:1\r\n:1\r\n:1\r\n\
+             *3\r\n+@read\r\n+@string\r\n+@fast\r\n*0\r\n*0\r\n*0\r\n*-1\r\n",
+        ),
+        ("CONFIG GET save APPENDONLY", "*4\r\n$10\r\nappendonly\r\n$2\r\nno\r\n$4\r\nsave\r\n$0\r\n\r\n"),
+        ("CONFIG RESETSTAT", "+OK\r\n"),
+        ("RENAME a b", "-ERR RENAME is not supported: two keys cannot change together on every daemon\r\n"),
+        ("INCR a", "-ERR INCR is not available yet: counters arrive in a later version\r\n"),
+        ("SAPWOOD META k", "$-1\r\n"),
+    ],
+    &[
+        ("HELLO 4", "-NOPROTO unsupported protocol version\r\n"),
+        ("HELLO x", "-ERR Protocol version is not an integer or out of range\r\n"),
+        ("HELLO 3 foo", "-ERR Syntax error in HELLO option 'foo'\r\n"),
+        (
+            "HELLO 3 SETNAME me",
+            concat!(
+                "%7\r\n$6\r\nserver\r\n$7\r\nsapwood\r\n$7\r\nversion\r\n$5\r\n",
+                env!("CARGO_PKG_VERSION"),
+                "\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:1\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n",
+                "$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n"
+            ),
+        ),
+        ("CLIENT GETNAME", "$2\r\nme\r\n"),
+        ("GET k", "_\r\n"),
+        ("MGET k", "*1\r\n_\r\n"),
+        ("CONFIG GET save", "%1\r\n$4\r\nsave\r\n$0\r\n\r\n"),
+        ("SAPWOOD META k", "_\r\n"),
+        (
+            "COMMAND DOCS get",
+            "%1\r\n$3\r\nget\r\n%3\r\n$7\r\nsummary\r\n$26\r\nReturns the value of a key\r\n\
+             $5\r\nsince\r\n$5\r\n1.0.0\r\n$5\r\ngroup\r\n$6\r\nstring\r\n",
+        ),
+        (
+            "SAPWOOD PEERS",
+            "*1\r\n%11\r\n$4\r\nname\r\n$1\r\nb\r\n$5\r\nstate\r\n$6\r\nlinked\r\n$7\r\naddress\r\n\
+             $14\r\n127.0.0.1:7172\r\n$9\r\ndirection\r\n$3\r\nout\r\n$6\r\nreason\r\n$0\r\n\r\n\
+             $11\r\nincarnation\r\n$0\r\n\r\n$6\r\nlag_ms\r\n:0\r\n$12\r\nqueued_bytes\r\n:1\r\n\
+             $8\r\nsince_ms\r\n:5\r\n$14\r\nreceived_bytes\r\n:2\r\n$10\r\nsent_bytes\r\n:3\r\n",
+        ),
+        ("RESET", "+RESET\r\n"),
+        ("GET k", "$-1\r\n"),
+    ],
+];
+
+#[tokio::test]
+async fn every_reply_is_what_redis_clients_expect() {
+    for conversation in CONVERSATIONS {
+        let daemon = Daemon::start().await;
+        let mut client = daemon.client().await;
+        for (request, reply) in *conversation {
+            println!("{request}");
+            client.ask(request, reply).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pipeline_cut_into_single_bytes_gives_the_same_replies() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    let pipeline =
+        b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\n\r\n\r\nGET k\r\n*2\r\n$3\r\nGET\r\n$1\r\nx\r\nPING\r\n";
+    for byte in pipeline {
+        client.send([*byte]).await;
+    }
+    client.expect("+OK\r\n$2\r\n\r\n\r\n$-1\r\n+PONG\r\n").await;
+}
+
+#[tokio::test]
+async fn keys_are_binary_and_values_may_be_empty() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    client
+        .send(b"*3\r\n$3\r\nSET\r\n$4\r\n\0\xFF\r\n\r\n$0\r\n\r\n*2\r\n$3\r\nGET\r\n$4\r\n\0\xFF\r\n\r\n")
+        .await;
+    client.expect("+OK\r\n$0\r\n\r\n").await;
+    client.send(b"*3\r\n$3\r\nSET\r\n$0\r\n\r\n$1\r\nv\r\n*2\r\n$3\r\nGET\r\n$0\r\n\r\n").await;
+    client.expect("+OK\r\n$1\r\nv\r\n").await;
+}
+
+#[tokio::test]
+async fn a_protocol_error_closes_its_connection_and_no_other() {
+    let daemon = Daemon::start().await;
+    let (mut bad, mut good) = (daemon.client().await, daemon.client().await);
+    bad.send(b"PING\r\n*1\r\n:5\r\n").await;
+    assert_eq!(bad.rest().await, b"+PONG\r\n-ERR Protocol error: expected '$', got ':'\r\n");
+    good.ask("PING", "+PONG\r\n").await;
+}
+
+#[tokio::test]
+async fn an_http_request_is_closed_without_an_answer() {
+    let daemon = Daemon::start().await;
+    for request in ["POST / HTTP/1.1\r\n", "Host: localhost\r\n"] {
+        let mut client = daemon.client().await;
+        client.send(request).await;
+        assert_eq!(client.rest().await, b"");
+    }
+}
+
+#[tokio::test]
+async fn what_is_over_a_limit_is_an_error_and_the_connection_lives() {
+    let daemon = Daemon::with(|settings| {
+        settings.limits.max_bulk = 4096;
+        settings.max_value = 2048;
+    })
+    .await;
+    let mut client = daemon.client().await;
+    client.send(format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5000\r\n{}\r\n", "x".repeat(5000))).await;
+    client.expect("-ERR value is larger than 4096 bytes (--max-value)\r\n").await;
+    client
+        .ask(&format!("SET k {}", "x".repeat(2049)), "-ERR value is larger than 2048 bytes (--max-value)\r\n")
+        .await;
+    client
+        .ask(&format!("SET {} v", "k".repeat(1025)), "-ERR key is larger than 1024 bytes (--max-key)\r\n")
+        .await;
+    client.ask("PING", "+PONG\r\n").await;
+}
+
+#[tokio::test]
+async fn a_write_beyond_the_memory_limit_replies_with_the_error_alone() {
+    let daemon = Daemon::with(|settings| settings.max_memory = Some(4096)).await;
+    let mut client = daemon.client().await;
+    client.ask("SET k v", "+OK\r\n").await;
+    let big = "x".repeat(8192);
+    let oom = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+    client.ask(&format!("GETSET k {big}"), oom).await;
+    client.ask(&format!("SET k {big} GET"), oom).await;
+    client.ask("DEL k", ":1\r\n").await;
+}
+
+#[tokio::test]
+async fn nothing_but_a_password_is_taken_before_the_password() {
+    let daemon = Daemon::with(|settings| settings.password = Some(b"secret".to_vec())).await;
+    let mut client = daemon.client().await;
+    let wrong = "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+    client.ask("GET k", "-NOAUTH Authentication required.\r\n").await;
+    client.ask("AUTH wrong", wrong).await;
+    client.ask("AUTH other secret", wrong).await;
+    client.ask("HELLO 3 AUTH default wrong", wrong).await;
+    let first = "-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
+                 <user> <pass> option can be used to authenticate the client and select the RESP protocol version at \
+                 the same time\r\n";
+    client.ask("HELLO 3", first).await;
+    client.ask("AUTH secret", "+OK\r\n").await;
+    client.ask("GET k", "$-1\r\n").await;
+    client.ask("RESET", "+RESET\r\n").await;
+    client.ask("GET k", "-NOAUTH Authentication required.\r\n").await;
+    client.send("HELLO 3 AUTH default secret\r\n").await;
+    client.expect("%7\r\n").await;
+}
+
+#[tokio::test]
+async fn a_client_beyond_the_limit_is_told_so() {
+    let daemon = Daemon::with(|settings| settings.max_clients = 1).await;
+    let mut first = daemon.client().await;
+    first.ask("PING", "+PONG\r\n").await;
+    assert_eq!(daemon.client().await.rest().await, b"-ERR max number of clients reached\r\n");
+    first.ask("QUIT", "+OK\r\n").await;
+    assert_eq!(first.rest().await, b"");
+}
+
+#[tokio::test]
+async fn a_killed_client_is_closed_and_one_that_kills_itself_hears_so() {
+    let daemon = Daemon::start().await;
+    let (mut first, mut second) = (daemon.client().await, daemon.client().await);
+    first.ask("CLIENT ID", ":1\r\n").await;
+    second.ask("CLIENT ID", ":2\r\n").await;
+    let list = first.reply("CLIENT LIST").await;
+    assert!(list.contains("id=1 addr=127.0.0.1:") && list.contains(" cmd=client|list "), "{list}");
+    assert!(list.contains("\nid=2 "), "{list}");
+    first.ask("CLIENT KILL ID 2", ":1\r\n").await;
+    assert_eq!(second.rest().await, b"");
+    first.ask("CLIENT KILL ID 1", ":0\r\n").await;
+    first.ask("CLIENT KILL ID 1 SKIPME no", ":1\r\n").await;
+    assert_eq!(first.rest().await, b"");
+}
+
+#[tokio::test]
+async fn a_monitor_sees_the_commands_of_others_but_no_passwords() {
+    let daemon = Daemon::start().await;
+    let (mut monitor, mut client) = (daemon.client().await, daemon.client().await);
+    monitor.ask("MONITOR", "+OK\r\n").await;
+    client.ask("AUTH default secret\r\nSET k \"v\\n\"", "+OK\r\n+OK\r\n").await;
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"\"v\\n\"\r\n") {
+        assert!(timeout(PATIENCE, monitor.0.read_buf(&mut seen)).await.unwrap().unwrap() > 0);
+    }
+    let seen = String::from_utf8(seen).unwrap();
+    assert!(seen.contains(r#""AUTH" "(redacted)" "(redacted)""#) && !seen.contains("secret"), "{seen}");
+}
+
+#[tokio::test]
+async fn every_key_is_found_by_keys_and_scan_and_none_after_a_flush() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    for chunk in 0..20 {
+        let pairs: String = (0..1000).map(|i| format!(" key:{} v", chunk * 1000 + i)).collect();
+        client.ask(&format!("MSET{pairs}"), "+OK\r\n").await;
+    }
+    client.ask("DBSIZE", ":20000\r\n").await;
+    assert!(client.reply("KEYS *").await.starts_with("*20000\r\n"));
+    let (mut cursor, mut found) = ("0".to_owned(), 0);
+    loop {
+        let reply = client.reply(&format!("SCAN {cursor} COUNT 7000 MATCH key:*")).await;
+        let mut lines = reply.split("\r\n").skip(2);
+        cursor = lines.next().unwrap().to_owned();
+        found += lines.next().unwrap()[1..].parse::<usize>().unwrap();
+        if cursor == "0" {
+            break;
+        }
+    }
+    assert_eq!(found, 20_000);
+    client.ask("FLUSHALL", "+OK\r\n").await;
+    client.ask("KEYS *", "*0\r\n").await;
+}
+
+#[tokio::test]
+async fn a_flush_needs_to_be_enabled() {
+    let daemon = Daemon::with(|settings| settings.enable_flush = false).await;
+    let reply = daemon.client().await.reply("FLUSHALL").await;
+    assert!(reply.starts_with("-ERR") && reply.contains("--enable-flush"), "{reply}");
+}
+
+#[tokio::test]
+async fn meta_shows_the_stamp_of_a_deleted_key() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    client.ask("SET k v\r\nDEL k", "+OK\r\n:1\r\n").await;
+    let reply = client.reply("SAPWOOD META k").await;
+    assert!(reply.starts_with("*18\r\n$7\r\nversion\r\n:"), "{reply}");
+    assert!(reply.contains("live\r\n:0\r\n") && reply.contains("deadline_ms\r\n:-1\r\n"), "{reply}");
+}
+
+#[tokio::test]
+async fn info_has_what_monitoring_reads() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    client.ask("SET k v\r\nGET k\r\nGET none", "+OK\r\n$1\r\nv\r\n$-1\r\n").await;
+    let info = client.reply("INFO everything").await;
+    for line in [
+        "# Server",
+        "redis_version:7",
+        "connected_clients:1",
+        "used_memory:",
+        "maxmemory:0",
+        "keyspace_hits:1",
+        "keyspace_misses:1",
+        "role:master",
+        "connected_slaves:0",
+        "cmdstat_get:calls=2",
+        "db0:keys=1,expires=0,avg_ttl=0",
+        "# Sapwood",
+        "name:a",
+        "state:ready",
+        "linked_peers:1",
+    ] {
+        assert!(info.contains(&format!("\n{line}")), "{line} in {info}");
+    }
+    assert!(client.reply("INFO keyspace").await.contains("# Keyspace\r\ndb0:"));
+}
+
+#[tokio::test]
+async fn shutdown_answers_nothing_and_stops_the_server() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    client.ask("SHUTDOWN SAVE NOSAVE", "-ERR syntax error\r\n").await;
+    client.send("SHUTDOWN NOSAVE\r\n").await;
+    assert_eq!(client.rest().await, b"");
+    daemon.stopped().await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_costs_a_bounded_buffer_and_does_not_hold_up_a_stop() {
+    let daemon = Daemon::start().await;
+    let mut other = daemon.client().await;
+    let value = "x".repeat(1 << 20);
+    other.send(format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1048576\r\n{value}\r\n")).await;
+    other.expect("+OK\r\n").await;
+    let mut deaf = daemon.client().await;
+    // Five thousand requests for a megabyte each. The server must stop reading long before it has them all, so the
+    // bytes it counts as written are far from five gigabytes.
+    let _ = timeout(PATIENCE, deaf.0.write_all("GET k\r\n".repeat(5000).as_bytes())).await;
+    let sent = other.reply("INFO stats").await;
+    let sent = sent.split("total_net_output_bytes:").nth(1).unwrap().split('\r').next().unwrap();
+    assert!(sent.parse::<u64>().unwrap() < 64 << 20, "{sent}");
+    daemon.stop.cancel();
+    assert_eq!(other.rest().await, b"");
+    daemon.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_bytes_harm_nothing_but_their_connection() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let cases = number("SAPWOOD_FUZZ_CASES_LIVE").unwrap_or(10_000);
+    let first = number("SAPWOOD_FUZZ_SEED").unwrap_or_else(|| SystemEnv.random());
+    println!("SAPWOOD_FUZZ_SEED={first}");
+    let daemon = Daemon::start().await;
+    for seed in (0..cases).map(|case| first.wrapping_add(case)) {
+        let bytes = hostile(&mut StdRng::seed_from_u64(seed));
+        let mut client = daemon.client().await;
+        // The server may close before it has read all.
+        let _ = client.0.write_all(&bytes).await;
+        let _ = client.0.shutdown().await;
+        client.rest().await;
+        assert!(!daemon.task.is_finished(), "the server ended after seed {seed}");
+    }
+    daemon.client().await.ask("PING", "+PONG\r\n").await;
+}
+
+/// Valid requests of any command and any arguments, mutated, cut and mixed with noise. None that would stop the server.
+fn hostile(random: &mut StdRng) -> Vec<u8> {
+    const WORDS: &[&str] = &[
+        "GET",
+        "SET",
+        "MSET",
+        "MGET",
+        "DEL",
+        "GETEX",
+        "EXPIRE",
+        "PEXPIREAT",
+        "TTL",
+        "SCAN",
+        "KEYS",
+        "RANDOMKEY",
+        "HELLO",
+        "AUTH",
+        "CLIENT",
+        "COMMAND",
+        "CONFIG",
+        "INFO",
+        "MONITOR",
+        "SAPWOOD",
+        "FLUSHALL",
+        "RESET",
+        "LIST",
+        "KILL",
+        "GETKEYS",
+        "DOCS",
+        "META",
+        "PEERS",
+        "DIGEST",
+        "REPLY",
+        "OFF",
+        "SKIP",
+        "EX",
+        "PX",
+        "NX",
+        "XX",
+        "KEEPTTL",
+        "MATCH",
+        "COUNT",
+        "TYPE",
+        "0",
+        "1",
+        "-1",
+        "3",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "*",
+        "[a-",
+        "",
+        "k",
+        "\r\n",
+        "\0\u{ff}",
+        "id",
+        "addr",
+        "skipme",
+        "no",
+        "string",
+        "PING",
+    ];
+    let mut bytes = Vec::new();
+    for _ in 0..random.random_range(1..6) {
+        let words = random.random_range(1..6);
+        bytes.extend(format!("*{words}\r\n").into_bytes());
+        for _ in 0..words {
+            let word = WORDS[random.random_range(0..WORDS.len())];
+            bytes.extend(format!("${}\r\n{word}\r\n", word.len()).into_bytes());
+        }
+    }
+    for _ in 0..random.random_range(0..4) {
+        let at = random.random_range(0..bytes.len());
+        match random.random_range(0..4) {
+            0 => bytes[at] = random.random(),
+            1 => bytes.truncate(at + 1),
+            2 => bytes.insert(at, random.random()),
+            _ => drop(bytes.remove(at)),
+        }
+        if bytes.is_empty() {
+            bytes.push(b'*');
+        }
+    }
+    bytes
+}
