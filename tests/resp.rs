@@ -3,6 +3,9 @@
 //! `SAPWOOD_FUZZ_CASES_LIVE` says how many hostile connections to make (default 10,000), `SAPWOOD_FUZZ_SEED` the first
 //! one's seed.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests fail by panicking, as tests do")]
+
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +13,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sapwood::cluster::{Cluster, Direction, NodeState, PeerState, PeerStatus};
-use sapwood::env::{Env, Listener, SystemEnv};
+use sapwood::env::{BoxFuture, BoxStream, Env, Listener, SystemEnv};
 use sapwood::model::{HashSeed, RangeCount, stamp};
 use sapwood::resp::{Limits, Server, Settings};
 use sapwood::store::{Store, StoreConfig};
@@ -61,7 +64,10 @@ impl Daemon {
     }
 
     async fn with(change: impl FnOnce(&mut Settings)) -> Daemon {
-        let listener = SystemEnv.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
+        Daemon::at(SystemEnv.listen(([127, 0, 0, 1], 0).into()).await.unwrap(), change).await
+    }
+
+    async fn at(listener: Box<dyn Listener>, change: impl FnOnce(&mut Settings)) -> Daemon {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let incarnation = stamp::incarnation(7).unwrap();
@@ -277,7 +283,7 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         (
             "COMMAND INFO get nothing",
             "*2\r\n*10\r\n$3\r\nget\r\n:2\r\n*2\r\n+readonly\r\n+fast\r\n:1\r\n:1\r\n:1\r\n\
-             *3\r\n+@read\r\n+@string\r\n+@fast\r\n*0\r\n*0\r\n*0\r\n*-1\r\n",
+             *3\r\n+@read\r\n+@string\r\n+@fast\r\n*0\r\n*0\r\n*0\r\n$-1\r\n",
         ),
         ("CONFIG GET save APPENDONLY", "*4\r\n$10\r\nappendonly\r\n$2\r\nno\r\n$4\r\nsave\r\n$0\r\n\r\n"),
         ("CONFIG RESETSTAT", "+OK\r\n"),
@@ -505,7 +511,7 @@ async fn meta_shows_the_stamp_of_a_deleted_key() {
     let mut client = daemon.client().await;
     client.ask("SET k v\r\nDEL k", "+OK\r\n:1\r\n").await;
     let reply = client.reply("SAPWOOD META k").await;
-    assert!(reply.starts_with("*18\r\n$7\r\nversion\r\n:"), "{reply}");
+    assert!(reply.starts_with("*18\r\n$7\r\nversion\r\n$19\r\n"), "{reply}");
     assert!(reply.contains("live\r\n:0\r\n") && reply.contains("deadline_ms\r\n:-1\r\n"), "{reply}");
 }
 
@@ -535,6 +541,42 @@ async fn info_has_what_monitoring_reads() {
         assert!(info.contains(&format!("\n{line}")), "{line} in {info}");
     }
     assert!(client.reply("INFO keyspace").await.contains("# Keyspace\r\ndb0:"));
+}
+
+/// A listener that is out of files a few times.
+struct Exhausted(Box<dyn Listener>, u32);
+
+impl Listener for Exhausted {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(BoxStream, SocketAddr)>> {
+        if self.1 == 0 {
+            return self.0.accept();
+        }
+        self.1 -= 1;
+        Box::pin(async { Err(io::Error::other("too many open files")) })
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_accept_goes_on_trying() {
+    let listener = SystemEnv.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let daemon = Daemon::at(Box::new(Exhausted(listener, 2)), |_| ()).await;
+    daemon.client().await.ask("PING", "+PONG\r\n").await;
+}
+
+#[tokio::test]
+async fn a_stopping_server_answers_whole_what_it_has_read() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    client.send("PING\r\n".repeat(1000)).await;
+    client.expect("+PONG\r\n").await;
+    daemon.stop.cancel();
+    let rest = client.rest().await;
+    assert!(rest.len().is_multiple_of(7) && rest.chunks(7).all(|reply| reply == b"+PONG\r\n"));
+    daemon.stopped().await;
 }
 
 #[tokio::test]

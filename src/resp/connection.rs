@@ -13,10 +13,10 @@
 //! - A client that does not read costs at most [`FLUSH_AT`] and one reply; while it does not, nothing of it is read.
 
 use std::io;
-use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
 
+use bytes::BufMut as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
@@ -32,9 +32,10 @@ use crate::store::Batch;
 const FLUSH_AT: usize = 256 << 10;
 /// Space made for a read: a pipeline of a hundred small writes fits.
 const READ_AT_LEAST: usize = 16 << 10;
-/// Most space made for a read on the word of a client.
+/// Most bytes taken by one read, hence most of a pipeline executed before others get a turn, and most space made on the
+/// mere word of a client.
 const READ_AT_MOST: usize = 1 << 20;
-/// Buffers above this are given back once they are empty.
+/// Buffers above this are given back once they hold little.
 const KEPT: usize = 64 << 10;
 
 /// Serves one client until it leaves, is told to, or `stop` is cancelled.
@@ -109,11 +110,12 @@ impl Connection {
                     None => std::future::pending().await,
                 }
             };
+            let mut room = (&mut self.input).limit(READ_AT_MOST);
             // Cancel-safe: a read that is dropped has read nothing, and what monitors wait for stays.
             let read = tokio::select! {
                 biased;
                 () = &mut stopped => break,
-                read = self.stream.read_buf(&mut self.input) => read?,
+                read = self.stream.read_buf(&mut room) => read?,
                 () = lines => {
                     self.show_lines().await?;
                     continue;
@@ -149,8 +151,8 @@ impl Connection {
             }
         };
         self.input.drain(..at);
-        if self.input.is_empty() && self.input.capacity() > KEPT {
-            self.input = Vec::new();
+        if self.input.len() < KEPT {
+            self.input.shrink_to(KEPT);
         }
         self.flush().await?;
         Ok(open)
@@ -228,9 +230,7 @@ impl Connection {
             self.stream.write_all(&self.output).await?;
         }
         self.output.clear();
-        if self.output.capacity() > KEPT {
-            drop(mem::take(&mut self.output));
-        }
+        self.output.shrink_to(KEPT);
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 //! The Redis protocol (RESP2 and RESP3).
 //!
-//! **Purpose.** Turn bytes into requests and replies, and back. Nothing here knows a socket, a lock or a clock, so every
-//! line of it can be tested by feeding it bytes.
+//! **Purpose.** Turn bytes into requests and replies, and back; and, in the daemon, serve clients with them. Parsing and
+//! encoding know no socket, lock or clock, so every line of them can be tested by feeding it bytes. The server around
+//! them (`server`, `connection`, `session`, `command` and what connections share) is all that touches sockets.
 //!
 //! **Place in the picture.**
 //!

@@ -16,6 +16,9 @@ use crate::model::{Time, stamp};
 /// Bytes that may wait for one monitoring connection. One that falls behind further is cut off, as a stream with holes
 /// would mislead.
 const MAX_WAITING: usize = 4 << 20;
+/// Arguments of a command, and bytes of each, that are shown: more would cut every monitor off.
+const MAX_ARGS: usize = 128;
+const MAX_ARG: usize = 1024;
 
 /// One monitoring connection.
 pub(super) struct Monitor {
@@ -92,7 +95,7 @@ fn line(now: Time, from: SocketAddr, args: Args<'_>) -> Vec<u8> {
     write!(line, "+{}.{:06} [0 {from}]", micros / 1_000_000, micros % 1_000_000)
         .expect("a vector takes all that is written");
     let mut secrets = 0_u8;
-    for (i, arg) in args.iter().enumerate() {
+    for (i, arg) in args.iter().take(MAX_ARGS).enumerate() {
         let shown = if secrets > 0 || (i > 0 && args[0].eq_ignore_ascii_case(b"auth")) {
             secrets = secrets.saturating_sub(1);
             &b"(redacted)"[..]
@@ -103,8 +106,14 @@ fn line(now: Time, from: SocketAddr, args: Args<'_>) -> Vec<u8> {
             secrets = 2;
         }
         line.extend_from_slice(b" \"");
-        line.extend(shown.escape_ascii());
+        line.extend(shown.iter().take(MAX_ARG).flat_map(|byte| byte.escape_ascii()));
         line.push(b'"');
+        if shown.len() > MAX_ARG {
+            line.extend_from_slice(format!("... ({} more bytes)", shown.len() - MAX_ARG).as_bytes());
+        }
+    }
+    if args.len() > MAX_ARGS {
+        line.extend_from_slice(format!(" ... ({} more arguments)", args.len() - MAX_ARGS).as_bytes());
     }
     line.extend_from_slice(b"\r\n");
     line

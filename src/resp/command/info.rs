@@ -178,7 +178,7 @@ fn human(bytes: u64) -> String {
     match shift {
         None => format!("{bytes}B"),
         Some(unit) => {
-            let hundredths = ((u128::from(bytes) * 100) >> (10 * unit)) as u64;
+            let hundredths = (u128::from(bytes) * 100) >> (10 * unit);
             format!("{}.{:02}{}", hundredths / 100, hundredths % 100, units[unit - 1])
         }
     }

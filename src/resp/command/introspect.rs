@@ -62,7 +62,7 @@ pub(super) fn info(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     for name in args.tail(2) {
         match by_full_name(name) {
             Some(command) => describe(&mut reply, command),
-            None => reply.null_array(),
+            None => reply.null(),
         }
     }
     DONE

@@ -215,7 +215,7 @@ const MEANINGLESS: &[Group] = &[
         names: &["dump", "restore", "restore-asking"],
     },
     Group {
-        why: "it would show or change the inside of another program",
+        why: "what it shows or changes is the inside of redis-server",
         names: &["debug", "object", "memory", "module", "latency", "slowlog", "lolwut"],
     },
     Group { why: "there is one user, default, with one password", names: &["acl"] },

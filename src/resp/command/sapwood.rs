@@ -56,7 +56,8 @@ pub(super) fn meta(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 /// A stamp in three pairs: its time as NTP64, that in milliseconds, and the incarnation that drew it.
 fn stamp_of(reply: &mut Reply<'_>, [time, time_ms, origin]: [&str; 3], stamp: Stamp) {
     reply.bulk(time.as_bytes());
-    number(reply, stamp.get_time().0);
+    // In digits, as the upper half of the scale is beyond the integers of the protocol.
+    reply.bulk(stamp.get_time().0.to_string().as_bytes());
     reply.bulk(time_ms.as_bytes());
     reply.int(millis(*stamp.get_time()));
     reply.bulk(origin.as_bytes());

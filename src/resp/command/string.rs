@@ -115,7 +115,7 @@ fn set_with_deadline(
 }
 
 pub(super) fn mset(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    if args.len() % 2 == 0 {
+    if args.len().is_multiple_of(2) {
         return Err(CommandError::Arity("mset"));
     }
     let pairs = || (1..args.len()).step_by(2).map(|i| (&args[i], &args[i + 1]));

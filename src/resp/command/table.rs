@@ -124,6 +124,7 @@ const fn row(
     Command { name, arity, flags, keys, group, since, summary, handler, subcommands: &[] }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a constant function cannot drop")]
 const fn with(command: Command, subcommands: &'static [Command]) -> Command {
     Command { subcommands, ..command }
 }
@@ -164,6 +165,7 @@ const fn folded(name: &[u8]) -> u128 {
     u128::from_le_bytes(bytes) & !u128::from_le_bytes([0x20; MAX_NAME])
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "both halves of the key are folded into one")]
 const fn slot_of(key: u128) -> usize {
     let mixed = (key as u64 ^ (key >> 64) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     (mixed >> 56) as usize % SLOTS
