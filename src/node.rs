@@ -209,7 +209,7 @@ fn settings(
         cluster_name: config.cluster.clone(),
         incarnation,
         client_addr,
-        password: config.client_password.as_ref().map(|secret| secret.expose().to_vec()),
+        password: config.client_password.clone(),
         limits: Limits {
             max_bulk: config.max_key.max(config.max_value),
             max_command: config.max_command,

@@ -13,6 +13,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sapwood::cluster::{Cluster, Direction, NodeState, PeerState, PeerStatus};
+use sapwood::config::Secret;
 use sapwood::env::{BoxFuture, BoxStream, Env, Listener, SystemEnv};
 use sapwood::model::{HashSeed, RangeCount, stamp};
 use sapwood::resp::{Limits, Server, Settings};
@@ -414,7 +415,7 @@ async fn a_write_beyond_the_memory_limit_replies_with_the_error_alone() {
 
 #[tokio::test]
 async fn nothing_but_a_password_is_taken_before_the_password() {
-    let daemon = Daemon::with(|settings| settings.password = Some(b"secret".to_vec())).await;
+    let daemon = Daemon::with(|settings| settings.password = Some(Secret::new(*b"secret").unwrap())).await;
     let mut client = daemon.client().await;
     let wrong = "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
     client.ask("GET k", "-NOAUTH Authentication required.\r\n").await;

@@ -33,7 +33,7 @@ use super::peers::Link;
 use super::round::{self, Answer, Ask, NotAsked, Part};
 use crate::cluster::PeerState;
 use crate::model::{Time, stamp};
-use crate::store::Merged;
+use crate::store::{Merged, PREFETCH_AHEAD};
 
 /// How often each side says that it is alive.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
@@ -174,6 +174,7 @@ impl Session<'_> {
             }
             Message::Ack { epoch, puts } => self.link.queue.acknowledge(epoch, puts),
             Message::Gap => {
+                tracing::info!(peer = %self.link.peer, "the peer had to drop pushes: taking its state");
                 inbound.epoch += 1;
                 inbound.puts = 0;
                 inbound.acknowledged = 0;
@@ -198,6 +199,7 @@ impl Session<'_> {
             Message::Done => {
                 inbound.ask.on_done()?;
                 drop(inbound);
+                tracing::debug!(peer = %self.link.peer, "round finished");
                 self.shared.peers.joined(self.link);
                 self.round_done.notify_one();
             }
@@ -220,11 +222,16 @@ impl Session<'_> {
         let wall = self.shared.env.wall_clock();
         let checked = cells.check(store, wall, self.shared.peers.own().horizon(wall))?;
         store.observe(checked.latest);
-        for (key, parts) in &checked.cells {
-            let merged = store.merge(&mut inbound.scratch, key, parts);
-            if merged == Merged::Refused && inbound.refused.is_none() {
-                tracing::warn!(peer = %self.link.peer, "out of memory: refusing what the peer sends until there is room");
-                inbound.refused = Some(Instant::now());
+        for cells in checked.cells.chunks(PREFETCH_AHEAD) {
+            let mut keys = [&[][..]; PREFETCH_AHEAD];
+            keys.iter_mut().zip(cells).for_each(|(next, (key, _))| *next = key);
+            store.prefetch(&keys[..cells.len()]);
+            for (key, parts) in cells {
+                let merged = store.merge(&mut inbound.scratch, key, parts);
+                if merged == Merged::Refused && inbound.refused.is_none() {
+                    tracing::warn!(peer = %self.link.peer, "out of memory: refusing what the peer sends until there is room");
+                    inbound.refused = Some(Instant::now());
+                }
             }
         }
         Ok(())
@@ -336,6 +343,7 @@ impl Session<'_> {
             let alone = self.shared.rounds.acquire().await.map_err(|_| LinkError::Superseded)?;
             self.inbound.lock().ask.start();
             let digest = round::digest(&self.shared.store);
+            tracing::debug!(peer = %self.link.peer, "round started");
             self.link.queue.send(&Message::Start { digest });
             if timeout(ROUND_ALONE, self.round_done.notified()).await.is_err() {
                 drop(alone);

@@ -22,11 +22,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::clients::Client;
 use super::command::{self, Context, Flow, Long};
+use super::lookahead;
 use super::server::Shared;
 use super::session::Session;
 use super::{ProtocolError, Reply, RequestParser, Step};
 use crate::env::BoxStream;
-use crate::store::Batch;
+use crate::store::{Batch, PREFETCH_AHEAD};
 
 /// The output is written once it has grown beyond this.
 const FLUSH_AT: usize = 256 << 10;
@@ -133,8 +134,13 @@ impl Connection {
     async fn execute_all(&mut self) -> io::Result<bool> {
         self.begin();
         let mut at = 0;
+        let mut prepared = 0;
         let open = loop {
             let start = self.output.len();
+            if prepared == 0 {
+                prepared = self.prepare(at);
+            }
+            prepared -= 1;
             match self.next(&mut at) {
                 Next::Wait => break true,
                 Next::Go(Flow::Close) => {
@@ -160,6 +166,18 @@ impl Connection {
 
     fn begin(&mut self) {
         self.shared.store.begin(&mut self.batch, self.shared.env.wall_clock());
+    }
+
+    /// Starts to load what the next requests' keys need; returns how many requests to execute before the next
+    /// call: at least one.
+    fn prepare(&self, at: usize) -> usize {
+        let mut keys = [&[][..]; PREFETCH_AHEAD];
+        let found = lookahead::keys(&self.input[at..], &mut keys);
+        // A single lookup gains nothing: it waits for memory at once.
+        if found > 1 {
+            self.shared.store.prefetch(&keys[..found]);
+        }
+        found.max(1)
     }
 
     /// Parses and executes the request at `at`, which moves behind it.

@@ -39,6 +39,8 @@ mod inline;
 #[cfg(feature = "daemon")]
 mod limits;
 #[cfg(feature = "daemon")]
+mod lookahead;
+#[cfg(feature = "daemon")]
 mod monitor;
 #[cfg(feature = "daemon")]
 mod number;

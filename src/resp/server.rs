@@ -17,6 +17,7 @@ use super::connection;
 use super::monitor::Monitors;
 use super::stats::Stats;
 use crate::cluster::Cluster;
+use crate::config::Secret;
 use crate::env::{BoxStream, Env, Listener};
 use crate::model::Incarnation;
 use crate::store::Store;
@@ -39,8 +40,8 @@ pub struct Settings {
     pub incarnation: Incarnation,
     /// The address clients connect to, as `CONFIG GET` and `CLIENT LIST` show it.
     pub client_addr: SocketAddr,
-    /// The password of the only user, `default`; `None` lets everybody in. Compared in constant time.
-    pub password: Option<Vec<u8>>,
+    /// The password of the only user, `default`; `None` lets everybody in.
+    pub password: Option<Secret>,
     /// What one request may be.
     pub limits: Limits,
     /// Most connections at a time; one more gets an error and is closed.

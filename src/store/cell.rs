@@ -12,6 +12,7 @@ use triomphe::ThinArc;
 use uhlc::NTP64;
 
 use super::origins::{Origin, Origins};
+use super::raw;
 use crate::model::{Register, Stamp, Time};
 
 const HAS_VALUE: u32 = 1 << 31;
@@ -166,6 +167,15 @@ impl Cell {
 
     pub(super) fn register(&self, origins: &Origins) -> Register<'_> {
         self.parts().register(origins)
+    }
+
+    /// Starts to load the cell's first cache lines.
+    pub(super) fn prefetch(&self) {
+        const LINE: usize = 64;
+        let start: *const u8 = self.0.heap_ptr().cast();
+        raw::prefetch(start);
+        raw::prefetch(start.wrapping_add(LINE));
+        raw::prefetch(start.wrapping_add(2 * LINE));
     }
 
     /// What the cell takes in memory: its allocation and its slot in the table.

@@ -22,12 +22,14 @@ mod clock;
 mod feed;
 mod origins;
 mod ranges;
+mod raw;
 
 pub(crate) use cell::Parts;
 pub use cell::{Cell, MAX_KEY};
 pub(crate) use feed::{Feed, Taken};
 pub use origins::TooManyOrigins;
 pub(crate) use origins::{Origin, Origins};
+pub(crate) use ranges::PREFETCH_AHEAD;
 pub use ranges::Totals;
 
 use clock::Clock;
@@ -168,6 +170,11 @@ impl Store {
     /// Hands the batch's changes to the peers. Never waits.
     pub fn publish(&self, batch: &mut Batch) {
         self.feed.publish(&mut batch.applied);
+    }
+
+    /// Starts to load what the next operations on these keys will need; the first [`PREFETCH_AHEAD`] of them.
+    pub(crate) fn prefetch(&self, keys: &[&[u8]]) {
+        self.ranges.prefetch(keys);
     }
 
     /// Shows the live cell of `key`, if there is one at `now`, to `read`.

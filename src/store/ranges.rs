@@ -11,7 +11,12 @@ use xxhash_rust::xxh3::Xxh3Builder;
 
 use super::cell::Cell;
 use super::origins::Origins;
+use super::raw;
 use crate::model::{HashSeed, RangeCount, Time, cell_hash};
+
+/// How many lookups are prepared at one time: enough to hide the wait for memory, few enough that the first is
+/// still in the cache when the last is ready.
+pub(crate) const PREFETCH_AHEAD: usize = 16;
 
 /// The sums of one range. Written only under the range's write lock, so plain loads and stores suffice; atomic
 /// so that a total over all ranges needs no lock.
@@ -164,15 +169,44 @@ impl Ranges {
             return;
         }
         let table = self.map.shards()[range].read();
-        // SAFETY: the iterator lives within this call, in which the read guard keeps the table from being
-        // changed, moved or dropped; the reference to each entry ends before the next is taken.
-        #[expect(unsafe_code, reason = "walking one shard is what the raw table offers no safe way for")]
-        unsafe {
-            for entry in table.iter() {
-                visit(&entry.as_ref().0);
+        let cells: Vec<&Cell> = raw::entries(&table).map(|(cell, _)| cell).collect();
+        for (n, cell) in cells.iter().enumerate() {
+            if let Some(ahead) = cells.get(n + PREFETCH_AHEAD) {
+                ahead.prefetch();
             }
+            visit(cell);
         }
         finish();
+    }
+
+    /// Starts to load what lookups of these keys will need, so that they do not wait for memory one by one.
+    ///
+    /// A lookup follows four pointers, each a cache miss in a large map. Doing one step for all keys before the
+    /// next lets the misses overlap. A range that is being written is left out.
+    pub(super) fn prefetch(&self, keys: &[&[u8]]) {
+        if !raw::CAN_PREFETCH {
+            return;
+        }
+        let mut hashes = [0; PREFETCH_AHEAD];
+        let hashes = &mut hashes[..keys.len().min(PREFETCH_AHEAD)];
+        let shard = |hash: u64| &self.map.shards()[self.count.range_of(hash)];
+        for (hash, key) in hashes.iter_mut().zip(keys) {
+            *hash = self.seed.key_hash(key);
+            raw::prefetch(shard(*hash));
+            raw::prefetch(&raw const self.sums[self.count.range_of(*hash)]);
+        }
+        for &hash in &*hashes {
+            if let Some(table) = shard(hash).try_read() {
+                raw::prefetch_slot(&table, hash);
+            }
+        }
+        for &hash in &*hashes {
+            if let Some(table) = shard(hash).try_read()
+                && let Some((cell, _)) = table.get(hash, |_| true)
+            {
+                cell.prefetch();
+            }
+        }
     }
 
     /// Collects the cells of a range whose deadline has passed and that still hold a value, for the caller to

@@ -1,0 +1,88 @@
+//! A glance at the requests that wait, for their keys alone.
+
+/// Finds the second argument, where a command has its key, of the whole requests at the start of `input`; returns
+/// how many it found.
+///
+/// It judges nothing: it stops at the first thing that is not a plain array of bulk strings and leaves the rest
+/// to the parser. What it finds is a hint of which keys come next.
+pub(super) fn keys<'a>(input: &'a [u8], keys: &mut [&'a [u8]]) -> usize {
+    let mut rest = input;
+    for (n, key) in keys.iter_mut().enumerate() {
+        match request(rest) {
+            Some((found, after)) => (*key, rest) = (found, after),
+            None => return n,
+        }
+    }
+    keys.len()
+}
+
+/// The second argument of one whole request, and what follows the request.
+fn request(input: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (arguments, mut rest) = header(input, b'*')?;
+    let mut key = None;
+    for n in 0..arguments {
+        let (length, after) = header(rest, b'$')?;
+        let argument = after.get(..length)?;
+        if n == 1 {
+            key = Some(argument);
+        }
+        rest = after.get(length + 2..)?;
+    }
+    key.map(|key| (key, rest))
+}
+
+/// The number in a line that starts with `kind`, and what follows the line.
+fn header(input: &[u8], kind: u8) -> Option<(usize, &[u8])> {
+    /// More digits than any length that is worth a glance.
+    const DIGITS: usize = 7;
+    let (&first, digits) = input.split_first()?;
+    if first != kind {
+        return None;
+    }
+    let mut number = 0;
+    for (n, &byte) in digits.iter().take(DIGITS).enumerate() {
+        match byte {
+            b'0'..=b'9' => number = number * 10 + usize::from(byte - b'0'),
+            b'\r' if n > 0 => return Some((number, digits.get(n + 2..)?)),
+            _ => return None,
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(input: &[u8]) -> Vec<&[u8]> {
+        let mut space = [&b""[..]; 4];
+        let n = keys(input, &mut space);
+        space[..n].to_vec()
+    }
+
+    #[test]
+    fn keys_of_whole_requests_are_found_up_to_the_space_for_them() {
+        let get = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n";
+        let set = b"*3\r\n$3\r\nSET\r\n$2\r\nbb\r\n$0\r\n\r\n";
+        assert_eq!(found(&[&get[..], set, get].concat()), [&b"a"[..], b"bb", b"a"]);
+        assert_eq!(found(&get.repeat(9)).len(), 4);
+    }
+
+    #[test]
+    fn a_glance_ends_at_whatever_is_not_plain() {
+        let get = &b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n"[..];
+        let odd: [&[u8]; 8] = [
+            b"",
+            b"PING\r\n",
+            b"*1\r\n$4\r\nPING\r\n",
+            b"*2\r\n$3\r\nGET\r\n$1\r\n",
+            b"*-1\r\n",
+            b"*\r\n",
+            b"*99999999999\r\n",
+            b"$1\r\n",
+        ];
+        for odd in odd {
+            assert_eq!(found(&[get, odd].concat()), [b"a"], "{:?}", odd.escape_ascii().to_string());
+        }
+    }
+}

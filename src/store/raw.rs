@@ -1,0 +1,40 @@
+//! All of the project's `unsafe` code: what the raw table and the processor offer no safe way for.
+
+use hashbrown::raw::RawTable;
+
+/// Every entry of a table.
+pub(super) fn entries<T>(table: &RawTable<T>) -> impl Iterator<Item = &T> {
+    // SAFETY: the iterator borrows the table for as long as it or an entry lives, so the table can neither
+    // change nor move nor be dropped meanwhile; every bucket it yields is full.
+    #[expect(unsafe_code, reason = "the raw table has no safe iterator")]
+    unsafe {
+        table.iter().map(|bucket| bucket.as_ref())
+    }
+}
+
+/// Whether [`prefetch`] does anything on this processor.
+pub(super) const CAN_PREFETCH: bool = cfg!(target_arch = "x86_64");
+
+/// Starts to load the cache line at `address`, without waiting for it. Any address will do.
+pub(super) fn prefetch<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch is a hint. It reads nothing the program could see and does not fault.
+    #[expect(unsafe_code, reason = "the processor's hint is an intrinsic")]
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+/// Starts to load the lines in which a lookup of `hash` begins: control bytes, and the entries they speak of.
+pub(super) fn prefetch_slot<T>(table: &RawTable<T>, hash: u64) {
+    #[expect(clippy::cast_possible_truncation, reason = "the table itself takes the low bits")]
+    let slot = (hash as usize) & (table.buckets() - 1);
+    // Control bytes follow the entries' end; entries lie before it, last first.
+    let end: *const T = table.data_end().as_ptr();
+    prefetch(end.cast::<u8>().wrapping_add(slot));
+    prefetch(end.wrapping_sub(slot + 1));
+    prefetch(end.wrapping_sub(slot + 8));
+}
