@@ -1,0 +1,108 @@
+//! One run of the comparison, from the command line to the report.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+
+use crate::cores::Cores;
+use crate::measure::Bench;
+use crate::options::Options;
+use crate::server::Contender;
+use crate::{process, report};
+
+/// # Errors
+/// If a server is missing, ends, does not answer or never agrees with its peers. All of them are ended first.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let contenders = contenders(options)?;
+    let cores = Cores::detect()?;
+    let scratch = tempfile::tempdir()?;
+    process::end_children_on_signals()?;
+
+    println!(
+        "{} keys of 16 B, values of 100 B, {} run(s); {}",
+        options.keys(),
+        options.runs(),
+        machine().as_str().unwrap_or_default()
+    );
+    for contender in &contenders {
+        println!("  {:<8} {}", contender.name, contender.version());
+    }
+    if options.is_quick() {
+        println!("  quick: shows that the harness works; the figures mean nothing");
+    }
+    if !cores.can_separate() {
+        println!("  only one core: servers and load share it, so requests per second mean little");
+    }
+    println!("  load average before: {}", load_average());
+
+    let mut samples = Vec::new();
+    for measure in options.measures() {
+        for run in 0..options.runs() {
+            for contender in &contenders {
+                eprintln!("  {measure:?}, run {} of {}: {}", run + 1, options.runs(), contender.name);
+                let bench = Bench { options, cores: &cores, scratch: scratch.path(), run, contender };
+                samples.extend(bench.take(measure)?);
+            }
+        }
+        println!("\n{}", report::table(&samples, measure));
+    }
+    println!("ratio: median over that of {}; load average after: {}", report::BASELINE, load_average());
+
+    let about = json!({
+        "machine": machine(),
+        "load_average_after": load_average(),
+        "keys": options.keys(),
+        "runs": options.runs(),
+        "quick": options.is_quick(),
+        "linked_peers": options.linked,
+        "seconds": options.duration().as_secs_f64(),
+        "servers": contenders.iter().map(|c| json!({ "name": c.name, "version": c.version() })).collect::<Vec<_>>(),
+    });
+    let path = options.json.clone().unwrap_or_else(default_json);
+    report::write_json(&path, &about, &samples)
+        .with_context(|| format!("could not write {}", path.display()))?;
+    println!("written to {}", path.display());
+    Ok(())
+}
+
+fn contenders(options: &Options) -> Result<Vec<Contender>> {
+    let wanted =
+        |name: &str| options.servers.is_empty() || options.servers.iter().any(|server| server == name);
+    let mut contenders = Vec::new();
+    if wanted(report::BASELINE) {
+        contenders.push(Contender::redis()?);
+    }
+    contenders.push(Contender::sapwood());
+    let others = std::env::var("SAPWOOD_BENCH_PEERS").unwrap_or_default();
+    for other in others.split(',').filter(|other| !other.is_empty()) {
+        contenders.push(Contender::other(other)?);
+    }
+    contenders.retain(|contender| wanted(&contender.name));
+    for name in &options.servers {
+        ensure!(contenders.iter().any(|contender| contender.name == *name), "no server is named {name:?}");
+    }
+    Ok(contenders)
+}
+
+/// Beside what cargo builds, wherever that is.
+fn default_json() -> PathBuf {
+    // target/release/sapwood
+    let target = PathBuf::from(env!("CARGO_BIN_EXE_sapwood"));
+    target.ancestors().nth(2).unwrap_or(&target).join("bench/versus.json")
+}
+
+fn machine() -> serde_json::Value {
+    let model = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = model.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let model = model.map_or("unknown processor", |(_, name)| name);
+    format!("{cores} cores of {model}, Linux {}", kernel.trim()).into()
+}
+
+fn load_average() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_ascii_whitespace().take(3).collect::<Vec<_>>().join(" ")
+}
