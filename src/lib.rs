@@ -1,4 +1,82 @@
 //! Sapwood: an eventually consistent, fully replicated, in-memory key-value store.
+//!
+//! One daemon runs on every host. Every daemon holds every key and takes reads and writes at any time, alone if it
+//! must. Daemons that can reach each other link, push every write to each other, and exchange their states when they
+//! meet; of two writes to one key the one with the larger stamp stands, everywhere. Programs talk to a daemon with
+//! any Redis client, or embed one.
+//!
+//! # The layers
+//!
+//! A folder is a layer. Arrows point down only.
+//!
+//! ```text
+//!                 cli            the `sapwood` command: flags, tables, exit codes (in the binary)
+//!                  |
+//!                 node           starts, wires and stops one daemon; what an application embeds
+//!               /      \
+//!           resp        replication
+//!             |   \       |      the Redis protocol: parse, execute, reply
+//!             |  cluster  |      the trait through which `resp` sees the peers
+//!             |           |      links to peers: hello, pushes, rounds, dialling
+//!              \         /
+//!                 store          every key: ranges, stamping clock, change feed, expiry
+//!                  |
+//!                 model          pure: stamps, the merge of registers, digests
+//!
+//!   beside them:  config         what a daemon is told, checked once
+//!                 env            network, wall clock and randomness, so that tests can replace them
+//!                 client         a connection to a daemon; needs `resp`'s frames and nothing below
+//! ```
+//!
+//! # Invariants
+//!
+//! * **Merging is a join**: commutative, associative and idempotent. So daemons agree whatever the order, repetition
+//!   or path of what they receive (`model::Register::merge`).
+//! * **A local write is stamped above what it overwrites and above everything received**, under the lock of the range
+//!   that holds the key. A stamp is never issued twice, and never goes back when the machine's clock does.
+//! * **A range's sums describe exactly its cells**: both change under one lock. Equal digests are how daemons prove
+//!   that they agree.
+//! * **A writer never waits for a peer.** Pushes wait in bounded queues; one that overflows is emptied, and the peer
+//!   fetches the state instead. The queue is a cache, the state is the truth.
+//! * **Nothing received is merged before all of its frame was checked** and the clock has moved past it. A bad peer
+//!   closes its link, a bad client its connection; neither stops the daemon.
+//! * **No lock is held across an `.await`**, and no task outlives the node's shutdown.
+//!
+//! # Where to start reading
+//!
+//! 1. `model::register`: the law that everything else serves; 60 lines and their tests.
+//! 2. `store`: the few atomic operations that the rest of the program is made of.
+//! 3. `node`: which parts there are, and in which order they start and stop.
+//! 4. `replication`, then `replication::link`: the conversation with one peer.
+//! 5. `resp`, then its command table: from bytes to a command.
+//!
+//! The files in `docs/` say what users can rely on (`consistency.md`), what daemons say to each other
+//! (`peer-protocol.md`), which commands there are (`commands.md`) and how to run it (`operations.md`).
+//!
+//! # Embedding a daemon
+//!
+//! ```
+//! # #[cfg(feature = "daemon")] {
+//! use sapwood::config::Config;
+//! use sapwood::Node;
+//!
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! let any_port = "127.0.0.1:0".parse()?;
+//! let config = Config { name: Some("a".into()), client: any_port, peer: any_port, ..Config::default() };
+//! let node = Node::start(config).await?;
+//! println!("redis-cli -p {}", node.client_addr().port());
+//! node.shutdown().await;
+//! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Features
+//!
+//! | Feature | Default | Brings |
+//! |---|---|---|
+//! | `daemon` | yes | the daemon, the `sapwood` command and `Node`; includes `client` |
+//! | `client` | with `daemon` | [`client`] and the frames of [`resp`] alone, with few dependencies: `default-features = false, features = ["client"]` |
 
 #[cfg(feature = "client")]
 pub mod client;
