@@ -39,9 +39,6 @@ pub enum StartError {
 /// How often a tenth of the ranges is looked through for expired values.
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
 
-/// A frame that holds the largest entry, with room for its header.
-const FRAME_SLACK: usize = 64 << 10;
-
 /// A running member of a cluster.
 ///
 /// ```no_run
@@ -94,7 +91,6 @@ impl Node {
             name: name.clone(),
             incarnation,
             advertise: advertise(&config, peer),
-            max_frame: (config.max_key + config.max_value + FRAME_SLACK) as u64,
             max_clock_skew: config.max_clock_skew,
         };
         tracing::info!(name, cluster = config.cluster, %client, %peer, %incarnation, "node started");
@@ -108,7 +104,7 @@ impl Node {
             &config.join,
             config.peer_queue,
         );
-        let cluster = Arc::new(View { store: Arc::clone(&store), replication, stop: stop.clone() });
+        let cluster = Arc::new(View { replication, stop: stop.clone() });
         let server = Server::new(
             Arc::clone(&store),
             Arc::clone(&env),
@@ -174,7 +170,6 @@ impl Drop for Node {
 
 /// What the node's faces may know of the cluster.
 struct View {
-    store: Arc<Store>,
     replication: Replication,
     stop: CancellationToken,
 }
@@ -183,7 +178,7 @@ impl Cluster for View {
     fn state(&self) -> NodeState {
         if self.stop.is_cancelled() {
             NodeState::Draining
-        } else if self.store.is_full() {
+        } else if self.replication.is_refusing() {
             NodeState::Full
         } else if self.replication.is_joined() {
             NodeState::Ready

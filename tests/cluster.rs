@@ -135,6 +135,36 @@ async fn a_stopping_node_hands_its_last_writes_over_first() {
     assert_eq!(a.store().totals().live_cells, 20_000);
 }
 
+/// A clean stop once lost what a peer was still being sent in its first round.
+#[tokio::test]
+async fn a_node_that_stops_right_after_a_peer_joined_hands_its_whole_state_over() {
+    let a = start("a", &[]).await;
+    for key in 0..100_000u32 {
+        set(&a, &key.to_le_bytes(), &[1; 100]);
+    }
+    let b = start("b", &[a.peer_addr()]).await;
+    until("the round has begun", || b.store().totals().live_cells > 0).await;
+    a.shutdown().await;
+    until("the goodbye is heard", || peer(&b, PeerState::Left).is_some()).await;
+    assert_eq!(b.store().totals().live_cells, 100_000);
+}
+
+/// Frames are filled to a fixed size and values of others are passed on, whatever this node's own clients may set.
+#[tokio::test]
+async fn limits_on_clients_do_not_limit_what_peers_exchange() {
+    let a = start("a", &[]).await;
+    set(&a, b"large", &vec![1; 3 << 20]);
+    for key in 0..20_000u32 {
+        set(&a, &key.to_le_bytes(), &[1; 100]);
+    }
+    let small = |name, join| Config { max_key: 1 << 10, max_value: 1 << 10, ..config(name, &[join]) };
+    let b = Node::start(small("b", a.peer_addr())).await.unwrap();
+    until_equal(&[&a, &b]).await;
+    let c = Node::start(small("c", b.peer_addr())).await.unwrap();
+    until_equal(&[&a, &b, &c]).await;
+    assert_eq!(c.store().totals().live_cells, 20_001);
+}
+
 #[tokio::test]
 async fn a_namesake_is_refused_while_the_first_is_linked() {
     let a = start("a", &[]).await;

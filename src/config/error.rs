@@ -50,6 +50,14 @@ pub enum ConfigError {
     /// A limit under which nothing could be done.
     #[error("{0} must be more than 0")]
     Zero(&'static str),
+    /// An entry that no peer message could carry.
+    #[error("--max-key plus --max-value is {entry}, more than the {limit} that one peer message can carry")]
+    TooLarge {
+        /// One entry of the largest key and value.
+        entry: Size,
+        /// The most it may be.
+        limit: Size,
+    },
     /// A limit that the largest entry could never pass.
     #[error(
         "{flag} {limit} is less than one entry of --max-key plus --max-value ({entry}): raise {flag}, or lower \

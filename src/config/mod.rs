@@ -21,6 +21,9 @@ pub use units::{Size, Span, UnitError};
 /// The longest `--name` and `--cluster` in bytes: a host name (253) and a port. Both travel in every hello.
 pub const MAX_NAME: usize = 259;
 
+/// The most that `--max-key` and `--max-value` may come to, in bytes: what one peer message can carry.
+pub const MAX_ENTRY: u64 = 512 << 20;
+
 /// How a node is set up.
 ///
 /// ```
@@ -162,6 +165,9 @@ impl Config {
         }
 
         let entry = (self.max_key as u64).saturating_add(self.max_value as u64);
+        if entry > MAX_ENTRY {
+            return Err(ConfigError::TooLarge { entry: Size(entry), limit: Size(MAX_ENTRY) });
+        }
         let holds_an_entry = [
             ("--max-command", Some(self.max_command as u64)),
             ("--peer-queue", Some(self.peer_queue as u64)),

@@ -9,8 +9,9 @@ use bincode::de::BorrowDecode;
 use bytes::Bytes;
 use tokio_util::codec::LengthDelimitedCodec;
 
-/// The most a message may take, in bytes; a larger length is refused before anything is read.
-pub(super) const MAX_FRAME: usize = 512 << 20;
+/// The most a message may take, in bytes: the largest value of any daemon in the cluster, whatever the limit for
+/// this one's own clients. A larger length is refused before anything is read.
+pub(super) const MAX_FRAME: usize = (512 << 20) + (1 << 20);
 
 /// The most a frame may take before the peer has said hello, in bytes.
 pub(super) const MAX_HELLO_FRAME: usize = 4 << 10;

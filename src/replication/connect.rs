@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use uhlc::NTP64;
 
 use super::Shared;
-use super::codec;
+use super::codec::{self, MAX_FRAME};
 use super::frames::{FrameReader, FrameWriter};
 use super::hello::{Introduction, Refused, judge};
 use super::link::{self, LinkError};
@@ -168,7 +168,7 @@ impl Connection {
             shared.peers.closed(&link, PeerState::Down, &error.to_string());
             return Err(error.into());
         }
-        self.reader.set_max_frame(peer.max_frame);
+        self.reader.set_max_frame(MAX_FRAME);
         shared.dial(&peer.advertise);
         Ok(link)
     }

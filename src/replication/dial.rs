@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
@@ -20,6 +20,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest pause between two tries, and how often a name is resolved again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A link that lasted at least this long was a good one: the pauses start anew after it.
+const GOOD_LINK: Duration = Duration::from_secs(10);
 
 /// The most addresses of one name that are dialled.
 const MAX_ADDRESSES: usize = 64;
@@ -101,13 +104,15 @@ async fn dial(shared: Arc<Shared>, target: String, address: SocketAddr) {
         if shared.draining.is_cancelled() {
             return;
         }
+        let started = Instant::now();
         let ended = match timeout(CONNECT_LIMIT, shared.env.connect(address)).await {
             Ok(Ok(stream)) => connect::dialled(&shared, stream, address, &target).await,
             Ok(Err(error)) => Ended::Failed(error.to_string()),
             Err(_) => Ended::Failed("connecting timed out".into()),
         };
         match ended {
-            Ended::Unlinked => back_off = BackOff::new(),
+            Ended::Unlinked if started.elapsed() > GOOD_LINK => back_off = BackOff::new(),
+            Ended::Unlinked => {}
             Ended::Itself => return note(TargetOutcome::Known),
             Ended::LinkedElsewhere(incarnation) => {
                 note(TargetOutcome::Known);

@@ -24,8 +24,6 @@ pub(crate) struct Identity {
     pub(crate) incarnation: Incarnation,
     /// Where peers can dial it; `:port` for the address they see it at.
     pub(crate) advertise: String,
-    /// The largest message it sends, in bytes.
-    pub(crate) max_frame: u64,
     pub(crate) max_clock_skew: Duration,
 }
 
@@ -40,7 +38,7 @@ impl Identity {
             wall: wall.0,
             hlc: hlc.0,
             advertise: &self.advertise,
-            max_frame: self.max_frame,
+            max_frame: MAX_FRAME as u64,
             extension: &[],
         }
     }
@@ -58,7 +56,6 @@ pub(super) struct Introduction {
     pub(super) incarnation: Incarnation,
     /// Where it can be dialled.
     pub(super) advertise: String,
-    pub(super) max_frame: usize,
     pub(super) hlc: Time,
 }
 
@@ -114,11 +111,9 @@ pub(super) fn judge(
     if let Err(text) = check_clocks(own, hello, wall, in_flight) {
         return refuse(Refusal::Skewed, text);
     }
-    let Ok(max_frame) = usize::try_from(hello.max_frame) else {
-        return refuse(Refusal::Incompatible, "its messages are larger than memory".into());
-    };
-    if max_frame > MAX_FRAME {
-        let text = format!("{} may send messages of {max_frame} bytes, above {MAX_FRAME}", hello.name);
+    if hello.max_frame < MAX_FRAME as u64 {
+        let text =
+            format!("{} takes messages of {} bytes only, not {MAX_FRAME}", hello.name, hello.max_frame);
         return refuse(Refusal::Incompatible, text);
     }
     let advertise = match hello.advertise.strip_prefix(':') {
@@ -126,7 +121,7 @@ pub(super) fn judge(
         Some(port) => format!("{}:{port}", remote.ip()),
         None => hello.advertise.to_owned(),
     };
-    Ok(Introduction { name: hello.name.to_owned(), incarnation, advertise, max_frame, hlc: NTP64(hello.hlc) })
+    Ok(Introduction { name: hello.name.to_owned(), incarnation, advertise, hlc: NTP64(hello.hlc) })
 }
 
 fn check_clocks(own: &Identity, hello: &Hello<'_>, wall: Time, in_flight: Duration) -> Result<(), String> {
@@ -166,7 +161,6 @@ mod tests {
             name: name.into(),
             incarnation: stamp::incarnation(id).unwrap(),
             advertise: ":7172".into(),
-            max_frame: 1 << 20,
             max_clock_skew: Duration::from_millis(500),
         }
     }
@@ -197,7 +191,7 @@ mod tests {
         assert_eq!(verdict(|h| h.incarnation = 1), Err(Refusal::Itself));
         assert_eq!(verdict(|h| h.incarnation = 0), Err(Refusal::Incompatible));
         assert_eq!(verdict(|h| h.magic = *b"GET / HT"), Err(Refusal::Incompatible));
-        assert_eq!(verdict(|h| h.max_frame = u64::MAX), Err(Refusal::Incompatible));
+        assert_eq!(verdict(|h| h.max_frame = 1 << 20), Err(Refusal::Incompatible));
         assert_eq!(verdict(|h| h.versions = Versions { oldest: 2, newest: 9 }), Err(Refusal::Incompatible));
         assert!(verdict(|h| h.versions = Versions { oldest: 0, newest: 9 }).is_ok());
     }

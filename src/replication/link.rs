@@ -71,7 +71,7 @@ pub(super) enum LinkError {
     OutOfTurn(&'static str),
     #[error("not heard for {}s", SILENCE_LIMIT.as_secs())]
     Silent,
-    #[error("its clock ran {0:.1?} ahead of this one, more than --max-clock-skew: set both by NTP")]
+    #[error("its clock ran {0:.1?} ahead of this one, more than --max-clock-skew allows: set both by NTP")]
     Skewed(Duration),
     #[error("it shut down")]
     Goodbye,
@@ -79,13 +79,15 @@ pub(super) enum LinkError {
     Refused(Refused),
     #[error("another connection took its place")]
     Superseded,
+    #[error("this daemon is stopping")]
+    Stopping,
 }
 
 impl LinkError {
     /// The state that the peer is in after this.
     pub(super) fn state(&self) -> PeerState {
         match self {
-            LinkError::Skewed(_) => PeerState::Skewed,
+            LinkError::Skewed(_) | LinkError::Cells(CellsError::Future(_)) => PeerState::Skewed,
             LinkError::Goodbye => PeerState::Left,
             LinkError::Refused(refused) if refused.refusal == Refusal::Skewed => PeerState::Skewed,
             _ => PeerState::Down,
@@ -118,7 +120,14 @@ pub(super) async fn run(
         end = session.ask_for_rounds() => end,
         () = link.stop.cancelled() => Err(LinkError::Superseded),
     };
-    let error = outcome.err().unwrap_or(LinkError::Closed);
+    if session.inbound.lock().refused.is_some() {
+        shared.refusing.fetch_sub(1, Ordering::Relaxed);
+    }
+    let error = match outcome {
+        Err(_) if shared.draining.is_cancelled() => LinkError::Stopping,
+        Err(error) => error,
+        Ok(()) => LinkError::Closed,
+    };
     shared.peers.closed(&link, error.state(), &error.to_string());
     error
 }
@@ -141,11 +150,20 @@ struct Inbound {
     puts: u64,
     acknowledged: u64,
     ask: Ask,
-    answer: Option<Answer>,
+    /// The round that the peer asked for, and the epoch in which it began.
+    answer: Option<(Answer, u32)>,
     /// Something of the peer's was refused for want of memory: nothing is acknowledged until a round has
     /// brought it.
-    refused: Option<Instant>,
+    refused: Option<Withheld>,
     scratch: Vec<u8>,
+}
+
+/// Data that the peer sent and this daemon had no room for.
+struct Withheld {
+    /// When it was refused, or asked for again.
+    since: Instant,
+    /// It has been asked for again, and nothing was refused since.
+    retried: bool,
 }
 
 impl Session<'_> {
@@ -182,7 +200,8 @@ impl Session<'_> {
             }
             Message::Start { .. } if inbound.answer.is_some() => return Err(LinkError::OutOfTurn("Start")),
             Message::Start { digest } => {
-                inbound.answer = Some(Answer::new(&self.shared.store, digest));
+                let epoch = self.link.queue.epoch();
+                inbound.answer = Some((Answer::new(&self.shared.store, digest), epoch));
                 self.link.queue.wake();
             }
             Message::State(cells) => {
@@ -191,13 +210,17 @@ impl Session<'_> {
                 self.link.queue.wake();
             }
             Message::Credit { bytes } => {
-                if let Some(answer) = &mut inbound.answer {
+                if let Some((answer, _)) = &mut inbound.answer {
                     answer.grant(bytes);
                     self.link.queue.wake();
                 }
             }
             Message::Done => {
                 inbound.ask.on_done()?;
+                if inbound.refused.take_if(|refused| refused.retried).is_some() {
+                    self.shared.refusing.fetch_sub(1, Ordering::Relaxed);
+                    self.link.queue.wake();
+                }
                 drop(inbound);
                 tracing::debug!(peer = %self.link.peer, "round finished");
                 self.shared.peers.joined(self.link);
@@ -228,13 +251,20 @@ impl Session<'_> {
             store.prefetch(&keys[..cells.len()]);
             for (key, parts) in cells {
                 let merged = store.merge(&mut inbound.scratch, key, parts);
-                if merged == Merged::Refused && inbound.refused.is_none() {
-                    tracing::warn!(peer = %self.link.peer, "out of memory: refusing what the peer sends until there is room");
-                    inbound.refused = Some(Instant::now());
+                if merged == Merged::Refused {
+                    self.withhold(inbound);
                 }
             }
         }
         Ok(())
+    }
+
+    fn withhold(&self, inbound: &mut Inbound) {
+        if inbound.refused.is_none() {
+            self.shared.refusing.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(peer = %self.link.peer, "out of memory: refusing what the peer sends until there is room");
+        }
+        inbound.refused = Some(Withheld { since: Instant::now(), retried: false });
     }
 
     fn on_beat(&self, wall: Time, hlc: Time, peers: Packed<'_>) -> Result<(), LinkError> {
@@ -290,9 +320,11 @@ impl Session<'_> {
         if let Some(bytes) = inbound.ask.take_credit() {
             frames.push_back(codec::frame(&Message::Credit { bytes }));
         }
-        match inbound.answer.as_mut().and_then(|answer| answer.next(&self.shared.store, encoder)) {
+        let Some((answer, epoch)) = &mut inbound.answer else { return };
+        match answer.next(&self.shared.store, encoder) {
             Some(Part::State(frame)) => frames.push_back(frame),
             Some(Part::Done(frame)) => {
+                self.link.queue.state_sent(*epoch);
                 inbound.answer = None;
                 frames.push_back(frame);
             }
@@ -328,11 +360,11 @@ impl Session<'_> {
 
     fn retry_what_was_refused(&self) {
         let mut inbound = self.inbound.lock();
-        if let Some(since) = &mut inbound.refused
-            && since.elapsed() > REFUSED_RETRY
-            && !self.shared.store.is_full()
+        if let Some(refused) = &mut inbound.refused
+            && refused.since.elapsed() > REFUSED_RETRY
+            && self.shared.store.has_room()
         {
-            inbound.refused = None;
+            *refused = Withheld { since: Instant::now(), retried: true };
             self.round_wanted.notify_one();
         }
     }

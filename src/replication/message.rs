@@ -43,7 +43,7 @@ pub(super) struct Hello<'a> {
     pub(super) hlc: u64,
     /// Where this daemon can be dialled; `:port` means at the address this connection comes from.
     pub(super) advertise: &'a str,
-    /// The largest message this daemon sends, in bytes.
+    /// The largest message this daemon takes, in bytes.
     pub(super) max_frame: u64,
     pub(super) extension: &'a [u8],
 }
@@ -216,7 +216,7 @@ pub(super) enum CellsError {
     Origin,
     #[error("malformed message: a key of {0} bytes")]
     Key(usize),
-    #[error("a stamp lies {0:?} in the future")]
+    #[error("one of its stamps lies {0:.1?} in the future: set both clocks by NTP")]
     Future(std::time::Duration),
     #[error(transparent)]
     TooManyOrigins(#[from] TooManyOrigins),

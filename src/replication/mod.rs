@@ -28,7 +28,7 @@ mod queue;
 mod round;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -67,6 +67,8 @@ struct Shared {
     /// One permit: one state is taken at a time.
     rounds: Semaphore,
     joined: AtomicBool,
+    /// How many links have had to refuse data for want of memory, and have not got it since.
+    refusing: AtomicUsize,
     /// From here on no new links: nobody is dialled or accepted.
     draining: CancellationToken,
     /// Ends every task.
@@ -118,6 +120,7 @@ impl Replication {
             peers: Peers::new(own, queue_limit),
             rounds: Semaphore::new(1),
             joined: AtomicBool::new(false),
+            refusing: AtomicUsize::new(0),
             draining: CancellationToken::new(),
             stop: CancellationToken::new(),
             tracker: TaskTracker::new(),
@@ -138,14 +141,20 @@ impl Replication {
         self.shared.joined.load(Ordering::Relaxed)
     }
 
+    /// Whether data of a peer was refused for want of memory and is still missing.
+    pub(crate) fn is_refusing(&self) -> bool {
+        self.shared.refusing.load(Ordering::Relaxed) > 0
+    }
+
     /// Every peer, as `SAPWOOD PEERS` shows them.
     pub(crate) fn peers(&self) -> Vec<PeerStatus> {
         self.shared.peers.status()
     }
 
-    /// Waits until a peer has acknowledged every write, at most `limit`; then says goodbye and ends all links.
+    /// Waits until a peer holds everything, at most `limit`; then says goodbye and ends all links.
     pub(crate) async fn drain(&self, limit: Duration) {
         let shared = &self.shared;
+        let started = Instant::now();
         shared.draining.cancel();
         let held = async {
             while !shared.store.feed().is_empty() {
@@ -160,14 +169,15 @@ impl Replication {
             }
         };
         if timeout(limit, held).await.is_err() {
-            tracing::warn!(?limit, "stopping although no peer has acknowledged every write");
+            tracing::warn!(?limit, "stopping although no peer holds every write");
         }
         let links = shared.peers.links();
         for link in &links {
             link.queue.send(&Message::Goodbye);
         }
-        let started = Instant::now();
-        while started.elapsed() < GOODBYE_LIMIT && !shared.peers.links().is_empty() {
+        // A peer closes when it has taken in all that came before the goodbye.
+        let until = (started + limit).max(Instant::now() + GOODBYE_LIMIT);
+        while Instant::now() < until && !shared.peers.links().is_empty() {
             sleep(DRAIN_POLL).await;
         }
         shared.stop.cancel();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -16,11 +17,14 @@ use super::queue::Queue;
 use crate::cluster::{Direction, PeerState, PeerStatus};
 use crate::model::Incarnation;
 
-/// The most peers a daemon links with, and the most addresses it dials.
+/// The most peers a daemon links with or remembers, and the most addresses it dials.
 pub(super) const MAX_PEERS: usize = 256;
 
-/// How many refused daemons are remembered for `SAPWOOD PEERS`; the one heard longest ago makes room.
+/// How many refused daemons are shown at most; the one heard longest ago makes room.
 const MAX_REFUSED: usize = 64;
+
+/// How long a refused daemon is shown after it was heard last. One that still tries is heard every few seconds.
+const REFUSED_SHOWN: Duration = Duration::from_secs(60);
 
 /// A live connection to a peer.
 pub(super) struct Link {
@@ -72,6 +76,7 @@ struct RefusedPeer {
     state: PeerState,
     reason: String,
     since: Instant,
+    heard: Instant,
 }
 
 struct Target {
@@ -136,6 +141,7 @@ impl Peers {
             joined: AtomicBool::new(false),
         });
         table.refused.retain(|refused| refused.incarnation != Some(peer.incarnation));
+        table.make_room(&peer.name);
         let row = Peer {
             incarnation: peer.incarnation,
             advertise: peer.advertise.clone(),
@@ -294,7 +300,8 @@ impl Peers {
     pub(super) fn status(&self) -> Vec<PeerStatus> {
         let table = self.table.lock();
         let peers = table.peers.iter().map(|(name, peer)| peer.status(name));
-        let refused = table.refused.iter().map(RefusedPeer::status);
+        let shown = |refused: &&RefusedPeer| refused.heard.elapsed() < REFUSED_SHOWN;
+        let refused = table.refused.iter().filter(shown).map(RefusedPeer::status);
         let targets = table.targets.iter().filter_map(|(address, target)| target.status(address));
         peers.chain(refused).chain(targets).collect()
     }
@@ -304,7 +311,7 @@ impl Table {
     fn check(&self, own: &Identity, peer: &Introduction, direction: Direction) -> Result<(), Refused> {
         let refuse = |refusal, text: String| Err(Refused { refusal, text });
         let Some(present) = self.peers.get(&peer.name) else {
-            if self.peers.len() >= MAX_PEERS {
+            if self.peers.values().filter(|peer| peer.link.is_some()).count() >= MAX_PEERS {
                 return refuse(Refusal::Crowded, format!("{} has {MAX_PEERS} peers", own.name));
             }
             return Ok(());
@@ -326,6 +333,19 @@ impl Table {
         Ok(())
     }
 
+    /// Forgets the peer that has been unlinked longest, if there are too many to remember another.
+    fn make_room(&mut self, name: &str) {
+        if self.peers.len() < MAX_PEERS || self.peers.contains_key(name) {
+            return;
+        }
+        let unlinked = self.peers.iter().filter(|(_, peer)| peer.link.is_none());
+        if let Some((oldest, _)) = unlinked.min_by_key(|(_, peer)| peer.since) {
+            let oldest = oldest.clone();
+            self.peers.remove(&oldest);
+        }
+    }
+
+    /// Notes a refusal; returns whether it is news. A daemon that was a peer keeps its row.
     fn refuse(
         &mut self,
         name: &str,
@@ -334,6 +354,18 @@ impl Table {
         state: PeerState,
         reason: &str,
     ) -> bool {
+        if let Some(peer) = self.peers.get_mut(name)
+            && peer.link.is_none()
+            && Some(peer.incarnation) == incarnation
+        {
+            reason.clone_into(&mut peer.reason);
+            if peer.state == state {
+                return false;
+            }
+            peer.state = state;
+            peer.since = Instant::now();
+            return true;
+        }
         let row = RefusedPeer {
             name: name.to_owned(),
             incarnation,
@@ -341,6 +373,7 @@ impl Table {
             state,
             reason: reason.to_owned(),
             since: Instant::now(),
+            heard: Instant::now(),
         };
         let same = |known: &&mut RefusedPeer| match (known.incarnation, incarnation) {
             (Some(known), Some(refused)) => known == refused,
@@ -348,13 +381,14 @@ impl Table {
         };
         if let Some(known) = self.refused.iter_mut().find(same) {
             let news = known.state != state;
-            if news {
-                *known = row;
-            }
+            let since = if news { row.since } else { known.since };
+            *known = RefusedPeer { since, ..row };
             return news;
         }
+        self.refused.retain(|refused| refused.heard.elapsed() < REFUSED_SHOWN);
         if self.refused.len() >= MAX_REFUSED {
-            self.refused.remove(0);
+            self.refused.sort_by_key(|refused| std::cmp::Reverse(refused.heard));
+            self.refused.pop();
         }
         self.refused.push(row);
         true
@@ -420,9 +454,102 @@ fn unlinked(address: &str, state: PeerState, since: Instant) -> PeerStatus {
         direction: None,
         incarnation: None,
         since: since.elapsed(),
-        lag: std::time::Duration::ZERO,
+        lag: Duration::ZERO,
         queued_bytes: 0,
         received_bytes: 0,
         sent_bytes: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::stamp::incarnation;
+    use uhlc::NTP64;
+
+    fn peers() -> Peers {
+        let own = Identity {
+            cluster: "oak".into(),
+            name: "own".into(),
+            incarnation: incarnation(100).unwrap(),
+            advertise: "own:1".into(),
+            max_clock_skew: Duration::from_millis(500),
+        };
+        Peers::new(own, 1 << 20)
+    }
+
+    fn introduction(name: &str, id: u128) -> Introduction {
+        let incarnation = incarnation(id).unwrap();
+        Introduction { name: name.into(), incarnation, advertise: format!("{name}:1"), hlc: NTP64(0) }
+    }
+
+    fn admit(peers: &Peers, name: &str, id: u128, direction: Direction) -> Result<Arc<Link>, Refusal> {
+        let remote = "127.0.0.1:9".parse().unwrap();
+        peers.admit(&introduction(name, id), direction, remote).map_err(|refused| refused.refusal)
+    }
+
+    #[tokio::test]
+    async fn of_two_connections_the_one_dialled_by_the_larger_incarnation_stays() {
+        for (id, ours_stays) in [(7, true), (700, false)] {
+            let (dialled, accepted) = (Direction::Out, Direction::In);
+            for (first, second) in [(dialled, accepted), (accepted, dialled)] {
+                let peers = peers();
+                let link = admit(&peers, "b", id, first).unwrap();
+                let replaced = admit(&peers, "b", id, second).is_ok();
+                assert_eq!(replaced, (second == dialled) == ours_stays);
+                assert_eq!(link.stop.is_cancelled(), replaced);
+                assert_eq!(peers.links().len(), 1);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_dials_again_has_lost_its_first_connection() {
+        let peers = peers();
+        let first = admit(&peers, "b", 7, Direction::In).unwrap();
+        let second = admit(&peers, "b", 7, Direction::In).unwrap();
+        assert!(first.stop.is_cancelled() && !second.stop.is_cancelled());
+        peers.closed(&first, PeerState::Down, "late news of the first");
+        assert!(peers.is_linked(incarnation(7).unwrap()));
+        assert_eq!(admit(&peers, "b", 7, Direction::Out).err(), None, "ours is the larger incarnation");
+        assert_eq!(admit(&peers, "b", 7, Direction::Out).err(), Some(Refusal::Linked));
+    }
+
+    #[tokio::test]
+    async fn a_namesake_is_refused_while_the_other_is_linked_and_welcome_afterwards() {
+        let peers = peers();
+        let link = admit(&peers, "b", 7, Direction::In).unwrap();
+        assert_eq!(admit(&peers, "b", 8, Direction::In).err(), Some(Refusal::Duplicate));
+        peers.closed(&link, PeerState::Down, "gone");
+        assert!(admit(&peers, "b", 8, Direction::In).is_ok());
+        assert_eq!(peers.status().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_that_left_make_room_for_new_ones() {
+        let peers = peers();
+        for n in 0..2 * MAX_PEERS as u128 {
+            let link = admit(&peers, &format!("n{n}"), 1000 + n, Direction::In).unwrap();
+            peers.closed(&link, PeerState::Left, "it shut down");
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(peers.status().len(), MAX_PEERS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_daemon_is_shown_while_it_tries_with_its_latest_reason() {
+        let peers = peers();
+        let refuse = |text: &str| {
+            let refused = Refused { refusal: Refusal::Skewed, text: text.into() };
+            peers.refused("b", incarnation(7), "b:1", &refused);
+        };
+        refuse("3600s ahead");
+        tokio::time::advance(Duration::from_secs(30)).await;
+        refuse("2s ahead");
+        let [row] = &peers.status()[..] else { panic!() };
+        assert_eq!((row.state, &*row.reason), (PeerState::Skewed, "2s ahead"));
+        assert_eq!(row.since, Duration::from_secs(30));
+        tokio::time::advance(REFUSED_SHOWN).await;
+        assert!(peers.status().is_empty());
     }
 }

@@ -35,6 +35,8 @@ struct Inner {
     beat: Option<Bytes>,
     /// Counts the gaps of this link.
     epoch: u32,
+    /// The epoch since which the peer has been sent our whole state, if it has.
+    state_sent: Option<u32>,
     /// Pushes queued since the epoch began, and how many of them the peer has acknowledged.
     puts: u64,
     acked: u64,
@@ -67,7 +69,8 @@ impl Queue {
         let now = Instant::now();
         let mut inner = self.inner.lock();
         let size = frame.len() + FRAME_OVERHEAD;
-        if inner.push_bytes + size > self.limit {
+        // A frame larger than the limit goes if nothing else waits, or it never would.
+        if inner.push_bytes > 0 && inner.push_bytes + size > self.limit {
             inner.drop_pushes();
         } else {
             inner.push_bytes += size;
@@ -145,10 +148,21 @@ impl Queue {
         self.inner.lock().marks.front().map_or(Duration::ZERO, |(_, at)| at.elapsed())
     }
 
-    /// Whether the peer has acknowledged every push, and nothing waits to be sent.
+    /// How many gaps there have been. A state that is read from now on makes up for all of them.
+    pub(super) fn epoch(&self) -> u32 {
+        self.inner.lock().epoch
+    }
+
+    /// The peer has been sent the whole state as of this epoch or later.
+    pub(super) fn state_sent(&self, epoch: u32) {
+        self.inner.lock().state_sent = Some(epoch);
+    }
+
+    /// Whether the peer has been sent everything: our state since the last gap, and every push since, which it
+    /// has acknowledged.
     pub(super) fn is_drained(&self) -> bool {
         let inner = self.inner.lock();
-        inner.acked == inner.puts && inner.frames.is_empty()
+        inner.state_sent == Some(inner.epoch) && inner.acked == inner.puts && inner.frames.is_empty()
     }
 
     /// Bytes of pushes that wait.
@@ -196,6 +210,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn lag_is_the_age_of_the_oldest_push_without_an_acknowledgement() {
         let queue = Queue::new(1 << 20);
+        queue.state_sent(queue.epoch());
         queue.put(Bytes::from_static(b"one"));
         tokio::time::advance(Duration::from_millis(30)).await;
         queue.put(Bytes::from_static(b"two"));
@@ -220,7 +235,31 @@ mod tests {
         queue.acknowledge(0, 1);
         assert!(!queue.is_drained());
         queue.acknowledge(1, 1);
+        queue.state_sent(1);
         assert!(queue.is_drained());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_holds_everything_only_after_a_state_read_since_the_last_gap() {
+        let queue = Queue::new(1 << 20);
+        assert!(!queue.is_drained(), "nothing was sent yet");
+        let started = queue.epoch();
+        queue.lose_pushes();
+        taken(&queue);
+        queue.state_sent(started);
+        assert!(!queue.is_drained(), "the round began before the gap");
+        queue.state_sent(queue.epoch());
+        assert!(queue.is_drained());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_push_larger_than_the_limit_goes_when_nothing_else_waits() {
+        let queue = Queue::new(10);
+        queue.put(Bytes::from_static(&[0; 100]));
+        queue.put(Bytes::from_static(&[0; 100]));
+        assert_eq!(taken(&queue), [codec::frame(&Message::Gap)], "two such frames are too many");
+        queue.put(Bytes::from_static(&[0; 100]));
+        assert_eq!(taken(&queue).len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

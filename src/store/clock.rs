@@ -19,9 +19,10 @@ impl Clock {
         Clock { last: AtomicU64::new(0) }
     }
 
-    /// The present moment on the hybrid scale, given the machine's clock.
-    pub(crate) fn now(&self, wall: Time) -> Time {
-        NTP64(wall.0.max(self.last.load(Ordering::Relaxed)))
+    /// The present moment on the hybrid scale, given the machine's clock. No later reading is before it, so a
+    /// value that was once seen to have expired is never seen again.
+    pub(crate) fn read(&self, wall: Time) -> Time {
+        NTP64(wall.0.max(self.last.fetch_max(wall.0, Ordering::AcqRel)))
     }
 
     /// Draws a time above everything issued or received, above `above`, and not below `now`.
@@ -64,8 +65,10 @@ mod tests {
     fn the_clock_survives_a_machine_whose_clock_steps_back() {
         let clock = Clock::new();
         clock.draw(NTP64(1000), NTP64(0));
-        assert_eq!(clock.now(NTP64(5)), NTP64(1000));
+        assert_eq!(clock.read(NTP64(5)), NTP64(1000));
         assert_eq!(clock.draw(NTP64(5), NTP64(0)), NTP64(1001));
+        assert_eq!(clock.read(NTP64(2000)), NTP64(2000));
+        assert_eq!(clock.read(NTP64(6)), NTP64(2000));
     }
 
     #[test]

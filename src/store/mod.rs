@@ -156,15 +156,15 @@ impl Store {
         }
     }
 
-    /// The present moment for readers and writers, given the machine's clock: never before anything issued or
-    /// received.
+    /// The present moment for readers and writers, given the machine's clock: never before anything issued,
+    /// received or returned from here earlier.
     pub fn now(&self, wall: Time) -> Time {
-        self.clock.now(wall)
+        self.clock.read(wall)
     }
 
     /// Starts a batch of commands at the present moment.
     pub fn begin(&self, batch: &mut Batch, wall: Time) {
-        batch.now = self.clock.now(wall);
+        batch.now = self.clock.read(wall);
     }
 
     /// Hands the batch's changes to the peers. Never waits.
@@ -337,10 +337,10 @@ impl Store {
         self.ranges.memory()
     }
 
-    /// Whether the cells are at the hard ceiling, a quarter above `--max-memory`, past which replicated data
-    /// that would grow them is refused.
-    pub fn is_full(&self) -> bool {
-        self.ranges.memory() >= self.ceiling
+    /// Whether the cells are within `--max-memory`. Replicated data that would grow them is taken beyond it, up
+    /// to the hard ceiling a quarter above.
+    pub fn has_room(&self) -> bool {
+        self.ranges.memory() <= self.max_memory
     }
 
     /// The feed of changes that local writes published.

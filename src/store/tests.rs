@@ -96,6 +96,16 @@ fn a_passed_deadline_hides_the_value_and_the_sweep_frees_it() {
 }
 
 #[test]
+fn a_value_seen_to_have_expired_is_not_seen_again_when_the_clock_steps_back() {
+    let store = Store::new(config(1));
+    set(&store, 10, b"k", b"v", Some(50));
+    let seen = |wall| store.read(b"k", store.now(NTP64(wall)), |live| live.is_some());
+    assert!(seen(49));
+    assert!(!seen(50));
+    assert!(!seen(20));
+}
+
+#[test]
 fn a_sweep_still_finds_deadlines_set_after_an_earlier_sweep() {
     let store = Store::new(config(1));
     set(&store, 1, b"a", b"v", Some(10));

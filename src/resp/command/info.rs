@@ -157,7 +157,6 @@ fn sapwood(shared: &Shared, lines: &mut Lines) {
     lines.add("tombstones", totals.dead_cells);
     lines.add("linked_peers", peers.iter().filter(|peer| PeerState::is_linked(peer.state)).count());
     lines.add("lag_ms_max", peers.iter().map(|peer| peer.lag.as_millis()).max().unwrap_or(0));
-    lines.add("uptime", shared.started.elapsed().as_secs());
     lines.add("incarnation", shared.settings.incarnation);
 }
 
