@@ -25,6 +25,7 @@ mod message;
 mod peers;
 mod push;
 mod queue;
+mod refused;
 mod round;
 
 use std::sync::Arc;

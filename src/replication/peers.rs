@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -14,17 +13,12 @@ use tokio_util::sync::CancellationToken;
 use super::hello::{Identity, Introduction, Refused};
 use super::message::Refusal;
 use super::queue::Queue;
+use super::refused::{RefusedPeers, unlinked};
 use crate::cluster::{Direction, PeerState, PeerStatus};
 use crate::model::Incarnation;
 
 /// The most peers a daemon links with or remembers, and the most addresses it dials.
 pub(super) const MAX_PEERS: usize = 256;
-
-/// How many refused daemons are shown at most; the one heard longest ago makes room.
-const MAX_REFUSED: usize = 64;
-
-/// How long a refused daemon is shown after it was heard last. One that still tries is heard every few seconds.
-const REFUSED_SHOWN: Duration = Duration::from_secs(60);
 
 /// A live connection to a peer.
 pub(super) struct Link {
@@ -54,7 +48,7 @@ pub(super) struct Peers {
 struct Table {
     /// By name: a restarted daemon takes the place of its earlier incarnation.
     peers: BTreeMap<String, Peer>,
-    refused: Vec<RefusedPeer>,
+    refused: RefusedPeers,
     /// What is dialled, by the address as it was given or learnt.
     targets: BTreeMap<String, Target>,
     links_made: u64,
@@ -67,16 +61,6 @@ struct Peer {
     reason: String,
     since: Instant,
     link: Option<Arc<Link>>,
-}
-
-struct RefusedPeer {
-    name: String,
-    incarnation: Option<Incarnation>,
-    address: String,
-    state: PeerState,
-    reason: String,
-    since: Instant,
-    heard: Instant,
 }
 
 struct Target {
@@ -140,7 +124,7 @@ impl Peers {
             sent: AtomicU64::new(0),
             joined: AtomicBool::new(false),
         });
-        table.refused.retain(|refused| refused.incarnation != Some(peer.incarnation));
+        table.refused.forget(peer.incarnation);
         table.make_room(&peer.name);
         let row = Peer {
             incarnation: peer.incarnation,
@@ -300,8 +284,7 @@ impl Peers {
     pub(super) fn status(&self) -> Vec<PeerStatus> {
         let table = self.table.lock();
         let peers = table.peers.iter().map(|(name, peer)| peer.status(name));
-        let shown = |refused: &&RefusedPeer| refused.heard.elapsed() < REFUSED_SHOWN;
-        let refused = table.refused.iter().filter(shown).map(RefusedPeer::status);
+        let refused = table.refused.status();
         let targets = table.targets.iter().filter_map(|(address, target)| target.status(address));
         peers.chain(refused).chain(targets).collect()
     }
@@ -366,32 +349,7 @@ impl Table {
             peer.since = Instant::now();
             return true;
         }
-        let row = RefusedPeer {
-            name: name.to_owned(),
-            incarnation,
-            address: address.to_owned(),
-            state,
-            reason: reason.to_owned(),
-            since: Instant::now(),
-            heard: Instant::now(),
-        };
-        let same = |known: &&mut RefusedPeer| match (known.incarnation, incarnation) {
-            (Some(known), Some(refused)) => known == refused,
-            _ => known.address == row.address,
-        };
-        if let Some(known) = self.refused.iter_mut().find(same) {
-            let news = known.state != state;
-            let since = if news { row.since } else { known.since };
-            *known = RefusedPeer { since, ..row };
-            return news;
-        }
-        self.refused.retain(|refused| refused.heard.elapsed() < REFUSED_SHOWN);
-        if self.refused.len() >= MAX_REFUSED {
-            self.refused.sort_by_key(|refused| std::cmp::Reverse(refused.heard));
-            self.refused.pop();
-        }
-        self.refused.push(row);
-        true
+        self.refused.note(name, incarnation, address, state, reason)
     }
 }
 
@@ -421,17 +379,6 @@ impl Peer {
     }
 }
 
-impl RefusedPeer {
-    fn status(&self) -> PeerStatus {
-        PeerStatus {
-            name: self.name.clone(),
-            reason: self.reason.clone(),
-            incarnation: self.incarnation,
-            ..unlinked(&self.address, self.state, self.since)
-        }
-    }
-}
-
 impl Target {
     /// A row for an address at which nobody known answers.
     fn status(&self, address: &str) -> Option<PeerStatus> {
@@ -444,28 +391,15 @@ impl Target {
     }
 }
 
-fn unlinked(address: &str, state: PeerState, since: Instant) -> PeerStatus {
-    PeerStatus {
-        name: String::new(),
-        state,
-        reason: String::new(),
-        address: address.to_owned(),
-        remote: None,
-        direction: None,
-        incarnation: None,
-        since: since.elapsed(),
-        lag: Duration::ZERO,
-        queued_bytes: 0,
-        received_bytes: 0,
-        sent_bytes: 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::stamp::incarnation;
+    use std::time::Duration;
+
     use uhlc::NTP64;
+
+    use super::super::refused::SHOWN;
+    use crate::model::stamp::incarnation;
 
     fn peers() -> Peers {
         let own = Identity {
@@ -549,7 +483,7 @@ mod tests {
         let [row] = &peers.status()[..] else { panic!() };
         assert_eq!((row.state, &*row.reason), (PeerState::Skewed, "2s ahead"));
         assert_eq!(row.since, Duration::from_secs(30));
-        tokio::time::advance(REFUSED_SHOWN).await;
+        tokio::time::advance(SHOWN).await;
         assert!(peers.status().is_empty());
     }
 }

@@ -1,0 +1,112 @@
+//! Daemons that were refused, or that refused this one, for people to see.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::cluster::{PeerState, PeerStatus};
+use crate::model::Incarnation;
+
+/// How many refused daemons are shown at most; the one heard longest ago makes room.
+const MAX_SHOWN: usize = 64;
+
+/// How long a refused daemon is shown after it was heard last. One that still tries is heard every few seconds.
+pub(super) const SHOWN: Duration = Duration::from_secs(60);
+
+/// The refused daemons heard lately.
+#[derive(Default)]
+pub(super) struct RefusedPeers(Vec<RefusedPeer>);
+
+struct RefusedPeer {
+    name: String,
+    incarnation: Option<Incarnation>,
+    address: String,
+    state: PeerState,
+    reason: String,
+    since: Instant,
+    heard: Instant,
+}
+
+impl RefusedPeers {
+    /// Notes a refusal; returns whether it is news.
+    pub(super) fn note(
+        &mut self,
+        name: &str,
+        incarnation: Option<Incarnation>,
+        address: &str,
+        state: PeerState,
+        reason: &str,
+    ) -> bool {
+        let now = Instant::now();
+        let row = RefusedPeer {
+            name: name.to_owned(),
+            incarnation,
+            address: address.to_owned(),
+            state,
+            reason: reason.to_owned(),
+            since: now,
+            heard: now,
+        };
+        let same = |known: &&mut RefusedPeer| match (known.incarnation, incarnation) {
+            (Some(known), Some(refused)) => known == refused,
+            _ => known.address == row.address,
+        };
+        if let Some(known) = self.0.iter_mut().find(same) {
+            let news = known.state != state;
+            let since = if news { row.since } else { known.since };
+            *known = RefusedPeer { since, ..row };
+            return news;
+        }
+        self.0.retain(RefusedPeer::is_shown);
+        if self.0.len() >= MAX_SHOWN {
+            self.0.sort_by_key(|refused| Reverse(refused.heard));
+            self.0.pop();
+        }
+        self.0.push(row);
+        true
+    }
+
+    /// A daemon was accepted after all.
+    pub(super) fn forget(&mut self, incarnation: Incarnation) {
+        self.0.retain(|refused| refused.incarnation != Some(incarnation));
+    }
+
+    /// Their rows in `SAPWOOD PEERS`.
+    pub(super) fn status(&self) -> impl Iterator<Item = PeerStatus> {
+        self.0.iter().filter(|refused| refused.is_shown()).map(RefusedPeer::status)
+    }
+}
+
+impl RefusedPeer {
+    fn is_shown(&self) -> bool {
+        self.heard.elapsed() < SHOWN
+    }
+
+    fn status(&self) -> PeerStatus {
+        PeerStatus {
+            name: self.name.clone(),
+            reason: self.reason.clone(),
+            incarnation: self.incarnation,
+            ..unlinked(&self.address, self.state, self.since)
+        }
+    }
+}
+
+/// A row for an address without a link.
+pub(super) fn unlinked(address: &str, state: PeerState, since: Instant) -> PeerStatus {
+    PeerStatus {
+        name: String::new(),
+        state,
+        reason: String::new(),
+        address: address.to_owned(),
+        remote: None,
+        direction: None,
+        incarnation: None,
+        since: since.elapsed(),
+        lag: Duration::ZERO,
+        queued_bytes: 0,
+        received_bytes: 0,
+        sent_bytes: 0,
+    }
+}
