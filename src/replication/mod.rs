@@ -229,3 +229,6 @@ async fn accept(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

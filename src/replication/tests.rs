@@ -1,0 +1,325 @@
+//! Peers that misbehave: bytes on the wire, written here by hand, against a running replication.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use uhlc::NTP64;
+
+use super::codec::{self, MAX_FRAME, Packed};
+use super::message::{Acquaintance, Cells, Hello, MAGIC, Message, Refusal, VERSIONS, WireCell};
+use super::*;
+use crate::env::SystemEnv;
+use crate::model::{HashSeed, RangeCount, stamp};
+use crate::store::{Batch, StoreConfig, Write};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Daemon {
+    store: Arc<Store>,
+    replication: Replication,
+    address: SocketAddr,
+}
+
+async fn daemon(name: &str, id: u128, join: &[String]) -> Daemon {
+    let incarnation = stamp::incarnation(id).unwrap();
+    let store = Arc::new(Store::new(StoreConfig {
+        seed: HashSeed::of_cluster("oak"),
+        ranges: RangeCount::power_of_two(4),
+        incarnation,
+        max_memory: None,
+        feed_limit: 1 << 20,
+    }));
+    let listener = SystemEnv.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let own = Identity {
+        cluster: "oak".into(),
+        name: name.into(),
+        incarnation,
+        advertise: address.to_string(),
+        max_clock_skew: Duration::from_millis(500),
+    };
+    let env = Arc::new(SystemEnv);
+    let replication = Replication::start(Arc::clone(&store), env, own, listener, join, 1 << 20);
+    Daemon { store, replication, address }
+}
+
+/// A peer that says what it is told to.
+struct Puppet(TcpStream);
+
+impl Puppet {
+    /// Connects and links under the name `puppet`.
+    async fn link(to: &Daemon) -> Puppet {
+        let mut puppet = Puppet(TcpStream::connect(to.address).await.unwrap());
+        let now = SystemEnv.wall_clock().0;
+        let hello = Hello {
+            magic: MAGIC,
+            versions: VERSIONS,
+            cluster: "oak",
+            name: "puppet",
+            incarnation: 77,
+            wall: now,
+            hlc: now,
+            advertise: "127.0.0.1:1",
+            max_frame: MAX_FRAME as u64,
+            extension: b"from a later version",
+        };
+        puppet.say(&codec::frame(&hello)).await;
+        codec::decode::<Hello<'_>>(&puppet.hear().await.unwrap()).unwrap();
+        puppet.say(&codec::frame(&Message::Welcome)).await;
+        assert_eq!(codec::decode::<Message<'_>>(&puppet.hear().await.unwrap()).unwrap(), Message::Welcome);
+        puppet
+    }
+
+    async fn say(&mut self, bytes: &[u8]) {
+        // The other side may have hung up already; whether it did is what tests look at.
+        let _ = self.0.write_all(bytes).await;
+    }
+
+    /// The next frame without its length; `None` when the other side has closed.
+    async fn hear(&mut self) -> Option<Vec<u8>> {
+        let length = timeout(PATIENCE, self.0.read_u32()).await.expect("heard in time").ok()?;
+        let mut frame = vec![0; length as usize];
+        self.0.read_exact(&mut frame).await.ok()?;
+        Some(frame)
+    }
+
+    /// Waits until the other side has closed.
+    async fn until_closed(mut self) {
+        while self.hear().await.is_some() {}
+    }
+}
+
+fn put(key: &[u8], time: u64) -> Vec<u8> {
+    let mut cells = Vec::new();
+    let cell = WireCell { key, time, origin: 0, value: Some(b"v"), deadline: None, qualifier: None };
+    codec::append(&cell, &mut cells);
+    let cells = Cells { origins: &77u128.to_le_bytes(), cells: Packed(&cells) };
+    codec::frame(&Message::Put(cells)).to_vec()
+}
+
+async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let waiting = async {
+        while !condition() {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"));
+}
+
+fn linked(daemon: &Daemon, name: &str) -> bool {
+    daemon.replication.peers().iter().any(|peer| peer.name == name && peer.state.is_linked())
+}
+
+#[tokio::test]
+async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
+    let a = daemon("a", 1, &[]).await;
+    let b = daemon("b", 2, &[a.address.to_string()]).await;
+    until("a and b are linked", || linked(&a, "b") && linked(&b, "a")).await;
+
+    let now = SystemEnv.wall_clock();
+    let with_length = |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat();
+    let trailing = with_length(&[&put(b"trailing", now.0)[4..], b"x"].concat());
+    let truncated = with_length(&put(b"truncated", now.0)[4..30]);
+    let unknown_origin = {
+        let mut cells = Vec::new();
+        let cell =
+            WireCell { key: b"origin", time: now.0, origin: 9, value: None, deadline: None, qualifier: None };
+        codec::append(&cell, &mut cells);
+        codec::frame(&Message::Put(Cells { origins: &[], cells: Packed(&cells) })).to_vec()
+    };
+    let unasked = codec::frame(&Message::State(Cells { origins: &[], cells: Packed(&[]) })).to_vec();
+    let half_good = {
+        let mut cells = Vec::new();
+        for time in [now.0, stamp::later(now, Duration::from_secs(400)).0] {
+            let cell = WireCell {
+                key: b"half",
+                time,
+                origin: 0,
+                value: Some(b"v"),
+                deadline: None,
+                qualifier: None,
+            };
+            codec::append(&cell, &mut cells);
+        }
+        let cells = Cells { origins: &77u128.to_le_bytes(), cells: Packed(&cells) };
+        codec::frame(&Message::Put(cells)).to_vec()
+    };
+    let mistakes = [
+        ("a frame too large", u32::MAX.to_be_bytes().to_vec()),
+        ("a truncated message", truncated),
+        ("trailing bytes", trailing),
+        ("an unknown message", with_length(&[200, 1, 2, 3])),
+        ("an empty message", with_length(&[])),
+        ("an origin that is not listed", unknown_origin),
+        ("a stamp far in the future", put(b"future", stamp::later(now, Duration::from_secs(400)).0)),
+        ("a stamp at the end of time", put(b"end", u64::MAX)),
+        ("a good cell beside one from the future", half_good),
+        ("a second welcome", codec::frame(&Message::Welcome).to_vec()),
+        // The first round has been asked for, and ends here; the second was not.
+        ("state that nobody asked for", [codec::frame(&Message::Done).to_vec(), unasked].concat()),
+        ("a beat from the future", {
+            let wall = stamp::later(now, Duration::from_secs(400)).0;
+            codec::frame(&Message::Beat { wall, hlc: now.0, peers: Packed(&[]) }).to_vec()
+        }),
+    ];
+    for (what, bytes) in mistakes {
+        let mut puppet = Puppet::link(&a).await;
+        puppet.say(&bytes).await;
+        timeout(PATIENCE, puppet.until_closed()).await.unwrap_or_else(|_| panic!("survived {what}"));
+        until("the puppet is unlinked", || !linked(&a, "puppet")).await;
+        assert!(linked(&a, "b"), "{what} ended another link");
+    }
+    for key in [&b"trailing"[..], b"truncated", b"origin", b"future", b"end", b"half"] {
+        assert_eq!(a.store.meta(key), None, "{:?}", String::from_utf8_lossy(key));
+    }
+    let later = a.store.now(SystemEnv.wall_clock());
+    assert!(stamp::distance(later, now) < Duration::from_secs(60), "the clock was carried off");
+}
+
+#[tokio::test]
+async fn pushes_are_merged_and_acknowledged_with_their_epoch() {
+    let a = daemon("a", 1, &[]).await;
+    let mut puppet = Puppet::link(&a).await;
+    let now = SystemEnv.wall_clock().0;
+    puppet.say(&put(b"one", now)).await;
+    puppet.say(&codec::frame(&Message::Gap)).await;
+    puppet.say(&put(b"two", now)).await;
+    let mut acknowledged = None;
+    while acknowledged != Some((1, 1)) {
+        let frame = puppet.hear().await.expect("the link lives");
+        if let Message::Ack { epoch, puts } = codec::decode(&frame).unwrap() {
+            acknowledged = Some((epoch, puts));
+        }
+    }
+    assert!(a.store.meta(b"one").is_some() && a.store.meta(b"two").is_some());
+}
+
+/// A peer that never grants credit and never acknowledges: the daemon's memory for it stays bounded, and the
+/// overflow is told with one `Gap`.
+#[tokio::test]
+async fn a_peer_that_takes_nothing_costs_its_queue_and_the_credit() {
+    let a = daemon("a", 1, &[]).await;
+    let mut puppet = Puppet::link(&a).await;
+    until("linked", || linked(&a, "puppet")).await;
+    let mut batch = Batch::default();
+    for key in 0..40_000u32 {
+        a.store.begin(&mut batch, SystemEnv.wall_clock());
+        let write = Write::Set { value: &[7; 1000], deadline: None };
+        a.store.write(&mut batch, &key.to_le_bytes(), |_| (write, ())).unwrap();
+        a.store.publish(&mut batch);
+        if key % 100 == 0 {
+            tokio::task::yield_now().await;
+            let queued = a.replication.peers()[0].queued_bytes;
+            assert!(queued <= 1 << 20, "{queued} bytes wait for the peer");
+        }
+    }
+    loop {
+        let frame = puppet.hear().await.expect("the link lives");
+        if codec::decode::<Message<'_>>(&frame).unwrap() == Message::Gap {
+            break;
+        }
+    }
+}
+
+/// Goal: no bytes make a decoder panic or allocate out of proportion. Method: random bytes, and messages with
+/// random bytes changed, through everything that decodes what a peer sends. `SAPWOOD_FUZZ_CASES` sets how many.
+#[test]
+fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
+    let cases = std::env::var("SAPWOOD_FUZZ_CASES").map_or(20_000, |n| n.parse().expect("a number"));
+    let seed = std::env::var("SAPWOOD_FUZZ_SEED")
+        .map_or_else(|_| SystemEnv.random(), |n| n.parse().expect("a number"));
+    println!("SAPWOOD_FUZZ_SEED={seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let store = Store::new(StoreConfig {
+        seed: HashSeed::of_cluster("oak"),
+        ranges: RangeCount::power_of_two(4),
+        incarnation: stamp::incarnation(1).unwrap(),
+        max_memory: None,
+        feed_limit: 0,
+    });
+    let mut peers = Vec::new();
+    codec::append(&Acquaintance { name: "b", incarnation: 2, advertise: "b:7172" }, &mut peers);
+    let valid: Vec<Vec<u8>> = [
+        put(b"key", 1 << 32),
+        codec::frame(&Message::Beat { wall: 1, hlc: 2, peers: Packed(&peers) }).to_vec(),
+        codec::frame(&Message::Refuse { refusal: Refusal::Skewed, text: "late" }).to_vec(),
+        codec::frame(&Message::Ack { epoch: 1, puts: 1 << 40 }).to_vec(),
+        codec::frame(&Message::Start { digest: u64::MAX }).to_vec(),
+    ]
+    .map(|frame| frame[4..].to_vec())
+    .into();
+    let (mut decoded, mut cells_seen) = (0u32, 0u32);
+    for _ in 0..cases {
+        let bytes = if rng.random_bool(0.3) {
+            (0..rng.random_range(0..64)).map(|_| rng.random()).collect()
+        } else {
+            let mut bytes = valid[rng.random_range(0..valid.len())].clone();
+            for _ in 0..rng.random_range(1..4) {
+                let at = rng.random_range(0..bytes.len());
+                bytes[at] = rng.random();
+            }
+            bytes.truncate(rng.random_range(bytes.len() / 2..=bytes.len()));
+            bytes
+        };
+        let _ = codec::decode::<Hello<'_>>(&bytes);
+        let Ok(message) = codec::decode::<Message<'_>>(&bytes) else { continue };
+        decoded += 1;
+        match message {
+            Message::Put(cells) | Message::State(cells) => {
+                if let Ok(checked) = cells.check(&store, NTP64(0), NTP64(u64::MAX)) {
+                    assert!(checked.cells.capacity() <= bytes.len(), "more cells than bytes");
+                    cells_seen += 1;
+                }
+            }
+            Message::Beat { peers, .. } => assert!(peers.items::<Acquaintance<'_>>().count() <= bytes.len()),
+            _ => {}
+        }
+    }
+    assert!(decoded > 0 && cells_seen > 0, "the mutations are too wild to test anything");
+}
+
+#[test]
+fn golden_bytes_pin_the_wire() {
+    let hello = Hello {
+        magic: MAGIC,
+        versions: VERSIONS,
+        cluster: "oak",
+        name: "a",
+        incarnation: 7,
+        wall: 1 << 32,
+        hlc: 300,
+        advertise: ":7172",
+        max_frame: 1 << 20,
+        extension: &[],
+    };
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!(
+        hex(&codec::frame(&hello)),
+        "00000029736170776f6f64000101036f616b016107fd0000000001000000fb2c01053a37313732fc0000100000"
+    );
+    assert_eq!(
+        hex(&put(b"k", 1 << 32)),
+        "0000002403104d00000000000000000000000000000011016bfd0000000001000000000101760000"
+    );
+    let few = [
+        codec::frame(&Message::Welcome),
+        codec::frame(&Message::Refuse { refusal: Refusal::Foreign, text: "no" }),
+        codec::frame(&Message::Beat { wall: 1, hlc: 2, peers: Packed(b"xy") }),
+        codec::frame(&Message::Ack { epoch: 1, puts: 300 }),
+        codec::frame(&Message::Gap),
+        codec::frame(&Message::Start { digest: 5 }),
+        codec::frame(&Message::Credit { bytes: 6 }),
+        codec::frame(&Message::Done),
+        codec::frame(&Message::Goodbye),
+    ];
+    assert_eq!(
+        few.iter().map(|frame| hex(frame)).collect::<Vec<_>>().join(" "),
+        "0000000100 000000050100026e6f 00000006020102027879 000000050401fb2c01 0000000105 000000020605 000000020806 0000000109 000000010a"
+    );
+}
