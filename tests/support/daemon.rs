@@ -1,0 +1,323 @@
+//! Real `sapwood` processes: started on free ports, watched, and ended with the test whatever becomes of it.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use redis::{Connection, FromRedisValue};
+use serde_json::{Map, Value};
+
+/// How long anything may take before it counts as failed. A debug build beside other tests on two cores is slow.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running daemon, and all that it needs to be started again. Dropping it kills the process; if the test is
+/// failing, its log is printed first.
+pub struct Daemon {
+    pub name: String,
+    pub client: SocketAddr,
+    pub peer: SocketAddr,
+    args: Vec<String>,
+    child: Child,
+    dir: tempfile::TempDir,
+}
+
+/// An address on loopback that nothing listens on.
+///
+/// Ports below the range that outgoing connections are given: a daemon that is started again at its old address must
+/// not find a test's own connection there. No two tests of a process are given the same one.
+pub fn free_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 10_000 + (std::process::id() % 400) * 50;
+    loop {
+        let port = first + u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        let address = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port % 32_000).unwrap()));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
+
+/// The `sapwood` command, in an environment that sets nothing for it.
+pub fn sapwood<I: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = I>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sapwood"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SAPWOOD_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// Waits until a condition holds, looking again every few milliseconds.
+///
+/// # Panics
+/// If it does not within [`PATIENCE`].
+pub fn wait(what: &str, condition: impl FnMut() -> bool) {
+    wait_within(PATIENCE, what, condition);
+}
+
+#[expect(clippy::disallowed_methods, reason = "between two looks at a condition that has a deadline")]
+pub fn wait_within(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < limit, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Three linked daemons, of which `b` and `c` name only `a`.
+pub fn three_daemons(flags: &[&str]) -> [Daemon; 3] {
+    let a = Daemon::start("a", &[], flags);
+    let b = Daemon::start("b", &[&a], flags);
+    let c = Daemon::start("c", &[&a], flags);
+    let daemons = [a, b, c];
+    until_linked(&daemons.each_ref());
+    daemons
+}
+
+/// Waits until each of these is linked to all the others.
+pub fn until_linked(daemons: &[&Daemon]) {
+    for daemon in daemons {
+        wait(&format!("{} is linked to {} others", daemon.name, daemons.len() - 1), || {
+            daemon.linked() == daemons.len() - 1
+        });
+    }
+}
+
+/// Waits until all of these hold the same keys and values.
+pub fn until_equal(daemons: &[&Daemon]) {
+    until_equal_within(PATIENCE, daemons);
+}
+
+pub fn until_equal_within(limit: Duration, daemons: &[&Daemon]) {
+    let mut connections: Vec<_> = daemons.iter().map(|daemon| daemon.connect()).collect();
+    wait_within(limit, "all daemons show the same digest", || {
+        let digests: Vec<_> = connections.iter_mut().map(digest).collect();
+        digests.windows(2).all(|pair| pair[0] == pair[1])
+    });
+}
+
+/// The digest of the live keys, and how many they are.
+pub fn digest(connection: &mut Connection) -> (String, u64) {
+    redis::cmd("SAPWOOD").arg("DIGEST").query(connection).unwrap()
+}
+
+/// Sends one command that must be answered.
+pub fn ask<T: FromRedisValue>(connection: &mut Connection, words: &[&str]) -> T {
+    try_ask(connection, words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+}
+
+pub fn try_ask<T: FromRedisValue>(connection: &mut Connection, words: &[&str]) -> redis::RedisResult<T> {
+    let mut command = redis::cmd(words[0]);
+    command.arg(&words[1..]);
+    command.query(connection)
+}
+
+/// Writes `key:N` for each N in a range, a thousand a pipeline.
+pub fn load(connection: &mut Connection, keys: std::ops::Range<u32>, value: &[u8]) {
+    let all: Vec<u32> = keys.collect();
+    for keys in all.chunks(1000) {
+        let mut pipeline = redis::pipe();
+        for key in keys {
+            pipeline.cmd("SET").arg(format!("key:{key}")).arg(value).ignore();
+        }
+        pipeline.exec(connection).unwrap();
+    }
+}
+
+/// A request as Redis clients send it.
+pub fn request(words: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        bytes.extend_from_slice(word);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes
+}
+
+impl Daemon {
+    /// Starts a daemon and waits until it answers.
+    pub fn start(name: &str, join: &[&Daemon], flags: &[&str]) -> Daemon {
+        let daemon = Daemon::spawn(name, join, flags);
+        daemon.until_up();
+        daemon
+    }
+
+    /// Starts a daemon, which may not be listening yet.
+    pub fn spawn(name: &str, join: &[&Daemon], flags: &[&str]) -> Daemon {
+        let (client, peer) = (free_address(), free_address());
+        let mut args: Vec<String> = ["serve", "--name", name].map(String::from).into();
+        args.extend([format!("--client={client}"), format!("--peer={peer}")]);
+        if !join.is_empty() {
+            let join: Vec<_> = join.iter().map(|daemon| daemon.peer.to_string()).collect();
+            args.push(format!("--join={}", join.join(",")));
+        }
+        args.extend(flags.iter().map(ToString::to_string));
+        let dir = tempfile::tempdir().unwrap();
+        let child = launch(&args, dir.path());
+        Daemon { name: name.into(), client, peer, args, child, dir }
+    }
+
+    /// Starts it again as it was, at the same addresses, once the earlier process has ended.
+    pub fn restart(&mut self) {
+        wait("the earlier process has ended", || self.child.try_wait().unwrap().is_some());
+        self.child = launch(&self.args, self.dir.path());
+        self.until_up();
+    }
+
+    /// Names more peers for the next start.
+    pub fn join_when_restarted(&mut self, other: &Daemon) {
+        self.args.push(format!("--join={}", other.peer));
+    }
+
+    fn until_up(&self) {
+        wait(&format!("{} answers", self.name), || {
+            let status =
+                std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+            assert!(!status.contains(") Z "), "{} ended at once: {}", self.name, self.log());
+            TcpStream::connect(self.client).is_ok_and(|mut stream| {
+                let mut pong = [0; 1];
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                stream.write_all(b"PING\r\n").is_ok() && stream.read_exact(&mut pong).is_ok()
+            })
+        });
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://{}/", self.client)
+    }
+
+    /// A connection that gives up rather than hang.
+    pub fn connect(&self) -> Connection {
+        let connection = redis::Client::open(self.url()).unwrap().get_connection_with_timeout(PATIENCE);
+        let connection = connection.unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        connection.set_read_timeout(Some(PATIENCE)).unwrap();
+        connection.set_write_timeout(Some(PATIENCE)).unwrap();
+        connection
+    }
+
+    /// A bare connection.
+    pub fn stream(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.client).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// Runs `sapwood` against this daemon.
+    pub fn cli(&self, args: &[&str]) -> Output {
+        sapwood(args).arg("--node").arg(self.client.to_string()).output().unwrap()
+    }
+
+    /// What a `sapwood` command prints that succeeds.
+    pub fn said(&self, args: &[&str]) -> String {
+        let output = self.cli(args);
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    }
+
+    /// What a `sapwood … --json` command prints that succeeds.
+    pub fn json(&self, args: &[&str]) -> Value {
+        let said = self.said(&[args, &["--json"]].concat());
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{args:?}: {error}: {said}"))
+    }
+
+    /// `SAPWOOD PEERS`, by name of field.
+    pub fn peers(&self) -> Vec<Map<String, Value>> {
+        peers(&mut self.connect())
+    }
+
+    /// The peers in a state.
+    pub fn peers_in(&self, state: &str) -> Vec<Map<String, Value>> {
+        self.peers().into_iter().filter(|peer| peer["state"] == state).collect()
+    }
+
+    pub fn linked(&self) -> usize {
+        self.peers_in("linked").len()
+    }
+
+    /// A field of `INFO`.
+    pub fn info(&self, field: &str) -> String {
+        let info: String = ask(&mut self.connect(), &["INFO"]);
+        let line = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        line.unwrap_or_else(|| panic!("no {field} in {info}")).to_owned()
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// Sends a signal by its name, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let script = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success(), "{script}");
+    }
+
+    /// Waits for the process to end.
+    pub fn ended(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait(&format!("{} ends", self.name), || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// All that the daemon has logged, over all its starts.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.dir.path().join("log")).unwrap()).into_owned()
+    }
+
+    /// What it wrote on stdout.
+    pub fn greeting(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("out")).unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let ended = self.child.try_wait();
+            let log = self.log();
+            let last: String =
+                log.split_inclusive('\n').rev().take(60).collect::<Vec<_>>().into_iter().rev().collect();
+            eprintln!(
+                "---- {} {:?} (ended: {ended:?}), its last log lines:\n{last}----",
+                self.name, self.args
+            );
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn launch(args: &[String], dir: &std::path::Path) -> Child {
+    let append = |name| File::options().create(true).append(true).open(dir.join(name)).unwrap();
+    sapwood(args).stdout(append("out")).stderr(append("log")).spawn().unwrap()
+}
+
+/// `SAPWOOD PEERS` over a connection at hand.
+pub fn peers(connection: &mut Connection) -> Vec<Map<String, Value>> {
+    let rows: Vec<Vec<redis::Value>> = redis::cmd("SAPWOOD").arg("PEERS").query(connection).unwrap();
+    let value = |value: &redis::Value| match value {
+        redis::Value::Int(number) => Value::from(*number),
+        redis::Value::BulkString(text) => Value::from(String::from_utf8_lossy(text)),
+        other => panic!("a peer's field is {other:?}"),
+    };
+    let text = |field: &redis::Value| value(field).as_str().unwrap().to_owned();
+    rows.iter().map(|row| row.chunks(2).map(|pair| (text(&pair[0]), value(&pair[1]))).collect()).collect()
+}

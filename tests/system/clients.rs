@@ -1,0 +1,195 @@
+//! Two Rust clients of Redis, in both dialects, against three daemons: what one daemon was told, the others tell.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use fred::prelude::{Builder, ClientLike as _, Expiration, KeysInterface as _};
+use redis::AsyncTypedCommands as _;
+use redis::aio::MultiplexedConnection;
+
+use crate::support::daemon::*;
+
+/// Every byte there is, what ends lines, what ends strings in C, and what is no UTF-8.
+fn binary() -> Vec<u8> {
+    (0..=255).chain(*b"\r\n$3\r\n\0").collect()
+}
+
+async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !holds().await {
+        assert!(started.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn connect(daemon: &Daemon, protocol: &str) -> MultiplexedConnection {
+    let client = redis::Client::open(format!("{}?protocol={protocol}", daemon.url())).unwrap();
+    client.get_multiplexed_async_connection().await.unwrap()
+}
+
+async fn redis_crate(protocol: &str) {
+    let daemons = three_daemons(&[]);
+    let mut a = connect(&daemons[0], protocol).await;
+    let mut b = connect(&daemons[1], protocol).await;
+    let mut c = connect(&daemons[2], protocol).await;
+
+    a.set("text", "value").await.unwrap();
+    a.set(binary(), binary()).await.unwrap();
+    a.set("empty", "").await.unwrap();
+    for other in [&mut b, &mut c] {
+        eventually("written on a, read elsewhere", async || other.exists("empty").await.unwrap()).await;
+        assert_eq!(other.get("text").await.unwrap().as_deref(), Some("value"));
+        assert_eq!(other.get("empty").await.unwrap().as_deref(), Some(""));
+        let bytes: Vec<u8> = redis::cmd("GET").arg(binary()).query_async(other).await.unwrap();
+        assert_eq!(bytes, binary());
+        assert_eq!(other.get("never").await.unwrap(), None);
+    }
+
+    b.set_ex("brief", "x", 100).await.unwrap();
+    eventually("the deadline is on c", async || c.exists("brief").await.unwrap()).await;
+    let ttl: i64 = redis::cmd("TTL").arg("brief").query_async(&mut c).await.unwrap();
+    assert!((90..=100).contains(&ttl), "{ttl}");
+    assert!(c.expire("brief", 5000).await.unwrap());
+    eventually("a longer life on a", async || {
+        let ttl: i64 = redis::cmd("TTL").arg("brief").query_async(&mut a).await.unwrap();
+        ttl > 4000
+    })
+    .await;
+    assert!(c.persist("brief").await.unwrap());
+    eventually("an endless life on a", async || {
+        let ttl: i64 = redis::cmd("TTL").arg("brief").query_async(&mut a).await.unwrap();
+        ttl == -1
+    })
+    .await;
+    assert!(c.pexpire("brief", 50).await.unwrap());
+    eventually("expired on a", async || !a.exists("brief").await.unwrap()).await;
+
+    c.mset(&[("m:1", "1"), ("m:2", "2"), ("m:3", "3")]).await.unwrap();
+    eventually("the three are on a", async || a.exists("m:3").await.unwrap()).await;
+    let many: Vec<Option<String>> =
+        redis::cmd("MGET").arg(&["m:1", "m:2", "m:3", "m:4"]).query_async(&mut a).await.unwrap();
+    assert_eq!(many, [Some("1".into()), Some("2".into()), Some("3".into()), None]);
+
+    let mut pipeline = redis::pipe();
+    for n in 0..2000 {
+        pipeline.set(format!("p:{n}"), n).ignore();
+    }
+    pipeline.get("p:1999").del("p:0").exists("p:0");
+    let (last, deleted, exists): (u32, u32, bool) = pipeline.query_async(&mut b).await.unwrap();
+    assert_eq!((last, deleted, exists), (1999, 1, false));
+
+    eventually("all are on c, and the delete too", async || {
+        let mut keys = c.scan_match::<_, String>("p:*").await.unwrap();
+        let mut found = HashSet::new();
+        while let Some(key) = keys.next_item().await {
+            found.insert(key.unwrap());
+        }
+        found.len() == 1999 && !found.contains("p:0")
+    })
+    .await;
+
+    assert_eq!(a.del(&["text", "empty", "never"]).await.unwrap(), 2);
+    eventually("deleted on b", async || {
+        !b.exists("text").await.unwrap() && !b.exists("empty").await.unwrap()
+    })
+    .await;
+    let refused = redis::cmd("RPUSH").arg("list").arg("x").query_async::<()>(&mut a).await.unwrap_err();
+    assert!(refused.to_string().len() > 10, "{refused}");
+    until_equal(&daemons.each_ref());
+}
+
+#[tokio::test]
+async fn the_redis_crate_works_in_resp2() {
+    redis_crate("resp2").await;
+}
+
+#[tokio::test]
+async fn the_redis_crate_works_in_resp3() {
+    redis_crate("resp3").await;
+}
+
+async fn fred_client(daemon: &Daemon, version: fred::types::RespVersion) -> fred::clients::Client {
+    let mut config = fred::types::config::Config::from_url(&daemon.url()).unwrap();
+    config.version = version;
+    let client = Builder::from_config(config).build().unwrap();
+    tokio::time::timeout(PATIENCE, client.init()).await.unwrap().unwrap();
+    client
+}
+
+async fn fred_crate(version: fred::types::RespVersion) {
+    let daemons = three_daemons(&[]);
+    let a = fred_client(&daemons[0], version.clone()).await;
+    let b = fred_client(&daemons[1], version.clone()).await;
+    let c = fred_client(&daemons[2], version).await;
+    let binary = bytes::Bytes::from(binary());
+
+    a.set::<(), _, _>("text", "value", None, None, false).await.unwrap();
+    a.set::<(), _, _>(binary.clone(), binary.clone(), None, None, false).await.unwrap();
+    a.set::<(), _, _>("empty", "", None, None, false).await.unwrap();
+    for other in [&b, &c] {
+        eventually("written on a, read elsewhere", async || {
+            other.exists::<u32, _>("empty").await.unwrap() == 1
+        })
+        .await;
+        assert_eq!(other.get::<String, _>("text").await.unwrap(), "value");
+        assert_eq!(other.get::<String, _>("empty").await.unwrap(), "");
+        assert_eq!(other.get::<bytes::Bytes, _>(binary.clone()).await.unwrap(), binary);
+        assert_eq!(other.get::<Option<String>, _>("never").await.unwrap(), None);
+    }
+
+    b.set::<(), _, _>("brief", "x", Some(Expiration::EX(100)), None, false).await.unwrap();
+    eventually("the deadline is on c", async || {
+        (90..=100).contains(&c.ttl::<i64, _>("brief").await.unwrap())
+    })
+    .await;
+    assert_eq!(c.expire::<u32, _>("brief", 5000, None).await.unwrap(), 1);
+    eventually("a longer life on a", async || a.ttl::<i64, _>("brief").await.unwrap() > 4000).await;
+    assert_eq!(c.persist::<u32, _>("brief").await.unwrap(), 1);
+    eventually("an endless life on a", async || a.ttl::<i64, _>("brief").await.unwrap() == -1).await;
+    assert_eq!(c.pexpire::<u32, _>("brief", 50, None).await.unwrap(), 1);
+    eventually("expired on a", async || a.exists::<u32, _>("brief").await.unwrap() == 0).await;
+
+    c.mset(vec![("m:1", "1"), ("m:2", "2"), ("m:3", "3")]).await.unwrap();
+    eventually("the three are on a", async || a.exists::<u32, _>("m:3").await.unwrap() == 1).await;
+    let many: Vec<Option<String>> = a.mget(vec!["m:1", "m:2", "m:3", "m:4"]).await.unwrap();
+    assert_eq!(many, [Some("1".into()), Some("2".into()), Some("3".into()), None]);
+
+    let pipeline = b.pipeline();
+    for n in 0..500 {
+        pipeline.set::<(), _, _>(format!("p:{n}"), n, None, None, false).await.unwrap();
+    }
+    pipeline.del::<(), _>("p:0").await.unwrap();
+    let replies: Vec<fred::types::Value> = pipeline.all().await.unwrap();
+    assert_eq!(replies.len(), 501);
+
+    eventually("all are on c, and the delete too", async || {
+        let (mut cursor, mut found) = (String::from("0"), HashSet::new());
+        loop {
+            let (next, keys): (String, Vec<String>) =
+                c.scan_page(cursor, "p:*", Some(100), None).await.unwrap();
+            found.extend(keys);
+            if next == "0" {
+                break found.len() == 499 && !found.contains("p:0");
+            }
+            cursor = next;
+        }
+    })
+    .await;
+
+    assert_eq!(a.del::<u32, _>(vec!["text", "empty", "never"]).await.unwrap(), 2);
+    eventually("deleted on b", async || b.exists::<u32, _>(vec!["text", "empty"]).await.unwrap() == 0).await;
+    for client in [a, b, c] {
+        client.quit().await.unwrap();
+    }
+    until_equal(&daemons.each_ref());
+}
+
+#[tokio::test]
+async fn fred_works_in_resp2() {
+    fred_crate(fred::types::RespVersion::RESP2).await;
+}
+
+#[tokio::test]
+async fn fred_works_in_resp3() {
+    fred_crate(fred::types::RespVersion::RESP3).await;
+}

@@ -1,0 +1,20 @@
+//! The daemon as its users meet it: real processes, real clients, real signals, real files.
+//!
+//! Plain `cargo test` runs all that needs nothing but Rust. Tests that need another program, or minutes, are ignored;
+//! `.ci/run` installs the programs and runs them in release. None of them passes where its program is missing.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "the lint takes the helpers of a test for production code")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod clients;
+mod logs;
+mod memory;
+mod noise;
+mod refusals;
+mod scale;
+mod stopping;
+mod tools;
+mod walk;
