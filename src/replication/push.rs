@@ -19,6 +19,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let links = shared.peers.links();
         if links.is_empty() {
             cells.clear();
+            shared.store.feed().handed_on();
             continue;
         }
         if taken == Taken::Overflowed {
@@ -32,5 +33,6 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 links.iter().for_each(|link| link.queue.put(frame.clone()));
             }
         }
+        shared.store.feed().handed_on();
     }
 }

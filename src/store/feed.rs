@@ -21,6 +21,8 @@ struct Buffer {
     bytes: u64,
     open: bool,
     overflowed: bool,
+    /// What was taken last is still with the reader, and nowhere else on its way.
+    in_hand: bool,
 }
 
 /// What the feed handed out with the cells.
@@ -72,17 +74,23 @@ impl Feed {
         self.ready.notified().await;
     }
 
-    /// Whether everything published has been taken.
+    /// Whether everything published has been taken and [handed on](Self::handed_on).
     pub(crate) fn is_empty(&self) -> bool {
         let buffer = self.buffer.lock();
-        buffer.cells.is_empty() && !buffer.overflowed
+        buffer.cells.is_empty() && !buffer.overflowed && !buffer.in_hand
     }
 
-    /// Moves the changes to `into`, without waiting.
+    /// The reader has handed on all that it took.
+    pub(crate) fn handed_on(&self) {
+        self.buffer.lock().in_hand = false;
+    }
+
+    /// Moves the changes to `into`, without waiting. The reader says when it has [handed them on](Self::handed_on).
     pub(crate) fn take(&self, into: &mut Vec<Cell>) -> Taken {
         let mut buffer = self.buffer.lock();
         into.append(&mut buffer.cells);
         buffer.bytes = 0;
+        buffer.in_hand = true;
         if std::mem::take(&mut buffer.overflowed) { Taken::Overflowed } else { Taken::All }
     }
 }
@@ -109,6 +117,18 @@ mod tests {
         feed.ready().await;
         assert_eq!(feed.take(&mut taken), Taken::All);
         assert_eq!(taken.len(), 6);
+    }
+
+    #[test]
+    fn what_the_reader_took_and_has_not_handed_on_is_still_in_the_feed() {
+        let feed = Feed::new(1 << 20);
+        feed.open();
+        feed.publish(&mut cells(1));
+        assert!(!feed.is_empty());
+        feed.take(&mut Vec::new());
+        assert!(!feed.is_empty());
+        feed.handed_on();
+        assert!(feed.is_empty());
     }
 
     #[tokio::test]
