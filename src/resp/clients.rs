@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::command::Call;
+use super::call::Call;
 use crate::model::{Time, stamp};
 
 /// What others may know of a connection, and do to it.
@@ -49,14 +49,19 @@ impl Client {
         self.labels.lock()
     }
 
-    /// Appends its line of `CLIENT LIST`.
-    pub(super) fn describe(&self, now: Time, into: &mut String) {
+    /// What it called last.
+    pub(super) fn last_call(&self) -> Call {
+        Call::from_bits(self.last_call.load(Relaxed))
+    }
+
+    /// Appends its line of `CLIENT LIST`; `command` is the name of what it called last.
+    pub(super) fn describe(&self, now: Time, command: &str, into: &mut String) {
         let secs = |since: Time| stamp::distance(now.max(since), since).as_secs();
         let labels = self.labels.lock().clone();
         writeln!(
             into,
             "id={} addr={} laddr={} name={} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi=-1 \
-             cmd={} user=default lib-name={} lib-ver={} resp={}",
+             cmd={command} user=default lib-name={} lib-ver={} resp={}",
             self.id,
             self.peer,
             self.local,
@@ -64,7 +69,6 @@ impl Client {
             secs(self.connected),
             secs(uhlc::NTP64(self.active.load(Relaxed))),
             if self.monitors.load(Relaxed) { 'O' } else { 'N' },
-            Call::from_bits(self.last_call.load(Relaxed)).name(),
             labels.lib_name,
             labels.lib_version,
             if self.resp3.load(Relaxed) { 3 } else { 2 },

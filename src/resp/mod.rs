@@ -2,7 +2,8 @@
 //!
 //! **Purpose.** Turn bytes into requests and replies, and back; and, in the daemon, serve clients with them. Parsing and
 //! encoding know no socket, lock or clock, so every line of them can be tested by feeding it bytes. The server around
-//! them (`server`, `connection`, `session`, `command` and what connections share) is all that touches sockets.
+//! them (`server`, `connection`, `command`, `session`, and under these `shared`: what connections share) is all that
+//! touches sockets.
 //!
 //! **Place in the picture.**
 //!
@@ -26,6 +27,8 @@ mod frame;
 
 #[cfg(feature = "daemon")]
 mod args;
+#[cfg(feature = "daemon")]
+mod call;
 #[cfg(feature = "daemon")]
 mod clients;
 #[cfg(feature = "daemon")]
@@ -51,6 +54,8 @@ mod server;
 #[cfg(feature = "daemon")]
 mod session;
 #[cfg(feature = "daemon")]
+mod shared;
+#[cfg(feature = "daemon")]
 mod stats;
 
 #[cfg(all(test, feature = "daemon"))]
@@ -65,4 +70,6 @@ pub use limits::{Limits, TooLarge};
 #[cfg(feature = "daemon")]
 pub use request::{ProtocolError, RequestParser, Step};
 #[cfg(feature = "daemon")]
-pub use server::{Server, Settings};
+pub use server::Server;
+#[cfg(feature = "daemon")]
+pub use shared::Settings;

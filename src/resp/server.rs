@@ -1,4 +1,4 @@
-//! The server: accepts connections, and holds what they share.
+//! The server: accepts connections, and ends them.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,15 +11,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Limits;
 use super::clients::Clients;
+use super::command;
 use super::connection;
 use super::monitor::Monitors;
+use super::shared::{Settings, Shared};
 use super::stats::Stats;
 use crate::cluster::Cluster;
-use crate::config::Secret;
 use crate::env::{BoxStream, Env, Listener};
-use crate::model::Incarnation;
 use crate::store::Store;
 
 /// How long accepting rests after an error, such as too many open files: they end when other connections do.
@@ -28,49 +27,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const REFUSAL_LIMIT: Duration = Duration::from_secs(1);
 /// How long a stopping server waits for clients to take their last replies.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
-
-/// What a server is told about itself.
-#[derive(Clone)]
-pub struct Settings {
-    /// The daemon's stable name.
-    pub name: String,
-    /// The cluster's name.
-    pub cluster_name: String,
-    /// This process's id.
-    pub incarnation: Incarnation,
-    /// The address clients connect to, as `CONFIG GET` and `CLIENT LIST` show it.
-    pub client_addr: SocketAddr,
-    /// The password of the only user, `default`; `None` lets everybody in.
-    pub password: Option<Secret>,
-    /// What one request may be.
-    pub limits: Limits,
-    /// Most connections at a time; one more gets an error and is closed.
-    pub max_clients: usize,
-    /// `--max-memory` in bytes, to be shown; the store enforces it.
-    pub max_memory: Option<u64>,
-    /// Longest key in bytes that may be written; at most [`MAX_KEY`](crate::store::MAX_KEY).
-    pub max_key: usize,
-    /// Longest value in bytes that may be written.
-    pub max_value: usize,
-    /// Whether `FLUSHALL` is executed.
-    pub enable_flush: bool,
-    /// Cancelled by the command `SHUTDOWN`.
-    pub shutdown: CancellationToken,
-}
-
-/// What all connections of a server share.
-pub(super) struct Shared {
-    pub(super) store: Arc<Store>,
-    pub(super) env: Arc<dyn Env>,
-    pub(super) cluster: Arc<dyn Cluster>,
-    pub(super) settings: Settings,
-    pub(super) clients: Clients,
-    pub(super) monitors: Monitors,
-    pub(super) stats: Stats,
-    pub(super) started: Instant,
-    /// Ends every connection at once; each holds a child of it.
-    kill: CancellationToken,
-}
 
 /// Serves the Redis protocol to clients.
 pub struct Server {
@@ -91,7 +47,7 @@ impl Server {
             settings,
             clients: Clients::default(),
             monitors: Monitors::default(),
-            stats: Stats::new(),
+            stats: Stats::new(command::names()),
             started: Instant::now(),
             kill: CancellationToken::new(),
         };

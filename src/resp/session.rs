@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Proto;
+use super::call::Call;
 use super::clients::Client;
-use super::command::Call;
 use super::monitor::Monitor;
-use super::server::Shared;
+use super::shared::Shared;
 use super::stats::Counts;
 
 /// Which replies the client wants (`CLIENT REPLY`).

@@ -3,11 +3,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::command::TABLE;
-
 /// The counters of one server.
 pub(super) struct Stats {
-    /// Calls of each command, in the order of [`TABLE`].
+    /// The commands by place, and the calls of each.
+    names: Box<[&'static str]>,
     calls: Box<[AtomicU64]>,
     pub(super) connections: AtomicU64,
     pub(super) refused_connections: AtomicU64,
@@ -35,7 +34,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Counts one call of the command with this place in the table.
+    /// Counts one call of the command with this place.
     pub(super) fn call(&mut self, command: usize, stats: &Stats) {
         if command != self.command {
             stats.add_calls(self);
@@ -55,9 +54,12 @@ impl Counts {
 }
 
 impl Stats {
-    pub(super) fn new() -> Self {
+    /// Counters for commands of these names. A command's place among them is what [`Counts::call`] knows it by.
+    pub(super) fn new(names: impl Iterator<Item = &'static str>) -> Self {
+        let names: Box<[_]> = names.collect();
         Self {
-            calls: TABLE.iter().map(|_| AtomicU64::new(0)).collect(),
+            calls: names.iter().map(|_| AtomicU64::new(0)).collect(),
+            names,
             connections: AtomicU64::new(0),
             refused_connections: AtomicU64::new(0),
             errors: AtomicU64::new(0),
@@ -119,10 +121,10 @@ impl Stats {
 
     /// The commands that were called, by name, and how often.
     pub(super) fn calls(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        TABLE
+        self.names
             .iter()
             .zip(&self.calls)
-            .map(|(command, calls)| (command.name, calls.load(Relaxed)))
+            .map(|(name, calls)| (*name, calls.load(Relaxed)))
             .filter(|(_, calls)| *calls > 0)
     }
 

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::context::{Context, DONE, Flow, Outcome, integer, is};
+use super::entry::Table;
+use super::error::CommandError;
 use super::introspect::explain;
-use super::{CommandError, Context, DONE, Flow, Outcome, integer, is};
 use crate::resp::Args;
 use crate::resp::clients::Client;
 use crate::resp::session::Replies;
@@ -132,15 +134,15 @@ pub(super) fn reply(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     DONE
 }
 
-pub(super) fn info(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+pub(super) fn info(cx: &mut Context<'_>, _args: Args<'_>, table: &Table) -> Outcome {
     let mut text = String::new();
     cx.session.client.note(cx.now(), cx.session.call);
-    cx.session.client.describe(cx.now(), &mut text);
+    describe(cx, &cx.session.client, table, &mut text);
     cx.reply().verbatim("txt", &text);
     DONE
 }
 
-pub(super) fn list(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+pub(super) fn list(cx: &mut Context<'_>, args: Args<'_>, table: &Table) -> Outcome {
     cx.session.client.note(cx.now(), cx.session.call);
     let mut clients = cx.shared.clients.all();
     match args.get(2) {
@@ -158,9 +160,13 @@ pub(super) fn list(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         Some(_) => return Err(CommandError::Syntax),
     }
     let mut text = String::new();
-    clients.iter().for_each(|client| client.describe(cx.now(), &mut text));
+    clients.iter().for_each(|client| describe(cx, client, table, &mut text));
     cx.reply().verbatim("txt", &text);
     DONE
+}
+
+fn describe(cx: &Context<'_>, client: &Client, table: &Table, into: &mut String) {
+    client.describe(cx.now(), table.name_of(client.last_call()), into);
 }
 
 /// Whether connections here are of the type that `word` names: all are normal ones.

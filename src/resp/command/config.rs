@@ -1,8 +1,9 @@
 //! `CONFIG`: what monitoring tools ask before anything else.
 
+use super::context::{Context, DONE, Outcome};
+use super::error::CommandError;
 use super::introspect::explain;
-use super::{CommandError, Context, DONE, Outcome};
-use crate::resp::server::Shared;
+use crate::resp::shared::Shared;
 use crate::resp::{Args, glob};
 
 const HELP: &[&str] = &[

@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::client::label;
-use super::{CommandError, Context, DONE, Flow, Outcome, integer, is};
+use super::context::{Context, DONE, Flow, Outcome, integer, is};
+use super::error::CommandError;
 use crate::resp::session::Replies;
 use crate::resp::{Args, EMPTY_ARRAY, PONG, Proto};
 

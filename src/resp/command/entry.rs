@@ -1,11 +1,14 @@
-//! A row of the command table.
+//! A row of the command table, and the table as those commands see it that tell of it.
 
-use super::{Handler, TABLE};
+use super::context::Handler;
+use super::error::CommandError;
+use crate::resp::Args;
+use crate::resp::call::Call;
 
 /// One command: what it is called and takes, and what executes it.
-pub(in crate::resp) struct Command {
+pub(super) struct Command {
     /// In lower case; a subcommand's after its parent's: `client|kill`.
-    pub(in crate::resp) name: &'static str,
+    pub(super) name: &'static str,
     /// How many arguments it takes, its name included; -n for n or more.
     pub(super) arity: i8,
     pub(super) flags: Flags,
@@ -84,41 +87,52 @@ pub(super) const ALL_KEYS: Keys = Keys { first: 1, last: -1, step: 1 };
 pub(super) const PAIRS: Keys = Keys { first: 1, last: -1, step: 2 };
 pub(super) const SECOND_KEY: Keys = Keys { first: 2, last: 2, step: 1 };
 
-/// A command that was called: its place in the table, and its subcommand's below it.
-#[derive(Clone, Copy)]
-pub(in crate::resp) struct Call {
-    command: u32,
-    /// From 1; 0 for none.
-    subcommand: u32,
+/// The subcommand that `args` name, if `command` has any; with the number of arguments checked.
+pub(super) fn resolve(
+    command: &'static Command,
+    call: Call,
+    args: Args<'_>,
+) -> Result<(&'static Command, Call), CommandError> {
+    if !command.takes(args.len()) {
+        return Err(CommandError::Arity(command.name));
+    }
+    let Some(name) = args.get(1).filter(|_| !command.subcommands.is_empty()) else {
+        return Ok((command, call));
+    };
+    let Some(index) = command.subcommands.iter().position(|sub| sub.is_named(name)) else {
+        return Err(CommandError::unknown_subcommand(command.name, name));
+    };
+    let sub = &command.subcommands[index];
+    if !sub.takes(args.len()) {
+        return Err(CommandError::Arity(sub.name));
+    }
+    Ok((sub, call.with_subcommand(index)))
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the table is small")]
-impl Call {
-    /// Nothing was called yet.
-    pub(in crate::resp) const NONE: Call = Call { command: u32::MAX, subcommand: 0 };
+/// The whole table. The commands that tell of it are rows of it, so it is handed to them.
+pub(super) struct Table {
+    pub(super) commands: &'static [Command],
+    /// The place of a command in `commands`, whatever the case of its name.
+    pub(super) find: fn(&[u8]) -> Option<usize>,
+}
 
-    pub(super) fn of(command: usize) -> Call {
-        Call { command: command as u32, subcommand: 0 }
-    }
-
-    pub(super) fn with_subcommand(self, subcommand: usize) -> Call {
-        Call { subcommand: subcommand as u32 + 1, ..self }
-    }
-
-    /// The command's full name, or what Redis shows before the first.
-    pub(in crate::resp) fn name(self) -> &'static str {
-        let Some(command) = TABLE.get(self.command as usize) else { return "NULL" };
-        match (self.subcommand as usize).checked_sub(1) {
+impl Table {
+    /// The full name of what was called, or what Redis shows before the first call.
+    pub(super) fn name_of(&self, call: Call) -> &'static str {
+        let Some(command) = self.commands.get(call.command()) else { return "NULL" };
+        match call.subcommand() {
             Some(subcommand) => command.subcommands[subcommand].name,
             None => command.name,
         }
     }
 
-    pub(in crate::resp) fn to_bits(self) -> u64 {
-        u64::from(self.command) << 32 | u64::from(self.subcommand)
-    }
-
-    pub(in crate::resp) fn from_bits(bits: u64) -> Call {
-        Call { command: (bits >> 32) as u32, subcommand: bits as u32 }
+    /// The command or, by `parent|child`, subcommand of that name.
+    pub(super) fn by_full_name(&self, name: &[u8]) -> Option<&'static Command> {
+        let mut parts = name.splitn(2, |byte| *byte == b'|');
+        let command = &self.commands[(self.find)(parts.next()?)?];
+        match parts.next() {
+            None => Some(command),
+            Some(child) => command.subcommands.iter().find(|sub| sub.is_named(child)),
+        }
     }
 }

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
-use super::{Command, MAX_REPLY};
 use crate::resp::Args;
 use crate::store::OutOfMemory;
 
@@ -32,8 +31,8 @@ pub(in crate::resp) enum CommandError {
     ValueTooLarge(usize),
     #[error("ERR pattern is longer than {0} bytes")]
     PatternTooLong(usize),
-    #[error("ERR the reply would be larger than {MAX_REPLY} bytes: ask for fewer keys at once")]
-    ReplyTooLarge,
+    #[error("ERR the reply would be larger than {0} bytes: ask for fewer keys at once")]
+    ReplyTooLarge(usize),
     /// Of a command with many keys, those before the one that did not fit were written.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
@@ -47,9 +46,9 @@ impl CommandError {
         Self::Said(text.into())
     }
 
-    pub(super) fn unknown_subcommand(command: &Command, name: &[u8]) -> Self {
+    pub(super) fn unknown_subcommand(command: &str, name: &[u8]) -> Self {
         let name = String::from_utf8_lossy(&name[..name.len().min(MAX_ECHO)]);
-        let parent = command.name.to_ascii_uppercase();
+        let parent = command.to_ascii_uppercase();
         Self::said(format!("ERR unknown subcommand '{name}'. Try {parent} HELP."))
     }
 

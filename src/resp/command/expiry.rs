@@ -1,7 +1,7 @@
 //! Commands on deadlines.
 
+use super::context::{Context, DONE, Outcome};
 use super::options::{ExpireOptions, Moment};
-use super::{Context, DONE, Outcome};
 use crate::model::{Time, stamp};
 use crate::resp::Args;
 use crate::store::{Live, Write};

@@ -2,10 +2,10 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::{Context, DONE, Outcome, is};
+use super::context::{Context, DONE, Outcome, is};
 use crate::cluster::PeerState;
 use crate::resp::Args;
-use crate::resp::server::Shared;
+use crate::resp::shared::Shared;
 
 /// The version of Redis whose commands and replies these are: tools choose what to ask by it.
 const REDIS_VERSION: &str = "7.0.15";

@@ -1,9 +1,9 @@
 //! `COMMAND`: the table, told to clients.
 
-use super::entry::{ADMIN, Command, FAST, READ, WRITE};
-use super::table::find;
-use super::{Call, CommandError, Context, DONE, Outcome, TABLE, is, resolve};
-
+use super::context::{Context, DONE, Outcome, is};
+use super::entry::{ADMIN, Command, FAST, READ, Table, WRITE, resolve};
+use super::error::CommandError;
+use crate::resp::call::Call;
 use crate::resp::{Args, Reply, glob};
 
 const HELP: &[&str] = &[
@@ -41,41 +41,31 @@ pub(super) fn help(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     explain(cx, HELP)
 }
 
-pub(super) fn command(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+pub(super) fn command(cx: &mut Context<'_>, _args: Args<'_>, table: &Table) -> Outcome {
     let mut reply = cx.reply();
-    reply.array(TABLE.len());
-    TABLE.iter().for_each(|command| describe(&mut reply, command));
+    reply.array(table.commands.len());
+    table.commands.iter().for_each(|command| describe(&mut reply, command));
     DONE
 }
 
-pub(super) fn count(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
-    cx.reply().int(i64::try_from(TABLE.len()).unwrap_or(i64::MAX));
+pub(super) fn count(cx: &mut Context<'_>, _args: Args<'_>, table: &Table) -> Outcome {
+    cx.reply().int(i64::try_from(table.commands.len()).unwrap_or(i64::MAX));
     DONE
 }
 
-pub(super) fn info(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+pub(super) fn info(cx: &mut Context<'_>, args: Args<'_>, table: &Table) -> Outcome {
     if args.len() == 2 {
-        return command(cx, args);
+        return command(cx, args, table);
     }
     let mut reply = cx.reply();
     reply.array(args.len() - 2);
     for name in args.tail(2) {
-        match by_full_name(name) {
+        match table.by_full_name(name) {
             Some(command) => describe(&mut reply, command),
             None => reply.null(),
         }
     }
     DONE
-}
-
-/// The command or, by `parent|child`, subcommand of that name.
-fn by_full_name(name: &[u8]) -> Option<&'static Command> {
-    let mut parts = name.splitn(2, |byte| *byte == b'|');
-    let command = &TABLE[find(parts.next()?)?];
-    match parts.next() {
-        None => Some(command),
-        Some(child) => command.subcommands.iter().find(|sub| sub.is_named(child)),
-    }
 }
 
 fn describe(reply: &mut Reply<'_>, command: &Command) {
@@ -110,10 +100,10 @@ fn categories(command: &Command) -> impl Iterator<Item = &'static str> + Clone {
     of_flags.into_iter().filter_map(move |(flag, name)| flags.has(flag).then_some(name)).chain([group, speed])
 }
 
-pub(super) fn docs(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+pub(super) fn docs(cx: &mut Context<'_>, args: Args<'_>, table: &Table) -> Outcome {
     let commands: Vec<&Command> = match args.len() {
-        2 => TABLE.iter().collect(),
-        _ => args.tail(2).iter().filter_map(by_full_name).collect(),
+        2 => table.commands.iter().collect(),
+        _ => args.tail(2).iter().filter_map(|name| table.by_full_name(name)).collect(),
     };
     let mut reply = cx.reply();
     reply.map(commands.len());
@@ -135,8 +125,8 @@ fn document(reply: &mut Reply<'_>, command: &Command) {
     }
 }
 
-pub(super) fn list(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let mut commands: Vec<&Command> = TABLE.iter().collect();
+pub(super) fn list(cx: &mut Context<'_>, args: Args<'_>, table: &Table) -> Outcome {
+    let mut commands: Vec<&Command> = table.commands.iter().collect();
     if args.len() > 2 {
         if args.len() != 5 || !is(&args[2], "filterby") {
             return Err(CommandError::Syntax);
@@ -158,14 +148,17 @@ pub(super) fn list(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     DONE
 }
 
-pub(super) fn getkeys(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+pub(super) fn getkeys(cx: &mut Context<'_>, args: Args<'_>, table: &Table) -> Outcome {
     let request = args.tail(2);
     let invalid = || CommandError::said("ERR Invalid command specified");
-    let index = find(&request[0]).ok_or_else(invalid)?;
-    let (command, _) = resolve(&TABLE[index], Call::of(index), request).map_err(|error| match error {
-        CommandError::Arity(_) => CommandError::said("ERR Invalid number of arguments specified for command"),
-        _ => invalid(),
-    })?;
+    let index = (table.find)(&request[0]).ok_or_else(invalid)?;
+    let (command, _) =
+        resolve(&table.commands[index], Call::of(index), request).map_err(|error| match error {
+            CommandError::Arity(_) => {
+                CommandError::said("ERR Invalid number of arguments specified for command")
+            }
+            _ => invalid(),
+        })?;
     let place = |place: i8| usize::try_from(place).ok();
     let Some(first) = place(command.keys.first).filter(|first| *first > 0) else {
         return Err(CommandError::said("ERR The command has no key arguments"));

@@ -1,7 +1,8 @@
 //! Commands on keys, whatever their values.
 
+use super::context::{Context, DONE, Outcome, integer, is};
+use super::error::CommandError;
 use super::sweep::{self, ScanRequest};
-use super::{CommandError, Context, DONE, Outcome, integer, is};
 use crate::resp::Args;
 use crate::store::Write;
 

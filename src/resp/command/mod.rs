@@ -5,6 +5,10 @@
 //! **Place in the picture.** Above the parser and the store, below the connection. A command is executed at once, into the
 //! connection's output; one that may take long is begun, and the connection goes on with it in bounded steps.
 //!
+//! ```text
+//!   dispatch (this file) ──► table ──► the commands' functions, a file a group ──► context, entry ──► error
+//! ```
+//!
 //! **Invariants.**
 //! - A command that fails leaves nothing but its error in the output.
 //! - Nothing here waits: no lock of the store is held longer than one closure, and there is no `.await`.
@@ -12,6 +16,7 @@
 mod client;
 mod config;
 mod connection;
+mod context;
 mod entry;
 mod error;
 mod expiry;
@@ -26,73 +31,21 @@ mod string;
 mod sweep;
 mod table;
 
-pub(super) use entry::{Call, Command};
-pub(super) use error::CommandError;
-pub(super) use table::TABLE;
+pub(super) use context::{Context, Flow, Long};
 
 use std::fmt::Display;
 
-use super::server::Shared;
-use super::session::Session;
-use super::{Args, Proto, Reply};
-use crate::model::Time;
-use crate::store::Batch;
-use entry::{ADMIN, NO_AUTH};
+use super::Args;
+use super::call::Call;
+use context::{Outcome, Progress};
+use entry::{ADMIN, NO_AUTH, resolve};
+use error::CommandError;
+use table::TABLE;
 
-/// Replies of one command beyond this are refused: one request for the same large value a million times over must not
-/// take a daemon down.
-const MAX_REPLY: usize = 256 << 20;
-
-/// All that a command may reach.
-pub(super) struct Context<'a> {
-    pub(super) shared: &'a Shared,
-    pub(super) session: &'a mut Session,
-    pub(super) batch: &'a mut Batch,
-    pub(super) out: &'a mut Vec<u8>,
+/// The commands' names, each at the place by which [`Call`] and the counters know it.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|command| command.name)
 }
-
-impl Context<'_> {
-    fn reply(&mut self) -> Reply<'_> {
-        Reply::new(self.out, self.session.proto)
-    }
-
-    fn now(&self) -> Time {
-        self.batch.now()
-    }
-
-    fn proto(&self) -> Proto {
-        self.session.proto
-    }
-}
-
-/// How the connection goes on after a command.
-pub(super) enum Flow {
-    /// With the next one.
-    Continue,
-    /// Not at all: it closes once the output is written.
-    Close,
-    /// With further steps of this one.
-    Long(Box<dyn Long>),
-}
-
-/// A command in bounded steps. Between two of them the connection lets others run.
-pub(super) trait Long: Send {
-    /// Goes on for about a millisecond at most.
-    fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError>;
-}
-
-/// What a step led to.
-pub(super) enum Progress {
-    /// There is more to do, and nothing in the output yet.
-    More,
-    /// The reply is in the output.
-    Done,
-}
-
-type Outcome = Result<Flow, CommandError>;
-type Handler = fn(&mut Context<'_>, Args<'_>) -> Outcome;
-
-const DONE: Outcome = Ok(Flow::Continue);
 
 /// Executes one request, its reply or error at the end of the output.
 pub(super) fn execute(cx: &mut Context<'_>, args: Args<'_>) -> Flow {
@@ -140,43 +93,4 @@ fn run(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         cx.shared.monitors.show(cx.now(), cx.session.client.peer, args);
     }
     (command.handler)(cx, args)
-}
-
-/// The subcommand that `args` name, if `command` has any; with the number of arguments checked.
-fn resolve(
-    command: &'static Command,
-    call: Call,
-    args: Args<'_>,
-) -> Result<(&'static Command, Call), CommandError> {
-    if !command.takes(args.len()) {
-        return Err(CommandError::Arity(command.name));
-    }
-    let Some(name) = args.get(1).filter(|_| !command.subcommands.is_empty()) else {
-        return Ok((command, call));
-    };
-    let Some(index) = command.subcommands.iter().position(|sub| sub.is_named(name)) else {
-        return Err(CommandError::unknown_subcommand(command, name));
-    };
-    let sub = &command.subcommands[index];
-    if !sub.takes(args.len()) {
-        return Err(CommandError::Arity(sub.name));
-    }
-    Ok((sub, call.with_subcommand(index)))
-}
-
-/// Takes the first step of a command that may be long.
-fn begin(cx: &mut Context<'_>, mut long: impl Long + 'static) -> Outcome {
-    match long.step(cx)? {
-        Progress::Done => DONE,
-        Progress::More => Ok(Flow::Long(Box::new(long))),
-    }
-}
-
-/// Whether `arg` is this word, in whatever case.
-fn is(arg: &[u8], word: &str) -> bool {
-    arg.eq_ignore_ascii_case(word.as_bytes())
-}
-
-fn integer(arg: &[u8]) -> Result<i64, CommandError> {
-    super::number::strict_number(arg).ok_or(CommandError::NotAnInteger)
 }

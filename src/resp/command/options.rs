@@ -1,6 +1,7 @@
 //! The options of `SET` and `GETEX`, and when keys expire.
 
-use super::{CommandError, integer, is};
+use super::context::{integer, is};
+use super::error::CommandError;
 use crate::model::{Time, stamp};
 use crate::resp::Args;
 

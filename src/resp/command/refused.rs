@@ -1,6 +1,6 @@
 //! Commands of Redis that are not executed, and why.
 
-use super::CommandError;
+use super::error::CommandError;
 use crate::resp::Args;
 
 /// Why the commands of a group are not executed, and their names.

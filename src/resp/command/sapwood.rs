@@ -1,7 +1,8 @@
 //! `SAPWOOD`: what no other Redis server has to tell.
 
+use super::context::{Context, DONE, Outcome};
 use super::introspect::explain;
-use super::{Context, DONE, Outcome, sweep};
+use super::sweep;
 use crate::model::{Stamp, Time, stamp};
 use crate::resp::{Args, Reply};
 

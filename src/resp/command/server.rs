@@ -1,6 +1,8 @@
 //! Commands on the daemon as a whole.
 
-use super::{CommandError, Context, DONE, Flow, Outcome, is, sweep};
+use super::context::{Context, DONE, Flow, Outcome, is};
+use super::error::CommandError;
+use super::sweep;
 use crate::model::stamp;
 use crate::resp::Args;
 

@@ -1,9 +1,14 @@
 //! Commands on values.
 
+use super::context::{Context, DONE, Outcome};
+use super::error::CommandError;
 use super::options::{Condition, Expiry, Moment, SetOptions, getex as getex_options};
-use super::{CommandError, Context, DONE, MAX_REPLY, Outcome};
 use crate::resp::{Args, Reply};
 use crate::store::{Live, Write};
+
+/// Replies of one command beyond this are refused: one request for the same large value a million times over must not
+/// take a daemon down.
+const MAX_REPLY: usize = 256 << 20;
 
 pub(super) fn get(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     value(cx, &args[1]);
@@ -33,7 +38,7 @@ pub(super) fn mget(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     for key in args.tail(1) {
         value(cx, key);
         if cx.out.len() - start > MAX_REPLY {
-            return Err(CommandError::ReplyTooLarge);
+            return Err(CommandError::ReplyTooLarge(MAX_REPLY));
         }
     }
     DONE

@@ -2,7 +2,8 @@
 
 use std::mem;
 
-use super::{CommandError, Context, Long, Outcome, Progress, begin};
+use super::context::{Context, Long, Outcome, Progress, begin};
+use super::error::CommandError;
 use crate::resp::{Args, Reply, glob};
 use crate::store::{Cell, Write};
 

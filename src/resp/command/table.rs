@@ -1,12 +1,11 @@
 //! The table of commands, and how one is found in it.
 
+use super::context::Handler;
 use super::entry::{
     ADMIN, ALL_KEYS, Command, DENY_OOM, FAST, Flags, Keys, NO_AUTH, NO_KEY, NONE, ONE_KEY, PAIRS, READ,
-    SECOND_KEY, WRITE,
+    SECOND_KEY, Table, WRITE,
 };
-use super::{
-    Handler, client, config, connection, expiry, info, introspect, keyspace, sapwood, server, string,
-};
+use super::{client, config, connection, expiry, info, introspect, keyspace, sapwood, server, string};
 
 const READS: Flags = READ.and(FAST);
 const STORES: Flags = WRITE.and(DENY_OOM);
@@ -16,7 +15,7 @@ const OPENS: Flags = FAST.and(NO_AUTH);
 
 /// Every command that is executed: name, arity, flags, keys, group, first version, summary, function.
 #[rustfmt::skip] // a row a command
-pub(in crate::resp) static TABLE: &[Command] = &[
+pub(super) static TABLE: &[Command] = &[
     // connection
     row("auth", -2, OPENS, NO_KEY, "connection", "1.0.0", "Shows the password", connection::auth),
     row("echo", 2, FAST, NO_KEY, "connection", "1.0.0", "Returns what it is given", connection::echo),
@@ -27,7 +26,7 @@ pub(in crate::resp) static TABLE: &[Command] = &[
     row("select", 2, FAST, NO_KEY, "connection", "1.0.0", "Chooses the database; there is one, 0", connection::select),
     with(row("client", -2, NONE, NO_KEY, "connection", "2.4.0", "Commands about connections", introspect::unreachable), CLIENT),
     // server
-    with(row("command", -1, NONE, NO_KEY, "server", "2.8.13", "Describes the commands", introspect::command), COMMAND),
+    with(row("command", -1, NONE, NO_KEY, "server", "2.8.13", "Describes the commands", |cx, args| introspect::command(cx, args, &WHOLE)), COMMAND),
     with(row("config", -2, NONE, NO_KEY, "server", "2.0.0", "Commands about settings", introspect::unreachable), CONFIG),
     row("dbsize", 1, READS, NO_KEY, "server", "1.0.0", "Counts the keys", keyspace::dbsize),
     row("flushall", -1, WRITE, NO_KEY, "server", "1.0.0", "Deletes all keys, on every daemon", server::flush),
@@ -69,14 +68,17 @@ pub(in crate::resp) static TABLE: &[Command] = &[
     row("unlink", -2, CHANGES, ALL_KEYS, "generic", "4.0.0", "Deletes keys", keyspace::del),
 ];
 
+/// What the commands get that tell of the table.
+static WHOLE: Table = Table { commands: TABLE, find };
+
 #[rustfmt::skip]
 const CLIENT: &[Command] = &[
     row("client|getname", 2, NONE, NO_KEY, "connection", "2.6.9", "Returns the name of this connection", client::getname),
     row("client|help", 2, NONE, NO_KEY, "connection", "5.0.0", "Explains the subcommands", client::help),
     row("client|id", 2, NONE, NO_KEY, "connection", "5.0.0", "Returns the number of this connection", client::id),
-    row("client|info", 2, NONE, NO_KEY, "connection", "6.2.0", "Describes this connection", client::info),
+    row("client|info", 2, NONE, NO_KEY, "connection", "6.2.0", "Describes this connection", |cx, args| client::info(cx, args, &WHOLE)),
     row("client|kill", -3, ADMIN, NO_KEY, "connection", "2.4.0", "Closes connections", client::kill),
-    row("client|list", -2, ADMIN, NO_KEY, "connection", "2.4.0", "Describes all connections", client::list),
+    row("client|list", -2, ADMIN, NO_KEY, "connection", "2.4.0", "Describes all connections", |cx, args| client::list(cx, args, &WHOLE)),
     row("client|no-evict", 3, ADMIN, NO_KEY, "connection", "7.0.0", "Accepted: no connection is evicted", client::on_or_off),
     row("client|no-touch", 3, NONE, NO_KEY, "connection", "7.2.0", "Accepted: reads change nothing", client::on_or_off),
     row("client|reply", 3, NONE, NO_KEY, "connection", "3.2.0", "Switches the replies of this connection on or off", client::reply),
@@ -86,12 +88,12 @@ const CLIENT: &[Command] = &[
 
 #[rustfmt::skip]
 const COMMAND: &[Command] = &[
-    row("command|count", 2, NONE, NO_KEY, "server", "2.8.13", "Counts the commands", introspect::count),
-    row("command|docs", -2, NONE, NO_KEY, "server", "7.0.0", "Explains commands", introspect::docs),
-    row("command|getkeys", -4, NONE, NO_KEY, "server", "2.8.13", "Returns the keys in a request", introspect::getkeys),
+    row("command|count", 2, NONE, NO_KEY, "server", "2.8.13", "Counts the commands", |cx, args| introspect::count(cx, args, &WHOLE)),
+    row("command|docs", -2, NONE, NO_KEY, "server", "7.0.0", "Explains commands", |cx, args| introspect::docs(cx, args, &WHOLE)),
+    row("command|getkeys", -4, NONE, NO_KEY, "server", "2.8.13", "Returns the keys in a request", |cx, args| introspect::getkeys(cx, args, &WHOLE)),
     row("command|help", 2, NONE, NO_KEY, "server", "5.0.0", "Explains the subcommands", introspect::help),
-    row("command|info", -2, NONE, NO_KEY, "server", "2.8.13", "Describes commands", introspect::info),
-    row("command|list", -2, NONE, NO_KEY, "server", "7.0.0", "Names the commands", introspect::list),
+    row("command|info", -2, NONE, NO_KEY, "server", "2.8.13", "Describes commands", |cx, args| introspect::info(cx, args, &WHOLE)),
+    row("command|list", -2, NONE, NO_KEY, "server", "7.0.0", "Names the commands", |cx, args| introspect::list(cx, args, &WHOLE)),
 ];
 
 #[rustfmt::skip]
@@ -139,7 +141,7 @@ const EMPTY: u8 = u8::MAX;
 static INDEX: [(u128, u8); SLOTS] = index();
 
 /// The place of a command in [`TABLE`], whatever the case of its name.
-pub(in crate::resp) fn find(name: &[u8]) -> Option<usize> {
+pub(super) fn find(name: &[u8]) -> Option<usize> {
     if name.len() > MAX_NAME {
         return None;
     }

@@ -1,0 +1,77 @@
+//! What a command is given and what it gives back, and the words that its function reads arguments with.
+
+use super::error::CommandError;
+use crate::model::Time;
+use crate::resp::number::strict_number;
+use crate::resp::session::Session;
+use crate::resp::shared::Shared;
+use crate::resp::{Args, Proto, Reply};
+use crate::store::Batch;
+
+/// All that a command may reach.
+pub(in crate::resp) struct Context<'a> {
+    pub(in crate::resp) shared: &'a Shared,
+    pub(in crate::resp) session: &'a mut Session,
+    pub(in crate::resp) batch: &'a mut Batch,
+    pub(in crate::resp) out: &'a mut Vec<u8>,
+}
+
+impl Context<'_> {
+    pub(super) fn reply(&mut self) -> Reply<'_> {
+        Reply::new(self.out, self.session.proto)
+    }
+
+    pub(super) fn now(&self) -> Time {
+        self.batch.now()
+    }
+
+    pub(super) fn proto(&self) -> Proto {
+        self.session.proto
+    }
+}
+
+/// How the connection goes on after a command.
+pub(in crate::resp) enum Flow {
+    /// With the next one.
+    Continue,
+    /// Not at all: it closes once the output is written.
+    Close,
+    /// With further steps of this one.
+    Long(Box<dyn Long>),
+}
+
+/// A command in bounded steps. Between two of them the connection lets others run.
+pub(in crate::resp) trait Long: Send {
+    /// Goes on for about a millisecond at most.
+    fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError>;
+}
+
+/// What a step led to.
+pub(in crate::resp) enum Progress {
+    /// There is more to do, and nothing in the output yet.
+    More,
+    /// The reply is in the output.
+    Done,
+}
+
+pub(super) type Outcome = Result<Flow, CommandError>;
+pub(super) type Handler = fn(&mut Context<'_>, Args<'_>) -> Outcome;
+
+pub(super) const DONE: Outcome = Ok(Flow::Continue);
+
+/// Takes the first step of a command that may be long.
+pub(super) fn begin(cx: &mut Context<'_>, mut long: impl Long + 'static) -> Outcome {
+    match long.step(cx)? {
+        Progress::Done => DONE,
+        Progress::More => Ok(Flow::Long(Box::new(long))),
+    }
+}
+
+/// Whether `arg` is this word, in whatever case.
+pub(super) fn is(arg: &[u8], word: &str) -> bool {
+    arg.eq_ignore_ascii_case(word.as_bytes())
+}
+
+pub(super) fn integer(arg: &[u8]) -> Result<i64, CommandError> {
+    strict_number(arg).ok_or(CommandError::NotAnInteger)
+}
