@@ -6,8 +6,7 @@
 use bincode::Encode;
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::de::BorrowDecode;
-use bytes::Bytes;
-use tokio_util::codec::LengthDelimitedCodec;
+use bytes::{Buf as _, Bytes, BytesMut};
 
 /// The most a message may take, in bytes: the largest value of any daemon in the cluster, whatever the limit for
 /// this one's own clients. A larger length is refused before anything is read.
@@ -48,6 +47,11 @@ pub(super) fn frame<T: Encode>(message: &T) -> Bytes {
     let length = u32::try_from(length).expect("MAX_FRAME fits 32 bits");
     bytes[..PREFIX].copy_from_slice(&length.to_be_bytes());
     bytes.into()
+}
+
+/// The bytes of a frame's message, without the length before it: what both ends of a round count.
+pub(super) fn message_size(frame: &Bytes) -> u64 {
+    (frame.len() - PREFIX) as u64
 }
 
 /// Decodes one message that fills `bytes` exactly.
@@ -95,7 +99,22 @@ impl<'a, T: BorrowDecode<'a, ()>> Iterator for Items<'a, T> {
     }
 }
 
-/// Cuts a byte stream into frames of at most `max_frame` bytes.
-pub(super) fn framing(max_frame: usize) -> LengthDelimitedCodec {
-    LengthDelimitedCodec::builder().length_field_length(PREFIX).max_frame_length(max_frame).new_codec()
+/// Takes the first frame off `buffer`, without its length; `None` if it has not arrived whole.
+///
+/// Not tokio-util's codec, which makes room for a frame as soon as its length has arrived: here memory follows
+/// the bytes that really came.
+///
+/// # Errors
+/// The claimed length, if it is above `max_frame`.
+pub(super) fn take_frame(buffer: &mut BytesMut, max_frame: usize) -> Result<Option<BytesMut>, usize> {
+    let Some(prefix) = buffer.first_chunk::<PREFIX>() else { return Ok(None) };
+    let length = u32::from_be_bytes(*prefix) as usize;
+    if length > max_frame {
+        return Err(length);
+    }
+    if buffer.len() - PREFIX < length {
+        return Ok(None);
+    }
+    buffer.advance(PREFIX);
+    Ok(Some(buffer.split_to(length)))
 }

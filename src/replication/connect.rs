@@ -15,7 +15,7 @@ use super::frames::{FrameReader, FrameWriter};
 use super::hello::{Introduction, Refused, judge};
 use super::link::{self, LinkError};
 use super::message::{Hello, Message, Refusal};
-use super::peers::{Link, TargetOutcome};
+use super::peers::Link;
 use crate::cluster::{Direction, PeerState};
 use crate::env::BoxStream;
 use crate::model::{Incarnation, stamp};
@@ -54,11 +54,18 @@ pub(super) async fn accepted(
 }
 
 /// Takes a connection that this daemon opened to `target`, and runs it to its end.
-pub(super) async fn dialled(shared: &Shared, stream: BoxStream, remote: SocketAddr, target: &str) -> Ended {
+/// Calls `linked` once it is one.
+pub(super) async fn dialled(
+    shared: &Shared,
+    stream: BoxStream,
+    remote: SocketAddr,
+    target: &str,
+    linked: impl FnOnce() + Send,
+) -> Ended {
     let mut connection = Connection::new(stream, remote, Direction::Out);
     let Rejected { error, incarnation } = match connection.admit(shared, Some(target)).await {
         Ok(link) => {
-            shared.peers.set_target(target, TargetOutcome::Known);
+            linked();
             connection.run(shared, link).await;
             return Ended::Unlinked;
         }
@@ -99,9 +106,9 @@ impl Connection {
 
     /// Runs an admitted link.
     async fn run(&mut self, shared: &Shared, link: Arc<Link>) {
-        let error = link::run(shared, link, &mut self.reader, &mut self.writer).await;
-        if let LinkError::Skewed(_) = error {
-            let refused = Refused { refusal: Refusal::Skewed, text: error.to_string() };
+        if let Some(refused) = link::run(shared, link, &mut self.reader, &mut self.writer).await
+            && !self.writer.is_in_frame()
+        {
             self.refuse(&refused).await;
         }
         self.writer.close().await;
@@ -155,6 +162,9 @@ impl Connection {
             }
             _ => return Err(LinkError::OutOfTurn("a message before its welcome")),
         }
+        if shared.draining.is_cancelled() {
+            return Err(LinkError::Stopping);
+        }
         let link = match shared.peers.admit(peer, self.direction, self.remote) {
             Ok(link) => link,
             Err(refused) => {
@@ -185,7 +195,7 @@ impl Connection {
     }
 
     async fn receive(&mut self) -> Result<bytes::BytesMut, LinkError> {
-        match timeout(HANDSHAKE_LIMIT, self.reader.next()).await {
+        match timeout(HANDSHAKE_LIMIT, self.reader.next(|| ())).await {
             Ok(frame) => frame?.ok_or(LinkError::Closed),
             Err(_) => Err(LinkError::Silent),
         }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
@@ -49,7 +50,11 @@ pub(super) async fn keep_linked(shared: Arc<Shared>, target: String, learnt: boo
     let mut back_off = BackOff::new();
     loop {
         match resolve(&shared, &target).await {
-            Ok(addresses) => {
+            Ok(mut addresses) => {
+                addresses.sort_unstable();
+                addresses.dedup();
+                addresses.truncate(MAX_ADDRESSES);
+                shared.peers.resolved(&target, addresses.len());
                 dialled.retain(|address, gone| {
                     let still_named = addresses.contains(address);
                     if !still_named {
@@ -57,7 +62,7 @@ pub(super) async fn keep_linked(shared: Arc<Shared>, target: String, learnt: boo
                     }
                     still_named
                 });
-                for address in addresses.into_iter().take(MAX_ADDRESSES) {
+                for address in addresses {
                     dialled.entry(address).or_insert_with(|| {
                         let gone = shared.stop.child_token();
                         let dialling = dial(Arc::clone(&shared), target.clone(), address);
@@ -67,7 +72,10 @@ pub(super) async fn keep_linked(shared: Arc<Shared>, target: String, learnt: boo
                 }
                 back_off = BackOff(LONGEST_PAUSE);
             }
-            Err(reason) => shared.peers.set_target(&target, TargetOutcome::Unreachable(reason)),
+            Err(reason) => {
+                shared.peers.set_target(&target, TargetOutcome::Unreachable(reason));
+                shared.peers.resolved(&target, 0);
+            }
         }
         if shared.draining.run_until_cancelled(sleep(back_off.next(&shared))).await.is_none() {
             return;
@@ -93,7 +101,13 @@ async fn resolve(shared: &Shared, target: &str) -> Result<Vec<SocketAddr>, Strin
 async fn dial(shared: Arc<Shared>, target: String, address: SocketAddr) {
     let mut back_off = BackOff::new();
     let mut changes = shared.peers.changes();
-    let note = |outcome| shared.peers.set_target(&target, outcome);
+    let first = AtomicBool::new(true);
+    let note = |outcome| {
+        shared.peers.set_target(&target, outcome);
+        if first.swap(false, Ordering::Relaxed) {
+            shared.peers.tried(&target);
+        }
+    };
     loop {
         while shared.peers.is_linked_at(&target) {
             note(TargetOutcome::Known);
@@ -106,7 +120,9 @@ async fn dial(shared: Arc<Shared>, target: String, address: SocketAddr) {
         }
         let started = Instant::now();
         let ended = match timeout(CONNECT_LIMIT, shared.env.connect(address)).await {
-            Ok(Ok(stream)) => connect::dialled(&shared, stream, address, &target).await,
+            Ok(Ok(stream)) => {
+                connect::dialled(&shared, stream, address, &target, || note(TargetOutcome::Known)).await
+            }
             Ok(Err(error)) => Ended::Failed(error.to_string()),
             Err(_) => Ended::Failed("connecting timed out".into()),
         };

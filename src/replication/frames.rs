@@ -5,7 +5,6 @@ use std::io::{self, IoSlice};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
-use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
 use super::codec::{self, MAX_HELLO_FRAME};
 use crate::env::BoxStream;
@@ -17,31 +16,39 @@ const READ_AHEAD: usize = 64 << 10;
 pub(super) struct FrameReader {
     half: ReadHalf<BoxStream>,
     buffer: BytesMut,
-    framing: LengthDelimitedCodec,
+    max_frame: usize,
 }
 
 impl FrameReader {
     /// Starts with the small frame limit that holds until the peer has said hello.
     pub(super) fn new(half: ReadHalf<BoxStream>) -> Self {
-        FrameReader { half, buffer: BytesMut::new(), framing: codec::framing(MAX_HELLO_FRAME) }
+        FrameReader { half, buffer: BytesMut::new(), max_frame: MAX_HELLO_FRAME }
     }
 
     /// Accepts frames of up to `max_frame` bytes from now on.
     pub(super) fn set_max_frame(&mut self, max_frame: usize) {
-        self.framing.set_max_frame_length(max_frame);
+        self.max_frame = max_frame;
     }
 
-    /// The next frame without its length; `None` when the peer has closed between two frames. Cancel-safe.
+    /// The next frame without its length; `None` when the peer has closed between two frames. Calls `heard`
+    /// whenever bytes arrive: a large frame may take a while. Cancel-safe.
     ///
     /// # Errors
     /// As the socket reports them; `InvalidData` for a frame over the limit, `UnexpectedEof` within a frame.
-    pub(super) async fn next(&mut self) -> io::Result<Option<BytesMut>> {
+    pub(super) async fn next(&mut self, heard: impl Fn()) -> io::Result<Option<BytesMut>> {
         loop {
-            if let Some(frame) = self.framing.decode(&mut self.buffer)? {
-                return Ok(Some(frame));
+            match codec::take_frame(&mut self.buffer, self.max_frame) {
+                Ok(Some(frame)) => return Ok(Some(frame)),
+                Ok(None) => {}
+                Err(length) => {
+                    let text = format!("a frame of {length} bytes, more than {}", self.max_frame);
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+                }
             }
             self.buffer.reserve(READ_AHEAD);
-            if self.half.read_buf(&mut self.buffer).await? == 0 {
+            let read = self.half.read_buf(&mut self.buffer).await?;
+            heard();
+            if read == 0 {
                 return if self.buffer.is_empty() {
                     Ok(None)
                 } else {
@@ -55,17 +62,20 @@ impl FrameReader {
 /// The sending half of a connection.
 pub(super) struct FrameWriter {
     half: WriteHalf<BoxStream>,
+    /// A frame may have left in part: whatever is written next would be taken for the rest of it.
+    in_frame: bool,
 }
 
 impl FrameWriter {
     pub(super) fn new(half: WriteHalf<BoxStream>) -> Self {
-        FrameWriter { half }
+        FrameWriter { half, in_frame: false }
     }
 
     /// Writes all frames, without copying them together, and leaves `frames` empty.
     pub(super) async fn write(&mut self, frames: &mut VecDeque<Bytes>) -> io::Result<()> {
         /// How many frames go into one system call.
         const SLICES: usize = 64;
+        self.in_frame = true;
         while !frames.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = frames.len().min(SLICES);
@@ -85,7 +95,13 @@ impl FrameWriter {
                 frames.pop_front();
             }
         }
+        self.in_frame = false;
         self.half.flush().await
+    }
+
+    /// Whether the last write was given up midway, so that nothing sensible can follow it.
+    pub(super) fn is_in_frame(&self) -> bool {
+        self.in_frame
     }
 
     /// Writes one frame.

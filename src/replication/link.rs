@@ -28,7 +28,9 @@ use super::Shared;
 use super::codec::{self, CodecError, Packed};
 use super::frames::{FrameReader, FrameWriter};
 use super::hello::Refused;
-use super::message::{Acquaintance, Cells, CellsEncoder, CellsError, Message, Refusal, incarnation_number};
+use super::message::{
+    Acquaintance, Carrier, Cells, CellsEncoder, CellsError, Message, Refusal, incarnation_number,
+};
 use super::peers::Link;
 use super::round::{self, Answer, Ask, NotAsked, Part};
 use crate::cluster::PeerState;
@@ -46,6 +48,9 @@ const ROUND_ALONE: Duration = Duration::from_secs(30);
 
 /// How often a daemon that had to refuse data for want of memory asks for it again.
 const REFUSED_RETRY: Duration = Duration::from_secs(5);
+
+/// How often a peer is told at most that this daemon may hold what it lacks.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
 
 /// How many queued bytes are gathered for one write to the socket.
 const WRITE_BATCH: usize = 1 << 20;
@@ -81,6 +86,8 @@ pub(super) enum LinkError {
     Superseded,
     #[error("this daemon is stopping")]
     Stopping,
+    #[error("its address is no longer dialled")]
+    Dropped,
 }
 
 impl LinkError {
@@ -95,13 +102,14 @@ impl LinkError {
     }
 }
 
-/// Runs an admitted link to its end.
+/// Runs an admitted link to its end; returns what the peer should be told of it, if anything.
 pub(super) async fn run(
     shared: &Shared,
     link: Arc<Link>,
     reader: &mut FrameReader,
     writer: &mut FrameWriter,
-) -> LinkError {
+) -> Option<Refused> {
+    let mut ending = Ending { shared, link: &link, error: LinkError::Dropped };
     let session = Session {
         shared,
         link: &link,
@@ -120,16 +128,34 @@ pub(super) async fn run(
         end = session.ask_for_rounds() => end,
         () = link.stop.cancelled() => Err(LinkError::Superseded),
     };
-    if session.inbound.lock().refused.is_some() {
-        shared.refusing.fetch_sub(1, Ordering::Relaxed);
-    }
-    let error = match outcome {
+    ending.error = match outcome {
         Err(_) if shared.draining.is_cancelled() => LinkError::Stopping,
         Err(error) => error,
         Ok(()) => LinkError::Closed,
     };
-    shared.peers.closed(&link, error.state(), &error.to_string());
-    error
+    match &ending.error {
+        error @ LinkError::Skewed(_) => Some(Refused { refusal: Refusal::Skewed, text: error.to_string() }),
+        _ => None,
+    }
+}
+
+/// Ends a link in the table, whether its task ran to the end, was dropped or panicked.
+struct Ending<'a> {
+    shared: &'a Shared,
+    link: &'a Link,
+    error: LinkError,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        let news = self.shared.peers.closed(self.link, self.error.state(), &self.error.to_string());
+        if news {
+            // The peer may have reached some of us with its last pushes and not the others.
+            for other in self.shared.peers.links() {
+                other.suspect.store(true, Ordering::Relaxed);
+            }
+        }
+    }
 }
 
 /// What the loops of one link share.
@@ -150,8 +176,8 @@ struct Inbound {
     puts: u64,
     acknowledged: u64,
     ask: Ask,
-    /// The round that the peer asked for, and the epoch in which it began.
-    answer: Option<(Answer, u32)>,
+    /// The round that the peer asked for, and how often pushes to it had been lost when it began.
+    answer: Option<(Answer, u64)>,
     /// Something of the peer's was refused for want of memory: nothing is acknowledged until a round has
     /// brought it.
     refused: Option<Withheld>,
@@ -160,17 +186,25 @@ struct Inbound {
 
 /// Data that the peer sent and this daemon had no room for.
 struct Withheld {
-    /// When it was refused, or asked for again.
+    /// When it was refused, or a round to get it was wanted.
     since: Instant,
-    /// It has been asked for again, and nothing was refused since.
+    /// A round has started since, in which nothing was refused so far.
     retried: bool,
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        if self.inbound.get_mut().refused.is_some() {
+            self.shared.refusing.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Session<'_> {
     async fn read(&self, reader: &mut FrameReader) -> Result<(), LinkError> {
         let mut share = 0;
-        while let Some(frame) = reader.next().await? {
-            *self.heard.lock() = Instant::now();
+        let heard = || *self.heard.lock() = Instant::now();
+        while let Some(frame) = reader.next(heard).await? {
             self.link.received.fetch_add(frame.len() as u64, Ordering::Relaxed);
             self.receive(&frame)?;
             share += frame.len();
@@ -198,10 +232,11 @@ impl Session<'_> {
                 inbound.acknowledged = 0;
                 self.round_wanted.notify_one();
             }
+            Message::Check => self.round_wanted.notify_one(),
             Message::Start { .. } if inbound.answer.is_some() => return Err(LinkError::OutOfTurn("Start")),
             Message::Start { digest } => {
-                let epoch = self.link.queue.epoch();
-                inbound.answer = Some((Answer::new(&self.shared.store, digest), epoch));
+                let losses = self.link.queue.losses();
+                inbound.answer = Some((Answer::new(&self.shared.store, digest), losses));
                 self.link.queue.wake();
             }
             Message::State(cells) => {
@@ -320,11 +355,13 @@ impl Session<'_> {
         if let Some(bytes) = inbound.ask.take_credit() {
             frames.push_back(codec::frame(&Message::Credit { bytes }));
         }
-        let Some((answer, epoch)) = &mut inbound.answer else { return };
+        let Some((answer, losses)) = &mut inbound.answer else { return };
         match answer.next(&self.shared.store, encoder) {
             Some(Part::State(frame)) => frames.push_back(frame),
             Some(Part::Done(frame)) => {
-                self.link.queue.state_sent(*epoch);
+                // Acknowledged like any push, and only if nothing was refused: so the state has been merged.
+                self.link.queue.put(CellsEncoder::default().finish(&self.shared.store, Carrier::Put));
+                self.link.queue.state_sent(*losses);
                 inbound.answer = None;
                 frames.push_back(frame);
             }
@@ -337,6 +374,7 @@ impl Session<'_> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut peers = Vec::new();
         let mut last = Instant::now();
+        let mut checked: Option<Instant> = None;
         loop {
             ticks.tick().await;
             // After a pause of this daemon itself, what the peer said meanwhile has yet to be read.
@@ -355,6 +393,12 @@ impl Session<'_> {
             let beat = Message::Beat { wall: wall.0, hlc: hlc.0, peers: Packed(&peers) };
             self.link.queue.beat(&beat);
             self.retry_what_was_refused();
+            if checked.is_none_or(|at| at.elapsed() > CHECK_EVERY)
+                && self.link.suspect.swap(false, Ordering::Relaxed)
+            {
+                checked = Some(Instant::now());
+                self.link.queue.send(&Message::Check);
+            }
         }
     }
 
@@ -364,7 +408,7 @@ impl Session<'_> {
             && refused.since.elapsed() > REFUSED_RETRY
             && self.shared.store.has_room()
         {
-            *refused = Withheld { since: Instant::now(), retried: true };
+            refused.since = Instant::now();
             self.round_wanted.notify_one();
         }
     }
@@ -373,7 +417,13 @@ impl Session<'_> {
         loop {
             self.round_wanted.notified().await;
             let alone = self.shared.rounds.acquire().await.map_err(|_| LinkError::Superseded)?;
-            self.inbound.lock().ask.start();
+            {
+                let mut inbound = self.inbound.lock();
+                inbound.ask.start();
+                if let Some(refused) = &mut inbound.refused {
+                    refused.retried = true;
+                }
+            }
             let digest = round::digest(&self.shared.store);
             tracing::debug!(peer = %self.link.peer, "round started");
             self.link.queue.send(&Message::Start { digest });

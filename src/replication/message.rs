@@ -6,7 +6,7 @@ use bincode::{BorrowDecode, Encode};
 use bytes::Bytes;
 use uhlc::NTP64;
 
-use super::codec::{self, CodecError, Packed};
+use super::codec::{self, CodecError, MAX_FRAME, Packed};
 use crate::model::{Incarnation, Time, stamp};
 use crate::store::{Cell, Origin, Parts, Store, TooManyOrigins};
 
@@ -95,6 +95,9 @@ pub(super) enum Message<'a> {
     Done,
     /// The sender leaves and is not to be waited for.
     Goodbye,
+    /// A link of the sender to another daemon has ended, so the sender may hold what the receiver lacks: the
+    /// receiver should start a round.
+    Check,
 }
 
 /// A daemon that the sender is linked to.
@@ -139,6 +142,9 @@ pub(super) struct CellsEncoder {
 
 /// Frames of cells are filled up to this many bytes; a larger cell travels alone.
 pub(super) const FRAME_TARGET: usize = 256 << 10;
+
+/// The largest key and value that a cell may carry together: with room for its stamps, it fits one frame.
+const MAX_CELL: usize = MAX_FRAME - (1 << 20);
 
 /// Which message the gathered cells travel in.
 #[derive(Clone, Copy)]
@@ -214,10 +220,12 @@ pub(super) enum CellsError {
     Codec(#[from] CodecError),
     #[error("malformed message: a cell names an origin that its frame does not list")]
     Origin,
-    #[error("malformed message: a key of {0} bytes")]
-    Key(usize),
+    #[error("malformed message: a cell of {0} bytes")]
+    Size(usize),
     #[error("one of its stamps lies {0:.1?} in the future: set both clocks by NTP")]
     Future(std::time::Duration),
+    #[error("malformed message: a frame of more than {} bytes with more than one cell", 2 * FRAME_TARGET)]
+    Crowded,
     #[error(transparent)]
     TooManyOrigins(#[from] TooManyOrigins),
 }
@@ -239,8 +247,12 @@ impl<'a> Cells<'a> {
         let mut checked = Checked { cells: Vec::new(), latest: stamp::ZERO };
         for wire in self.cells.items::<WireCell<'_>>() {
             let wire = wire?;
-            if wire.key.len() > crate::store::MAX_KEY {
-                return Err(CellsError::Key(wire.key.len()));
+            let size = wire.key.len() + wire.value.map_or(0, <[u8]>::len);
+            if size > MAX_CELL {
+                return Err(CellsError::Size(size));
+            }
+            if !checked.cells.is_empty() && self.cells.0.len() > 2 * FRAME_TARGET {
+                return Err(CellsError::Crowded);
             }
             let qualifier = match wire.qualifier {
                 Some((time, index)) => Some((NTP64(time), origin(index)?)),

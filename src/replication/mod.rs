@@ -163,6 +163,9 @@ impl Replication {
             }
             loop {
                 let links = shared.peers.links();
+                if links.is_empty() && shared.peers.expects_someone() {
+                    tracing::warn!("stopping without a link to any peer: what they have not got is lost");
+                }
                 if links.is_empty() || links.iter().any(|link| link.queue.is_drained()) {
                     break;
                 }

@@ -34,6 +34,8 @@ pub(super) struct Link {
     pub(super) sent: AtomicU64,
     /// The first round on this link has finished.
     joined: AtomicBool,
+    /// The peer may lack what this daemon holds, and should be told.
+    pub(super) suspect: AtomicBool,
 }
 
 /// Everyone this daemon knows of.
@@ -65,8 +67,8 @@ struct Peer {
 
 struct Target {
     since: Instant,
-    /// Dialled at least once, whatever came of it.
-    attempted: bool,
+    /// Of the addresses it resolved to first, how many have not been tried; `None` before it was resolved.
+    untried: Option<usize>,
     outcome: TargetOutcome,
 }
 
@@ -123,6 +125,7 @@ impl Peers {
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             joined: AtomicBool::new(false),
+            suspect: AtomicBool::new(false),
         });
         table.refused.forget(peer.incarnation);
         table.make_room(&peer.name);
@@ -152,11 +155,13 @@ impl Peers {
         }
     }
 
-    /// The connection of `link` has ended.
-    pub(super) fn closed(&self, link: &Link, state: PeerState, reason: &str) {
-        if self.set_state(link, state, reason) {
+    /// The connection of `link` has ended; returns whether the peer is unlinked now.
+    pub(super) fn closed(&self, link: &Link, state: PeerState, reason: &str) -> bool {
+        let news = self.set_state(link, state, reason);
+        if news {
             tracing::info!(peer = %link.peer, state = state.as_str(), reason, "peer unlinked");
         }
+        news
     }
 
     /// Returns whether it is news: the link is still the peer's present one, and in another state.
@@ -214,7 +219,7 @@ impl Peers {
             return false;
         }
         let outcome = TargetOutcome::Unreachable("not dialled yet".into());
-        table.targets.insert(address.to_owned(), Target { since: Instant::now(), attempted: false, outcome });
+        table.targets.insert(address.to_owned(), Target { since: Instant::now(), untried: None, outcome });
         true
     }
 
@@ -228,7 +233,6 @@ impl Peers {
         let mut table = self.table.lock();
         let Some(target) = table.targets.get_mut(address) else { return };
         let news = target.outcome != outcome && target.outcome != TargetOutcome::Known;
-        let first = !std::mem::replace(&mut target.attempted, true);
         if news {
             target.since = Instant::now();
             target.outcome = outcome.clone();
@@ -237,14 +241,40 @@ impl Peers {
         if news && let TargetOutcome::Unreachable(reason) = outcome {
             tracing::info!(address, state = "down", reason, "cannot reach a peer");
         }
-        if news || first {
+        if news {
             self.changed.send_replace(());
         }
+    }
+
+    /// Notes to how many addresses a target resolved first.
+    pub(super) fn resolved(&self, address: &str, addresses: usize) {
+        let mut table = self.table.lock();
+        let Some(target) = table.targets.get_mut(address) else { return };
+        target.untried.get_or_insert(addresses);
+        drop(table);
+        self.changed.send_replace(());
+    }
+
+    /// One of a target's addresses was tried for the first time, whatever came of it.
+    pub(super) fn tried(&self, address: &str) {
+        let mut table = self.table.lock();
+        let untried = table.targets.get_mut(address).and_then(|target| target.untried.as_mut());
+        if let Some(untried) = untried {
+            *untried = untried.saturating_sub(1);
+        }
+        drop(table);
+        self.changed.send_replace(());
     }
 
     /// Whether a peer that advertises `address` is linked.
     pub(super) fn is_linked_at(&self, address: &str) -> bool {
         self.table.lock().peers.values().any(|peer| peer.link.is_some() && peer.advertise == address)
+    }
+
+    /// Whether a peer that has not left is not linked.
+    pub(super) fn expects_someone(&self) -> bool {
+        let table = self.table.lock();
+        table.peers.values().any(|peer| peer.link.is_none() && peer.state != PeerState::Left)
     }
 
     /// Whether this incarnation is linked.
@@ -256,7 +286,8 @@ impl Peers {
     /// Whether the peer that advertises `address` has left the cluster.
     pub(super) fn has_left(&self, address: &str) -> bool {
         let table = self.table.lock();
-        table.peers.values().any(|peer| peer.state == PeerState::Left && peer.advertise == address)
+        let mut there = table.peers.values().filter(|peer| peer.advertise == address).peekable();
+        there.peek().is_some() && there.all(|peer| peer.state == PeerState::Left)
     }
 
     /// Every live link.
@@ -276,7 +307,7 @@ impl Peers {
     /// Whether every address has been dialled once and the first round with every linked peer has finished.
     pub(super) fn is_settled(&self) -> bool {
         let table = self.table.lock();
-        table.targets.values().all(|target| target.attempted)
+        table.targets.values().all(|target| target.untried == Some(0))
             && table.peers.values().filter_map(|peer| peer.link.as_ref()).all(|link| link.is_joined())
     }
 

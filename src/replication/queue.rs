@@ -35,25 +35,27 @@ struct Inner {
     beat: Option<Bytes>,
     /// Counts the gaps of this link.
     epoch: u32,
-    /// The epoch since which the peer has been sent our whole state, if it has.
-    state_sent: Option<u32>,
+    /// How often pushes were lost.
+    losses: u64,
+    /// The losses that the state which the peer was sent makes up for, if it was sent one.
+    state_sent: Option<u64>,
     /// Pushes queued since the epoch began, and how many of them the peer has acknowledged.
     puts: u64,
     acked: u64,
     /// Until which push, and when, for those not acknowledged.
     marks: VecDeque<(u64, Instant)>,
-    overflows: u64,
 }
 
 enum Frame {
     Put(Bytes),
+    Gap(Bytes),
     Other(Bytes),
 }
 
 impl Frame {
     fn into_bytes(self) -> Bytes {
         match self {
-            Frame::Put(bytes) | Frame::Other(bytes) => bytes,
+            Frame::Put(bytes) | Frame::Gap(bytes) | Frame::Other(bytes) => bytes,
         }
     }
 }
@@ -148,21 +150,21 @@ impl Queue {
         self.inner.lock().marks.front().map_or(Duration::ZERO, |(_, at)| at.elapsed())
     }
 
-    /// How many gaps there have been. A state that is read from now on makes up for all of them.
-    pub(super) fn epoch(&self) -> u32 {
-        self.inner.lock().epoch
+    /// How often pushes were lost. A state that is read from now on makes up for all of it.
+    pub(super) fn losses(&self) -> u64 {
+        self.inner.lock().losses
     }
 
-    /// The peer has been sent the whole state as of this epoch or later.
-    pub(super) fn state_sent(&self, epoch: u32) {
-        self.inner.lock().state_sent = Some(epoch);
+    /// The peer has been sent a state that makes up for this many losses.
+    pub(super) fn state_sent(&self, losses: u64) {
+        self.inner.lock().state_sent = Some(losses);
     }
 
     /// Whether the peer has been sent everything: our state since the last gap, and every push since, which it
     /// has acknowledged.
     pub(super) fn is_drained(&self) -> bool {
         let inner = self.inner.lock();
-        inner.state_sent == Some(inner.epoch) && inner.acked == inner.puts && inner.frames.is_empty()
+        inner.state_sent == Some(inner.losses) && inner.acked == inner.puts && inner.frames.is_empty()
     }
 
     /// Bytes of pushes that wait.
@@ -173,14 +175,17 @@ impl Queue {
 
 impl Inner {
     fn drop_pushes(&mut self) {
-        self.frames.retain(|frame| matches!(frame, Frame::Other(_)));
+        self.frames.retain(|frame| !matches!(frame, Frame::Put(_)));
         self.push_bytes = 0;
-        self.epoch += 1;
+        self.losses += 1;
         self.puts = 0;
         self.acked = 0;
         self.marks.clear();
-        self.overflows += 1;
-        self.frames.push_back(Frame::Other(codec::frame(&Message::Gap)));
+        // One that still waits tells of this loss too: all pushes since came after it.
+        if !self.frames.iter().any(|frame| matches!(frame, Frame::Gap(_))) {
+            self.epoch += 1;
+            self.frames.push_back(Frame::Gap(codec::frame(&Message::Gap)));
+        }
     }
 }
 
@@ -205,12 +210,16 @@ mod tests {
         queue.put(Bytes::from_static(&[0; 100]));
         assert_eq!(taken(&queue), [codec::frame(&Message::Goodbye), codec::frame(&Message::Gap)]);
         assert_eq!((queue.push_bytes(), queue.lag()), (0, Duration::ZERO));
+        for _ in 0..1000 {
+            queue.lose_pushes();
+        }
+        assert_eq!(taken(&queue), [codec::frame(&Message::Gap)], "a peer that only beats collects no gaps");
     }
 
     #[tokio::test(start_paused = true)]
     async fn lag_is_the_age_of_the_oldest_push_without_an_acknowledgement() {
         let queue = Queue::new(1 << 20);
-        queue.state_sent(queue.epoch());
+        queue.state_sent(queue.losses());
         queue.put(Bytes::from_static(b"one"));
         tokio::time::advance(Duration::from_millis(30)).await;
         queue.put(Bytes::from_static(b"two"));
@@ -243,12 +252,12 @@ mod tests {
     async fn a_peer_holds_everything_only_after_a_state_read_since_the_last_gap() {
         let queue = Queue::new(1 << 20);
         assert!(!queue.is_drained(), "nothing was sent yet");
-        let started = queue.epoch();
+        let started = queue.losses();
         queue.lose_pushes();
         taken(&queue);
         queue.state_sent(started);
         assert!(!queue.is_drained(), "the round began before the gap");
-        queue.state_sent(queue.epoch());
+        queue.state_sent(queue.losses());
         assert!(queue.is_drained());
     }
 

@@ -83,7 +83,7 @@ impl Answer {
             return Some(Part::Done(codec::frame(&Message::Done)));
         }
         let frame = encoder.finish(store, Carrier::State);
-        self.credit = self.credit.saturating_sub(frame.len() as u64);
+        self.credit = self.credit.saturating_sub(codec::message_size(&frame));
         Some(Part::State(frame))
     }
 }
@@ -175,7 +175,7 @@ mod tests {
                     for (key, parts) in &checked.cells {
                         to.merge(&mut Vec::new(), key, parts);
                     }
-                    ask.on_state(frame.len() as u64).unwrap();
+                    ask.on_state(codec::message_size(&frame)).unwrap();
                     sizes.push(frame.len());
                 }
                 None => answer.grant(ask.take_credit().expect("an answerer waits only for credit")),

@@ -56,8 +56,10 @@ impl Feed {
             changes.clear();
             return;
         }
+        // A batch larger than the limit is taken if nothing else waits, or it never would be.
+        let waiting = buffer.bytes;
         buffer.bytes += changes.iter().map(Cell::memory).sum::<u64>();
-        if buffer.bytes > self.limit {
+        if waiting > 0 && buffer.bytes > self.limit {
             buffer.overflowed = true;
             buffer.bytes = 0;
             buffer.cells.clear();

@@ -128,7 +128,7 @@ pub(super) fn reply(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         cx.session.replies = Replies::Off;
     } else if !is(mode, "skip") {
         return Err(CommandError::Syntax);
-    } else if cx.session.replies == Replies::On {
+    } else if cx.session.replies != Replies::Off {
         cx.session.replies = Replies::SkipNext;
     }
     DONE
