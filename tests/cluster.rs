@@ -149,6 +149,23 @@ async fn a_node_that_stops_right_after_a_peer_joined_hands_its_whole_state_over(
     assert_eq!(b.store().totals().live_cells, 100_000);
 }
 
+/// It once said goodbye at once: nothing had been pushed, so nothing seemed to wait for an acknowledgement.
+#[tokio::test]
+async fn a_stop_waits_for_a_peer_that_had_to_refuse_the_state() {
+    let drain_timeout = Duration::from_millis(700);
+    let a = Node::start(Config { drain_timeout, ..config("a", &[]) }).await.unwrap();
+    for key in 0..20_000u32 {
+        set(&a, &key.to_le_bytes(), &[7; 1000]);
+    }
+    let small = Config { max_value: 1 << 20, max_memory: Some(2 << 20), ..config("b", &[a.peer_addr()]) };
+    let b = Node::start(small).await.unwrap();
+    until("b is full", || b.cluster().state() == NodeState::Full).await;
+    let started = std::time::Instant::now();
+    a.shutdown().await;
+    assert!(started.elapsed() >= drain_timeout, "stopped after {:?}", started.elapsed());
+    assert!(b.store().totals().live_cells < 20_000);
+}
+
 /// Frames are filled to a fixed size and values of others are passed on, whatever this node's own clients may set.
 #[tokio::test]
 async fn limits_on_clients_do_not_limit_what_peers_exchange() {

@@ -6,12 +6,14 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use sapwood::Node;
+use sapwood::cluster::NodeState;
 use sapwood::config::Config;
 use sapwood::env::{BoxFuture, BoxStream, Env, Listener};
 use sapwood::model::{Time, stamp};
@@ -25,7 +27,13 @@ const DEADLINE: Duration = Duration::from_secs(120);
 /// One simulated host's share of the simulation's network and clock.
 struct SimulatedEnv {
     random: Mutex<StdRng>,
+    /// While set, every name resolves to the last host alone, as a round-robin name does at times.
+    misled: Arc<AtomicBool>,
+    names: &'static [&'static str],
 }
+
+/// The name of all hosts at once, as a headless service has it.
+const EVERYONE: &str = "everyone:7172";
 
 struct SimulatedListener(TcpListener);
 
@@ -47,8 +55,13 @@ impl Env for SimulatedEnv {
     }
     fn resolve<'a>(&'a self, host_port: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         Box::pin(async move {
-            let (host, port) = host_port.split_once(':').expect("HOST:PORT");
-            Ok(vec![SocketAddr::new(turmoil::lookup(host), port.parse().expect("a port"))])
+            let address = |host: &str| SocketAddr::new(turmoil::lookup(host), 7172);
+            if host_port == EVERYONE {
+                return Ok(self.names.iter().map(|host| address(host)).collect());
+            }
+            let (host, _) = host_port.split_once(':').expect("HOST:PORT");
+            let misled = self.misled.load(Ordering::Relaxed);
+            Ok(vec![address(if misled { self.names[self.names.len() - 1] } else { host })])
         })
     }
 }
@@ -67,14 +80,21 @@ impl Listener for SimulatedListener {
 
 type Nodes = Arc<Mutex<BTreeMap<&'static str, Arc<Node>>>>;
 
-/// A simulation of nodes of which all but the first name only the first.
 struct Cluster<'a> {
     sim: Sim<'a>,
     nodes: Nodes,
+    misled: Arc<AtomicBool>,
 }
 
 impl Cluster<'_> {
+    /// Nodes of which all but the first name only the first.
     fn new(names: &'static [&'static str], seed: u64) -> Self {
+        Cluster::joining(names, seed, names[0])
+    }
+
+    /// Nodes that all name `join`.
+    fn joining(names: &'static [&'static str], seed: u64, join: &'static str) -> Self {
+        let misled = Arc::new(AtomicBool::new(false));
         let mut sim = Builder::new()
             .simulation_duration(Duration::from_secs(3600))
             .tick_duration(Duration::from_millis(1))
@@ -85,31 +105,37 @@ impl Cluster<'_> {
             .build();
         let nodes = Nodes::default();
         for (n, &name) in names.iter().enumerate() {
-            let nodes = Arc::clone(&nodes);
+            let (nodes, misled) = (Arc::clone(&nodes), Arc::clone(&misled));
             sim.host(name, move || {
-                let nodes = Arc::clone(&nodes);
+                let (nodes, misled) = (Arc::clone(&nodes), Arc::clone(&misled));
                 async move {
                     let random = Mutex::new(StdRng::seed_from_u64(seed * 100 + n as u64));
                     let config = Config {
                         name: Some(name.into()),
                         client: "0.0.0.0:7171".parse()?,
                         peer: "0.0.0.0:7172".parse()?,
-                        join: if n == 0 { vec![] } else { vec![format!("{}:7172", names[0])] },
+                        join: if join == name { vec![] } else { vec![format!("{join}:7172")] },
                         advertise: Some(format!("{name}:7172")),
                         insecure: true,
                         ..Config::default()
                     };
-                    let node = Node::start_in(config, Arc::new(SimulatedEnv { random })).await?;
+                    let node =
+                        Node::start_in(config, Arc::new(SimulatedEnv { random, misled, names })).await?;
                     nodes.lock().unwrap().insert(name, Arc::new(node));
                     std::future::pending::<turmoil::Result>().await
                 }
             });
         }
-        let mut cluster = Cluster { sim, nodes };
+        let mut cluster = Cluster { sim, nodes, misled };
         cluster.until("all nodes are linked", |cluster| {
             names.iter().all(|name| cluster.links(name) == names.len() - 1)
         });
         cluster
+    }
+
+    fn crash(&mut self, name: &'static str) {
+        self.nodes.lock().unwrap().remove(name);
+        self.sim.crash(name);
     }
 
     fn node(&self, name: &str) -> Option<Arc<Node>> {
@@ -200,8 +226,7 @@ fn a_crashed_node_comes_back_empty_and_takes_the_state() {
         cluster.set("b", &key.to_le_bytes(), &[7; 50]);
     }
     cluster.until_equal();
-    cluster.nodes.lock().unwrap().remove("b");
-    cluster.sim.crash("b");
+    cluster.crash("b");
     cluster.sim.bounce("b");
     cluster.until("b is linked again", |cluster| cluster.links("b") == 2);
     cluster.until_equal();
@@ -221,4 +246,50 @@ fn the_same_seed_gives_the_same_history() {
     };
     assert_eq!(history(3), history(3));
     assert_ne!(history(3).1, history(4).1);
+}
+
+/// A dial task that was cancelled because its name resolved elsewhere once left its link in the table for ever.
+#[test]
+fn a_name_that_resolves_elsewhere_for_a_while_leaves_no_dead_link() {
+    for seed in 1..=4 {
+        let mut cluster = Cluster::new(&["a", "b", "c"], seed);
+        cluster.misled.store(true, Ordering::Relaxed);
+        for _ in 0..12_000 {
+            cluster.sim.step().unwrap();
+        }
+        cluster.misled.store(false, Ordering::Relaxed);
+        cluster.until("everyone is linked again", |cluster| {
+            ["a", "b", "c"].iter().all(|name| cluster.links(name) == 2)
+        });
+        cluster.set("a", b"x", b"1");
+        cluster.until_equal();
+    }
+}
+
+#[test]
+fn what_reached_only_one_peer_before_its_writer_died_reaches_the_others() {
+    let mut cluster = Cluster::new(&["a", "b", "c"], 3);
+    cluster.sim.partition("a", "c");
+    cluster.set("a", b"x", b"1");
+    cluster.until("b has it", |cluster| cluster.get("b", b"x").is_some());
+    assert_eq!(cluster.get("c", b"x"), None);
+    cluster.crash("a");
+    cluster.until("c has it from b", |cluster| cluster.get("c", b"x").is_some());
+    assert_eq!(cluster.links("b"), 1);
+}
+
+/// Of a name with many addresses the node's own is dialled too, and answers first.
+#[test]
+fn a_node_is_not_ready_before_it_has_the_state_of_all_behind_a_name() {
+    let mut cluster = Cluster::joining(&["a", "b", "c"], 3, "everyone");
+    for key in 0..3_000u32 {
+        cluster.set("b", &key.to_le_bytes(), &[7; 50]);
+    }
+    cluster.until_equal();
+    cluster.crash("c");
+    cluster.sim.bounce("c");
+    cluster.until("c is ready", |cluster| {
+        cluster.node("c").is_some_and(|node| node.cluster().state() == NodeState::Ready)
+    });
+    assert_eq!(cluster.node("c").unwrap().store().totals().live_cells, 3_000);
 }

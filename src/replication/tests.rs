@@ -182,6 +182,23 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
     assert!(stamp::distance(later, now) < Duration::from_secs(60), "the clock was carried off");
 }
 
+/// A large value on a slow link: the peer is heard while its frame arrives, not only when it has.
+#[tokio::test]
+async fn a_frame_that_takes_longer_than_the_silence_limit_is_not_silence() {
+    let a = daemon("a", 1, &[]).await;
+    let mut puppet = Puppet::link(&a).await;
+    until("linked", || linked(&a, "puppet")).await;
+    let frame = put(b"slow", SystemEnv.wall_clock().0);
+    let (first, rest) = frame.split_at(frame.len() - 14);
+    puppet.say(first).await;
+    for byte in rest {
+        sleep(Duration::from_millis(500)).await;
+        puppet.say(&[*byte]).await;
+    }
+    until("the frame was taken", || a.store.meta(b"slow").is_some()).await;
+    assert!(linked(&a, "puppet"));
+}
+
 #[tokio::test]
 async fn pushes_are_merged_and_acknowledged_with_their_epoch() {
     let a = daemon("a", 1, &[]).await;
