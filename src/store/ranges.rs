@@ -28,6 +28,8 @@ struct Sums {
     /// The same for tombstones and expired registers whose value was dropped.
     dead: AtomicU64,
     dead_cells: AtomicU32,
+    /// How many of the live cells have a deadline.
+    expiring_cells: AtomicU32,
     /// The bits of a time not later than the earliest deadline of a value in the range, inverted, so that zero
     /// means there is none.
     next_deadline: AtomicU64,
@@ -40,6 +42,8 @@ pub struct Totals {
     pub live: u64,
     /// How many cells hold a value; an expired one counts until it is swept.
     pub live_cells: u64,
+    /// How many of those have a deadline.
+    pub expiring_cells: u64,
     /// Sum modulo 2^64 of the hashes of cells without a value.
     pub dead: u64,
     /// How many cells hold none: tombstones, and expired registers that were swept.
@@ -51,6 +55,7 @@ impl Totals {
         Totals {
             live: self.live.wrapping_add(other.live),
             live_cells: self.live_cells + other.live_cells,
+            expiring_cells: self.expiring_cells + other.expiring_cells,
             dead: self.dead.wrapping_add(other.dead),
             dead_cells: self.dead_cells + other.dead_cells,
         }
@@ -65,6 +70,7 @@ impl Sums {
         if cell.value().is_some()
             && let Some(deadline) = cell.deadline()
         {
+            self.expiring_cells.store(self.expiring_cells.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             self.next_deadline.fetch_max(!deadline.0, Ordering::Relaxed);
         }
     }
@@ -73,6 +79,9 @@ impl Sums {
         let (sum, cells) = self.of(cell);
         sum.store(sum.load(Ordering::Relaxed).wrapping_sub(hash), Ordering::Relaxed);
         cells.store(cells.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+        if cell.value().is_some() && cell.deadline().is_some() {
+            self.expiring_cells.store(self.expiring_cells.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+        }
     }
 
     fn of(&self, cell: &Cell) -> (&AtomicU64, &AtomicU32) {
@@ -83,6 +92,7 @@ impl Sums {
         Totals {
             live: self.live.load(Ordering::Relaxed),
             live_cells: u64::from(self.live_cells.load(Ordering::Relaxed)),
+            expiring_cells: u64::from(self.expiring_cells.load(Ordering::Relaxed)),
             dead: self.dead.load(Ordering::Relaxed),
             dead_cells: u64::from(self.dead_cells.load(Ordering::Relaxed)),
         }

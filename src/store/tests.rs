@@ -85,6 +85,7 @@ fn a_passed_deadline_hides_the_value_and_the_sweep_frees_it() {
     set(&store, 10, b"k", &[7; 1000], Some(50));
     assert!(get(&store, 49, b"k").is_some());
     assert_eq!(get(&store, 50, b"k"), None);
+    assert_eq!(store.totals().expiring_cells, 1);
     let (memory, digest) = (store.memory(), store.totals().live);
     let swept = |now| (0..store.range_count()).map(|r| store.sweep(r, NTP64(now))).sum::<usize>();
     assert_eq!(swept(49), 0);
@@ -92,6 +93,7 @@ fn a_passed_deadline_hides_the_value_and_the_sweep_frees_it() {
     assert_eq!(swept(50), 0);
     assert!(store.memory() + 1000 <= memory);
     assert_eq!((store.totals().live, store.totals().dead), (0, digest));
+    assert_eq!(store.totals().expiring_cells, 0);
     assert_sums_are_exact(&store);
 }
 

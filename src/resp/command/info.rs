@@ -138,11 +138,12 @@ fn cluster(_shared: &Shared, lines: &mut Lines) {
     lines.add("cluster_enabled", 0);
 }
 
-/// Keys with a deadline are not counted apart; tools need the field.
+/// The average time to live is not kept; tools need the field.
 fn keyspace(shared: &Shared, lines: &mut Lines) {
-    let keys = shared.store.totals().live_cells;
-    if keys > 0 {
-        lines.add("db0", format_args!("keys={keys},expires=0,avg_ttl=0"));
+    let totals = shared.store.totals();
+    if totals.live_cells > 0 {
+        let (keys, expires) = (totals.live_cells, totals.expiring_cells);
+        lines.add("db0", format_args!("keys={keys},expires={expires},avg_ttl=0"));
     }
 }
 
