@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
-use uhlc::NTP64;
 
 use super::Shared;
 use super::codec::{self, MAX_FRAME};
@@ -132,7 +131,7 @@ impl Connection {
         let outcome = match judged {
             Ok(peer) => {
                 // Before this daemon takes another write: whatever the peer has seen lies in the past.
-                shared.store.observe(NTP64(hello.hlc));
+                shared.store.observe(peer.hlc);
                 self.welcome(shared, &peer).await
             }
             Err(refused) => {

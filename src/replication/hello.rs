@@ -137,7 +137,7 @@ fn check_clocks(own: &Identity, hello: &Hello<'_>, wall: Time, in_flight: Durati
             hello.name, own.name
         ));
     }
-    let lead = Duration::from_secs(0).max(stamp::distance(NTP64(hello.hlc.max(hello.wall)), theirs));
+    let lead = stamp::distance(NTP64(hello.hlc.max(hello.wall)), theirs);
     if lead > limit * SKEW_MULTIPLE || NTP64(hello.hlc) > own.horizon(wall) {
         return Err(format!(
             "{} has stamps {lead:.1?} ahead of its own clock, more than {SKEW_MULTIPLE} times --max-clock-skew: \
