@@ -209,12 +209,14 @@ async fn a_node_of_another_cluster_is_refused_with_the_reason() {
     assert!(reason.contains("\"elm\"") && reason.contains("\"sapwood\""), "{reason}");
 }
 
-/// The real world with a clock that is off.
-struct Shifted {
+/// The real world, with a clock that is off and a name that means several addresses.
+#[derive(Default)]
+struct Altered {
     millis: i64,
+    everyone: Vec<SocketAddr>,
 }
 
-impl Env for Shifted {
+impl Env for Altered {
     fn wall_clock(&self) -> Time {
         let by = Duration::from_millis(self.millis.unsigned_abs());
         let here = SystemEnv.wall_clock();
@@ -234,29 +236,36 @@ impl Env for Shifted {
         SystemEnv.connect(address)
     }
     fn resolve<'a>(&'a self, host_port: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
-        SystemEnv.resolve(host_port)
+        match host_port {
+            "all.example:7172" => Box::pin(async { Ok(self.everyone.clone()) }),
+            other => SystemEnv.resolve(other),
+        }
     }
+}
+
+fn clock_off_by(millis: i64) -> Arc<Altered> {
+    Arc::new(Altered { millis, ..Altered::default() })
 }
 
 #[tokio::test]
 async fn a_clock_400_seconds_off_is_refused_and_what_it_wrote_stays_out() {
     for millis in [400_000, -400_000] {
         let a = start("a", &[]).await;
-        let skewed =
-            Node::start_in(config("b", &[a.peer_addr()]), Arc::new(Shifted { millis })).await.unwrap();
+        let skewed = Node::start_in(config("b", &[a.peer_addr()]), clock_off_by(millis)).await.unwrap();
+        set(&skewed, b"stays out", b"v");
         until("the refusal shows on both sides", || {
             peer(&a, PeerState::Skewed).is_some() && peer(&skewed, PeerState::Skewed).is_some()
         })
         .await;
         assert_eq!((linked(&a), linked(&skewed)), (0, 0));
+        assert_eq!(get(&a, b"stays out"), None);
     }
 }
 
 #[tokio::test]
 async fn a_clock_within_the_limit_is_accepted_and_later_writes_still_win() {
     let a = start("a", &[]).await;
-    let behind =
-        Node::start_in(config("b", &[a.peer_addr()]), Arc::new(Shifted { millis: -300 })).await.unwrap();
+    let behind = Node::start_in(config("b", &[a.peer_addr()]), clock_off_by(-300)).await.unwrap();
     until("linked", || linked(&behind) == 1).await;
     set(&a, b"k", b"first");
     until("replicated", || get(&behind, b"k").is_some()).await;
@@ -279,33 +288,11 @@ async fn expiry_needs_no_message_and_holds_everywhere() {
 
 #[tokio::test]
 async fn names_that_resolve_to_many_addresses_mean_all_of_them_and_this_node_is_noticed() {
-    /// One name for every node, as a headless service has it.
-    struct OneName(Vec<SocketAddr>);
-    impl Env for OneName {
-        fn wall_clock(&self) -> Time {
-            SystemEnv.wall_clock()
-        }
-        fn random(&self) -> u64 {
-            SystemEnv.random()
-        }
-        fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
-            SystemEnv.listen(address)
-        }
-        fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<BoxStream>> {
-            SystemEnv.connect(address)
-        }
-        fn resolve<'a>(&'a self, host_port: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
-            match host_port {
-                "all.example:7172" => Box::pin(async { Ok(self.0.clone()) }),
-                other => SystemEnv.resolve(other),
-            }
-        }
-    }
     // Ports that were free a moment ago: the name must resolve before the nodes are bound.
     let reserved: Vec<_> = (0..3).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let addresses: Vec<SocketAddr> = reserved.iter().map(|l| l.local_addr().unwrap()).collect();
     drop(reserved);
-    let env = Arc::new(OneName(addresses.clone()));
+    let env = Arc::new(Altered { everyone: addresses.clone(), ..Altered::default() });
     let mut nodes = Vec::new();
     for (name, &peer) in ["a", "b", "c"].into_iter().zip(&addresses) {
         let config = Config { peer, join: vec!["all.example:7172".into()], ..config(name, &[]) };
