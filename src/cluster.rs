@@ -5,15 +5,188 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::model::Incarnation;
+use crate::model::{Incarnation, Stamp, Time};
 
-/// The daemon's view of its cluster.
+/// The daemon's view of its cluster, and what an operator can do to it.
 pub trait Cluster: Send + Sync {
     /// This daemon's own state.
     fn state(&self) -> NodeState;
 
     /// Every peer this daemon is linked to, tries to reach or refused, by name.
     fn peers(&self) -> Vec<PeerStatus>;
+
+    /// How far healing has come, and what it waits for.
+    fn healing(&self) -> HealingStatus;
+
+    /// What this daemon had to give up when it came back after the others had forgotten it, oldest first.
+    fn lost(&self) -> Vec<LostCell>;
+
+    /// Stops waiting for a member: it is gone, and its name free.
+    ///
+    /// # Errors
+    /// [`ClusterError`] if there is no such member, or it is linked to this daemon.
+    fn forget(&self, name: &str) -> Result<(), ClusterError>;
+
+    /// Declares the daemons that this one has met to be a cluster, without waiting for those of `--join` that
+    /// were never reached.
+    ///
+    /// # Errors
+    /// [`ClusterError`] if it is founded already.
+    fn found(&self) -> Result<(), ClusterError>;
+
+    /// Discards every key held here and joins the others as a new daemon.
+    ///
+    /// # Errors
+    /// [`ClusterError`] as the daemon sees fit; nothing was discarded then.
+    fn rejoin(&self) -> Result<(), ClusterError>;
+
+    /// Stops what `direction` of the link to `peer` carries, as a broken network would; `*` is every peer, those
+    /// to come included.
+    ///
+    /// # Errors
+    /// [`ClusterError`] if faults are not enabled or the peer is unknown.
+    fn cut(&self, peer: &str, way: Way) -> Result<(), ClusterError>;
+
+    /// Undoes [`cut`](Self::cut) for `peer`, or everything for `*`.
+    ///
+    /// # Errors
+    /// As [`cut`](Self::cut).
+    fn mend(&self, peer: &str, way: Way) -> Result<(), ClusterError>;
+
+    /// Starts to compare every cell and its value with every linked peer, and to heal what differs.
+    fn verify(&self);
+
+    /// What the comparisons since the last [`verify`](Self::verify) have found, a row a peer.
+    fn verified(&self) -> Vec<Verification>;
+}
+
+/// An operator's request that was not done. Nothing was changed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClusterError {
+    /// No member has this name.
+    #[error("no member is named {0:?}: see SAPWOOD PEERS")]
+    UnknownMember(String),
+    /// The member is linked to this daemon, so it is alive.
+    #[error("{0:?} is linked to this daemon: stop it first")]
+    Linked(String),
+    /// A daemon cannot forget itself.
+    #[error("this daemon is {0:?} itself: stop it with SHUTDOWN")]
+    Itself(String),
+    /// The cluster of this daemon has been founded.
+    #[error("the cluster is founded already")]
+    Founded,
+    /// The daemon has gone through too many incarnations.
+    #[error("{0}: restart the daemon")]
+    TooManyOrigins(String),
+    /// Faults are for tests and demonstrations.
+    #[error("faults are not enabled: start the daemon with --enable-faults")]
+    FaultsDisabled,
+}
+
+/// The directions that a fault cuts, seen from the daemon that is told to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Way {
+    /// What the peer sends does not arrive here.
+    In,
+    /// What is sent here does not arrive at the peer.
+    Out,
+    /// Neither arrives.
+    #[default]
+    Both,
+}
+
+impl Way {
+    /// The word used in `SAPWOOD CUT` and `SAPWOOD MEND`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Way::In => "in",
+            Way::Out => "out",
+            Way::Both => "both",
+        }
+    }
+}
+
+/// How far healing has come, and what it waits for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct HealingStatus {
+    /// Whether the daemon belongs to a founded cluster; an unfounded one keeps every tombstone.
+    pub founded: bool,
+    /// What an unfounded daemon waits for: addresses of `--join`, its own or another's, that were not reached.
+    pub awaited: Vec<String>,
+    /// How many members there are, this daemon included; neither lapsed nor gone.
+    pub members: usize,
+    /// How far the floor is behind the present; `None` while it has never been raised.
+    pub floor_age: Option<Duration>,
+    /// How many tombstones and expired registers are kept.
+    pub tombstones: u64,
+    /// The members that keep the floor from rising.
+    pub waits_for: Vec<String>,
+    /// Keys that were told to be dead, to a peer or by one, since the start.
+    pub kills: u64,
+    /// Pushed cells that came after the floor had passed them, since the start.
+    pub late: u64,
+    /// Cells that [`lost`](Cluster::lost) lists.
+    pub lost: u64,
+    /// Tombstones dropped beyond the limit by a daemon that is alone, since the start.
+    pub dropped_tombstones: u64,
+    /// Ranges whose sums did not match their cells when they were recomputed, since the start: always 0.
+    pub scrub_errors: u64,
+}
+
+/// A cell that a returning daemon held alone and had to give up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LostCell {
+    /// The key.
+    pub key: Vec<u8>,
+    /// The value, unless it is larger than what is kept of one.
+    pub value: Option<Vec<u8>>,
+    /// How long the value was.
+    pub value_bytes: usize,
+    /// The stamp of the write.
+    pub version: Stamp,
+    /// From when on the key would have been absent.
+    pub deadline: Option<Time>,
+    /// The peer that told it to be dead.
+    pub peer: String,
+}
+
+/// A comparison with one peer that hashed values too.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verification {
+    /// The peer's name.
+    pub peer: String,
+    /// How far it is.
+    pub state: VerificationState,
+    /// Cells compared: those held here when it began.
+    pub cells: u64,
+    /// Ranges of keys whose digests differed.
+    pub differing_ranges: u64,
+    /// Cells that were exchanged to make both equal.
+    pub healed_cells: u64,
+    /// How long it took, or has taken so far.
+    pub took: Duration,
+}
+
+impl Verification {
+    pub(crate) fn mark_running(&mut self) {
+        if self.state == VerificationState::Waiting {
+            self.state = VerificationState::Running;
+        }
+    }
+}
+
+/// How far a [`Verification`] is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum VerificationState {
+    /// Not begun: another exchange goes first.
+    Waiting,
+    /// Under way.
+    Running,
+    /// Finished: both hold the same.
+    Done,
+    /// Given up, and why.
+    Failed(String),
 }
 
 /// How far this daemon has come.
@@ -48,10 +221,16 @@ pub enum PeerState {
     Joining,
     /// Linked; its writes arrive as they are made.
     Linked,
+    /// Linked, and the two are exchanging what differs.
+    Healing,
     /// Not reachable; being dialled.
     Down,
-    /// It said goodbye and is not expected back.
-    Left,
+    /// Cut off by `SAPWOOD CUT`.
+    Cut,
+    /// Away for so long that the others no longer wait for it.
+    Lapsed,
+    /// It left, or was forgotten: it is not expected back.
+    Gone,
     /// Refused: another daemon of the same name is linked.
     Duplicate,
     /// Refused: it belongs to a cluster of another name.
@@ -60,6 +239,8 @@ pub enum PeerState {
     Skewed,
     /// Refused: no protocol version in common, or limits that do not fit.
     Incompatible,
+    /// Refused: it belongs to a cluster of the same name that was founded apart from this one.
+    Stranger,
 }
 
 impl PeerState {
@@ -69,17 +250,27 @@ impl PeerState {
             PeerState::Joining => "joining",
             PeerState::Linked => "linked",
             PeerState::Down => "down",
-            PeerState::Left => "left",
+            PeerState::Healing => "healing",
+            PeerState::Cut => "cut",
+            PeerState::Lapsed => "lapsed",
+            PeerState::Gone => "gone",
             PeerState::Duplicate => "duplicate",
             PeerState::Foreign => "foreign",
             PeerState::Skewed => "skewed",
             PeerState::Incompatible => "incompatible",
+            PeerState::Stranger => "stranger",
         }
     }
 
     /// Whether a live connection to the peer exists.
     pub fn is_linked(self) -> bool {
-        matches!(self, PeerState::Joining | PeerState::Linked)
+        matches!(self, PeerState::Joining | PeerState::Linked | PeerState::Healing)
+    }
+
+    /// Whether one of the two will not link with the other as it is.
+    pub fn is_refused(self) -> bool {
+        use PeerState::{Duplicate, Foreign, Incompatible, Skewed, Stranger};
+        matches!(self, Duplicate | Foreign | Skewed | Incompatible | Stranger)
     }
 }
 
@@ -129,4 +320,29 @@ pub struct PeerStatus {
     pub received_bytes: u64,
     /// Bytes sent to it over the present link.
     pub sent_bytes: u64,
+    /// How many of the 16,384 ranges of keys differ, as far as the present or the last round has found.
+    pub ranges_differing: u64,
+    /// How long ago both were last verified to be equal; `None` if never over the present link.
+    pub verified: Option<Duration>,
+    /// The exchange under way, if there is one.
+    pub heal: Option<Heal>,
+}
+
+/// An exchange of what differs with one peer.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Heal {
+    /// How long it has been going on.
+    pub took: Duration,
+    /// Cells received.
+    pub cells_in: u64,
+    /// Cells sent.
+    pub cells_out: u64,
+    /// Bytes of cells received.
+    pub bytes_in: u64,
+    /// Bytes of cells sent.
+    pub bytes_out: u64,
+    /// An estimate of the cells still to go, either way.
+    pub cells_left: u64,
+    /// An estimate of the time left; `None` before there is any ground for one.
+    pub time_left: Option<Duration>,
 }

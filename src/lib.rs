@@ -78,6 +78,8 @@
 //! | `daemon` | yes | the daemon, the `sapwood` command and `Node`; includes `client` |
 //! | `client` | with `daemon` | [`client`] and the frames of [`resp`] alone, with few dependencies: `default-features = false, features = ["client"]` |
 
+#[cfg(feature = "daemon")]
+mod ablation;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "daemon")]
@@ -96,6 +98,9 @@ mod replication;
 pub mod resp;
 #[cfg(feature = "daemon")]
 pub mod store;
+
+#[cfg(feature = "simulation")]
+pub use replication::simulation;
 
 #[cfg(feature = "daemon")]
 pub use node::{Node, StartError};

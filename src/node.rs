@@ -5,15 +5,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::cluster::{Cluster, NodeState, PeerStatus};
+use crate::cluster::{
+    Cluster, ClusterError, HealingStatus, LostCell, NodeState, PeerStatus, Verification, Way,
+};
 use crate::config::{Config, ConfigError};
 use crate::env::{Env, Listener, SystemEnv, draw_incarnation};
 use crate::model::{HashSeed, Incarnation, RangeCount};
-use crate::replication::{Identity, Replication};
+use crate::replication::{HealingConfig, Identity, Replication, Setup};
 use crate::resp::{Limits, Server, Settings};
 use crate::store::{Store, StoreConfig};
 
@@ -34,10 +35,10 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// The file for lost cells cannot be written.
+    #[error("cannot open the --lost-file: {0}")]
+    LostFile(io::Error),
 }
-
-/// How often a tenth of the ranges is looked through for expired values.
-const SWEEP_EVERY: Duration = Duration::from_millis(100);
 
 /// A running member of a cluster.
 ///
@@ -89,21 +90,30 @@ impl Node {
         let own = Identity {
             cluster: config.cluster.clone(),
             name: name.clone(),
-            incarnation,
             advertise: advertise(&config, peer),
             max_clock_skew: config.max_clock_skew,
         };
         tracing::info!(name, cluster = config.cluster, %client, %peer, %incarnation, "node started");
         let stop = CancellationToken::new();
         let tracker = TaskTracker::new();
-        let replication = Replication::start(
-            Arc::clone(&store),
-            Arc::clone(&env),
+        let healing = HealingConfig {
+            max_clock_skew: config.max_clock_skew,
+            forget_after: config.forget_after,
+            tombstone_limit: config.effective_tombstone_limit(),
+            join_first: config.join_first,
+        };
+        let setup = Setup {
+            store: Arc::clone(&store),
+            env: Arc::clone(&env),
             own,
-            peers,
-            &config.join,
-            config.peer_queue,
-        );
+            incarnation,
+            healing,
+            join: config.join.clone(),
+            queue_limit: config.peer_queue,
+            lost_file: config.lost_file.clone(),
+            enable_faults: config.enable_faults,
+        };
+        let replication = Replication::start(setup, peers).map_err(StartError::LostFile)?;
         let cluster = Arc::new(View { replication, stop: stop.clone() });
         let server = Server::new(
             Arc::clone(&store),
@@ -112,10 +122,18 @@ impl Node {
             settings(&config, &name, client, incarnation, &stop),
         );
         let serving = stop.clone();
-        tracker.spawn(async move { server.run(clients, serving).await });
-        let sweeping = sweep(Arc::clone(&store), env);
-        let until = stop.clone();
-        tracker.spawn(async move { until.run_until_cancelled(sweeping).await });
+        let view = Arc::clone(&cluster);
+        tracker.spawn(async move {
+            serving.run_until_cancelled(view.replication.first_contact()).await;
+            server.run(clients, serving).await;
+        });
+        let superseded = cluster.replication.superseded();
+        let stopping = stop.clone();
+        tracker.spawn(async move {
+            if stopping.run_until_cancelled(superseded.cancelled()).await.is_some() {
+                stopping.cancel();
+            }
+        });
         let drain_timeout = config.drain_timeout;
         Ok(Node { name, client, peer, store, cluster, stop, tracker, drain_timeout })
     }
@@ -145,9 +163,15 @@ impl Node {
         &self.store
     }
 
-    /// Resolves when the node is told to stop, by [`shutdown`](Self::shutdown) or by a client's `SHUTDOWN`.
+    /// Resolves when the node is told to stop, by [`shutdown`](Self::shutdown) or by a client's `SHUTDOWN`, or must
+    /// because it [is superseded](Self::is_superseded).
     pub async fn stopped(&self) {
         self.stop.cancelled().await;
+    }
+
+    /// Whether another node has taken this one's name and place in the cluster.
+    pub fn is_superseded(&self) -> bool {
+        self.cluster.replication.superseded().is_cancelled()
     }
 
     /// Finishes the commands at hand, hands the last writes to a peer, says goodbye to all and ends every task.
@@ -189,6 +213,42 @@ impl Cluster for View {
 
     fn peers(&self) -> Vec<PeerStatus> {
         self.replication.peers()
+    }
+
+    fn healing(&self) -> HealingStatus {
+        self.replication.healing()
+    }
+
+    fn lost(&self) -> Vec<LostCell> {
+        self.replication.lost()
+    }
+
+    fn forget(&self, name: &str) -> Result<(), ClusterError> {
+        self.replication.forget(name)
+    }
+
+    fn found(&self) -> Result<(), ClusterError> {
+        self.replication.found()
+    }
+
+    fn rejoin(&self) -> Result<(), ClusterError> {
+        self.replication.rejoin()
+    }
+
+    fn cut(&self, peer: &str, way: Way) -> Result<(), ClusterError> {
+        self.replication.cut(peer, way)
+    }
+
+    fn mend(&self, peer: &str, way: Way) -> Result<(), ClusterError> {
+        self.replication.mend(peer, way)
+    }
+
+    fn verify(&self) {
+        self.replication.verify();
+    }
+
+    fn verified(&self) -> Vec<Verification> {
+        self.replication.verified()
     }
 }
 
@@ -237,21 +297,5 @@ fn advertise(config: &Config, peer: SocketAddr) -> String {
         Some(address) => address.clone(),
         None if peer.ip().is_unspecified() => format!(":{}", peer.port()),
         None => peer.to_string(),
-    }
-}
-
-/// Frees the values of expired keys, all ranges once a second; a range in which nothing is due costs one load.
-async fn sweep(store: Arc<Store>, env: Arc<dyn Env>) {
-    let mut ticks = interval(SWEEP_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut ranges = (0..store.range_count()).cycle();
-    loop {
-        ticks.tick().await;
-        let now = store.now(env.wall_clock());
-        for range in ranges.by_ref().take(store.range_count().div_ceil(10)) {
-            if store.sweep(range, now) > 0 {
-                tokio::task::yield_now().await;
-            }
-        }
     }
 }

@@ -63,7 +63,7 @@ fn the_help_of_serve_is_grouped_and_has_no_colours_in_a_pipe() {
 
 #[test]
 fn wrong_usage_ends_with_2_and_a_reason_on_stderr() {
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 22] = [
         (&[], "Usage:"),
         (&["plant"], "plant"),
         (&["get"], "<KEY>"),
@@ -76,6 +76,16 @@ fn wrong_usage_ends_with_2_and_a_reason_on_stderr() {
         (&["get", "k", "--password-file", "/nonexistent"], "--password-file /nonexistent"),
         (&["get", "k", "--node", "here"], "write HOST:PORT"),
         (&["man", "plant"], "serve, get, set"),
+        (&["serve", "--forget-after", "59s"], "--forget-after 59s is too short: give 1m or more, or never"),
+        (&["serve", "--forget-after", "soon"], "write 90s, 12h, 7d or never"),
+        (&["serve", "--tombstone-limit", "0"], "--tombstone-limit must be more than 0"),
+        (&["serve", "--lost-file", "/"], "--lost-file \"/\" names no file"),
+        (&["rejoin"], "rejoin discards every key of the node"),
+        (&["cut"], "<PEER>"),
+        (&["cut", "b", "--direction", "up"], "[possible values: in, out, both]"),
+        (&["forget"], "<NAME>"),
+        (&["status", "--interval", "1s"], "--watch"),
+        (&["status", "--watch", "--interval", "10ms"], "write 100ms or more"),
     ];
     for (args, reason) in cases {
         let output = run(args);
@@ -104,12 +114,18 @@ fn a_node_that_is_not_there_ends_with_1_and_says_what_to_do() {
 #[test]
 fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
     let dir = tempfile::tempdir().unwrap();
-    let file = write(&dir.path().join("s.toml"), "name = 'f'\ncluster = 'f'\nmax-clients = 5\n");
-    let output = sapwood(&["check-config", "--config", &file, "--name", "flag"])
+    let file = write(
+        &dir.path().join("s.toml"),
+        "name = 'f'\ncluster = 'f'\nmax-clients = 5\ntombstone-limit = 5\n",
+    );
+    let output = sapwood(&["check-config", "--config", &file, "--name", "flag", "--enable-faults"])
         .env("SAPWOOD_NAME", "env")
         .env("SAPWOOD_CLUSTER", "env")
         .env("SAPWOOD_JOIN", "a:1,b:2")
         .env("SAPWOOD_INSECURE", "1")
+        .env("SAPWOOD_JOIN_FIRST", "yes")
+        .env("SAPWOOD_FORGET_AFTER", "never")
+        .env("SAPWOOD_LOST_FILE", "lost")
         .output()
         .unwrap();
     assert_eq!(line_of(&output, "name"), "name = \"flag\" # flag");
@@ -118,6 +134,11 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
     assert_eq!(line_of(&output, "max-key"), "max-key = \"64KiB\" # default");
     assert_eq!(line_of(&output, "join"), "join = [\"a:1\", \"b:2\"] # environment");
     assert_eq!(line_of(&output, "insecure"), "insecure = true # environment");
+    assert_eq!(line_of(&output, "join-first"), "join-first = true # environment");
+    assert_eq!(line_of(&output, "forget-after"), "forget-after = \"never\" # environment");
+    assert_eq!(line_of(&output, "tombstone-limit"), "tombstone-limit = 5 # file");
+    assert_eq!(line_of(&output, "lost-file"), "lost-file = \"lost\" # environment");
+    assert_eq!(line_of(&output, "enable-faults"), "enable-faults = true # flag");
 }
 
 #[test]
@@ -236,4 +257,16 @@ fn a_daemon_asked_to_end_drains_and_ends_with_0() {
         daemon.process.stderr.take().unwrap().read_to_string(&mut log).unwrap();
         assert!(log.contains("draining") && log.contains("stopped"), "{log}");
     }
+}
+
+#[test]
+fn a_lone_daemon_answers_all_an_operator_asks() {
+    let daemon = Daemon::start();
+    let ask = |args: &[&str]| sapwood(args).env("SAPWOOD_NODE", daemon.client()).output().unwrap();
+    assert!(stdout(&ask(&["status"])).contains("\n\nno peers\n"));
+    assert!(stderr(&ask(&["lost"])).contains("nothing was lost"));
+    assert!(stderr(&ask(&["verify"])).contains("no peer is linked"));
+    assert!(stderr(&ask(&["forget", "nobody"])).contains("no member is named"));
+    assert!(stderr(&ask(&["cut", "*"])).contains("--enable-faults"));
+    assert!(stderr(&ask(&["found"])).contains("founded already"));
 }

@@ -116,7 +116,7 @@ async fn a_restarted_node_takes_the_place_of_its_earlier_incarnation() {
     set(&b, b"kept by a", b"1");
     until("replicated", || get(&a, b"kept by a").is_some()).await;
     b.shutdown().await;
-    until("the goodbye is heard", || peer(&a, PeerState::Left).is_some()).await;
+    until("the goodbye is heard", || peer(&a, PeerState::Gone).is_some()).await;
     let b = start("b", &[a.peer_addr()]).await;
     until("the state came back", || get(&b, b"kept by a").is_some()).await;
     until("linked again", || linked(&a) == 1).await;
@@ -145,7 +145,7 @@ async fn a_node_that_stops_right_after_a_peer_joined_hands_its_whole_state_over(
     let b = start("b", &[a.peer_addr()]).await;
     until("the round has begun", || b.store().totals().live_cells > 0).await;
     a.shutdown().await;
-    until("the goodbye is heard", || peer(&b, PeerState::Left).is_some()).await;
+    until("the goodbye is heard", || peer(&b, PeerState::Gone).is_some()).await;
     assert_eq!(b.store().totals().live_cells, 100_000);
 }
 

@@ -5,56 +5,36 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests fail by panicking, as tests do")]
 
+#[path = "support/one_peer.rs"]
+mod one_peer;
+
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use sapwood::cluster::{Cluster, Direction, NodeState, PeerState, PeerStatus};
+use sapwood::cluster::VerificationState;
 use sapwood::config::Secret;
 use sapwood::env::{BoxFuture, BoxStream, Env, Listener, SystemEnv};
-use sapwood::model::{HashSeed, RangeCount, stamp};
-use sapwood::resp::{Limits, Server, Settings};
-use sapwood::store::{Store, StoreConfig};
+use sapwood::model::stamp;
+use sapwood::resp::Settings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use one_peer::{OnePeer, verification};
+
 /// Long enough for any machine; reached only by a test that fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A cluster of one peer that never changes.
-struct OnePeer;
-
-impl Cluster for OnePeer {
-    fn state(&self) -> NodeState {
-        NodeState::Ready
-    }
-
-    fn peers(&self) -> Vec<PeerStatus> {
-        vec![PeerStatus {
-            name: "b".into(),
-            state: PeerState::Linked,
-            reason: String::new(),
-            address: "127.0.0.1:7172".into(),
-            remote: None,
-            direction: Some(Direction::Out),
-            incarnation: None,
-            since: Duration::from_millis(5),
-            lag: Duration::ZERO,
-            queued_bytes: 1,
-            received_bytes: 2,
-            sent_bytes: 3,
-        }]
-    }
-}
-
 struct Daemon {
     address: SocketAddr,
+    /// What the cluster was told to do.
+    told: Arc<Mutex<Vec<String>>>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -71,33 +51,16 @@ impl Daemon {
     async fn at(listener: Box<dyn Listener>, change: impl FnOnce(&mut Settings)) -> Daemon {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let incarnation = stamp::incarnation(7).unwrap();
-        let mut settings = Settings {
-            name: "a".into(),
-            cluster_name: "test".into(),
-            incarnation,
-            client_addr: address,
-            password: None,
-            limits: Limits::default(),
-            max_clients: 100,
-            max_memory: None,
-            max_key: 1024,
-            max_value: 16 << 20,
-            enable_flush: true,
-            shutdown: stop.clone(),
-        };
+        let mut settings = one_peer::settings(address, &stop);
         change(&mut settings);
-        let store = Store::new(StoreConfig {
-            seed: HashSeed::of_cluster("test"),
-            ranges: RangeCount::FULL,
-            incarnation,
-            max_memory: settings.max_memory,
-            feed_limit: 1 << 20,
-        });
-        let server = Server::new(Arc::new(store), Arc::new(SystemEnv), Arc::new(OnePeer), settings);
+        let failed = VerificationState::Failed("the link was lost".into());
+        let verified = vec![verification("c", VerificationState::Waiting, 0), verification("b", failed, 2)];
+        let cluster = OnePeer { verified, ..OnePeer::default() };
+        let told = Arc::clone(&cluster.told);
+        let server = one_peer::server(cluster, settings);
         let until = stop.clone();
         let task = tokio::spawn(async move { server.run(listener, until).await });
-        Daemon { address, stop, task }
+        Daemon { address, told, stop, task }
     }
 
     async fn client(&self) -> Client {
@@ -317,12 +280,37 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         ),
         (
             "SAPWOOD PEERS",
-            "*1\r\n%11\r\n$4\r\nname\r\n$1\r\nb\r\n$5\r\nstate\r\n$6\r\nlinked\r\n$7\r\naddress\r\n\
-             $14\r\n127.0.0.1:7172\r\n$9\r\ndirection\r\n$3\r\nout\r\n$6\r\nreason\r\n$0\r\n\r\n\
-             $11\r\nincarnation\r\n$0\r\n\r\n$6\r\nlag_ms\r\n:0\r\n$12\r\nqueued_bytes\r\n:1\r\n\
-             $8\r\nsince_ms\r\n:5\r\n$14\r\nreceived_bytes\r\n:2\r\n$10\r\nsent_bytes\r\n:3\r\n",
+            "*1\r\n%20\r\n$4\r\nname\r\n$1\r\nb\r\n$5\r\nstate\r\n$7\r\nhealing\r\n$7\r\naddress\r\n\
+             $14\r\n127.0.0.1:7172\r\n$9\r\ndirection\r\n$3\r\nout\r\n$6\r\nreason\r\n$0\r\n\r\n$11\r\n\
+             incarnation\r\n$0\r\n\r\n$6\r\nlag_ms\r\n:0\r\n$12\r\nqueued_bytes\r\n:1\r\n$8\r\n\
+             since_ms\r\n:5\r\n$14\r\nreceived_bytes\r\n:2\r\n$10\r\nsent_bytes\r\n:3\r\n$16\r\n\
+             ranges_differing\r\n:4\r\n$11\r\nverified_ms\r\n:-1\r\n$13\r\nheal_cells_in\r\n:5\r\n$14\r\n\
+             heal_cells_out\r\n:6\r\n$13\r\nheal_bytes_in\r\n:50\r\n$14\r\nheal_bytes_out\r\n:60\r\n\
+             $15\r\nheal_cells_left\r\n:7\r\n$7\r\nheal_ms\r\n:8\r\n$12\r\nheal_left_ms\r\n:9\r\n",
+        ),
+        (
+            "SAPWOOD HEALING",
+            "%11\r\n$7\r\nfounded\r\n#t\r\n$7\r\nawaited\r\n*0\r\n$7\r\nmembers\r\n:2\r\n$12\r\n\
+             floor_age_ms\r\n:12345\r\n$10\r\ntombstones\r\n:3\r\n$9\r\nwaits_for\r\n*2\r\n$1\r\nb\r\n\
+             $1\r\nc\r\n$5\r\nkills\r\n:4\r\n$4\r\nlate\r\n:5\r\n$4\r\nlost\r\n:2\r\n$18\r\n\
+             dropped_tombstones\r\n:6\r\n$12\r\nscrub_errors\r\n:0\r\n",
+        ),
+        (
+            "SAPWOOD VERIFIED",
+            "*2\r\n%7\r\n$4\r\npeer\r\n$1\r\nb\r\n$5\r\nstate\r\n$6\r\nfailed\r\n$6\r\nreason\r\n$17\r\n\
+             the link was lost\r\n$5\r\ncells\r\n:1000\r\n$16\r\nranges_differing\r\n:2\r\n$12\r\n\
+             cells_healed\r\n:4\r\n$7\r\ntook_ms\r\n:4\r\n%7\r\n$4\r\npeer\r\n$1\r\nc\r\n$5\r\nstate\r\n\
+             $7\r\nwaiting\r\n$6\r\nreason\r\n$0\r\n\r\n$5\r\ncells\r\n:1000\r\n$16\r\n\
+             ranges_differing\r\n:0\r\n$12\r\ncells_healed\r\n:0\r\n$7\r\ntook_ms\r\n:4\r\n",
         ),
         ("RESET", "+RESET\r\n"),
+        (
+            "SAPWOOD HEALING",
+            "*22\r\n$7\r\nfounded\r\n:1\r\n$7\r\nawaited\r\n*0\r\n$7\r\nmembers\r\n:2\r\n$12\r\n\
+             floor_age_ms\r\n:12345\r\n$10\r\ntombstones\r\n:3\r\n$9\r\nwaits_for\r\n*2\r\n$1\r\nb\r\n\
+             $1\r\nc\r\n$5\r\nkills\r\n:4\r\n$4\r\nlate\r\n:5\r\n$4\r\nlost\r\n:2\r\n$18\r\n\
+             dropped_tombstones\r\n:6\r\n$12\r\nscrub_errors\r\n:0\r\n",
+        ),
         ("GET k", "$-1\r\n"),
     ],
 ];
@@ -517,6 +505,63 @@ async fn meta_shows_the_stamp_of_a_deleted_key() {
 }
 
 #[tokio::test]
+async fn what_was_given_up_is_shown_byte_for_byte() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    client.send("SAPWOOD LOST\r\n").await;
+    let origin = stamp::incarnation(7).unwrap().to_string();
+    let (stamp, len) = ((10u64 << 32).to_string(), origin.len());
+    let rest = |deadline: i64| {
+        format!(
+            "$7\r\nversion\r\n${}\r\n{stamp}\r\n$10\r\nversion_ms\r\n:10000\r\n$6\r\norigin\r\n${len}\r\n{origin}\r\n\
+             $11\r\ndeadline_ms\r\n:{deadline}\r\n$4\r\npeer\r\n$1\r\nb\r\n",
+            stamp.len()
+        )
+    };
+    let mut expected =
+        b"*2\r\n*16\r\n$3\r\nkey\r\n$2\r\nk\xff\r\n$5\r\nvalue\r\n$1\r\nv\r\n$11\r\nvalue_bytes\r\n:1\r\n"
+            .to_vec();
+    expected.extend(rest(-1).bytes());
+    expected
+        .extend(b"*16\r\n$3\r\nkey\r\n$1\r\nl\r\n$5\r\nvalue\r\n$-1\r\n$11\r\nvalue_bytes\r\n:9000000\r\n");
+    expected.extend(rest(20_000).bytes());
+    client.expect(expected).await;
+}
+
+#[tokio::test]
+async fn an_operator_is_obeyed_or_told_why_not() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    let unknown = "-ERR no member is named \"x\": see SAPWOOD PEERS\r\n";
+    let explained =
+        "-ERR this discards every key that this daemon holds: say SAPWOOD REJOIN DISCARD to do it\r\n";
+    for (request, reply) in [
+        ("SAPWOOD FORGET b", "+OK\r\n"),
+        ("SAPWOOD FORGET x", unknown),
+        ("SAPWOOD FORGET", "-ERR wrong number of arguments for 'sapwood|forget' command\r\n"),
+        ("SAPWOOD FOUND", "-ERR the cluster is founded already\r\n"),
+        ("SAPWOOD REJOIN", explained),
+        ("SAPWOOD REJOIN please", explained),
+        ("SAPWOOD REJOIN DISCARD everything", explained),
+        ("SAPWOOD REJOIN discard", "+OK\r\n"),
+        ("SAPWOOD CUT b", "+OK\r\n"),
+        ("SAPWOOD CUT * in", "+OK\r\n"),
+        ("SAPWOOD CUT b OUT", "+OK\r\n"),
+        ("SAPWOOD CUT x", unknown),
+        ("SAPWOOD CUT b up", "-ERR syntax error\r\n"),
+        ("SAPWOOD CUT b in out", "-ERR syntax error\r\n"),
+        ("SAPWOOD MEND * BOTH", "+OK\r\n"),
+        ("SAPWOOD MEND b Out", "+OK\r\n"),
+        ("SAPWOOD MEND", "-ERR wrong number of arguments for 'sapwood|mend' command\r\n"),
+        ("SAPWOOD VERIFY", "+OK\r\n"),
+    ] {
+        client.ask(request, reply).await;
+    }
+    let told = daemon.told.lock().unwrap().join(", ");
+    assert_eq!(told, "forget b, rejoin, cut b both, cut * in, cut b out, mend * both, mend b out, verify");
+}
+
+#[tokio::test]
 async fn info_has_what_monitoring_reads() {
     let daemon = Daemon::start().await;
     let mut client = daemon.client().await;
@@ -538,6 +583,16 @@ async fn info_has_what_monitoring_reads() {
         "name:a",
         "state:ready",
         "linked_peers:1",
+        "lag_ms_max:0",
+        "tombstones:0",
+        "ranges_differing:4",
+        "founded:1",
+        "members:2",
+        "floor_age_seconds:12",
+        "waits_for:b,c",
+        "kills_total:4",
+        "late_total:5",
+        "lost:2",
     ] {
         assert!(info.contains(&format!("\n{line}")), "{line} in {info}");
     }

@@ -1,7 +1,7 @@
 //! `sapwood check-config`
 
 use clap::ArgMatches;
-use sapwood::config::{LogFormat, Size, Span};
+use sapwood::config::{LogFormat, Size, Span, SpanOrNever};
 use toml::Value;
 
 use super::Exit;
@@ -36,7 +36,7 @@ pub(crate) fn run(args: Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
 }
 
 /// Every setting as the file has it, in the order of the help; `None` where being unset has no spelling.
-fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Option<Value>); 19] {
+fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Option<Value>); 24] {
     let text = |value: &dyn ToString| Some(Value::String(value.to_string()));
     let size = |bytes: u64| text(&Size(bytes));
     [
@@ -44,11 +44,15 @@ fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Opt
         ("peer", text(&config.peer)),
         ("advertise", config.advertise.clone().map(Value::String)),
         ("join", Some(config.join.clone().into())),
+        ("join-first", Some(config.join_first.into())),
         ("name", config.name.clone().map(Value::String)),
         ("cluster", text(&config.cluster)),
         ("max-clock-skew", text(&Span(config.max_clock_skew))),
         ("drain-timeout", text(&Span(config.drain_timeout))),
+        ("forget-after", text(&SpanOrNever(config.forget_after))),
+        ("lost-file", config.lost_file.as_ref().and_then(|path| text(&path.display()))),
         ("max-memory", size(config.max_memory.unwrap_or(0))),
+        ("tombstone-limit", config.tombstone_limit.and_then(|n| i64::try_from(n).ok()).map(Value::Integer)),
         ("max-key", size(config.max_key as u64)),
         ("max-value", size(config.max_value as u64)),
         ("max-command", size(config.max_command as u64)),
@@ -57,6 +61,7 @@ fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Opt
         ("client-password-file", password_file.as_ref().and_then(|path| text(&path.display()))),
         ("insecure", Some(config.insecure.into())),
         ("enable-flush", Some(config.enable_flush.into())),
+        ("enable-faults", Some(config.enable_faults.into())),
         ("log", text(&config.log)),
         (
             "log-format",

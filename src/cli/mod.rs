@@ -3,25 +3,34 @@
 //! ```text
 //! serve ──────────────► settings ► Config ► Node        check-config prints that Config
 //! get set del keys ───► target ► a connection to a node ► output
-//! status peers ───────┘
+//! status peers verify ┤
+//! cut mend forget ────┘
 //! ```
 //!
 //! Results go to stdout, everything about them to stderr; colours only where a person reads.
 
 mod check_config;
 mod completions;
+mod cut;
 mod del;
+mod fields;
+mod forget;
+mod found;
 mod get;
 mod keys;
 mod logging;
+mod lost;
 mod man;
 mod output;
 mod peers;
+mod rejoin;
 mod serve;
 mod set;
 mod settings;
 mod status;
+mod stop;
 mod target;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -60,6 +69,13 @@ enum Command {
     Keys(keys::Args),
     Status(status::Args),
     Peers(peers::Args),
+    Verify(verify::Args),
+    Lost(lost::Args),
+    Forget(forget::Args),
+    Found(found::Args),
+    Rejoin(rejoin::Args),
+    Cut(cut::Cut),
+    Mend(cut::Mend),
     CheckConfig(check_config::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -73,6 +89,11 @@ enum Exit {
     Usage = 2,
     NotFound = 3,
 }
+
+/// Arguments that are well-formed and yet ask for nothing that should be done.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct WrongUsage(&'static str);
 
 /// Parses the command line and runs what it asks for. Wrong usage ends the process here, with code 2.
 pub(crate) fn main() -> ExitCode {
@@ -91,6 +112,13 @@ fn run(matches: &ArgMatches) -> anyhow::Result<Exit> {
         Command::Keys(args) => client(keys::run(args)),
         Command::Status(args) => client(status::run(args)),
         Command::Peers(args) => client(peers::run(args)),
+        Command::Verify(args) => client(verify::run(args)),
+        Command::Lost(args) => client(lost::run(args)),
+        Command::Forget(args) => client(forget::run(args)),
+        Command::Found(args) => client(found::run(args)),
+        Command::Rejoin(args) => client(rejoin::run(args)),
+        Command::Cut(args) => client(cut::cut(args)),
+        Command::Mend(args) => client(cut::mend(args)),
         Command::CheckConfig(args) => check_config::run(args, matches),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
@@ -111,7 +139,7 @@ fn report(error: &anyhow::Error) -> Exit {
     }
     let paint = Paint::on(Stream::Stderr);
     eprintln!("{} {error:#}", paint.red("error:"));
-    if error.is::<settings::LoadError>() || error.is::<target::BadPassword>() {
+    if error.is::<settings::LoadError>() || error.is::<target::BadPassword>() || error.is::<WrongUsage>() {
         Exit::Usage
     } else {
         Exit::Failed

@@ -45,8 +45,10 @@ impl Paint {
     /// A state of a node or a link: well, on its way, or in need of attention.
     pub(crate) fn state(self, text: &str) -> String {
         match text {
-            "linked" | "ready" => self.wrap("32", text),
-            "joining" | "draining" | "duplicate" => self.wrap("33", text),
+            "linked" | "ready" | "done" => self.wrap("32", text),
+            "joining" | "healing" | "draining" | "duplicate" | "gone" | "waiting" | "running" => {
+                self.wrap("33", text)
+            }
             _ => self.wrap("31", text),
         }
     }
@@ -65,6 +67,11 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
 /// Writes bytes to stdout as they are.
 pub(crate) fn raw(bytes: &[u8]) -> io::Result<()> {
     io::stdout().write_all(bytes)
+}
+
+/// Writes a table to stdout: its first row in bold, the words of `state` as they deserve.
+pub(crate) fn table(table: &Table, paint: Paint, state: Option<usize>) -> io::Result<()> {
+    table.painted(paint, state).iter().try_for_each(|row| line(row))
 }
 
 /// Writes one JSON value and a newline to stdout.
@@ -115,6 +122,15 @@ impl Table {
         self.rows.push(cells.into_iter().map(Into::into).collect());
     }
 
+    /// One line a row, the first in bold; column `state` holds states.
+    pub(crate) fn painted(&self, paint: Paint, state: Option<usize>) -> Vec<String> {
+        self.lines(|row, column, cell| match row {
+            0 => paint.bold(cell),
+            _ if Some(column) == state => paint.state(cell),
+            _ => cell.to_owned(),
+        })
+    }
+
     /// One line a row. `paint` colours a padded cell by its row, column and text.
     pub(crate) fn lines(&self, paint: impl Fn(usize, usize, &str) -> String) -> Vec<String> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -137,6 +153,19 @@ impl Table {
         })
         .collect()
     }
+}
+
+/// A number with its thousands apart: `1,234,567`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
 }
 
 /// A number of bytes at a glance: `12.1KiB`.
@@ -193,6 +222,10 @@ mod tests {
         let sizes = [(0, "0B"), (1023, "1023B"), (12_400, "12.1KiB"), (64 << 20, "64.0MiB")];
         for (bytes, text) in sizes {
             assert_eq!(rough_size(bytes), text);
+        }
+        let numbers = [(0, "0"), (999, "999"), (1_000, "1,000"), (12_345_678, "12,345,678")];
+        for (number, text) in numbers {
+            assert_eq!(grouped(number), text);
         }
         assert_eq!(rough_size(u64::MAX), "16777215.9TiB");
         for (millis, text) in [(0, "0ms"), (1_999, "1s"), (200_000, "3m"), (172_800_000, "2d")] {

@@ -1,11 +1,9 @@
 //! `sapwood peers`
 
-use sapwood::resp::Frame;
-use serde_json::{Map, Value};
-
 use super::Exit;
-use super::output::{self, Paint, Stream, Table, rough_size, rough_time};
-use super::target::{Target, bytes, unexpected};
+use super::fields::{self, Fields};
+use super::output::{self, Paint, Stream, Table, grouped, rough_size, rough_time};
+use super::target::Target;
 
 /// Show the peers of a node, and how each link is
 #[derive(Debug, clap::Args)]
@@ -21,105 +19,78 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     let reply = args.target.connect().await?.call(&[b"SAPWOOD", b"PEERS"]).await?;
-    let Frame::Array(peers) = &reply else { return unexpected("a list of peers", &reply) };
-    let peers: Vec<_> = peers.iter().map(fields).collect::<Result<_, _>>()?;
-
+    let peers = fields::rows(&reply)?;
     if args.target.json {
-        output::json(&Value::Array(peers.into_iter().map(Value::Object).collect()))?;
+        output::json(&fields::json(peers))?;
     } else if peers.is_empty() {
         eprintln!("no peers: {} is alone (give `sapwood serve` a peer with --join)", args.target.node);
     } else {
-        let paint = Paint::on(Stream::Stdout);
-        let lines = table(&peers).lines(|row, column, cell| match (row, column) {
-            (0, _) => paint.bold(cell),
-            (_, 1) => paint.state(cell),
-            _ => cell.to_owned(),
-        });
-        for line in lines {
-            output::line(&line)?;
-        }
+        output::table(&table(&peers), Paint::on(Stream::Stdout), Some(1))?;
     }
     Ok(Exit::Done)
 }
 
-/// The fields of one peer: a map, or in RESP2 an array of names and values in turn.
-fn fields(peer: &Frame) -> anyhow::Result<Map<String, Value>> {
-    let pairs: Vec<(&Frame, &Frame)> = match peer {
-        Frame::Map(pairs) => pairs.iter().map(|(name, value)| (name, value)).collect(),
-        Frame::Array(flat) => flat.chunks_exact(2).map(|pair| (&pair[0], &pair[1])).collect(),
-        other => return unexpected("a peer's fields", other),
-    };
-    let text = |frame| bytes(frame).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-    pairs
-        .into_iter()
-        .map(|(name, value)| {
-            let value = match value {
-                Frame::Int(number) => Value::from(*number),
-                Frame::Null => Value::Null,
-                value => text(value)?.into(),
-            };
-            Ok((text(name)?, value))
-        })
-        .collect()
-}
-
-fn table(peers: &[Map<String, Value>]) -> Table {
+fn table(peers: &[Fields]) -> Table {
     let mut table = Table::default();
-    table.row(["NAME", "STATE", "FOR", "ADDRESS", "DIRECTION", "LAG", "QUEUED", "REASON"]);
+    table.row([
+        "NAME",
+        "STATE",
+        "FOR",
+        "ADDRESS",
+        "DIRECTION",
+        "LAG",
+        "QUEUED",
+        "DIFFERING",
+        "VERIFIED",
+        "REASON",
+    ]);
     for peer in peers {
-        let text = |name: &str| {
-            let text = peer.get(name).and_then(Value::as_str).unwrap_or_default();
-            output::printable(text.as_bytes())
-        };
-        let number = |name: &str, format: fn(u64) -> String| {
-            peer.get(name).and_then(Value::as_u64).map(format).unwrap_or_default()
-        };
         table.row([
-            text("name"),
-            text("state"),
-            number("since_ms", rough_time),
-            text("address"),
-            text("direction"),
-            number("lag_ms", |millis| format!("{millis}ms")),
-            number("queued_bytes", rough_size),
-            text("reason"),
+            peer.text("name"),
+            peer.text("state"),
+            rough_time(peer.count("since_ms")),
+            peer.text("address"),
+            peer.text("direction"),
+            lag(peer),
+            rough_size(peer.count("queued_bytes")),
+            grouped(peer.count("ranges_differing")),
+            verified(peer),
+            peer.text("reason"),
         ]);
     }
     table
 }
 
+/// The age of the oldest write that the peer has not acknowledged.
+pub(super) fn lag(peer: &Fields) -> String {
+    format!("{}ms", peer.count("lag_ms"))
+}
+
+/// How long ago the peer was last known to hold the same.
+pub(super) fn verified(peer: &Fields) -> String {
+    peer.number("verified_ms").map_or_else(|| "never".into(), |millis| format!("{} ago", rough_time(millis)))
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-
-    fn peer() -> Vec<(Frame, Frame)> {
-        let text = |text: &'static str| Frame::Bulk(text.into());
-        vec![
-            (text("name"), text("b")),
-            (text("state"), text("linked")),
-            (text("address"), text("10.0.0.2:7172")),
-            (text("direction"), text("out")),
-            (text("lag_ms"), Frame::Int(3)),
-            (text("queued_bytes"), Frame::Int(12_400)),
-            (text("since_ms"), Frame::Int(61_000)),
-            (text("reason"), text("")),
-        ]
-    }
-
-    #[test]
-    fn a_peer_reads_the_same_in_resp2_and_resp3() {
-        let flat = peer().into_iter().flat_map(|(name, value)| [name, value]).collect();
-        assert_eq!(fields(&Frame::Map(peer())).unwrap(), fields(&Frame::Array(flat)).unwrap());
-    }
 
     #[test]
     fn a_peer_is_a_row() {
-        let peers = [fields(&Frame::Map(peer())).unwrap()];
+        let b = json!({
+            "name": "b", "state": "linked", "address": "10.0.0.2:7172", "direction": "out", "lag_ms": 3,
+            "queued_bytes": 12_400, "since_ms": 61_000, "ranges_differing": 0, "verified_ms": 3_000, "reason": "",
+        });
+        let c = json!({"name": "c", "state": "cut", "ranges_differing": 1_200, "verified_ms": -1, "reason": "in"});
+        let peers = [b, c].map(|peer| Fields(peer.as_object().unwrap().clone()));
         assert_eq!(
             table(&peers).lines(|_, _, cell| cell.to_owned()),
             [
-                "NAME  STATE   FOR  ADDRESS        DIRECTION  LAG  QUEUED   REASON",
-                "b     linked  1m   10.0.0.2:7172  out        3ms  12.1KiB"
+                "NAME  STATE   FOR  ADDRESS        DIRECTION  LAG  QUEUED   DIFFERING  VERIFIED  REASON",
+                "b     linked  1m   10.0.0.2:7172  out        3ms  12.1KiB  0          3s ago",
+                "c     cut     0ms                            0ms  0B       1,200      never     in"
             ]
         );
     }

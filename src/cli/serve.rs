@@ -9,6 +9,7 @@ use sapwood::config::Config;
 
 use super::output::{Paint, Stream};
 use super::settings::ConfigArgs;
+use super::stop::Stop;
 use super::{Exit, logging};
 
 /// Run a node until Ctrl-C or SIGTERM
@@ -51,11 +52,17 @@ async fn serve(config: Config) -> anyhow::Result<Exit> {
 
     tokio::select! {
         signal = stop.asked() => tracing::info!(signal, "stopping: draining to the peers; Ctrl-C again ends at once"),
-        () = node.stopped() => tracing::info!("stopping, as a client asked by SHUTDOWN: draining to the peers"),
+        () = node.stopped() => {
+            let why = if node.is_superseded() { "its name was taken" } else { "a client asked by SHUTDOWN" };
+            tracing::info!(why, "stopping: draining to the peers");
+        }
     }
     tokio::select! {
         () = node.shutdown() => tracing::info!("stopped"),
         signal = stop.asked() => bail!("{signal} while draining: ended at once, the last writes may be on no peer"),
+    }
+    if node.is_superseded() {
+        bail!("another daemon named {:?} has taken this one's place: give each its own --name", node.name());
     }
     Ok(Exit::Done)
 }
@@ -98,46 +105,4 @@ fn dialled(mut address: SocketAddr) -> SocketAddr {
         _ => {}
     }
     address
-}
-
-/// The signals that ask the process to end.
-#[cfg(unix)]
-struct Stop {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Stop {
-    /// Takes the signals over, so that none that comes while the node starts is lost.
-    fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Stop { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    /// Waits for the next one. Cancel-safe: a signal not yet returned stays pending.
-    async fn asked(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "Ctrl-C",
-            _ = self.terminate.recv() => "SIGTERM",
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct Stop;
-
-#[cfg(not(unix))]
-impl Stop {
-    fn new() -> io::Result<Self> {
-        Ok(Stop)
-    }
-
-    async fn asked(&mut self) -> &'static str {
-        // An error means that there is no Ctrl-C to wait for.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        "Ctrl-C"
-    }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::ArgMatches;
 use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
-use sapwood::config::{Config, ConfigError, LogFormat, Secret, SecretError, Size, Span};
+use sapwood::config::{Config, ConfigError, LogFormat, Secret, SecretError, Size, Span, SpanOrNever};
 use serde::Deserialize;
 
 const ADDRESSES: &str = "Addresses";
@@ -44,6 +44,12 @@ pub(crate) struct Settings {
     #[arg(help_heading = CLUSTER, hide_env_values = true)]
     pub(crate) join: Option<Vec<String>>,
 
+    /// Refuse the writes of clients until this node belongs to a founded cluster [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = BoolishValueParser::new(), env = "SAPWOOD_JOIN_FIRST")]
+    #[arg(help_heading = CLUSTER, hide_env_values = true, hide_possible_values = true)]
+    pub(crate) join_first: Option<bool>,
+
     /// Name of this node: stable over restarts, unlike any other [default: host:client-port]
     #[arg(long, env = "SAPWOOD_NAME", help_heading = CLUSTER, hide_env_values = true)]
     pub(crate) name: Option<String>,
@@ -62,9 +68,24 @@ pub(crate) struct Settings {
     #[arg(help_heading = CLUSTER, hide_env_values = true)]
     pub(crate) drain_timeout: Option<Span>,
 
+    /// How long a node may be away before tombstones no longer wait for it, or never [default: 7d]
+    #[arg(long, value_name = "TIME", env = "SAPWOOD_FORGET_AFTER")]
+    #[arg(help_heading = CLUSTER, hide_env_values = true)]
+    pub(crate) forget_after: Option<SpanOrNever>,
+
+    /// File that keeps what this node gives up when it comes back after it was forgotten [default: none]
+    #[arg(long, value_name = "FILE", env = "SAPWOOD_LOST_FILE", help_heading = CLUSTER, hide_env_values = true)]
+    pub(crate) lost_file: Option<PathBuf>,
+
     /// Memory for keys and values; 0 is unlimited [default: 0]
     #[arg(long, value_name = "SIZE", env = "SAPWOOD_MAX_MEMORY", help_heading = LIMITS, hide_env_values = true)]
     pub(crate) max_memory: Option<Size>,
+
+    /// Tombstones to hold before they no longer wait for nodes that are away [default: 1000000, or as many as fit 10% of
+    /// --max-memory if that is more]
+    #[arg(long, value_name = "N", env = "SAPWOOD_TOMBSTONE_LIMIT")]
+    #[arg(help_heading = LIMITS, hide_env_values = true)]
+    pub(crate) tombstone_limit: Option<u64>,
 
     /// Longest key [default: 64KiB]
     #[arg(long, value_name = "SIZE", env = "SAPWOOD_MAX_KEY", help_heading = LIMITS, hide_env_values = true)]
@@ -103,6 +124,12 @@ pub(crate) struct Settings {
     #[arg(value_parser = BoolishValueParser::new(), env = "SAPWOOD_ENABLE_FLUSH")]
     #[arg(help_heading = SECURITY, hide_env_values = true, hide_possible_values = true)]
     pub(crate) enable_flush: Option<bool>,
+
+    /// Allow SAPWOOD CUT, which keeps nodes apart as a broken network would, for tests [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = BoolishValueParser::new(), env = "SAPWOOD_ENABLE_FAULTS")]
+    #[arg(help_heading = SECURITY, hide_env_values = true, hide_possible_values = true)]
+    pub(crate) enable_faults: Option<bool>,
 
     /// What to log: error, warn, info, debug, trace, or a filter such as info,sapwood=debug [default: info]
     #[arg(long, value_name = "FILTER", env = "SAPWOOD_LOG", help_heading = LOGGING, hide_env_values = true)]
@@ -203,10 +230,14 @@ impl Settings {
         put(&mut config.peer, self.peer);
         put(&mut config.advertise, self.advertise.map(Some));
         put(&mut config.join, self.join.map(without_empty));
+        put(&mut config.join_first, self.join_first);
         put(&mut config.name, self.name.map(Some));
         put(&mut config.cluster, self.cluster);
         put(&mut config.max_clock_skew, self.max_clock_skew.map(|span| span.0));
         put(&mut config.drain_timeout, self.drain_timeout.map(|span| span.0));
+        put(&mut config.forget_after, self.forget_after.map(|after| after.0));
+        put(&mut config.lost_file, self.lost_file.map(Some));
+        put(&mut config.tombstone_limit, self.tombstone_limit.map(Some));
         put(&mut config.max_memory, self.max_memory.map(|size| Some(size.0).filter(|&bytes| bytes != 0)));
         put_size(&mut config.max_key, "--max-key", self.max_key)?;
         put_size(&mut config.max_value, "--max-value", self.max_value)?;
@@ -215,6 +246,7 @@ impl Settings {
         put_size(&mut config.peer_queue, "--peer-queue", self.peer_queue)?;
         put(&mut config.insecure, self.insecure);
         put(&mut config.enable_flush, self.enable_flush);
+        put(&mut config.enable_faults, self.enable_faults);
         put(&mut config.log, self.log);
         put(&mut config.log_format, self.log_format);
         Ok(())
@@ -312,7 +344,8 @@ mod tests {
              cluster = 'c'\nmax-clock-skew = '1s'\ndrain-timeout = '2s'\nmax-memory = '1GiB'\nmax-key = '1KiB'\n\
              max-value = '1MiB'\nmax-command = '2MiB'\nmax-clients = 7\npeer-queue = '3MiB'\n\
              client-password-file = '{}'\ninsecure = true\nenable-flush = true\nlog = 'debug'\n\
-             log-format = 'json'\n",
+             log-format = 'json'\njoin-first = true\nforget-after = 'never'\nlost-file = '/lost'\n\
+             tombstone-limit = 9\nenable-faults = true\n",
             password.path().display()
         );
         let expected = Config {
@@ -321,6 +354,10 @@ mod tests {
             client: "0.0.0.0:1".parse().unwrap(),
             peer: "0.0.0.0:2".parse().unwrap(),
             join: vec!["a:1".into()],
+            join_first: true,
+            tombstone_limit: Some(9),
+            forget_after: None,
+            lost_file: Some("/lost".into()),
             advertise: Some("here:2".into()),
             max_memory: Some(1 << 30),
             max_clock_skew: Duration::from_secs(1),
@@ -332,6 +369,7 @@ mod tests {
             peer_queue: 3 << 20,
             insecure: true,
             enable_flush: true,
+            enable_faults: true,
             log_format: LogFormat::Json,
             log: "debug".into(),
             drain_timeout: Duration::from_secs(2),
@@ -382,6 +420,9 @@ mod tests {
             ("cluster", c.cluster),
             ("max_clock_skew", Span(c.max_clock_skew).to_string()),
             ("drain_timeout", Span(c.drain_timeout).to_string()),
+            ("join_first", c.join_first.to_string()),
+            ("forget_after", SpanOrNever(c.forget_after).to_string()),
+            ("enable_faults", c.enable_faults.to_string()),
             ("max_key", size(c.max_key)),
             ("max_value", size(c.max_value)),
             ("max_command", size(c.max_command)),

@@ -7,6 +7,9 @@ use sapwood::client::{ClientError, Connection, Options};
 use sapwood::config::{Secret, Span};
 use sapwood::resp::Frame;
 
+use super::Exit;
+use super::output::{self, Stream};
+
 const NODE: &str = "Node";
 
 /// Flags that all client subcommands share.
@@ -41,9 +44,20 @@ pub(crate) struct BadPassword {
 impl Target {
     pub(crate) async fn connect(&self) -> anyhow::Result<Session> {
         let password = self.password()?;
-        let options = Options { password, timeout: self.timeout.0, ..Options::default() };
+        // RESP3 tells maps and truth values from lists and numbers.
+        let options = Options { password, timeout: self.timeout.0, resp3: true };
         let connection = Connection::connect(&self.node, options).await.map_err(|error| explain(&error))?;
         Ok(Session { connection })
+    }
+
+    /// Reports that the node has done what it was told: `told` with `--json`, else a word on a terminal.
+    pub(crate) fn done(&self, told: &serde_json::Value) -> anyhow::Result<Exit> {
+        if self.json {
+            output::json(told)?;
+        } else if Stream::Stdout.is_terminal() {
+            output::line("OK")?;
+        }
+        Ok(Exit::Done)
     }
 
     fn password(&self) -> Result<Option<String>, BadPassword> {
@@ -65,6 +79,14 @@ impl Session {
     /// Sends one command and waits for its reply; an error reply is an error.
     pub(crate) async fn call(&mut self, command: &[&[u8]]) -> anyhow::Result<Frame> {
         self.connection.call(command).await.map_err(|error| explain(&error))
+    }
+
+    /// Sends one command that replies nothing but `OK`.
+    pub(crate) async fn tell(&mut self, command: &[&[u8]]) -> anyhow::Result<()> {
+        match self.call(command).await? {
+            Frame::Simple(_) => Ok(()),
+            other => unexpected("OK", &other),
+        }
     }
 }
 
@@ -95,6 +117,7 @@ pub(crate) fn bytes(frame: &Frame) -> anyhow::Result<&[u8]> {
     match frame {
         Frame::Bulk(bytes) => Ok(bytes),
         Frame::Simple(text) => Ok(text.as_bytes()),
+        Frame::Verbatim { text, .. } => Ok(text),
         other => unexpected("a text", other),
     }
 }

@@ -1,8 +1,10 @@
 //! Why a [`Config`](super::Config) was refused, and what to change.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use super::units::Size;
+use super::MIN_FORGET_AFTER;
+use super::units::{Size, Span};
 
 /// A setting that cannot be, or settings that contradict each other. Nothing was started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +73,15 @@ pub enum ConfigError {
         /// What it must hold at least.
         entry: Size,
     },
+    /// So short that a restart would be taken for the end of a node.
+    #[error(
+        "--forget-after {0} is too short: give {least} or more, or never",
+        least = Span(MIN_FORGET_AFTER)
+    )]
+    ForgetAfter(Span),
+    /// A path that ends in no file's name.
+    #[error("--lost-file {0:?} names no file: give a path such as /var/lib/sapwood/lost.jsonl")]
+    LostFile(PathBuf),
     /// Not a log filter.
     #[error(
         "--log {filter:?} is not a filter ({problem}): write a level such as info, or info,sapwood=debug"

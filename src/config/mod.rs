@@ -12,17 +12,30 @@ mod secret;
 mod units;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use error::ConfigError;
 pub use secret::{Secret, SecretError};
-pub use units::{Size, Span, UnitError};
+pub use units::{Size, Span, SpanOrNever, UnitError};
 
 /// The longest `--name` and `--cluster` in bytes: a host name (253) and a port. Both travel in every hello.
 pub const MAX_NAME: usize = 259;
 
 /// The most that `--max-key` and `--max-value` may come to, in bytes: what one peer message can carry.
 pub const MAX_ENTRY: u64 = 512 << 20;
+
+/// The least that `--forget-after` may be: a member is not counted as away before.
+pub const MIN_FORGET_AFTER: Duration = Duration::from_secs(60);
+
+/// Tombstones that are kept whatever [`Config::max_memory`] is, unless [`Config::tombstone_limit`] says otherwise.
+pub const MIN_TOMBSTONES: u64 = 1_000_000;
+
+/// Bytes that a tombstone is reckoned with: a cell without a value, a key of middling length and its place in the map.
+const TOMBSTONE_BYTES: u64 = 100;
+
+/// The part of [`Config::max_memory`] that tombstones may take: one in so many bytes.
+const TOMBSTONE_SHARE: u64 = 10;
 
 /// How a node is set up.
 ///
@@ -45,12 +58,22 @@ pub struct Config {
     pub peer: SocketAddr,
     /// Peers to dial first, each `HOST:PORT`; the rest are learnt from them. May name this node itself.
     pub join: Vec<String>,
+    /// Refuse the writes of clients until this node belongs to a founded cluster, so that no write of its own can be
+    /// older than what the cluster has deleted meanwhile.
+    pub join_first: bool,
     /// The `HOST:PORT` other nodes are told to dial, where it is not [`Config::peer`].
     pub advertise: Option<String>,
     /// Bytes of keys and values to hold at most; `None` is unlimited.
     pub max_memory: Option<u64>,
     /// How far a peer's clock may be from ours before it is refused.
     pub max_clock_skew: Duration,
+    /// Tombstones to hold before members that are away are no longer waited for; `None`: see
+    /// [`Config::effective_tombstone_limit`].
+    pub tombstone_limit: Option<u64>,
+    /// How long a member may be away before it is no longer waited for; `None` waits for ever.
+    pub forget_after: Option<Duration>,
+    /// Where to keep what this node has to give up when it comes back after the others have forgotten it.
+    pub lost_file: Option<PathBuf>,
     /// What clients must `AUTH` with; `None` asks for nothing.
     pub client_password: Option<Secret>,
     /// Bytes of the longest key.
@@ -67,6 +90,8 @@ pub struct Config {
     pub insecure: bool,
     /// Allow `FLUSHALL`.
     pub enable_flush: bool,
+    /// Allow `SAPWOOD CUT`, which keeps nodes apart as a broken network would.
+    pub enable_faults: bool,
     /// How log lines are written.
     pub log_format: LogFormat,
     /// Which log lines are written: a level, or a filter such as `info,sapwood::replication=debug`.
@@ -83,9 +108,13 @@ impl Default for Config {
             client: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7171),
             peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7172),
             join: Vec::new(),
+            join_first: false,
             advertise: None,
             max_memory: None,
             max_clock_skew: Duration::from_millis(500),
+            tombstone_limit: None,
+            forget_after: Some(Duration::from_secs(7 * 24 * 3600)),
+            lost_file: None,
             client_password: None,
             max_key: 64 << 10,
             max_value: 16 << 20,
@@ -94,6 +123,7 @@ impl Default for Config {
             peer_queue: 64 << 20,
             insecure: false,
             enable_flush: false,
+            enable_faults: false,
             log_format: LogFormat::Text,
             log: "info".into(),
             drain_timeout: Duration::from_secs(5),
@@ -109,6 +139,19 @@ impl Config {
         self.name.clone().unwrap_or_else(|| format!("{}:{}", host_name(), client.port()))
     }
 
+    /// How many tombstones are held before members that are away lapse: [`Config::tombstone_limit`], or else the larger
+    /// of a million and as many as fit a tenth of [`Config::max_memory`], at a hundred bytes each.
+    ///
+    /// ```
+    /// # use sapwood::config::Config;
+    /// let config = Config { max_memory: Some(4 << 30), ..Config::default() };
+    /// assert_eq!(config.effective_tombstone_limit(), 4_294_967);
+    /// ```
+    pub fn effective_tombstone_limit(&self) -> u64 {
+        let fitting = self.max_memory.unwrap_or(0) / TOMBSTONE_SHARE / TOMBSTONE_BYTES;
+        self.tombstone_limit.unwrap_or_else(|| fitting.max(MIN_TOMBSTONES))
+    }
+
     /// Checks each setting, and those that must agree with each other.
     ///
     /// # Errors
@@ -121,6 +164,7 @@ impl Config {
         self.check_addresses()?;
         self.check_exposure()?;
         self.check_limits()?;
+        self.check_forgetting()?;
         check_log(&self.log)
     }
 
@@ -153,19 +197,30 @@ impl Config {
         }
     }
 
+    fn check_forgetting(&self) -> Result<(), ConfigError> {
+        if let Some(after) = self.forget_after.filter(|after| *after < MIN_FORGET_AFTER) {
+            return Err(ConfigError::ForgetAfter(Span(after)));
+        }
+        match &self.lost_file {
+            Some(path) if path.file_name().is_none() => Err(ConfigError::LostFile(path.clone())),
+            _ => Ok(()),
+        }
+    }
+
     fn check_limits(&self) -> Result<(), ConfigError> {
         let non_zero = [
             ("--max-key", self.max_key == 0),
             ("--max-value", self.max_value == 0),
             ("--max-clients", self.max_clients == 0),
             ("--max-clock-skew", self.max_clock_skew.is_zero()),
+            ("--tombstone-limit", self.tombstone_limit == Some(0)),
         ];
         if let Some((flag, _)) = non_zero.into_iter().find(|(_, zero)| *zero) {
             return Err(ConfigError::Zero(flag));
         }
 
         let entry = (self.max_key as u64).saturating_add(self.max_value as u64);
-        if entry > MAX_ENTRY {
+        if entry > MAX_ENTRY || self.max_key > crate::store::MAX_KEY {
             return Err(ConfigError::TooLarge { entry: Size(entry), limit: Size(MAX_ENTRY) });
         }
         let holds_an_entry = [

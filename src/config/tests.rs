@@ -122,6 +122,39 @@ fn a_limit_of_nothing_is_refused() {
 }
 
 #[test]
+fn tombstones_take_a_tenth_of_the_memory_and_a_million_always_fit() {
+    let limit = |max_memory, tombstone_limit| {
+        Config { max_memory, tombstone_limit, ..Config::default() }.effective_tombstone_limit()
+    };
+    assert_eq!(limit(None, None), 1_000_000);
+    assert_eq!(limit(Some(1_000_000_000), None), 1_000_000);
+    assert_eq!(limit(Some(1_000_001_000), None), 1_000_001);
+    assert_eq!(limit(Some(u64::MAX), None), u64::MAX / 1000);
+    assert_eq!(limit(Some(1 << 40), Some(5)), 5);
+    assert_eq!(with(|c| c.tombstone_limit = Some(0)).unwrap_err(), "--tombstone-limit must be more than 0");
+    assert_eq!(with(|c| c.tombstone_limit = Some(1)), Ok(()));
+}
+
+#[test]
+fn a_member_is_not_forgotten_while_it_restarts() {
+    assert_eq!(
+        with(|c| c.forget_after = Some(Duration::from_millis(59_999))).unwrap_err(),
+        "--forget-after 59999ms is too short: give 1m or more, or never"
+    );
+    assert_eq!(with(|c| c.forget_after = Some(Duration::from_secs(60))), Ok(()));
+    assert_eq!(with(|c| c.forget_after = None), Ok(()));
+}
+
+#[test]
+fn what_was_lost_is_kept_in_a_file() {
+    for bad in ["", "/", ".."] {
+        let refusal = with(|c| c.lost_file = Some(bad.into())).unwrap_err();
+        assert!(refusal.starts_with(&format!("--lost-file {bad:?} names no file")), "{refusal}");
+    }
+    assert_eq!(with(|c| c.lost_file = Some("lost.jsonl".into())), Ok(()));
+}
+
+#[test]
 fn a_log_filter_must_parse() {
     assert_eq!(with(|c| c.log = "info,sapwood::replication=debug".into()), Ok(()));
     assert!(with(|c| c.log = "sapwood=loud".into()).unwrap_err().starts_with("--log \"sapwood=loud\""));

@@ -37,6 +37,13 @@ pub struct Size(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
+/// A length of time, or `never`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpanOrNever(pub Option<Duration>);
+
+/// What stands for no end in a [`SpanOrNever`].
+const NEVER: &str = "never";
+
 /// A text that is no size or no duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -47,6 +54,9 @@ pub enum UnitError {
     /// Not a duration.
     #[error("{0:?} is not a duration: write 500ms, 5s, 2m, 12h or 7d")]
     Span(String),
+    /// Neither a duration nor `never`.
+    #[error("{0:?} is not a duration: write 90s, 12h, 7d or never")]
+    SpanOrNever(String),
 }
 
 impl FromStr for Size {
@@ -64,6 +74,18 @@ impl FromStr for Span {
         parse(text, &SPAN_UNITS)
             .map(|millis| Span(Duration::from_millis(millis)))
             .ok_or_else(|| UnitError::Span(text.to_owned()))
+    }
+}
+
+impl FromStr for SpanOrNever {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        if text.eq_ignore_ascii_case(NEVER) {
+            return Ok(SpanOrNever(None));
+        }
+        let span: Span = text.parse().map_err(|_| UnitError::SpanOrNever(text.to_owned()))?;
+        Ok(SpanOrNever(Some(span.0)))
     }
 }
 
@@ -92,6 +114,15 @@ impl fmt::Display for Span {
     }
 }
 
+impl fmt::Display for SpanOrNever {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(span) => Span(span).fmt(f),
+            None => f.write_str(NEVER),
+        }
+    }
+}
+
 /// `number` in the largest of `units` that leaves no rest; none for zero, or if all leave one.
 fn largest_exact<'u>(number: u64, units: &[(&'u str, u64)]) -> Option<(u64, &'u str)> {
     let exact = |(_, factor): &&(&str, u64)| number != 0 && number.is_multiple_of(*factor);
@@ -114,6 +145,12 @@ impl<'de> Deserialize<'de> for Size {
 }
 
 impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for SpanOrNever {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
@@ -161,6 +198,17 @@ mod tests {
         for text in ["", "5", "s", "-5s", "1.5s", "5 years", "18446744073709551615d"] {
             assert_eq!(text.parse::<Span>(), Err(UnitError::Span(text.into())));
         }
+    }
+
+    #[test]
+    fn a_duration_may_have_no_end_where_that_is_allowed() {
+        let week = SpanOrNever(Some(Duration::from_secs(7 * 86_400)));
+        assert_eq!("7d".parse(), Ok(week));
+        for text in ["never", "Never"] {
+            assert_eq!(text.parse(), Ok(SpanOrNever(None)));
+        }
+        assert_eq!((week.to_string(), SpanOrNever(None).to_string()), ("7d".into(), "never".into()));
+        assert_eq!("soon".parse::<SpanOrNever>(), Err(UnitError::SpanOrNever("soon".into())));
     }
 
     #[test]

@@ -33,19 +33,31 @@ impl HashSeed {
 ///
 /// Stamps identify content, so the value is not hashed: dropping an expired value leaves the digest as it was.
 pub fn cell_hash(seed: HashSeed, key_hash: u64, register: &Register<'_>) -> u64 {
-    let mut identity = [0u8; 56];
+    let mut identity = [0u8; 64];
     identity[..8].copy_from_slice(&key_hash.to_le_bytes());
     identity[8..16].copy_from_slice(&register.version.get_time().0.to_le_bytes());
     identity[16..32].copy_from_slice(&register.version.get_id().to_le_bytes());
-    if !register.is_qualified() {
-        return xxh3_64_with_seed(&identity[..32], seed.0);
+    // Which of the two follow shows in the length: 32, 40, 56 or 64 bytes.
+    let mut end = 32;
+    if register.is_qualified() {
+        identity[32..40].copy_from_slice(&register.qualifier.get_time().0.to_le_bytes());
+        identity[40..56].copy_from_slice(&register.qualifier.get_id().to_le_bytes());
+        end = 56;
     }
-    identity[32..40].copy_from_slice(&register.qualifier.get_time().0.to_le_bytes());
-    identity[40..56].copy_from_slice(&register.qualifier.get_id().to_le_bytes());
-    xxh3_64_with_seed(&identity, seed.0)
+    if register.lift > *register.version.get_time() {
+        identity[end..end + 8].copy_from_slice(&register.lift.0.to_le_bytes());
+        end += 8;
+    }
+    xxh3_64_with_seed(&identity[..end], seed.0)
 }
 
-/// How many ranges the key space is cut into: a power of two from 2 to 16,384.
+/// The hash of one cell with its value, for a comparison that trusts nothing.
+pub fn deep_cell_hash(seed: HashSeed, key_hash: u64, register: &Register<'_>) -> u64 {
+    let identity = cell_hash(seed, key_hash, register);
+    register.value.map_or(identity, |value| xxh3_64_with_seed(value, identity))
+}
+
+/// How many ranges the key space is cut into: a power of two from 4 to 16,384.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RangeCount {
     bits: u32,
@@ -58,15 +70,24 @@ impl RangeCount {
     /// 2^`bits` ranges; simulations use few, so that ranges are crowded.
     ///
     /// # Panics
-    /// Unless `bits` is within 1 to 14.
+    /// Unless `bits` is within 2 to 14.
     pub fn power_of_two(bits: u32) -> Self {
-        assert!((1..=Self::FULL.bits).contains(&bits), "a range count has 1 to 14 bits, not {bits}");
+        assert!((2..=Self::FULL.bits).contains(&bits), "a range count has 2 to 14 bits, not {bits}");
         RangeCount { bits }
     }
 
     /// The number of ranges.
     pub fn get(self) -> usize {
         1 << self.bits
+    }
+
+    /// How many groups of ranges there are, as a power of two: as many groups as each has ranges, or half.
+    pub(super) fn group_bits(self) -> u32 {
+        self.bits / 2
+    }
+
+    pub(super) fn bits(self) -> u32 {
+        self.bits
     }
 
     /// The range that a key with this hash belongs to: the hash bits just below the top seven, which the hash

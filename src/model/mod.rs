@@ -9,9 +9,13 @@
 //!   one subtraction and one addition a write.
 
 pub mod digest;
+mod prefix;
 pub mod register;
 pub mod stamp;
+mod vector;
 
-pub use digest::{HashSeed, RangeCount, cell_hash};
+pub use digest::{HashSeed, RangeCount, cell_hash, deep_cell_hash};
+pub use prefix::Prefix;
 pub use register::Register;
 pub use stamp::{Incarnation, Stamp, Time};
+pub use vector::Vector;

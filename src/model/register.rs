@@ -1,6 +1,6 @@
 //! The last-writer-wins register: what a key holds, and how two copies of it become one.
 
-use super::stamp::{Stamp, Time};
+use super::stamp::{Stamp, Time, ZERO};
 
 /// One copy of what a key holds. Borrowed, so that stored, received and decoded registers share one law.
 ///
@@ -17,17 +17,20 @@ pub struct Register<'a> {
     pub deadline: Option<Time>,
     /// The stamp of the write that set the deadline: equal to `version` unless an `EXPIRE` or `PERSIST` did.
     pub qualifier: Stamp,
+    /// Later than `version` for what a daemon brought along to its first contact with a cluster: the register is
+    /// admitted and kept as if it had been written then. [`ZERO`] for all others. It orders nothing.
+    pub lift: Time,
 }
 
 impl<'a> Register<'a> {
     /// A freshly written value.
     pub fn live(version: Stamp, value: &'a [u8], deadline: Option<Time>) -> Self {
-        Register { version, value: Some(value), deadline, qualifier: version }
+        Register { version, value: Some(value), deadline, qualifier: version, lift: ZERO }
     }
 
     /// A freshly written tombstone.
     pub fn tombstone(version: Stamp) -> Self {
-        Register { version, value: None, deadline: None, qualifier: version }
+        Register { version, value: None, deadline: None, qualifier: version, lift: ZERO }
     }
 
     /// Whether a reader at `now` sees a value.
@@ -48,14 +51,34 @@ impl<'a> Register<'a> {
     /// The join of two copies: commutative, associative and idempotent for every input, honest or not.
     ///
     /// The larger version wins whole. Within a version the larger `(qualifier, deadline)` wins, and the value
-    /// comes from whichever copy still has it.
+    /// comes from whichever copy still has it. The larger lift is kept whoever wins: a tombstone must outlive
+    /// the floor for as long as a lifted register that it buries could still be admitted somewhere.
     #[must_use]
     pub fn merge(self, other: Register<'a>) -> Register<'a> {
+        let lift = self.lift.max(other.lift);
         if self.version != other.version {
-            return if self.version > other.version { self } else { other };
+            let winner = if self.version > other.version { self } else { other };
+            return Register { lift, ..winner };
         }
         let (qualifier, deadline) = (self.qualifier, self.deadline).max((other.qualifier, other.deadline));
-        Register { version: self.version, value: self.value.max(other.value), deadline, qualifier }
+        Register { version: self.version, value: self.value.max(other.value), deadline, qualifier, lift }
+    }
+
+    /// The time by which a floor decides whether an absent cell may take this register in.
+    pub fn admission(&self) -> Time {
+        self.lift.max(*self.version.get_time())
+    }
+
+    /// The moment from which a floor counts this register as dead; `None` if it never will be as it is.
+    ///
+    /// A tombstone is dead, and so is a register whose deadline has passed; but only once nothing that made it so,
+    /// its `EXPIRE` included, can be news to anyone.
+    pub fn death(&self) -> Option<Time> {
+        if self.value.is_some() && self.deadline.is_none() {
+            return None;
+        }
+        let written = self.admission().max(*self.qualifier.get_time());
+        Some(self.deadline.map_or(written, |deadline| deadline.max(written)))
     }
 }
 
@@ -72,12 +95,13 @@ mod tests {
     fn any_register() -> impl Strategy<Value = Register<'static>> {
         let stamp = || (0..4u64, 1..4u128).prop_map(|(t, id)| Stamp::new(NTP64(t), incarnation(id).unwrap()));
         let values: [Option<&'static [u8]>; 4] = [None, Some(b""), Some(b"a"), Some(b"b")];
-        (stamp(), 0..4usize, proptest::option::of(0..4u64), stamp()).prop_map(
-            move |(version, value, deadline, qualifier)| Register {
+        (stamp(), 0..4usize, proptest::option::of(0..4u64), stamp(), 0..4u64).prop_map(
+            move |(version, value, deadline, qualifier, lift)| Register {
                 version,
                 value: values[value],
                 deadline: deadline.map(NTP64),
                 qualifier,
+                lift: NTP64(lift),
             },
         )
     }
@@ -142,6 +166,24 @@ mod tests {
         let dropped = Register { value: None, ..v1 };
         let extended = Register { deadline: Some(NTP64(90)), qualifier: stamp(50), ..v1 };
         assert_eq!(dropped.merge(extended), extended);
+    }
+
+    #[test]
+    fn a_register_dies_when_the_last_of_what_made_it_dead_has_passed() {
+        assert_eq!(Register::live(stamp(1), b"v", None).death(), None);
+        assert_eq!(Register::live(stamp(1), b"v", Some(NTP64(60))).death(), Some(NTP64(60)));
+        assert_eq!(Register::tombstone(stamp(5)).death(), Some(NTP64(5)));
+        let expired =
+            Register { deadline: Some(NTP64(60)), qualifier: stamp(70), ..Register::tombstone(stamp(5)) };
+        assert_eq!(expired.death(), Some(NTP64(70)));
+        assert_eq!(Register { lift: NTP64(90), ..expired }.death(), Some(NTP64(90)));
+    }
+
+    #[test]
+    fn a_tombstone_keeps_the_lift_of_what_it_buries() {
+        let lifted = Register { lift: NTP64(100), ..Register::live(stamp(20), b"v", None) };
+        let buried = Register::tombstone(stamp(50)).merge(lifted);
+        assert_eq!((buried.value, buried.death()), (None, Some(NTP64(100))));
     }
 
     #[test]

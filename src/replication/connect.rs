@@ -12,9 +12,10 @@ use super::Shared;
 use super::codec::{self, MAX_FRAME};
 use super::frames::{FrameReader, FrameWriter};
 use super::hello::{Introduction, Refused, judge};
-use super::link::{self, LinkError};
+use super::link;
 use super::message::{Hello, Message, Refusal};
 use super::peers::Link;
+use super::session::LinkError;
 use crate::cluster::{Direction, PeerState};
 use crate::env::BoxStream;
 use crate::model::{Incarnation, stamp};
@@ -59,12 +60,12 @@ pub(super) async fn dialled(
     stream: BoxStream,
     remote: SocketAddr,
     target: &str,
-    linked: impl FnOnce() + Send,
+    linked: impl FnOnce(Incarnation) + Send,
 ) -> Ended {
     let mut connection = Connection::new(stream, remote, Direction::Out);
     let Rejected { error, incarnation } = match connection.admit(shared, Some(target)).await {
         Ok(link) => {
-            linked();
+            linked(link.incarnation);
             connection.run(shared, link).await;
             return Ended::Unlinked;
         }
@@ -116,23 +117,29 @@ impl Connection {
     /// Both sides say hello; then the dialler judges and welcomes, then the one who was dialled.
     async fn admit(&mut self, shared: &Shared, target: Option<&str>) -> Result<Arc<Link>, Rejected> {
         let started = Instant::now();
+        let mut own = None;
         if self.direction == Direction::Out {
-            self.say_hello(shared).await?;
+            own = Some(self.say_hello(shared).await?);
         }
         let frame = self.receive().await?;
         let hello: Hello<'_> = codec::decode(&frame).map_err(LinkError::from)?;
-        if self.direction == Direction::In {
-            self.say_hello(shared).await?;
-        }
+        let own = match own {
+            Some(own) => own,
+            None => self.say_hello(shared).await?,
+        };
         let wall = shared.env.wall_clock();
-        let judged = judge(shared.peers.own(), &hello, wall, started.elapsed(), self.remote);
-        let judged = judged.and_then(|peer| shared.peers.check(&peer, self.direction).map(|()| peer));
+        let judged = judge(shared.peers.own(), own, &hello, wall, started.elapsed(), self.remote);
+        let judged = judged.and_then(|peer| shared.peers.check(&peer, own, self.direction).map(|()| peer));
+        let judged = judged.and_then(|peer| shared.check_place(&peer).map(|()| peer));
+        if shared.faults.cuts(hello.name) {
+            return Err(Rejected { error: LinkError::Cut, incarnation: None });
+        }
         let identity = (hello.name, stamp::incarnation(hello.incarnation));
         let outcome = match judged {
             Ok(peer) => {
                 // Before this daemon takes another write: whatever the peer has seen lies in the past.
-                shared.store.observe(peer.hlc);
-                self.welcome(shared, &peer).await
+                shared.local.store.observe(peer.hlc);
+                self.welcome(shared, own, &peer).await
             }
             Err(refused) => {
                 self.refuse(&refused).await;
@@ -149,7 +156,12 @@ impl Connection {
         })
     }
 
-    async fn welcome(&mut self, shared: &Shared, peer: &Introduction) -> Result<Arc<Link>, LinkError> {
+    async fn welcome(
+        &mut self,
+        shared: &Shared,
+        own: Incarnation,
+        peer: &Introduction,
+    ) -> Result<Arc<Link>, LinkError> {
         if self.direction == Direction::Out {
             self.writer.write_one(codec::frame(&Message::Welcome)).await?;
         }
@@ -164,7 +176,10 @@ impl Connection {
         if shared.draining.is_cancelled() {
             return Err(LinkError::Stopping);
         }
-        let link = match shared.peers.admit(peer, self.direction, self.remote) {
+        if shared.local.members.lock().incarnation() != own {
+            return Err(LinkError::Renewed);
+        }
+        let link = match shared.admit(peer, own, self.direction, self.remote) {
             Ok(link) => link,
             Err(refused) => {
                 self.refuse(&refused).await;
@@ -174,7 +189,7 @@ impl Connection {
         if self.direction == Direction::In
             && let Err(error) = self.writer.write_one(codec::frame(&Message::Welcome)).await
         {
-            shared.peers.closed(&link, PeerState::Down, &error.to_string());
+            shared.unlink(&link, PeerState::Down, &error.to_string());
             return Err(error.into());
         }
         self.reader.set_max_frame(MAX_FRAME);
@@ -182,10 +197,14 @@ impl Connection {
         Ok(link)
     }
 
-    async fn say_hello(&mut self, shared: &Shared) -> io::Result<()> {
+    /// Returns as whom this daemon has introduced itself.
+    async fn say_hello(&mut self, shared: &Shared) -> io::Result<Incarnation> {
         let wall = shared.env.wall_clock();
-        let hello = shared.peers.own().hello(wall, shared.store.now(wall));
-        self.writer.write_one(codec::frame(&hello)).await
+        let hlc = shared.local.store.now(wall);
+        let place = shared.local.members.lock().place(shared.local.store.floor());
+        let hello = shared.peers.own().hello(place, wall, hlc);
+        self.writer.write_one(codec::frame(&hello)).await?;
+        Ok(place.incarnation)
     }
 
     async fn refuse(&mut self, refused: &Refused) {

@@ -54,7 +54,7 @@ pub(super) async fn keep_linked(shared: Arc<Shared>, target: String, learnt: boo
                 addresses.sort_unstable();
                 addresses.dedup();
                 addresses.truncate(MAX_ADDRESSES);
-                shared.peers.resolved(&target, addresses.len());
+                shared.peers.resolved(&target, &addresses);
                 dialled.retain(|address, gone| {
                     let still_named = addresses.contains(address);
                     if !still_named {
@@ -74,7 +74,7 @@ pub(super) async fn keep_linked(shared: Arc<Shared>, target: String, learnt: boo
             }
             Err(reason) => {
                 shared.peers.set_target(&target, TargetOutcome::Unreachable(reason));
-                shared.peers.resolved(&target, 0);
+                shared.peers.resolved(&target, &[]);
             }
         }
         if shared.draining.run_until_cancelled(sleep(back_off.next(&shared))).await.is_none() {
@@ -101,6 +101,7 @@ async fn resolve(shared: &Shared, target: &str) -> Result<Vec<SocketAddr>, Strin
 async fn dial(shared: Arc<Shared>, target: String, address: SocketAddr) {
     let mut back_off = BackOff::new();
     let mut changes = shared.peers.changes();
+    let mut faults = shared.faults.changes();
     let first = AtomicBool::new(true);
     let note = |outcome| {
         shared.peers.set_target(&target, outcome);
@@ -121,7 +122,11 @@ async fn dial(shared: Arc<Shared>, target: String, address: SocketAddr) {
         let started = Instant::now();
         let ended = match timeout(CONNECT_LIMIT, shared.env.connect(address)).await {
             Ok(Ok(stream)) => {
-                connect::dialled(&shared, stream, address, &target, || note(TargetOutcome::Known)).await
+                let linked = |incarnation| {
+                    note(TargetOutcome::Known);
+                    shared.peers.found_at(&target, address, incarnation);
+                };
+                connect::dialled(&shared, stream, address, &target, linked).await
             }
             Ok(Err(error)) => Ended::Failed(error.to_string()),
             Err(_) => Ended::Failed("connecting timed out".into()),
@@ -129,8 +134,13 @@ async fn dial(shared: Arc<Shared>, target: String, address: SocketAddr) {
         match ended {
             Ended::Unlinked if started.elapsed() > GOOD_LINK => back_off = BackOff::new(),
             Ended::Unlinked => {}
-            Ended::Itself => return note(TargetOutcome::Known),
+            Ended::Itself => {
+                let own = shared.local.members.lock().incarnation();
+                shared.peers.found_at(&target, address, own);
+                return note(TargetOutcome::Known);
+            }
             Ended::LinkedElsewhere(incarnation) => {
+                shared.peers.found_at(&target, address, incarnation);
                 note(TargetOutcome::Known);
                 while shared.peers.is_linked(incarnation) {
                     if changes.changed().await.is_err() {
@@ -141,7 +151,15 @@ async fn dial(shared: Arc<Shared>, target: String, address: SocketAddr) {
             Ended::Refused => note(TargetOutcome::Known),
             Ended::Failed(reason) => note(TargetOutcome::Unreachable(reason)),
         }
-        if shared.draining.run_until_cancelled(sleep(back_off.next(&shared))).await.is_none() {
+        let pause = back_off.next(&shared);
+        let waited = async {
+            tokio::select! {
+                () = sleep(pause) => {}
+                // What was cut may have been mended.
+                Ok(()) = faults.changed() => back_off = BackOff::new(),
+            }
+        };
+        if shared.draining.run_until_cancelled(waited).await.is_none() {
             return;
         }
     }

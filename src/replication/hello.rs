@@ -16,29 +16,35 @@ use crate::model::{Incarnation, Time, stamp};
 /// next, so this is a chain of ten.
 pub(super) const SKEW_MULTIPLE: u32 = 10;
 
+/// The last generation that is believed: counting on from there comes to no end.
+pub(super) const MAX_GENERATION: u64 = u64::MAX / 2;
+
 /// What a daemon says of itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     pub(crate) cluster: String,
     pub(crate) name: String,
-    pub(crate) incarnation: Incarnation,
     /// Where peers can dial it; `:port` for the address they see it at.
     pub(crate) advertise: String,
     pub(crate) max_clock_skew: Duration,
 }
 
 impl Identity {
-    pub(super) fn hello(&self, wall: Time, hlc: Time) -> Hello<'_> {
+    pub(super) fn hello(&self, place: Place, wall: Time, hlc: Time) -> Hello<'_> {
         Hello {
             magic: MAGIC,
             versions: VERSIONS,
             cluster: &self.cluster,
             name: &self.name,
-            incarnation: incarnation_number(self.incarnation),
+            incarnation: incarnation_number(place.incarnation),
             wall: wall.0,
             hlc: hlc.0,
             advertise: &self.advertise,
             max_frame: MAX_FRAME as u64,
+            generation: place.generation,
+            lineage: place.lineage,
+            founded: place.founded,
+            floor: place.floor.0,
             extension: &[],
         }
     }
@@ -49,11 +55,22 @@ impl Identity {
     }
 }
 
+/// What a daemon says of its place in the cluster: it may change while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) incarnation: Incarnation,
+    pub(super) generation: u64,
+    pub(super) lineage: u128,
+    pub(super) founded: bool,
+    pub(super) floor: Time,
+}
+
 /// A peer whose hello was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Introduction {
     pub(super) name: String,
     pub(super) incarnation: Incarnation,
+    pub(super) place: Place,
     /// Where it can be dialled.
     pub(super) advertise: String,
     pub(super) hlc: Time,
@@ -71,6 +88,7 @@ pub(super) struct Refused {
 /// Judges a hello that arrived at `wall` from `remote`, at most `in_flight` after it was written.
 pub(super) fn judge(
     own: &Identity,
+    own_incarnation: Incarnation,
     hello: &Hello<'_>,
     wall: Time,
     in_flight: Duration,
@@ -94,7 +112,10 @@ pub(super) fn judge(
     if hello.name.is_empty() || hello.name.len() > MAX_NAME {
         return refuse(Refusal::Incompatible, format!("its name has {} bytes", hello.name.len()));
     }
-    if incarnation == own.incarnation {
+    if hello.generation > MAX_GENERATION {
+        return refuse(Refusal::Incompatible, format!("its generation is {}", hello.generation));
+    }
+    if incarnation == own_incarnation {
         return refuse(Refusal::Itself, "it is this daemon itself".into());
     }
     if hello.cluster != own.cluster {
@@ -121,7 +142,9 @@ pub(super) fn judge(
         Some(port) => format!("{}:{port}", remote.ip()),
         None => hello.advertise.to_owned(),
     };
-    Ok(Introduction { name: hello.name.to_owned(), incarnation, advertise, hlc: NTP64(hello.hlc) })
+    let Hello { generation, lineage, founded, floor, .. } = *hello;
+    let place = Place { incarnation, generation, lineage, founded, floor: NTP64(floor) };
+    Ok(Introduction { name: hello.name.to_owned(), incarnation, place, advertise, hlc: NTP64(hello.hlc) })
 }
 
 fn check_clocks(own: &Identity, hello: &Hello<'_>, wall: Time, in_flight: Duration) -> Result<(), String> {
@@ -155,22 +178,30 @@ mod tests {
 
     const WALL: Time = NTP64(1_700_000_000 << 32);
 
-    fn identity(name: &str, id: u128) -> Identity {
+    fn identity(name: &str) -> Identity {
         Identity {
             cluster: "oak".into(),
             name: name.into(),
-            incarnation: stamp::incarnation(id).unwrap(),
             advertise: ":7172".into(),
             max_clock_skew: Duration::from_millis(500),
         }
     }
 
     fn verdict(change: impl FnOnce(&mut Hello<'_>)) -> Result<Introduction, Refusal> {
-        let other = identity("b", 2);
-        let mut hello = other.hello(WALL, WALL);
+        let other = identity("b");
+        let incarnation = |id| stamp::incarnation(id).unwrap();
+        let place = Place {
+            incarnation: incarnation(2),
+            generation: 1,
+            lineage: 9,
+            founded: true,
+            floor: stamp::ZERO,
+        };
+        let mut hello = other.hello(place, WALL, WALL);
         change(&mut hello);
         let remote = "10.0.0.7:999".parse().unwrap();
-        judge(&identity("a", 1), &hello, WALL, Duration::from_millis(100), remote).map_err(|r| r.refusal)
+        judge(&identity("a"), incarnation(1), &hello, WALL, Duration::from_millis(100), remote)
+            .map_err(|r| r.refusal)
     }
 
     fn shifted(millis: i64) -> u64 {
@@ -191,6 +222,7 @@ mod tests {
         assert_eq!(verdict(|h| h.incarnation = 1), Err(Refusal::Itself));
         assert_eq!(verdict(|h| h.incarnation = 0), Err(Refusal::Incompatible));
         assert_eq!(verdict(|h| h.magic = *b"GET / HT"), Err(Refusal::Incompatible));
+        assert_eq!(verdict(|h| h.generation = u64::MAX), Err(Refusal::Incompatible));
         assert_eq!(verdict(|h| h.max_frame = 1 << 20), Err(Refusal::Incompatible));
         assert_eq!(verdict(|h| h.versions = Versions { oldest: 2, newest: 9 }), Err(Refusal::Incompatible));
         assert!(verdict(|h| h.versions = Versions { oldest: 0, newest: 9 }).is_ok());

@@ -2,13 +2,9 @@
 
 use std::fmt;
 
+use super::codec::Packed;
+use crate::model::Incarnation;
 use bincode::{BorrowDecode, Encode};
-use bytes::Bytes;
-use uhlc::NTP64;
-
-use super::codec::{self, CodecError, MAX_FRAME, Packed};
-use crate::model::{Incarnation, Time, stamp};
-use crate::store::{Cell, Origin, Parts, Store, TooManyOrigins};
 
 /// The protocol versions that this build speaks.
 pub(super) const VERSIONS: Versions = Versions { oldest: 1, newest: 1 };
@@ -45,6 +41,11 @@ pub(super) struct Hello<'a> {
     pub(super) advertise: &'a str,
     /// The largest message this daemon takes, in bytes.
     pub(super) max_frame: u64,
+    /// Which incarnation of its name this is, as far as it knows.
+    pub(super) generation: u64,
+    pub(super) lineage: u128,
+    pub(super) founded: bool,
+    pub(super) floor: u64,
     pub(super) extension: &'a [u8],
 }
 
@@ -68,6 +69,8 @@ pub(super) enum Refusal {
     Itself,
     /// It has no room for another peer.
     Crowded,
+    /// Both clusters have members, and they were founded apart.
+    Stranger,
 }
 
 /// Everything after the hellos.
@@ -77,27 +80,151 @@ pub(super) enum Message<'a> {
     Welcome,
     /// The sender will not link and closes.
     Refuse { refusal: Refusal, text: &'a str },
-    /// Every second: alive, and the time here. `peers` packs [`Acquaintance`]s.
-    Beat { wall: u64, hlc: u64, peers: Packed<'a> },
+    /// Every second: alive, and what the sender knows of the cluster.
+    Beat(Beat<'a>),
     /// Cells just written.
     Put(Cells<'a>),
     /// This many `Put`s since the link's start or the last `Gap` are merged.
     Ack { epoch: u32, puts: u64 },
     /// Pushes were dropped: the receiver should start a round. Begins the next epoch.
     Gap,
-    /// Begins a round: send your state, unless its digest is this.
-    Start { digest: u64 },
-    /// A part of the state asked for.
-    State(Cells<'a>),
-    /// The receiver can take this many more bytes of `State`.
-    Credit { bytes: u64 },
-    /// Ends a round: everything this daemon held when the round started has been sent, or was equal.
-    Done,
+    /// Offers a round; with `deep` one that compares values too, with `patient` one that is only to see whether
+    /// anything differs.
+    Start { round: u32, deep: bool, patient: bool, sight: Sight<'a> },
+    /// Takes the offer. `sums` has the digest of each group of ranges, 8 bytes each.
+    Accept { round: u32, sight: Sight<'a>, sums: &'a [u8] },
+    /// Digests to compare: packs [`Digests`]. With `look` the receiver only says which differ.
+    Digests { round: u32, look: bool, items: Packed<'a> },
+    /// Answers the digests of the one who offered the round: packs [`Differ`]s.
+    Differ { round: u32, items: Packed<'a> },
+    /// What is held of some prefixes, without values. `origins` packs 16-byte ids, `items` packs [`List`]s.
+    List { round: u32, origins: &'a [u8], items: Packed<'a> },
+    /// Cells that the receiver lacks. `ends` packs the [`End`]s of prefixes that are complete with this message.
+    Cells { round: u32, cells: Cells<'a>, ends: Packed<'a> },
+    /// The receiver can take this many more bytes of `Cells`.
+    Credit { round: u32, bytes: u64 },
+    /// All that the sender held when the round began has been sent; the second one ends it.
+    Done { round: u32 },
+    /// The round ends without a result, and why.
+    Abort { round: u32, reason: &'a str },
     /// The sender leaves and is not to be waited for.
     Goodbye,
-    /// A link of the sender to another daemon has ended, so the sender may hold what the receiver lacks: the
-    /// receiver should start a round.
-    Check,
+}
+
+/// A daemon's view of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct Beat<'a> {
+    pub(super) wall: u64,
+    pub(super) hlc: u64,
+    /// What the sender would say at the start of a round.
+    pub(super) sight: Sight<'a>,
+    /// Cells that hold a value.
+    pub(super) keys: u64,
+    /// Packs an [`Acquaintance`] for every link of the sender.
+    pub(super) peers: Packed<'a>,
+    /// Packs [`WireMember`]s.
+    pub(super) members: Packed<'a>,
+    /// Packs [`WireReport`]s: the newest known of each member.
+    pub(super) reports: Packed<'a>,
+}
+
+/// What a daemon holds and of which founding it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct Sight<'a> {
+    pub(super) floor: u64,
+    pub(super) lineage: u128,
+    pub(super) founded: bool,
+    /// It knows of no other member.
+    pub(super) alone: bool,
+    /// The verified vector with an entry of its own: packs [`WireTime`]s.
+    pub(super) vector: Packed<'a>,
+    /// The addresses that an unfounded daemon waits for: packs texts.
+    pub(super) join: Packed<'a>,
+}
+
+/// An entry of a verified vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct WireTime {
+    pub(super) incarnation: [u8; 16],
+    pub(super) time: u64,
+}
+
+/// An entry of the roster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct WireMember<'a> {
+    pub(super) name: &'a str,
+    pub(super) incarnation: [u8; 16],
+    pub(super) generation: u64,
+    pub(super) standing: WireStanding,
+    pub(super) since: u64,
+    pub(super) heard: u64,
+}
+
+/// Whether a member is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) enum WireStanding {
+    Present,
+    Lapsed,
+    Gone,
+}
+
+/// What a member said of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct WireReport {
+    pub(super) incarnation: [u8; 16],
+    /// The hash of the list of members that it counts with.
+    pub(super) list: u64,
+    /// Its hybrid clock when it said so.
+    pub(super) clock: u64,
+    /// The time up to which it holds every member's writes.
+    pub(super) low: u64,
+}
+
+/// A place in the tree of prefixes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct WirePrefix {
+    pub(super) bits: u8,
+    pub(super) path: u64,
+}
+
+/// The digests of a prefix's children, 8 bytes each: all of them, or those that are set in `mask`. Without any,
+/// the sender holds nothing of the prefix and asks for all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct Digests<'a> {
+    pub(super) prefix: WirePrefix,
+    pub(super) mask: &'a [u8],
+    pub(super) sums: &'a [u8],
+}
+
+/// Which children of a prefix differ: one bit each, lowest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct Differ<'a> {
+    pub(super) prefix: WirePrefix,
+    pub(super) children: &'a [u8],
+}
+
+/// What is held of one prefix: packs [`WireEntry`]s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct List<'a> {
+    pub(super) prefix: WirePrefix,
+    pub(super) entries: Packed<'a>,
+}
+
+/// One cell of a list: by its stamp, of which `origin` - 1 is an index into the message's table; or, where `origin`
+/// is 0, by the hash of all that identifies its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct WireEntry {
+    pub(super) key_hash: [u8; 8],
+    pub(super) origin: u32,
+    pub(super) time: [u8; 8],
+}
+
+/// A prefix of which everything the receiver lacks has been sent; the sender asks for the keys with these
+/// hashes, 8 bytes each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct End<'a> {
+    pub(super) prefix: WirePrefix,
+    pub(super) wanted: &'a [u8],
 }
 
 /// A daemon that the sender is linked to.
@@ -131,149 +258,7 @@ pub(super) struct WireCell<'a> {
     pub(super) value: Option<&'a [u8]>,
     pub(super) deadline: Option<u64>,
     pub(super) qualifier: Option<(u64, u32)>,
-}
-
-/// Gathers cells into a frame of about [`FRAME_TARGET`] bytes.
-#[derive(Default)]
-pub(super) struct CellsEncoder {
-    origins: Vec<Origin>,
-    cells: Vec<u8>,
-}
-
-/// Frames of cells are filled up to this many bytes; a larger cell travels alone.
-pub(super) const FRAME_TARGET: usize = 256 << 10;
-
-/// The largest key and value that a cell may carry together: with room for its stamps, it fits one frame.
-const MAX_CELL: usize = MAX_FRAME - (1 << 20);
-
-/// Which message the gathered cells travel in.
-#[derive(Clone, Copy)]
-pub(super) enum Carrier {
-    Put,
-    State,
-}
-
-impl CellsEncoder {
-    pub(super) fn is_empty(&self) -> bool {
-        self.cells.is_empty()
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        self.cells.len() >= FRAME_TARGET
-    }
-
-    /// Whether `cell` should wait for the next frame.
-    pub(super) fn overflows_with(&self, cell: &Cell) -> bool {
-        let size = cell.key().len() + cell.value().map_or(0, <[u8]>::len);
-        !self.is_empty() && self.cells.len() + size > FRAME_TARGET
-    }
-
-    pub(super) fn add(&mut self, cell: &Cell) {
-        let Parts { time, origin, value, deadline, qualifier } = cell.parts();
-        let wire = WireCell {
-            key: cell.key(),
-            time: time.0,
-            origin: self.index(origin),
-            value,
-            deadline: deadline.map(|at| at.0),
-            qualifier: qualifier.map(|(time, origin)| (time.0, self.index(origin))),
-        };
-        codec::append(&wire, &mut self.cells);
-    }
-
-    fn index(&mut self, origin: Origin) -> u32 {
-        let found = self.origins.iter().position(|&known| known == origin);
-        let index = found.unwrap_or_else(|| {
-            self.origins.push(origin);
-            self.origins.len() - 1
-        });
-        u32::try_from(index).expect("a frame has fewer cells than that")
-    }
-
-    /// The frame of what was added; leaves the encoder empty.
-    pub(super) fn finish(&mut self, store: &Store, carrier: Carrier) -> Bytes {
-        let ids = self.origins.iter().flat_map(|&origin| store.incarnation(origin).to_le_bytes());
-        let origins: Vec<u8> = ids.collect();
-        let cells = Cells { origins: &origins, cells: Packed(&self.cells) };
-        let frame = match carrier {
-            Carrier::Put => codec::frame(&Message::Put(cells)),
-            Carrier::State => codec::frame(&Message::State(cells)),
-        };
-        self.origins.clear();
-        self.cells.clear();
-        self.cells.shrink_to(2 * FRAME_TARGET);
-        frame
-    }
-}
-
-/// Received cells that were checked whole; nothing of them is applied yet.
-pub(super) struct Checked<'a> {
-    pub(super) cells: Vec<(&'a [u8], Parts<'a>)>,
-    /// The latest time in any of their stamps.
-    pub(super) latest: Time,
-}
-
-/// Why received cells were not taken. Nothing of their frame was applied.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum CellsError {
-    #[error(transparent)]
-    Codec(#[from] CodecError),
-    #[error("malformed message: a cell names an origin that its frame does not list")]
-    Origin,
-    #[error("malformed message: a cell of {0} bytes")]
-    Size(usize),
-    #[error("one of its stamps lies {0:.1?} in the future: set both clocks by NTP")]
-    Future(std::time::Duration),
-    #[error("malformed message: a frame of more than {} bytes with more than one cell", 2 * FRAME_TARGET)]
-    Crowded,
-    #[error(transparent)]
-    TooManyOrigins(#[from] TooManyOrigins),
-}
-
-impl<'a> Cells<'a> {
-    /// Decodes and checks every cell: nothing malformed, no stamp later than `horizon`.
-    pub(super) fn check(&self, store: &Store, now: Time, horizon: Time) -> Result<Checked<'a>, CellsError> {
-        let ids = self.origins.as_chunks::<16>();
-        if !ids.1.is_empty() {
-            return Err(CellsError::Origin);
-        }
-        let origins = ids.0.iter().map(|id| {
-            let id = Incarnation::try_from(id).map_err(|_| CellsError::Origin)?;
-            Ok(store.intern(id)?)
-        });
-        let origins = origins.collect::<Result<Vec<Origin>, CellsError>>()?;
-        let origin = |index: u32| origins.get(index as usize).copied().ok_or(CellsError::Origin);
-
-        let mut checked = Checked { cells: Vec::new(), latest: stamp::ZERO };
-        for wire in self.cells.items::<WireCell<'_>>() {
-            let wire = wire?;
-            let size = wire.key.len() + wire.value.map_or(0, <[u8]>::len);
-            if size > MAX_CELL {
-                return Err(CellsError::Size(size));
-            }
-            if !checked.cells.is_empty() && self.cells.0.len() > 2 * FRAME_TARGET {
-                return Err(CellsError::Crowded);
-            }
-            let qualifier = match wire.qualifier {
-                Some((time, index)) => Some((NTP64(time), origin(index)?)),
-                None => None,
-            };
-            let parts = Parts {
-                time: NTP64(wire.time),
-                origin: origin(wire.origin)?,
-                value: wire.value,
-                deadline: wire.deadline.map(NTP64),
-                qualifier,
-            };
-            let latest = qualifier.map_or(parts.time, |(time, _)| time.max(parts.time));
-            if latest > horizon {
-                return Err(CellsError::Future(stamp::distance(latest, now)));
-            }
-            checked.latest = checked.latest.max(latest);
-            checked.cells.push((wire.key, parts));
-        }
-        Ok(checked)
-    }
+    pub(super) lift: Option<u64>,
 }
 
 /// The number of an incarnation, as it travels.

@@ -7,29 +7,45 @@
 //!                      peers: who is linked, and why not
 //! ```
 //!
-//! Pure parts: [`hello`] judges a peer, [`round`] exchanges states, [`message`] and [`codec`] are the wire.
-//! The rest moves bytes. Invariants:
+//! Pure parts: [`hello`] judges a peer, [`session`] holds the conversation with one, [`round`] compares and
+//! exchanges states, [`members`] knows who holds what and how far the floor may rise, [`message`] and [`codec`] are
+//! the wire. The rest moves bytes and asks the clock. Invariants:
 //!
 //! * A local writer never waits for a peer: it hands its changes to the feed and goes on.
 //! * There is one link a pair of daemons, whoever dialled.
 //! * A link is registered for pushes before its first round starts, so nothing falls between the two.
 //! * Nothing received is merged before all of its frame was checked and the clock has moved past it.
 
+mod beat;
+mod cells;
 mod codec;
 mod connect;
 mod dial;
+mod faults;
 mod frames;
 mod hello;
 mod link;
+mod local;
+mod lost;
+mod members;
 mod message;
+mod operator;
 mod peers;
 mod push;
 mod queue;
 mod refused;
 mod round;
+mod session;
+#[cfg(any(test, feature = "simulation"))]
+#[cfg_attr(not(feature = "simulation"), expect(unreachable_pub, reason = "public for the example `soak`"))]
+pub mod simulation;
+mod upkeep;
+mod verification;
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -37,12 +53,21 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use faults::Faults;
 pub(crate) use hello::Identity;
-use message::Message;
-use peers::Peers;
+use hello::{Introduction, Refused};
+pub(crate) use local::HealingConfig;
+use local::Local;
+use lost::LostFile;
+use members::MembershipConfig;
+use message::{Message, Refusal};
+use peers::{Link, Peers};
+use round::{Progress, RoundFailed};
+use verification::Verifications;
 
-use crate::cluster::PeerStatus;
+use crate::cluster::{Direction, PeerState, PeerStatus};
 use crate::env::{Env, Listener};
+use crate::model::Incarnation;
 use crate::store::Store;
 
 /// How many accepted connections may be at their hellos at one time.
@@ -60,20 +85,25 @@ const DRAIN_POLL: Duration = Duration::from_millis(2);
 /// How long goodbyes may take to leave.
 const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
 
+/// How long a starting daemon waits to hear one of its peers before it serves clients: what it wrote before a
+/// restart may be later than its clock.
+const FIRST_CONTACT: Duration = Duration::from_secs(1);
+
 /// What every part of replication shares.
 struct Shared {
-    store: Arc<Store>,
+    local: Local,
     env: Arc<dyn Env>,
     peers: Peers,
-    /// One permit: one state is taken at a time.
-    rounds: Semaphore,
+    faults: Faults,
+    lost: LostFile,
+    verifications: Verifications,
     joined: AtomicBool,
-    /// How many links have had to refuse data for want of memory, and have not got it since.
-    refusing: AtomicUsize,
     /// From here on no new links: nobody is dialled or accepted.
     draining: CancellationToken,
     /// Ends every task.
     stop: CancellationToken,
+    /// Another daemon has taken this one's name: the node must stop.
+    superseded: CancellationToken,
     tracker: TaskTracker,
     /// For tasks that start others.
     itself: std::sync::Weak<Shared>,
@@ -93,11 +123,113 @@ impl Shared {
         }
     }
 
+    /// Whether a daemon may link that says this of its place in the cluster.
+    fn check_place(&self, peer: &Introduction) -> Result<(), Refused> {
+        let mut members = self.local.members.lock();
+        if members.has_live_namesake(&peer.name, peer.incarnation) {
+            let text = format!("another live daemon is named {:?}: give one another --name", peer.name);
+            return Err(Refused { refusal: Refusal::Duplicate, text });
+        }
+        let hello::Place { lineage, founded, floor, .. } = peer.place;
+        if members.is_stranger(self.local.store.floor(), lineage, founded, floor) {
+            let text = format!(
+                "{} and {} belong to clusters that were founded apart: `sapwood rejoin --discard` on one side \
+                 discards what it holds and joins the other",
+                self.peers.own().name,
+                peer.name
+            );
+            return Err(Refused { refusal: Refusal::Stranger, text });
+        }
+        Ok(())
+    }
+
+    /// Makes a connection, over which this daemon is known as `own`, the link to a peer: from here on it takes part
+    /// in pushes.
+    fn admit(
+        &self,
+        peer: &Introduction,
+        own: Incarnation,
+        direction: Direction,
+        remote: SocketAddr,
+    ) -> Result<Arc<Link>, Refused> {
+        let link = self.peers.admit(peer, own, direction, remote)?;
+        let now = self.local.store.now(self.env.wall_clock());
+        self.local.members.lock().on_link(&peer.name, peer.incarnation, peer.place.generation, now);
+        Ok(link)
+    }
+
+    /// Ends a link in the table; returns whether the peer is unlinked now.
+    fn unlink(&self, link: &Link, state: PeerState, reason: &str) -> bool {
+        link.session.lock().end(&self.local);
+        let news = self.peers.closed(link, state, reason);
+        if news {
+            self.local.members.lock().on_unlink(link.incarnation);
+            self.verifications.fail(&link.peer, reason);
+            self.peers.links().iter().for_each(|other| other.queue.wake());
+        }
+        news
+    }
+
+    /// A round over `link` has finished.
+    fn finished(&self, link: &Link, first: bool, deep: bool, progress: Progress, took: Duration) {
+        /// Fewer cells are what happened to be in flight; more are worth a line.
+        const MANY: u64 = 10_000;
+        let (cells_in, cells_out) = (progress.cells_in, progress.cells_out);
+        let moved = cells_in + cells_out;
+        if moved >= MANY || (first && moved > 0) {
+            tracing::info!(peer = %link.peer, cells_in, cells_out, ?took, "healed: both hold the same");
+        } else {
+            tracing::debug!(peer = %link.peer, cells_in, cells_out, ?took, "verified: both hold the same");
+        }
+        if deep {
+            self.verifications.finish(&link.peer, progress, took);
+        }
+        self.peers.joined(link);
+        self.found_if_complete();
+    }
+
+    fn failed(&self, link: &Link, deep: bool, why: &RoundFailed) {
+        match why {
+            RoundFailed::Fuse => tracing::error!(peer = %link.peer, %why, "a round was given up"),
+            _ => tracing::warn!(peer = %link.peer, %why, "a round was given up"),
+        }
+        if deep {
+            self.verifications.fail(&link.peer, &why.to_string());
+        }
+    }
+
+    /// Founds the cluster if nobody is left to wait for.
+    fn found_if_complete(&self) {
+        let mut members = self.local.members.lock();
+        if members.found_if_complete(|address| self.peers.found(address)) {
+            tracing::info!("every address of --join was reached: the cluster is founded");
+        }
+        self.local.store.close_to_writes(self.local.config.join_first && !members.is_founded());
+    }
+
     /// Runs a task until it ends or `until` is cancelled.
     fn spawn(&self, until: &CancellationToken, task: impl Future<Output = ()> + Send + 'static) {
         let until = until.clone();
         self.tracker.spawn(async move { until.run_until_cancelled(task).await });
     }
+}
+
+/// What replication is started with.
+pub(crate) struct Setup {
+    pub(crate) store: Arc<Store>,
+    pub(crate) env: Arc<dyn Env>,
+    pub(crate) own: Identity,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) healing: HealingConfig,
+    pub(crate) join: Vec<String>,
+    /// Bytes of pushes that may wait for one peer.
+    pub(crate) queue_limit: usize,
+    pub(crate) lost_file: Option<PathBuf>,
+    pub(crate) enable_faults: bool,
+}
+
+fn draw_lineage(env: &dyn Env) -> u128 {
+    u128::from(env.random()) << 64 | u128::from(env.random())
 }
 
 /// The running replication of one daemon.
@@ -107,34 +239,57 @@ pub(crate) struct Replication {
 
 impl Replication {
     /// Starts to accept peers on `listener` and to dial those in `join`.
-    pub(crate) fn start(
-        store: Arc<Store>,
-        env: Arc<dyn Env>,
-        own: Identity,
-        listener: Box<dyn Listener>,
-        join: &[String],
-        queue_limit: usize,
-    ) -> Self {
+    pub(crate) fn start(setup: Setup, listener: Box<dyn Listener>) -> std::io::Result<Self> {
+        let Setup { store, env, own, incarnation, healing, join, queue_limit, lost_file, enable_faults } =
+            setup;
+        let lost = LostFile::open(lost_file.as_deref())?;
+        let membership = MembershipConfig {
+            name: own.name.clone(),
+            incarnation,
+            lineage: draw_lineage(&*env),
+            join: join.clone(),
+            max_clock_skew: healing.max_clock_skew,
+            forget_after: healing.forget_after,
+        };
+        let now = store.now(env.wall_clock());
         let shared = Arc::new_cyclic(|itself| Shared {
-            store,
+            local: Local::new(store, healing, membership, now),
             env,
             peers: Peers::new(own, queue_limit),
-            rounds: Semaphore::new(1),
+            faults: Faults::new(enable_faults),
+            lost,
+            verifications: Verifications::default(),
             joined: AtomicBool::new(false),
-            refusing: AtomicUsize::new(0),
             draining: CancellationToken::new(),
             stop: CancellationToken::new(),
+            superseded: CancellationToken::new(),
             tracker: TaskTracker::new(),
             itself: itself.clone(),
         });
-        shared.store.feed().open();
+        shared.local.store.feed().open();
         shared.spawn(&shared.stop, push::run(Arc::clone(&shared)));
+        shared.spawn(&shared.stop, upkeep::tick(Arc::clone(&shared)));
+        shared.spawn(&shared.stop, upkeep::sweep(Arc::clone(&shared)));
         shared.spawn(&shared.draining, accept(Arc::clone(&shared), listener));
-        for target in join {
+        for target in &join {
             shared.start_dialling(target, false);
         }
         shared.spawn(&shared.stop, settle(Arc::clone(&shared)));
-        Replication { shared }
+        Ok(Replication { shared })
+    }
+
+    /// Waits until a peer was heard or all were tried, for a second at most: the clock is then past what this
+    /// daemon wrote before it was restarted.
+    pub(crate) async fn first_contact(&self) {
+        let peers = &self.shared.peers;
+        let mut changes = peers.changes();
+        let heard = async { while !peers.is_contacted() && changes.changed().await.is_ok() {} };
+        let _ = timeout(FIRST_CONTACT, heard).await;
+    }
+
+    /// Resolves when another daemon has taken this one's name.
+    pub(crate) fn superseded(&self) -> CancellationToken {
+        self.shared.superseded.clone()
     }
 
     /// Whether the first round with every peer that could be reached has finished.
@@ -144,12 +299,12 @@ impl Replication {
 
     /// Whether data of a peer was refused for want of memory and is still missing.
     pub(crate) fn is_refusing(&self) -> bool {
-        self.shared.refusing.load(Ordering::Relaxed) > 0
+        self.shared.local.refusing.load(Ordering::Relaxed) > 0
     }
 
     /// Every peer, as `SAPWOOD PEERS` shows them.
     pub(crate) fn peers(&self) -> Vec<PeerStatus> {
-        self.shared.peers.status()
+        self.shared.status()
     }
 
     /// Waits until a peer holds everything, at most `limit`; then says goodbye and ends all links.
@@ -158,7 +313,7 @@ impl Replication {
         let started = Instant::now();
         shared.draining.cancel();
         let held = async {
-            while !shared.store.feed().is_empty() {
+            while !shared.local.store.feed().is_empty() {
                 sleep(DRAIN_POLL).await;
             }
             loop {

@@ -14,7 +14,8 @@ use super::hello::{Identity, Introduction, Refused};
 use super::message::Refusal;
 use super::queue::Queue;
 use super::refused::{RefusedPeers, unlinked};
-use crate::cluster::{Direction, PeerState, PeerStatus};
+use super::session::Session;
+use crate::cluster::{Direction, Heal, PeerState, PeerStatus};
 use crate::model::Incarnation;
 
 /// The most peers a daemon links with or remembers, and the most addresses it dials.
@@ -25,17 +26,18 @@ pub(super) struct Link {
     number: u64,
     pub(super) peer: String,
     pub(super) incarnation: Incarnation,
+    /// Who this daemon was when the link came about.
+    pub(super) own: Incarnation,
     direction: Direction,
     remote: SocketAddr,
-    pub(super) queue: Queue,
+    pub(super) queue: Arc<Queue>,
+    pub(super) session: Mutex<Session>,
     /// Ends the connection.
     pub(super) stop: CancellationToken,
     pub(super) received: AtomicU64,
     pub(super) sent: AtomicU64,
     /// The first round on this link has finished.
     joined: AtomicBool,
-    /// The peer may lack what this daemon holds, and should be told.
-    pub(super) suspect: AtomicBool,
 }
 
 /// Everyone this daemon knows of.
@@ -62,6 +64,8 @@ struct Peer {
     state: PeerState,
     reason: String,
     since: Instant,
+    /// When an earlier link to this incarnation last showed both to be equal.
+    verified: Option<Instant>,
     link: Option<Arc<Link>>,
 }
 
@@ -69,6 +73,10 @@ struct Target {
     since: Instant,
     /// Of the addresses it resolved to first, how many have not been tried; `None` before it was resolved.
     untried: Option<usize>,
+    /// The daemons that were found at its addresses, this one included.
+    found: BTreeMap<SocketAddr, Incarnation>,
+    /// The addresses it resolves to.
+    addresses: Vec<SocketAddr>,
     outcome: TargetOutcome,
 }
 
@@ -100,41 +108,52 @@ impl Peers {
     ///
     /// Two daemons that dial each other at once must keep the same one of the two connections: the one dialled
     /// by the larger incarnation. A second connection by the same dialler means that it has lost the first.
-    pub(super) fn check(&self, peer: &Introduction, direction: Direction) -> Result<(), Refused> {
-        self.table.lock().check(&self.own, peer, direction)
+    pub(super) fn check(
+        &self,
+        peer: &Introduction,
+        own: Incarnation,
+        direction: Direction,
+    ) -> Result<(), Refused> {
+        self.table.lock().check(&self.own.name, own, peer, direction)
     }
 
     /// Makes a connection the link to `peer`, ending an earlier one if that is not to stay.
     pub(super) fn admit(
         &self,
         peer: &Introduction,
+        own: Incarnation,
         direction: Direction,
         remote: SocketAddr,
     ) -> Result<Arc<Link>, Refused> {
         let mut table = self.table.lock();
-        table.check(&self.own, peer, direction)?;
+        table.check(&self.own.name, own, peer, direction)?;
         table.links_made += 1;
+        let queue = Arc::new(Queue::new(self.queue_limit));
+        let session = Session::new(own, peer.incarnation, &peer.name, Arc::clone(&queue), Instant::now());
         let link = Arc::new(Link {
             number: table.links_made,
             peer: peer.name.clone(),
             incarnation: peer.incarnation,
+            own,
             direction,
             remote,
-            queue: Queue::new(self.queue_limit),
+            queue,
+            session: Mutex::new(session),
             stop: CancellationToken::new(),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             joined: AtomicBool::new(false),
-            suspect: AtomicBool::new(false),
         });
         table.refused.forget(peer.incarnation);
         table.make_room(&peer.name);
+        let before = table.peers.get(&peer.name).filter(|before| before.incarnation == peer.incarnation);
         let row = Peer {
             incarnation: peer.incarnation,
             advertise: peer.advertise.clone(),
             state: PeerState::Joining,
             reason: String::new(),
             since: Instant::now(),
+            verified: before.and_then(|before| before.verified),
             link: Some(Arc::clone(&link)),
         };
         if let Some(earlier) = table.peers.insert(peer.name.clone(), row).and_then(|peer| peer.link) {
@@ -166,6 +185,8 @@ impl Peers {
 
     /// Returns whether it is news: the link is still the peer's present one, and in another state.
     fn set_state(&self, link: &Link, state: PeerState, reason: &str) -> bool {
+        // A session may be merging a frame: the table is not locked meanwhile.
+        let verified = link.session.lock().verified_at();
         let mut table = self.table.lock();
         let Some(peer) = table.peers.get_mut(&link.peer) else { return false };
         if peer.link.as_ref().is_none_or(|present| present.number != link.number) || peer.state == state {
@@ -176,6 +197,7 @@ impl Peers {
         peer.since = Instant::now();
         if !state.is_linked() {
             peer.link = None;
+            peer.verified = verified.or(peer.verified);
         }
         drop(table);
         self.changed.send_replace(());
@@ -195,6 +217,7 @@ impl Peers {
             Refusal::Duplicate => PeerState::Duplicate,
             Refusal::Skewed => PeerState::Skewed,
             Refusal::Incompatible | Refusal::Crowded => PeerState::Incompatible,
+            Refusal::Stranger => PeerState::Stranger,
             Refusal::Linked | Refusal::Itself => return,
         };
         let mut table = self.table.lock();
@@ -219,7 +242,14 @@ impl Peers {
             return false;
         }
         let outcome = TargetOutcome::Unreachable("not dialled yet".into());
-        table.targets.insert(address.to_owned(), Target { since: Instant::now(), untried: None, outcome });
+        let target = Target {
+            since: Instant::now(),
+            untried: None,
+            found: BTreeMap::new(),
+            addresses: Vec::new(),
+            outcome,
+        };
+        table.targets.insert(address.to_owned(), target);
         true
     }
 
@@ -246,11 +276,12 @@ impl Peers {
         }
     }
 
-    /// Notes to how many addresses a target resolved first.
-    pub(super) fn resolved(&self, address: &str, addresses: usize) {
+    /// Notes what addresses a target resolves to.
+    pub(super) fn resolved(&self, address: &str, addresses: &[SocketAddr]) {
         let mut table = self.table.lock();
         let Some(target) = table.targets.get_mut(address) else { return };
-        target.untried.get_or_insert(addresses);
+        target.untried.get_or_insert(addresses.len());
+        target.addresses = addresses.to_vec();
         drop(table);
         self.changed.send_replace(());
     }
@@ -266,6 +297,37 @@ impl Peers {
         self.changed.send_replace(());
     }
 
+    /// Notes which daemon was found at one of a target's addresses.
+    pub(super) fn found_at(&self, target: &str, address: SocketAddr, incarnation: Incarnation) {
+        if let Some(target) = self.table.lock().targets.get_mut(target) {
+            target.found.insert(address, incarnation);
+        }
+    }
+
+    /// The daemons found at everything that `address` resolves to, this one included; `None` while one has not
+    /// been heard.
+    pub(super) fn found(&self, address: &str) -> Option<Vec<Incarnation>> {
+        let table = self.table.lock();
+        if address == self.own.advertise {
+            return Some(Vec::new());
+        }
+        if let Some(peer) = table.peers.values().find(|peer| peer.advertise == address) {
+            return Some(vec![peer.incarnation]);
+        }
+        let target = table.targets.get(address).filter(|target| !target.addresses.is_empty())?;
+        target.addresses.iter().map(|address| target.found.get(address).copied()).collect()
+    }
+
+    /// An operator has forgotten a peer: it is not expected back.
+    pub(super) fn forgotten(&self, name: &str) {
+        if let Some(peer) = self.table.lock().peers.get_mut(name).filter(|peer| peer.link.is_none()) {
+            peer.state = PeerState::Gone;
+            "forgotten by an operator".clone_into(&mut peer.reason);
+            peer.since = Instant::now();
+        }
+        self.changed.send_replace(());
+    }
+
     /// Whether a peer that advertises `address` is linked.
     pub(super) fn is_linked_at(&self, address: &str) -> bool {
         self.table.lock().peers.values().any(|peer| peer.link.is_some() && peer.advertise == address)
@@ -274,7 +336,7 @@ impl Peers {
     /// Whether a peer that has not left is not linked.
     pub(super) fn expects_someone(&self) -> bool {
         let table = self.table.lock();
-        table.peers.values().any(|peer| peer.link.is_none() && peer.state != PeerState::Left)
+        table.peers.values().any(|peer| peer.link.is_none() && peer.state != PeerState::Gone)
     }
 
     /// Whether this incarnation is linked.
@@ -287,7 +349,7 @@ impl Peers {
     pub(super) fn has_left(&self, address: &str) -> bool {
         let table = self.table.lock();
         let mut there = table.peers.values().filter(|peer| peer.advertise == address).peekable();
-        there.peek().is_some() && there.all(|peer| peer.state == PeerState::Left)
+        there.peek().is_some() && there.all(|peer| peer.state == PeerState::Gone)
     }
 
     /// Every live link.
@@ -295,13 +357,11 @@ impl Peers {
         self.table.lock().peers.values().filter_map(|peer| peer.link.clone()).collect()
     }
 
-    /// Shows name, incarnation and address of every linked peer to `visit`.
-    pub(super) fn acquaintances(&self, mut visit: impl FnMut(&str, Incarnation, &str)) {
-        for (name, peer) in &self.table.lock().peers {
-            if peer.link.is_some() {
-                visit(name, peer.incarnation, &peer.advertise);
-            }
-        }
+    /// Name, incarnation and address of every linked peer.
+    pub(super) fn acquaintances(&self) -> Vec<(String, Incarnation, String)> {
+        let table = self.table.lock();
+        let linked = table.peers.iter().filter(|(_, peer)| peer.link.is_some());
+        linked.map(|(name, peer)| (name.clone(), peer.incarnation, peer.advertise.clone())).collect()
     }
 
     /// Whether every address has been dialled once and the first round with every linked peer has finished.
@@ -311,22 +371,40 @@ impl Peers {
             && table.peers.values().filter_map(|peer| peer.link.as_ref()).all(|link| link.is_joined())
     }
 
-    /// Everyone, as `SAPWOOD PEERS` shows them.
+    /// Whether a peer is or was linked, or every address has been dialled once.
+    pub(super) fn is_contacted(&self) -> bool {
+        let table = self.table.lock();
+        !table.peers.is_empty() || table.targets.values().all(|target| target.untried == Some(0))
+    }
+
+    /// Everyone this daemon has heard or dials.
     pub(super) fn status(&self) -> Vec<PeerStatus> {
         let table = self.table.lock();
-        let peers = table.peers.iter().map(|(name, peer)| peer.status(name));
+        let peers = table.peers.iter().map(|(name, peer)| (peer.status(name), peer.link.clone()));
         let refused = table.refused.status();
         let targets = table.targets.iter().filter_map(|(address, target)| target.status(address));
-        peers.chain(refused).chain(targets).collect()
+        let rows = peers.chain(refused.chain(targets).map(|row| (row, None))).collect::<Vec<_>>();
+        // A session may be merging a frame: nobody else should wait for that.
+        drop(table);
+        let now = Instant::now();
+        rows.into_iter()
+            .map(|(row, link)| link.map_or(row.clone(), |link| link.add_healing(row, now)))
+            .collect()
     }
 }
 
 impl Table {
-    fn check(&self, own: &Identity, peer: &Introduction, direction: Direction) -> Result<(), Refused> {
+    fn check(
+        &self,
+        own_name: &str,
+        own: Incarnation,
+        peer: &Introduction,
+        direction: Direction,
+    ) -> Result<(), Refused> {
         let refuse = |refusal, text: String| Err(Refused { refusal, text });
         let Some(present) = self.peers.get(&peer.name) else {
             if self.peers.values().filter(|peer| peer.link.is_some()).count() >= MAX_PEERS {
-                return refuse(Refusal::Crowded, format!("{} has {MAX_PEERS} peers", own.name));
+                return refuse(Refusal::Crowded, format!("{own_name} has {MAX_PEERS} peers"));
             }
             return Ok(());
         };
@@ -338,8 +416,8 @@ impl Table {
         let stays = match (link.direction, direction) {
             (Direction::Out, Direction::Out) => true,
             (Direction::In, Direction::In) => false,
-            (Direction::Out, Direction::In) => own.incarnation > peer.incarnation,
-            (Direction::In, Direction::Out) => own.incarnation < peer.incarnation,
+            (Direction::Out, Direction::In) => own > peer.incarnation,
+            (Direction::In, Direction::Out) => own < peer.incarnation,
         };
         if stays {
             return refuse(Refusal::Linked, "the two are linked already".into());
@@ -372,19 +450,51 @@ impl Table {
             && peer.link.is_none()
             && Some(peer.incarnation) == incarnation
         {
+            // It may have been refused before its link had quite ended.
+            let shown = self.refused.forget(peer.incarnation);
             reason.clone_into(&mut peer.reason);
             if peer.state == state {
                 return false;
             }
             peer.state = state;
             peer.since = Instant::now();
-            return true;
+            return shown != Some(state);
         }
         self.refused.note(name, incarnation, address, state, reason)
     }
 }
 
 impl Link {
+    /// Adds what the link's session knows to a row of the table.
+    fn add_healing(&self, mut row: PeerStatus, now: Instant) -> PeerStatus {
+        let session = self.session.lock();
+        row.verified = session.verified_at().map(|at| now - at).or(row.verified);
+        let Some((progress, took)) = session.progress(now) else { return row };
+        row.ranges_differing = progress.ranges_differing;
+        let moved = progress.cells_in + progress.cells_out;
+        if moved == 0 && progress.ranges_differing == 0 {
+            return row;
+        }
+        // One that was equal before is not new: what it exchanges with a link that is back heals it.
+        let is_known = row.state == PeerState::Linked || row.verified.is_some();
+        if is_known && moved > 0 {
+            row.state = PeerState::Healing;
+        }
+        let healed = progress.ranges_found.saturating_sub(progress.ranges_differing);
+        let cells_left = (moved * progress.ranges_differing).checked_div(healed).unwrap_or_default();
+        let time_left = (moved > 0 && healed > 0).then(|| took.mul_f64(cells_left as f64 / moved as f64));
+        row.heal = Some(Heal {
+            took,
+            cells_in: progress.cells_in,
+            cells_out: progress.cells_out,
+            bytes_in: progress.bytes_in,
+            bytes_out: progress.bytes_out,
+            cells_left,
+            time_left,
+        });
+        row
+    }
+
     pub(super) fn is_joined(&self) -> bool {
         self.joined.load(Ordering::Relaxed)
     }
@@ -406,6 +516,9 @@ impl Peer {
             queued_bytes: link.map_or(0, |link| link.queue.push_bytes()),
             received_bytes: link.map_or(0, |link| link.received.load(Ordering::Relaxed)),
             sent_bytes: link.map_or(0, |link| link.sent.load(Ordering::Relaxed)),
+            ranges_differing: 0,
+            verified: self.verified.map(|at| at.elapsed()),
+            heal: None,
         }
     }
 }
@@ -429,6 +542,7 @@ mod tests {
 
     use uhlc::NTP64;
 
+    use super::super::hello::Place;
     use super::super::refused::SHOWN;
     use crate::model::stamp::incarnation;
 
@@ -436,7 +550,6 @@ mod tests {
         let own = Identity {
             cluster: "oak".into(),
             name: "own".into(),
-            incarnation: incarnation(100).unwrap(),
             advertise: "own:1".into(),
             max_clock_skew: Duration::from_millis(500),
         };
@@ -445,12 +558,15 @@ mod tests {
 
     fn introduction(name: &str, id: u128) -> Introduction {
         let incarnation = incarnation(id).unwrap();
-        Introduction { name: name.into(), incarnation, advertise: format!("{name}:1"), hlc: NTP64(0) }
+        let place =
+            Place { incarnation, generation: 1, lineage: 1, founded: true, floor: crate::model::stamp::ZERO };
+        Introduction { name: name.into(), incarnation, place, advertise: format!("{name}:1"), hlc: NTP64(0) }
     }
 
     fn admit(peers: &Peers, name: &str, id: u128, direction: Direction) -> Result<Arc<Link>, Refusal> {
         let remote = "127.0.0.1:9".parse().unwrap();
-        peers.admit(&introduction(name, id), direction, remote).map_err(|refused| refused.refusal)
+        let own = incarnation(100).unwrap();
+        peers.admit(&introduction(name, id), own, direction, remote).map_err(|refused| refused.refusal)
     }
 
     #[tokio::test]
@@ -495,7 +611,7 @@ mod tests {
         let peers = peers();
         for n in 0..2 * MAX_PEERS as u128 {
             let link = admit(&peers, &format!("n{n}"), 1000 + n, Direction::In).unwrap();
-            peers.closed(&link, PeerState::Left, "it shut down");
+            peers.closed(&link, PeerState::Gone, "it shut down");
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         assert_eq!(peers.status().len(), MAX_PEERS);

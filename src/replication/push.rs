@@ -3,36 +3,56 @@
 use std::sync::Arc;
 
 use super::Shared;
-use super::message::{Carrier, CellsEncoder};
-use crate::store::Taken;
+use super::cells::{Carrier, CellsEncoder};
+use super::peers::Link;
+use crate::store::{Cell, Store, Taken};
 
 /// Takes changes from the store's feed and queues them to all links, for as long as the daemon runs.
 pub(super) async fn run(shared: Arc<Shared>) {
+    let store = &shared.local.store;
     let mut cells = Vec::new();
     let mut encoder = CellsEncoder::default();
     loop {
-        shared.store.feed().ready().await;
+        store.feed().ready().await;
         // Let every connection that is ready to run write first: their changes then share one frame, and the
         // links' tasks are woken once.
         tokio::task::yield_now().await;
-        let taken = shared.store.feed().take(&mut cells);
+        let taken = store.feed().take(&mut cells);
         let links = shared.peers.links();
-        if links.is_empty() {
-            cells.clear();
-            shared.store.feed().handed_on();
-            continue;
-        }
         if taken == Taken::Overflowed {
             links.iter().for_each(|link| link.queue.lose_pushes());
         }
-        let mut cells = cells.drain(..).peekable();
-        while let Some(cell) = cells.next() {
-            encoder.add(&cell);
-            if encoder.is_full() || cells.peek().is_none_or(|next| encoder.overflows_with(next)) {
-                let frame = encoder.finish(&shared.store, Carrier::Put);
-                links.iter().for_each(|link| link.queue.put(frame.clone()));
-            }
+        if links.is_empty() {
+            cells.clear();
+        } else {
+            spread(store, &mut encoder, cells.drain(..), &links);
         }
-        shared.store.feed().handed_on();
+        store.feed().handed_on();
+    }
+}
+
+/// Encodes cells and queues the same bytes to all of `links`.
+pub(super) fn spread(
+    store: &Store,
+    encoder: &mut CellsEncoder,
+    cells: impl IntoIterator<Item = Cell>,
+    links: &[Arc<Link>],
+) {
+    encode(store, encoder, cells, |frame| links.iter().for_each(|link| link.queue.put(frame.clone())));
+}
+
+/// Encodes cells into frames of pushes.
+pub(super) fn encode(
+    store: &Store,
+    encoder: &mut CellsEncoder,
+    cells: impl IntoIterator<Item = Cell>,
+    mut put: impl FnMut(bytes::Bytes),
+) {
+    let mut cells = cells.into_iter().peekable();
+    while let Some(cell) = cells.next() {
+        encoder.add(&cell);
+        if encoder.is_full() || cells.peek().is_none_or(|next| encoder.overflows_with(next)) {
+            put(encoder.finish(store, Carrier::Put));
+        }
     }
 }

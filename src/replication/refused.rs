@@ -67,9 +67,10 @@ impl RefusedPeers {
         true
     }
 
-    /// A daemon was accepted after all.
-    pub(super) fn forget(&mut self, incarnation: Incarnation) {
-        self.0.retain(|refused| refused.incarnation != Some(incarnation));
+    /// A daemon was accepted after all, or has a row elsewhere; returns the state that it was in here.
+    pub(super) fn forget(&mut self, incarnation: Incarnation) -> Option<PeerState> {
+        let index = self.0.iter().position(|refused| refused.incarnation == Some(incarnation))?;
+        Some(self.0.remove(index).state)
     }
 
     /// Their rows in `SAPWOOD PEERS`.
@@ -108,5 +109,8 @@ pub(super) fn unlinked(address: &str, state: PeerState, since: Instant) -> PeerS
         queued_bytes: 0,
         received_bytes: 0,
         sent_bytes: 0,
+        ranges_differing: 0,
+        verified: None,
+        heal: None,
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use uhlc::NTP64;
 
 use super::codec::{self, MAX_FRAME, Packed};
+use super::members::Sight;
 use super::message::{Acquaintance, Cells, Hello, MAGIC, Message, Refusal, VERSIONS, WireCell};
 use super::*;
 use crate::env::SystemEnv;
@@ -40,12 +41,26 @@ async fn daemon(name: &str, id: u128, join: &[String]) -> Daemon {
     let own = Identity {
         cluster: "oak".into(),
         name: name.into(),
-        incarnation,
         advertise: address.to_string(),
         max_clock_skew: Duration::from_millis(500),
     };
-    let env = Arc::new(SystemEnv);
-    let replication = Replication::start(Arc::clone(&store), env, own, listener, join, 1 << 20);
+    let setup = Setup {
+        store: Arc::clone(&store),
+        env: Arc::new(SystemEnv),
+        own,
+        incarnation,
+        healing: HealingConfig {
+            max_clock_skew: Duration::from_millis(500),
+            forget_after: None,
+            tombstone_limit: 1_000_000,
+            join_first: false,
+        },
+        join: join.to_vec(),
+        queue_limit: 1 << 20,
+        lost_file: None,
+        enable_faults: false,
+    };
+    let replication = Replication::start(setup, listener).unwrap();
     Daemon { store, replication, address }
 }
 
@@ -67,6 +82,10 @@ impl Puppet {
             hlc: now,
             advertise: "127.0.0.1:1",
             max_frame: MAX_FRAME as u64,
+            generation: 1,
+            lineage: 5,
+            founded: false,
+            floor: 0,
             extension: b"from a later version",
         };
         puppet.say(&codec::frame(&hello)).await;
@@ -97,10 +116,38 @@ impl Puppet {
 
 fn put(key: &[u8], time: u64) -> Vec<u8> {
     let mut cells = Vec::new();
-    let cell = WireCell { key, time, origin: 0, value: Some(b"v"), deadline: None, qualifier: None };
+    let cell =
+        WireCell { key, time, origin: 0, value: Some(b"v"), deadline: None, qualifier: None, lift: None };
     codec::append(&cell, &mut cells);
     let cells = Cells { origins: &77u128.to_le_bytes(), cells: Packed(&cells) };
     codec::frame(&Message::Put(cells)).to_vec()
+}
+
+const SIGHT: message::Sight<'_> = message::Sight {
+    floor: 0,
+    lineage: 5,
+    founded: false,
+    alone: true,
+    vector: Packed(&[]),
+    join: Packed(&[]),
+};
+
+fn start(round: u32) -> Vec<u8> {
+    codec::frame(&Message::Start { round, deep: false, patient: false, sight: SIGHT }).to_vec()
+}
+
+fn beat(wall: u64, hlc: u64, peers: &[u8]) -> Vec<u8> {
+    let none = Packed(&[]);
+    let beat = message::Beat {
+        wall,
+        hlc,
+        sight: SIGHT,
+        keys: 0,
+        peers: Packed(peers),
+        members: none,
+        reports: none,
+    };
+    codec::frame(&Message::Beat(beat)).to_vec()
 }
 
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {
@@ -128,12 +175,18 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
     let truncated = with_length(&put(b"truncated", now.0)[4..30]);
     let unknown_origin = {
         let mut cells = Vec::new();
-        let cell =
-            WireCell { key: b"origin", time: now.0, origin: 9, value: None, deadline: None, qualifier: None };
+        let cell = WireCell {
+            key: b"origin",
+            time: now.0,
+            origin: 9,
+            value: None,
+            deadline: None,
+            qualifier: None,
+            lift: None,
+        };
         codec::append(&cell, &mut cells);
         codec::frame(&Message::Put(Cells { origins: &[], cells: Packed(&cells) })).to_vec()
     };
-    let unasked = codec::frame(&Message::State(Cells { origins: &[], cells: Packed(&[]) })).to_vec();
     let half_good = {
         let mut cells = Vec::new();
         for time in [now.0, stamp::later(now, Duration::from_secs(400)).0] {
@@ -144,6 +197,7 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
                 value: Some(b"v"),
                 deadline: None,
                 qualifier: None,
+                lift: None,
             };
             codec::append(&cell, &mut cells);
         }
@@ -161,11 +215,10 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
         ("a stamp at the end of time", put(b"end", u64::MAX)),
         ("a good cell beside one from the future", half_good),
         ("a second welcome", codec::frame(&Message::Welcome).to_vec()),
-        // The first round has been asked for, and ends here; the second was not.
-        ("state that nobody asked for", [codec::frame(&Message::Done).to_vec(), unasked].concat()),
+        ("two rounds at one time", [start(1), start(2)].concat()),
         ("a beat from the future", {
             let wall = stamp::later(now, Duration::from_secs(400)).0;
-            codec::frame(&Message::Beat { wall, hlc: now.0, peers: Packed(&[]) }).to_vec()
+            beat(wall, now.0, &[])
         }),
     ];
     for (what, bytes) in mistakes {
@@ -264,10 +317,11 @@ fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
     codec::append(&Acquaintance { name: "b", incarnation: 2, advertise: "b:7172" }, &mut peers);
     let valid: Vec<Vec<u8>> = [
         put(b"key", 1 << 32),
-        codec::frame(&Message::Beat { wall: 1, hlc: 2, peers: Packed(&peers) }).to_vec(),
+        beat(1, 2, &peers),
         codec::frame(&Message::Refuse { refusal: Refusal::Skewed, text: "late" }).to_vec(),
         codec::frame(&Message::Ack { epoch: 1, puts: 1 << 40 }).to_vec(),
-        codec::frame(&Message::Start { digest: u64::MAX }).to_vec(),
+        start(7),
+        codec::frame(&Message::Digests { round: 1, look: true, items: Packed(b"items") }).to_vec(),
     ]
     .map(|frame| frame[4..].to_vec())
     .into();
@@ -288,13 +342,16 @@ fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
         let Ok(message) = codec::decode::<Message<'_>>(&bytes) else { continue };
         decoded += 1;
         match message {
-            Message::Put(cells) | Message::State(cells) => {
+            Message::Put(cells) | Message::Cells { cells, .. } => {
                 if let Ok(checked) = cells.check(&store, NTP64(0), NTP64(u64::MAX)) {
                     assert!(checked.cells.capacity() <= bytes.len(), "more cells than bytes");
                     cells_seen += 1;
                 }
             }
-            Message::Beat { peers, .. } => assert!(peers.items::<Acquaintance<'_>>().count() <= bytes.len()),
+            Message::Beat(beat) => {
+                let _ = beat::read(&beat, NTP64(u64::MAX));
+            }
+            Message::Start { sight, .. } => drop(Sight::read(&sight)),
             _ => {}
         }
     }
@@ -313,30 +370,40 @@ fn golden_bytes_pin_the_wire() {
         hlc: 300,
         advertise: ":7172",
         max_frame: 1 << 20,
+        generation: 3,
+        lineage: 9,
+        founded: true,
+        floor: 4,
         extension: &[],
     };
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(
         hex(&codec::frame(&hello)),
-        "00000029736170776f6f64000101036f616b016107fd0000000001000000fb2c01053a37313732fc0000100000"
+        "0000002d736170776f6f64000101036f616b016107fd0000000001000000fb2c01053a37313732fc000010000309010400"
     );
     assert_eq!(
         hex(&put(b"k", 1 << 32)),
-        "0000002403104d00000000000000000000000000000011016bfd0000000001000000000101760000"
+        "0000002503104d00000000000000000000000000000012016bfd000000000100000000010176000000"
     );
     let few = [
         codec::frame(&Message::Welcome),
         codec::frame(&Message::Refuse { refusal: Refusal::Foreign, text: "no" }),
-        codec::frame(&Message::Beat { wall: 1, hlc: 2, peers: Packed(b"xy") }),
+        beat(1, 2, b"xy").into(),
         codec::frame(&Message::Ack { epoch: 1, puts: 300 }),
         codec::frame(&Message::Gap),
-        codec::frame(&Message::Start { digest: 5 }),
-        codec::frame(&Message::Credit { bytes: 6 }),
-        codec::frame(&Message::Done),
+        start(5).into(),
+        codec::frame(&Message::Digests { round: 5, look: false, items: Packed(b"x") }),
+        codec::frame(&Message::Differ { round: 5, items: Packed(b"x") }),
+        codec::frame(&Message::List { round: 5, origins: b"o", items: Packed(b"x") }),
+        codec::frame(&Message::Credit { round: 5, bytes: 6 }),
+        codec::frame(&Message::Done { round: 5 }),
+        codec::frame(&Message::Abort { round: 5, reason: "no" }),
         codec::frame(&Message::Goodbye),
     ];
     assert_eq!(
         few.iter().map(|frame| hex(frame)).collect::<Vec<_>>().join(" "),
-        "0000000100 000000050100026e6f 00000006020102027879 000000050401fb2c01 0000000105 000000020605 000000020806 0000000109 000000010a"
+        "0000000100 000000050100026e6f 0000000f020102000500010000000278790000 000000050401fb2c01 0000000105 \
+         0000000a06050000000500010000 000000050805000178 0000000409050178 000000060a05016f0178 000000030c0506 \
+         000000020d05 000000050e05026e6f 000000010f"
     );
 }

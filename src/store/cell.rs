@@ -1,7 +1,7 @@
 //! A cell packed into one allocation: header, deadline, key and value behind one thin pointer.
 //!
 //! ```text
-//! count | header: time, origin, key length + flags | len | [deadline] [qualifier] key value
+//! count | header: time, origin, key length + flags | len | [deadline] [qualifier] [lift] key value
 //! ```
 //!
 //! A cell never changes: a write builds a new one and swaps the pointer under the range's lock, so a reader
@@ -13,18 +13,21 @@ use uhlc::NTP64;
 
 use super::origins::{Origin, Origins};
 use super::raw;
+use crate::model::stamp::ZERO;
 use crate::model::{Register, Stamp, Time};
 
 const HAS_VALUE: u32 = 1 << 31;
 const HAS_DEADLINE: u32 = 1 << 30;
 const HAS_QUALIFIER: u32 = 1 << 29;
-const KEY_LENGTH: u32 = HAS_QUALIFIER - 1;
+const HAS_LIFT: u32 = 1 << 28;
+const KEY_LENGTH: u32 = HAS_LIFT - 1;
 
 /// The longest key that a cell can hold, in bytes; `--max-key` stays below it.
 pub const MAX_KEY: usize = KEY_LENGTH as usize;
 
 const DEADLINE_SIZE: usize = 8;
 const QUALIFIER_SIZE: usize = 12;
+const LIFT_SIZE: usize = 8;
 
 #[derive(Clone, Copy)]
 struct Header {
@@ -46,6 +49,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) deadline: Option<Time>,
     /// `None` when the version's own write decided the deadline.
     pub(crate) qualifier: Option<(Time, Origin)>,
+    /// [`ZERO`] for none. One that is not later than `time` says nothing and is not stored.
+    pub(crate) lift: Time,
 }
 
 impl<'a> Parts<'a> {
@@ -54,7 +59,12 @@ impl<'a> Parts<'a> {
         let version = Stamp::new(self.time, origins.incarnation(self.origin));
         let qualifier =
             self.qualifier.map_or(version, |(time, origin)| Stamp::new(time, origins.incarnation(origin)));
-        Register { version, value: self.value, deadline: self.deadline, qualifier }
+        Register { version, value: self.value, deadline: self.deadline, qualifier, lift: self.lift }
+    }
+
+    /// As [`Register::admission`].
+    pub(super) fn admission(&self) -> Time {
+        self.lift.max(self.time)
     }
 }
 
@@ -71,6 +81,10 @@ impl Cell {
             flags |= HAS_QUALIFIER;
             scratch.extend_from_slice(&time.0.to_le_bytes());
             scratch.extend_from_slice(&origin.to_le_bytes());
+        }
+        if parts.lift > parts.time {
+            flags |= HAS_LIFT;
+            scratch.extend_from_slice(&parts.lift.0.to_le_bytes());
         }
         scratch.extend_from_slice(key);
         if let Some(value) = parts.value {
@@ -92,9 +106,13 @@ impl Cell {
         self.header().key_length_and_flags & flag != 0
     }
 
-    fn key_start(&self) -> usize {
+    fn lift_start(&self) -> usize {
         usize::from(self.has(HAS_DEADLINE)) * DEADLINE_SIZE
             + usize::from(self.has(HAS_QUALIFIER)) * QUALIFIER_SIZE
+    }
+
+    fn key_start(&self) -> usize {
+        self.lift_start() + usize::from(self.has(HAS_LIFT)) * LIFT_SIZE
     }
 
     fn key_end(&self) -> usize {
@@ -134,6 +152,30 @@ impl Cell {
         })
     }
 
+    /// [`ZERO`] for all but what was brought along to a first contact.
+    pub(super) fn lift(&self) -> Time {
+        if self.has(HAS_LIFT) { NTP64(self.u64_at(self.lift_start())) } else { ZERO }
+    }
+
+    /// Whether it holds a value and has no deadline.
+    pub(super) fn is_lasting(&self) -> bool {
+        self.header().key_length_and_flags & (HAS_VALUE | HAS_DEADLINE) == HAS_VALUE
+    }
+
+    /// As [`Register::death`].
+    pub(super) fn death(&self) -> Option<Time> {
+        let deadline = self.deadline();
+        if self.has(HAS_VALUE) && deadline.is_none() {
+            return None;
+        }
+        Some(deadline.unwrap_or(ZERO).max(self.latest()).max(self.lift()))
+    }
+
+    /// Whether a floor at `floor` counts the cell as dead.
+    pub(super) fn is_dead_at(&self, floor: Time) -> bool {
+        self.death().is_some_and(|death| death <= floor)
+    }
+
     fn u64_at(&self, at: usize) -> u64 {
         let mut bytes = [0; 8];
         bytes.copy_from_slice(&self.0.slice[at..at + 8]);
@@ -162,6 +204,7 @@ impl Cell {
             value: self.value(),
             deadline: self.deadline(),
             qualifier: self.qualifier(),
+            lift: self.lift(),
         }
     }
 
@@ -226,6 +269,7 @@ mod tests {
             value in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40)),
             deadline in proptest::option::of(any::<u64>()),
             qualifier in proptest::option::of((any::<u64>(), any::<u32>())),
+            lift in prop_oneof![Just(0), any::<u64>()],
             time: u64,
             origin: u32,
         ) {
@@ -235,12 +279,17 @@ mod tests {
                 value: value.as_deref(),
                 deadline: deadline.map(NTP64),
                 qualifier: qualifier.map(|(t, o)| (NTP64(t), o)),
+                lift: NTP64(lift),
             };
             let cell = Cell::pack(&mut Vec::new(), &key, &parts);
             prop_assert_eq!(cell.key(), &key[..]);
             let back = cell.parts();
             prop_assert_eq!((back.time, back.origin, back.value), (parts.time, parts.origin, parts.value));
             prop_assert_eq!((back.deadline, back.qualifier), (parts.deadline, parts.qualifier));
+            prop_assert_eq!(back.lift, if lift > time { NTP64(lift) } else { ZERO });
+            let origins = Origins::new(uhlc::ID::rand());
+            let known = Parts { origin: 0, qualifier: back.qualifier.map(|(time, _)| (time, 0)), ..back };
+            prop_assert_eq!(cell.death(), known.register(&origins).death());
         }
     }
 
@@ -252,8 +301,14 @@ mod tests {
 
     #[test]
     fn debug_output_does_not_show_the_value() {
-        let parts =
-            Parts { time: NTP64(1), origin: 0, value: Some(b"secret"), deadline: None, qualifier: None };
+        let parts = Parts {
+            time: NTP64(1),
+            origin: 0,
+            value: Some(b"secret"),
+            deadline: None,
+            qualifier: None,
+            lift: ZERO,
+        };
         let text = format!("{:?}", Cell::pack(&mut Vec::new(), b"k\n", &parts));
         assert!(text.contains("k\\\\n") && !text.contains("secret"), "{text}");
     }

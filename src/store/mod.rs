@@ -15,11 +15,14 @@
 //! * A range's sums always equal the sum over its cells: both change under the same lock.
 //! * A local write is stamped, under that lock, above the cell it replaces and above everything received.
 //! * A reader never sees a value whose deadline has passed; the sweep only frees its memory.
+//! * The floor never falls. A cell that is absent, or dead at the floor, is taken in from a peer only if it is newer
+//!   than the floor; so what was deleted here stays deleted, purged or not.
 //! * No call blocks on anything but one range's lock, and none is held across an `.await`.
 
 mod cell;
 mod clock;
 mod feed;
+mod healing;
 mod origins;
 mod ranges;
 mod raw;
@@ -27,15 +30,20 @@ mod raw;
 pub(crate) use cell::Parts;
 pub use cell::{Cell, MAX_KEY};
 pub(crate) use feed::{Feed, Taken};
+pub(crate) use healing::Entry;
 pub use origins::TooManyOrigins;
 pub(crate) use origins::{Origin, Origins};
-pub(crate) use ranges::PREFETCH_AHEAD;
 pub use ranges::Totals;
+pub(crate) use ranges::{Digest, PREFETCH_AHEAD};
 
 use clock::Clock;
 use ranges::Ranges;
 
-use crate::model::{HashSeed, Incarnation, RangeCount, Stamp, Time, stamp};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::ablation::{Ablation, ablated};
+use crate::model::stamp::ZERO;
+use crate::model::{HashSeed, Incarnation, RangeCount, Register, Stamp, Time};
 
 /// What a store is made with.
 #[derive(Clone, Copy, Debug)]
@@ -52,10 +60,17 @@ pub struct StoreConfig {
     pub feed_limit: u64,
 }
 
-/// A write was refused because the cells have reached `--max-memory`. Nothing was changed.
+/// A client's write was refused. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("OOM command not allowed when used memory > 'maxmemory'.")]
-pub struct OutOfMemory;
+#[non_exhaustive]
+pub enum WriteError {
+    /// It would have grown the cells beyond `--max-memory`.
+    #[error("OOM command not allowed when used memory > 'maxmemory'.")]
+    OutOfMemory,
+    /// The daemon has not met its cluster yet and was told to wait for it.
+    #[error("UNFOUNDED this daemon takes no writes before it has joined its cluster (--join-first)")]
+    Unfounded,
+}
 
 /// A live cell as a write sees it.
 #[derive(Clone, Copy)]
@@ -111,12 +126,17 @@ impl Batch {
 }
 
 /// What became of a received register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Merged {
     /// The cell changed.
     Applied,
-    /// The cell already held this or newer.
+    /// The cell changed: it was live here, and a peer knows it to be dead. Has what it held.
+    Killed(Cell),
+    /// The cell already held this or newer, or both are dead.
     Known,
+    /// It is absent here and the floor has passed it: every member held it, and it was deleted since. Nothing was
+    /// changed. Has the floor.
+    Late(Time),
     /// The cells are at the hard ceiling and this would have grown them. Nothing was changed.
     Refused,
 }
@@ -141,6 +161,10 @@ pub struct Store {
     feed: Feed,
     max_memory: u64,
     ceiling: u64,
+    /// Time below which every member held every write: see [`Store::floor`].
+    floor: AtomicU64,
+    /// Clients' writes are refused.
+    closed: AtomicBool,
 }
 
 impl Store {
@@ -153,6 +177,8 @@ impl Store {
             feed: Feed::new(config.feed_limit),
             max_memory,
             ceiling: max_memory.saturating_add(max_memory / 4),
+            floor: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -190,29 +216,40 @@ impl Store {
     /// qualifies a version that had expired before it.
     ///
     /// # Errors
-    /// [`OutOfMemory`] if the write would grow the cells beyond `--max-memory`; `decide` has run, nothing else
-    /// happened. [`Write::Delete`] never fails.
+    /// [`WriteError::OutOfMemory`] if the write would grow the cells beyond `--max-memory`, which a
+    /// [`Write::Delete`] never does; [`WriteError::Unfounded`] while the daemon waits for its cluster. `decide` has
+    /// run, nothing else happened.
     pub fn write<'v, T>(
         &self,
         batch: &mut Batch,
         key: &[u8],
         decide: impl FnOnce(Option<Live<'_>>) -> (Write<'v>, T),
-    ) -> Result<T, OutOfMemory> {
+    ) -> Result<T, WriteError> {
+        // Also where nothing would change: `DEL` may not answer that there is no such key.
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(WriteError::Unfounded);
+        }
         let Batch { now, applied, scratch } = batch;
         let outcome = self.ranges.update(key, |cell| {
-            let drawn = self.clock.draw(*now, cell.map_or(stamp::ZERO, Cell::latest));
+            let drawn = self.clock.draw(*now, cell.map_or(ZERO, Cell::latest));
             let live = cell.filter(|cell| cell.is_live(drawn));
             let (write, outcome) = decide(live.map(Live));
-            let Some(parts) = apply(write, drawn, live) else { return (None, Ok(outcome)) };
+            let own = self.ranges.origins().own();
+            let Some(parts) = apply(write, drawn, own, live) else { return (None, Ok(outcome)) };
             let next = Cell::pack(scratch, key, &parts);
             if parts.value.is_some() && self.grows_beyond(self.max_memory, cell, &next) {
-                return (None, Err(OutOfMemory));
+                return (None, Err(WriteError::OutOfMemory));
             }
             applied.push(next.clone());
             (Some(next), Ok(outcome))
         });
         trim(scratch);
         outcome
+    }
+
+    /// Refuses clients' writes, or takes them again.
+    pub(crate) fn close_to_writes(&self, closed: bool) {
+        self.closed.store(closed, Ordering::Relaxed);
     }
 
     fn grows_beyond(&self, limit: u64, current: Option<&Cell>, next: &Cell) -> bool {
@@ -228,6 +265,11 @@ impl Store {
         self.ranges.origins().intern(incarnation)
     }
 
+    /// The incarnation that this process writes as.
+    pub(crate) fn own_incarnation(&self) -> Incarnation {
+        self.incarnation(self.ranges.origins().own())
+    }
+
     /// The incarnation behind an interned origin of this store.
     pub(crate) fn incarnation(&self, origin: Origin) -> Incarnation {
         self.ranges.origins().incarnation(origin)
@@ -235,6 +277,9 @@ impl Store {
 
     /// Moves the clock past a received time. Must come before anything with that time is merged.
     pub(crate) fn observe(&self, time: Time) {
+        if ablated(Ablation::ObserveReceived) {
+            return;
+        }
         self.clock.observe(time);
     }
 
@@ -242,10 +287,26 @@ impl Store {
     /// must be [interned](Self::intern) here.
     pub(crate) fn merge(&self, scratch: &mut Vec<u8>, key: &[u8], received: &Parts<'_>) -> Merged {
         let merged = self.ranges.update(key, |cell| {
+            let floor = self.floor();
+            let mut admission = received.admission();
+            if ablated(Ablation::AdmitByVersion) {
+                admission = received.qualifier.map_or(admission, |(time, _)| admission.max(time));
+            }
+            if admission <= floor
+                && cell.is_none_or(|cell| cell.is_dead_at(floor))
+                && !ablated(Ablation::Admission)
+            {
+                let dead = received.register(self.ranges.origins()).death().is_some_and(|at| at <= floor);
+                return (None, if dead { Merged::Known } else { Merged::Late(floor) });
+            }
             let next = match cell {
-                Some(cell) if cell.time() > received.time => return (None, Merged::Known),
-                Some(cell) if cell.time() == received.time => {
-                    match self.merge_within_a_time(scratch, cell, received) {
+                Some(cell)
+                    if cell.time() > received.time && received.lift <= cell.lift().max(cell.time()) =>
+                {
+                    return (None, Merged::Known);
+                }
+                Some(cell) if cell.time() >= received.time || cell.lift() > received.time => {
+                    match self.merge_in_full(scratch, cell, received) {
                         Some(merged) => merged,
                         None => return (None, Merged::Known),
                     }
@@ -255,17 +316,23 @@ impl Store {
             if self.grows_beyond(self.ceiling, cell, &next) {
                 return (None, Merged::Refused);
             }
-            (Some(next), Merged::Applied)
+            let victim = cell.filter(|cell| cell.value().is_some() && self.is_kill(received)).cloned();
+            (Some(next), victim.map_or(Merged::Applied, Merged::Killed))
         });
         trim(scratch);
         merged
     }
 
     /// The whole law, for copies that their times alone do not decide; `None` if the cell already has it all.
-    fn merge_within_a_time(&self, scratch: &mut Vec<u8>, cell: &Cell, received: &Parts<'_>) -> Option<Cell> {
+    fn merge_in_full(&self, scratch: &mut Vec<u8>, cell: &Cell, received: &Parts<'_>) -> Option<Cell> {
         let origins = self.ranges.origins();
         let (current, received) = (cell.register(origins), received.register(origins));
         let merged = current.merge(received);
+        // A lift that the version has overtaken says nothing, and is not stored.
+        let merged = Register {
+            lift: if merged.admission() > *merged.version.get_time() { merged.lift } else { ZERO },
+            ..merged
+        };
         let known = |incarnation| origins.intern(incarnation).expect("both copies' origins are interned");
         (merged != current).then(|| {
             let parts = Parts {
@@ -276,6 +343,7 @@ impl Store {
                 qualifier: merged
                     .is_qualified()
                     .then(|| (*merged.qualifier.get_time(), known(*merged.qualifier.get_id()))),
+                lift: merged.lift,
             };
             Cell::pack(scratch, cell.key(), &parts)
         })
@@ -350,9 +418,9 @@ impl Store {
 }
 
 /// What `write`, stamped `drawn`, makes of the live cell it saw; `None` for no change.
-fn apply<'a>(write: Write<'a>, drawn: Time, live: Option<&'a Cell>) -> Option<Parts<'a>> {
+fn apply<'a>(write: Write<'a>, drawn: Time, own: Origin, live: Option<&'a Cell>) -> Option<Parts<'a>> {
     let version =
-        |value, deadline| Parts { time: drawn, origin: Origins::SELF, value, deadline, qualifier: None };
+        |value, deadline| Parts { time: drawn, origin: own, value, deadline, qualifier: None, lift: ZERO };
     let passed = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= drawn);
     match write {
         Write::Keep => None,
@@ -361,7 +429,7 @@ fn apply<'a>(write: Write<'a>, drawn: Time, live: Option<&'a Cell>) -> Option<Pa
         Write::Delete => live.map(|_| version(None, None)),
         Write::Deadline(deadline) if passed(deadline) => live.map(|_| version(None, None)),
         Write::Deadline(deadline) => {
-            live.map(|cell| Parts { deadline, qualifier: Some((drawn, Origins::SELF)), ..cell.parts() })
+            live.map(|cell| Parts { deadline, qualifier: Some((drawn, own)), ..cell.parts() })
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Incarnations interned to 32 bits, so that a cell does not carry 16 bytes of origin.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::RwLock;
 
@@ -18,20 +19,30 @@ const MAX_ORIGINS: usize = 1 << 20;
 #[error("more than {MAX_ORIGINS} incarnations have written to this cluster since this daemon started")]
 pub struct TooManyOrigins;
 
-/// The append-only table of interned incarnations. Number 0 is this process itself.
+/// The append-only table of interned incarnations.
 pub(crate) struct Origins {
+    /// This process's own present one.
+    own: AtomicU32,
     incarnations: boxcar::Vec<Incarnation>,
     index: RwLock<HashMap<Incarnation, Origin>>,
 }
 
 impl Origins {
-    /// This process itself.
-    pub(crate) const SELF: Origin = 0;
-
     pub(crate) fn new(own: Incarnation) -> Self {
         let incarnations = boxcar::Vec::new();
         incarnations.push(own);
-        Origins { incarnations, index: RwLock::new(HashMap::from([(own, Self::SELF)])) }
+        Origins { own: AtomicU32::new(0), incarnations, index: RwLock::new(HashMap::from([(own, 0)])) }
+    }
+
+    /// This process itself.
+    pub(crate) fn own(&self) -> Origin {
+        self.own.load(Ordering::Relaxed)
+    }
+
+    /// Gives this process another incarnation.
+    pub(crate) fn renew(&self, incarnation: Incarnation) -> Result<(), TooManyOrigins> {
+        self.own.store(self.intern(incarnation)?, Ordering::Relaxed);
+        Ok(())
     }
 
     pub(crate) fn intern(&self, incarnation: Incarnation) -> Result<Origin, TooManyOrigins> {
@@ -68,7 +79,7 @@ mod tests {
     fn an_incarnation_is_interned_once() {
         let id = |n| incarnation(n).unwrap();
         let origins = Origins::new(id(9));
-        assert_eq!(origins.intern(id(9)), Ok(Origins::SELF));
+        assert_eq!(origins.intern(id(9)), Ok(origins.own()));
         let other = origins.intern(id(5)).unwrap();
         assert_eq!(origins.intern(id(5)), Ok(other));
         assert_eq!(origins.incarnation(other), id(5));

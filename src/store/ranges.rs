@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::Xxh3Builder;
 use super::cell::Cell;
 use super::origins::Origins;
 use super::raw;
+use crate::ablation::{Ablation, ablated};
 use crate::model::{HashSeed, RangeCount, Time, cell_hash};
 
 /// How many lookups are prepared at one time: enough to hide the wait for memory, few enough that the first is
@@ -33,6 +34,8 @@ struct Sums {
     /// The bits of a time not later than the earliest deadline of a value in the range, inverted, so that zero
     /// means there is none.
     next_deadline: AtomicU64,
+    /// The same for the earliest death of a cell without a value.
+    first_death: AtomicU64,
 }
 
 /// What the sums say of one range or of all.
@@ -62,7 +65,45 @@ impl Totals {
     }
 }
 
+/// What is compared of a set of cells: the sum of their hashes modulo 2^64, and how many they are.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) struct Digest {
+    pub(crate) sum: u64,
+    pub(crate) cells: u64,
+}
+
+impl Digest {
+    pub(crate) fn add(&mut self, other: Digest) {
+        self.sum = self.sum.wrapping_add(other.sum);
+        self.cells += other.cells;
+    }
+}
+
 impl Sums {
+    fn reset(&self) {
+        self.copy(&Sums::default());
+    }
+
+    fn copy(&self, other: &Sums) {
+        let words = [
+            (&self.live, &other.live),
+            (&self.dead, &other.dead),
+            (&self.next_deadline, &other.next_deadline),
+            (&self.first_death, &other.first_death),
+        ];
+        for (own, other) in words {
+            own.store(other.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        let counts = [
+            (&self.live_cells, &other.live_cells),
+            (&self.dead_cells, &other.dead_cells),
+            (&self.expiring_cells, &other.expiring_cells),
+        ];
+        for (own, other) in counts {
+            own.store(other.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
     fn add(&self, cell: &Cell, hash: u64) {
         let (sum, cells) = self.of(cell);
         sum.store(sum.load(Ordering::Relaxed).wrapping_add(hash), Ordering::Relaxed);
@@ -73,6 +114,18 @@ impl Sums {
             self.expiring_cells.store(self.expiring_cells.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             self.next_deadline.fetch_max(!deadline.0, Ordering::Relaxed);
         }
+        if cell.value().is_none()
+            && let Some(death) = cell.death()
+        {
+            self.first_death.fetch_max(!death.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a floor at `floor` may count a cell of the range as dead.
+    fn may_have_dead_at(&self, floor: Time) -> bool {
+        let earliest =
+            self.first_death.load(Ordering::Relaxed).max(self.next_deadline.load(Ordering::Relaxed));
+        !earliest <= floor.0
     }
 
     fn remove(&self, cell: &Cell, hash: u64) {
@@ -82,6 +135,17 @@ impl Sums {
         if cell.value().is_some() && cell.deadline().is_some() {
             self.expiring_cells.store(self.expiring_cells.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
         }
+    }
+
+    /// As [`remove`](Self::remove) and [`add`](Self::add), for what is most often replaced by its like.
+    fn replace(&self, old: &Cell, old_hash: u64, new: &Cell, new_hash: u64) {
+        if old.is_lasting() && new.is_lasting() {
+            let sum = self.live.load(Ordering::Relaxed).wrapping_sub(old_hash).wrapping_add(new_hash);
+            self.live.store(sum, Ordering::Relaxed);
+            return;
+        }
+        self.remove(old, old_hash);
+        self.add(new, new_hash);
     }
 
     fn of(&self, cell: &Cell) -> (&AtomicU64, &AtomicU32) {
@@ -159,8 +223,9 @@ impl Ranges {
         };
         let (cell, outcome) = decide(Some(slot));
         let Some(cell) = cell else { return outcome };
-        sums.remove(slot, self.hash(hash, slot));
-        sums.add(&cell, self.hash(hash, &cell));
+        if !ablated(Ablation::Sums) {
+            sums.replace(slot, self.hash(hash, slot), &cell, self.hash(hash, &cell));
+        }
         self.memory.fetch_add(cell.memory().wrapping_sub(slot.memory()), Ordering::Relaxed);
         let replaced = std::mem::replace(slot, cell);
         drop(table);
@@ -175,10 +240,11 @@ impl Ranges {
 
     /// Walks a range, then calls `finish` while the read lock is still held.
     fn walk_then(&self, range: usize, mut visit: impl FnMut(&Cell), finish: impl FnOnce()) {
+        // Even of an empty range: a writer that holds the lock may have drawn a stamp that the caller speaks for.
+        let table = self.map.shards()[range].read();
         if self.is_empty(range) {
             return;
         }
-        let table = self.map.shards()[range].read();
         let cells: Vec<&Cell> = raw::entries(&table).map(|(cell, _)| cell).collect();
         for (n, cell) in cells.iter().enumerate() {
             if let Some(ahead) = cells.get(n + PREFETCH_AHEAD) {
@@ -249,7 +315,92 @@ impl Ranges {
         self.sums.iter().map(Sums::totals).fold(Totals::default(), Totals::add)
     }
 
-    fn hash(&self, key_hash: u64, cell: &Cell) -> u64 {
+    /// The sum of the cells of a range that a floor at `floor` does not count as dead, and how many they are.
+    ///
+    /// Taken under the range's lock, so it has every write that was stamped before the call.
+    pub(super) fn digest(&self, range: usize, floor: Time) -> Digest {
+        let sums = &self.sums[range];
+        let table = self.map.shards()[range].read();
+        let totals = sums.totals();
+        let mut digest = Digest {
+            sum: totals.live.wrapping_add(totals.dead),
+            cells: totals.live_cells + totals.dead_cells,
+        };
+        if ablated(Ablation::DigestTombstones) {
+            digest.sum = totals.live;
+        }
+        if digest.cells > 0 && sums.may_have_dead_at(floor) {
+            for (cell, _) in raw::entries(&table).filter(|(cell, _)| cell.is_dead_at(floor)) {
+                digest.sum = digest.sum.wrapping_sub(self.hash(self.seed.key_hash(cell.key()), cell));
+                digest.cells -= 1;
+            }
+        }
+        digest
+    }
+
+    /// Removes the cells of a range that a floor at `floor` counts as dead; returns how many. Costs nothing where
+    /// there can be none.
+    pub(super) fn purge(&self, range: usize, floor: Time) -> usize {
+        let sums = &self.sums[range];
+        if !sums.may_have_dead_at(floor) {
+            return 0;
+        }
+        let mut table = self.map.shards()[range].write();
+        let (mut dead, mut first_left) = (Vec::new(), 0);
+        for (cell, _) in raw::entries(&table) {
+            match cell.death() {
+                Some(death) if death <= floor => dead.push(cell.clone()),
+                Some(death) if cell.value().is_none() => first_left = first_left.max(!death.0),
+                _ => {}
+            }
+        }
+        for cell in &dead {
+            let hash = self.seed.key_hash(cell.key());
+            table.remove_entry(hash, |(other, _)| same_key(other, cell.key()));
+            sums.remove(cell, self.hash(hash, cell));
+            self.memory.fetch_sub(cell.memory(), Ordering::Relaxed);
+        }
+        sums.first_death.store(first_left, Ordering::Relaxed);
+        drop(table);
+        dead.len()
+    }
+
+    /// Removes every cell of a range.
+    pub(super) fn clear(&self, range: usize) {
+        let sums = &self.sums[range];
+        let mut table = self.map.shards()[range].write();
+        let removed: u64 = raw::entries(&table).map(|(cell, _)| cell.memory()).sum();
+        self.memory.fetch_sub(removed, Ordering::Relaxed);
+        table.clear();
+        sums.reset();
+    }
+
+    /// Recomputes the sums of a range from its cells and puts them right; returns whether they were.
+    pub(super) fn scrub(&self, range: usize) -> bool {
+        let sums = &self.sums[range];
+        // Sums change under the write lock alone, so a reader's keeps them still.
+        let table = self.map.shards()[range].read();
+        let fresh = Sums::default();
+        for (cell, _) in raw::entries(&table) {
+            fresh.add(cell, self.hash(self.seed.key_hash(cell.key()), cell));
+        }
+        let exact = fresh.totals() == sums.totals();
+        if !exact {
+            sums.copy(&fresh);
+        }
+        drop(table);
+        exact
+    }
+
+    pub(super) fn seed(&self) -> HashSeed {
+        self.seed
+    }
+
+    pub(super) fn count(&self) -> RangeCount {
+        self.count
+    }
+
+    pub(super) fn hash(&self, key_hash: u64, cell: &Cell) -> u64 {
         cell_hash(self.seed, key_hash, &cell.register(&self.origins))
     }
 

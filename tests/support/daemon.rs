@@ -20,8 +20,17 @@ pub struct Daemon {
     pub client: SocketAddr,
     pub peer: SocketAddr,
     args: Vec<String>,
+    surroundings: Surroundings,
     child: Child,
     dir: tempfile::TempDir,
+}
+
+/// What a daemon runs in beside its own arguments.
+#[derive(Clone, Default)]
+pub struct Surroundings {
+    /// The words of a command that becomes the daemon, such as `ip netns exec NAME`.
+    pub command: Vec<String>,
+    pub env: Vec<(String, String)>,
 }
 
 /// An address on loopback that nothing listens on.
@@ -42,13 +51,18 @@ pub fn free_address() -> SocketAddr {
 
 /// The `sapwood` command, in an environment that sets nothing for it.
 pub fn sapwood<I: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = I>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sapwood"));
+    let mut command = plain(Command::new(env!("CARGO_BIN_EXE_sapwood")));
+    command.args(args);
+    command
+}
+
+fn plain(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SAPWOOD_") {
             command.env_remove(name);
         }
     }
-    command.args(args).stdin(Stdio::null());
+    command.stdin(Stdio::null());
     command
 }
 
@@ -150,23 +164,47 @@ impl Daemon {
 
     /// Starts a daemon, which may not be listening yet.
     pub fn spawn(name: &str, join: &[&Daemon], flags: &[&str]) -> Daemon {
-        let (client, peer) = (free_address(), free_address());
+        let join: Vec<_> = join.iter().map(|daemon| daemon.peer).collect();
+        let addresses = (free_address(), free_address());
+        Daemon::spawn_in(Surroundings::default(), name, addresses, &join, flags)
+    }
+
+    /// Starts a daemon at a client and a peer address, and waits until it answers.
+    pub fn start_at(
+        name: &str,
+        addresses: (SocketAddr, SocketAddr),
+        join: &[SocketAddr],
+        flags: &[&str],
+    ) -> Daemon {
+        let daemon = Daemon::spawn_in(Surroundings::default(), name, addresses, join, flags);
+        daemon.until_up();
+        daemon
+    }
+
+    /// Starts a daemon in surroundings of its own; it may not be listening yet.
+    pub fn spawn_in(
+        surroundings: Surroundings,
+        name: &str,
+        (client, peer): (SocketAddr, SocketAddr),
+        join: &[SocketAddr],
+        flags: &[&str],
+    ) -> Daemon {
         let mut args: Vec<String> = ["serve", "--name", name].map(String::from).into();
         args.extend([format!("--client={client}"), format!("--peer={peer}")]);
         if !join.is_empty() {
-            let join: Vec<_> = join.iter().map(|daemon| daemon.peer.to_string()).collect();
+            let join: Vec<_> = join.iter().map(ToString::to_string).collect();
             args.push(format!("--join={}", join.join(",")));
         }
         args.extend(flags.iter().map(ToString::to_string));
         let dir = tempfile::tempdir().unwrap();
-        let child = launch(&args, dir.path());
-        Daemon { name: name.into(), client, peer, args, child, dir }
+        let child = launch(&args, &surroundings, dir.path());
+        Daemon { name: name.into(), client, peer, args, surroundings, child, dir }
     }
 
     /// Starts it again as it was, at the same addresses, once the earlier process has ended.
     pub fn restart(&mut self) {
         wait("the earlier process has ended", || self.child.try_wait().unwrap().is_some());
-        self.child = launch(&self.args, self.dir.path());
+        self.child = launch(&self.args, &self.surroundings, self.dir.path());
         self.until_up();
     }
 
@@ -175,7 +213,8 @@ impl Daemon {
         self.args.push(format!("--join={}", other.peer));
     }
 
-    fn until_up(&self) {
+    /// Waits until it answers.
+    pub fn until_up(&self) {
         wait(&format!("{} answers", self.name), || {
             let status =
                 std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
@@ -235,6 +274,44 @@ impl Daemon {
     /// The peers in a state.
     pub fn peers_in(&self, state: &str) -> Vec<Map<String, Value>> {
         self.peers().into_iter().filter(|peer| peer["state"] == state).collect()
+    }
+
+    /// The state of the peer of this name, or nothing while it is not known.
+    pub fn state_of(&self, peer: &str) -> String {
+        let rows = self.peers();
+        let row = rows.iter().find(|row| row["name"] == peer);
+        row.map_or(String::new(), |row| row["state"].as_str().unwrap().to_owned())
+    }
+
+    /// What `sapwood status --json` says of healing.
+    pub fn healing(&self) -> Value {
+        self.json(&["status"])["healing"].clone()
+    }
+
+    pub fn tombstones(&self) -> u64 {
+        self.healing()["tombstones"].as_u64().unwrap()
+    }
+
+    pub fn set(&self, key: &str, value: &str) {
+        ask::<()>(&mut self.connect(), &["SET", key, value]);
+    }
+
+    pub fn get(&self, key: &str) -> Option<String> {
+        ask(&mut self.connect(), &["GET", key])
+    }
+
+    /// Deletes a key that must be there.
+    pub fn del(&self, key: &str) {
+        assert_eq!(ask::<u32>(&mut self.connect(), &["DEL", key]), 1, "{} has no {key}", self.name);
+    }
+
+    /// Cuts the link to a peer, or all of them for `*`.
+    pub fn cut(&self, peer: &str, way: &str) {
+        self.said(&["cut", peer, "--direction", way]);
+    }
+
+    pub fn mend(&self, peer: &str) {
+        self.said(&["mend", peer]);
     }
 
     pub fn linked(&self) -> usize {
@@ -305,9 +382,18 @@ impl Drop for Daemon {
     }
 }
 
-fn launch(args: &[String], dir: &std::path::Path) -> Child {
+fn launch(args: &[String], surroundings: &Surroundings, dir: &std::path::Path) -> Child {
     let append = |name| File::options().create(true).append(true).open(dir.join(name)).unwrap();
-    sapwood(args).stdout(append("out")).stderr(append("log")).spawn().unwrap()
+    let mut command = match &surroundings.command[..] {
+        [] => sapwood(args),
+        [program, words @ ..] => {
+            let mut command = plain(Command::new(program));
+            command.args(words).arg(env!("CARGO_BIN_EXE_sapwood")).args(args);
+            command
+        }
+    };
+    let env = surroundings.env.iter().map(|(name, value)| (name, value));
+    command.envs(env).stdout(append("out")).stderr(append("log")).spawn().unwrap()
 }
 
 /// `SAPWOOD PEERS` over a connection at hand.

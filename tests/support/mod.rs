@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 pub mod daemon;
+pub mod faketime;
+pub mod network;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

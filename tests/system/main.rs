@@ -10,8 +10,14 @@
 mod support;
 
 mod clients;
+mod clocks;
+mod cuts;
+mod deletes;
+mod founding;
 mod logs;
+mod members;
 mod memory;
+mod networks;
 mod noise;
 mod refusals;
 mod scale;

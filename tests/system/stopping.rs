@@ -14,7 +14,7 @@ fn a_signal_drains(signal: &str) {
     let status = a.ended();
     assert_eq!(status.code(), Some(0), "{signal}: {}", a.log());
     assert_eq!(digest(&mut b.connect()), written, "the second daemon has not every write of the first");
-    wait("the goodbye shows", || b.peers().iter().all(|peer| peer["state"] == "left"));
+    wait("the goodbye shows", || b.peers().iter().all(|peer| peer["state"] == "gone"));
 }
 
 #[test]

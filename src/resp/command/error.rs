@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use thiserror::Error;
 
 use crate::resp::Args;
-use crate::store::OutOfMemory;
+use crate::store::WriteError;
 
 /// Redis shows so much of what it does not know.
 const MAX_ECHO: usize = 128;
@@ -35,7 +35,7 @@ pub(in crate::resp) enum CommandError {
     ReplyTooLarge(usize),
     /// Of a command with many keys, those before the one that did not fit were written.
     #[error(transparent)]
-    OutOfMemory(#[from] OutOfMemory),
+    Write(#[from] WriteError),
     /// Anything that one place alone says.
     #[error("{0}")]
     Said(Cow<'static, str>),

@@ -150,6 +150,7 @@ fn keyspace(shared: &Shared, lines: &mut Lines) {
 fn sapwood(shared: &Shared, lines: &mut Lines) {
     let totals = shared.store.totals();
     let peers = shared.cluster.peers();
+    let healing = shared.cluster.healing();
     lines.add("name", &shared.settings.name);
     lines.add("cluster", &shared.settings.cluster_name);
     lines.add("state", shared.cluster.state().as_str());
@@ -158,7 +159,15 @@ fn sapwood(shared: &Shared, lines: &mut Lines) {
     lines.add("tombstones", totals.dead_cells);
     lines.add("linked_peers", peers.iter().filter(|peer| PeerState::is_linked(peer.state)).count());
     lines.add("lag_ms_max", peers.iter().map(|peer| peer.lag.as_millis()).max().unwrap_or(0));
-    lines.add("incarnation", shared.settings.incarnation);
+    lines.add("ranges_differing", peers.iter().map(|peer| peer.ranges_differing).max().unwrap_or(0));
+    lines.add("founded", u8::from(healing.founded));
+    lines.add("members", healing.members);
+    lines.add("floor_age_seconds", healing.floor_age.map_or(-1, |age| i128::from(age.as_secs())));
+    lines.add("waits_for", healing.waits_for.join(","));
+    lines.add("kills_total", healing.kills);
+    lines.add("late_total", healing.late);
+    lines.add("lost", healing.lost);
+    lines.add("incarnation", shared.store.own_incarnation());
 }
 
 /// A field of one of Linux's process files, counted from 0; `None` elsewhere. Fields are counted after the program's

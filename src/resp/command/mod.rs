@@ -14,6 +14,7 @@
 //! - Nothing here waits: no lock of the store is held longer than one closure, and there is no `.await`.
 
 mod client;
+mod cluster;
 mod config;
 mod connection;
 mod context;

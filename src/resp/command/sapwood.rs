@@ -8,12 +8,30 @@ use crate::resp::{Args, Reply};
 
 const HELP: &[&str] = &[
     "SAPWOOD <subcommand> [<arg> ...]. Subcommands are:",
+    "CUT <peer>|* [IN|OUT|BOTH]",
+    "    Stop what the link to a peer, or to all, carries, as a broken network would. Needs --enable-faults.",
     "DIGEST",
     "    Return the digest of all live keys, and how many they are. Daemons that agree show the same.",
+    "FORGET <name>",
+    "    Stop waiting for a member that is down: it is gone, and its name free.",
+    "FOUND",
+    "    Declare the daemons that have met to be a cluster, without waiting for others of --join.",
+    "HEALING",
+    "    Return how far healing has come, and what it waits for.",
+    "LOST",
+    "    Return what this daemon gave up when it came back after the others had forgotten it.",
+    "MEND <peer>|* [IN|OUT|BOTH]",
+    "    Undo CUT.",
     "META <key>",
     "    Return the stamps and the deadline of a key, a deleted one included.",
     "PEERS",
     "    Return the state of the links to the peers.",
+    "REJOIN DISCARD",
+    "    Discard every key of this daemon and join the others as a new one.",
+    "VERIFIED",
+    "    Return what VERIFY has found, for each peer.",
+    "VERIFY",
+    "    Start to compare every cell and its value with every linked peer, and to heal what differs.",
     "HELP",
     "    Print this help.",
 ];
@@ -67,41 +85,6 @@ fn stamp_of(reply: &mut Reply<'_>, [time, time_ms, origin]: [&str; 3], stamp: St
 
 fn millis(time: Time) -> i64 {
     i64::try_from(stamp::unix_millis(time)).unwrap_or(i64::MAX)
-}
-
-pub(super) fn peers(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
-    let mut peers = cx.shared.cluster.peers();
-    peers.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut reply = cx.reply();
-    reply.array(peers.len());
-    for peer in peers {
-        let texts = [
-            ("name", peer.name),
-            ("state", peer.state.as_str().to_owned()),
-            ("address", peer.address),
-            ("direction", peer.direction.map_or("", |direction| direction.as_str()).to_owned()),
-            ("reason", peer.reason),
-            ("incarnation", peer.incarnation.map(|id| id.to_string()).unwrap_or_default()),
-        ];
-        let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let numbers = [
-            ("lag_ms", millis(peer.lag)),
-            ("queued_bytes", peer.queued_bytes),
-            ("since_ms", millis(peer.since)),
-            ("received_bytes", peer.received_bytes),
-            ("sent_bytes", peer.sent_bytes),
-        ];
-        reply.map(texts.len() + numbers.len());
-        for (key, text) in texts {
-            reply.bulk(key.as_bytes());
-            reply.bulk(text.as_bytes());
-        }
-        for (key, value) in numbers {
-            reply.bulk(key.as_bytes());
-            number(&mut reply, value);
-        }
-    }
-    DONE
 }
 
 fn number(reply: &mut Reply<'_>, value: u64) {

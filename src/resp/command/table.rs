@@ -5,7 +5,9 @@ use super::entry::{
     ADMIN, ALL_KEYS, Command, DENY_OOM, FAST, Flags, Keys, NO_AUTH, NO_KEY, NONE, ONE_KEY, PAIRS, READ,
     SECOND_KEY, Table, WRITE,
 };
-use super::{client, config, connection, expiry, info, introspect, keyspace, sapwood, server, string};
+use super::{
+    client, cluster, config, connection, expiry, info, introspect, keyspace, sapwood, server, string,
+};
 
 const READS: Flags = READ.and(FAST);
 const STORES: Flags = WRITE.and(DENY_OOM);
@@ -106,10 +108,19 @@ const CONFIG: &[Command] = &[
 
 #[rustfmt::skip]
 const SAPWOOD: &[Command] = &[
+    row("sapwood|cut", -3, ADMIN, NO_KEY, "server", "0.1.0", "Stops what the link to a peer carries, for tests", cluster::cut),
     row("sapwood|digest", 2, NONE, NO_KEY, "server", "0.1.0", "Returns the digest of the live keys, and how many they are", sapwood::digest),
+    row("sapwood|forget", 3, ADMIN, NO_KEY, "server", "0.1.0", "Stops waiting for a member that is down", cluster::forget),
+    row("sapwood|found", 2, ADMIN, NO_KEY, "server", "0.1.0", "Declares the daemons that have met to be a cluster", cluster::found),
+    row("sapwood|healing", 2, NONE, NO_KEY, "server", "0.1.0", "Returns how far healing has come, and what it waits for", cluster::healing),
     row("sapwood|help", 2, NONE, NO_KEY, "server", "0.1.0", "Explains the subcommands", sapwood::help),
+    row("sapwood|lost", 2, NONE, NO_KEY, "server", "0.1.0", "Returns what had to be given up after an absence", cluster::lost),
+    row("sapwood|mend", -3, ADMIN, NO_KEY, "server", "0.1.0", "Undoes SAPWOOD CUT", cluster::mend),
     row("sapwood|meta", 3, READS, SECOND_KEY, "server", "0.1.0", "Returns the stamps and the deadline of a key", sapwood::meta),
-    row("sapwood|peers", 2, NONE, NO_KEY, "server", "0.1.0", "Describes the links to the peers", sapwood::peers),
+    row("sapwood|peers", 2, NONE, NO_KEY, "server", "0.1.0", "Describes the links to the peers", cluster::peers),
+    row("sapwood|rejoin", -2, ADMIN, NO_KEY, "server", "0.1.0", "Discards every key here and joins the others anew", cluster::rejoin),
+    row("sapwood|verified", 2, NONE, NO_KEY, "server", "0.1.0", "Returns what SAPWOOD VERIFY has found", cluster::verified),
+    row("sapwood|verify", 2, ADMIN, NO_KEY, "server", "0.1.0", "Compares every cell with every linked peer, and heals", cluster::verify),
 ];
 
 #[expect(clippy::too_many_arguments, reason = "the columns of the table")]

@@ -1,0 +1,99 @@
+//! Runs histories of simulated clusters, one seed after the other, until one fails or all have held.
+//!
+//! ```text
+//! cargo run --release --features simulation --example soak -- --histories 20000 --seed 1
+//! ```
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use sapwood::simulation::{self, Outcome};
+
+/// How often progress is printed.
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+
+/// Runs histories of simulated clusters and checks what must hold
+#[derive(Parser)]
+struct Args {
+    /// How many histories
+    #[arg(long, default_value_t = 20_000)]
+    histories: u64,
+    /// The first one's seed; the others follow it
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// How many threads
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+}
+
+#[derive(Default)]
+struct Totals {
+    histories: u64,
+    rounds: u64,
+    kills: u64,
+    lifts: u64,
+    lapsed: u64,
+    slowest: Duration,
+}
+
+impl Totals {
+    fn add(&mut self, outcome: &Outcome) {
+        self.histories += 1;
+        self.rounds += outcome.rounds;
+        self.kills += outcome.kills;
+        self.lifts += outcome.lifts;
+        self.lapsed += u64::from(outcome.lapsed);
+        self.slowest = self.slowest.max(outcome.settled_after);
+    }
+
+    fn print(&self, began: Instant) {
+        let Totals { histories, rounds, kills, lifts, lapsed, slowest } = self;
+        let rate = *histories as f64 / began.elapsed().as_secs_f64();
+        println!(
+            "{histories} histories held ({rate:.1}/s): {rounds} rounds, {kills} kills, {lifts} lifts, {lapsed} with \
+             lapses, settled after {slowest:?} at most"
+        );
+    }
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let began = Instant::now();
+    println!("seeds {} to {}", args.seed, args.seed + args.histories.saturating_sub(1));
+    let next = AtomicU64::new(0);
+    let (sender, results) = std::sync::mpsc::channel();
+    let mut totals = Totals::default();
+    let mut printed = began;
+    std::thread::scope(|scope| {
+        for _ in 0..args.threads.max(1) {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    if n >= args.histories || sender.send(simulation::run(args.seed + n)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for result in results {
+            match result {
+                Ok(outcome) => totals.add(&outcome),
+                Err(failure) => {
+                    println!("{failure}");
+                    println!("rerun: soak --histories 1 --seed {}", failure.seed);
+                    std::process::exit(1);
+                }
+            }
+            if printed.elapsed() >= PROGRESS_EVERY {
+                printed = Instant::now();
+                totals.print(began);
+            }
+        }
+    });
+    totals.print(began);
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,100 @@
+//! `sapwood lost`
+
+use sapwood::env::{Env as _, SystemEnv};
+use sapwood::model::stamp;
+
+use super::Exit;
+use super::fields::{self, Fields};
+use super::output::{self, Paint, Stream, Table, rough_size, rough_time};
+use super::target::Target;
+
+/// The most of a value that is shown in the table.
+const VALUE_SHOWN: usize = 40;
+
+/// List what a node gave up when it came back after the others had forgotten it
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  sapwood lost
+  sapwood lost --json | jq -r '.[] | [.key, .value] | @tsv'      # \"key_base64\" if it is no text
+
+A node that was cut off for longer than --forget-after gives up every key that the others do not hold, as \
+most of those were deleted meanwhile. Listed are the writes that no other node is known to have had. \
+--lost-file keeps the list over a restart.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
+    let reply = args.target.connect().await?.call(&[b"SAPWOOD", b"LOST"]).await?;
+    let lost = fields::rows(&reply)?;
+    if args.target.json {
+        output::json(&fields::json(lost))?;
+    } else if lost.is_empty() {
+        eprintln!("nothing was lost");
+    } else {
+        output::table(
+            &table(&lost, stamp::unix_millis(SystemEnv.wall_clock())),
+            Paint::on(Stream::Stdout),
+            None,
+        )?;
+    }
+    Ok(Exit::Done)
+}
+
+fn table(lost: &[Fields], now: u64) -> Table {
+    let mut table = Table::default();
+    table.row(["KEY", "WRITTEN", "SIZE", "TOLD BY", "VALUE"]);
+    for cell in lost {
+        table.row([
+            text(cell, "key"),
+            format!("{} ago", rough_time(now.saturating_sub(cell.count("version_ms")))),
+            rough_size(cell.count("value_bytes")),
+            cell.text("peer"),
+            shortened(text(cell, "value")),
+        ]);
+    }
+    table
+}
+
+/// Text, or what stands for bytes that are none.
+fn text(cell: &Fields, name: &str) -> String {
+    let base64 = format!("{name}_base64");
+    if cell.0.contains_key(&base64) { format!("base64:{}", cell.text(&base64)) } else { cell.text(name) }
+}
+
+fn shortened(text: String) -> String {
+    match text.char_indices().nth(VALUE_SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_cell_is_a_row() {
+        let fields = |value: serde_json::Value| Fields(value.as_object().unwrap().clone());
+        let lost = [
+            fields(
+                json!({"key": "k", "value": "x".repeat(41), "value_bytes": 41, "version_ms": 1_000, "peer": "b"}),
+            ),
+            fields(
+                json!({"key_base64": "//4=", "value": null, "value_bytes": 9_000_000, "version_ms": 0, "peer": "b"}),
+            ),
+        ];
+        assert_eq!(
+            table(&lost, 61_000).lines(|_, _, cell| cell.to_owned()),
+            [
+                "KEY          WRITTEN  SIZE    TOLD BY  VALUE",
+                &format!("k            1m ago   41B     b        {}…", "x".repeat(40)),
+                "base64://4=  1m ago   8.5MiB  b",
+            ]
+        );
+    }
+}

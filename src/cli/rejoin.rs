@@ -1,0 +1,61 @@
+//! `sapwood rejoin`
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use super::output::Stream;
+use super::target::{Session, Target, unexpected};
+use super::{Exit, WrongUsage};
+use sapwood::resp::Frame;
+
+/// Discard every key of a node, and let it join the others as a new one
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  sapwood rejoin --discard --node 10.0.0.3:7171
+  sapwood rejoin --discard --yes        # without a question, for scripts
+
+It is the way out for a node that its peers call a stranger: it belongs to a cluster of the same name \
+that was founded apart from theirs. What no other node holds is lost for good.")]
+pub(crate) struct Args {
+    /// Yes, discard every key of this node
+    #[arg(long)]
+    discard: bool,
+
+    /// Do not ask on a terminal
+    #[arg(long, short)]
+    yes: bool,
+
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
+    if !args.discard {
+        return Err(WrongUsage(
+            "rejoin discards every key of the node, and takes those of its peers instead; what no peer holds is lost: \
+             give --discard if that is what you want",
+        )
+        .into());
+    }
+    let mut session = args.target.connect().await?;
+    let asked = !args.yes && io::stdin().is_terminal() && Stream::Stderr.is_terminal();
+    if asked && !confirmed(&args.target.node, &mut session).await? {
+        eprintln!("nothing was discarded");
+        return Ok(Exit::Failed);
+    }
+    session.tell(&[b"SAPWOOD", b"REJOIN", b"DISCARD"]).await?;
+    args.target.done(&serde_json::json!({ "rejoined": true }))
+}
+
+/// Asks the person at the terminal; only a clear yes is one.
+async fn confirmed(node: &str, session: &mut Session) -> anyhow::Result<bool> {
+    let keys = match session.call(&[b"DBSIZE"]).await? {
+        Frame::Int(keys) => keys,
+        other => return unexpected("a number", &other),
+    };
+    eprint!("Discard all {keys} keys of {node}, and take those of its peers? [y/N] ");
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+}

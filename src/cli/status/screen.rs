@@ -1,0 +1,244 @@
+//! A [`Status`] as lines for people.
+
+use super::Status;
+use crate::cli::fields::Fields;
+use crate::cli::output::{Paint, Table, grouped, rough_size, rough_time};
+use crate::cli::peers::{lag, verified};
+
+/// Characters of a progress bar between its brackets.
+const BAR: u64 = 20;
+
+/// The node, an empty line, and a row for each peer.
+pub(super) fn lines(status: &Status, paint: Paint) -> Vec<String> {
+    let own = own(status);
+    let mut lines = own.lines(|row, column, cell| match (row, column) {
+        (_, 0) => paint.bold(cell),
+        (STATE, _) => paint.state(cell),
+        _ => cell.to_owned(),
+    });
+    lines.push(String::new());
+    if status.peers.is_empty() {
+        lines.push("no peers".into());
+    } else {
+        lines.extend(peers(&status.peers).painted(paint, Some(1)));
+    }
+    lines
+}
+
+/// The row of [`own`] that is a state.
+const STATE: usize = 1;
+
+fn own(Status { own, healing, peers, .. }: &Status) -> Table {
+    let mut table = Table::default();
+    let up = rough_time(own.count("uptime_in_seconds").saturating_mul(1000));
+    table.row(["node", &format!("{} of cluster {}, up {up}", own.text("name"), own.text("cluster"))]);
+    table.row(["state", &own.text("state")]);
+    table.row(["digest", &own.text("digest")]);
+    table.row(["keys", &grouped(own.count("keys"))]);
+    table.row(["memory", &own.text("used_memory_human")]);
+    table.row(["clients", &grouped(own.count("connected_clients"))]);
+    table.row(["members", &members(healing)]);
+    table.row(["linked", &format!("{} of {}", own.count("linked_peers"), peers.len())]);
+    let floor = healing.number("floor_age_ms");
+    table.row([
+        "floor",
+        &floor.map_or_else(|| "never raised".into(), |age| format!("{} ago", rough_time(age))),
+    ]);
+    table.row(["tombstones", &tombstones(own, healing)]);
+    table.row(["kills", &grouped(healing.count("kills"))]);
+    let exceptional = [
+        ("late", "late", "pushes that came after the floor had passed them"),
+        ("lost", "lost", "keys given up: see `sapwood lost`"),
+        ("dropped", "dropped_tombstones", "tombstones beyond --tombstone-limit, while alone"),
+        ("scrub", "scrub_errors", "ranges whose digest was wrong: please report it"),
+    ];
+    for (label, field, meaning) in exceptional {
+        if let Some(count) = healing.number(field).filter(|count| *count > 0) {
+            table.row([label, &format!("{} {meaning}", grouped(count))]);
+        }
+    }
+    table
+}
+
+fn members(healing: &Fields) -> String {
+    let members = grouped(healing.count("members"));
+    let awaited = healing.list("awaited");
+    match (healing.flag("founded"), awaited.is_empty()) {
+        (true, _) => members,
+        (false, true) => format!("{members}, not founded yet"),
+        (false, false) => format!("{members}, not founded: waits for {awaited} (or `sapwood found`)"),
+    }
+}
+
+fn tombstones(own: &Fields, healing: &Fields) -> String {
+    let count = grouped(own.count("tombstones"));
+    let waits_for = healing.list("waits_for");
+    if waits_for.is_empty() { count } else { format!("{count}, kept for {waits_for}") }
+}
+
+fn peers(peers: &[Fields]) -> Table {
+    let mut table = Table::default();
+    table.row(["PEER", "STATE", "LAG", "QUEUED", "DIFFERING", "VERIFIED", "PROGRESS"]);
+    for peer in peers {
+        // An address at which nobody said its name yet.
+        let name = Some(peer.text("name")).filter(|name| !name.is_empty());
+        table.row([
+            name.unwrap_or_else(|| peer.text("address")),
+            peer.text("state"),
+            lag(peer),
+            rough_size(peer.count("queued_bytes")),
+            grouped(peer.count("ranges_differing")),
+            verified(peer),
+            progress(peer).unwrap_or_else(|| peer.text("reason")),
+        ]);
+    }
+    table
+}
+
+/// How far the exchange with a peer is, if there is one.
+fn progress(peer: &Fields) -> Option<String> {
+    peer.number("heal_ms")?;
+    let (done, left) =
+        (["heal_cells_in", "heal_cells_out"].map(|name| peer.count(name)), peer.count("heal_cells_left"));
+    let done = done.into_iter().fold(0, u64::saturating_add);
+    // Until a range has been done there is no ground for an estimate; the side that answers has none.
+    let unknown = left == 0 && peer.count("ranges_differing") > 0;
+    let mut text = match bar(done, left) {
+        None => "comparing".into(),
+        Some(_) if unknown => format!("{} cells so far", grouped(done)),
+        Some(bar) => format!("{bar}  {} cells left", grouped(left)),
+    };
+    for way in ["in", "out"] {
+        let bytes = peer.count(&format!("heal_bytes_{way}"));
+        if bytes > 0 {
+            text += &format!(", {way} {}", rough_size(bytes));
+        }
+    }
+    if let Some(millis) = peer.number("heal_left_ms") {
+        text += &format!(", {} to go", rough_time(millis));
+    }
+    Some(text)
+}
+
+/// `[#####---------------]  25%`; nothing before there is anything to count.
+fn bar(done: u64, left: u64) -> Option<String> {
+    let (done, all) = (u128::from(done), u128::from(done) + u128::from(left));
+    let percent = (done * 100).checked_div(all)?;
+    let filled = usize::try_from(done * u128::from(BAR) / all).ok()?;
+    Some(format!("[{:-<width$}] {percent:>3}%", "#".repeat(filled), width = usize::try_from(BAR).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn fields(value: &Value) -> Fields {
+        Fields(value.as_object().unwrap().clone())
+    }
+
+    fn plain(status: &Status) -> Vec<String> {
+        lines(status, Paint { colours: false })
+    }
+
+    fn quiet() -> Status {
+        Status {
+            asked: "127.0.0.1:7171".into(),
+            own: fields(&json!({
+                "name": "a", "cluster": "orders", "state": "ready", "digest": "92682454fb46dc52", "keys": 1_000_000,
+                "uptime_in_seconds": 61, "used_memory_human": "162.12M", "connected_clients": 2, "linked_peers": 0,
+                "tombstones": 0,
+            })),
+            healing: fields(
+                &json!({"founded": true, "members": 1, "floor_age_ms": -1, "kills": 0, "lost": 0}),
+            ),
+            peers: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_node_alone_is_a_screen_without_peers() {
+        assert_eq!(
+            plain(&quiet()),
+            [
+                "node        a of cluster orders, up 1m",
+                "state       ready",
+                "digest      92682454fb46dc52",
+                "keys        1,000,000",
+                "memory      162.12M",
+                "clients     2",
+                "members     1",
+                "linked      0 of 0",
+                "floor       never raised",
+                "tombstones  0",
+                "kills       0",
+                "",
+                "no peers",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_an_operator_must_know_is_on_the_screen() {
+        let mut status = quiet();
+        status.own.0.insert("tombstones".into(), 4_321.into());
+        status.healing = fields(&json!({
+            "founded": false, "members": 2, "awaited": ["10.0.0.3:7172"], "floor_age_ms": 12_345, "kills": 7,
+            "waits_for": ["b", "c"], "late": 5, "lost": 2, "dropped_tombstones": 0, "scrub_errors": 0,
+        }));
+        let screen = plain(&status);
+        for line in [
+            "members     2, not founded: waits for 10.0.0.3:7172 (or `sapwood found`)",
+            "floor       12s ago",
+            "tombstones  4,321, kept for b, c",
+            "kills       7",
+            "lost        2 keys given up: see `sapwood lost`",
+        ] {
+            assert!(screen.iter().any(|shown| shown == line), "{line} is not in {screen:#?}");
+        }
+        assert!(!screen.iter().any(|line| line.starts_with("scrub") || line.starts_with("dropped")));
+    }
+
+    #[test]
+    fn a_peer_is_a_row_with_its_progress_or_the_reason_of_its_state() {
+        let mut status = quiet();
+        status.peers = [
+            json!({
+                "name": "b", "state": "healing", "lag_ms": 3, "queued_bytes": 12_400, "ranges_differing": 1_200,
+                "verified_ms": 3_000, "heal_ms": 900, "heal_cells_in": 2_000, "heal_cells_out": 500,
+                "heal_cells_left": 7_500, "heal_bytes_in": 240_000, "heal_bytes_out": 0, "heal_left_ms": 2_700,
+            }),
+            json!({"name": "c", "state": "down", "verified_ms": -1, "heal_ms": -1, "reason": "refused"}),
+            json!({"name": "", "address": "d:7172", "state": "down", "verified_ms": -1, "heal_ms": -1, "reason": "no"}),
+        ]
+        .iter()
+        .map(fields)
+        .collect();
+        let screen = plain(&status);
+        assert_eq!(
+            screen[screen.len() - 4..],
+            [
+                "PEER    STATE    LAG  QUEUED   DIFFERING  VERIFIED  PROGRESS",
+                "b       healing  3ms  12.1KiB  1,200      3s ago    \
+                 [#####---------------]  25%  7,500 cells left, in 234.3KiB, 2s to go",
+                "c       down     0ms  0B       0          never     refused",
+                "d:7172  down     0ms  0B       0          never     no",
+            ]
+        );
+    }
+
+    #[test]
+    fn progress_stays_within_its_bar() {
+        assert_eq!(bar(0, 0), None);
+        assert_eq!(bar(0, 1).unwrap(), "[--------------------]   0%");
+        assert_eq!(bar(u64::MAX, 0).unwrap(), "[####################] 100%");
+        assert_eq!(bar(u64::MAX, u64::MAX).unwrap(), "[##########----------]  50%");
+        let comparing = fields(&json!({"heal_ms": 0, "heal_cells_left": 0}));
+        assert_eq!(progress(&comparing).unwrap(), "comparing");
+        let answering = fields(
+            &json!({"heal_ms": 9, "heal_cells_in": 1_234, "heal_cells_left": 0, "ranges_differing": 7}),
+        );
+        assert_eq!(progress(&answering).unwrap(), "1,234 cells so far");
+    }
+}

@@ -1,0 +1,164 @@
+//! `sapwood verify`
+
+use std::time::Duration;
+
+use console::Term;
+use sapwood::config::Span;
+use tokio::time::{Instant, sleep};
+
+use super::Exit;
+use super::fields::{self, Fields};
+use super::output::{self, Paint, Stream, Table, grouped, rough_time};
+use super::target::Target;
+
+/// How often the node is asked how far it is.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+
+/// Compare every key and value of a node with its peers, and heal what differs
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  sapwood verify && echo all the same     # exit code 1: something differed, or was not compared
+  sapwood verify --within 1h --json
+
+Reads and writes go on meanwhile. Nodes compare digests of their keys all the time; this compares the \
+values themselves too, with every linked peer. What differed has been made equal when it ends.")]
+pub(crate) struct Args {
+    /// Give up waiting after this time; the node goes on
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    within: Span,
+
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
+    let mut session = args.target.connect().await?;
+    session.tell(&[b"SAPWOOD", b"VERIFY"]).await?;
+    let (started, mut progress) = (Instant::now(), Progress::default());
+    let rows = loop {
+        let rows = fields::rows(&session.call(&[b"SAPWOOD", b"VERIFIED"]).await?)?;
+        let settled = rows.iter().filter(|row| is_settled(row)).count();
+        if settled == rows.len() || started.elapsed() >= args.within.0 {
+            break rows;
+        }
+        let time = rough_time(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+        progress.show(&format!("comparing: {settled} of {} peers done after {time}", rows.len()))?;
+        sleep(ASK_EVERY).await;
+    };
+    drop(progress);
+
+    let verdict = Verdict::of(&rows);
+    if args.target.json {
+        output::json(&fields::json(rows))?;
+    } else if verdict == Verdict::Equal {
+        let cells = rows.iter().map(|row| row.count("cells")).max().unwrap_or(0);
+        output::line(&format!("equal: {} keys and deletes, with {} peers", grouped(cells), rows.len()))?;
+    } else if !rows.is_empty() {
+        output::table(&table(&rows), Paint::on(Stream::Stdout), Some(1))?;
+    }
+    match verdict {
+        Verdict::Equal => return Ok(Exit::Done),
+        Verdict::Alone => eprintln!("no peer is linked: there was nothing to compare with"),
+        Verdict::Differed => eprintln!("what differed has been made equal"),
+        Verdict::Failed => eprintln!("not every peer could be compared with"),
+        Verdict::Unfinished => {
+            eprintln!("not done within {}: the node goes on (--within waits longer)", args.within);
+        }
+    }
+    Ok(Exit::Failed)
+}
+
+/// What all the comparisons come to, the worst last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Verdict {
+    Equal,
+    /// There was no peer: nothing is proven.
+    Alone,
+    Differed,
+    Unfinished,
+    Failed,
+}
+
+impl Verdict {
+    fn of(rows: &[Fields]) -> Verdict {
+        let one = |row: &Fields| match row.text("state").as_str() {
+            "failed" => Verdict::Failed,
+            "done" if row.count("ranges_differing") > 0 || row.count("cells_healed") > 0 => Verdict::Differed,
+            "done" => Verdict::Equal,
+            _ => Verdict::Unfinished,
+        };
+        rows.iter().map(one).max().unwrap_or(Verdict::Alone)
+    }
+}
+
+fn is_settled(row: &Fields) -> bool {
+    ["done", "failed"].contains(&row.text("state").as_str())
+}
+
+fn table(rows: &[Fields]) -> Table {
+    let mut table = Table::default();
+    table.row(["PEER", "STATE", "TOOK", "CELLS", "RANGES DIFFERING", "CELLS HEALED", "REASON"]);
+    for row in rows {
+        table.row([
+            row.text("peer"),
+            row.text("state"),
+            rough_time(row.count("took_ms")),
+            grouped(row.count("cells")),
+            grouped(row.count("ranges_differing")),
+            grouped(row.count("cells_healed")),
+            row.text("reason"),
+        ]);
+    }
+    table
+}
+
+/// A line on a terminal that is written over, and gone in the end. Without a terminal there is none.
+struct Progress(Option<Term>);
+
+impl Default for Progress {
+    fn default() -> Self {
+        Progress(Stream::Stderr.is_terminal().then(Term::stderr))
+    }
+}
+
+impl Progress {
+    fn show(&mut self, text: &str) -> std::io::Result<()> {
+        let Some(term) = &self.0 else { return Ok(()) };
+        let width = usize::from(term.size().1).saturating_sub(1);
+        term.clear_line()?;
+        term.write_str(&console::truncate_str(text, width, "…"))
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(term) = &self.0 {
+            // A line left behind does no harm.
+            let _ = term.clear_line();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn row(state: &str, ranges: u64, cells: u64) -> Fields {
+        let row = json!({"peer": "b", "state": state, "ranges_differing": ranges, "cells_healed": cells});
+        Fields(row.as_object().unwrap().clone())
+    }
+
+    #[test]
+    fn only_what_was_compared_and_never_differed_is_equal() {
+        let verdict = |rows: &[Fields]| Verdict::of(rows);
+        assert_eq!(verdict(&[]), Verdict::Alone);
+        assert_eq!(verdict(&[row("done", 0, 0), row("done", 0, 0)]), Verdict::Equal);
+        assert_eq!(verdict(&[row("done", 1, 0), row("done", 0, 0)]), Verdict::Differed);
+        assert_eq!(verdict(&[row("done", 0, 0), row("done", 0, 1)]), Verdict::Differed);
+        assert_eq!(verdict(&[row("waiting", 0, 0), row("done", 1, 1)]), Verdict::Unfinished);
+        assert_eq!(verdict(&[row("failed", 0, 0), row("running", 0, 0)]), Verdict::Failed);
+    }
+}

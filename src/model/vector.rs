@@ -1,0 +1,71 @@
+//! The verified vector: how far one daemon is known to hold what each member wrote.
+
+use std::collections::BTreeMap;
+
+use super::stamp::{Incarnation, Time, ZERO};
+
+/// For each incarnation the time up to which its whole state is held (a version vector: Parker et al., 1983).
+///
+/// `vector[c] = t` says: of everything that `c` held at `t`, whoever wrote it, nothing is missing here. Only a
+/// finished round says so; a push never does, for the one before it may have been lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vector(BTreeMap<Incarnation, Time>);
+
+impl Vector {
+    /// The time up to which everything of `incarnation` is held; [`ZERO`] if nothing is known.
+    pub fn time_of(&self, incarnation: Incarnation) -> Time {
+        self.0.get(&incarnation).copied().unwrap_or(ZERO)
+    }
+
+    /// Notes that everything of `incarnation` up to `time` is held; returns whether that is news.
+    pub fn raise(&mut self, incarnation: Incarnation, time: Time) -> bool {
+        let known = self.0.entry(incarnation).or_insert(ZERO);
+        let news = time > *known;
+        *known = time.max(*known);
+        news
+    }
+
+    /// The element-wise maximum; returns whether any entry rose.
+    pub fn join(&mut self, other: &Vector) -> bool {
+        other.iter().fold(false, |news, (incarnation, time)| self.raise(incarnation, time) || news)
+    }
+
+    /// Every entry, by incarnation.
+    pub fn iter(&self) -> impl Iterator<Item = (Incarnation, Time)> {
+        self.0.iter().map(|(&incarnation, &time)| (incarnation, time))
+    }
+
+    /// Keeps the entries of the incarnations for which `keep` says so.
+    pub fn retain(&mut self, keep: impl Fn(Incarnation) -> bool) {
+        self.0.retain(|&incarnation, _| keep(incarnation));
+    }
+}
+
+impl FromIterator<(Incarnation, Time)> for Vector {
+    fn from_iter<T: IntoIterator<Item = (Incarnation, Time)>>(entries: T) -> Self {
+        let mut vector = Vector::default();
+        for (incarnation, time) in entries {
+            vector.raise(incarnation, time);
+        }
+        vector
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stamp::incarnation;
+    use super::*;
+    use uhlc::NTP64;
+
+    #[test]
+    fn joining_takes_the_later_time_of_each() {
+        let id = |n| incarnation(n).unwrap();
+        let mut ours = Vector::from_iter([(id(1), NTP64(5)), (id(2), NTP64(9))]);
+        let theirs = Vector::from_iter([(id(1), NTP64(7)), (id(2), NTP64(3)), (id(3), NTP64(1))]);
+        assert!(ours.join(&theirs));
+        assert!(!ours.join(&theirs));
+        let expected = [(id(1), NTP64(7)), (id(2), NTP64(9)), (id(3), NTP64(1))];
+        assert_eq!(ours.iter().collect::<Vec<_>>(), expected);
+        assert_eq!(ours.time_of(id(4)), ZERO);
+    }
+}

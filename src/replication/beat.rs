@@ -1,0 +1,114 @@
+//! Beats: what a daemon tells its peers every second, to and from the wire.
+
+use std::collections::BTreeSet;
+
+use uhlc::NTP64;
+
+use super::codec::{self, CodecError, Packed};
+use super::hello::MAX_GENERATION;
+use super::local::Local;
+use super::members::{Gossip, MAX_ADDRESS, Member, Report, Standing};
+use super::message::{Acquaintance, Beat, Message, WireMember, WireReport, WireStanding, incarnation_number};
+use crate::config::MAX_NAME;
+use crate::model::{Incarnation, Time, stamp};
+
+/// The most items of each kind that are read from a beat.
+const MAX_ITEMS: usize = 2048;
+
+/// The frame of this daemon's next beat; `peers` are name, incarnation and address of those it is linked to.
+pub(super) fn frame<'a>(
+    local: &Local,
+    wall: Time,
+    peers: impl IntoIterator<Item = (&'a str, Incarnation, &'a str)>,
+) -> bytes::Bytes {
+    let hlc = local.store.now(wall);
+    let members = local.members.lock();
+    let (gossip, sight) = (members.gossip(hlc), members.sight(local.store.floor(), hlc));
+    drop(members);
+    let mut packed_peers = Vec::new();
+    for (name, incarnation, advertise) in peers {
+        let incarnation = incarnation_number(incarnation);
+        codec::append(&Acquaintance { name, incarnation, advertise }, &mut packed_peers);
+    }
+    let mut members = Vec::new();
+    for (name, member) in &gossip.members {
+        codec::append(&wire_member(name, member), &mut members);
+    }
+    let mut reports = Vec::new();
+    for (incarnation, Report { list, clock, low }) in &gossip.reports {
+        let incarnation = incarnation.to_le_bytes();
+        codec::append(&WireReport { incarnation, list: *list, clock: clock.0, low: low.0 }, &mut reports);
+    }
+    let packed = sight.pack();
+    codec::frame(&Message::Beat(Beat {
+        wall: wall.0,
+        hlc: hlc.0,
+        sight: sight.wire(&packed),
+        keys: local.store.totals().live_cells,
+        peers: Packed(&packed_peers),
+        members: Packed(&members),
+        reports: Packed(&reports),
+    }))
+}
+
+fn wire_member<'a>(name: &'a str, member: &Member) -> WireMember<'a> {
+    let standing = match member.standing {
+        Standing::Present => WireStanding::Present,
+        Standing::Lapsed => WireStanding::Lapsed,
+        Standing::Gone => WireStanding::Gone,
+    };
+    WireMember {
+        name,
+        incarnation: member.incarnation.to_le_bytes(),
+        generation: member.generation,
+        standing,
+        since: member.since.0,
+        heard: member.heard.0,
+    }
+}
+
+/// What a beat says, and where the daemons that its sender is linked to can be dialled. What lies beyond `horizon` is
+/// left out: it would hold for ever.
+pub(super) fn read(
+    beat: &Beat<'_>,
+    horizon: Time,
+) -> Result<(Gossip, Vec<(Incarnation, String)>), CodecError> {
+    let mut gossip = Gossip::default();
+    let mut addresses = Vec::new();
+    let mut links = BTreeSet::new();
+    for peer in beat.peers.items::<Acquaintance<'_>>().take(MAX_ITEMS) {
+        let Acquaintance { incarnation, advertise, .. } = peer?;
+        let Some(incarnation) = stamp::incarnation(incarnation) else { continue };
+        links.insert(incarnation);
+        if advertise.len() <= MAX_ADDRESS {
+            addresses.push((incarnation, advertise.to_owned()));
+        }
+    }
+    gossip.links = links;
+    for member in beat.members.items::<WireMember<'_>>().take(MAX_ITEMS) {
+        let member = member?;
+        let (since, heard) = (NTP64(member.since), NTP64(member.heard));
+        let Ok(incarnation) = Incarnation::try_from(&member.incarnation) else { continue };
+        if since.max(heard) > horizon || member.name.len() > MAX_NAME || member.generation > MAX_GENERATION {
+            continue;
+        }
+        let standing = match member.standing {
+            WireStanding::Present => Standing::Present,
+            WireStanding::Lapsed => Standing::Lapsed,
+            WireStanding::Gone => Standing::Gone,
+        };
+        let generation = member.generation;
+        gossip
+            .members
+            .push((member.name.to_owned(), Member { incarnation, generation, standing, since, heard }));
+    }
+    for report in beat.reports.items::<WireReport>().take(MAX_ITEMS) {
+        let report = report?;
+        let Ok(incarnation) = Incarnation::try_from(&report.incarnation) else { continue };
+        let (list, clock, low) = (report.list, NTP64(report.clock), NTP64(report.low));
+        if clock.max(low) <= horizon {
+            gossip.reports.push((incarnation, Report { list, clock, low }));
+        }
+    }
+    Ok((gossip, addresses))
+}

@@ -1,0 +1,168 @@
+//! Cells on the wire: gathered into frames here, checked whole there.
+
+use bytes::Bytes;
+use uhlc::NTP64;
+
+use super::codec::{self, CodecError, MAX_FRAME, Packed};
+use super::message::{Cells, Message, WireCell};
+use crate::model::{Incarnation, Time, stamp};
+use crate::store::{Cell, MAX_KEY, Origin, Parts, Store, TooManyOrigins};
+
+/// Gathers cells into a frame of about [`FRAME_TARGET`] bytes.
+#[derive(Default)]
+pub(super) struct CellsEncoder {
+    origins: Vec<Origin>,
+    cells: Vec<u8>,
+}
+
+/// Frames of cells are filled up to this many bytes; a larger cell travels alone.
+pub(super) const FRAME_TARGET: usize = 256 << 10;
+
+/// The largest key and value that a cell may carry together: with room for its stamps, it fits one frame.
+const MAX_CELL: usize = MAX_FRAME - (1 << 20);
+
+/// Which message the gathered cells travel in.
+#[derive(Clone, Copy)]
+pub(super) enum Carrier<'a> {
+    Put,
+    Round { round: u32, ends: Packed<'a> },
+}
+
+impl CellsEncoder {
+    pub(super) fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.cells.len() >= FRAME_TARGET
+    }
+
+    /// Whether `cell` should wait for the next frame.
+    pub(super) fn overflows_with(&self, cell: &Cell) -> bool {
+        let size = cell.key().len() + cell.value().map_or(0, <[u8]>::len);
+        !self.is_empty() && self.cells.len() + size > FRAME_TARGET
+    }
+
+    pub(super) fn add(&mut self, cell: &Cell) {
+        let Parts { time, origin, value, deadline, qualifier, lift } = cell.parts();
+        let wire = WireCell {
+            key: cell.key(),
+            time: time.0,
+            origin: self.index(origin),
+            value,
+            deadline: deadline.map(|at| at.0),
+            qualifier: qualifier.map(|(time, origin)| (time.0, self.index(origin))),
+            lift: (lift > time).then_some(lift.0),
+        };
+        codec::append(&wire, &mut self.cells);
+    }
+
+    /// Adds the word that a key is dead as of `floor`.
+    pub(super) fn add_kill(&mut self, key: &[u8], floor: Time, killer: Origin) {
+        let wire = WireCell {
+            key,
+            time: floor.0,
+            origin: self.index(killer),
+            value: None,
+            deadline: None,
+            qualifier: None,
+            lift: None,
+        };
+        codec::append(&wire, &mut self.cells);
+    }
+
+    fn index(&mut self, origin: Origin) -> u32 {
+        let found = self.origins.iter().position(|&known| known == origin);
+        let index = found.unwrap_or_else(|| {
+            self.origins.push(origin);
+            self.origins.len() - 1
+        });
+        u32::try_from(index).expect("a frame has fewer cells than that")
+    }
+
+    /// The frame of what was added; leaves the encoder empty.
+    pub(super) fn finish(&mut self, store: &Store, carrier: Carrier<'_>) -> Bytes {
+        let ids = self.origins.iter().flat_map(|&origin| store.incarnation(origin).to_le_bytes());
+        let origins: Vec<u8> = ids.collect();
+        let cells = Cells { origins: &origins, cells: Packed(&self.cells) };
+        let frame = match carrier {
+            Carrier::Put => codec::frame(&Message::Put(cells)),
+            Carrier::Round { round, ends } => codec::frame(&Message::Cells { round, cells, ends }),
+        };
+        self.origins.clear();
+        self.cells.clear();
+        self.cells.shrink_to(2 * FRAME_TARGET);
+        frame
+    }
+}
+
+/// Received cells that were checked whole; nothing of them is applied yet.
+pub(super) struct Checked<'a> {
+    pub(super) cells: Vec<(&'a [u8], Parts<'a>)>,
+    /// The latest time in any of their stamps.
+    pub(super) latest: Time,
+}
+
+/// Why received cells were not taken. Nothing of their frame was applied.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CellsError {
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    #[error("malformed message: a cell names an origin that its frame does not list")]
+    Origin,
+    #[error("malformed message: a cell of {0} bytes")]
+    Size(usize),
+    #[error("one of its stamps lies {0:.1?} in the future: set both clocks by NTP")]
+    Future(std::time::Duration),
+    #[error("malformed message: a frame of more than {} bytes with more than one cell", 2 * FRAME_TARGET)]
+    Crowded,
+    #[error(transparent)]
+    TooManyOrigins(#[from] TooManyOrigins),
+}
+
+impl<'a> Cells<'a> {
+    /// Decodes and checks every cell: nothing malformed, no stamp later than `horizon`.
+    pub(super) fn check(&self, store: &Store, now: Time, horizon: Time) -> Result<Checked<'a>, CellsError> {
+        let ids = self.origins.as_chunks::<16>();
+        if !ids.1.is_empty() {
+            return Err(CellsError::Origin);
+        }
+        let origins = ids.0.iter().map(|id| {
+            let id = Incarnation::try_from(id).map_err(|_| CellsError::Origin)?;
+            Ok(store.intern(id)?)
+        });
+        let origins = origins.collect::<Result<Vec<Origin>, CellsError>>()?;
+        let origin = |index: u32| origins.get(index as usize).copied().ok_or(CellsError::Origin);
+
+        let mut checked = Checked { cells: Vec::new(), latest: stamp::ZERO };
+        for wire in self.cells.items::<WireCell<'_>>() {
+            let wire = wire?;
+            let size = wire.key.len() + wire.value.map_or(0, <[u8]>::len);
+            if size > MAX_CELL || wire.key.len() > MAX_KEY {
+                return Err(CellsError::Size(size));
+            }
+            if !checked.cells.is_empty() && self.cells.0.len() > 2 * FRAME_TARGET {
+                return Err(CellsError::Crowded);
+            }
+            let qualifier = match wire.qualifier {
+                Some((time, index)) => Some((NTP64(time), origin(index)?)),
+                None => None,
+            };
+            let parts = Parts {
+                time: NTP64(wire.time),
+                origin: origin(wire.origin)?,
+                value: wire.value,
+                deadline: wire.deadline.map(NTP64),
+                qualifier,
+                lift: wire.lift.map_or(stamp::ZERO, NTP64),
+            };
+            let latest = qualifier.map_or(stamp::ZERO, |(time, _)| time).max(parts.time).max(parts.lift);
+            if latest > horizon {
+                return Err(CellsError::Future(stamp::distance(latest, now)));
+            }
+            checked.latest = checked.latest.max(latest);
+            checked.cells.push((wire.key, parts));
+        }
+        Ok(checked)
+    }
+}

@@ -1,0 +1,252 @@
+//! What the links of one daemon share: its cells, its view of the cluster, and whose turn it is to exchange.
+//!
+//! No I/O and no clock: the daemon drives it from its tasks, a simulation from a scheduler.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::hello::SKEW_MULTIPLE;
+use super::members::{Membership, MembershipConfig, Sight, Verdict};
+use super::round::ListLimit;
+use crate::ablation::{Ablation, ablated};
+use crate::cluster::LostCell;
+use crate::model::{Time, stamp};
+use crate::store::{Cell, Store};
+
+/// How many lost cells are kept for `SAPWOOD LOST`; the oldest make room. `--lost-file` keeps all of them.
+const MAX_LOST: usize = 10_000;
+
+/// The longest value that is kept of a lost cell, in bytes.
+const MAX_LOST_VALUE: usize = 64 << 10;
+
+/// The most bytes of lost values that are kept.
+const MAX_LOST_BYTES: usize = 16 << 20;
+
+/// How a daemon heals.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HealingConfig {
+    pub(crate) max_clock_skew: Duration,
+    /// How long a member may be away before the floor leaves it behind; `None` for ever.
+    pub(crate) forget_after: Option<Duration>,
+    /// Beyond so many tombstones members that are away are not waited for.
+    pub(crate) tombstone_limit: u64,
+    /// Clients' writes are refused until the cluster is founded.
+    pub(crate) join_first: bool,
+}
+
+/// The state that all links of a daemon work on.
+pub(super) struct Local {
+    pub(super) store: Arc<Store>,
+    pub(super) members: Mutex<Membership>,
+    pub(super) config: HealingConfig,
+    pub(super) list_limit: ListLimit,
+    pub(super) gate: Arc<Gate>,
+    pub(super) lost: Mutex<Lost>,
+    pub(super) counts: Counts,
+    /// How many links have had to refuse data for want of memory, and have not got it since.
+    pub(super) refusing: AtomicUsize,
+    /// Whether some peer lacks a link to another, so that pushes are passed on.
+    pub(super) relays: AtomicBool,
+    /// Whether tombstones wait for the floor: rounds then follow each other faster.
+    pub(super) has_dead: AtomicBool,
+}
+
+/// What has happened since the start.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) kills: AtomicU64,
+    pub(super) late: AtomicU64,
+    pub(super) lost: AtomicU64,
+    pub(super) dropped_tombstones: AtomicU64,
+    pub(super) scrub_errors: AtomicU64,
+}
+
+/// News of a daemon's own state, for its log and its next steps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    Lapsed(String),
+    Verdict(Verdict),
+}
+
+impl Local {
+    pub(super) fn new(
+        store: Arc<Store>,
+        config: HealingConfig,
+        membership: MembershipConfig,
+        now: Time,
+    ) -> Self {
+        let members = Membership::new(membership, now);
+        store.close_to_writes(config.join_first && !members.is_founded());
+        Local {
+            store,
+            members: Mutex::new(members),
+            config,
+            list_limit: ListLimit::default(),
+            gate: Arc::default(),
+            lost: Mutex::default(),
+            counts: Counts::default(),
+            refusing: AtomicUsize::new(0),
+            relays: AtomicBool::new(false),
+            has_dead: AtomicBool::new(false),
+        }
+    }
+
+    /// The latest time that a received stamp may have.
+    pub(super) fn horizon(&self, wall: Time) -> Time {
+        stamp::later(wall, self.config.max_clock_skew * SKEW_MULTIPLE)
+    }
+
+    /// What this daemon says at the start of a round.
+    pub(super) fn sight(&self, wall: Time) -> Sight {
+        // The clock is read before any digest is: what was stamped up to here is in them.
+        let now = self.store.now(wall);
+        self.members.lock().sight(self.store.floor(), now)
+    }
+
+    /// Once a second: raises the floor as far as the members' reports allow, and lets those lapse that are overdue.
+    pub(super) fn tick(&self, wall: Time) -> Vec<News> {
+        let now = self.store.now(wall);
+        let dead = self.store.totals().dead_cells;
+        self.has_dead.store(dead > 0, Ordering::Relaxed);
+        let mut members = self.members.lock();
+        if ablated(Ablation::PurgeByTime) {
+            self.store.raise_floor(uhlc::NTP64(now.0.saturating_sub(30 << 32)));
+        } else if let Some(floor) = members.advance(now) {
+            self.store.raise_floor(floor);
+        }
+        let over_limit = dead > self.config.tombstone_limit;
+        let lapsed = members.lapse_overdue(over_limit, now);
+        let verdict = members.verdict(now);
+        self.relays.store(members.must_relay(now), Ordering::Relaxed);
+        drop(members);
+        lapsed.into_iter().map(News::Lapsed).chain(verdict.map(News::Verdict)).collect()
+    }
+
+    /// A daemon that is alone has nobody to wait for, and keeps its tombstones for those to come; but no more than
+    /// the limit. Returns how many of the oldest were dropped.
+    pub(super) fn limit_tombstones_alone(&self) -> u64 {
+        let limit = self.config.tombstone_limit;
+        let dead = self.store.totals().dead_cells;
+        if dead <= limit || !self.members.lock().is_alone() {
+            return 0;
+        }
+        // A tenth more than needed, so that not every delete from now on looks for the oldest.
+        let surplus = dead - limit + limit / 10;
+        let mut deaths = Vec::new();
+        for range in 0..self.store.range_count() {
+            self.store.deaths(range, &mut |death| deaths.push(death));
+        }
+        let index = usize::try_from(surplus).unwrap_or(usize::MAX).min(deaths.len().saturating_sub(1));
+        if deaths.is_empty() {
+            return 0;
+        }
+        let (_, &mut until, _) = deaths.select_nth_unstable(index);
+        let dropped =
+            (0..self.store.range_count()).map(|range| self.store.purge_alone(range, until)).sum::<usize>();
+        self.counts.dropped_tombstones.fetch_add(dropped as u64, Ordering::Relaxed);
+        dropped as u64
+    }
+
+    /// Takes the word of a peer that `cell` is dead; keeps what the peer cannot have known of.
+    pub(super) fn give_up(&self, cell: &Cell, theirs: &Sight, peer: &str) -> Option<LostCell> {
+        self.counts.kills.fetch_add(1, Ordering::Relaxed);
+        let origin = self.store.incarnation(cell.parts().origin);
+        if cell.time() <= theirs.vector.time_of(origin) {
+            return None;
+        }
+        self.counts.lost.fetch_add(1, Ordering::Relaxed);
+        let value = cell.value().unwrap_or_default();
+        let lost = LostCell {
+            key: cell.key().to_vec(),
+            value: (value.len() <= MAX_LOST_VALUE).then(|| value.to_vec()),
+            value_bytes: value.len(),
+            version: uhlc::Timestamp::new(cell.time(), origin),
+            deadline: cell.deadline(),
+            peer: peer.to_owned(),
+        };
+        self.lost.lock().add(lost.clone());
+        Some(lost)
+    }
+}
+
+/// The cells that were given up last.
+#[derive(Debug, Default)]
+pub(super) struct Lost {
+    cells: VecDeque<LostCell>,
+    bytes: usize,
+}
+
+impl Lost {
+    fn add(&mut self, cell: LostCell) {
+        let size = |cell: &LostCell| cell.key.len() + cell.value.as_ref().map_or(0, Vec::len);
+        self.bytes += size(&cell);
+        self.cells.push_back(cell);
+        while self.cells.len() > MAX_LOST || self.bytes > MAX_LOST_BYTES {
+            let Some(oldest) = self.cells.pop_front() else { break };
+            self.bytes -= size(&oldest);
+        }
+    }
+
+    pub(super) fn to_vec(&self) -> Vec<LostCell> {
+        self.cells.iter().cloned().collect()
+    }
+}
+
+/// Lets one exchange go at a time, so that what was just taken from one peer need not come again from the next.
+///
+/// A daemon offers a round while nothing is under way. While its offer is out it takes another's only from a larger
+/// incarnation, and an answer to its own then waits until that exchange is over. So whoever keeps an answer waiting
+/// is in an exchange with a larger incarnation: of daemons that wait for each other one is the largest, and goes on.
+/// If an offer barred acceptance, three daemons that offer to each other in a circle would wait for ever.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    offering: AtomicUsize,
+    exchanging: AtomicUsize,
+}
+
+/// A turn at the gate; ends when dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    gate: Arc<Gate>,
+    exchanging: bool,
+}
+
+impl Gate {
+    pub(super) fn is_exchanging(&self) -> bool {
+        self.exchanging.load(Ordering::Relaxed) > 0
+    }
+
+    pub(super) fn is_offering(&self) -> bool {
+        self.offering.load(Ordering::Relaxed) > 0
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.is_exchanging() || self.is_offering()
+    }
+
+    pub(super) fn offer(self: &Arc<Self>) -> Turn {
+        self.offering.fetch_add(1, Ordering::Relaxed);
+        Turn { gate: Arc::clone(self), exchanging: false }
+    }
+
+    /// A turn to exchange: with `alone`, only if nobody has one.
+    pub(super) fn turn(self: &Arc<Self>, alone: bool) -> Option<Turn> {
+        if alone {
+            self.exchanging.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed).ok()?;
+        } else {
+            self.exchanging.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(Turn { gate: Arc::clone(self), exchanging: true })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let count = if self.exchanging { &self.gate.exchanging } else { &self.gate.offering };
+        count.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,176 @@
+//! The roster: who belongs to the cluster, as all of its members gossip it.
+
+use std::collections::BTreeMap;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::model::{Incarnation, Time};
+
+/// The most names that are remembered. Beyond it one that is gone makes room, or the newcomer is not noted.
+const MAX_MEMBERS: usize = 1024;
+
+/// Whether a member is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::replication) enum Standing {
+    /// The floor waits for it.
+    Present,
+    /// It was away too long: the floor has left it behind.
+    Lapsed,
+    /// It left, or was forgotten. Nothing brings this incarnation back.
+    Gone,
+}
+
+/// One name of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::replication) struct Member {
+    pub(in crate::replication) incarnation: Incarnation,
+    /// How many incarnations the name has had.
+    pub(in crate::replication) generation: u64,
+    pub(in crate::replication) standing: Standing,
+    /// When it was given its standing, by the clock of whoever gave it; the later one holds.
+    pub(in crate::replication) since: Time,
+    /// When a member heard it last.
+    pub(in crate::replication) heard: Time,
+}
+
+/// Every name of the cluster, one entry each: a restart takes the place of the incarnation before it, so restarts
+/// make nothing grow.
+#[derive(Clone, Debug, Default)]
+pub(in crate::replication) struct Roster(BTreeMap<String, Member>);
+
+impl Roster {
+    pub(super) fn get(&self, name: &str) -> Option<&Member> {
+        self.0.get(name)
+    }
+
+    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Member> {
+        self.0.get_mut(name)
+    }
+
+    pub(in crate::replication) fn iter(&self) -> impl Iterator<Item = (&str, &Member)> {
+        self.0.iter().map(|(name, member)| (name.as_str(), member))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Member)> {
+        self.0.iter_mut().map(|(name, member)| (name.as_str(), member))
+    }
+
+    /// The members that the floor waits for.
+    pub(super) fn present(&self) -> impl Iterator<Item = (&str, &Member)> {
+        self.iter().filter(|(_, member)| member.standing == Standing::Present)
+    }
+
+    pub(super) fn find(&mut self, incarnation: Incarnation) -> Option<&mut Member> {
+        self.0.values_mut().find(|member| member.incarnation == incarnation)
+    }
+
+    pub(super) fn holds(&self, incarnation: Incarnation) -> bool {
+        self.0.values().any(|member| member.incarnation == incarnation)
+    }
+
+    /// Takes in what another daemon knows of a name; both end with the same entry, whoever tells whom.
+    pub(super) fn merge(&mut self, name: &str, other: Member) {
+        let Some(known) = self.0.get_mut(name) else {
+            if self.make_room() {
+                self.0.insert(name.to_owned(), other);
+            }
+            return;
+        };
+        if known.incarnation != other.incarnation {
+            if (other.generation, other.incarnation) > (known.generation, known.incarnation) {
+                *known = other;
+            }
+            return;
+        }
+        known.generation = known.generation.max(other.generation);
+        known.heard = known.heard.max(other.heard);
+        if known.standing != Standing::Gone && (other.standing == Standing::Gone || other.since > known.since)
+        {
+            (known.standing, known.since) = (other.standing, other.since);
+        }
+    }
+
+    fn make_room(&mut self) -> bool {
+        if self.0.len() < MAX_MEMBERS {
+            return true;
+        }
+        let gone = self.iter().filter(|(_, member)| member.standing == Standing::Gone);
+        let oldest = gone.min_by_key(|(_, member)| member.since).map(|(name, _)| name.to_owned());
+        oldest.is_some_and(|name| self.0.remove(&name).is_some())
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// The hash of what floors must agree on: who is waited for and who is not, in a cluster of this founding.
+    pub(super) fn list_hash(&self, lineage: u128) -> u64 {
+        let mut bytes = lineage.to_le_bytes().to_vec();
+        for (name, member) in self.iter().filter(|(_, member)| member.standing != Standing::Gone) {
+            bytes.extend_from_slice(name.as_bytes());
+            bytes.push(0);
+            bytes.extend_from_slice(&member.incarnation.to_le_bytes());
+            bytes.push(u8::from(member.standing == Standing::Lapsed));
+        }
+        xxh3_64(&bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::stamp::incarnation;
+    use proptest::prelude::*;
+    use uhlc::NTP64;
+
+    fn any_member() -> impl Strategy<Value = Member> {
+        let standing = prop_oneof![Just(Standing::Present), Just(Standing::Lapsed), Just(Standing::Gone)];
+        (1..4u128, 1..3u64, standing, 0..6u64, 0..6u64).prop_map(
+            |(id, generation, standing, since, heard)| {
+                // A standing is given once at a time: the time tells which.
+                let since = NTP64(since * 3 + standing as u64);
+                let incarnation = incarnation(id).unwrap();
+                Member { incarnation, generation, standing, since, heard: NTP64(heard) }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn every_order_of_gossip_ends_with_the_same_incarnation_and_standing(
+            (told, shuffled) in proptest::collection::vec(any_member(), 1..6)
+                .prop_flat_map(|told| (Just(told.clone()), Just(told).prop_shuffle()))
+        ) {
+            let outcome = |told: &[Member]| {
+                let mut roster = Roster::default();
+                // Gossip repeats: what was replaced meanwhile is told again.
+                told.iter().chain(told).for_each(|member| roster.merge("a", *member));
+                let member = *roster.get("a").unwrap();
+                (member.incarnation, member.generation, member.standing, roster.list_hash(7))
+            };
+            prop_assert_eq!(outcome(&told), outcome(&shuffled));
+        }
+    }
+
+    #[test]
+    fn names_are_bounded_and_the_gone_make_room() {
+        let mut roster = Roster::default();
+        let member = |n: usize, standing| Member {
+            incarnation: incarnation(n as u128 + 1).unwrap(),
+            generation: 1,
+            standing,
+            since: NTP64(n as u64),
+            heard: NTP64(0),
+        };
+        for n in 0..MAX_MEMBERS {
+            roster.merge(&n.to_string(), member(n, if n < 2 { Standing::Gone } else { Standing::Present }));
+        }
+        for n in MAX_MEMBERS..MAX_MEMBERS + 4 {
+            roster.merge(&n.to_string(), member(n, Standing::Present));
+        }
+        assert_eq!(roster.iter().count(), MAX_MEMBERS);
+        assert!(roster.get("0").is_none() && roster.get("1").is_none());
+        assert!(roster.get(&(MAX_MEMBERS + 1).to_string()).is_some());
+        assert!(roster.get(&(MAX_MEMBERS + 2).to_string()).is_none());
+    }
+}

@@ -1,0 +1,113 @@
+//! Who is waited for: namesakes, lapses, and what an operator decides.
+
+use std::time::Duration;
+
+use super::{Membership, Standing, Verdict};
+use crate::ablation::{Ablation, ablated};
+use crate::model::{Incarnation, Time, Vector, stamp};
+
+/// A member that any other has heard within this time is alive, and never lapses.
+const ALIVE: Duration = Duration::from_secs(60);
+
+/// How long a namesake may be seen alive before this daemon takes it for the one that replaced it. Longer than a
+/// link to a daemon that crashed takes to end.
+const NAMESAKE_LIMIT: Duration = Duration::from_secs(15);
+
+/// Why an operator's forget was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::replication) enum ForgetError {
+    Unknown,
+    Linked,
+    Itself,
+}
+
+impl Membership {
+    /// Whether a member has a live link to another incarnation of this name.
+    pub(in crate::replication) fn has_live_namesake(&self, name: &str, incarnation: Incarnation) -> bool {
+        let known = self.roster.get(name).filter(|known| known.incarnation != incarnation);
+        known.is_some_and(|known| {
+            self.linked.contains_key(&known.incarnation)
+                || self.linked.values().any(|peer| peer.links.contains(&known.incarnation))
+        })
+    }
+
+    /// Lets members lapse that nobody has heard for longer than is waited for, or for a minute if there is no room
+    /// for more tombstones; returns their names.
+    pub(in crate::replication) fn lapse_overdue(&mut self, over_limit: bool, now: Time) -> Vec<String> {
+        if !self.founded {
+            return Vec::new();
+        }
+        let (own, forget_after, linked) = (self.incarnation, self.forget_after, &self.linked);
+        let mut lapsed = Vec::new();
+        for (name, member) in self.roster.iter_mut() {
+            let unheard = |time| stamp::later(member.heard, time) < now;
+            let overdue = over_limit || forget_after.is_some_and(|limit| unheard(limit.max(ALIVE)));
+            let linked_or_heard = linked.contains_key(&member.incarnation) || !unheard(ALIVE);
+            let away = member.incarnation != own && (!linked_or_heard || ablated(Ablation::LapseOnlySilent));
+            if member.standing == Standing::Present && away && overdue {
+                (member.standing, member.since) = (Standing::Lapsed, now);
+                lapsed.push(name.to_owned());
+            }
+        }
+        lapsed
+    }
+
+    /// An operator no longer waits for a member.
+    pub(in crate::replication) fn forget(&mut self, name: &str, now: Time) -> Result<(), ForgetError> {
+        if name == self.name {
+            return Err(ForgetError::Itself);
+        }
+        let linked = &self.linked;
+        let Some(member) = self.roster.get_mut(name) else { return Err(ForgetError::Unknown) };
+        if linked.contains_key(&member.incarnation) {
+            return Err(ForgetError::Linked);
+        }
+        (member.standing, member.since) = (Standing::Gone, now);
+        Ok(())
+    }
+
+    /// What has become of this daemon's own place.
+    pub(in crate::replication) fn verdict(&mut self, now: Time) -> Option<Verdict> {
+        if self.roster.get(&self.name).is_some_and(|own| own.standing == Standing::Gone) {
+            return Some(Verdict::Forgotten);
+        }
+        let namesake = self.namesake?;
+        if !self.is_alive(&namesake, now) {
+            self.namesake = None;
+            return None;
+        }
+        (stamp::later(namesake.since, NAMESAKE_LIMIT) < now).then_some(Verdict::Superseded)
+    }
+
+    /// Goes on as another incarnation.
+    pub(in crate::replication) fn renew(&mut self, incarnation: Incarnation, now: Time) {
+        self.incarnation = incarnation;
+        self.generation += 1;
+        self.awaited.clear();
+        self.linked.clear();
+        self.candidates.clear();
+        self.namesake = None;
+        self.enter(now);
+    }
+
+    /// Goes on as a daemon that knows nothing and waits to be met. With `leave` it does not go back to the founding
+    /// that it belonged to: it was told to join strangers.
+    pub(in crate::replication) fn discard(
+        &mut self,
+        incarnation: Incarnation,
+        lineage: u128,
+        leave: bool,
+        now: Time,
+    ) {
+        self.left = leave.then_some(self.lineage);
+        self.roster.clear();
+        self.verified = Vector::default();
+        self.reports.clear();
+        self.lineage = lineage;
+        self.founded = false;
+        self.gave_way = true;
+        self.gave_way_to = None;
+        self.met.clear();
+        self.renew(incarnation, now);
+    }
+}

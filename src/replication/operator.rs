@@ -1,0 +1,175 @@
+//! What operators see of healing, and what they can do to it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::time::Instant;
+
+use super::faults::EVERYONE;
+use super::members::{ForgetError, Standing};
+use super::refused::unlinked;
+use super::{Replication, Shared, draw_lineage};
+use crate::cluster::{ClusterError, HealingStatus, LostCell, PeerState, PeerStatus, Verification, Way};
+use crate::env::draw_incarnation;
+use crate::model::stamp;
+
+impl Shared {
+    /// Everyone this daemon has heard, dials, or knows from its peers.
+    pub(super) fn status(&self) -> Vec<PeerStatus> {
+        let mut rows = self.peers.status();
+        let members = self.local.members.lock();
+        let now = self.local.store.now(self.env.wall_clock());
+        for (name, member) in members.roster() {
+            if member.incarnation == members.incarnation() {
+                continue;
+            }
+            let state = match member.standing {
+                Standing::Present => PeerState::Down,
+                Standing::Lapsed => PeerState::Lapsed,
+                Standing::Gone => PeerState::Gone,
+            };
+            match rows.iter_mut().find(|row| row.name == name) {
+                Some(row) if row.state == PeerState::Down && row.incarnation == Some(member.incarnation) => {
+                    row.state = state;
+                }
+                Some(_) => {}
+                None => rows.push(PeerStatus {
+                    name: name.to_owned(),
+                    incarnation: Some(member.incarnation),
+                    reason: "never linked to this daemon".into(),
+                    since: stamp::distance(now, member.heard),
+                    ..unlinked("", state, Instant::now())
+                }),
+            }
+        }
+        drop(members);
+        // Why a daemon was refused matters more: a namesake of a peer that is cut is no less a namesake.
+        for row in rows.iter_mut().filter(|row| !row.name.is_empty() && !row.state.is_refused()) {
+            let Some(cut) = self.faults.cut_of(&row.name) else { continue };
+            row.state = PeerState::Cut;
+            row.reason = format!("SAPWOOD CUT, direction {}", cut.way.as_str());
+            row.since = cut.since.elapsed();
+        }
+        rows
+    }
+}
+
+impl Replication {
+    /// How far healing has come, and what it waits for.
+    pub(crate) fn healing(&self) -> HealingStatus {
+        let local = &self.shared.local;
+        let now = local.store.now(self.shared.env.wall_clock());
+        let floor = local.store.floor();
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let members = local.members.lock();
+        let reached = |address: &str| self.shared.peers.found(address);
+        let awaited = if members.is_founded() { Vec::new() } else { members.missing(reached) };
+        HealingStatus {
+            founded: members.is_founded(),
+            awaited,
+            members: members.member_count(),
+            floor_age: (floor > stamp::ZERO).then(|| stamp::distance(now, floor)),
+            tombstones: local.store.totals().dead_cells,
+            waits_for: members.waits_for(now),
+            kills: count(&local.counts.kills),
+            late: count(&local.counts.late),
+            lost: count(&local.counts.lost),
+            dropped_tombstones: count(&local.counts.dropped_tombstones),
+            scrub_errors: count(&local.counts.scrub_errors),
+        }
+    }
+
+    /// What had to be given up, oldest first.
+    pub(crate) fn lost(&self) -> Vec<LostCell> {
+        self.shared.local.lost.lock().to_vec()
+    }
+
+    pub(crate) fn forget(&self, name: &str) -> Result<(), ClusterError> {
+        let now = self.shared.local.store.now(self.shared.env.wall_clock());
+        let forgotten = self.shared.local.members.lock().forget(name, now);
+        forgotten.map_err(|error| match error {
+            ForgetError::Unknown => ClusterError::UnknownMember(name.to_owned()),
+            ForgetError::Linked => ClusterError::Linked(name.to_owned()),
+            ForgetError::Itself => ClusterError::Itself(name.to_owned()),
+        })?;
+        tracing::warn!(peer = name, state = "gone", "forgotten by an operator");
+        self.shared.peers.forgotten(name);
+        Ok(())
+    }
+
+    pub(crate) fn found(&self) -> Result<(), ClusterError> {
+        if !self.shared.local.members.lock().found() {
+            return Err(ClusterError::Founded);
+        }
+        tracing::warn!("the cluster is founded by an operator");
+        self.shared.local.store.close_to_writes(false);
+        Ok(())
+    }
+
+    /// Discards everything and joins the others as a new daemon.
+    pub(crate) fn rejoin(&self) -> Result<(), ClusterError> {
+        let Shared { local, env, peers, .. } = &*self.shared;
+        let incarnation = draw_incarnation(&**env);
+        peers.links().iter().for_each(|link| link.stop.cancel());
+        if let Err(error) = local.store.discard(incarnation) {
+            return Err(ClusterError::TooManyOrigins(error.to_string()));
+        }
+        let now = local.store.now(env.wall_clock());
+        let strangers = self.shared.status().iter().any(|row| row.state == PeerState::Stranger);
+        let mut members = local.members.lock();
+        members.discard(incarnation, draw_lineage(&**env), strangers, now);
+        // Under this lock, as the end of a round raises it: one that ended since the store was cleared has.
+        local.store.discard_floor();
+        drop(members);
+        tracing::warn!(%incarnation, "everything was discarded by an operator: joining anew");
+        peers.links().iter().for_each(|link| link.stop.cancel());
+        Ok(())
+    }
+
+    pub(crate) fn cut(&self, peer: &str, way: Way) -> Result<(), ClusterError> {
+        self.check_fault(peer)?;
+        self.shared.faults.cut(peer, way);
+        tracing::warn!(peer, state = "cut", direction = way.as_str(), "cut off");
+        Ok(())
+    }
+
+    pub(crate) fn mend(&self, peer: &str, way: Way) -> Result<(), ClusterError> {
+        self.check_fault(peer)?;
+        if self.shared.faults.mend(peer, way) {
+            tracing::warn!(peer, direction = way.as_str(), "mended");
+        }
+        Ok(())
+    }
+
+    fn check_fault(&self, peer: &str) -> Result<(), ClusterError> {
+        if !self.shared.faults.enabled {
+            return Err(ClusterError::FaultsDisabled);
+        }
+        if peer == EVERYONE || self.shared.status().iter().any(|row| row.name == peer) {
+            return Ok(());
+        }
+        Err(ClusterError::UnknownMember(peer.to_owned()))
+    }
+
+    /// Starts to compare every cell and its value with every linked peer.
+    pub(crate) fn verify(&self) {
+        let links = self.shared.peers.links();
+        let names = links.iter().map(|link| link.peer.clone());
+        self.shared.verifications.begin(names, self.shared.local.store.totals().live_cells);
+        let now = Instant::now();
+        for link in links {
+            link.session.lock().want_deep_round(now);
+            link.queue.wake();
+        }
+    }
+
+    pub(crate) fn verified(&self) -> Vec<Verification> {
+        let mut rows = self.shared.verifications.rows();
+        for link in self.shared.peers.links() {
+            let running = link.session.lock().is_verifying();
+            if running && let Some(row) = rows.iter_mut().find(|row| row.peer == link.peer) {
+                row.mark_running();
+            }
+        }
+        rows
+    }
+}

@@ -1,0 +1,386 @@
+//! What the messages of a round do to either side of it.
+
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+use uhlc::NTP64;
+
+use super::books::{bit, set_bit};
+use super::outgoing::unpack_hashes;
+use super::{
+    KILL_BATCH, MAX_CONTROL, MAX_JOBS, MAX_KILLS, Phase, RECHECK, Role, Round, RoundError, RoundFailed,
+};
+use crate::ablation::{Ablation, ablated};
+use crate::model::{Incarnation, Prefix, Time};
+use crate::replication::codec::Packed;
+use crate::replication::members::Sight;
+use crate::replication::message::{Differ, Digests, End, List, WireEntry, WirePrefix};
+use crate::store::{Cell, Entry, Origin, Parts, Store};
+
+impl Round {
+    /// The sums of all groups that came with the answer to an offer; a deep round does without.
+    pub(in crate::replication) fn read_sums(
+        &self,
+        sums: &[u8],
+        store: &Store,
+    ) -> Result<Vec<u64>, RoundError> {
+        let sums: Vec<u64> = unpack_hashes(sums).ok_or(RoundError::Malformed("sums"))?.collect();
+        let expected = if self.is_deep() { 0 } else { Prefix::groups(store.ranges()).count() };
+        if sums.len() == expected { Ok(sums) } else { Err(RoundError::Malformed("sums")) }
+    }
+
+    /// The peer has taken the offer, in an answer that came at `at`. Nothing of this side was read before; `theirs`
+    /// may lead the caller to lift cells first.
+    pub(in crate::replication) fn on_accept(
+        &mut self,
+        theirs: Sight,
+        sums: Vec<u64>,
+        guarded: bool,
+        store: &Store,
+        at: Instant,
+    ) {
+        debug_assert!(self.is_offered(), "only an offer is taken");
+        let count = store.ranges();
+        self.floor = self.floor.max(theirs.floor);
+        self.theirs = theirs;
+        self.guarded = guarded;
+        self.phase = Phase::Exchanging;
+        self.round_trip = at - self.started;
+        if self.terms.deep {
+            self.books.groups.extend(Prefix::groups(count));
+            return;
+        }
+        for (group, theirs) in Prefix::groups(count).zip(sums) {
+            let own = self.digest(store, group);
+            if own.sum == theirs {
+            } else if own.cells == 0 || theirs == 0 {
+                self.found_unequal(store, group);
+                self.books.todo.push_back((group, theirs == 0));
+            } else {
+                self.books.groups.push_back(group);
+            }
+        }
+    }
+
+    fn check_turn(&self) -> Result<(), RoundError> {
+        match self.phase {
+            Phase::Exchanging => Ok(()),
+            _ => Err(RoundError::OutOfTurn("an exchange")),
+        }
+    }
+
+    /// A prefix that was received, if the tree has it and this side expects to hear of it.
+    fn prefix(&self, store: &Store, wire: WirePrefix) -> Result<Prefix, RoundError> {
+        let prefix = Prefix::new(store.ranges(), u32::from(wire.bits), wire.path)
+            .ok_or(RoundError::Malformed("prefix"))?;
+        if self.role == Role::Initiator && !self.books.open.contains_key(&prefix) {
+            return Err(RoundError::OutOfTurn("a prefix that is not open"));
+        }
+        if self.out.job_count() > MAX_JOBS || self.out.control_count() > MAX_CONTROL {
+            return Err(RoundError::Crowded);
+        }
+        Ok(prefix)
+    }
+
+    /// The responder says which children of prefixes differ.
+    pub(in crate::replication) fn on_differ(
+        &mut self,
+        items: Packed<'_>,
+        store: &Store,
+        now: Instant,
+    ) -> Result<(), RoundError> {
+        self.check_turn()?;
+        if self.role == Role::Responder {
+            return Err(RoundError::OutOfTurn("Differ"));
+        }
+        for item in items.items::<Differ<'_>>() {
+            let Differ { prefix, children } = item?;
+            let prefix = self.prefix(store, prefix)?;
+            let fan_out = prefix.fan_out(store.ranges());
+            if children.len() != fan_out.div_ceil(8) {
+                return Err(RoundError::Malformed("children"));
+            }
+            let is_group = prefix.ranges(store.ranges()).len() > 1;
+            if self.terms.patient && is_group && self.books.looks > 0 {
+                self.books.looks -= 1;
+                self.books.shut(prefix);
+                if children.iter().any(|&byte| byte != 0) {
+                    let at = now + 2 * self.round_trip + RECHECK;
+                    let (_, groups) = self.books.recheck.get_or_insert((at, Vec::new()));
+                    groups.push((prefix, children.to_vec()));
+                }
+                continue;
+            }
+            let set = (0..fan_out).filter(|&index| bit(children, index));
+            let unequal = set.filter_map(|index| prefix.child(store.ranges(), index)).collect::<Vec<_>>();
+            for child in unequal {
+                self.found_unequal(store, child);
+                self.books.open(child, 1);
+            }
+            if is_group {
+                self.books.shut(prefix);
+            } else {
+                self.close(store, prefix);
+            }
+        }
+        Ok(())
+    }
+
+    /// Digests to compare with one's own.
+    pub(in crate::replication) fn on_digests(
+        &mut self,
+        items: Packed<'_>,
+        look: bool,
+        store: &Store,
+    ) -> Result<(), RoundError> {
+        self.check_turn()?;
+        for item in items.items::<Digests<'_>>() {
+            let Digests { prefix, mask, sums } = item?;
+            let prefix = self.prefix(store, prefix)?;
+            if sums.is_empty() {
+                self.out.stream(prefix, store);
+                continue;
+            }
+            self.compare(prefix, mask, sums, look, store)?;
+        }
+        Ok(())
+    }
+
+    fn compare(
+        &mut self,
+        prefix: Prefix,
+        mask: &[u8],
+        sums: &[u8],
+        look: bool,
+        store: &Store,
+    ) -> Result<(), RoundError> {
+        let count = store.ranges();
+        let scale = self.scale(store, prefix);
+        let mut sums = scale.unpack(sums).ok_or(RoundError::Malformed("sums"))?;
+        let own = store.child_digests(prefix, self.floor, self.terms.deep);
+        let mut differ = vec![0; prefix.fan_out(count).div_ceil(8)];
+        let mut unequal = Vec::new();
+        for (index, own) in own.iter().enumerate().take(prefix.fan_out(count)) {
+            if !mask.is_empty() && !bit(mask, index) {
+                continue;
+            }
+            let theirs = sums.next().ok_or(RoundError::Malformed("sums"))?;
+            if theirs != scale.reduce(own.sum) {
+                set_bit(&mut differ, index);
+                let child = prefix.child(count, index).expect("an index below the fan-out has a child");
+                unequal.push((child, theirs == 0));
+            }
+        }
+        if sums.next().is_some() {
+            return Err(RoundError::Malformed("sums"));
+        }
+        if self.role == Role::Initiator {
+            for (child, theirs_empty) in unequal {
+                self.found_unequal(store, child);
+                self.books.todo.push_back((child, theirs_empty));
+            }
+            self.close(store, prefix);
+            return Ok(());
+        }
+        self.out.differ(prefix, &differ);
+        for (child, theirs_empty) in unequal {
+            // For people to see; the initiator keeps the books.
+            if self.books.ranges.insert(child.ranges(count).start, 1).is_none() {
+                self.books.found += 1;
+            }
+            if !look {
+                self.treat(store, child, theirs_empty);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the peer holds of some prefixes, to answer with what it lacks.
+    pub(in crate::replication) fn on_list(
+        &mut self,
+        origins: &[u8],
+        items: Packed<'_>,
+        store: &Store,
+    ) -> Result<(), RoundError> {
+        self.check_turn()?;
+        let (ids, rest) = origins.as_chunks::<16>();
+        if !rest.is_empty() {
+            return Err(RoundError::Malformed("origins"));
+        }
+        let origins = ids.iter().map(|id| {
+            let id = Incarnation::try_from(id).map_err(|_| RoundError::Malformed("origins"))?;
+            store.intern(id).map_err(|error| RoundError::Cells(error.into()))
+        });
+        let origins = origins.collect::<Result<Vec<Origin>, RoundError>>()?;
+        for item in items.items::<List<'_>>() {
+            let List { prefix, entries } = item?;
+            let prefix = self.prefix(store, prefix)?;
+            let mut theirs = BTreeMap::new();
+            for entry in entries.items::<WireEntry>() {
+                let entry = entry?;
+                theirs.insert(u64::from_le_bytes(entry.key_hash), Theirs::read(entry, &origins)?);
+            }
+            let (send, want) = self.difference(prefix, theirs, store);
+            if ablated(Ablation::ExchangeInFull) && self.role == Role::Initiator {
+                self.close(store, prefix);
+            }
+            self.out.cells(prefix, send, want.into_iter().flat_map(u64::to_le_bytes).collect());
+        }
+        Ok(())
+    }
+
+    /// The cells that a peer with this list lacks or has older, and the hashes of the keys that it has newer.
+    fn difference(
+        &self,
+        prefix: Prefix,
+        mut theirs: BTreeMap<u64, Theirs>,
+        store: &Store,
+    ) -> (Vec<Cell>, Vec<u64>) {
+        let (mut send, mut want) = (Vec::new(), Vec::new());
+        for (own, cell) in store.entries(prefix, self.floor, self.terms.deep) {
+            let (newer, older) = match theirs.remove(&own.key_hash) {
+                None => (true, false),
+                Some(theirs) => theirs.compare(&own, store),
+            };
+            if older {
+                want.push(own.key_hash);
+            }
+            if newer {
+                send.push(cell);
+            }
+        }
+        want.extend(theirs.into_keys());
+        (send, want)
+    }
+
+    /// A frame of cells has been merged.
+    pub(in crate::replication) fn on_merged(&mut self, cells: u64, bytes: u64) {
+        self.cells_in += cells;
+        self.bytes_in += bytes;
+        self.owed += bytes;
+    }
+
+    /// A cell of the peer was refused for want of memory.
+    pub(in crate::replication) fn on_refused(&mut self) {
+        self.failed.get_or_insert(RoundFailed::Full);
+    }
+
+    /// A cell of the peer lost against the one here. If that is dead, and so in none of this side's lists, the peer has
+    /// to be told: it was left behind while this side, or the other way round, deleted the key.
+    pub(in crate::replication) fn on_known(
+        &mut self,
+        key: &[u8],
+        received: &Parts<'_>,
+        store: &Store,
+        wall: Time,
+    ) {
+        if let Some(cell) = store.dig_up(key, received, self.floor, wall) {
+            self.out.dug_up(cell);
+        }
+    }
+
+    /// The peer holds a key that every member held and that has been deleted since.
+    pub(in crate::replication) fn on_late(&mut self, key: &[u8], version: Time, floor: Time) {
+        let stamp = if ablated(Ablation::KillAtFloor) { NTP64(version.0 + 1) } else { floor };
+        if self.failed.is_none() {
+            self.kills.push((key.to_vec(), stamp));
+        }
+        if !self.guarded {
+            if self.kills.len() >= KILL_BATCH {
+                self.tell_kills();
+            }
+        } else if self.kills.len() > MAX_KILLS {
+            self.failed = Some(RoundFailed::Fuse);
+            self.kills.clear();
+        }
+    }
+
+    /// Prefixes of which the peer has sent everything; it may ask for cells in return.
+    pub(in crate::replication) fn on_ends(
+        &mut self,
+        ends: Packed<'_>,
+        store: &Store,
+    ) -> Result<(), RoundError> {
+        if ends.0.is_empty() {
+            return Ok(());
+        }
+        self.check_turn()?;
+        for end in ends.items::<End<'_>>() {
+            let End { prefix, wanted } = end?;
+            let prefix = self.prefix(store, prefix)?;
+            if wanted.is_empty() {
+                if self.role == Role::Initiator {
+                    self.close(store, prefix);
+                }
+                continue;
+            }
+            let mut wanted: Vec<u64> =
+                unpack_hashes(wanted).ok_or(RoundError::Malformed("wanted"))?.collect();
+            wanted.sort_unstable();
+            let mut cells = Vec::new();
+            store.visit(prefix, self.floor, |key_hash, cell| {
+                if wanted.binary_search(&key_hash).is_ok() {
+                    cells.push(cell.clone());
+                }
+            });
+            self.out.cells(prefix, cells, Vec::new());
+        }
+        Ok(())
+    }
+
+    /// The peer can take more.
+    pub(in crate::replication) fn on_credit(&mut self, bytes: u64) {
+        self.out.grant(bytes);
+    }
+
+    /// The peer has nothing more to send.
+    pub(in crate::replication) fn on_done(&mut self) -> Result<(), RoundError> {
+        match (self.role, self.phase) {
+            (Role::Responder, Phase::Exchanging) => {
+                self.tell_kills();
+                self.phase = Phase::Closing { sent: false };
+                Ok(())
+            }
+            (Role::Initiator, Phase::Closing { sent: true }) => {
+                self.phase = Phase::Ended;
+                Ok(())
+            }
+            _ => Err(RoundError::OutOfTurn("Done")),
+        }
+    }
+
+    /// The peer has given up.
+    pub(in crate::replication) fn on_abort(&mut self, reason: &str) {
+        const LONGEST: usize = 200;
+        self.failed.get_or_insert(RoundFailed::Aborted(reason.chars().take(LONGEST).collect()));
+        self.phase = Phase::Ended;
+    }
+}
+
+/// An entry of a received list.
+enum Theirs {
+    Stamp(Time, Origin),
+    Digest(u64),
+}
+
+impl Theirs {
+    fn read(entry: WireEntry, origins: &[Origin]) -> Result<Theirs, RoundError> {
+        let word = u64::from_le_bytes(entry.time);
+        let Some(index) = entry.origin.checked_sub(1) else { return Ok(Theirs::Digest(word)) };
+        let origin = origins.get(index as usize).ok_or(RoundError::Malformed("an entry's origin"))?;
+        Ok(Theirs::Stamp(NTP64(word), *origin))
+    }
+
+    /// Whether one's own is newer, and whether theirs is: both, where only a merge can tell.
+    fn compare(&self, own: &Entry, store: &Store) -> (bool, bool) {
+        match *self {
+            Theirs::Stamp(time, origin) if own.plain => {
+                let stamp = |time, origin| (time, store.incarnation(origin));
+                let (own, theirs) = (stamp(own.time, own.origin), stamp(time, origin));
+                (own > theirs, own < theirs)
+            }
+            Theirs::Digest(digest) if digest == own.digest => (false, false),
+            Theirs::Stamp(..) | Theirs::Digest(_) => (true, true),
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! One round of anti-entropy between two daemons, either side of it. Pure: cells come from a store in memory,
+//! messages come and go through the caller, and time is an argument.
+//!
+//! ```text
+//!   initiator                                        responder
+//!   Start { sight } ------------------------------->  may wait its turn
+//!         <-------------------- Accept { sight, sums of 128 groups }
+//!   groups that differ:
+//!   Digests { group: 128 sums } -------------------->
+//!         <-------------------- Differ { which ranges }        and for each of these one of
+//!         <-------------------- Digests { range: 16 sums }     many cells: descend
+//!         <-------------------- List { stamps }                few
+//!         <-------------------- Digests { no sums }            none here: send all
+//!         <-------------------- Cells { all }                  none there
+//!   the same for what differs below, until for every prefix
+//!   Cells { newer, wanted } <-> Cells { wanted }
+//!   Done ------------------------------------------>  all that was held at Start and Accept is now on both sides
+//!         <----------------------------------------- Done
+//! ```
+//!
+//! The initiator keeps the books: a prefix is *open* from the moment it is known to differ until its cells have
+//! gone both ways. The responder answers and remembers nothing but what it still has to send. An interrupted round
+//! leaves what was merged, and nothing else; the next one finds those prefixes equal.
+//!
+//! Invariants:
+//! * Both sides leave out what is dead at the same time, the higher of their two floors when the round began.
+//! * Each side's sight was drawn before any of its digests was read. So when all prefixes were equal or have been
+//!   exchanged, each side holds all that the other's sight speaks of, whatever was written meanwhile.
+//! * What a round holds in memory is bounded by [`WINDOW`] open prefixes and [`CREDIT`] bytes of cells.
+
+mod books;
+mod incoming;
+mod outgoing;
+mod sums;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::cells::CellsError;
+use super::codec::{self, CodecError};
+use super::members::Sight;
+use super::message::Message;
+use crate::model::{Prefix, Time};
+use crate::store::{Digest, Store};
+use books::Books;
+use outgoing::{Outgoing, pack_hashes};
+use sums::Scale;
+
+/// How many bytes of cells may be on their way to a side that has not merged them, beside one over-large frame.
+pub(super) const CREDIT: u64 = 4 << 20;
+
+/// How many prefixes may be open at one time, counting for one whose sums were sent every child that the responder
+/// may answer with: about 1 KiB each at most, in lists and references. Enough that a round over a slow line is bound
+/// by its bandwidth and not by its round trips.
+const WINDOW: usize = 4096;
+
+/// How many jobs a responder takes on; an honest initiator causes few more than its window.
+const MAX_JOBS: usize = 2 * WINDOW;
+
+/// How many control messages of a few KiB a responder lets wait; an honest initiator causes a tenth of this.
+const MAX_CONTROL: usize = 8192;
+
+/// More kills than this against a peer that holds everything are a bug or an attack, not dead keys.
+const MAX_KILLS: usize = 64;
+
+/// Kills are told as they are found, in batches, where that limit does not apply.
+const KILL_BATCH: usize = 1024;
+
+/// In-flight writes are given two round trips and this long before a difference is believed.
+const RECHECK: Duration = Duration::from_millis(200);
+
+/// Cells that a range or a part of it may hold and still be listed rather than split further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ListLimit(pub(super) u64);
+
+impl Default for ListLimit {
+    /// Sixteen more sums take the room of eight entries; below 24 a list is cheaper, with its round trip saved.
+    fn default() -> Self {
+        ListLimit(24)
+    }
+}
+
+/// What a round may assume and do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// Compare values too.
+    pub(super) deep: bool,
+    /// Believe a difference only if it is still there after the time that writes take to arrive.
+    pub(super) patient: bool,
+    pub(super) list_limit: ListLimit,
+}
+
+/// Why a round ended without a result. What was merged stays merged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum RoundFailed {
+    /// Something was refused for want of memory.
+    #[error("out of memory")]
+    Full,
+    /// The fuse has blown.
+    #[error(
+        "refusing to delete more than {MAX_KILLS} keys of a peer that holds every write: one of the two daemons \
+         has lost data that it claims to hold"
+    )]
+    Fuse,
+    /// The other side gave up.
+    #[error("the peer gave up: {0}")]
+    Aborted(String),
+}
+
+/// The other side broke the rules of a round.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RoundError {
+    #[error("a message of a round that does not fit its state: {0}")]
+    OutOfTurn(&'static str),
+    #[error("malformed message of a round: {0}")]
+    Malformed(&'static str),
+    #[error("it opened more than {MAX_JOBS} exchanges at one time")]
+    Crowded,
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    #[error(transparent)]
+    Cells(#[from] CellsError),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Initiator,
+    Responder,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The initiator waits for the answer to its Start.
+    Offered,
+    Exchanging,
+    /// `Done` is due, or was sent: the initiator waits for the responder's.
+    Closing {
+        sent: bool,
+    },
+    Ended,
+}
+
+/// How much a round has moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Ranges that are known to differ still.
+    pub(super) ranges_differing: u64,
+    /// Ranges that were found to differ.
+    pub(super) ranges_found: u64,
+    pub(super) cells_in: u64,
+    pub(super) cells_out: u64,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+}
+
+/// Either side of a round under way.
+pub(super) struct Round {
+    number: u32,
+    role: Role,
+    phase: Phase,
+    terms: Terms,
+    /// What is dead at this time is left out on both sides.
+    floor: Time,
+    theirs: Sight,
+    /// The peer is waited for and claims to hold all that the floor here has passed: many kills against it would
+    /// be a bug.
+    guarded: bool,
+    out: Outgoing,
+    books: Books,
+    /// When the initiator offered it, and how long the answer took.
+    started: Instant,
+    round_trip: Duration,
+    /// Keys the peer holds that are dead here, while they are few and the fuse is in place.
+    kills: Vec<(Vec<u8>, Time)>,
+    failed: Option<RoundFailed>,
+    owed: u64,
+    cells_in: u64,
+    bytes_in: u64,
+    killed: u64,
+}
+
+impl Round {
+    /// Offers a round; the caller sends [`Message::Start`] with the sight drawn for it.
+    pub(super) fn offer(number: u32, terms: Terms, floor: Time, now: Instant) -> Self {
+        Round::new(number, Role::Initiator, Phase::Offered, terms, Sight::default(), floor, now)
+    }
+
+    /// Takes an offer; returns the round and the digests of all groups, for [`Message::Accept`]: none for a deep
+    /// round. `ours` was drawn before the call.
+    pub(super) fn accept(
+        number: u32,
+        terms: Terms,
+        ours: &Sight,
+        theirs: Sight,
+        guarded: bool,
+        store: &Store,
+        now: Instant,
+    ) -> (Self, Vec<u8>) {
+        let floor = ours.floor.max(theirs.floor);
+        let mut round = Round::new(number, Role::Responder, Phase::Exchanging, terms, theirs, floor, now);
+        round.guarded = guarded;
+        // Reading every value takes long: a deep round does it group by group.
+        let groups = Prefix::groups(store.ranges()).filter(|_| !terms.deep);
+        let sums = pack_hashes(groups.map(|group| round.digest(store, group).sum));
+        (round, sums)
+    }
+
+    fn new(
+        number: u32,
+        role: Role,
+        phase: Phase,
+        terms: Terms,
+        theirs: Sight,
+        floor: Time,
+        now: Instant,
+    ) -> Self {
+        Round {
+            number,
+            role,
+            phase,
+            terms,
+            floor,
+            theirs,
+            guarded: false,
+            out: Outgoing::new(),
+            books: Books::default(),
+            started: now,
+            round_trip: Duration::ZERO,
+            kills: Vec::new(),
+            failed: None,
+            owed: 0,
+            cells_in: 0,
+            bytes_in: 0,
+            killed: 0,
+        }
+    }
+
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Whether it is only to see whether anything differs.
+    pub(super) fn is_patient(&self) -> bool {
+        self.terms.patient
+    }
+
+    pub(super) fn is_deep(&self) -> bool {
+        self.terms.deep
+    }
+
+    /// Whether this side waits for the answer to its offer.
+    pub(super) fn is_offered(&self) -> bool {
+        self.phase == Phase::Offered
+    }
+
+    /// What the peer said at the start.
+    pub(super) fn theirs(&self) -> &Sight {
+        &self.theirs
+    }
+
+    /// The floor of the round: both sides rise to it at the end.
+    pub(super) fn floor(&self) -> Time {
+        self.floor
+    }
+
+    /// How many keys the peer was told to be dead.
+    pub(super) fn killed(&self) -> u64 {
+        self.killed
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        Progress {
+            ranges_differing: self.books.ranges.len() as u64,
+            ranges_found: self.books.found,
+            cells_in: self.cells_in,
+            cells_out: self.out.cells,
+            bytes_in: self.bytes_in,
+            bytes_out: self.out.bytes,
+        }
+    }
+
+    /// When [`next`](Self::next) may have something although nothing arrived.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        self.books.recheck.as_ref().filter(|_| self.books.is_answered()).map(|(at, _)| *at)
+    }
+
+    /// What was granted back to the peer since the last call.
+    fn take_owed(&mut self) -> Option<Bytes> {
+        let bytes = std::mem::take(&mut self.owed);
+        (bytes > 0).then(|| codec::frame(&Message::Credit { round: self.number, bytes }))
+    }
+
+    /// The next message to send, if there is one now.
+    pub(super) fn next(&mut self, store: &Store, now: Instant) -> Option<Bytes> {
+        if self.phase == Phase::Offered || self.phase == Phase::Ended {
+            return None;
+        }
+        if let Some(frame) = self.take_owed() {
+            return Some(frame);
+        }
+        if self.role == Role::Initiator && self.phase == Phase::Exchanging {
+            self.advance(store, now);
+        }
+        let mut completed = Vec::new();
+        let frame = self.out.next(self.number, store, self.floor, &mut completed);
+        if self.role == Role::Initiator {
+            completed.into_iter().for_each(|prefix| self.close(store, prefix));
+        }
+        if frame.is_some() {
+            return frame;
+        }
+        self.finish_if_complete()
+    }
+
+    fn finish_if_complete(&mut self) -> Option<Bytes> {
+        if !self.out.is_empty() {
+            return None;
+        }
+        match (self.role, self.phase) {
+            (Role::Initiator, Phase::Exchanging) if self.books.is_settled() => {
+                self.phase = Phase::Closing { sent: false };
+                self.tell_kills();
+                if self.out.is_empty() { self.finish_if_complete() } else { None }
+            }
+            (_, Phase::Closing { sent: false }) => {
+                if let Some(failed) = &self.failed {
+                    let reason = failed.to_string();
+                    self.phase = Phase::Ended;
+                    return Some(codec::frame(&Message::Abort { round: self.number, reason: &reason }));
+                }
+                self.phase =
+                    if self.role == Role::Initiator { Phase::Closing { sent: true } } else { Phase::Ended };
+                Some(codec::frame(&Message::Done { round: self.number }))
+            }
+            _ => None,
+        }
+    }
+
+    /// Puts the kills that were held back into the queue, unless there are too many.
+    fn tell_kills(&mut self) {
+        for (key, floor) in self.kills.drain(..) {
+            self.killed += 1;
+            self.out.kill(key, floor);
+        }
+    }
+
+    /// Whether the round is over, and how. `None` while it is not.
+    pub(super) fn outcome(&self) -> Option<Result<(), RoundFailed>> {
+        (self.phase == Phase::Ended).then(|| self.failed.clone().map_or(Ok(()), Err))
+    }
+
+    fn scale(&self, store: &Store, prefix: Prefix) -> Scale {
+        Scale::new(store.ranges(), prefix, self.number)
+    }
+
+    fn digest(&self, store: &Store, prefix: Prefix) -> Digest {
+        store.digest(prefix, self.floor, self.terms.deep)
+    }
+}

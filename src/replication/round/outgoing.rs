@@ -1,0 +1,255 @@
+//! What one side of a round has yet to send: control items packed into few messages, and cells under credit.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::CREDIT;
+use crate::model::{Prefix, Time};
+use crate::replication::cells::{Carrier, CellsEncoder, FRAME_TARGET};
+use crate::replication::codec::{self, Packed};
+use crate::replication::message::{Differ, Digests, End, List, Message, WireEntry, WirePrefix};
+use crate::store::{Cell, Entry, Origin, Store};
+
+/// Everything that waits to be sent. Bounded by the prefixes that are open and the credit: cells are references
+/// to those of the store, and a stream is read range by range.
+#[derive(Default)]
+pub(super) struct Outgoing {
+    looks: Chunks,
+    digests: Chunks,
+    differ: Chunks,
+    lists: VecDeque<Lists>,
+    jobs: VecDeque<Job>,
+    /// Dead cells that no list has.
+    dug_up: Vec<Cell>,
+    kills: Vec<(Vec<u8>, Time)>,
+    encoder: CellsEncoder,
+    credit: u64,
+    pub(super) cells: u64,
+    pub(super) bytes: u64,
+}
+
+/// Control messages are filled up to this many bytes: the answer to one takes the receiver about a millisecond
+/// of reading ranges, after which others may run.
+const CONTROL_TARGET: usize = 2 << 10;
+
+/// Packed items, cut into messages.
+#[derive(Default)]
+struct Chunks(VecDeque<Vec<u8>>);
+
+impl Chunks {
+    fn push<T: bincode::Encode>(&mut self, item: &T) {
+        if self.0.back().is_none_or(|chunk| chunk.len() >= CONTROL_TARGET) {
+            self.0.push_back(Vec::new());
+        }
+        codec::append(item, self.0.back_mut().expect("one was just added"));
+    }
+}
+
+/// Packed lists, with the origins that they refer to.
+#[derive(Default)]
+struct Lists {
+    origins: Vec<Origin>,
+    items: Vec<u8>,
+}
+
+impl Lists {
+    fn push(&mut self, prefix: Prefix, entries: &[(Entry, Cell)]) {
+        let mut packed = Vec::new();
+        for (entry, _) in entries {
+            let (origin, word) = if entry.plain {
+                (self.origin_index(entry.origin) + 1, entry.time.0)
+            } else {
+                (0, entry.digest)
+            };
+            let entry =
+                WireEntry { key_hash: entry.key_hash.to_le_bytes(), origin, time: word.to_le_bytes() };
+            codec::append(&entry, &mut packed);
+        }
+        codec::append(&List { prefix: wire(prefix), entries: Packed(&packed) }, &mut self.items);
+    }
+
+    fn origin_index(&mut self, origin: Origin) -> u32 {
+        let found = self.origins.iter().position(|&known| known == origin);
+        let index = found.unwrap_or_else(|| {
+            self.origins.push(origin);
+            self.origins.len() - 1
+        });
+        u32::try_from(index).expect("a list has fewer cells than that")
+    }
+}
+
+/// The cells of one prefix to send.
+struct Job {
+    prefix: Prefix,
+    /// Cells at hand, last first.
+    cells: Vec<Cell>,
+    /// Ranges of the prefix that have not been read yet.
+    unread: std::ops::Range<usize>,
+    /// What the other side is asked for at the end.
+    wanted: Vec<u8>,
+}
+
+/// Hashes packed as 8 bytes each.
+pub(super) fn pack_hashes(hashes: impl IntoIterator<Item = u64>) -> Vec<u8> {
+    hashes.into_iter().flat_map(u64::to_le_bytes).collect()
+}
+
+/// Reads [`pack_hashes`] back; `None` if the length is off.
+pub(super) fn unpack_hashes(packed: &[u8]) -> Option<impl Iterator<Item = u64>> {
+    let (hashes, rest) = packed.as_chunks::<8>();
+    rest.is_empty().then(|| hashes.iter().map(|hash| u64::from_le_bytes(*hash)))
+}
+
+pub(super) fn wire(prefix: Prefix) -> WirePrefix {
+    WirePrefix { bits: u8::try_from(prefix.bits()).expect("a hash has 64 bits"), path: prefix.path() }
+}
+
+impl Outgoing {
+    pub(super) fn new() -> Self {
+        Outgoing { credit: CREDIT, ..Outgoing::default() }
+    }
+
+    pub(super) fn digests(&mut self, prefix: Prefix, mask: &[u8], sums: &[u8], look: bool) {
+        let into = if look { &mut self.looks } else { &mut self.digests };
+        into.push(&Digests { prefix: wire(prefix), mask, sums });
+    }
+
+    pub(super) fn differ(&mut self, prefix: Prefix, children: &[u8]) {
+        self.differ.push(&Differ { prefix: wire(prefix), children });
+    }
+
+    pub(super) fn list(&mut self, prefix: Prefix, entries: &[(Entry, Cell)]) {
+        if self.lists.back().is_none_or(|lists| lists.items.len() >= CONTROL_TARGET) {
+            self.lists.push_back(Lists::default());
+        }
+        self.lists.back_mut().expect("one was just added").push(prefix, entries);
+    }
+
+    /// Whether as many control messages wait as are worth sending before more is read.
+    pub(super) fn has_control(&self) -> bool {
+        let full = |chunks: &Chunks| chunks.0.front().is_some_and(|chunk| chunk.len() >= CONTROL_TARGET);
+        full(&self.digests) || full(&self.looks) || self.lists.len() > 1
+    }
+
+    /// Sends cells that belong to `prefix`, then its end, with the hashes of the keys that are wanted.
+    pub(super) fn cells(&mut self, prefix: Prefix, mut cells: Vec<Cell>, wanted: Vec<u8>) {
+        cells.reverse();
+        self.jobs.push_back(Job { prefix, cells, unread: 0..0, wanted });
+    }
+
+    /// Sends everything of `prefix`, read when its turn comes.
+    pub(super) fn stream(&mut self, prefix: Prefix, store: &Store) {
+        let unread = prefix.ranges(store.ranges());
+        self.jobs.push_back(Job { prefix, cells: Vec::new(), unread, wanted: Vec::new() });
+    }
+
+    /// Sends a dead cell that the other side has an older version of.
+    pub(super) fn dug_up(&mut self, cell: Cell) {
+        self.dug_up.push(cell);
+    }
+
+    /// Tells the other side that a key is dead as of `floor`.
+    pub(super) fn kill(&mut self, key: Vec<u8>, floor: Time) {
+        self.kills.push((key, floor));
+    }
+
+    /// How many control messages wait.
+    pub(super) fn control_count(&self) -> usize {
+        self.looks.0.len() + self.digests.0.len() + self.differ.0.len() + self.lists.len()
+    }
+
+    pub(super) fn job_count(&self) -> usize {
+        self.jobs.len()
+    }
+
+    pub(super) fn grant(&mut self, bytes: u64) {
+        self.credit = self.credit.saturating_add(bytes).min(CREDIT);
+    }
+
+    /// Whether everything has been sent.
+    pub(super) fn is_empty(&self) -> bool {
+        let control = [&self.looks, &self.digests, &self.differ];
+        control.iter().all(|chunks| chunks.0.is_empty()) && self.lists.is_empty() && !self.has_cells()
+    }
+
+    fn has_cells(&self) -> bool {
+        !(self.jobs.is_empty() && self.dug_up.is_empty() && self.kills.is_empty())
+    }
+
+    /// The next message, unless there is none or credit is lacking. `completed` is told the prefixes that end
+    /// with it, nothing being wanted of them.
+    pub(super) fn next(
+        &mut self,
+        round: u32,
+        store: &Store,
+        floor: Time,
+        completed: &mut Vec<Prefix>,
+    ) -> Option<Bytes> {
+        if let Some(items) = self.differ.0.pop_front() {
+            return Some(codec::frame(&Message::Differ { round, items: Packed(&items) }));
+        }
+        for (look, chunks) in [(true, &mut self.looks), (false, &mut self.digests)] {
+            if let Some(items) = chunks.0.pop_front() {
+                return Some(codec::frame(&Message::Digests { round, look, items: Packed(&items) }));
+            }
+        }
+        if let Some(Lists { origins, items }) = self.lists.pop_front() {
+            let ids = origins.into_iter().flat_map(|origin| store.incarnation(origin).to_le_bytes());
+            let origins: Vec<u8> = ids.collect();
+            return Some(codec::frame(&Message::List { round, origins: &origins, items: Packed(&items) }));
+        }
+        if self.credit == 0 || !self.has_cells() {
+            return None;
+        }
+        Some(self.next_cells(round, store, floor, completed))
+    }
+
+    fn next_cells(&mut self, round: u32, store: &Store, floor: Time, completed: &mut Vec<Prefix>) -> Bytes {
+        let mut ends = Vec::new();
+        while !self.encoder.is_full()
+            && let Some(cell) = self.dug_up.pop_if(|cell| !self.encoder.overflows_with(cell))
+        {
+            self.encoder.add(&cell);
+            self.cells += 1;
+        }
+        while ends.len() < FRAME_TARGET && !self.encoder.is_full() {
+            let Some(job) = self.jobs.front_mut() else { break };
+            if let Some(cell) = job.cells.pop() {
+                if self.encoder.overflows_with(&cell) {
+                    job.cells.push(cell);
+                    break;
+                }
+                self.encoder.add(&cell);
+                self.cells += 1;
+            } else if let Some(range) = job.unread.next() {
+                let within = Prefix::of_range(store.ranges(), range);
+                let part = if job.prefix.bits() < within.bits() { within } else { job.prefix };
+                store.visit(part, floor, |_, cell| job.cells.push(cell.clone()));
+            } else {
+                codec::append(&End { prefix: wire(job.prefix), wanted: &job.wanted }, &mut ends);
+                if job.wanted.is_empty() {
+                    completed.push(job.prefix);
+                }
+                self.jobs.pop_front();
+            }
+        }
+        if self.jobs.is_empty() {
+            self.add_kills(store);
+        }
+        let frame = self.encoder.finish(store, Carrier::Round { round, ends: Packed(&ends) });
+        let size = codec::message_size(&frame);
+        self.credit = self.credit.saturating_sub(size);
+        self.bytes += size;
+        frame
+    }
+
+    fn add_kills(&mut self, store: &Store) {
+        let Some(killer) = store.killer() else { return self.kills.clear() };
+        while !self.encoder.is_full()
+            && let Some((key, floor)) = self.kills.pop()
+        {
+            self.encoder.add_kill(&key, floor, killer);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! How digests travel: whole down to the ranges, in six bytes below.
+//!
+//! Most of what a round with many differences sends is sums of parts of ranges, so a quarter less of each is worth
+//! having. Two unequal sums look equal in 48 bits once in 2^48 comparisons. Which bits are sent depends on the
+//! round, so that such a pair is found by the next one.
+
+use crate::model::{Prefix, RangeCount};
+
+/// Bytes of a sum below a range.
+const BRIEF: usize = 6;
+
+/// How the sums of one prefix's children travel in one round.
+#[derive(Clone, Copy)]
+pub(super) struct Scale {
+    /// An odd factor whose product's upper bits are sent; `None` for whole sums.
+    factor: Option<u64>,
+}
+
+impl Scale {
+    pub(super) fn new(count: RangeCount, prefix: Prefix, round: u32) -> Self {
+        /// 2^64 by the golden ratio: spreads consecutive numbers over all bits.
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let below_a_range = prefix.ranges(count).len() == 1;
+        Scale { factor: below_a_range.then(|| u64::from(round).wrapping_mul(SPREAD) | 1) }
+    }
+
+    /// What is compared of a sum: zero for a sum of zero.
+    pub(super) fn reduce(self, sum: u64) -> u64 {
+        self.factor.map_or(sum, |factor| sum.wrapping_mul(factor) >> (64 - 8 * BRIEF))
+    }
+
+    fn width(self) -> usize {
+        if self.factor.is_some() { BRIEF } else { 8 }
+    }
+
+    pub(super) fn pack(self, sums: impl IntoIterator<Item = u64>) -> Vec<u8> {
+        let mut packed = Vec::new();
+        for sum in sums {
+            packed.extend_from_slice(&self.reduce(sum).to_le_bytes()[..self.width()]);
+        }
+        packed
+    }
+
+    /// Reads [`pack`](Self::pack) back, [reduced](Self::reduce); `None` if the length is off.
+    pub(super) fn unpack(self, packed: &[u8]) -> Option<impl Iterator<Item = u64>> {
+        let whole = packed.len().is_multiple_of(self.width());
+        whole.then(|| {
+            packed.chunks_exact(self.width()).map(|bytes| {
+                let mut word = [0; 8];
+                word[..bytes.len()].copy_from_slice(bytes);
+                u64::from_le_bytes(word)
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_whole_for_ranges_and_brief_below_and_empty_stays_zero() {
+        let count = RangeCount::FULL;
+        let group = Prefix::groups(count).next().unwrap();
+        let range = Prefix::of_range(count, 3);
+        let sums = [0, 1, u64::MAX, 1 << 63];
+        for (prefix, width) in [(group, 8), (range, 6)] {
+            let scale = Scale::new(count, prefix, 5);
+            let packed = scale.pack(sums);
+            assert_eq!(packed.len(), sums.len() * width);
+            assert_eq!(scale.unpack(&packed).unwrap().collect::<Vec<_>>(), sums.map(|sum| scale.reduce(sum)));
+            assert_eq!(scale.reduce(0), 0);
+            assert!(scale.unpack(&packed[1..]).is_none());
+        }
+    }
+
+    #[test]
+    fn what_one_round_takes_for_equal_the_next_tells_apart() {
+        let range = Prefix::of_range(RangeCount::FULL, 3);
+        let scale = |round| Scale::new(RangeCount::FULL, range, round);
+        // A difference that one factor maps to nothing in the bits that are sent.
+        let hidden = (1..1u64 << 20).find(|sum| scale(7).reduce(*sum) == 0);
+        assert!(hidden.is_none_or(|sum| (8..40).any(|round| scale(round).reduce(sum) != 0)));
+    }
+}

@@ -1,0 +1,361 @@
+//! The conversation with one linked peer: pushes, acknowledgements, rounds, beats. Pure: frames come and go through
+//! the caller, and both clocks are arguments, so that a simulation can hold the same conversation.
+//!
+//! ```text
+//!   receive(frame) --> [ inbound: pushes merged, acknowledgements due ]
+//!                      [ round: offered, exchanging                   ] --> poll() --> frames
+//!   tick() ----------> [ due: verification, relay, retry              ]
+//!                                   |
+//!                                   +--> events, for the driver
+//! ```
+
+mod error;
+mod exchange;
+mod inbound;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+pub(super) use error::{LinkError, SILENCE_LIMIT};
+
+use super::cells::CellsError;
+use super::codec;
+use super::hello::Refused;
+use super::local::{Local, Turn};
+use super::members::Sight;
+use super::message::Message;
+use super::queue::Queue;
+use super::round::{Progress, Round, RoundFailed};
+use crate::ablation::{Ablation, ablated};
+use crate::cluster::LostCell;
+use crate::model::{Incarnation, Time, stamp};
+use crate::store::Cell;
+
+/// How many bytes and messages of a round are gathered before other tasks of the daemon may run.
+const POLL_BATCH: usize = 512 << 10;
+const POLL_FRAMES: usize = 8;
+
+/// Something that the driver of a session should know or do.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// An exchange ended, so that another may begin, on this link or on others.
+    TurnOver,
+    /// A round with the peer has finished: all that it held is held here.
+    Finished {
+        /// It was the first over this link.
+        first: bool,
+        deep: bool,
+        progress: Progress,
+        took: Duration,
+    },
+    /// A round ended without a result.
+    Failed { deep: bool, why: RoundFailed },
+    /// An address of a daemon that this one has no link to.
+    Dial(Incarnation, String),
+    /// Cells to pass on to a peer that has no link to their origin.
+    Relay(Incarnation, Vec<Cell>),
+    /// Cells that had to be given up.
+    Lost(LostCell),
+    /// The peer has no more room, or has again.
+    Withholding(bool),
+}
+
+/// One end of the conversation.
+pub(super) struct Session {
+    /// As whom this daemon has introduced itself.
+    own: Incarnation,
+    peer: Incarnation,
+    name: String,
+    queue: Arc<Queue>,
+    inbound: Inbound,
+    round: Option<Current>,
+    /// A round that the peer has offered and that waits for its turn.
+    offered: Option<Offer>,
+    /// This side's rounds have the numbers of one parity, the peer's the other.
+    next_number: u32,
+    wanted: Option<Wanted>,
+    last_round: Option<Instant>,
+    /// The last round has failed.
+    failed: bool,
+    verified: Option<Instant>,
+    deep_wanted: bool,
+    joined: bool,
+    events: Vec<Event>,
+}
+
+/// What the peer's pushes have led to.
+#[derive(Default)]
+struct Inbound {
+    /// The peer's epoch, and its pushes that were merged in it.
+    epoch: u32,
+    puts: u64,
+    acknowledged: u64,
+    /// Something of the peer's was refused for want of memory: nothing is acknowledged until a round has
+    /// brought it.
+    refused: Option<Withheld>,
+    scratch: Vec<u8>,
+}
+
+/// Data that the peer sent and this daemon had no room for.
+struct Withheld {
+    /// When it was refused, or a round to get it was wanted.
+    since: Instant,
+    /// A round has started since, in which nothing was refused so far.
+    retried: bool,
+}
+
+struct Current {
+    round: Round,
+    /// How often pushes to the peer had been lost when the round began.
+    losses: u64,
+    began: Instant,
+    moved: Instant,
+    turn: Option<Turn>,
+    /// The answer to this side's offer, while another exchange keeps it waiting.
+    accepted: Option<Accepted>,
+}
+
+struct Accepted {
+    theirs: Sight,
+    sums: Vec<u64>,
+    at: Instant,
+}
+
+struct Offer {
+    number: u32,
+    deep: bool,
+    patient: bool,
+    theirs: Sight,
+    since: Instant,
+}
+
+/// A round that this side would like.
+#[derive(Clone, Copy)]
+struct Wanted {
+    since: Instant,
+    /// Only to see whether anything differs.
+    patient: bool,
+}
+
+impl Session {
+    /// A conversation over a new link. A round is wanted at once.
+    pub(super) fn new(
+        own: Incarnation,
+        peer: Incarnation,
+        name: &str,
+        queue: Arc<Queue>,
+        now: Instant,
+    ) -> Self {
+        Session {
+            own,
+            peer,
+            name: name.to_owned(),
+            queue,
+            inbound: Inbound::default(),
+            round: None,
+            offered: None,
+            next_number: u32::from(own > peer),
+            wanted: Some(Wanted { since: now, patient: false }),
+            last_round: None,
+            failed: false,
+            verified: None,
+            deep_wanted: false,
+            joined: false,
+            events: Vec::new(),
+        }
+    }
+
+    /// Takes a whole frame, without its length.
+    ///
+    /// # Errors
+    /// [`LinkError`]: the link must end. What was merged before stays merged.
+    pub(super) fn receive(
+        &mut self,
+        local: &Local,
+        frame: &[u8],
+        wall: Time,
+        now: Instant,
+    ) -> Result<(), LinkError> {
+        let message = codec::decode::<Message<'_>>(frame)?;
+        match message {
+            Message::Put(cells) => {
+                self.merge(local, &cells, wall, now, false)?;
+                self.inbound.puts += 1;
+                if ablated(Ablation::RoundsAloneVerify) {
+                    let own_time = local.store.now(wall);
+                    let theirs =
+                        Sight { vector: [(self.peer, own_time)].into_iter().collect(), ..Sight::default() };
+                    local.members.lock().on_round(self.peer, &theirs, own_time);
+                }
+            }
+            Message::Ack { epoch, puts } => self.queue.acknowledge(epoch, puts),
+            Message::Gap => {
+                self.inbound.epoch += 1;
+                self.inbound.puts = 0;
+                self.inbound.acknowledged = 0;
+                self.want_round(now);
+            }
+            Message::Start { round, deep, patient, sight } => {
+                let theirs = Sight::read(&sight)?;
+                self.on_start(local, Offer { number: round, deep, patient, theirs, since: now }, wall)?;
+            }
+            Message::Beat(beat) => self.on_beat(local, &beat, wall)?,
+            Message::Goodbye => {
+                let hlc = local.store.now(wall);
+                local.members.lock().on_goodbye(self.peer, hlc);
+                return Err(LinkError::Goodbye);
+            }
+            Message::Refuse { refusal, text } => {
+                return Err(LinkError::Refused(Refused { refusal, text: text.to_owned() }));
+            }
+            Message::Welcome => return Err(LinkError::OutOfTurn("Welcome")),
+            Message::Cells { round, cells, ends } => {
+                let merged = self.merge(local, &cells, wall, now, true)?;
+                if let Some(current) = self.current(round, now) {
+                    current.round.on_merged(merged, frame.len() as u64);
+                    current.round.on_ends(ends, &local.store)?;
+                }
+            }
+            Message::Accept { round, sight, sums } => {
+                let theirs = Sight::read(&sight)?;
+                self.on_accept(local, round, theirs, sums, wall, now)?;
+            }
+            Message::Digests { round, look, items } => {
+                if let Some(current) = self.current(round, now) {
+                    current.round.on_digests(items, look, &local.store)?;
+                }
+            }
+            Message::Differ { round, items } => {
+                if let Some(current) = self.current(round, now) {
+                    current.round.on_differ(items, &local.store, now)?;
+                }
+            }
+            Message::List { round, origins, items } => {
+                if let Some(current) = self.current(round, now) {
+                    current.round.on_list(origins, items, &local.store)?;
+                }
+            }
+            Message::Credit { round, bytes } => {
+                if let Some(current) = self.current(round, now) {
+                    current.round.on_credit(bytes);
+                }
+            }
+            Message::Done { round } => {
+                if let Some(current) = self.current(round, now) {
+                    current.round.on_done()?;
+                }
+                self.conclude_if_over(local, wall, now);
+            }
+            Message::Abort { round, reason } => {
+                if let Some(current) = self.current(round, now) {
+                    current.round.on_abort(reason);
+                }
+                self.conclude_if_over(local, wall, now);
+            }
+        }
+        Ok(())
+    }
+
+    /// The round under way, if it has this number: messages of one that was given up may still arrive.
+    fn current(&mut self, number: u32, now: Instant) -> Option<&mut Current> {
+        let current = self.round.as_mut().filter(|current| current.round.number() == number)?;
+        current.moved = now;
+        Some(current)
+    }
+
+    /// The clock moves past everything a peer speaks of before it is acted upon; and a cluster that was founded
+    /// apart is noticed before anything is exchanged with it.
+    fn observe(&self, local: &Local, theirs: &Sight, wall: Time) -> Result<(), LinkError> {
+        let latest = theirs.latest();
+        if latest > local.horizon(wall) {
+            return Err(CellsError::Future(stamp::distance(latest, wall)).into());
+        }
+        local.store.observe(latest);
+        // At their hellos one of the two may not have been founded yet.
+        let Sight { lineage, founded, floor, .. } = *theirs;
+        if local.members.lock().is_stranger(local.store.floor(), lineage, founded, floor) {
+            return Err(LinkError::Stranger);
+        }
+        Ok(())
+    }
+
+    /// Adds the frames that are due to `frames`.
+    pub(super) fn poll(&mut self, local: &Local, wall: Time, now: Instant, frames: &mut impl Extend<Bytes>) {
+        let inbound = &mut self.inbound;
+        if inbound.puts > inbound.acknowledged && inbound.refused.is_none() {
+            inbound.acknowledged = inbound.puts;
+            let ack = Message::Ack { epoch: inbound.epoch, puts: inbound.puts };
+            frames.extend([codec::frame(&ack)]);
+        }
+        if self.round.is_none() {
+            frames.extend(self.begin(local, wall, now));
+        }
+        self.take_up(local, wall, now);
+        let (mut bytes, mut count) = (0, 0);
+        while bytes < POLL_BATCH
+            && count < POLL_FRAMES
+            && let Some(current) = &mut self.round
+            && let Some(frame) = current.round.next(&local.store, now)
+        {
+            bytes += frame.len();
+            count += 1;
+            current.moved = now;
+            frames.extend([frame]);
+        }
+        self.conclude_if_over(local, wall, now);
+    }
+
+    /// Whether [`poll`](Self::poll) may have something to send.
+    pub(super) fn has_work(&self) -> bool {
+        self.inbound.puts > self.inbound.acknowledged
+            || self.round.is_some()
+            || self.offered.is_some()
+            || self.wanted.is_some()
+    }
+
+    /// When [`poll`](Self::poll) may have something although nothing arrived and nothing was queued.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        self.round.as_ref().and_then(|current| current.round.wake_at())
+    }
+
+    /// Takes what the driver should know.
+    pub(super) fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// How the round under way is getting on, and for how long it has been going on.
+    pub(super) fn progress(&self, now: Instant) -> Option<(Progress, Duration)> {
+        let current = self.round.as_ref().filter(|current| !current.round.is_offered())?;
+        Some((current.round.progress(), now - current.began))
+    }
+
+    /// Whether a round is under way.
+    pub(super) fn is_exchanging(&self) -> bool {
+        self.round.as_ref().is_some_and(|current| !current.round.is_offered())
+    }
+
+    /// Whether a round that compares values is under way.
+    pub(super) fn is_verifying(&self) -> bool {
+        self.round.as_ref().is_some_and(|current| current.round.is_deep() && !current.round.is_offered())
+    }
+
+    /// When both were last known to be equal.
+    pub(super) fn verified_at(&self) -> Option<Instant> {
+        self.verified
+    }
+
+    /// The link has ended: nothing of this session holds up others.
+    pub(super) fn end(&mut self, local: &Local) {
+        self.round = None;
+        if self.inbound.refused.take().is_some() {
+            local.refusing.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+//! Why a link ends.
+
+use std::io;
+use std::time::Duration;
+
+use super::exchange::STALL_LIMIT;
+use crate::cluster::PeerState;
+use crate::replication::cells::CellsError;
+use crate::replication::codec::CodecError;
+use crate::replication::hello::Refused;
+use crate::replication::message::Refusal;
+use crate::replication::round::RoundError;
+
+/// A peer that was not heard for this long is down. TCP alone does not notice a stopped process.
+pub(in crate::replication) const SILENCE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Why a link ended. What was merged before stays merged.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::replication) enum LinkError {
+    #[error("it closed the connection")]
+    Closed,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    #[error(transparent)]
+    Cells(#[from] CellsError),
+    #[error(transparent)]
+    Round(#[from] RoundError),
+    #[error("it sent {0} out of turn")]
+    OutOfTurn(&'static str),
+    #[error("not heard for {}s", SILENCE_LIMIT.as_secs())]
+    Silent,
+    #[error("a round stood still for {}s", STALL_LIMIT.as_secs())]
+    Stalled,
+    #[error("its clock ran {0:.1?} ahead of this one, more than --max-clock-skew allows: set both by NTP")]
+    Skewed(Duration),
+    #[error("its cluster and this one were founded apart, and both have members")]
+    Stranger,
+    #[error("it shut down")]
+    Goodbye,
+    #[error("{0}")]
+    Refused(Refused),
+    #[error("another connection took its place")]
+    Superseded,
+    #[error("this daemon is stopping")]
+    Stopping,
+    #[error("its address is no longer dialled")]
+    Dropped,
+    #[error("cut off by SAPWOOD CUT")]
+    Cut,
+    #[error("this daemon goes on as another incarnation")]
+    Renewed,
+}
+
+impl LinkError {
+    /// The state that the peer is in after this.
+    pub(in crate::replication) fn state(&self) -> PeerState {
+        match self {
+            LinkError::Skewed(_) | LinkError::Cells(CellsError::Future(_)) => PeerState::Skewed,
+            LinkError::Goodbye => PeerState::Gone,
+            LinkError::Refused(refused) if refused.refusal == Refusal::Skewed => PeerState::Skewed,
+            LinkError::Cut => PeerState::Cut,
+            LinkError::Stranger => PeerState::Stranger,
+            _ => PeerState::Down,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What the peer's pushes, cells and beats do here.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use tokio::time::Instant;
+use uhlc::NTP64;
+
+use super::{Event, LinkError, Session, Withheld};
+use crate::model::{Incarnation, Time, stamp};
+use crate::replication::beat;
+use crate::replication::local::Local;
+use crate::replication::members::Sight;
+use crate::replication::message::{Beat, Cells};
+use crate::store::{Cell, Merged, PREFETCH_AHEAD};
+
+impl Session {
+    pub(super) fn on_beat(&mut self, local: &Local, beat: &Beat<'_>, wall: Time) -> Result<(), LinkError> {
+        let (theirs, hlc) = (NTP64(beat.wall), NTP64(beat.hlc));
+        // A beat may be late, so it can show that the peer's clock leads, but not that it lags: that the peer
+        // sees for itself.
+        if theirs > stamp::later(wall, local.config.max_clock_skew) {
+            return Err(LinkError::Skewed(stamp::distance(theirs, wall)));
+        }
+        let horizon = local.horizon(wall);
+        if hlc > horizon {
+            return Err(LinkError::Skewed(stamp::distance(hlc, wall)));
+        }
+        local.store.observe(hlc);
+        let sight = Sight::read(&beat.sight)?;
+        self.observe(local, &sight, wall)?;
+        let (gossip, addresses) = beat::read(beat, horizon)?;
+        let now = local.store.now(wall);
+        local.members.lock().on_beat(self.peer, &sight, gossip, now);
+        self.events
+            .extend(addresses.into_iter().map(|(incarnation, address)| Event::Dial(incarnation, address)));
+        Ok(())
+    }
+
+    /// Merges received cells, once all of them were checked and the clock has moved past them; returns how many.
+    pub(super) fn merge(
+        &mut self,
+        local: &Local,
+        cells: &Cells<'_>,
+        wall: Time,
+        now: Instant,
+        in_round: bool,
+    ) -> Result<u64, LinkError> {
+        let store = &local.store;
+        let checked = cells.check(store, wall, local.horizon(wall))?;
+        store.observe(checked.latest);
+        let relay = !in_round && local.relays.load(Ordering::Relaxed);
+        let mut fresh = Vec::new();
+        for cells in checked.cells.chunks(PREFETCH_AHEAD) {
+            let mut keys = [&[][..]; PREFETCH_AHEAD];
+            keys.iter_mut().zip(cells).for_each(|(next, (key, _))| *next = key);
+            store.prefetch(&keys[..cells.len()]);
+            for (key, parts) in cells {
+                match store.merge(&mut self.inbound.scratch, key, parts) {
+                    Merged::Applied if relay => fresh.extend(store.cell(key)),
+                    Merged::Known if in_round => {
+                        if let Some(current) = &mut self.round {
+                            current.round.on_known(key, parts, store, wall);
+                        }
+                    }
+                    Merged::Applied | Merged::Known => {}
+                    Merged::Killed(victim) => self.on_killed(local, &victim),
+                    Merged::Late(floor) if in_round => {
+                        if let Some(current) = &mut self.round {
+                            current.round.on_late(key, parts.time, floor);
+                        }
+                    }
+                    Merged::Late(_) => {
+                        local.counts.late.fetch_add(1, Ordering::Relaxed);
+                        self.want_round(now);
+                    }
+                    Merged::Refused => {
+                        if let Some(current) = self.round.as_mut().filter(|_| in_round) {
+                            current.round.on_refused();
+                        }
+                        self.withhold(local, now);
+                    }
+                }
+            }
+        }
+        self.relay(local, fresh);
+        Ok(checked.cells.len() as u64)
+    }
+
+    pub(super) fn on_killed(&mut self, local: &Local, victim: &Cell) {
+        let Some(current) = &self.round else { return };
+        self.events.extend(local.give_up(victim, current.round.theirs(), &self.name).map(Event::Lost));
+    }
+
+    /// Passes newly applied cells on to the peers that have no link to their origin.
+    pub(super) fn relay(&mut self, local: &Local, fresh: Vec<Cell>) {
+        if fresh.is_empty() {
+            return;
+        }
+        let members = local.members.lock();
+        let mut relays: BTreeMap<Incarnation, Vec<Cell>> = BTreeMap::new();
+        for cell in fresh {
+            let origin = local.store.incarnation(cell.parts().origin);
+            for peer in members.without_link_to(origin).filter(|&peer| peer != self.peer) {
+                relays.entry(peer).or_default().push(cell.clone());
+            }
+        }
+        self.events.extend(relays.into_iter().map(|(peer, cells)| Event::Relay(peer, cells)));
+    }
+
+    pub(super) fn withhold(&mut self, local: &Local, now: Instant) {
+        if self.inbound.refused.is_none() {
+            local.refusing.fetch_add(1, Ordering::Relaxed);
+            self.events.push(Event::Withholding(true));
+        }
+        self.inbound.refused = Some(Withheld { since: now, retried: false });
+    }
+}

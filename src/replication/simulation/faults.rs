@@ -1,0 +1,113 @@
+//! What befalls daemons and links: crashes, leaves, cuts.
+
+use std::time::Duration;
+
+use rand::Rng as _;
+
+use super::network::{Frame, Stage};
+use super::world::{DRAIN_LIMIT, Due, GOODBYE_LIMIT, World};
+use crate::replication::message::Message;
+
+impl World {
+    /// The process at a node is gone. Its peers notice at once, or by its silence.
+    pub(super) fn crash(&mut self, node: usize) {
+        let Some(process) = self.nodes[node].process.take() else { return };
+        self.checker.end(node, &process, self.now);
+        let silent = self.rng.random_bool(0.3);
+        for number in self.network.of(node) {
+            let lost = self.rng.random_bool(0.5);
+            let Some(wire) = self.network.connections.get_mut(&number) else { continue };
+            let side = usize::from(wire.ends[1] == node);
+            wire.lines[side].clear();
+            wire.stages[side] = Stage::Closed;
+            if lost || silent {
+                wire.lines[1 - side].clear();
+            }
+            if !silent {
+                self.send(number, 1 - side, Frame::End);
+            }
+        }
+    }
+
+    /// Begins to leave: no more writes, and a goodbye as soon as a peer holds everything.
+    pub(super) fn leave(&mut self, node: usize) {
+        let limit = self.now + DRAIN_LIMIT;
+        let Some(process) = &mut self.nodes[node].process else { return };
+        if process.leaving.is_none() {
+            process.leaving = Some(limit);
+            let number = process.number;
+            self.checker.note(self.now, None, || format!("n{node} begins to leave"));
+            self.after(Duration::ZERO, Due::Drained(node, number));
+        }
+    }
+
+    pub(super) fn leave_if_drained(&mut self, node: usize) {
+        let now = self.now;
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let number = process.number;
+        let held = process.local.store.feed().is_empty()
+            && (process.links.is_empty() || process.links.values().any(|link| link.queue.is_drained()));
+        if !held && process.leaving.is_some_and(|limit| now < limit) {
+            return self.after(Duration::from_millis(50), Due::Drained(node, number));
+        }
+        self.checker.note(now, None, || format!("n{node} says goodbye, drained: {held}"));
+        for (&peer, link) in &process.links {
+            link.queue.send(&Message::Goodbye);
+            self.stirred.insert((node, peer));
+        }
+        self.after(GOODBYE_LIMIT, Due::Stop(node, number));
+    }
+
+    pub(super) fn stop(&mut self, node: usize) {
+        self.drop_links(node);
+        let Some(process) = self.nodes[node].process.take() else { return };
+        self.checker.end(node, &process, self.now);
+        for number in self.network.of(node) {
+            let side = usize::from(self.network.connections[&number].ends[1] == node);
+            self.close(number, side);
+        }
+    }
+
+    /// A connection breaks: what is on its way is lost, and the two ends notice one after the other.
+    pub(super) fn reset(&mut self, connection: u64) {
+        let Some(wire) = self.network.connections.get_mut(&connection) else { return };
+        wire.broken = true;
+        wire.lines.iter_mut().for_each(super::network::Line::clear);
+        for side in [0, 1] {
+            let late = self.millis(0..300);
+            self.after(late, Due::Break(connection, side));
+        }
+    }
+
+    pub(super) fn cut(&mut self, from: usize, to: usize) {
+        self.network.cut(from, to);
+    }
+
+    /// Ends a cut: what was held back arrives now, where the link still stands.
+    pub(super) fn mend(&mut self, from: usize, to: usize) {
+        if !self.network.mend(from, to) {
+            return;
+        }
+        for number in self.network.between(from, to) {
+            let wire = &self.network.connections[&number];
+            let side = usize::from(wire.ends[1] == to);
+            for _ in 0..wire.lines[side].frames.len() {
+                self.after(Duration::from_millis(1), Due::Arrive(number, side));
+            }
+        }
+    }
+
+    /// Whatever a queue says is held by its peer is held there.
+    pub(super) fn check_drained(&mut self, node: usize) {
+        let Some(process) = &self.nodes[node].process else { return };
+        for (&peer, link) in &process.links {
+            if let Some(other) = &self.nodes[peer].process
+                && other.incarnation() == link.incarnation
+                && process.local.store.feed().is_empty()
+                && link.queue.is_drained()
+            {
+                self.checker.check_drained(node, process, peer, other);
+            }
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! What happens in one history: the cluster, its clients and its faults, all drawn from the seed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rand::Rng as _;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+
+use super::checker::Held;
+use super::topology::Shape;
+use super::world::{Due, World};
+use crate::model::RangeCount;
+use crate::model::stamp;
+use crate::store::{Batch, Write};
+
+/// What a history is made with.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) nodes: usize,
+    pub(super) shape: Shape,
+    pub(super) edges: BTreeSet<(usize, usize)>,
+    pub(super) join: Vec<Vec<usize>>,
+    pub(super) starts_at: Vec<Duration>,
+    /// How far each machine's clock is off, in milliseconds.
+    pub(super) skew: Vec<i64>,
+    pub(super) keys: usize,
+    pub(super) ranges: RangeCount,
+    pub(super) max_clock_skew: Duration,
+    pub(super) forget_after: Option<Duration>,
+    pub(super) tombstone_limit: u64,
+    pub(super) join_first: bool,
+    pub(super) feed_limit: u64,
+    /// Bytes of pushes that wait for one peer, and that a socket holds.
+    pub(super) queue_limit: usize,
+    pub(super) socket: usize,
+    /// For how long clients write and faults happen.
+    pub(super) active: Duration,
+    /// Between two things that happen, on average.
+    pub(super) pace: Duration,
+    /// One thing in so many is a fault.
+    pub(super) fault_every: u32,
+    /// Long cuts, in which members may lapse.
+    pub(super) long: bool,
+    /// For so long the even nodes begin without the odd ones.
+    pub(super) halves: Option<Duration>,
+    /// Operators forget members.
+    pub(super) forgetful: bool,
+}
+
+/// What a client, an operator or fate does.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Act {
+    Mend(usize, usize),
+    Clock(usize, i64),
+    Burst(usize),
+}
+
+impl Plan {
+    pub(super) fn is_full_size(&self) -> bool {
+        self.ranges == RangeCount::FULL
+    }
+
+    /// A cluster of daemons that all reach each other along `shape`; the first founds it.
+    pub(super) fn plain(nodes: usize, shape: Shape, rng: &mut StdRng) -> Plan {
+        let edges = shape.edges(nodes, rng);
+        let neighbours = |node: usize| {
+            let other =
+                move |&(a, b): &(usize, usize)| if a == node { Some(b) } else { (b == node).then_some(a) };
+            edges.iter().filter_map(other).collect::<Vec<_>>()
+        };
+        Plan {
+            nodes,
+            shape,
+            join: (0..nodes).map(|node| if node == 0 { Vec::new() } else { neighbours(node) }).collect(),
+            edges,
+            starts_at: vec![Duration::ZERO; nodes],
+            skew: vec![0; nodes],
+            keys: 20,
+            ranges: RangeCount::power_of_two(4),
+            max_clock_skew: Duration::from_millis(500),
+            forget_after: None,
+            tombstone_limit: 100_000,
+            join_first: false,
+            feed_limit: 1 << 20,
+            queue_limit: 1 << 20,
+            socket: 1 << 20,
+            active: Duration::ZERO,
+            pace: Duration::from_millis(100),
+            fault_every: u32::MAX,
+            long: false,
+            halves: None,
+            forgetful: false,
+        }
+    }
+
+    pub(super) fn draw(seed: u64, rng: &mut StdRng) -> Plan {
+        let full_size = seed % 50 == 49;
+        let sizes: &[usize] = if full_size { &[2, 3, 3] } else { &[2, 3, 3, 3, 3, 4, 4, 5, 5, 7] };
+        let nodes = *sizes.choose(rng).expect("it is not empty");
+        let mut plan = Plan::plain(nodes, Shape::draw(rng), rng);
+        plan.keys = rng.random_range(4..40);
+        plan.active = Duration::from_secs(rng.random_range(25..60));
+        plan.pace = Duration::from_millis(rng.random_range(60..300));
+        plan.fault_every = rng.random_range(15..80);
+        plan.join_first = rng.random_bool(0.1);
+        if rng.random_bool(0.5) {
+            plan.queue_limit = rng.random_range(200..2000);
+            plan.socket = rng.random_range(100..4000);
+        }
+        if rng.random_bool(0.2) {
+            plan.feed_limit = rng.random_range(200..2000);
+        }
+        if rng.random_bool(0.2) {
+            plan.tombstone_limit = rng.random_range(2..12);
+        }
+        plan.long = rng.random_bool(0.16);
+        if plan.long {
+            plan.active = Duration::from_secs(rng.random_range(100..130));
+            plan.pace *= 2;
+            plan.fault_every = rng.random_range(20..40);
+            plan.forget_after = rng.random_bool(0.8).then_some(Duration::from_secs(60));
+        }
+        plan.forgetful = rng.random_bool(0.1);
+        for skew in &mut plan.skew {
+            *skew = rng.random_range(-200..200);
+        }
+        plan.draw_start(rng);
+        if full_size {
+            plan.ranges = RangeCount::FULL;
+            plan.active = Duration::from_secs(20);
+        }
+        plan
+    }
+
+    /// Whether a daemon that starts anew at this node does not found a cluster before it has met all others: each is
+    /// in a list of those that are in its list, and so on.
+    fn waits_for_all(&self, node: usize) -> bool {
+        let mut found = BTreeSet::from([node]);
+        let mut next = vec![node];
+        while let Some(node) = next.pop() {
+            next.extend(self.join[node].iter().copied().filter(|&other| found.insert(other)));
+        }
+        let founder = (0..self.nodes).find(|&node| self.join[node].is_empty());
+        founder.map_or(found.len() == self.nodes, |founder| founder != node && found.contains(&founder))
+    }
+
+    /// Who waits for whom, and who comes when.
+    fn draw_start(&mut self, rng: &mut StdRng) {
+        let late = |rng: &mut StdRng| Duration::from_millis(rng.random_range(0..3000));
+        self.starts_at = (0..self.nodes).map(|_| late(rng)).collect();
+        if self.shape == Shape::Mesh && rng.random_bool(0.4) {
+            self.halves =
+                rng.random_bool(0.4).then(|| Duration::from_millis(rng.random_range(10_000..35_000)));
+            // Nobody founds it: each waits for some, along a tree that holds all together.
+            self.join = vec![Vec::new(); self.nodes];
+            for node in 1..self.nodes {
+                let other = rng.random_range(0..node);
+                let (a, b) = if rng.random_bool(0.5) { (node, other) } else { (other, node) };
+                self.join[a].push(b);
+            }
+            for node in 0..self.nodes {
+                while self.join[node].is_empty() || rng.random_bool(0.3) {
+                    let other = rng.random_range(0..self.nodes);
+                    if other != node && !self.join[node].contains(&other) {
+                        self.join[node].push(other);
+                    } else if !self.join[node].is_empty() {
+                        break;
+                    }
+                }
+            }
+        }
+        if rng.random_bool(0.4) {
+            let newcomer = rng.random_range(1..self.nodes);
+            self.starts_at[newcomer] = Duration::from_secs(rng.random_range(5..25));
+        }
+    }
+}
+
+impl World {
+    pub(super) fn next_act(&mut self) {
+        if self.calm || self.now > self.plan.active {
+            return;
+        }
+        let pace = u64::try_from(self.plan.pace.as_millis()).unwrap_or(u64::MAX);
+        let pause = self.millis(1..2 * pace);
+        self.after(pause, Due::NextAct);
+        if self.rng.random_ratio(1, self.plan.fault_every) {
+            self.fault();
+        } else {
+            let node = self.rng.random_range(0..self.plan.nodes);
+            let key = self.rng.random_range(0..self.plan.keys);
+            self.client(node, key);
+            self.check(node);
+        }
+    }
+
+    pub(super) fn act(&mut self, act: Act) -> Option<usize> {
+        match act {
+            Act::Mend(from, to) => self.mend(from, to),
+            Act::Clock(node, skew) => self.nodes[node].skew = skew,
+            Act::Burst(node) => {
+                for key in 0..self.plan.keys {
+                    if self.rng.random_bool(0.7) {
+                        self.client(node, key);
+                    }
+                }
+                return Some(node);
+            }
+        }
+        None
+    }
+
+    /// A client writes something to a key.
+    fn client(&mut self, node: usize, key: usize) {
+        let seconds = self.rng.random_range(1..15);
+        let deadline = stamp::later(self.wall(node), Duration::from_secs(seconds));
+        let size = if self.rng.random_bool(0.05) { 300 } else { 8 };
+        let mut value = vec![0; self.rng.random_range(0..size)];
+        self.rng.fill(&mut value[..]);
+        let write = match self.rng.random_range(0..20) {
+            0..8 => Write::Set { value: &value, deadline: None },
+            8..10 => Write::Set { value: &value, deadline: Some(deadline) },
+            10..16 => Write::Delete,
+            16..18 => Write::Deadline(Some(deadline)),
+            _ => Write::Deadline(None),
+        };
+        self.write(node, key, write);
+    }
+
+    /// Writes as a client would; nothing where no daemon takes writes.
+    pub(super) fn write(&mut self, node: usize, key: usize, write: Write<'_>) {
+        let wall = self.wall(node);
+        let Some(process) = self.nodes[node].process.as_mut().filter(|process| process.leaving.is_none())
+        else {
+            return;
+        };
+        let store = &process.local.store;
+        let name = self.checker.key(key).to_vec();
+        let before = store.cell(&name).map(|cell| Held::read(process, &cell));
+        let mut batch = Batch::default();
+        store.begin(&mut batch, wall);
+        let refused = store.write(&mut batch, &name, |_| (write, ())).is_err();
+        store.publish(&mut batch);
+        if refused {
+            return;
+        }
+        let after = store.cell(&name).map(|cell| Held::read(process, &cell));
+        let (woken, number) = (std::mem::replace(&mut process.feed_woken, true), process.number);
+        if let Some(process) = &self.nodes[node].process {
+            self.checker.on_write(node, process, key, before.as_ref(), after);
+        }
+        if !woken {
+            let pause = if self.rng.random_bool(0.05) { self.millis(0..400) } else { self.millis(0..3) };
+            self.after(pause, Due::Feed(node, number));
+        }
+    }
+
+    fn fault(&mut self) {
+        let nodes = self.plan.nodes;
+        let node = self.rng.random_range(0..nodes);
+        let other = (node + self.rng.random_range(1..nodes)) % nodes;
+        if self.plan.long && self.rng.random_bool(0.2) {
+            let span = self.millis(62_000..75_000);
+            return self.isolate(node, span);
+        }
+        let span = match self.rng.random_range(0..10) {
+            0..4 => self.millis(200..4_000),
+            4..8 => self.millis(4_000..15_000),
+            _ => self.millis(15_000..36_000),
+        };
+        match self.rng.random_range(0..100) {
+            0..10 => self.cut_for(span, &[(node, other)]),
+            10..20 => self.cut_for(span, &[(node, other), (other, node)]),
+            20..35 => {
+                let side: Vec<bool> = (0..nodes).map(|_| self.rng.random_bool(0.5)).collect();
+                let all = (0..nodes).flat_map(|a| (0..nodes).map(move |b| (a, b)));
+                let apart: Vec<_> = all.filter(|&(a, b)| side[a] != side[b]).collect();
+                self.cut_for(span, &apart);
+            }
+            35..45 => self.isolate(node, span),
+            45..55 => {
+                for number in self.network.between(node, other) {
+                    self.reset(number);
+                }
+            }
+            55..65 => {
+                self.crash(node);
+                self.restart_after(node, span);
+            }
+            65..75 => {
+                self.leave(node);
+                self.restart_after(node, span + Duration::from_secs(4));
+            }
+            75..82 => self.jump(node, span),
+            82..90 => {
+                if let Some(process) = &self.nodes[node].process {
+                    process.links.values().for_each(|link| link.queue.lose_pushes());
+                }
+            }
+            90..96 => self.after(Duration::ZERO, Due::Act(Act::Burst(node))),
+            _ if self.plan.forgetful => self.forget(node, other),
+            _ => {
+                // It comes back while it is cut off, and writes.
+                self.leave(node);
+                self.restart_after(node, Duration::from_secs(4));
+                self.isolate(node, span);
+            }
+        }
+    }
+
+    fn restart_after(&mut self, node: usize, span: Duration) {
+        self.nodes[node].starts_at = Some(self.now + span);
+        if !self.plan.waits_for_all(node) {
+            self.checker.apart = true;
+        }
+        self.after(span, Due::Start(node));
+    }
+
+    fn jump(&mut self, node: usize, span: Duration) {
+        let usual = self.plan.skew[node];
+        let far = if self.rng.random_bool(0.5) { 400 } else { 8000 };
+        let skew = usual + self.rng.random_range(-far..far);
+        self.checker.note(self.now, None, || format!("the clock of n{node} is off by {skew} ms"));
+        self.nodes[node].skew = skew;
+        self.after(span, Due::Act(Act::Clock(node, usual)));
+    }
+
+    fn isolate(&mut self, node: usize, span: Duration) {
+        let others = (0..self.plan.nodes).filter(|&other| other != node);
+        let both: Vec<_> = others.flat_map(|other| [(node, other), (other, node)]).collect();
+        self.cut_for(span, &both);
+    }
+
+    pub(super) fn cut_for(&mut self, span: Duration, directions: &[(usize, usize)]) {
+        self.checker.note(self.now, None, || format!("cut for {span:?}: {directions:?}"));
+        for &(from, to) in directions {
+            self.cut(from, to);
+            self.after(span, Due::Act(Act::Mend(from, to)));
+        }
+    }
+
+    fn forget(&mut self, node: usize, other: usize) {
+        let wall = self.wall(node);
+        let Some(process) = &self.nodes[node].process else { return };
+        let hlc = process.local.store.now(wall);
+        let forgotten = process.local.members.lock().forget(&super::node::name(other), hlc);
+        if forgotten.is_ok() {
+            self.checker.excused = true;
+            self.checker.note(self.now, None, || format!("n{node} is told to forget n{other}"));
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Whole clusters in one process, on simulated time, under faults drawn from a seed.
+//!
+//! ```text
+//!   seed -> plan (cluster, clients, faults) -> world: agenda of what is due
+//!                                                |  real Local, Session, Queue, codec
+//!                                                v
+//!                                             checker, after every step
+//! ```
+//!
+//! Only the tasks and sockets of a daemon are played here; its state, its sessions and the bytes between them are the
+//! real ones. A rerun of a seed is identical. When a rule of healing is left out (see `ablation`), a history must
+//! fail: that is tested too.
+
+mod checker;
+mod faults;
+mod handshake;
+mod history;
+mod links;
+mod network;
+mod node;
+#[cfg(test)]
+mod tests;
+mod topology;
+mod world;
+
+use std::time::Duration;
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+
+use history::Plan;
+use world::{Due, SECOND, World};
+
+/// How long a cluster may take to settle once all its members are up and nobody writes.
+const SETTLE_LIMIT: Duration = Duration::from_secs(150);
+
+/// What became of a history that held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Simulated time from the last write until all daemons were equal and without tombstones.
+    pub settled_after: Duration,
+    /// Rounds that finished, at either side.
+    pub rounds: u64,
+    /// Cells that rounds brought.
+    pub healed: u64,
+    /// Cells that were given up.
+    pub kills: u64,
+    /// Cells that were brought along to a first contact.
+    pub lifts: u64,
+    /// A member lapsed or was forgotten.
+    pub lapsed: bool,
+}
+
+/// A history in which something happened that must not.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Rerun with this seed.
+    pub seed: u64,
+    /// When, in simulated time.
+    pub at: Duration,
+    /// What.
+    pub what: String,
+    /// What happened before to the key concerned and to the cluster.
+    pub trace: Vec<String>,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        /// The last of what happened is what matters.
+        const LINES: usize = 200;
+        for line in &self.trace[self.trace.len().saturating_sub(LINES)..] {
+            writeln!(f, "{line}")?;
+        }
+        write!(f, "seed {}, at {:.3} s: {}", self.seed, self.at.as_secs_f64(), self.what)
+    }
+}
+
+/// Runs the history of one seed.
+///
+/// # Errors
+/// [`Failure`] if something happened that must not.
+pub fn run(seed: u64) -> Result<Outcome, Box<Failure>> {
+    history_of(seed, false).or_else(|_| history_of(seed, true))
+}
+
+fn history_of(seed: u64, traced: bool) -> Result<Outcome, Box<Failure>> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let plan = Plan::draw(seed, &mut rng);
+    let active = plan.active;
+    let mut world = World::new(seed, plan, rng, traced);
+    let text = format!("{:?}", world.plan);
+    world.checker.note(Duration::ZERO, None, || text);
+    world.after(Duration::ZERO, Due::NextAct);
+    if let Some(span) = world.plan.halves {
+        let all = (0..world.plan.nodes).flat_map(|a| (0..world.plan.nodes).map(move |b| (a, b)));
+        let apart: Vec<_> = all.filter(|&(a, b)| a % 2 != b % 2).collect();
+        world.cut_for(span, &apart);
+    }
+    world.run_until(active);
+    let settled_after = world.settle_down();
+    let checker = &world.checker;
+    if let Some(violation) = checker.violation.clone() {
+        let trace = checker.trace(violation.key);
+        return Err(Box::new(Failure { seed, at: violation.at, what: violation.what, trace }));
+    }
+    Ok(Outcome {
+        settled_after,
+        rounds: checker.rounds,
+        healed: checker.healed,
+        kills: checker.kills,
+        lifts: checker.lifts,
+        lapsed: checker.excused,
+    })
+}
+
+impl World {
+    /// Ends all faults, lets everyone come back, and waits until all are equal; returns how long that took.
+    fn settle_down(&mut self) -> Duration {
+        self.calm = true;
+        let nodes = self.plan.nodes;
+        for from in 0..nodes {
+            self.nodes[from].skew = self.plan.skew[from];
+            for to in 0..nodes {
+                while self.network.is_cut(from, to) {
+                    self.mend(from, to);
+                }
+            }
+            if self.nodes[from].process.is_none() {
+                self.after(Duration::ZERO, Due::Start(from));
+            }
+        }
+        self.checker.note(self.now, None, || "all faults end".into());
+        let began = self.now;
+        let mut left = None;
+        while self.checker.violation.is_none() && self.now < began + SETTLE_LIMIT {
+            self.run_until(self.now + SECOND);
+            self.reunite();
+            left = self.unsettled();
+            if left.is_none() {
+                break;
+            }
+        }
+        if let Some(left) = left {
+            self.describe();
+            let limit = SETTLE_LIMIT;
+            self.checker.fail(format!("not settled after {limit:?}: {left}"));
+        }
+        if self.checker.violation.is_none() {
+            let wall = (0..nodes).map(|node| self.wall(node)).max().unwrap_or_default();
+            let processes: Vec<_> = self
+                .nodes
+                .iter()
+                .enumerate()
+                .filter_map(|(n, node)| Some((n, node.process.as_ref()?)))
+                .collect();
+            for (node, process) in &processes {
+                self.checker.look(*node, process, self.nodes[*node].wall(self.now), self.now);
+            }
+            self.checker.check_end(&processes, wall);
+        }
+        self.now - began
+    }
+
+    /// Notes how each daemon sees the cluster.
+    fn describe(&mut self) {
+        for node in 0..self.plan.nodes {
+            let wall = self.wall(node);
+            let Some(process) = &self.nodes[node].process else { continue };
+            let members = process.local.members.lock();
+            let hlc = process.local.store.now(wall);
+            let place = members.place(process.local.store.floor());
+            let text = format!(
+                "n{node}: {:?}, {:?}, links {:?}, targets {:?}, awaited {:?}, waits for {:?}, roster {:?}",
+                hlc,
+                place,
+                process.links.iter().map(|(peer, link)| (peer, link.incarnation)).collect::<Vec<_>>(),
+                process.targets,
+                members.awaited_addresses(),
+                members.waits_for(hlc),
+                members.roster().collect::<Vec<_>>(),
+            );
+            drop(members);
+            self.checker.note(self.now, None, || text);
+        }
+    }
+
+    /// What keeps the cluster from being equal and without tombstones.
+    fn unsettled(&self) -> Option<String> {
+        let processes: Vec<_> =
+            self.nodes.iter().enumerate().filter_map(|(n, node)| Some((n, node.process.as_ref()?))).collect();
+        if processes.len() < self.plan.nodes {
+            return Some("some daemons are down".into());
+        }
+        self.checker.unsettled(&processes)
+    }
+
+    /// Where clusters were founded apart, an operator lets the smaller discard what they hold.
+    fn reunite(&mut self) {
+        let refused = std::mem::take(&mut self.checker.strangers);
+        if refused.is_empty() {
+            return;
+        }
+        let place = |world: &World, node: usize| {
+            let process = world.nodes[node].process.as_ref()?;
+            Some(process.local.members.lock().place(process.local.store.floor()))
+                .filter(|place| place.founded)
+        };
+        let mut sizes = std::collections::BTreeMap::<u128, usize>::new();
+        for place in (0..self.plan.nodes).filter_map(|node| place(self, node)) {
+            *sizes.entry(place.lineage).or_default() += 1;
+        }
+        let Some((&keep, _)) = sizes.iter().max_by_key(|&(_, size)| size) else { return };
+        for node in 0..self.plan.nodes {
+            if place(self, node).is_some_and(|place| place.lineage != keep) {
+                self.discard(node);
+            }
+        }
+        self.checker.strangers.clear();
+    }
+}

@@ -1,0 +1,144 @@
+//! Connections: frames in order in either direction, each after its delay; cuts hold them back, resets lose them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::model::Incarnation;
+use crate::replication::hello::Introduction;
+
+/// What one end of a connection waits for.
+pub(super) enum Stage {
+    Hello,
+    Welcome(Box<Introduction>),
+    /// It is a link's end.
+    Up,
+    Closed,
+}
+
+pub(super) enum Frame {
+    Bytes(Bytes),
+    /// The other end has closed.
+    End,
+}
+
+/// What is on its way in one direction.
+pub(super) struct Line {
+    pub(super) frames: VecDeque<(Duration, Frame)>,
+    pub(super) bytes: usize,
+    /// When the last frame arrives; none overtakes it.
+    last: Duration,
+    latency: Duration,
+}
+
+pub(super) struct Connection {
+    /// The nodes at both ends; the first has dialled.
+    pub(super) ends: [usize; 2],
+    pub(super) stages: [Stage; 2],
+    /// By the end that the frames go to.
+    pub(super) lines: [Line; 2],
+    pub(super) began: Duration,
+    /// As whom the ends have introduced themselves.
+    pub(super) said: [Option<Incarnation>; 2],
+    /// Nothing arrives any more; the ends do not know yet.
+    pub(super) broken: bool,
+}
+
+impl Line {
+    fn new(latency: Duration) -> Self {
+        Line { frames: VecDeque::new(), bytes: 0, last: Duration::ZERO, latency }
+    }
+
+    /// Puts a frame on its way; returns when it arrives.
+    pub(super) fn send(&mut self, frame: Frame, now: Duration, jitter: Duration) -> Duration {
+        let arrives = self.last.max(now + self.latency + jitter);
+        self.last = arrives;
+        if let Frame::Bytes(bytes) = &frame {
+            self.bytes += bytes.len();
+        }
+        self.frames.push_back((arrives, frame));
+        arrives
+    }
+
+    /// The first frame, if it has arrived.
+    pub(super) fn receive(&mut self, now: Duration) -> Option<Frame> {
+        self.frames.front().filter(|(arrives, _)| *arrives <= now)?;
+        let (_, frame) = self.frames.pop_front()?;
+        if let Frame::Bytes(bytes) = &frame {
+            self.bytes -= bytes.len();
+        }
+        Some(frame)
+    }
+
+    /// Everything on its way is lost.
+    pub(super) fn clear(&mut self) {
+        self.frames.clear();
+        self.bytes = 0;
+    }
+}
+
+/// The connections, and which directions between two nodes carry nothing.
+#[derive(Default)]
+pub(super) struct Network {
+    pub(super) connections: BTreeMap<u64, Connection>,
+    opened: u64,
+    /// Directions from one node to another that are cut, and how often.
+    cuts: BTreeMap<(usize, usize), u32>,
+    /// Who can reach whom at all; the smaller number first.
+    pub(super) edges: BTreeSet<(usize, usize)>,
+}
+
+impl Network {
+    pub(super) fn new(edges: BTreeSet<(usize, usize)>) -> Self {
+        Network { edges, ..Network::default() }
+    }
+
+    pub(super) fn open(&mut self, from: usize, to: usize, latencies: [Duration; 2], now: Duration) -> u64 {
+        self.opened += 1;
+        let connection = Connection {
+            ends: [from, to],
+            stages: [Stage::Hello, Stage::Hello],
+            lines: latencies.map(Line::new),
+            began: now,
+            said: [None; 2],
+            broken: false,
+        };
+        self.connections.insert(self.opened, connection);
+        self.opened
+    }
+
+    pub(super) fn has_edge(&self, a: usize, b: usize) -> bool {
+        self.edges.contains(&(a.min(b), a.max(b)))
+    }
+
+    pub(super) fn is_cut(&self, from: usize, to: usize) -> bool {
+        self.cuts.contains_key(&(from, to))
+    }
+
+    pub(super) fn cut(&mut self, from: usize, to: usize) {
+        *self.cuts.entry((from, to)).or_default() += 1;
+    }
+
+    /// Ends one cut; returns whether frames flow again.
+    pub(super) fn mend(&mut self, from: usize, to: usize) -> bool {
+        let Some(count) = self.cuts.get_mut(&(from, to)) else { return false };
+        *count -= 1;
+        let flows = *count == 0;
+        if flows {
+            self.cuts.remove(&(from, to));
+        }
+        flows
+    }
+
+    /// All connections that have an end at this node.
+    pub(super) fn of(&self, node: usize) -> Vec<u64> {
+        self.connections.iter().filter(|(_, c)| c.ends.contains(&node)).map(|(&number, _)| number).collect()
+    }
+
+    /// All connections between two nodes, whoever dialled.
+    pub(super) fn between(&self, a: usize, b: usize) -> Vec<u64> {
+        let joins = |ends: [usize; 2]| ends == [a, b] || ends == [b, a];
+        self.connections.iter().filter(|(_, c)| joins(c.ends)).map(|(&number, _)| number).collect()
+    }
+}

@@ -1,0 +1,162 @@
+//! A daemon of the simulation: the real state, sessions and queues, without their tasks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::history::Plan;
+use crate::model::{HashSeed, Incarnation, RangeCount, Time, stamp};
+use crate::replication::cells::CellsEncoder;
+use crate::replication::hello::Identity;
+use crate::replication::local::{HealingConfig, Local};
+use crate::replication::members::MembershipConfig;
+use crate::replication::queue::Queue;
+use crate::replication::round::ListLimit;
+use crate::replication::session::Session;
+use crate::store::{Store, StoreConfig};
+
+/// The name that all simulated daemons share.
+pub(super) const CLUSTER: &str = "oak";
+
+/// Where wall clocks stand when a history begins, in seconds since the Unix epoch.
+const EPOCH: u64 = 1_700_000_000;
+
+/// A place in the cluster: a name and an address, and the process that runs there, if one does.
+pub(super) struct Node {
+    pub(super) identity: Identity,
+    /// The nodes whose addresses are in its `--join`.
+    pub(super) join: Vec<usize>,
+    /// How far the machine's clock is off, in milliseconds.
+    pub(super) skew: i64,
+    pub(super) process: Option<Process>,
+    /// No process runs here now, and when one will.
+    pub(super) starts_at: Option<Duration>,
+}
+
+/// One run of the daemon, from a start to a crash or a stop.
+pub(super) struct Process {
+    /// Counts the processes of a history.
+    pub(super) number: u64,
+    pub(super) local: Local,
+    pub(super) links: BTreeMap<usize, Link>,
+    /// Who was found at which address.
+    pub(super) reached: BTreeMap<String, Incarnation>,
+    /// The nodes whose addresses it dials.
+    pub(super) targets: BTreeSet<usize>,
+    pub(super) encoder: CellsEncoder,
+    /// The task that takes from the feed has been woken.
+    pub(super) feed_woken: bool,
+    /// It stops, at the latest at this moment without having drained.
+    pub(super) leaving: Option<Duration>,
+}
+
+/// One end of a link.
+pub(super) struct Link {
+    pub(super) connection: u64,
+    /// Which end of the connection this is: the one who dialled has 0.
+    pub(super) side: usize,
+    pub(super) incarnation: Incarnation,
+    pub(super) queue: Arc<Queue>,
+    pub(super) session: Session,
+    pub(super) heard: Duration,
+    pub(super) wake_at: Option<Instant>,
+}
+
+pub(super) fn address(node: usize) -> String {
+    format!("n{node}:1")
+}
+
+pub(super) fn name(node: usize) -> String {
+    format!("n{node}")
+}
+
+/// The node at an address.
+pub(super) fn node_at(address: &str) -> Option<usize> {
+    address.strip_prefix('n')?.strip_suffix(":1")?.parse().ok()
+}
+
+impl Node {
+    pub(super) fn new(node: usize, plan: &Plan) -> Self {
+        Node {
+            identity: Identity {
+                cluster: CLUSTER.into(),
+                name: name(node),
+                advertise: address(node),
+                max_clock_skew: plan.max_clock_skew,
+            },
+            join: plan.join[node].clone(),
+            skew: plan.skew[node],
+            process: None,
+            starts_at: Some(plan.starts_at[node]),
+        }
+    }
+
+    /// What the machine's clock shows.
+    pub(super) fn wall(&self, now: Duration) -> Time {
+        let true_time = Duration::from_secs(EPOCH) + now;
+        let off = Duration::from_millis(self.skew.unsigned_abs());
+        stamp::time_since_epoch(if self.skew < 0 { true_time - off } else { true_time + off })
+    }
+}
+
+impl Process {
+    pub(super) fn new(
+        number: u64,
+        node: &Node,
+        ids: (Incarnation, u128),
+        plan: &Plan,
+        now: Duration,
+    ) -> Self {
+        let store = Arc::new(Store::new(StoreConfig {
+            seed: HashSeed::of_cluster(CLUSTER),
+            ranges: plan.ranges,
+            incarnation: ids.0,
+            max_memory: None,
+            feed_limit: plan.feed_limit,
+        }));
+        let healing = HealingConfig {
+            max_clock_skew: plan.max_clock_skew,
+            forget_after: plan.forget_after,
+            tombstone_limit: plan.tombstone_limit,
+            join_first: plan.join_first,
+        };
+        let membership = MembershipConfig {
+            name: node.identity.name.clone(),
+            incarnation: ids.0,
+            lineage: ids.1,
+            join: node.join.iter().map(|&other| address(other)).collect(),
+            max_clock_skew: plan.max_clock_skew,
+            forget_after: plan.forget_after,
+        };
+        let hlc = store.now(node.wall(now));
+        let mut local = Local::new(store, healing, membership, hlc);
+        if plan.ranges != RangeCount::FULL {
+            local.list_limit = ListLimit(4);
+        }
+        local.store.feed().open();
+        Process {
+            number,
+            local,
+            links: BTreeMap::new(),
+            reached: BTreeMap::new(),
+            targets: node.join.iter().copied().collect(),
+            encoder: CellsEncoder::default(),
+            feed_woken: false,
+            leaving: None,
+        }
+    }
+
+    pub(super) fn incarnation(&self) -> Incarnation {
+        self.local.members.lock().incarnation()
+    }
+
+    /// The end of the link that runs over a connection, and whom it leads to.
+    pub(super) fn link_over(&mut self, connection: u64) -> Option<(usize, &mut Link)> {
+        self.links
+            .iter_mut()
+            .find(|(_, link)| link.connection == connection)
+            .map(|(&peer, link)| (peer, link))
+    }
+}

@@ -1,0 +1,166 @@
+//! Goal: no history of faults breaks a promise of healing, and leaving out a rule does.
+//!
+//! `SAPWOOD_SIM_SEED` begins at another seed, `SAPWOOD_SIM_HISTORIES` runs another number of histories.
+
+use super::topology::Shape;
+use super::*;
+use crate::ablation::{Ablation, ablate};
+use crate::store::Write;
+
+/// A rule that is left out must be noticed within so many histories.
+const NOTICED_WITHIN: u64 = 200;
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// Runs histories on two threads.
+fn histories(default: u64) {
+    let (first, count) = (number("SAPWOOD_SIM_SEED", 0), number("SAPWOOD_SIM_HISTORIES", default));
+    let half = move |odd: u64| (first..first + count).filter(move |seed| seed % 2 == odd);
+    let run_half = |odd| half(odd).find_map(|seed| run(seed).err());
+    let failure = std::thread::scope(|scope| {
+        let odd = scope.spawn(|| run_half(1));
+        let even = run_half(0);
+        even.or(odd.join().expect("a history does not panic"))
+    });
+    if let Some(failure) = failure {
+        panic!(
+            "{failure}\nrerun: SAPWOOD_SIM_SEED={} SAPWOOD_SIM_HISTORIES=1 cargo test a_hundred_histories_hold",
+            failure.seed
+        );
+    }
+}
+
+#[test]
+fn a_hundred_histories_hold() {
+    histories(100);
+}
+
+#[test]
+#[ignore = "takes minutes in debug: .ci/run runs it in release"]
+fn two_thousand_histories() {
+    histories(2000);
+}
+
+/// A cluster of this shape in which everyone is linked, with some writes at each, and nothing else going on.
+fn quiet_cluster(nodes: usize, shape: Shape, change: impl FnOnce(&mut Plan)) -> World {
+    let mut plan = Plan::plain(nodes, shape, &mut StdRng::seed_from_u64(1));
+    change(&mut plan);
+    let mut world = World::quiet(plan);
+    world.run_until(10 * SECOND);
+    for key in 0..world.plan.keys {
+        world.write(key % nodes, key, Write::Set { value: b"v", deadline: None });
+    }
+    world.run_until(20 * SECOND);
+    world
+}
+
+fn assert_no_violation(world: &World) {
+    assert!(world.checker.violation.is_none(), "{:?}", world.checker.violation);
+}
+
+/// Deletes at every daemon; returns how long the last tombstone is there.
+fn time_to_purge(nodes: usize, shape: Shape) -> Duration {
+    let mut world = quiet_cluster(nodes, shape, |_| ());
+    for key in 0..world.plan.keys {
+        world.write(key % nodes, key, Write::Delete);
+    }
+    let deleted = world.now;
+    while world.unsettled().is_some() && world.now < deleted + 100 * SECOND {
+        world.run_until(world.now + SECOND);
+    }
+    assert_no_violation(&world);
+    world.now - deleted
+}
+
+#[test]
+fn tombstones_return_to_zero_within_40_seconds_in_a_mesh() {
+    let took = time_to_purge(5, Shape::Mesh);
+    assert!(took <= 40 * SECOND, "{took:?}");
+}
+
+#[test]
+fn tombstones_return_to_zero_within_40_seconds_in_a_line_of_five() {
+    let took = time_to_purge(5, Shape::Line);
+    assert!(took <= 40 * SECOND, "{took:?}");
+}
+
+#[test]
+fn a_burst_of_deletes_beyond_the_tombstone_limit_lapses_nobody() {
+    for shape in [Shape::Mesh, Shape::Line] {
+        let mut world = quiet_cluster(4, shape, |plan| {
+            (plan.keys, plan.tombstone_limit) = (3000, 100);
+        });
+        for key in 0..world.plan.keys {
+            world.write(key % 4, key, Write::Delete);
+        }
+        world.run_until(world.now + 5 * SECOND);
+        assert!(
+            world
+                .nodes
+                .iter()
+                .all(|node| node.process.as_ref().unwrap().local.store.totals().dead_cells > 100)
+        );
+        world.run_until(world.now + 40 * SECOND);
+        assert_no_violation(&world);
+        assert!(!world.checker.excused, "somebody lapsed");
+        assert_eq!(world.unsettled(), None);
+    }
+}
+
+#[test]
+fn a_seed_is_one_history() {
+    for seed in [3, 8, 49] {
+        assert_eq!(history_of(seed, false).unwrap(), history_of(seed, true).unwrap());
+    }
+}
+
+/// Leaves out a rule and expects a history in which that shows.
+fn must_be_noticed(rule: Ablation) {
+    let noticed = std::thread::spawn(move || {
+        ablate(Some(rule));
+        (0..NOTICED_WITHIN).find_map(|seed| {
+            let outcome = std::panic::catch_unwind(|| history_of(seed, false));
+            outcome.map_or_else(
+                |_| Some((seed, "a panic".to_owned())),
+                |run| run.err().map(|f| (seed, f.what.clone())),
+            )
+        })
+    });
+    match noticed.join().expect("panics are caught") {
+        Some((seed, what)) => println!("{rule:?}: noticed after {} histories: {what}", seed + 1),
+        None => panic!("{rule:?}: {NOTICED_WITHIN} histories held without it"),
+    }
+}
+
+macro_rules! noticed {
+    ($($(#[$ignored:meta])? $test:ident: $rule:ident,)*) => {
+        $(#[test]
+        $(#[$ignored])?
+        fn $test() {
+            must_be_noticed(Ablation::$rule);
+        })*
+    };
+}
+
+noticed! {
+    deleted_keys_that_return_without_admission_are_noticed: Admission,
+    a_floor_that_follows_the_clock_is_noticed: PurgeByTime,
+    a_push_taken_for_proof_is_noticed: RoundsAloneVerify,
+    waiting_for_ones_own_list_alone_is_noticed: OwnJoinListOnly,
+    a_link_that_is_served_before_it_subscribes_is_noticed: SubscribeFirst,
+    a_digest_without_tombstones_is_noticed: DigestTombstones,
+    a_clock_that_ignores_what_is_received_is_noticed: ObserveReceived,
+    an_exchange_cut_short_is_noticed: ExchangeInFull,
+    floors_of_unfounded_daemons_are_noticed: Founding,
+    lapses_of_live_members_are_noticed: LapseOnlySilent,
+    #[ignore = "takes long in debug: .ci/run runs it in release"]
+    a_kill_just_above_its_victim_is_noticed: KillAtFloor,
+    #[ignore = "takes long in debug: .ci/run runs it in release"]
+    what_is_killed_without_lifts_is_noticed: Lift,
+    #[ignore = "takes long in debug: .ci/run runs it in release"]
+    a_floor_without_margin_is_noticed: Margin,
+    #[ignore = "takes long in debug: .ci/run runs it in release"]
+    admission_by_the_stamp_of_an_expire_is_noticed: AdmitByVersion,
+}

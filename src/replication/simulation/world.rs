@@ -1,0 +1,299 @@
+//! The scheduler, and the parts of the driver that a daemon's tasks play otherwise.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rand::Rng as _;
+use rand::rngs::StdRng;
+use tokio::time::Instant;
+
+use super::checker::Checker;
+use super::history::{Act, Plan};
+use super::network::Network;
+use super::node::{Node, Process, address, node_at};
+use crate::model::stamp;
+use crate::replication::local::News;
+use crate::replication::members::Verdict;
+
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+
+/// How long a daemon that leaves waits for a peer that holds everything.
+pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long goodbyes may take to leave.
+pub(super) const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
+
+/// How long the other side may take for each message before the link is up.
+pub(super) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+
+/// After so many steps every sum is compared with the cells.
+const SCRUB_EVERY: u64 = 100;
+
+/// Something that will happen.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Due {
+    Start(usize),
+    /// The slow tasks of a process, by its number.
+    Tick(usize, u64),
+    Feed(usize, u64),
+    Drained(usize, u64),
+    Stop(usize, u64),
+    Beat(usize, u64),
+    Wake(usize, u64),
+    /// A frame reaches an end of a connection.
+    Arrive(u64, usize),
+    /// An end of a connection notices that it is broken.
+    Break(u64, usize),
+    Handshake(u64),
+    Act(Act),
+    NextAct,
+}
+
+pub(super) struct World {
+    pub(super) rng: StdRng,
+    pub(super) plan: Plan,
+    pub(super) now: Duration,
+    /// Where the simulated time begins on the scale of instants; only differences matter.
+    pub(super) base: Instant,
+    pub(super) agenda: BTreeMap<(Duration, u64), Due>,
+    pub(super) sequence: u64,
+    pub(super) nodes: Vec<Node>,
+    pub(super) network: Network,
+    pub(super) checker: Checker,
+    pub(super) processes: u64,
+    /// Links whose queue or session may have something to send: node and peer.
+    pub(super) stirred: BTreeSet<(usize, usize)>,
+    /// Clients and faults act no more.
+    pub(super) calm: bool,
+    pub(super) steps: u64,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, plan: Plan, rng: StdRng, traced: bool) -> Self {
+        let mut world = World {
+            rng,
+            now: Duration::ZERO,
+            base: Instant::now(),
+            agenda: BTreeMap::new(),
+            sequence: 0,
+            nodes: (0..plan.nodes).map(|node| Node::new(node, &plan)).collect(),
+            network: Network::new(plan.edges.clone()),
+            checker: Checker::new(&plan, seed, traced),
+            processes: 0,
+            stirred: BTreeSet::new(),
+            calm: false,
+            steps: 0,
+            plan,
+        };
+        for node in 0..world.plan.nodes {
+            world.after(world.plan.starts_at[node], Due::Start(node));
+        }
+        world
+    }
+
+    /// A world that nothing happens in but what a test does.
+    #[cfg(test)]
+    pub(super) fn quiet(plan: Plan) -> Self {
+        let mut world = World::new(0, plan, rand::SeedableRng::seed_from_u64(7), false);
+        world.calm = true;
+        world
+    }
+
+    pub(super) fn after(&mut self, delay: Duration, due: Due) {
+        self.sequence += 1;
+        self.agenda.insert((self.now + delay, self.sequence), due);
+    }
+
+    pub(super) fn instant(&self) -> Instant {
+        self.base + self.now
+    }
+
+    pub(super) fn wall(&self, node: usize) -> crate::model::Time {
+        self.nodes[node].wall(self.now)
+    }
+
+    pub(super) fn millis(&mut self, range: std::ops::Range<u64>) -> Duration {
+        Duration::from_millis(self.rng.random_range(range))
+    }
+
+    /// Lets time pass, at most until `until` or a violation.
+    pub(super) fn run_until(&mut self, until: Duration) {
+        while self.checker.violation.is_none()
+            && let Some(next) = self.agenda.first_entry().filter(|next| next.key().0 <= until)
+        {
+            let ((at, _), due) = next.remove_entry();
+            self.now = at;
+            let node = self.step(due);
+            self.settle();
+            if let Some(node) = node {
+                self.check(node);
+            }
+        }
+        self.now = self.now.max(until);
+    }
+
+    pub(super) fn check(&mut self, node: usize) {
+        self.steps += 1;
+        if let Some(process) = &self.nodes[node].process {
+            self.checker.note_floor(process);
+        }
+        let deep = self.steps.is_multiple_of(SCRUB_EVERY);
+        // Looking at every range of a full-size store is not cheap.
+        if self.plan.is_full_size() && !deep {
+            return;
+        }
+        let wall = self.wall(node);
+        if let Some(process) = &self.nodes[node].process {
+            self.checker.look(node, process, wall, self.now);
+            if deep {
+                self.checker.recompute(node, process);
+            }
+        }
+    }
+
+    /// Does what is due; returns the node it happened at.
+    pub(super) fn step(&mut self, due: Due) -> Option<usize> {
+        match due {
+            Due::Start(node) => self.start(node),
+            Due::Tick(node, number) if self.runs(node, number) => self.tick(node),
+            Due::Feed(node, number) if self.runs(node, number) => self.feed(node),
+            Due::Drained(node, number) if self.runs(node, number) => self.leave_if_drained(node),
+            Due::Stop(node, number) if self.runs(node, number) => self.stop(node),
+            Due::Beat(node, connection) => self.beat(node, connection),
+            Due::Wake(node, connection) => {
+                let process = self.nodes[node].process.as_mut()?;
+                let (peer, link) = process.link_over(connection)?;
+                link.wake_at = None;
+                self.stirred.insert((node, peer));
+            }
+            Due::Arrive(connection, side) => return self.arrive(connection, side),
+            Due::Break(connection, side) => self.close(connection, side),
+            Due::Handshake(connection) => self.end_handshake(connection),
+            Due::Act(act) => return self.act(act),
+            Due::NextAct => self.next_act(),
+            _ => return None,
+        }
+        match due {
+            Due::Start(node) | Due::Tick(node, _) | Due::Feed(node, _) | Due::Drained(node, _) => Some(node),
+            Due::Wake(node, _) | Due::Beat(node, _) => Some(node),
+            _ => None,
+        }
+    }
+
+    pub(super) fn runs(&self, node: usize, number: u64) -> bool {
+        self.nodes[node].process.as_ref().is_some_and(|process| process.number == number)
+    }
+
+    pub(super) fn start(&mut self, node: usize) {
+        if self.nodes[node].process.is_some() {
+            return;
+        }
+        self.processes += 1;
+        let number = self.processes;
+        let incarnation = stamp::incarnation(self.rng.random()).expect("a random id is not zero");
+        let lineage = self.rng.random();
+        let process = Process::new(number, &self.nodes[node], (incarnation, lineage), &self.plan, self.now);
+        self.checker.begin(node, &process, self.now);
+        self.nodes[node].process = Some(process);
+        self.nodes[node].starts_at = None;
+        let phase = self.millis(1..200);
+        self.after(phase, Due::Tick(node, number));
+    }
+
+    /// Once a second: what a daemon's slow tasks do.
+    pub(super) fn tick(&mut self, node: usize) {
+        let (wall, now) = (self.wall(node), self.now);
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let number = process.number;
+        let news = process.local.tick(wall);
+        let awaited = {
+            let members = process.local.members.lock();
+            if members.is_founded() { BTreeSet::default() } else { members.awaited_addresses() }
+        };
+        process.targets.extend(awaited.iter().filter_map(|address| node_at(address)));
+        let store = &process.local.store;
+        self.checker.before_dropping(node, process);
+        if process.local.limit_tombstones_alone() > 0 {
+            self.checker.after_dropping(node, process);
+        }
+        let hlc = store.now(wall);
+        if !self.plan.is_full_size() || self.rng.random_bool(0.2) {
+            for range in 0..store.range_count() {
+                store.sweep(range, hlc);
+                store.purge(range);
+            }
+        }
+        let mut forgotten = false;
+        for news in news {
+            match news {
+                News::Lapsed(name) => self.checker.on_lapse(node, process, &name, now),
+                News::Verdict(Verdict::Forgotten) => forgotten = true,
+                News::Verdict(Verdict::Superseded) => {
+                    self.checker.fail(format!("n{node} was superseded although nobody else has its name"));
+                }
+            }
+        }
+        if forgotten {
+            self.renew(node);
+        }
+        self.found_if_complete(node);
+        self.dial(node);
+        self.check_drained(node);
+        let again = self.millis(950..1050);
+        self.after(again, Due::Tick(node, number));
+    }
+
+    /// Goes on as another incarnation, because an operator has forgotten this one.
+    pub(super) fn renew(&mut self, node: usize) {
+        let wall = self.wall(node);
+        let incarnation = stamp::incarnation(self.rng.random()).expect("a random id is not zero");
+        let Some(process) = &mut self.nodes[node].process else { return };
+        self.checker.note(self.now, None, || format!("n{node} is forgotten and renews"));
+        process.local.store.renew(incarnation).expect("there are few origins");
+        let hlc = process.local.store.now(wall);
+        process.local.members.lock().renew(incarnation, hlc);
+        self.drop_links(node);
+    }
+
+    /// An operator discards what a daemon holds.
+    pub(super) fn discard(&mut self, node: usize) {
+        let wall = self.wall(node);
+        let incarnation = stamp::incarnation(self.rng.random()).expect("a random id is not zero");
+        let lineage = self.rng.random();
+        let Some(process) = &mut self.nodes[node].process else { return };
+        process.local.store.discard(incarnation).expect("there are few origins");
+        let hlc = process.local.store.now(wall);
+        process.local.members.lock().discard(incarnation, lineage, false, hlc);
+        self.processes += 1;
+        self.checker.note(self.now, None, || format!("n{node} discards everything and rejoins"));
+        self.checker.begin(node, process, self.now);
+        self.drop_links(node);
+    }
+
+    pub(super) fn drop_links(&mut self, node: usize) {
+        let Some(process) = &self.nodes[node].process else { return };
+        let connections: Vec<_> = process.links.values().map(|link| (link.connection, link.side)).collect();
+        for (connection, side) in connections {
+            self.close(connection, side);
+        }
+    }
+
+    pub(super) fn found_if_complete(&mut self, node: usize) {
+        let Some(process) = &self.nodes[node].process else { return };
+        let own = address(node);
+        let mut members = process.local.members.lock();
+        let founded = members.found_if_complete(|address| {
+            if address == own {
+                Some(Vec::new())
+            } else {
+                process.reached.get(address).map(|&found| vec![found])
+            }
+        });
+        let store = &process.local.store;
+        store.close_to_writes(process.local.config.join_first && !members.is_founded());
+        drop(members);
+        if founded {
+            self.checker.note(self.now, None, || format!("n{node} founds the cluster: all were reached"));
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! A daemon's face without its cluster: the real Redis protocol, and a [`Cluster`] that is made up.
+#![allow(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sapwood::cluster::{
+    Cluster, ClusterError, Direction, Heal, HealingStatus, LostCell, NodeState, PeerState, PeerStatus,
+    Verification, VerificationState, Way,
+};
+use sapwood::env::SystemEnv;
+use sapwood::model::{HashSeed, RangeCount, Stamp, stamp};
+use sapwood::resp::{Limits, Server, Settings};
+use sapwood::store::{Store, StoreConfig};
+use tokio_util::sync::CancellationToken;
+
+/// A cluster of one peer that never changes. It notes what it is told to do.
+#[derive(Default)]
+pub struct OnePeer {
+    /// What it was told to do, in order.
+    pub told: Arc<Mutex<Vec<String>>>,
+    /// What a comparison has found.
+    pub verified: Vec<Verification>,
+}
+
+impl OnePeer {
+    /// As a daemon with `--enable-faults` that was founded and knows one member, `b`.
+    fn told(&self, what: String, peer: Option<&str>) -> Result<(), ClusterError> {
+        if let Some(unknown) = peer.filter(|peer| !["b", "*"].contains(peer)) {
+            return Err(ClusterError::UnknownMember(unknown.into()));
+        }
+        self.told.lock().unwrap().push(what);
+        Ok(())
+    }
+}
+
+impl Cluster for OnePeer {
+    fn state(&self) -> NodeState {
+        NodeState::Ready
+    }
+
+    fn peers(&self) -> Vec<PeerStatus> {
+        vec![PeerStatus {
+            name: "b".into(),
+            state: PeerState::Healing,
+            reason: String::new(),
+            address: "127.0.0.1:7172".into(),
+            remote: None,
+            direction: Some(Direction::Out),
+            incarnation: None,
+            since: Duration::from_millis(5),
+            lag: Duration::ZERO,
+            queued_bytes: 1,
+            received_bytes: 2,
+            sent_bytes: 3,
+            ranges_differing: 4,
+            verified: None,
+            heal: Some(Heal {
+                took: Duration::from_millis(8),
+                cells_in: 5,
+                cells_out: 6,
+                bytes_in: 50,
+                bytes_out: 60,
+                cells_left: 7,
+                time_left: Some(Duration::from_millis(9)),
+            }),
+        }]
+    }
+
+    fn healing(&self) -> HealingStatus {
+        HealingStatus {
+            founded: true,
+            awaited: Vec::new(),
+            members: 2,
+            floor_age: Some(Duration::from_millis(12_345)),
+            tombstones: 3,
+            waits_for: vec!["b".into(), "c".into()],
+            kills: 4,
+            late: 5,
+            lost: 2,
+            dropped_tombstones: 6,
+            scrub_errors: 0,
+        }
+    }
+
+    fn lost(&self) -> Vec<LostCell> {
+        let time = stamp::time_since_epoch(Duration::from_secs(10));
+        let cell = LostCell {
+            key: b"k\xff".to_vec(),
+            value: Some(b"v".to_vec()),
+            value_bytes: 1,
+            version: Stamp::new(time, stamp::incarnation(7).unwrap()),
+            deadline: None,
+            peer: "b".into(),
+        };
+        let deadline = Some(stamp::time_since_epoch(Duration::from_secs(20)));
+        let large =
+            LostCell { key: b"l".to_vec(), value: None, value_bytes: 9_000_000, deadline, ..cell.clone() };
+        vec![cell, large]
+    }
+
+    fn forget(&self, name: &str) -> Result<(), ClusterError> {
+        self.told(format!("forget {name}"), Some(name))
+    }
+
+    fn found(&self) -> Result<(), ClusterError> {
+        Err(ClusterError::Founded)
+    }
+
+    fn rejoin(&self) -> Result<(), ClusterError> {
+        self.told("rejoin".into(), None)
+    }
+
+    fn cut(&self, peer: &str, way: Way) -> Result<(), ClusterError> {
+        self.told(format!("cut {peer} {}", way.as_str()), Some(peer))
+    }
+
+    fn mend(&self, peer: &str, way: Way) -> Result<(), ClusterError> {
+        self.told(format!("mend {peer} {}", way.as_str()), Some(peer))
+    }
+
+    fn verify(&self) {
+        self.told("verify".into(), None).unwrap();
+    }
+
+    fn verified(&self) -> Vec<Verification> {
+        self.verified.clone()
+    }
+}
+
+/// One row of what a comparison has found.
+pub fn verification(peer: &str, state: VerificationState, differing_ranges: u64) -> Verification {
+    Verification {
+        peer: peer.into(),
+        state,
+        cells: 1_000,
+        differing_ranges,
+        healed_cells: differing_ranges * 2,
+        took: Duration::from_millis(4),
+    }
+}
+
+/// What a server on `address` needs to know, without a password.
+pub fn settings(address: SocketAddr, stop: &CancellationToken) -> Settings {
+    Settings {
+        name: "a".into(),
+        cluster_name: "test".into(),
+        incarnation: stamp::incarnation(7).unwrap(),
+        client_addr: address,
+        password: None,
+        limits: Limits::default(),
+        max_clients: 100,
+        max_memory: None,
+        max_key: 1024,
+        max_value: 16 << 20,
+        enable_flush: true,
+        shutdown: stop.clone(),
+    }
+}
+
+/// A server of an empty store.
+pub fn server(cluster: OnePeer, settings: Settings) -> Server {
+    let store = Store::new(StoreConfig {
+        seed: HashSeed::of_cluster("test"),
+        ranges: RangeCount::FULL,
+        incarnation: settings.incarnation,
+        max_memory: settings.max_memory,
+        feed_limit: 1 << 20,
+    });
+    Server::new(Arc::new(store), Arc::new(SystemEnv), Arc::new(cluster), settings)
+}

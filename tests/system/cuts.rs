@@ -1,0 +1,164 @@
+//! Daemons that a fault keeps apart: what each side wrote is on both once they meet again.
+
+use std::time::{Duration, Instant};
+
+use crate::support::daemon::*;
+
+/// What is cut can be mended by the test.
+const FAULTS: &[&str] = &["--enable-faults"];
+
+/// Two linked daemons that hold the same.
+fn pair() -> [Daemon; 2] {
+    let a = Daemon::start("a", &[], FAULTS);
+    let b = Daemon::start("b", &[&a], FAULTS);
+    until_linked(&[&a, &b]);
+    load(&mut a.connect(), 0..500, b"before");
+    until_equal(&[&a, &b]);
+    [a, b]
+}
+
+/// Both sides write, overwrite and delete while `a` has its link to `b` cut; then they meet again.
+fn a_cut_heals(way: &str) {
+    let [a, b] = pair();
+    a.cut("b", way);
+    assert_eq!(a.state_of("b"), "cut");
+    wait("b notices", || b.state_of("a") == "down");
+    for (here, other) in [(&a, "a"), (&b, "b")] {
+        load(&mut here.connect(), if other == "a" { 500..700 } else { 700..900 }, other.as_bytes());
+        here.set("both", other);
+        here.set(&format!("only {other}"), other);
+    }
+    a.del("key:1");
+    b.del("key:2");
+    // Overwritten on one side after it was deleted on the other.
+    a.del("key:3");
+    b.set("key:3", "later");
+    assert_eq!(a.get("only b"), None, "the cut lets writes through");
+    assert_eq!(b.get("only a"), None, "the cut lets writes through");
+    assert_eq!(a.state_of("b"), "cut", "it shows although the link has ended");
+
+    a.mend("b");
+    let mended = Instant::now();
+    until_equal(&[&a, &b]);
+    until_linked(&[&a, &b]);
+    assert!(mended.elapsed() < Duration::from_secs(10), "{:?} from the mend to equality", mended.elapsed());
+    for daemon in [&a, &b] {
+        assert_eq!(daemon.get("both").as_deref(), Some("b"), "the later write stands");
+        assert_eq!(daemon.get("only a").as_deref(), Some("a"));
+        assert_eq!(daemon.get("only b").as_deref(), Some("b"));
+        assert_eq!(daemon.get("key:3").as_deref(), Some("later"));
+        assert_eq!((daemon.get("key:1"), daemon.get("key:2")), (None, None));
+        assert_eq!(digest(&mut daemon.connect()).1, 500 + 400 + 3 - 2);
+    }
+}
+
+#[test]
+fn a_cut_in_both_directions_heals_after_the_mend() {
+    a_cut_heals("both");
+}
+
+#[test]
+fn a_cut_of_what_arrives_heals_after_the_mend() {
+    a_cut_heals("in");
+}
+
+#[test]
+fn a_cut_of_what_is_sent_heals_after_the_mend() {
+    a_cut_heals("out");
+}
+
+#[test]
+fn a_cut_shorter_than_the_silence_limit_loses_nothing_and_ends_no_link() {
+    let [a, b] = pair();
+    let incarnation = |daemon: &Daemon| daemon.peers()[0]["since_ms"].as_u64().unwrap();
+    let linked_for = incarnation(&a);
+    a.cut("b", "both");
+    a.set("during", "the cut");
+    assert_eq!(b.get("during"), None);
+    a.mend("b");
+    wait("b has it", || b.get("during").is_some());
+    assert!(incarnation(&a) >= linked_for, "the link was made anew");
+}
+
+#[test]
+fn with_one_link_cut_the_third_daemon_relays_writes_within_a_second_or_so() {
+    let daemons = three_daemons(FAULTS);
+    let [a, b, c] = &daemons;
+    a.cut("b", "both");
+    wait("both notice", || b.state_of("a") == "down" && a.linked() == 1);
+    assert_eq!((a.state_of("c"), b.state_of("c"), c.linked()), ("linked".into(), "linked".into(), 2));
+    // From here on c knows, by their next beats.
+    a.set("first", "1");
+    wait("b has what a wrote", || b.get("first").is_some());
+    let mut on_b = b.connect();
+    for n in 0..20 {
+        let key = format!("relayed:{n}");
+        a.set(&key, "x");
+        let written = Instant::now();
+        wait("c relays", || ask::<bool>(&mut on_b, &["EXISTS", &key]));
+        assert!(written.elapsed() < Duration::from_secs(2), "{:?} from a by c to b", written.elapsed());
+    }
+    a.del("first");
+    b.set("of b", "x");
+    wait("a has what b wrote, b what a deleted", || a.get("of b").is_some() && b.get("first").is_none());
+    until_equal(&[a, b, c]);
+    a.mend("b");
+    until_linked(&[a, b, c]);
+    until_equal(&[a, b, c]);
+}
+
+#[test]
+fn an_isolated_daemon_serves_on_and_comes_back() {
+    let daemons = three_daemons(FAULTS);
+    let [a, b, c] = &daemons;
+    a.set("deleted by the others", "x");
+    until_equal(&[a, b, c]);
+    a.cut("*", "both");
+    wait("nobody is linked to a", || b.linked() == 1 && c.linked() == 1 && a.linked() == 0);
+    assert_eq!((a.state_of("b"), a.state_of("c")), ("cut".into(), "cut".into()));
+    assert_eq!((b.state_of("a"), c.state_of("a")), ("down".into(), "down".into()));
+    a.set("of a", "1");
+    b.set("of b", "1");
+    c.del("deleted by the others");
+    wait("b and c go on together", || c.get("of b").is_some());
+    assert_eq!(a.get("of b"), None);
+    assert!(a.get("deleted by the others").is_some(), "nobody could tell it");
+    a.mend("*");
+    until_linked(&[a, b, c]);
+    until_equal(&[a, b, c]);
+    for daemon in [a, b, c] {
+        assert!(daemon.get("of a").is_some() && daemon.get("of b").is_some());
+        assert_eq!(daemon.get("deleted by the others"), None);
+    }
+}
+
+#[test]
+fn a_link_that_flaps_converges_and_brings_nothing_back() {
+    let [a, b] = pair();
+    let (mut on_a, mut on_b) = (a.connect(), b.connect());
+    ask::<u32>(&mut on_a, &["DEL", "key:0"]);
+    wait("deleted on both", || !ask::<bool>(&mut on_b, &["EXISTS", "key:0"]));
+    for round in 0..20u32 {
+        a.cut("b", ["in", "out", "both"][round as usize % 3]);
+        load(&mut on_a, 1000 + round * 20..1020 + round * 20, b"a");
+        load(&mut on_b, 2000 + round * 20..2020 + round * 20, b"b");
+        ask::<u32>(&mut on_a, &["DEL", &format!("key:{}", 2000 + round * 20)]);
+        assert!(!ask::<bool>(&mut on_b, &["EXISTS", "key:0"]), "it came back at flap {round}");
+        a.mend("b");
+    }
+    until_equal(&[&a, &b]);
+    until_linked(&[&a, &b]);
+    assert_eq!(ask::<u32>(&mut on_b, &["EXISTS", "key:0", "key:1000", "key:1399", "key:2399"]), 3);
+}
+
+#[test]
+fn faults_need_the_flag_and_a_peer_that_is_known() {
+    let a = Daemon::start("a", &[], &[]);
+    let refused = a.cli(&["cut", "*"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--enable-faults"), "{refused:?}");
+    let b = Daemon::start("b", &[&a], FAULTS);
+    let unknown = b.cli(&["cut", "nobody"]);
+    assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("nobody"), "{unknown:?}");
+}

@@ -1,0 +1,151 @@
+//! Who counts as a member: daemons that leave, that are forgotten, and that go by a name that is taken.
+
+use crate::support::daemon::*;
+
+const FAULTS: &[&str] = &["--enable-faults"];
+
+fn members(daemon: &Daemon) -> u64 {
+    daemon.healing()["members"].as_u64().unwrap()
+}
+
+/// Waits until these have freed every tombstone. The floor is some fifteen seconds behind while all are up.
+fn until_purged(daemons: &[&Daemon]) {
+    for daemon in daemons {
+        wait("no tombstone is left", || daemon.tombstones() == 0);
+    }
+}
+
+#[test]
+fn a_daemon_that_leaves_is_gone_and_returns_under_its_name() {
+    let [a, b, mut c] = three_daemons(&[]);
+    load(&mut a.connect(), 0..100, b"x");
+    c.set("last", "write");
+    c.signal("TERM");
+    assert_eq!(c.ended().code(), Some(0), "{}", c.log());
+    wait("both have heard its goodbye", || [&a, &b].iter().all(|daemon| daemon.state_of("c") == "gone"));
+    assert_eq!((members(&a), members(&b)), (2, 2));
+    assert_eq!((a.get("last").as_deref(), b.get("last").as_deref()), (Some("write"), Some("write")));
+    b.set("while c was away", "x");
+    a.del("last");
+    c.restart();
+    until_linked(&[&a, &b, &c]);
+    until_equal(&[&a, &b, &c]);
+    for daemon in [&a, &b, &c] {
+        wait("three members again", || members(daemon) == 3);
+        assert_eq!(daemon.peers().len(), 2, "{:?}", daemon.peers());
+        assert_eq!(daemon.get("last"), None);
+    }
+    assert!(c.get("while c was away").is_some());
+}
+
+#[test]
+fn a_member_that_is_down_can_be_forgotten_and_no_other() {
+    let [a, b, mut c] = three_daemons(&[]);
+    for (name, reason) in [("b", "linked"), ("a", "itself"), ("nobody", "no member")] {
+        let refused = a.cli(&["forget", name]);
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains(reason), "{name}: {refused:?}");
+    }
+    c.kill();
+    wait("its end is noticed", || a.state_of("c") == "down" && b.state_of("c") == "down");
+    assert_eq!((members(&a), members(&b)), (3, 3));
+    a.said(&["forget", "c"]);
+    assert_eq!((a.state_of("c"), members(&a)), ("gone".into(), 2));
+    wait("the other learns of it", || b.state_of("c") == "gone" && members(&b) == 2);
+    c.restart();
+    until_linked(&[&a, &b, &c]);
+    for daemon in [&a, &b, &c] {
+        wait("three members again", || members(daemon) == 3);
+    }
+}
+
+#[test]
+#[ignore = "takes most of a minute: tombstones have to be freed twice"]
+fn tombstones_wait_for_a_dead_member_until_it_is_forgotten_and_for_one_that_left_not_at_all() {
+    let [a, mut b, mut c] = three_daemons(&[]);
+    load(&mut a.connect(), 0..100, b"x");
+    until_equal(&[&a, &b, &c]);
+    c.kill();
+    wait("its end is noticed", || a.state_of("c") == "down");
+    a.del("key:0");
+    wait("it is known whom they wait for", || a.healing()["waits_for"] == serde_json::json!(["c"]));
+    assert_eq!(a.tombstones(), 1);
+    a.said(&["forget", "c"]);
+    until_purged(&[&a, &b]);
+    c.restart();
+    until_equal(&[&a, &b, &c]);
+    assert_eq!(c.get("key:0"), None);
+
+    b.signal("TERM");
+    b.ended();
+    a.del("key:1");
+    until_purged(&[&a, &c]);
+    b.restart();
+    until_equal(&[&a, &b, &c]);
+    assert_eq!((b.get("key:0"), b.get("key:1")), (None, None));
+    assert_eq!(digest(&mut b.connect()).1, 98);
+}
+
+#[test]
+#[ignore = "takes most of a minute: tombstones have to be freed"]
+fn a_live_daemon_that_was_forgotten_comes_back_as_another_incarnation_without_what_was_deleted() {
+    let [a, b, c] = three_daemons(FAULTS);
+    load(&mut a.connect(), 0..2000, b"x");
+    until_equal(&[&a, &b, &c]);
+    c.cut("*", "both");
+    wait("its absence is noticed", || a.state_of("c") == "down" && b.state_of("c") == "down");
+    let incarnation = c.info("incarnation");
+    c.set("of c alone", "given up");
+    for key in 0..1500 {
+        a.del(&format!("key:{key}"));
+    }
+    b.set("key:1999", "later");
+    b.said(&["forget", "c"]);
+    until_purged(&[&a, &b]);
+    assert!(c.get("key:0").is_some());
+
+    c.mend("*");
+    until_linked(&[&a, &b, &c]);
+    wait("c has learnt it", || c.info("incarnation") != incarnation);
+    until_linked(&[&a, &b, &c]);
+    until_equal(&[&a, &b, &c]);
+    for daemon in [&a, &b, &c] {
+        assert_eq!(daemon.get("key:0"), None, "{} has it back", daemon.name);
+        assert_eq!(daemon.get("key:1999").as_deref(), Some("later"));
+        assert_eq!(daemon.get("of c alone"), None);
+        assert_eq!(digest(&mut daemon.connect()).1, 500);
+        wait("three members again", || members(daemon) == 3);
+        assert_eq!(daemon.peers().len(), 2, "{:?}", daemon.peers());
+    }
+    let lost = c.json(&["lost"]);
+    assert_eq!(lost.as_array().unwrap().len(), 1, "{lost}");
+    assert_eq!((&lost[0]["key"], &lost[0]["value"]), (&"of c alone".into(), &"given up".into()));
+    // It is a member like any other from here on.
+    c.del("key:1501");
+    until_purged(&[&a, &b, &c]);
+    until_equal(&[&a, &b, &c]);
+}
+
+/// A pair of namesakes that different members took in while these could not reach each other.
+#[test]
+fn a_daemon_whose_name_was_taken_meanwhile_stops_with_a_clear_error() {
+    let a = Daemon::start("a", &[], FAULTS);
+    let mut first = Daemon::start("twin", &[&a], FAULTS);
+    let c = Daemon::start("c", &[&a], FAULTS);
+    until_linked(&[&a, &first, &c]);
+    for daemon in [&a, &first] {
+        daemon.cut("c", "both");
+    }
+    wait("c is on its own", || c.linked() == 0);
+    let second = Daemon::start("twin", &[&c], FAULTS);
+    until_linked(&[&c, &second]);
+    a.set("k", "x");
+    a.mend("c");
+    first.mend("c");
+    assert_eq!(first.ended().code(), Some(1), "{}", first.log());
+    assert!(first.log().contains("another daemon with the same --name"), "{}", first.log());
+    assert!(first.log().contains("give each its own --name"), "{}", first.log());
+    until_linked(&[&a, &c, &second]);
+    until_equal(&[&a, &c, &second]);
+    assert_eq!(second.get("k").as_deref(), Some("x"));
+}
