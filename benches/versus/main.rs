@@ -29,21 +29,18 @@
 //! and the largest.
 
 #[cfg(target_os = "linux")]
-mod cores;
-#[cfg(target_os = "linux")]
-mod load;
-#[cfg(target_os = "linux")]
 mod measure;
 #[cfg(target_os = "linux")]
 mod options;
-#[cfg(target_os = "linux")]
-mod process;
 #[cfg(target_os = "linux")]
 mod report;
 #[cfg(target_os = "linux")]
 mod run;
 #[cfg(target_os = "linux")]
 mod server;
+#[cfg(target_os = "linux")]
+#[path = "../support/mod.rs"]
+mod support;
 
 #[cfg(target_os = "linux")]
 fn main() -> anyhow::Result<()> {

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::cores::{self, Cores};
-use crate::load::{self, Done, Load, encode, write_digits};
-use crate::options::{Command, Measure, Options};
-use crate::process::Cpu;
+use crate::options::{Measure, Options};
 use crate::server::{Contender, Server};
+use crate::support::cores::{self, Cores};
+use crate::support::figures::{millis, quantile};
+use crate::support::load::{self, Command, Done, Load, encode, write_digits};
+use crate::support::process::Cpu;
 
 /// One measurement of one server.
 #[derive(Clone, Debug, Serialize)]
@@ -285,14 +286,4 @@ fn total_cpu(servers: &[Server]) -> Result<Duration> {
 
 fn share(part: Duration, whole: Duration) -> f64 {
     100.0 * part.as_secs_f64() / whole.as_secs_f64()
-}
-
-fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
-}
-
-/// The value that `percent` of the sorted values do not exceed.
-fn quantile(sorted: &[Duration], percent: usize) -> Duration {
-    let at = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
-    sorted.get(at).copied().unwrap_or_default()
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
+use crate::support::load::Command;
+
 /// Measure Sapwood beside redis-server, and print the ratios
 #[derive(Parser, Debug)]
 #[command(
@@ -82,16 +84,6 @@ pub(crate) enum Measure {
     Lag,
     /// A fresh server takes all keys
     CatchUp,
-}
-
-/// What the load sends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Command {
-    /// Replaces a value
-    Set,
-    /// Reads a value that exists
-    Get,
 }
 
 impl Options {

@@ -1,15 +1,11 @@
 //! The figures, for people and for machines.
 
-use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
-
-use anyhow::Result;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::measure::Sample;
 use crate::options::Measure;
+use crate::support::figures::{aligned, median, number};
 
 /// The server every other is divided by.
 pub(crate) const BASELINE: &str = "redis";
@@ -148,53 +144,9 @@ pub(crate) fn table(samples: &[Sample], measure: Measure) -> String {
     format!("{title}\n{}", aligned(&rows))
 }
 
-/// Words to the left, numbers to the right.
-fn aligned(rows: &[Vec<String>]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..rows[0].len()).map(width).collect();
-    let mut out = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (column, (cell, &width)) in row.iter().zip(&widths).enumerate() {
-            let _ =
-                if column < 2 { write!(line, "  {cell:<width$}") } else { write!(line, "  {cell:>width$}") };
-        }
-        out.push_str(line.trim_end());
-        out.push('\n');
-    }
-    out
-}
-
-/// A number with its thousands apart.
-fn number(value: f64, decimals: usize) -> String {
-    let text = format!("{value:.decimals$}");
-    let (whole, fraction) = text.split_at(text.find('.').unwrap_or(text.len()));
-    let mut out = String::new();
-    for (at, digit) in whole.chars().enumerate() {
-        if at > 0 && (whole.len() - at).is_multiple_of(3) && digit.is_ascii_digit() {
-            out.push(' ');
-        }
-        out.push(digit);
-    }
-    out + fraction
-}
-
-fn median(sorted: &[f64]) -> f64 {
-    match sorted.len() {
-        0 => f64::NAN,
-        len if len % 2 == 1 => sorted[len / 2],
-        len => f64::midpoint(sorted[len / 2 - 1], sorted[len / 2]),
-    }
-}
-
-/// Writes everything to `path`.
-pub(crate) fn write_json(path: &Path, about: &serde_json::Value, samples: &[Sample]) -> Result<()> {
+/// Everything, for machines.
+pub(crate) fn json(about: &serde_json::Value, samples: &[Sample]) -> serde_json::Value {
     let measures = [Measure::Throughput, Measure::Memory, Measure::Lag, Measure::CatchUp];
     let summary: Vec<_> = measures.into_iter().flat_map(|measure| summarise(samples, measure)).collect();
-    let all = json!({ "about": about, "summary": summary, "samples": samples });
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(path, serde_json::to_string_pretty(&all)? + "\n")?;
-    Ok(())
+    json!({ "about": about, "summary": summary, "samples": samples })
 }

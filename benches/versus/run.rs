@@ -1,16 +1,15 @@
 //! One run of the comparison, from the command line to the report.
 
-use std::fs;
-use std::path::PathBuf;
-
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
-use crate::cores::Cores;
 use crate::measure::Bench;
 use crate::options::Options;
+use crate::report;
 use crate::server::Contender;
-use crate::{process, report};
+use crate::support::cores::Cores;
+use crate::support::machine::{beside_target, load_average, machine};
+use crate::support::{figures, process};
 
 /// # Errors
 /// If a server is missing, ends, does not answer or never agrees with its peers. All of them are ended first.
@@ -20,12 +19,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     process::end_children_on_signals()?;
 
-    println!(
-        "{} keys of 16 B, values of 100 B, {} run(s); {}",
-        options.keys(),
-        options.runs(),
-        machine().as_str().unwrap_or_default()
-    );
+    println!("{} keys of 16 B, values of 100 B, {} run(s); {}", options.keys(), options.runs(), machine());
     for contender in &contenders {
         println!("  {:<8} {}", contender.name, contender.version());
     }
@@ -60,8 +54,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         "seconds": options.duration().as_secs_f64(),
         "servers": contenders.iter().map(|c| json!({ "name": c.name, "version": c.version() })).collect::<Vec<_>>(),
     });
-    let path = options.json.clone().unwrap_or_else(default_json);
-    report::write_json(&path, &about, &samples)
+    let path = options.json.clone().unwrap_or_else(|| beside_target("bench/versus.json"));
+    figures::write_json(&path, &report::json(&about, &samples))
         .with_context(|| format!("could not write {}", path.display()))?;
     println!("written to {}", path.display());
     Ok(())
@@ -84,25 +78,4 @@ fn contenders(options: &Options) -> Result<Vec<Contender>> {
         ensure!(contenders.iter().any(|contender| contender.name == *name), "no server is named {name:?}");
     }
     Ok(contenders)
-}
-
-/// Beside what cargo builds, wherever that is.
-fn default_json() -> PathBuf {
-    // target/release/sapwood
-    let target = PathBuf::from(env!("CARGO_BIN_EXE_sapwood"));
-    target.ancestors().nth(2).unwrap_or(&target).join("bench/versus.json")
-}
-
-fn machine() -> serde_json::Value {
-    let model = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = model.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let model = model.map_or("unknown processor", |(_, name)| name);
-    format!("{cores} cores of {model}, Linux {}", kernel.trim()).into()
-}
-
-fn load_average() -> String {
-    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split_ascii_whitespace().take(3).collect::<Vec<_>>().join(" ")
 }

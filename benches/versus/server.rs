@@ -1,16 +1,16 @@
 //! The servers compared: how each is started alone, with peers, and as one that follows another.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use redis::FromRedisValue;
 
-use crate::process::{self, Process};
+use crate::support::ask::{self, ask, pause};
+use crate::support::process::{self, Process};
 
 /// How long a server may take to start.
 const START: Duration = Duration::from_secs(20);
@@ -83,7 +83,7 @@ impl Contender {
     fn start(&self, scratch: &Path, cpus: &[usize], source: Option<&Server>) -> Result<Server> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let id = format!("{}-{}", self.name, STARTED.fetch_add(1, Ordering::Relaxed));
-        let [client, peer] = free_ports()?;
+        let [client, peer] = ask::free_ports()?;
         let mut command = Command::new(&self.command);
         match self.kind {
             Kind::Sapwood => {
@@ -129,10 +129,7 @@ pub(crate) struct Server {
 impl Server {
     /// A connection for questions, not for load.
     pub(crate) fn control(&self) -> Result<redis::Connection> {
-        let connection =
-            redis::Client::open(format!("redis://{}", self.client))?.get_connection_with_timeout(PATIENCE)?;
-        connection.set_read_timeout(Some(PATIENCE))?;
-        Ok(connection)
+        ask::control(self.client, PATIENCE)
     }
 
     fn ask<T: FromRedisValue>(&self, words: &[&str]) -> Result<T> {
@@ -252,25 +249,4 @@ fn holding(kind: Kind, connection: &mut redis::Connection) -> Result<(String, u6
         Kind::Sapwood => ask(connection, &["SAPWOOD", "DIGEST"]),
         Kind::Redis => Ok((String::new(), ask(connection, &["DBSIZE"])?)),
     }
-}
-
-fn ask<T: FromRedisValue>(connection: &mut redis::Connection, words: &[&str]) -> Result<T> {
-    let mut command = redis::cmd(words[0]);
-    for word in &words[1..] {
-        command.arg(word);
-    }
-    command.query(connection).with_context(|| format!("{} failed", words.join(" ")))
-}
-
-/// The step of a wait for a condition.
-#[expect(clippy::disallowed_methods, reason = "only ever called by a wait for a condition with a deadline")]
-fn pause() {
-    thread::sleep(Duration::from_millis(2));
-}
-
-/// Two ports that were free a moment ago.
-fn free_ports() -> Result<[SocketAddr; 2]> {
-    let one = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let two = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok([one.local_addr()?, two.local_addr()?])
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use std::{io, thread};
 
 use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::cores;
+use super::cores;
 
 /// Every child that runs. Whoever holds the lock decides over their life: a signal that arrives while one is being
 /// started waits until it is listed here.
@@ -27,13 +28,14 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `command` on `cpus`, what it prints going to the file `log`.
+    /// Starts `command` on `cpus`, what it prints going to the file `log`. Without any it may use all.
     pub(crate) fn start(mut command: Command, cpus: &[usize], log: PathBuf) -> Result<Process> {
         let out = File::create(&log)?;
         command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
         let mut running = running();
-        let child = cores::on(cpus, || command.spawn())?
-            .with_context(|| format!("could not start {}", command.get_program().display()))?;
+        let spawned = if cpus.is_empty() { command.spawn() } else { cores::on(cpus, || command.spawn())? };
+        let child =
+            spawned.with_context(|| format!("could not start {}", command.get_program().display()))?;
         let pid = child.id();
         running.push(child);
         Ok(Process { pid, log })
@@ -44,10 +46,22 @@ impl Process {
         running().iter_mut().find(|child| child.id() == self.pid)?.try_wait().ok()?
     }
 
+    /// What it printed so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
     /// The end of what it printed.
     pub(crate) fn last_words(&self) -> String {
         let text = fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(&text[text.len().saturating_sub(2_000)..]).into_owned()
+    }
+
+    /// Stops it where it stands, or lets it go on.
+    pub(crate) fn pause(&self, paused: bool) -> Result<()> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw).context("no process id")?;
+        let signal = if paused { Signal::STOP } else { Signal::CONT };
+        Ok(kill_process(pid, signal)?)
     }
 
     /// What its threads used so far. Exact while they sleep; up to a scheduler tick behind while they run.

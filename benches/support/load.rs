@@ -5,18 +5,32 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-
-use crate::options::Command;
+use clap::ValueEnum;
+use serde::Serialize;
 
 /// Bytes of a key: `key:` and twelve digits.
-const KEY: usize = 16;
+pub(crate) const KEY: usize = 16;
 /// Bytes of a value.
-const VALUE: usize = 100;
+pub(crate) const VALUE: usize = 100;
 /// How long a reply may take before the server counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What each request does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Command {
+    /// Replaces a value
+    Set,
+    /// Reads a value that exists
+    Get,
+    /// Deletes
+    #[value(skip)]
+    Del,
+}
 
 /// What is sent.
 #[derive(Clone, Copy, Debug)]
@@ -45,13 +59,18 @@ impl Load {
 
     /// Sends every key once, in order (and a few of the last ones again, to fill the last batch).
     pub(crate) fn each(self, server: SocketAddr) -> Result<Done> {
-        let batches = u64::from(self.keys).div_ceil(u64::from(self.pipeline));
+        self.each_of(server, 0..self.keys)
+    }
+
+    /// The same for some of the keys.
+    pub(crate) fn each_of(self, server: SocketAddr, keys: Range<u32>) -> Result<Done> {
+        let batches = u64::from(keys.end - keys.start).div_ceil(u64::from(self.pipeline));
         let rounds = batches.div_ceil(u64::from(self.connections));
-        let mut key = 0;
+        let mut key = keys.start;
         let mut round = 0;
         let next = || {
             let this = key;
-            key = (key + 1).min(self.keys - 1);
+            key = (key + 1).min(keys.end - 1);
             this
         };
         self.drive(server, next, || {
@@ -108,14 +127,17 @@ impl Connection {
         let request = match load.command {
             Command::Set => encode(&[b"SET", &key, &value]),
             Command::Get => encode(&[b"GET", &key]),
+            Command::Del => encode(&[b"DEL", &key]),
         };
         let prefix: &[u8] = match load.command {
             Command::Set => b"+OK\r\n",
             Command::Get => b"$100\r\n",
+            Command::Del => b":",
         };
         let reply = match load.command {
             Command::Set => prefix.len(),
             Command::Get => prefix.len() + VALUE + 2,
+            Command::Del => b":1\r\n".len(),
         };
         let pipeline = load.pipeline as usize;
         let stream = open(server)?;
@@ -177,7 +199,8 @@ pub(crate) fn encode(arguments: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-fn write_key(out: &mut [u8], number: u32) {
+/// Writes the key of this number.
+pub(crate) fn write_key(out: &mut [u8], number: u32) {
     out[..4].copy_from_slice(b"key:");
     write_digits(&mut out[4..], number);
 }
