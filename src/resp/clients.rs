@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::call::Call;
+use super::outbox::Outbox;
 use crate::model::{Time, stamp};
 
 /// What others may know of a connection, and do to it.
@@ -20,6 +21,8 @@ pub(super) struct Client {
     pub(super) local: SocketAddr,
     /// Ends the connection at once, even while it waits for its client to read.
     pub(super) kill: CancellationToken,
+    /// What it is sent without having asked just now.
+    pub(super) outbox: Outbox,
     connected: Time,
     /// When it last sent something, and what, in the encodings of [`Time`] and [`Call`].
     active: AtomicU64,
@@ -101,6 +104,7 @@ impl Clients {
             id: self.next.fetch_add(1, Relaxed) + 1,
             peer,
             local,
+            outbox: Outbox::new(kill.clone()),
             kill,
             connected: now,
             active: AtomicU64::new(now.0),

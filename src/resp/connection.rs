@@ -10,11 +10,15 @@
 //!
 //! **Invariants.**
 //! - At every `.await` all writes so far are published: the task may be dropped there.
-//! - A client that does not read costs at most [`FLUSH_AT`] and one reply; while it does not, nothing of it is read.
+//! - A client that does not read costs at most [`FLUSH_AT`] and one reply, and twice [`MAX_WAITING`] if it has asked to
+//!   be told of things; while it does not, nothing of it is read.
+//!
+//! [`MAX_WAITING`]: super::outbox::MAX_WAITING
 
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::BufMut as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -57,6 +61,10 @@ pub(super) async fn serve(
     };
     let (peer, id) = (connection.session.client.peer, connection.session.client.id);
     match outcome {
+        _ if connection.session.client.outbox.has_overflowed() => {
+            connection.shared.stats.cut_off.fetch_add(1, Relaxed);
+            tracing::info!(%peer, id, "connection cut off: it does not read what it has asked to be told");
+        }
         Ok(()) => tracing::debug!(%peer, id, "connection closed"),
         Err(error) => tracing::debug!(%peer, id, %error, "connection lost"),
     }
@@ -104,21 +112,14 @@ impl Connection {
         let mut stopped = pin!(stop.cancelled());
         loop {
             self.input.reserve(self.need.clamp(READ_AT_LEAST, READ_AT_MOST));
-            let monitor = self.session.monitor.clone();
-            let lines = async {
-                match &monitor {
-                    Some(monitor) => monitor.arrived().await,
-                    None => std::future::pending().await,
-                }
-            };
             let mut room = (&mut self.input).limit(READ_AT_MOST);
-            // Cancel-safe: a read that is dropped has read nothing, and what monitors wait for stays.
+            // Cancel-safe: a read that is dropped has read nothing, and what arrives in the outbox stays there.
             let read = tokio::select! {
                 biased;
                 () = &mut stopped => break,
                 read = self.stream.read_buf(&mut room) => read?,
-                () = lines => {
-                    self.show_lines().await?;
+                () = self.session.client.outbox.arrived(), if self.session.listens() => {
+                    self.flush().await?;
                     continue;
                 }
             };
@@ -160,6 +161,7 @@ impl Connection {
         if self.input.len() < KEPT {
             self.input.shrink_to(KEPT);
         }
+        self.session.client.note(self.batch.now(), self.session.call);
         self.flush().await?;
         Ok(open)
     }
@@ -234,29 +236,25 @@ impl Connection {
         }
     }
 
-    /// Publishes the writes and writes the replies.
+    /// Publishes the writes, and writes the replies and what has arrived in the outbox.
     async fn flush(&mut self) -> io::Result<()> {
         self.shared.store.publish(&mut self.batch);
-        self.session.client.note(self.batch.now(), self.session.call);
+        if self.session.listens() {
+            self.session.take_pushes(&mut self.output);
+        }
         self.session.counts.bytes_out += self.output.len() as u64;
         self.shared.stats.add(&mut self.session.counts);
         self.write().await
     }
 
     async fn write(&mut self) -> io::Result<()> {
+        self.session.kept = 0;
         if !self.output.is_empty() {
             self.stream.write_all(&self.output).await?;
         }
         self.output.clear();
         self.output.shrink_to(KEPT);
         Ok(())
-    }
-
-    async fn show_lines(&mut self) -> io::Result<()> {
-        if let Some(monitor) = &self.session.monitor {
-            monitor.take(&mut self.output);
-        }
-        self.write().await
     }
 }
 

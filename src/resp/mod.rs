@@ -48,6 +48,8 @@ mod monitor;
 #[cfg(feature = "daemon")]
 mod number;
 #[cfg(feature = "daemon")]
+mod outbox;
+#[cfg(feature = "daemon")]
 mod request;
 #[cfg(feature = "daemon")]
 mod server;

@@ -1,61 +1,26 @@
 //! `MONITOR`: every command of every connection, shown to those who asked.
 
 use std::io::Write as _;
-use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 use super::Args;
+use super::clients::Client;
 use crate::model::{Time, stamp};
 
-/// Bytes that may wait for one monitoring connection. One that falls behind further is cut off, as a stream with holes
-/// would mislead.
-const MAX_WAITING: usize = 4 << 20;
 /// Arguments of a command, and bytes of each, that are shown: more would cut every monitor off.
 const MAX_ARGS: usize = 128;
 const MAX_ARG: usize = 1024;
-
-/// One monitoring connection.
-pub(super) struct Monitor {
-    lines: Mutex<Vec<u8>>,
-    arrived: Notify,
-    kill: CancellationToken,
-}
-
-impl Monitor {
-    /// Waits until there is something to show. Cancel-safe: a permit that was not taken stays.
-    pub(super) async fn arrived(&self) {
-        self.arrived.notified().await;
-    }
-
-    /// Moves the waiting lines to the end of `out`.
-    pub(super) fn take(&self, out: &mut Vec<u8>) {
-        out.append(&mut mem::take(&mut *self.lines.lock()));
-    }
-
-    fn show(&self, line: &[u8]) {
-        let mut lines = self.lines.lock();
-        if lines.len() + line.len() > MAX_WAITING {
-            self.kill.cancel();
-            return;
-        }
-        lines.extend_from_slice(line);
-        drop(lines);
-        self.arrived.notify_one();
-    }
-}
 
 /// All monitoring connections of a server.
 #[derive(Default)]
 pub(super) struct Monitors {
     /// Equals the length of `all`; lets every command pass with one load while nobody monitors.
     count: AtomicUsize,
-    all: Mutex<Vec<Arc<Monitor>>>,
+    all: Mutex<Vec<Arc<Client>>>,
 }
 
 impl Monitors {
@@ -64,27 +29,25 @@ impl Monitors {
         self.count.load(Ordering::Relaxed) > 0
     }
 
-    /// A new monitor, whose connection `kill` ends.
-    pub(super) fn add(&self, kill: CancellationToken) -> Arc<Monitor> {
-        let monitor = Arc::new(Monitor { lines: Mutex::default(), arrived: Notify::new(), kill });
+    /// From here on the client is shown what is called.
+    pub(super) fn add(&self, client: &Arc<Client>) {
         let mut all = self.all.lock();
-        all.push(monitor.clone());
+        all.push(client.clone());
         self.count.store(all.len(), Ordering::Relaxed);
-        monitor
     }
 
-    /// Forgets a monitor.
-    pub(super) fn remove(&self, monitor: &Arc<Monitor>) {
+    /// Shows the client no more.
+    pub(super) fn remove(&self, client: &Client) {
         let mut all = self.all.lock();
-        all.retain(|other| !Arc::ptr_eq(other, monitor));
+        all.retain(|other| other.id != client.id);
         self.count.store(all.len(), Ordering::Relaxed);
     }
 
     /// Shows a command to all.
     pub(super) fn show(&self, now: Time, from: SocketAddr, args: Args<'_>) {
         let line = line(now, from, args);
-        for monitor in &*self.all.lock() {
-            monitor.show(&line);
+        for client in &*self.all.lock() {
+            client.outbox.add(&line);
         }
     }
 }
@@ -137,15 +100,5 @@ mod tests {
             let line = line(stamp::from_unix_millis(1500).unwrap(), ([127, 0, 0, 1], 9).into(), args);
             assert_eq!(String::from_utf8(line).unwrap(), format!("+1.500000 [0 127.0.0.1:9] {shown}\r\n"));
         }
-    }
-
-    #[test]
-    fn a_monitor_that_falls_behind_is_cut_off() {
-        let kill = CancellationToken::new();
-        let monitor = Monitors::default().add(kill.clone());
-        monitor.show(&vec![0; MAX_WAITING]);
-        assert!(!kill.is_cancelled());
-        monitor.show(b"x");
-        assert!(kill.is_cancelled());
     }
 }

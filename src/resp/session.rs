@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::Proto;
 use super::call::Call;
 use super::clients::Client;
-use super::monitor::Monitor;
 use super::shared::Shared;
 use super::stats::Counts;
 
@@ -31,8 +30,8 @@ pub(super) struct Session {
     /// The command being executed, or the last one.
     pub(super) call: Call,
     pub(super) counts: Counts,
-    /// There while the connection monitors.
-    pub(super) monitor: Option<Arc<Monitor>>,
+    /// How much of the output is no reply: `CLIENT REPLY` does not take it back.
+    pub(super) kept: usize,
 }
 
 impl Session {
@@ -44,7 +43,7 @@ impl Session {
             replies: Replies::On,
             call: Call::NONE,
             counts: Counts::default(),
-            monitor: None,
+            kept: 0,
         }
     }
 
@@ -56,20 +55,29 @@ impl Session {
             Replies::SkipNext => self.replies = Replies::Skip,
             Replies::Skip => self.replies = Replies::On,
         }
-        out.truncate(start);
+        out.truncate(start.max(self.kept));
+    }
+
+    /// Whether something may arrive that this connection did not ask for just now.
+    pub(super) fn listens(&self) -> bool {
+        self.client.monitors.load(Relaxed)
+    }
+
+    /// Moves what waits in the outbox to the end of the output.
+    pub(super) fn take_pushes(&mut self, out: &mut Vec<u8>) {
+        self.client.outbox.take(out);
+        self.kept = out.len();
     }
 
     pub(super) fn start_monitoring(&mut self, shared: &Shared) {
-        if self.monitor.is_none() {
-            self.monitor = Some(shared.monitors.add(self.client.kill.clone()));
-            self.client.monitors.store(true, Relaxed);
+        if !self.client.monitors.swap(true, Relaxed) {
+            shared.monitors.add(&self.client);
         }
     }
 
     pub(super) fn stop_monitoring(&mut self, shared: &Shared) {
-        if let Some(monitor) = self.monitor.take() {
-            shared.monitors.remove(&monitor);
-            self.client.monitors.store(false, Relaxed);
+        if self.client.monitors.swap(false, Relaxed) {
+            shared.monitors.remove(&self.client);
         }
     }
 }

@@ -10,6 +10,8 @@ pub(super) struct Stats {
     calls: Box<[AtomicU64]>,
     pub(super) connections: AtomicU64,
     pub(super) refused_connections: AtomicU64,
+    /// Connections that did not read what they had asked to be told.
+    pub(super) cut_off: AtomicU64,
     errors: AtomicU64,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -62,6 +64,7 @@ impl Stats {
             names,
             connections: AtomicU64::new(0),
             refused_connections: AtomicU64::new(0),
+            cut_off: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
@@ -104,7 +107,7 @@ impl Stats {
     pub(super) fn reset(&self) {
         let counters = [&self.connections, &self.refused_connections, &self.errors, &self.hits, &self.misses]
             .into_iter()
-            .chain([&self.bytes_in, &self.bytes_out, &self.sampled, &self.last_second])
+            .chain([&self.cut_off, &self.bytes_in, &self.bytes_out, &self.sampled, &self.last_second])
             .chain(&self.calls);
         counters.for_each(|counter| counter.store(0, Relaxed));
     }
@@ -129,10 +132,11 @@ impl Stats {
     }
 
     /// The other counters under the names that `INFO` gives them.
-    pub(super) fn named(&self) -> [(&'static str, u64); 7] {
+    pub(super) fn named(&self) -> [(&'static str, u64); 8] {
         [
             ("total_connections_received", self.connections.load(Relaxed)),
             ("rejected_connections", self.refused_connections.load(Relaxed)),
+            ("client_output_buffer_limit_disconnections", self.cut_off.load(Relaxed)),
             ("total_error_replies", self.errors.load(Relaxed)),
             ("keyspace_hits", self.hits.load(Relaxed)),
             ("keyspace_misses", self.misses.load(Relaxed)),
