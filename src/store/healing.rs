@@ -195,6 +195,7 @@ impl Store {
     pub(crate) fn discard(&self, incarnation: Incarnation) -> Result<(), TooManyOrigins> {
         self.renew(incarnation)?;
         (0..self.range_count()).for_each(|range| self.ranges.clear(range));
+        self.ranges.changes().discard();
         self.discard_floor();
         Ok(())
     }

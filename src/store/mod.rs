@@ -4,9 +4,9 @@
 //!   resp, node                replication
 //!  read  write               merge  walk
 //!    |     |                   |      |
-//!  +-v-----v-------------------v------v-+     applied changes
+//!  +-v-----v-------------------v------v-+     local writes
 //!  |  ranges: 16,384 locked tables,     | ---------------------> feed -> peers
-//!  |  each with the sums of its cells   |
+//!  |  each with the sums of its cells   | ---------------------> changes -> watch, notifications
 //!  +------------------------------------+
 //!     cell (one allocation)   clock   origins
 //! ```
@@ -20,6 +20,7 @@
 //! * No call blocks on anything but one range's lock, and none is held across an `.await`.
 
 mod cell;
+mod changes;
 mod clock;
 mod feed;
 mod healing;
@@ -29,6 +30,9 @@ mod raw;
 
 pub(crate) use cell::Parts;
 pub use cell::{Cell, MAX_KEY};
+pub use changes::{
+    Cause, Change, Follower, MAX_PREFIXES, Prefixes, Read, ReadLimit, TooDeep, TooManyPrefixes,
+};
 pub(crate) use feed::{Feed, Taken};
 pub(crate) use healing::Entry;
 pub use origins::TooManyOrigins;
@@ -409,6 +413,14 @@ impl Store {
     /// to the hard ceiling a quarter above.
     pub fn has_room(&self) -> bool {
         self.ranges.memory() <= self.max_memory
+    }
+
+    /// Begins to follow the changes under `prefixes`, whoever writes them.
+    ///
+    /// # Errors
+    /// [`TooDeep`] if prefixes that others follow lie inside these, or these inside them, more than a few deep.
+    pub fn follow(&self, prefixes: &Prefixes) -> Result<Follower, TooDeep> {
+        self.ranges.changes().follow(prefixes)
     }
 
     /// The feed of changes that local writes published.

@@ -4,12 +4,14 @@
 //! always describes exactly the cells that the same lock shows. Nothing outside this file touches the map, and
 //! no lock of it is ever held across an `.await` or a second call into it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use dashmap::{DashMap, SharedValue};
 use xxhash_rust::xxh3::Xxh3Builder;
 
 use super::cell::Cell;
+use super::changes::Changes;
 use super::origins::Origins;
 use super::raw;
 use crate::ablation::{Ablation, ablated};
@@ -170,6 +172,7 @@ pub(super) struct Ranges {
     seed: HashSeed,
     origins: Origins,
     memory: AtomicU64,
+    changes: Arc<Changes>,
 }
 
 impl Ranges {
@@ -182,6 +185,7 @@ impl Ranges {
             seed,
             origins,
             memory: AtomicU64::new(0),
+            changes: Arc::default(),
         }
     }
 
@@ -191,6 +195,11 @@ impl Ranges {
 
     pub(super) fn origins(&self) -> &Origins {
         &self.origins
+    }
+
+    /// Where every change of a cell is recorded.
+    pub(super) fn changes(&self) -> &Arc<Changes> {
+        &self.changes
     }
 
     /// What all cells take in memory, in bytes.
@@ -215,6 +224,7 @@ impl Ranges {
             let (cell, outcome) = decide(None);
             if let Some(cell) = cell {
                 sums.add(&cell, self.hash(hash, &cell));
+                self.changes.record(hash, None, &cell);
                 self.memory.fetch_add(cell.memory(), Ordering::Relaxed);
                 let rehash = |(cell, _): &(Cell, SharedValue<()>)| self.seed.key_hash(cell.key());
                 table.insert(hash, (cell, SharedValue::new(())), rehash);
@@ -226,6 +236,7 @@ impl Ranges {
         if !ablated(Ablation::Sums) {
             sums.replace(slot, self.hash(hash, slot), &cell, self.hash(hash, &cell));
         }
+        self.changes.record(hash, Some(slot), &cell);
         self.memory.fetch_add(cell.memory().wrapping_sub(slot.memory()), Ordering::Relaxed);
         let replaced = std::mem::replace(slot, cell);
         drop(table);

@@ -1,0 +1,120 @@
+//! What a change did, seen from its outcome: the cell before and the cell after tell, however it came about.
+
+use crate::store::Cell;
+
+/// What made a key's cell another, as those see it that watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// Another value.
+    Set,
+    /// A delete.
+    Delete,
+    /// The deadline passed. Told when the sweep finds it, up to a second later; readers miss the key at once.
+    Expired,
+    /// A counter counted.
+    Counter,
+    /// Another deadline for the value that was there.
+    Expire,
+    /// The deadline was removed.
+    Persist,
+}
+
+impl Cause {
+    /// What made `new` of `old`; `None` if no reader can tell them apart, as when a tombstone replaces another.
+    pub(super) fn between(old: Option<&Cell>, new: &Cell) -> Option<Cause> {
+        let Some(old) = old.filter(|old| holds(old)) else { return holds(new).then_some(Cause::Set) };
+        if !holds(new) {
+            // The sweep leaves the deadline in place, a delete has none; and what is deleted after its deadline had
+            // expired before.
+            let expired = new.deadline().is_some() || old.is_expired(new.time());
+            return Some(if expired { Cause::Expired } else { Cause::Delete });
+        }
+        // Counters: a cell of the same version whose slots differ is a `Cause::Counter`.
+        let same_version = (old.time(), old.origin()) == (new.time(), new.origin());
+        if !same_version {
+            return Some(Cause::Set);
+        }
+        // What is left to differ is the deadline, or a lift, which no reader sees.
+        let ruled = |cell: &Cell| (cell.qualifier(), cell.deadline());
+        (ruled(old) != ruled(new))
+            .then(|| if new.deadline().is_some() { Cause::Expire } else { Cause::Persist })
+    }
+
+    /// The cause of two changes of one key in a row, told as one: a new deadline hides no new value.
+    pub(super) fn after(self, earlier: Cause) -> Cause {
+        match (earlier, self) {
+            (Cause::Set | Cause::Counter, Cause::Expire | Cause::Persist) => earlier,
+            _ => self,
+        }
+    }
+}
+
+/// Whether the cell holds anything to read, its deadline aside.
+fn holds(cell: &Cell) -> bool {
+    cell.value().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use uhlc::NTP64;
+
+    use super::*;
+    use crate::model::stamp::ZERO;
+    use crate::store::Parts;
+
+    const LIVE: Parts<'static> =
+        Parts { time: NTP64(10), origin: 0, value: Some(b"v"), deadline: None, qualifier: None, lift: ZERO };
+
+    #[test]
+    fn the_cause_follows_from_both_cells() {
+        let tombstone = |time| Parts { time: NTP64(time), value: None, ..LIVE };
+        let until = |deadline| Parts { deadline: Some(NTP64(deadline)), ..LIVE };
+        let qualified = |at, parts| Parts { qualifier: Some((NTP64(at), 0)), ..parts };
+        let swept = Parts { value: None, ..until(30) };
+        let later = Parts { time: NTP64(40), ..LIVE };
+        let other_origin = Parts { origin: 1, ..LIVE };
+        let lifted = Parts { lift: NTP64(50), ..LIVE };
+        let cases = [
+            ("first write", None, LIVE, Some(Cause::Set)),
+            ("overwrite", Some(LIVE), later, Some(Cause::Set)),
+            ("overwrite at the same time elsewhere", Some(LIVE), other_origin, Some(Cause::Set)),
+            ("write after a delete", Some(tombstone(5)), LIVE, Some(Cause::Set)),
+            ("delete", Some(LIVE), tombstone(20), Some(Cause::Delete)),
+            ("delete before the deadline", Some(until(30)), tombstone(20), Some(Cause::Delete)),
+            (
+                "delete after the deadline, not yet swept",
+                Some(until(30)),
+                tombstone(40),
+                Some(Cause::Expired),
+            ),
+            ("sweep", Some(until(30)), swept, Some(Cause::Expired)),
+            ("a later version that a peer has swept", Some(LIVE), swept, Some(Cause::Expired)),
+            ("EXPIRE", Some(LIVE), qualified(20, until(30)), Some(Cause::Expire)),
+            (
+                "EXPIRE again to the same moment",
+                Some(until(30)),
+                qualified(20, until(30)),
+                Some(Cause::Expire),
+            ),
+            ("PERSIST", Some(until(30)), qualified(20, LIVE), Some(Cause::Persist)),
+            ("a swept value that an EXPIRE elsewhere kept", Some(swept), until(90), Some(Cause::Set)),
+            ("delete heard of first", None, tombstone(20), None),
+            ("delete of a deleted", Some(tombstone(5)), tombstone(20), None),
+            ("swept elsewhere, deleted here", Some(tombstone(5)), swept, None),
+            ("lift", Some(LIVE), lifted, None),
+        ];
+        for (case, old, new, cause) in cases {
+            let pack = |parts: Parts<'_>| Cell::pack(&mut Vec::new(), b"k", &parts);
+            assert_eq!(Cause::between(old.map(pack).as_ref(), &pack(new)), cause, "{case}");
+        }
+    }
+
+    #[test]
+    fn of_two_changes_told_as_one_the_new_value_counts() {
+        assert_eq!(Cause::Expire.after(Cause::Set), Cause::Set);
+        assert_eq!(Cause::Persist.after(Cause::Counter), Cause::Counter);
+        assert_eq!(Cause::Delete.after(Cause::Set), Cause::Delete);
+        assert_eq!(Cause::Expire.after(Cause::Persist), Cause::Expire);
+    }
+}

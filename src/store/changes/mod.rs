@@ -1,0 +1,394 @@
+//! The changes of the store for those who watch it: every change of a cell, wherever it was written, in the order in
+//! which it was applied.
+//!
+//! ```text
+//!   write, merge, sweep ──► ranges ──► Changes: a log a prefix ──► Follower ──► watchers, notifications
+//!                        under the range's lock
+//! ```
+//!
+//! Invariants:
+//! * Of each key, changes are recorded in the order in which they were applied: the range's write lock is held.
+//! * Whoever reads on from where it was sees the last change of every key, unless it is told that it lagged.
+//! * A writer never waits for a reader, and while nobody follows pays for one load.
+//! * What is kept is bounded, whatever is written and however slow the readers are (see [`log`]).
+
+mod cause;
+mod log;
+mod prefixes;
+
+pub use cause::Cause;
+pub use prefixes::{MAX_PREFIXES, Prefixes, TooManyPrefixes};
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use self::log::{Log, SettledTotal};
+use self::prefixes::PrefixMap;
+use super::cell::Cell;
+
+/// How deep followed prefixes may lie one inside the other: each change is recorded once for each that it is under.
+const MAX_DEPTH: usize = 16;
+/// How long changes go on being kept for those who left, so that they can come back and miss nothing.
+const LINGER: Duration = Duration::from_secs(60);
+/// Changes between two looks at whether someone stayed away for good. The clock is read for it.
+const LOOK_EVERY: u64 = 1024;
+/// Most sets of prefixes for which changes are kept although nobody reads them.
+const MAX_EMPTY_GROUPS: usize = 64;
+
+/// One change of one key.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Its place among all changes of this process that were recorded. Rises; has gaps where changes were left out, and
+    /// for prefixes that the reader does not follow.
+    pub sequence: u64,
+    /// The cell after the change. One that holds no value is a delete or an expiry.
+    pub cell: Cell,
+    /// What made it.
+    pub cause: Cause,
+    /// Whether the key was there before.
+    pub was_live: bool,
+    /// How many earlier changes of the key, at least, were left out for this reader because this one took their place.
+    pub skipped: u64,
+    /// The hash by which the key's range is found.
+    pub(super) key_hash: u64,
+}
+
+/// How much is read at a time, which is one change at least.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadLimit {
+    /// Changes.
+    pub changes: usize,
+    /// Bytes of their cells.
+    pub bytes: u64,
+}
+
+impl ReadLimit {
+    /// Whether there is room for one more change, which is then taken off.
+    fn admits(&mut self, change: &Change) -> bool {
+        let admitted = self.changes > 0 && self.bytes > 0;
+        self.changes = self.changes.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(change.cell.memory());
+        admitted
+    }
+}
+
+/// What became of a read.
+#[derive(Debug)]
+pub enum Read {
+    /// The changes after the one that the reader named, in order; none if there are none.
+    Changes(Vec<Change>),
+    /// The reader is too far behind: changes that it has not seen may be gone. The state has them.
+    Lagged,
+}
+
+/// The prefix would lie inside others, or others inside it, too deep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("more than {MAX_DEPTH} followed prefixes would lie one inside the other")]
+pub struct TooDeep;
+
+/// The recorded changes.
+#[derive(Default)]
+pub(super) struct Changes {
+    /// How many logs there are: all that a writer looks at while there are none.
+    ///
+    /// Read under a range's write lock. Whoever begins to follow raises it and then takes each range's lock to look at
+    /// the state: so it either sees a write there, or the writer has seen this.
+    logs: AtomicUsize,
+    book: Mutex<Book>,
+}
+
+#[derive(Default)]
+struct Book {
+    /// The sequence of the last recorded change, or of the last beginning of a log.
+    head: u64,
+    logs: PrefixMap<Kept>,
+    settled: SettledTotal,
+    groups: HashMap<Prefixes, Members>,
+    /// How many of the groups are empty.
+    empty_groups: usize,
+}
+
+/// The log of one prefix, and who reads it.
+struct Kept {
+    log: Log,
+    readers: Vec<Arc<Group>>,
+    /// One of the readers may be asleep.
+    alert: bool,
+}
+
+struct Members {
+    group: Arc<Group>,
+    count: usize,
+    /// When the last one left.
+    empty_since: Option<Instant>,
+}
+
+/// All followers of the same prefixes.
+struct Group {
+    prefixes: Prefixes,
+    /// Wakes one follower, which wakes the next: so a writer wakes one, however many there are.
+    news: Notify,
+    /// A follower waits and nobody is about to be woken. Changes under the book's lock alone.
+    asleep: AtomicBool,
+}
+
+/// Someone who reads the changes under some prefixes. They are recorded from the moment it is made until a while after
+/// the last follower of the same prefixes is dropped.
+pub struct Follower {
+    changes: Arc<Changes>,
+    group: Arc<Group>,
+}
+
+impl Changes {
+    /// Begins to follow.
+    pub(super) fn follow(self: &Arc<Self>, prefixes: &Prefixes) -> Result<Follower, TooDeep> {
+        let mut book = self.book.lock();
+        let group = book.join(prefixes)?;
+        self.logs.store(book.logs.len(), Ordering::Relaxed);
+        drop(book);
+        Ok(Follower { changes: Arc::clone(self), group })
+    }
+
+    /// Records what made `new` of `old`. The lock of the range is held, and its sums have the change already.
+    pub(super) fn record(&self, key_hash: u64, old: Option<&Cell>, new: &Cell) {
+        if self.logs.load(Ordering::Relaxed) > 0 {
+            self.note(key_hash, old, new);
+        }
+    }
+
+    #[inline(never)]
+    fn note(&self, key_hash: u64, old: Option<&Cell>, new: &Cell) {
+        let Some(cause) = Cause::between(old, new) else { return };
+        let was_live = old.is_some_and(|old| old.is_live(new.latest()));
+        let mut book = self.book.lock();
+        book.note(new.key(), |sequence| Change {
+            sequence,
+            cell: new.clone(),
+            cause,
+            was_live,
+            skipped: 0,
+            key_hash,
+        });
+        if book.empty_groups > 0 && book.head.is_multiple_of(LOOK_EVERY) {
+            book.forget_empty_groups(Instant::now());
+            self.logs.store(book.logs.len(), Ordering::Relaxed);
+        }
+    }
+
+    /// Every key was forgotten: all that was recorded tells of another state.
+    pub(super) fn discard(&self) {
+        let mut book = self.book.lock();
+        book.head += 1;
+        let Book { head, logs, settled, .. } = &mut *book;
+        for kept in logs.values_mut() {
+            kept.log.forget(*head, settled);
+            kept.wake();
+        }
+    }
+}
+
+impl Book {
+    fn join(&mut self, prefixes: &Prefixes) -> Result<Arc<Group>, TooDeep> {
+        if let Some(members) = self.groups.get_mut(prefixes) {
+            members.count += 1;
+            if members.empty_since.take().is_some() {
+                self.empty_groups -= 1;
+            }
+            return Ok(Arc::clone(&members.group));
+        }
+        if prefixes.iter().any(|prefix| self.logs.depth_with(prefix) > MAX_DEPTH) {
+            return Err(TooDeep);
+        }
+        let group = Arc::new(Group {
+            prefixes: prefixes.clone(),
+            news: Notify::new(),
+            asleep: AtomicBool::new(false),
+        });
+        // What happened before, unrecorded, is behind the floor of every log that begins here.
+        self.head += 1;
+        for prefix in prefixes.iter() {
+            let fresh = || Kept { log: Log::new(self.head), readers: Vec::new(), alert: false };
+            self.logs.entry(prefix, fresh).readers.push(Arc::clone(&group));
+        }
+        let members = Members { group: Arc::clone(&group), count: 1, empty_since: None };
+        self.groups.insert(prefixes.clone(), members);
+        Ok(group)
+    }
+
+    fn leave(&mut self, group: &Group) {
+        let members = self.groups.get_mut(&group.prefixes).expect("a group is kept while it has members");
+        members.count -= 1;
+        if members.count == 0 {
+            let now = Instant::now();
+            members.empty_since = Some(now);
+            self.empty_groups += 1;
+            self.forget_empty_groups(now);
+        }
+    }
+
+    /// Ends the logs that nobody has read for long, and of the others those that are too many.
+    fn forget_empty_groups(&mut self, now: Instant) {
+        let mut empty: Vec<_> = self.groups.values().filter_map(|members| members.empty_since).collect();
+        empty.sort_unstable();
+        let surplus = empty.len().saturating_sub(MAX_EMPTY_GROUPS);
+        let due = |since: Instant| now.duration_since(since) >= LINGER;
+        let gone = surplus.max(empty.partition_point(|since| due(*since)));
+        let Some(last_gone) = gone.checked_sub(1).map(|last| empty[last]) else { return };
+        let Book { logs, settled, groups, head, .. } = self;
+        groups.retain(|prefixes, members| {
+            let stays = members.empty_since.is_none_or(|since| since > last_gone);
+            if !stays {
+                for prefix in prefixes.iter() {
+                    let Some(kept) = logs.at(prefix) else { continue };
+                    kept.readers.retain(|reader| !Arc::ptr_eq(reader, &members.group));
+                    if kept.readers.is_empty() {
+                        kept.log.forget(*head, settled);
+                        logs.remove(prefix);
+                    }
+                }
+            }
+            stays
+        });
+        self.empty_groups = self.groups.values().filter(|members| members.empty_since.is_some()).count();
+    }
+
+    fn note(&mut self, key: &[u8], change: impl Fn(u64) -> Change) {
+        let Book { head, logs, settled, .. } = self;
+        let sequence = *head + 1;
+        logs.visit(key, |kept| {
+            *head = sequence;
+            kept.log.push(change(sequence), settled);
+            kept.wake();
+        });
+    }
+
+    /// The sequence of the last change that a group knows of.
+    fn last(&self, group: &Group) -> u64 {
+        group
+            .prefixes
+            .iter()
+            .filter_map(|prefix| self.logs.get(prefix))
+            .map(|kept| kept.log.last())
+            .max()
+            .unwrap_or(0)
+    }
+
+    fn knows_all_since(&self, group: &Group, from: u64) -> bool {
+        let mut logs = group.prefixes.iter().filter_map(|prefix| self.logs.get(prefix));
+        from <= self.head && logs.all(|kept| kept.log.floor() <= from)
+    }
+
+    fn read(&self, group: &Group, from: u64, limit: ReadLimit) -> Read {
+        let mut changes = Vec::new();
+        let mut logs = 0;
+        for kept in group.prefixes.iter().filter_map(|prefix| self.logs.get(prefix)) {
+            if kept.log.read(from, limit, &mut changes).is_err() {
+                return Read::Lagged;
+            }
+            logs += 1;
+        }
+        if logs > 1 {
+            changes.sort_unstable_by_key(|change| change.sequence);
+            let mut room = limit;
+            let taken = changes.iter().take_while(|change| room.admits(change)).count();
+            changes.truncate(taken);
+        }
+        Read::Changes(changes)
+    }
+}
+
+impl Kept {
+    /// Wakes one follower of each group that sleeps.
+    fn wake(&mut self) {
+        if std::mem::take(&mut self.alert) {
+            for reader in &self.readers {
+                if reader.asleep.swap(false, Ordering::Relaxed) {
+                    reader.news.notify_one();
+                }
+            }
+        }
+    }
+}
+
+impl Follower {
+    /// The sequence of the last change under its prefixes.
+    pub fn last(&self) -> u64 {
+        self.changes.book.lock().last(&self.group)
+    }
+
+    /// The prefixes followed.
+    pub fn prefixes(&self) -> &Prefixes {
+        &self.group.prefixes
+    }
+
+    /// Changes after `from`, which is the sequence of an earlier change or of [`last`](Self::last).
+    pub fn read(&self, from: u64, limit: ReadLimit) -> Read {
+        self.changes.book.lock().read(&self.group, from, limit)
+    }
+
+    /// Whether every change after `from` is still there, or the last one of its key.
+    pub fn knows_all_since(&self, from: u64) -> bool {
+        self.changes.book.lock().knows_all_since(&self.group, from)
+    }
+
+    /// Waits until there is a change after `from`, or the reader lags. Cancel-safe: it takes nothing, and a wake-up that
+    /// reaches it too late goes to another.
+    pub async fn news(&self, from: u64) {
+        let Group { news, asleep, .. } = &*self.group;
+        // Followers are woken in the order in which they came to wait, each by the one before, up to the first that has
+        // read everything. Those behind it came later, and had read no less.
+        loop {
+            let mut woken = pin!(news.notified());
+            woken.as_mut().enable();
+            {
+                let mut book = self.changes.book.lock();
+                if book.last(&self.group) > from {
+                    return;
+                }
+                asleep.store(true, Ordering::Relaxed);
+                for prefix in self.group.prefixes.iter() {
+                    book.logs.at(prefix).into_iter().for_each(|kept| kept.alert = true);
+                }
+            }
+            woken.await;
+            if self.last() > from {
+                news.notify_one();
+                return;
+            }
+        }
+    }
+}
+
+impl Clone for Follower {
+    fn clone(&self) -> Self {
+        let mut book = self.changes.book.lock();
+        let members =
+            book.groups.get_mut(&self.group.prefixes).expect("a group is kept while it has members");
+        members.count += 1;
+        Follower { changes: Arc::clone(&self.changes), group: Arc::clone(&self.group) }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let mut book = self.changes.book.lock();
+        book.leave(&self.group);
+        self.changes.logs.store(book.logs.len(), Ordering::Relaxed);
+    }
+}
+
+impl std::fmt::Debug for Follower {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Follower").field("prefixes", &self.group.prefixes).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! Prefixes of keys: a set of them, and which of many are those of a key.
+
+/// The most prefixes of one follower: each change that is read is compared with all of them.
+pub const MAX_PREFIXES: usize = 64;
+
+/// More than [`MAX_PREFIXES`] prefixes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("more than {MAX_PREFIXES} prefixes")]
+pub struct TooManyPrefixes;
+
+/// Which keys are followed: those that begin with one of these. Sorted; none is the beginning of another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Prefixes(Box<[Box<[u8]>]>);
+
+impl Prefixes {
+    /// The keys that begin with one of `prefixes`; the empty prefix is every key.
+    ///
+    /// # Errors
+    /// [`TooManyPrefixes`], before those are left out that others cover.
+    pub fn new(prefixes: &[&[u8]]) -> Result<Prefixes, TooManyPrefixes> {
+        if prefixes.len() > MAX_PREFIXES {
+            return Err(TooManyPrefixes);
+        }
+        let mut sorted = prefixes.to_vec();
+        sorted.sort_unstable();
+        // What a prefix covers follows it at once.
+        sorted.dedup_by(|next, kept| next.starts_with(kept));
+        Ok(Prefixes(sorted.into_iter().map(Box::from).collect()))
+    }
+
+    /// Every key.
+    pub fn all() -> Prefixes {
+        Prefixes([Box::default()].into())
+    }
+
+    /// Whether the key begins with one of them.
+    pub fn cover(&self, key: &[u8]) -> bool {
+        let after = self.0.partition_point(|prefix| &**prefix <= key);
+        after > 0 && key.starts_with(&self.0[after - 1])
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(|prefix| &**prefix)
+    }
+}
+
+/// Values by prefix, such that those of all prefixes of a key are found in one search.
+pub(super) struct PrefixMap<T> {
+    /// By prefix.
+    entries: Vec<Entry<T>>,
+}
+
+struct Entry<T> {
+    prefix: Box<[u8]>,
+    /// The place of the longest other prefix that this one begins with.
+    parent: Option<usize>,
+    value: T,
+}
+
+impl<T> Default for PrefixMap<T> {
+    fn default() -> Self {
+        PrefixMap { entries: Vec::new() }
+    }
+}
+
+impl<T> PrefixMap<T> {
+    pub(super) fn entry(&mut self, prefix: &[u8], fresh: impl FnOnce() -> T) -> &mut T {
+        let at = match self.place(prefix) {
+            Ok(at) => at,
+            Err(at) => {
+                self.entries.insert(at, Entry { prefix: prefix.into(), parent: None, value: fresh() });
+                self.relate();
+                at
+            }
+        };
+        &mut self.entries[at].value
+    }
+
+    pub(super) fn get(&self, prefix: &[u8]) -> Option<&T> {
+        self.place(prefix).ok().map(|at| &self.entries[at].value)
+    }
+
+    pub(super) fn at(&mut self, prefix: &[u8]) -> Option<&mut T> {
+        self.place(prefix).ok().map(|at| &mut self.entries[at].value)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn remove(&mut self, prefix: &[u8]) {
+        if let Ok(at) = self.place(prefix) {
+            self.entries.remove(at);
+            self.relate();
+        }
+    }
+
+    /// Shows the values of all prefixes of `key` to `visit`.
+    pub(super) fn visit(&mut self, key: &[u8], mut visit: impl FnMut(&mut T)) {
+        // All that `key` begins with lies on the way up from the last prefix that does not sort after it: whatever sorts
+        // between a beginning of `key` and `key` has that beginning too.
+        let mut at = self.entries.partition_point(|entry| &*entry.prefix <= key).checked_sub(1);
+        while let Some(place) = at {
+            let entry = &mut self.entries[place];
+            if key.starts_with(&entry.prefix) {
+                visit(&mut entry.value);
+            }
+            at = entry.parent;
+        }
+    }
+
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.entries.iter_mut().map(|entry| &mut entry.value)
+    }
+
+    /// How many of the prefixes that would be there with `prefix` lie one inside the other, at the place of `prefix`.
+    pub(super) fn depth_with(&self, prefix: &[u8]) -> usize {
+        let above =
+            self.entries.iter().filter(|entry| *entry.prefix != *prefix && prefix.starts_with(&entry.prefix));
+        above.count() + 1 + self.deepest_below(prefix)
+    }
+
+    fn deepest_below(&self, prefix: &[u8]) -> usize {
+        let start = self.entries.partition_point(|entry| *entry.prefix <= *prefix);
+        let mut open: Vec<&[u8]> = Vec::new();
+        let mut deepest = 0;
+        for entry in self.entries[start..].iter().take_while(|entry| entry.prefix.starts_with(prefix)) {
+            while open.last().is_some_and(|above| !entry.prefix.starts_with(above)) {
+                open.pop();
+            }
+            open.push(&entry.prefix);
+            deepest = deepest.max(open.len());
+        }
+        deepest
+    }
+
+    fn place(&self, prefix: &[u8]) -> Result<usize, usize> {
+        self.entries.binary_search_by(|entry| (*entry.prefix).cmp(prefix))
+    }
+
+    fn relate(&mut self) {
+        let mut open: Vec<usize> = Vec::new();
+        for at in 0..self.entries.len() {
+            while open
+                .last()
+                .is_some_and(|&above| !self.entries[at].prefix.starts_with(&self.entries[above].prefix))
+            {
+                open.pop();
+            }
+            self.entries[at].parent = open.last().copied();
+            open.push(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn word() -> impl Strategy<Value = Vec<u8>> {
+        proptest::collection::vec(prop_oneof![Just(b'a'), Just(b'b'), Just(0xff)], 0..5)
+    }
+
+    proptest! {
+        #[test]
+        fn a_set_covers_what_one_of_its_prefixes_covers(
+            words in proptest::collection::vec(word(), 0..6),
+            key in word(),
+        ) {
+            let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+            let set = Prefixes::new(&words).unwrap();
+            prop_assert_eq!(set.cover(&key), words.iter().any(|word| key.starts_with(word)));
+            let kept: Vec<&[u8]> = set.iter().collect();
+            for (n, one) in kept.iter().enumerate() {
+                prop_assert!(kept.iter().enumerate().all(|(m, other)| n == m || !other.starts_with(one)));
+            }
+        }
+
+        #[test]
+        fn a_key_finds_all_its_prefixes(
+            words in proptest::collection::vec(word(), 0..12),
+            removed in proptest::collection::vec(word(), 0..4),
+            key in word(),
+        ) {
+            let mut map = PrefixMap::default();
+            for word in &words {
+                map.entry(word, || word.clone());
+            }
+            for word in &removed {
+                map.remove(word);
+            }
+            let mut found = Vec::new();
+            map.visit(&key, |word| found.push(word.clone()));
+            found.sort();
+            let mut expected: Vec<_> =
+                words.into_iter().filter(|word| key.starts_with(word) && !removed.contains(word)).collect();
+            expected.sort();
+            expected.dedup();
+            prop_assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn the_depth_is_that_of_the_longest_chain() {
+        let mut map = PrefixMap::default();
+        for word in ["", "a", "ab", "abc", "ac", "b"] {
+            map.entry(word.as_bytes(), || ());
+        }
+        for (word, depth) in
+            [("", 4), ("a", 4), ("abc", 4), ("abcd", 5), ("ac", 3), ("aa", 3), ("b", 2), ("c", 2)]
+        {
+            assert_eq!(map.depth_with(word.as_bytes()), depth, "{word}");
+        }
+    }
+
+    #[test]
+    fn more_prefixes_than_the_limit_are_refused() {
+        let prefix: &[u8] = b"p";
+        assert_eq!(Prefixes::new(&[prefix; MAX_PREFIXES]).unwrap().iter().count(), 1);
+        assert_eq!(Prefixes::new(&[prefix; MAX_PREFIXES + 1]), Err(TooManyPrefixes));
+    }
+}
