@@ -56,8 +56,21 @@ pub trait Cluster: Send + Sync {
     /// Starts to compare every cell and its value with every linked peer, and to heal what differs.
     fn verify(&self);
 
+    /// Tells what a client has published here to the audience of every linked peer, as far as that goes without waiting.
+    /// Nothing passes it on further.
+    fn publish(&self, channel: &[u8], message: &[u8]);
+
+    /// Messages for a peer that were dropped because too many waited, since the start.
+    fn dropped_messages(&self) -> u64;
+
     /// What the comparisons since the last [`verify`](Self::verify) have found, a row a peer.
     fn verified(&self) -> Vec<Verification>;
+}
+
+/// Those who hear what the clients of linked peers have [published](Cluster::publish).
+pub trait Audience: Send + Sync {
+    /// A message has come. Takes little time, and waits for nobody.
+    fn hear(&self, channel: &[u8], message: &[u8]);
 }
 
 /// An operator's request that was not done. Nothing was changed.

@@ -121,6 +121,7 @@ impl Node {
             Arc::clone(&cluster) as Arc<dyn Cluster>,
             settings(&config, &name, client, incarnation, &stop),
         );
+        cluster.replication.set_audience(server.audience());
         let serving = stop.clone();
         let view = Arc::clone(&cluster);
         tracker.spawn(async move {
@@ -245,6 +246,14 @@ impl Cluster for View {
 
     fn verify(&self) {
         self.replication.verify();
+    }
+
+    fn publish(&self, channel: &[u8], message: &[u8]) {
+        self.replication.publish(channel, message);
+    }
+
+    fn dropped_messages(&self) -> u64 {
+        self.replication.dropped_messages()
     }
 
     fn verified(&self) -> Vec<Verification> {

@@ -87,6 +87,48 @@ async fn two_nodes_with_different_data_both_end_with_the_merge() {
 }
 
 #[tokio::test]
+async fn a_message_reaches_the_subscribers_of_every_linked_node_after_what_was_written_before_it() {
+    let nodes = three().await;
+    let mut listeners = Vec::new();
+    for node in &nodes {
+        let mut listener = TcpStream::connect(node.client_addr()).await.unwrap();
+        listener.write_all(b"HELLO 3\r\nSUBSCRIBE c\r\n").await.unwrap();
+        heard(&mut listener, b"subscribe\r\n$1\r\nc\r\n:1\r\n").await;
+        listeners.push(listener);
+    }
+    let mut publisher = TcpStream::connect(nodes[0].client_addr()).await.unwrap();
+    for n in 0..300 {
+        publisher.write_all(format!("SET k {n}\r\nPUBLISH c {n}\r\n").as_bytes()).await.unwrap();
+        heard(&mut publisher, b"+OK\r\n:1\r\n").await;
+        for (node, listener) in nodes.iter().zip(&mut listeners) {
+            let n = n.to_string();
+            let message = format!(">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n${}\r\n{n}\r\n", n.len());
+            heard(listener, message.as_bytes()).await;
+            assert_eq!(get(node, b"k").as_deref(), Some(n.as_bytes()));
+        }
+    }
+    nodes[0].cluster().publish(b"c", b"only to others");
+    heard(&mut listeners[1], b"only to others\r\n").await;
+    publisher.write_all(b"PUBLISH c next\r\n").await.unwrap();
+    let next = heard(&mut listeners[0], b"next\r\n").await;
+    assert!(!next.contains("only to others"), "{next}");
+}
+
+/// Reads up to `end`; returns what was read.
+async fn heard(stream: &mut TcpStream, end: &[u8]) -> String {
+    let mut bytes = Vec::new();
+    let read = async {
+        while !bytes.ends_with(end) {
+            assert!(stream.read_buf(&mut bytes).await.is_ok_and(|read| read > 0), "closed");
+        }
+    };
+    if tokio::time::timeout(DEADLINE, read).await.is_err() {
+        panic!("not heard: {}, but {}", end.escape_ascii(), bytes.escape_ascii());
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[tokio::test]
 async fn after_a_cut_the_later_write_stands_everywhere() {
     let (a, b, proxy) = pair_with_proxy().await;
     set(&a, b"both", b"before");

@@ -3,125 +3,23 @@
 //! `SAPWOOD_FUZZ_CASES_LIVE` says how many hostile connections to make (default 10,000), `SAPWOOD_FUZZ_SEED` the first
 //! one's seed.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of tests fail by panicking, as tests do")]
-
 #[path = "support/one_peer.rs"]
 mod one_peer;
+#[path = "support/raw_client.rs"]
+mod raw_client;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use sapwood::cluster::VerificationState;
 use sapwood::config::Secret;
 use sapwood::env::{BoxFuture, BoxStream, Env, Listener, SystemEnv};
 use sapwood::model::stamp;
-use sapwood::resp::Settings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
-use one_peer::{OnePeer, verification};
-
-/// Long enough for any machine; reached only by a test that fails.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-struct Daemon {
-    address: SocketAddr,
-    /// What the cluster was told to do.
-    told: Arc<Mutex<Vec<String>>>,
-    stop: CancellationToken,
-    task: JoinHandle<()>,
-}
-
-impl Daemon {
-    async fn start() -> Daemon {
-        Daemon::with(|_| ()).await
-    }
-
-    async fn with(change: impl FnOnce(&mut Settings)) -> Daemon {
-        Daemon::at(SystemEnv.listen(([127, 0, 0, 1], 0).into()).await.unwrap(), change).await
-    }
-
-    async fn at(listener: Box<dyn Listener>, change: impl FnOnce(&mut Settings)) -> Daemon {
-        let address = listener.local_addr().unwrap();
-        let stop = CancellationToken::new();
-        let mut settings = one_peer::settings(address, &stop);
-        change(&mut settings);
-        let failed = VerificationState::Failed("the link was lost".into());
-        let verified = vec![verification("c", VerificationState::Waiting, 0), verification("b", failed, 2)];
-        let cluster = OnePeer { verified, ..OnePeer::default() };
-        let told = Arc::clone(&cluster.told);
-        let server = one_peer::server(cluster, settings);
-        let until = stop.clone();
-        let task = tokio::spawn(async move { server.run(listener, until).await });
-        Daemon { address, told, stop, task }
-    }
-
-    async fn client(&self) -> Client {
-        Client(TcpStream::connect(self.address).await.unwrap())
-    }
-
-    async fn stopped(self) {
-        timeout(PATIENCE, self.task).await.expect("the server stops").unwrap();
-    }
-}
-
-struct Client(TcpStream);
-
-impl Client {
-    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.0.write_all(bytes.as_ref()).await.unwrap();
-    }
-
-    /// Reads as many bytes as expected, which must be these.
-    async fn expect(&mut self, expected: impl AsRef<[u8]>) {
-        let expected = expected.as_ref();
-        let mut bytes = vec![0; expected.len()];
-        let mut got = 0;
-        while got < bytes.len() && bytes[..got] == expected[..got] {
-            match timeout(PATIENCE, self.0.read(&mut bytes[got..])).await {
-                Ok(Ok(read)) if read > 0 => got += read,
-                end => panic!("{end:?} after {}", bytes[..got].escape_ascii()),
-            }
-        }
-        assert_eq!(
-            bytes[..got].escape_ascii().to_string(),
-            expected[..got].escape_ascii().to_string(),
-            "instead of {}",
-            expected.escape_ascii()
-        );
-    }
-
-    async fn ask(&mut self, request: &str, reply: &str) {
-        self.send(format!("{request}\r\n")).await;
-        self.expect(reply).await;
-    }
-
-    /// The reply to a request, up to a marker sent after it.
-    async fn reply(&mut self, request: &str) -> String {
-        const MARK: &[u8] = b"$4\r\nmark\r\n";
-        self.send(format!("{request}\r\nECHO mark\r\n")).await;
-        let mut bytes = Vec::new();
-        while !bytes.ends_with(MARK) {
-            let read = timeout(PATIENCE, self.0.read_buf(&mut bytes)).await.unwrap().unwrap();
-            assert!(read > 0, "closed after {}", bytes.escape_ascii());
-        }
-        String::from_utf8_lossy(&bytes[..bytes.len() - MARK.len()]).into_owned()
-    }
-
-    /// What is left to read, up to the server closing the connection.
-    async fn rest(&mut self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        timeout(PATIENCE, self.0.read_to_end(&mut bytes)).await.expect("the server closes").ok();
-        bytes
-    }
-}
+use raw_client::{Daemon, PATIENCE};
 
 /// Conversations in both dialects: one client each, from an empty store.
 const CONVERSATIONS: &[&[(&str, &str)]] = &[

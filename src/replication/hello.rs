@@ -224,8 +224,11 @@ mod tests {
         assert_eq!(verdict(|h| h.magic = *b"GET / HT"), Err(Refusal::Incompatible));
         assert_eq!(verdict(|h| h.generation = u64::MAX), Err(Refusal::Incompatible));
         assert_eq!(verdict(|h| h.max_frame = 1 << 20), Err(Refusal::Incompatible));
-        assert_eq!(verdict(|h| h.versions = Versions { oldest: 2, newest: 9 }), Err(Refusal::Incompatible));
-        assert!(verdict(|h| h.versions = Versions { oldest: 0, newest: 9 }).is_ok());
+        let newest = VERSIONS.newest;
+        for (oldest, refused) in [(newest + 1, true), (newest, false), (0, false)] {
+            let verdict = verdict(|h| h.versions = Versions { oldest, newest: newest + 1 });
+            assert_eq!(verdict == Err(Refusal::Incompatible), refused);
+        }
     }
 
     #[test]

@@ -196,6 +196,11 @@ impl Wire<'_> {
                     let link = links.into_iter().filter(|link| link.incarnation == to).collect::<Vec<_>>();
                     push::spread(&self.shared.local.store, &mut CellsEncoder::default(), cells, &link);
                 }
+                Event::Heard(channel, message) => {
+                    if let Some(audience) = self.shared.audience.get() {
+                        audience.hear(&channel, &message);
+                    }
+                }
                 Event::Lost(lost) => self.shared.lost.write(&lost),
                 Event::Withholding(true) => {
                     tracing::warn!(%peer, "out of memory: refusing what the peer sends until there is room");

@@ -7,7 +7,7 @@ use crate::model::Incarnation;
 use bincode::{BorrowDecode, Encode};
 
 /// The protocol versions that this build speaks.
-pub(super) const VERSIONS: Versions = Versions { oldest: 1, newest: 1 };
+pub(super) const VERSIONS: Versions = Versions { oldest: 2, newest: 2 };
 
 /// A range of protocol versions, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
@@ -109,6 +109,8 @@ pub(super) enum Message<'a> {
     Abort { round: u32, reason: &'a str },
     /// The sender leaves and is not to be waited for.
     Goodbye,
+    /// A client of the sender has published this. It goes no further, and nobody acknowledges it.
+    Publish { channel: &'a [u8], message: &'a [u8] },
 }
 
 /// A daemon's view of the cluster.

@@ -31,6 +31,7 @@ mod members;
 mod message;
 mod operator;
 mod peers;
+mod publish;
 mod push;
 mod queue;
 mod refused;
@@ -44,8 +45,8 @@ mod verification;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -62,10 +63,11 @@ use lost::LostFile;
 use members::MembershipConfig;
 use message::{Message, Refusal};
 use peers::{Link, Peers};
+use publish::Messages;
 use round::{Progress, RoundFailed};
 use verification::Verifications;
 
-use crate::cluster::{Direction, PeerState, PeerStatus};
+use crate::cluster::{Audience, Direction, PeerState, PeerStatus};
 use crate::env::{Env, Listener};
 use crate::model::Incarnation;
 use crate::store::Store;
@@ -97,6 +99,9 @@ struct Shared {
     faults: Faults,
     lost: LostFile,
     verifications: Verifications,
+    /// What clients have published, on its way to the links.
+    messages: Messages,
+    audience: OnceLock<Arc<dyn Audience>>,
     joined: AtomicBool,
     /// From here on no new links: nobody is dialled or accepted.
     draining: CancellationToken,
@@ -259,6 +264,8 @@ impl Replication {
             faults: Faults::new(enable_faults),
             lost,
             verifications: Verifications::default(),
+            messages: Messages::default(),
+            audience: OnceLock::new(),
             joined: AtomicBool::new(false),
             draining: CancellationToken::new(),
             stop: CancellationToken::new(),
@@ -300,6 +307,23 @@ impl Replication {
     /// Whether data of a peer was refused for want of memory and is still missing.
     pub(crate) fn is_refusing(&self) -> bool {
         self.shared.local.refusing.load(Ordering::Relaxed) > 0
+    }
+
+    /// Hands what the peers' clients publish to `audience`; the first one stays. Until then nobody hears it.
+    pub(crate) fn set_audience(&self, audience: Arc<dyn Audience>) {
+        let _ = self.shared.audience.set(audience);
+    }
+
+    /// Sends what a client has published to the audience of every linked peer. Never waits.
+    pub(crate) fn publish(&self, channel: &[u8], message: &[u8]) {
+        if !self.shared.peers.links().is_empty() {
+            self.shared.messages.add(channel, message);
+        }
+    }
+
+    /// Messages that were dropped on their way to a peer.
+    pub(crate) fn dropped_messages(&self) -> u64 {
+        self.shared.messages.dropped()
     }
 
     /// Every peer, as `SAPWOOD PEERS` shows them.

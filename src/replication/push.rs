@@ -1,4 +1,4 @@
-//! The push: what was just written here, encoded once, queued to every link.
+//! The push: what was just written or published here, encoded once, queued to every link.
 
 use std::sync::Arc;
 
@@ -13,10 +13,16 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut cells = Vec::new();
     let mut encoder = CellsEncoder::default();
     loop {
-        store.feed().ready().await;
+        // Cancel-safe: neither takes anything.
+        tokio::select! {
+            () = store.feed().ready() => {}
+            () = shared.messages.ready() => {}
+        }
         // Let every connection that is ready to run write first: their changes then share one frame, and the
         // links' tasks are woken once.
         tokio::task::yield_now().await;
+        // Taken before the cells and sent after them: no message overtakes what its client wrote before it.
+        let messages = shared.messages.take();
         let taken = store.feed().take(&mut cells);
         let links = shared.peers.links();
         if taken == Taken::Overflowed {
@@ -27,6 +33,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         } else {
             spread(store, &mut encoder, cells.drain(..), &links);
         }
+        shared.messages.spread(messages, &links);
         store.feed().handed_on();
     }
 }

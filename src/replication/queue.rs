@@ -14,13 +14,18 @@ use super::message::Message;
 /// What a queued frame costs beside its bytes, so that many small ones count too.
 const FRAME_OVERHEAD: usize = 64;
 
+/// Bytes of published messages that may wait for one peer, and again on the way to the links. Best effort: beyond it
+/// they are dropped. As much as a subscriber may fall behind.
+pub(super) const MAX_MESSAGES: usize = 8 << 20;
+
 /// How often the age of what was pushed is noted; the precision of a link's lag.
 const MARK_EVERY: Duration = Duration::from_millis(5);
 
 /// A link's outgoing frames, first in first out.
 ///
 /// Pushes are bounded in bytes. Beyond the limit they are dropped and a `Gap` takes their place: the queue is a
-/// cache, the state is the truth, and the peer asks for a round. All other frames are few by the protocol.
+/// cache, the state is the truth, and the peer asks for a round. Published messages are bounded for themselves, and
+/// dropped beyond that for good. All other frames are few by the protocol.
 pub(super) struct Queue {
     inner: Mutex<Inner>,
     ready: Notify,
@@ -31,6 +36,7 @@ pub(super) struct Queue {
 struct Inner {
     frames: VecDeque<Frame>,
     push_bytes: usize,
+    message_bytes: usize,
     /// The latest beat, if it has not been sent: an older one is of no use.
     beat: Option<Bytes>,
     /// Counts the gaps of this link.
@@ -49,13 +55,14 @@ struct Inner {
 enum Frame {
     Put(Bytes),
     Gap(Bytes),
+    Message(Bytes),
     Other(Bytes),
 }
 
 impl Frame {
     fn into_bytes(self) -> Bytes {
         match self {
-            Frame::Put(bytes) | Frame::Gap(bytes) | Frame::Other(bytes) => bytes,
+            Frame::Put(bytes) | Frame::Gap(bytes) | Frame::Message(bytes) | Frame::Other(bytes) => bytes,
         }
     }
 }
@@ -94,6 +101,20 @@ impl Queue {
         self.ready.notify_one();
     }
 
+    /// Queues what a client has published, behind the pushes that wait; returns whether there was room.
+    pub(super) fn publish(&self, frame: Bytes) -> bool {
+        let mut inner = self.inner.lock();
+        let size = frame.len() + FRAME_OVERHEAD;
+        if inner.message_bytes > 0 && inner.message_bytes + size > MAX_MESSAGES {
+            return false;
+        }
+        inner.message_bytes += size;
+        inner.frames.push_back(Frame::Message(frame));
+        drop(inner);
+        self.ready.notify_one();
+        true
+    }
+
     /// Queues a frame that is not a push.
     pub(super) fn send(&self, message: &Message<'_>) {
         self.inner.lock().frames.push_back(Frame::Other(codec::frame(message)));
@@ -124,8 +145,10 @@ impl Queue {
         while taken < bytes
             && let Some(frame) = inner.frames.pop_front()
         {
-            if let Frame::Put(bytes) = &frame {
-                inner.push_bytes -= bytes.len() + FRAME_OVERHEAD;
+            match &frame {
+                Frame::Put(bytes) => inner.push_bytes -= bytes.len() + FRAME_OVERHEAD,
+                Frame::Message(bytes) => inner.message_bytes -= bytes.len() + FRAME_OVERHEAD,
+                Frame::Gap(_) | Frame::Other(_) => {}
             }
             let frame = frame.into_bytes();
             taken += frame.len();
@@ -269,6 +292,20 @@ mod tests {
         assert_eq!(taken(&queue), [codec::frame(&Message::Gap)], "two such frames are too many");
         queue.put(Bytes::from_static(&[0; 100]));
         assert_eq!(taken(&queue).len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn messages_beyond_the_limit_are_dropped_and_cost_no_push() {
+        let queue = Queue::new(1 << 20);
+        let large = Bytes::from(vec![0; MAX_MESSAGES / 2]);
+        queue.put(Bytes::from_static(b"put"));
+        assert!(queue.publish(large.clone()));
+        assert!(!queue.publish(large.clone()));
+        assert!(queue.publish(Bytes::from_static(b"small")));
+        assert_eq!(taken(&queue), [Bytes::from_static(b"put"), large.clone(), Bytes::from_static(b"small")]);
+        assert!(queue.publish(large), "what was sent takes no room");
+        queue.lose_pushes();
+        assert_eq!(taken(&queue).len(), 2, "a gap does not drop messages");
     }
 
     #[tokio::test(start_paused = true)]

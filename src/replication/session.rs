@@ -56,6 +56,8 @@ pub(super) enum Event {
     Failed { deep: bool, why: RoundFailed },
     /// An address of a daemon that this one has no link to.
     Dial(Incarnation, String),
+    /// What a client of the peer has published: channel and message.
+    Heard(Box<[u8]>, Box<[u8]>),
     /// Cells to pass on to a peer that has no link to their origin.
     Relay(Incarnation, Vec<Cell>),
     /// Cells that had to be given up.
@@ -211,6 +213,9 @@ impl Session {
             }
             Message::Refuse { refusal, text } => {
                 return Err(LinkError::Refused(Refused { refusal, text: text.to_owned() }));
+            }
+            Message::Publish { channel, message } => {
+                self.events.push(Event::Heard(channel.into(), message.into()));
             }
             Message::Welcome => return Err(LinkError::OutOfTurn("Welcome")),
             Message::Cells { round, cells, ends } => {

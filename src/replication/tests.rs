@@ -379,7 +379,7 @@ fn golden_bytes_pin_the_wire() {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(
         hex(&codec::frame(&hello)),
-        "0000002d736170776f6f64000101036f616b016107fd0000000001000000fb2c01053a37313732fc000010000309010400"
+        "0000002d736170776f6f64000202036f616b016107fd0000000001000000fb2c01053a37313732fc000010000309010400"
     );
     assert_eq!(
         hex(&put(b"k", 1 << 32)),
@@ -399,11 +399,12 @@ fn golden_bytes_pin_the_wire() {
         codec::frame(&Message::Done { round: 5 }),
         codec::frame(&Message::Abort { round: 5, reason: "no" }),
         codec::frame(&Message::Goodbye),
+        codec::frame(&Message::Publish { channel: b"c", message: b"m" }),
     ];
     assert_eq!(
         few.iter().map(|frame| hex(frame)).collect::<Vec<_>>().join(" "),
         "0000000100 000000050100026e6f 0000000f020102000500010000000278790000 000000050401fb2c01 0000000105 \
          0000000a06050000000500010000 000000050805000178 0000000409050178 000000060a05016f0178 000000030c0506 \
-         000000020d05 000000050e05026e6f 000000010f"
+         000000020d05 000000050e05026e6f 000000010f 00000005100163016d"
     );
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,9 @@ pub(super) struct Client {
     last_call: AtomicU64,
     pub(super) resp3: AtomicBool,
     pub(super) monitors: AtomicBool,
+    /// How many it has subscribed to.
+    pub(super) channels: AtomicUsize,
+    pub(super) patterns: AtomicUsize,
     labels: Mutex<Labels>,
 }
 
@@ -57,21 +60,39 @@ impl Client {
         Call::from_bits(self.last_call.load(Relaxed))
     }
 
+    /// Whether it has subscribed to anything.
+    pub(super) fn is_subscriber(&self) -> bool {
+        self.channels.load(Relaxed) + self.patterns.load(Relaxed) > 0
+    }
+
+    /// Redis's letters for what it does.
+    fn flags(&self) -> String {
+        let mut flags = String::new();
+        for (letter, set) in [('O', self.monitors.load(Relaxed)), ('P', self.is_subscriber())] {
+            if set {
+                flags.push(letter);
+            }
+        }
+        if flags.is_empty() { "N".into() } else { flags }
+    }
+
     /// Appends its line of `CLIENT LIST`; `command` is the name of what it called last.
     pub(super) fn describe(&self, now: Time, command: &str, into: &mut String) {
         let secs = |since: Time| stamp::distance(now.max(since), since).as_secs();
         let labels = self.labels.lock().clone();
         writeln!(
             into,
-            "id={} addr={} laddr={} name={} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi=-1 \
-             cmd={command} user=default lib-name={} lib-ver={} resp={}",
+            "id={} addr={} laddr={} name={} age={} idle={} flags={} db=0 sub={} psub={} ssub=0 multi=-1 \
+             cmd={command} user=default redir=-1 lib-name={} lib-ver={} resp={}",
             self.id,
             self.peer,
             self.local,
             labels.name,
             secs(self.connected),
             secs(uhlc::NTP64(self.active.load(Relaxed))),
-            if self.monitors.load(Relaxed) { 'O' } else { 'N' },
+            self.flags(),
+            self.channels.load(Relaxed),
+            self.patterns.load(Relaxed),
             labels.lib_name,
             labels.lib_version,
             if self.resp3.load(Relaxed) { 3 } else { 2 },
@@ -111,6 +132,8 @@ impl Clients {
             last_call: AtomicU64::new(Call::NONE.to_bits()),
             resp3: AtomicBool::new(false),
             monitors: AtomicBool::new(false),
+            channels: AtomicUsize::new(0),
+            patterns: AtomicUsize::new(0),
             labels: Mutex::default(),
         });
         all.insert(client.id, client.clone());

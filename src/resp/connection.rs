@@ -261,6 +261,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.session.stop_monitoring(&self.shared);
+        self.session.unsubscribe(&self.shared);
         self.shared.clients.remove(self.session.client.id);
     }
 }

@@ -1,5 +1,8 @@
 //! Redis's patterns (`stringmatchlen`): `*`, `?`, `[a-z]`, `[^a-z]` and `\` to take the next byte as it is.
 
+/// The longest pattern that a client may give. Matching takes the product of both lengths, for every text.
+pub(super) const MAX_PATTERN: usize = 1024;
+
 /// Whether `pattern` matches the whole of `text`.
 ///
 /// Only the last `*` seen is ever returned to: whatever an earlier one could match, the later one can reach too. So the

@@ -38,6 +38,8 @@ mod connection;
 #[cfg(feature = "daemon")]
 mod glob;
 #[cfg(feature = "daemon")]
+mod hub;
+#[cfg(feature = "daemon")]
 mod inline;
 #[cfg(feature = "daemon")]
 mod limits;

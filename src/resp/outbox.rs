@@ -7,6 +7,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::Proto;
+
 /// Bytes that may wait for one connection: what Redis lets a subscriber fall behind for a minute. One that falls
 /// behind further is cut off, as a stream with holes would mislead.
 pub(super) const MAX_WAITING: usize = 8 << 20;
@@ -16,11 +18,18 @@ pub(super) const MAX_WAITING: usize = 8 << 20;
 /// Any task may add to it, and never waits; the connection's own takes. As much again may be with that task, half
 /// written to a socket that the client does not read.
 pub(super) struct Outbox {
-    waiting: Mutex<Vec<u8>>,
+    waiting: Mutex<Waiting>,
     arrived: Notify,
     /// Ends the connection.
     kill: CancellationToken,
     overflowed: AtomicBool,
+}
+
+#[derive(Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    /// What messages are encoded for.
+    proto: Proto,
 }
 
 impl Outbox {
@@ -36,7 +45,27 @@ impl Outbox {
 
     /// Moves what waits to the end of `out`.
     pub(super) fn take(&self, out: &mut Vec<u8>) {
-        out.append(&mut mem::take(&mut *self.waiting.lock()));
+        out.append(&mut mem::take(&mut self.waiting.lock().bytes));
+    }
+
+    /// Moves what waits to the end of `out`; what is added from here on is for the other dialect.
+    pub(super) fn switch(&self, proto: Proto, out: &mut Vec<u8>) {
+        let mut waiting = self.waiting.lock();
+        waiting.proto = proto;
+        out.append(&mut waiting.bytes);
+    }
+
+    /// Adds bytes that are the same in both dialects.
+    pub(super) fn add(&self, bytes: &[u8]) {
+        self.put(bytes, |_| bytes[0]);
+    }
+
+    /// Adds a message that was encoded for RESP3, in which its first byte alone differs from RESP2.
+    pub(super) fn push(&self, message: &[u8]) {
+        self.put(message, |proto| match proto {
+            Proto::Resp2 => b'*',
+            Proto::Resp3 => message[0],
+        });
     }
 
     /// Whether the connection was cut off because it did not read what it had asked for.
@@ -44,10 +73,9 @@ impl Outbox {
         self.overflowed.load(Ordering::Relaxed)
     }
 
-    /// Adds bytes to what waits.
-    pub(super) fn add(&self, bytes: &[u8]) {
+    fn put(&self, bytes: &[u8], first: impl FnOnce(Proto) -> u8) {
         let mut waiting = self.waiting.lock();
-        let taken = waiting.len();
+        let taken = waiting.bytes.len();
         // One that is larger than the limit goes if nothing else waits, or it never would.
         if taken > 0 && taken + bytes.len() > MAX_WAITING {
             drop(waiting);
@@ -55,7 +83,9 @@ impl Outbox {
             self.kill.cancel();
             return;
         }
-        waiting.extend_from_slice(bytes);
+        let first = first(waiting.proto);
+        waiting.bytes.push(first);
+        waiting.bytes.extend_from_slice(&bytes[1..]);
         drop(waiting);
         self.arrived.notify_one();
     }
@@ -86,9 +116,22 @@ mod tests {
     fn a_message_above_the_limit_passes_when_nothing_else_waits() {
         let kill = CancellationToken::new();
         let outbox = Outbox::new(kill.clone());
-        outbox.add(&vec![0; 2 * MAX_WAITING]);
+        outbox.push(&vec![b'>'; 2 * MAX_WAITING]);
         assert!(!kill.is_cancelled());
         assert_eq!(taken(&outbox).len(), 2 * MAX_WAITING);
+    }
+
+    #[test]
+    fn a_message_is_in_the_dialect_spoken_when_it_came() {
+        let outbox = Outbox::new(CancellationToken::new());
+        outbox.push(b">1\r\n:1\r\n");
+        let mut out = b"before ".to_vec();
+        outbox.switch(Proto::Resp3, &mut out);
+        assert_eq!(out, b"before *1\r\n:1\r\n");
+        outbox.push(b">1\r\n:2\r\n");
+        outbox.add(b"+line\r\n");
+        assert_eq!(taken(&outbox), b">1\r\n:2\r\n+line\r\n");
+        assert_eq!(taken(&outbox), b"");
     }
 
     #[tokio::test]

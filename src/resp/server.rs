@@ -14,10 +14,11 @@ use tokio_util::task::TaskTracker;
 use super::clients::Clients;
 use super::command;
 use super::connection;
+use super::hub::Hub;
 use super::monitor::Monitors;
 use super::shared::{Settings, Shared};
 use super::stats::Stats;
-use crate::cluster::Cluster;
+use crate::cluster::{Audience, Cluster};
 use crate::env::{BoxStream, Env, Listener};
 use crate::store::Store;
 
@@ -47,11 +48,17 @@ impl Server {
             settings,
             clients: Clients::default(),
             monitors: Monitors::default(),
+            hub: Arc::new(Hub::default()),
             stats: Stats::new(command::names()),
             started: Instant::now(),
             kill: CancellationToken::new(),
         };
         Server { shared: Arc::new(shared) }
+    }
+
+    /// The clients of this server, as hearers of what the peers' clients publish.
+    pub fn audience(&self) -> Arc<dyn Audience> {
+        self.shared.hub.clone()
     }
 
     /// Serves until `stop` is cancelled. Then it accepts no more, lets each connection finish the commands it has read

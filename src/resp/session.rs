@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::Proto;
 use super::call::Call;
 use super::clients::Client;
+use super::hub::{Kind, Subscriptions};
 use super::shared::Shared;
 use super::stats::Counts;
 
@@ -32,6 +33,7 @@ pub(super) struct Session {
     pub(super) counts: Counts,
     /// How much of the output is no reply: `CLIENT REPLY` does not take it back.
     pub(super) kept: usize,
+    pub(super) subscriptions: Subscriptions,
 }
 
 impl Session {
@@ -44,6 +46,7 @@ impl Session {
             call: Call::NONE,
             counts: Counts::default(),
             kept: 0,
+            subscriptions: Subscriptions::default(),
         }
     }
 
@@ -60,7 +63,27 @@ impl Session {
 
     /// Whether something may arrive that this connection did not ask for just now.
     pub(super) fn listens(&self) -> bool {
-        self.client.monitors.load(Relaxed)
+        !self.subscriptions.is_empty() || self.client.monitors.load(Relaxed)
+    }
+
+    /// Whether replies could be taken for messages, so that few commands are left: RESP2 does not tell the two apart.
+    pub(super) fn is_subscribed(&self) -> bool {
+        self.proto == Proto::Resp2 && !self.subscriptions.is_empty()
+    }
+
+    /// Tells others how much this connection has subscribed to.
+    pub(super) fn show_subscriptions(&self) {
+        self.client.channels.store(self.subscriptions.count(Kind::Channel), Relaxed);
+        self.client.patterns.store(self.subscriptions.count(Kind::Pattern), Relaxed);
+    }
+
+    /// Ends all subscriptions, without a word.
+    pub(super) fn unsubscribe(&mut self, shared: &Shared) {
+        let subscriptions = std::mem::take(&mut self.subscriptions);
+        for kind in [Kind::Channel, Kind::Pattern] {
+            subscriptions.names(kind).for_each(|name| shared.hub.leave(kind, name, &self.client));
+        }
+        self.show_subscriptions();
     }
 
     /// Moves what waits in the outbox to the end of the output.

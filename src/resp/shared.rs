@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Limits;
 use super::clients::Clients;
+use super::hub::Hub;
 use super::monitor::Monitors;
 use super::stats::Stats;
 use crate::cluster::Cluster;
@@ -53,6 +54,7 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) clients: Clients,
     pub(super) monitors: Monitors,
+    pub(super) hub: Arc<Hub>,
     pub(super) stats: Stats,
     pub(super) started: Instant,
     /// Ends every connection at once; each holds a child of it.

@@ -125,6 +125,15 @@ impl Cluster for OnePeer {
         self.told("verify".into(), None).unwrap();
     }
 
+    fn publish(&self, channel: &[u8], message: &[u8]) {
+        let [channel, message] = [channel, message].map(|bytes| bytes.escape_ascii().to_string());
+        self.told(format!("publish {channel} {message}"), None).unwrap();
+    }
+
+    fn dropped_messages(&self) -> u64 {
+        7
+    }
+
     fn verified(&self) -> Vec<Verification> {
         self.verified.clone()
     }

@@ -208,7 +208,7 @@ impl World {
                     });
                     self.stirred.insert((node, peer));
                 }
-                Event::Failed { .. } | Event::Lost(_) | Event::Withholding(_) => {}
+                Event::Failed { .. } | Event::Lost(_) | Event::Withholding(_) | Event::Heard(..) => {}
             }
         }
     }

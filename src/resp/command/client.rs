@@ -148,8 +148,8 @@ pub(super) fn list(cx: &mut Context<'_>, args: Args<'_>, table: &Table) -> Outco
     match args.get(2) {
         None => {}
         Some(word) if is(word, "type") && args.len() == 4 => {
-            let normal = kind(&args[3])?;
-            clients.retain(|_| normal);
+            let kind = kind(&args[3])?;
+            clients.retain(|client| kind.holds(client));
         }
         Some(word) if is(word, "id") && args.len() > 3 => {
             let ids = args.tail(3).iter().map(|id| integer(id).ok().and_then(|id| u64::try_from(id).ok()));
@@ -169,13 +169,34 @@ fn describe(cx: &Context<'_>, client: &Client, table: &Table, into: &mut String)
     client.describe(cx.now(), table.name_of(client.last_call()), into);
 }
 
-/// Whether connections here are of the type that `word` names: all are normal ones.
-fn kind(word: &[u8]) -> Result<bool, CommandError> {
-    if is(word, "normal") {
-        return Ok(true);
+/// What Redis calls the type of a connection.
+#[derive(Clone, Copy)]
+enum Kind {
+    Normal,
+    Subscriber,
+    /// Of a replication that does not exist here.
+    Replication,
+}
+
+impl Kind {
+    fn holds(self, client: &Client) -> bool {
+        match self {
+            Kind::Normal => !client.is_subscriber(),
+            Kind::Subscriber => client.is_subscriber(),
+            Kind::Replication => false,
+        }
     }
-    if ["master", "replica", "slave", "pubsub"].iter().any(|other| is(word, other)) {
-        return Ok(false);
+}
+
+fn kind(word: &[u8]) -> Result<Kind, CommandError> {
+    if is(word, "normal") {
+        return Ok(Kind::Normal);
+    }
+    if is(word, "pubsub") {
+        return Ok(Kind::Subscriber);
+    }
+    if ["master", "replica", "slave"].iter().any(|other| is(word, other)) {
+        return Ok(Kind::Replication);
     }
     let word = String::from_utf8_lossy(word);
     Err(CommandError::said(format!("ERR Unknown client type '{word}'")))
@@ -186,13 +207,13 @@ struct Filter<'a> {
     id: Option<u64>,
     peer: Option<&'a [u8]>,
     local: Option<&'a [u8]>,
-    none: bool,
+    kind: Option<Kind>,
     skip_me: bool,
 }
 
 impl<'a> Filter<'a> {
     fn parse(args: Args<'a>) -> Result<Self, CommandError> {
-        let mut filter = Filter { id: None, peer: None, local: None, none: false, skip_me: true };
+        let mut filter = Filter { id: None, peer: None, local: None, kind: None, skip_me: true };
         let mut at = 0;
         while let Some(word) = args.get(at) {
             let value = args.get(at + 1).ok_or(CommandError::Syntax)?;
@@ -204,7 +225,7 @@ impl<'a> Filter<'a> {
             } else if is(word, "laddr") {
                 filter.local = Some(value);
             } else if is(word, "type") {
-                filter.none |= !kind(value)?;
+                filter.kind = Some(kind(value)?);
             } else if is(word, "user") {
                 if value != b"default" {
                     let user = String::from_utf8_lossy(value);
@@ -224,7 +245,7 @@ impl<'a> Filter<'a> {
         let is_at = |wanted: Option<&[u8]>, address: std::net::SocketAddr| {
             wanted.is_none_or(|wanted| wanted == address.to_string().as_bytes())
         };
-        !self.none
+        self.kind.is_none_or(|kind| kind.holds(client))
             && self.id.is_none_or(|id| id == client.id)
             && is_at(self.peer, client.peer)
             && is_at(self.local, client.local)
@@ -234,7 +255,7 @@ impl<'a> Filter<'a> {
 pub(super) fn kill(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let old_form = args.len() == 3;
     let filter = if old_form {
-        Filter { id: None, peer: args.get(2), local: None, none: false, skip_me: false }
+        Filter { id: None, peer: args.get(2), local: None, kind: None, skip_me: false }
     } else {
         Filter::parse(args.tail(2))?
     };

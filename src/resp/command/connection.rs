@@ -13,8 +13,14 @@ const USER: &[u8] = b"default";
 
 pub(super) fn ping(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     match args.get(1) {
-        None => cx.reply().raw(PONG),
         Some(_) if args.len() > 2 => return Err(CommandError::Arity("ping")),
+        text if cx.session.is_subscribed() => {
+            let mut reply = cx.reply();
+            reply.array(2);
+            reply.bulk(b"pong");
+            reply.bulk(text.unwrap_or_default());
+        }
+        None => cx.reply().raw(PONG),
         Some(text) => cx.reply().bulk(text),
     }
     DONE
@@ -126,13 +132,16 @@ pub(super) fn hello(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn set_proto(cx: &mut Context<'_>, proto: Proto) {
+    cx.session.client.outbox.switch(proto, cx.out);
+    cx.keep();
     cx.session.proto = proto;
     cx.session.client.resp3.store(proto == Proto::Resp3, Relaxed);
 }
 
 pub(super) fn reset(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
-    set_proto(cx, Proto::Resp2);
     cx.session.stop_monitoring(cx.shared);
+    cx.session.unsubscribe(cx.shared);
+    set_proto(cx, Proto::Resp2);
     cx.session.replies = Replies::On;
     cx.session.authenticated = cx.shared.settings.password.is_none();
     cx.session.client.labels().name.clear();

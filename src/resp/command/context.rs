@@ -21,6 +21,16 @@ impl Context<'_> {
         Reply::new(self.out, self.session.proto)
     }
 
+    /// Moves what others have pushed to the client into the output: it comes before what is written next.
+    pub(super) fn take_pushes(&mut self) {
+        self.session.take_pushes(self.out);
+    }
+
+    /// Declares all of the output to be messages rather than replies: it is sent though the client wants no replies.
+    pub(super) fn keep(&mut self) {
+        self.session.kept = self.out.len();
+    }
+
     pub(super) fn now(&self) -> Time {
         self.batch.now()
     }

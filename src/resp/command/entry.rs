@@ -48,6 +48,9 @@ pub(super) const FAST: Flags = Flags(8);
 pub(super) const ADMIN: Flags = Flags(16);
 /// Allowed before the password was shown.
 pub(super) const NO_AUTH: Flags = Flags(32);
+pub(super) const PUBSUB: Flags = Flags(64);
+/// Allowed on a connection of RESP2 that has subscriptions; not shown.
+pub(super) const SUBSCRIBED: Flags = Flags(128);
 
 impl Flags {
     pub(super) const fn and(self, other: Flags) -> Flags {
@@ -66,6 +69,7 @@ impl Flags {
             (DENY_OOM, "denyoom"),
             (ADMIN, "admin"),
             (NO_AUTH, "no_auth"),
+            (PUBSUB, "pubsub"),
             (FAST, "fast"),
         ]
         .into_iter()

@@ -25,6 +25,11 @@ pub(in crate::resp) enum CommandError {
     NoAuth,
     #[error("WRONGPASS invalid username-password pair or user is disabled.")]
     WrongPassword,
+    #[error(
+        "ERR Can't execute '{0}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+         context"
+    )]
+    Subscribed(&'static str),
     #[error("ERR key is larger than {0} bytes (--max-key)")]
     KeyTooLarge(usize),
     #[error("ERR value is larger than {0} bytes (--max-value)")]

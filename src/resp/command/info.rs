@@ -81,6 +81,8 @@ fn clients(shared: &Shared, lines: &mut Lines) {
     lines.add("connected_clients", shared.clients.len());
     lines.add("maxclients", shared.settings.max_clients);
     lines.add("blocked_clients", 0);
+    let subscribers = shared.clients.all().iter().filter(|client| client.is_subscriber()).count();
+    lines.add("pubsub_clients", subscribers);
 }
 
 fn memory(shared: &Shared, lines: &mut Lines) {
@@ -111,6 +113,9 @@ fn stats(shared: &Shared, lines: &mut Lines) {
         lines.add(name, value);
     }
     lines.add("evicted_keys", 0);
+    let (channels, patterns) = shared.hub.totals();
+    lines.add("pubsub_channels", channels);
+    lines.add("pubsub_patterns", patterns);
 }
 
 /// Every daemon takes writes, and none follows another: in Redis's words a master without replicas.
@@ -167,6 +172,7 @@ fn sapwood(shared: &Shared, lines: &mut Lines) {
     lines.add("kills_total", healing.kills);
     lines.add("late_total", healing.late);
     lines.add("lost", healing.lost);
+    lines.add("dropped_messages_total", shared.cluster.dropped_messages());
     lines.add("incarnation", shared.store.own_incarnation());
 }
 

@@ -25,6 +25,7 @@ mod info;
 mod introspect;
 mod keyspace;
 mod options;
+mod pubsub;
 mod refused;
 mod sapwood;
 mod server;
@@ -39,7 +40,7 @@ use std::fmt::Display;
 use super::Args;
 use super::call::Call;
 use context::{Outcome, Progress};
-use entry::{ADMIN, NO_AUTH, resolve};
+use entry::{ADMIN, NO_AUTH, SUBSCRIBED, resolve};
 use error::CommandError;
 use table::TABLE;
 
@@ -77,7 +78,7 @@ pub(super) fn refuse(cx: &mut Context<'_>, error: &dyn Display) {
 }
 
 fn fail(cx: &mut Context<'_>, start: usize, error: &CommandError) {
-    cx.out.truncate(start);
+    cx.out.truncate(start.max(cx.session.kept));
     refuse(cx, error);
 }
 
@@ -89,6 +90,9 @@ fn run(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     cx.session.call = call;
     if !cx.session.authenticated && !command.flags.has(NO_AUTH) {
         return Err(CommandError::NoAuth);
+    }
+    if cx.session.is_subscribed() && !command.flags.has(SUBSCRIBED) {
+        return Err(CommandError::Subscribed(command.name));
     }
     if cx.shared.monitors.any() && !command.flags.has(ADMIN) {
         cx.shared.monitors.show(cx.now(), cx.session.client.peer, args);

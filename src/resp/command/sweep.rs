@@ -4,6 +4,7 @@ use std::mem;
 
 use super::context::{Context, Long, Outcome, Progress, begin};
 use super::error::CommandError;
+use crate::resp::glob::MAX_PATTERN;
 use crate::resp::{Args, Reply, glob};
 use crate::store::{Cell, Write};
 
@@ -12,8 +13,6 @@ const STEP_CELLS: usize = 4096;
 const STEP_RANGES: usize = 4096;
 /// Bytes of encoded keys in one reply: what `KEYS` may hold back while it looks.
 const MAX_KEYS: usize = 64 << 20;
-/// The longest pattern. Matching takes the product of both lengths, for every key.
-const MAX_PATTERN: usize = 1024;
 
 /// The keys that match, gathered as an encoded list.
 struct Matches {

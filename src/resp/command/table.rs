@@ -2,11 +2,11 @@
 
 use super::context::Handler;
 use super::entry::{
-    ADMIN, ALL_KEYS, Command, DENY_OOM, FAST, Flags, Keys, NO_AUTH, NO_KEY, NONE, ONE_KEY, PAIRS, READ,
-    SECOND_KEY, Table, WRITE,
+    ADMIN, ALL_KEYS, Command, DENY_OOM, FAST, Flags, Keys, NO_AUTH, NO_KEY, NONE, ONE_KEY, PAIRS, PUBSUB,
+    READ, SECOND_KEY, SUBSCRIBED, Table, WRITE,
 };
 use super::{
-    client, cluster, config, connection, expiry, info, introspect, keyspace, sapwood, server, string,
+    client, cluster, config, connection, expiry, info, introspect, keyspace, pubsub, sapwood, server, string,
 };
 
 const READS: Flags = READ.and(FAST);
@@ -14,6 +14,8 @@ const STORES: Flags = WRITE.and(DENY_OOM);
 const STORES_FAST: Flags = STORES.and(FAST);
 const CHANGES: Flags = WRITE.and(FAST);
 const OPENS: Flags = FAST.and(NO_AUTH);
+const ENDS: Flags = OPENS.and(SUBSCRIBED);
+const LISTENS: Flags = PUBSUB.and(SUBSCRIBED);
 
 /// Every command that is executed: name, arity, flags, keys, group, first version, summary, function.
 #[rustfmt::skip] // a row a command
@@ -22,9 +24,9 @@ pub(super) static TABLE: &[Command] = &[
     row("auth", -2, OPENS, NO_KEY, "connection", "1.0.0", "Shows the password", connection::auth),
     row("echo", 2, FAST, NO_KEY, "connection", "1.0.0", "Returns what it is given", connection::echo),
     row("hello", -1, OPENS, NO_KEY, "connection", "6.0.0", "Chooses the dialect and describes the daemon", connection::hello),
-    row("ping", -1, FAST, NO_KEY, "connection", "1.0.0", "Returns PONG, or what it is given", connection::ping),
-    row("quit", -1, OPENS, NO_KEY, "connection", "1.0.0", "Closes the connection", connection::quit),
-    row("reset", 1, OPENS, NO_KEY, "connection", "6.2.0", "Makes the connection as good as new", connection::reset),
+    row("ping", -1, FAST.and(SUBSCRIBED), NO_KEY, "connection", "1.0.0", "Returns PONG, or what it is given", connection::ping),
+    row("quit", -1, ENDS, NO_KEY, "connection", "1.0.0", "Closes the connection", connection::quit),
+    row("reset", 1, ENDS, NO_KEY, "connection", "6.2.0", "Makes the connection as good as new", connection::reset),
     row("select", 2, FAST, NO_KEY, "connection", "1.0.0", "Chooses the database; there is one, 0", connection::select),
     with(row("client", -2, NONE, NO_KEY, "connection", "2.4.0", "Commands about connections", introspect::unreachable), CLIENT),
     // server
@@ -38,6 +40,13 @@ pub(super) static TABLE: &[Command] = &[
     row("shutdown", -1, ADMIN, NO_KEY, "server", "1.0.0", "Stops the daemon", server::shutdown),
     row("time", 1, FAST, NO_KEY, "server", "2.6.0", "Returns the time", server::time),
     with(row("sapwood", -2, NONE, NO_KEY, "server", "0.1.0", "Commands about the cluster", introspect::unreachable), SAPWOOD),
+    // pubsub
+    row("psubscribe", -2, LISTENS, NO_KEY, "pubsub", "2.0.0", "Listens to the channels that match patterns", pubsub::psubscribe),
+    row("publish", 3, PUBSUB.and(FAST), NO_KEY, "pubsub", "2.0.0", "Tells those who listen, on every daemon", pubsub::publish),
+    row("punsubscribe", -1, LISTENS, NO_KEY, "pubsub", "2.0.0", "Ends listening to patterns", pubsub::punsubscribe),
+    row("subscribe", -2, LISTENS, NO_KEY, "pubsub", "2.0.0", "Listens to channels", pubsub::subscribe),
+    row("unsubscribe", -1, LISTENS, NO_KEY, "pubsub", "2.0.0", "Ends listening to channels", pubsub::unsubscribe),
+    with(row("pubsub", -2, NONE, NO_KEY, "pubsub", "2.8.0", "Commands about who listens", introspect::unreachable), PUBSUBS),
     // string
     row("get", 2, READS, ONE_KEY, "string", "1.0.0", "Returns the value of a key", string::get),
     row("getdel", 2, CHANGES, ONE_KEY, "string", "6.2.0", "Returns the value of a key and deletes it", string::getdel),
@@ -104,6 +113,14 @@ const CONFIG: &[Command] = &[
     row("config|help", 2, NONE, NO_KEY, "server", "5.0.0", "Explains the subcommands", config::help),
     row("config|resetstat", 2, ADMIN, NO_KEY, "server", "2.0.0", "Begins counting at zero", config::resetstat),
     row("config|set", -4, ADMIN, NO_KEY, "server", "2.0.0", "Refused: settings are fixed while a daemon runs", config::set),
+];
+
+#[rustfmt::skip]
+const PUBSUBS: &[Command] = &[
+    row("pubsub|channels", -2, PUBSUB, NO_KEY, "pubsub", "2.8.0", "Returns the channels that have listeners", pubsub::channels),
+    row("pubsub|help", 2, NONE, NO_KEY, "pubsub", "6.2.0", "Explains the subcommands", pubsub::help),
+    row("pubsub|numpat", 2, PUBSUB, NO_KEY, "pubsub", "2.8.0", "Counts the patterns that have listeners", pubsub::numpat),
+    row("pubsub|numsub", -2, PUBSUB, NO_KEY, "pubsub", "2.8.0", "Counts the listeners of channels", pubsub::numsub),
 ];
 
 #[rustfmt::skip]

@@ -1,0 +1,100 @@
+//! What clients publish, on its way to the audience of the peers: best effort.
+//!
+//! ```text
+//!   PUBLISH --> Messages --> push task --> queue of each link --> link --> peer's session --> its audience
+//! ```
+//!
+//! It takes the way of the pushes, so that a message comes after what its client wrote before it. A daemon sends only
+//! what its own clients publish, never what it has heard: so nothing goes round in circles.
+
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::codec::{self, MAX_FRAME};
+use super::message::Message;
+use super::peers::Link;
+use super::queue::MAX_MESSAGES;
+
+/// What a message costs beside channel and text, in memory and in its frame.
+const OVERHEAD: usize = 64;
+
+/// Messages that the push task has not taken yet.
+#[derive(Default)]
+pub(super) struct Messages {
+    waiting: Mutex<Waiting>,
+    ready: Notify,
+    dropped: AtomicU64,
+}
+
+#[derive(Default)]
+struct Waiting {
+    frames: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Messages {
+    /// Adds one, or drops it if too many wait. Never waits.
+    pub(super) fn add(&self, channel: &[u8], message: &[u8]) {
+        let size = channel.len() + message.len() + OVERHEAD;
+        let has_room = |bytes| size <= MAX_FRAME && (bytes == 0 || bytes + size <= MAX_MESSAGES);
+        if !has_room(self.waiting.lock().bytes) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        // Encoded without the lock. Connections that do so at one time may be over the limit by one message each.
+        let frame = codec::frame(&Message::Publish { channel, message });
+        let mut waiting = self.waiting.lock();
+        waiting.bytes += size;
+        waiting.frames.push(frame);
+        drop(waiting);
+        self.ready.notify_one();
+    }
+
+    /// Waits until there may be something to take. Cancel-safe: it takes nothing.
+    pub(super) async fn ready(&self) {
+        self.ready.notified().await;
+    }
+
+    /// Takes what waits.
+    pub(super) fn take(&self) -> Vec<Bytes> {
+        mem::take(&mut *self.waiting.lock()).frames
+    }
+
+    /// Queues frames to all of `links`.
+    pub(super) fn spread(&self, frames: Vec<Bytes>, links: &[Arc<Link>]) {
+        for frame in frames {
+            let full = links.iter().filter(|link| !link.queue.publish(frame.clone())).count();
+            self.dropped.fetch_add(full as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// How many were dropped, once for each peer that missed one, or once for all before they came to the links.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn messages_wait_in_order_and_within_the_limit() {
+        let messages = Messages::default();
+        messages.add(b"c", b"1");
+        messages.add(b"c", b"2");
+        messages.ready().await;
+        messages.add(b"c", &vec![0; MAX_MESSAGES]);
+        assert_eq!(messages.dropped(), 1);
+        let expected =
+            [&b"1"[..], b"2"].map(|message| codec::frame(&Message::Publish { channel: b"c", message }));
+        assert_eq!(messages.take(), expected);
+        messages.add(b"c", &vec![0; 2 * MAX_MESSAGES]);
+        assert_eq!((messages.take().len(), messages.dropped()), (1, 1), "one alone goes, however large");
+    }
+}

@@ -1,0 +1,188 @@
+//! Publish and subscribe.
+//!
+//! What these commands answer to the one who subscribes are messages, not replies: `CLIENT REPLY` does not silence them.
+
+use std::sync::Arc;
+
+use super::context::{Context, DONE, Outcome};
+use super::error::CommandError;
+use super::introspect::explain;
+use crate::resp::glob::MAX_PATTERN;
+use crate::resp::hub::{Kind, MAX_CHANNEL, MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTIONS};
+use crate::resp::{Args, Reply};
+
+const HELP: &[&str] = &[
+    "PUBSUB <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "CHANNELS [<pattern>]",
+    "    Return the currently active channels matching a <pattern> (default: '*').",
+    "NUMPAT",
+    "    Return number of subscriptions to patterns.",
+    "NUMSUB [<channel> ...]",
+    "    Return the number of subscribers for the specified channels, excluding",
+    "    pattern subscriptions(default: no channels).",
+    "HELP",
+    "    Print this help.",
+];
+
+/// Bytes of channels in one reply of `PUBSUB CHANNELS`.
+const MAX_CHANNELS: usize = 64 << 20;
+
+pub(super) fn subscribe(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    join(cx, args, Kind::Channel, b"subscribe")
+}
+
+pub(super) fn psubscribe(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    join(cx, args, Kind::Pattern, b"psubscribe")
+}
+
+fn join(cx: &mut Context<'_>, args: Args<'_>, kind: Kind, word: &[u8]) -> Outcome {
+    let names = args.tail(1);
+    check(cx, names, kind)?;
+    for name in names {
+        if let Some(name) = cx.session.subscriptions.add(kind, name) {
+            cx.shared.hub.join(kind, &name, &cx.session.client);
+        }
+        confirm(cx, word, Some(name));
+    }
+    cx.session.show_subscriptions();
+    cx.keep();
+    DONE
+}
+
+/// All or nothing: of a command that is refused no name counts.
+fn check(cx: &Context<'_>, names: Args<'_>, kind: Kind) -> Result<(), CommandError> {
+    let longest = names.iter().map(<[u8]>::len).max().unwrap_or(0);
+    match kind {
+        Kind::Channel => check_channel(longest)?,
+        Kind::Pattern if longest > MAX_PATTERN => return Err(CommandError::PatternTooLong(MAX_PATTERN)),
+        Kind::Pattern => {}
+    }
+    let held = &cx.session.subscriptions;
+    if held.len() + names.len() > MAX_SUBSCRIPTIONS {
+        let text = format!("ERR a connection has at most {MAX_SUBSCRIPTIONS} subscriptions");
+        return Err(CommandError::said(text));
+    }
+    if held.bytes() + names.iter().map(<[u8]>::len).sum::<usize>() > MAX_SUBSCRIPTION_BYTES {
+        let text = format!(
+            "ERR the names of a connection's subscriptions take at most {MAX_SUBSCRIPTION_BYTES} bytes"
+        );
+        return Err(CommandError::said(text));
+    }
+    Ok(())
+}
+
+fn check_channel(len: usize) -> Result<(), CommandError> {
+    if len > MAX_CHANNEL {
+        return Err(CommandError::said(format!("ERR channel is longer than {MAX_CHANNEL} bytes")));
+    }
+    Ok(())
+}
+
+pub(super) fn unsubscribe(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    leave(cx, args, Kind::Channel, b"unsubscribe")
+}
+
+pub(super) fn punsubscribe(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    leave(cx, args, Kind::Pattern, b"punsubscribe")
+}
+
+fn leave(cx: &mut Context<'_>, args: Args<'_>, kind: Kind, word: &[u8]) -> Outcome {
+    let held: Vec<Arc<[u8]>>;
+    let names: Vec<&[u8]> = if args.len() > 1 {
+        args.tail(1).iter().collect()
+    } else {
+        held = cx.session.subscriptions.names(kind).cloned().collect();
+        held.iter().map(|name| &**name).collect()
+    };
+    for name in &names {
+        cx.shared.hub.leave(kind, name, &cx.session.client);
+    }
+    // No message may follow the word that there will be none.
+    cx.take_pushes();
+    for name in &names {
+        cx.session.subscriptions.remove(kind, name);
+        confirm(cx, word, Some(name));
+    }
+    if names.is_empty() {
+        confirm(cx, word, None);
+    }
+    cx.session.show_subscriptions();
+    cx.keep();
+    DONE
+}
+
+fn confirm(cx: &mut Context<'_>, word: &[u8], name: Option<&[u8]>) {
+    let count = number(cx.session.subscriptions.len());
+    let mut reply = cx.reply();
+    reply.push(3);
+    reply.bulk(word);
+    match name {
+        Some(name) => reply.bulk(name),
+        None => reply.null(),
+    }
+    reply.int(count);
+}
+
+pub(super) fn publish(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (channel, message) = (&args[1], &args[2]);
+    check_channel(channel.len())?;
+    // The peers are to hear of what this connection wrote before they hear the message.
+    cx.shared.store.publish(cx.batch);
+    let delivered = cx.shared.hub.publish(channel, message);
+    cx.shared.cluster.publish(channel, message);
+    // One that listens itself hears the message before it is told how many did, as in Redis.
+    if cx.session.listens() {
+        cx.take_pushes();
+    }
+    cx.reply().int(number(delivered));
+    DONE
+}
+
+pub(super) fn help(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    explain(cx, HELP)
+}
+
+pub(super) fn channels(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let pattern = args.get(2);
+    if args.len() > 3 {
+        let word = String::from_utf8_lossy(&args[1]);
+        return Err(CommandError::said(format!(
+            "ERR unknown subcommand or wrong number of arguments for '{word}'. Try PUBSUB HELP."
+        )));
+    }
+    if pattern.is_some_and(|pattern| pattern.len() > MAX_PATTERN) {
+        return Err(CommandError::PatternTooLong(MAX_PATTERN));
+    }
+    let channels = cx.shared.hub.channels(pattern);
+    if channels.iter().map(|channel| channel.len()).sum::<usize>() > MAX_CHANNELS {
+        return Err(CommandError::said(format!(
+            "ERR the reply would be larger than {MAX_CHANNELS} bytes: give a narrower pattern"
+        )));
+    }
+    let mut reply = cx.reply();
+    reply.array(channels.len());
+    channels.iter().for_each(|channel| reply.bulk(channel));
+    DONE
+}
+
+pub(super) fn numsub(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let hub = &cx.shared.hub;
+    let mut reply = Reply::new(cx.out, cx.session.proto);
+    let channels = args.tail(2);
+    reply.array(channels.len() * 2);
+    for channel in channels {
+        reply.bulk(channel);
+        reply.int(number(hub.listeners(channel)));
+    }
+    DONE
+}
+
+pub(super) fn numpat(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    let (_, patterns) = cx.shared.hub.totals();
+    cx.reply().int(number(patterns));
+    DONE
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

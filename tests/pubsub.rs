@@ -1,0 +1,246 @@
+//! Publish and subscribe over TCP, byte for byte as redis-server 7.0.15 answers.
+
+#[path = "support/one_peer.rs"]
+mod one_peer;
+#[path = "support/raw_client.rs"]
+mod raw_client;
+
+use tokio::io::AsyncReadExt as _;
+use tokio::time::timeout;
+
+use raw_client::{Client, Daemon, PATIENCE};
+
+/// A message or confirmation; `>` or `*` begins it, and a part that is a number is one.
+fn push(kind: char, parts: &[&str]) -> String {
+    let part = |part: &&str| match part.parse::<u32>() {
+        Ok(number) => format!(":{number}\r\n"),
+        Err(_) => bulk(part),
+    };
+    format!("{kind}{}\r\n{}", parts.len(), parts.iter().map(part).collect::<String>())
+}
+
+fn bulk(text: &str) -> String {
+    format!("${}\r\n{text}\r\n", text.len())
+}
+
+fn refused(command: &str) -> String {
+    format!(
+        "-ERR Can't execute '{command}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in \
+         this context\r\n"
+    )
+}
+
+/// Waits until the daemon has nobody subscribed to `channel`.
+async fn until_deserted(client: &mut Client, channel: &str) {
+    let deserted = format!("*2\r\n{}:0\r\n", bulk(channel));
+    let wait = async { while client.reply(&format!("PUBSUB NUMSUB {channel}")).await != deserted {} };
+    timeout(PATIENCE, wait).await.expect("the subscription ends");
+}
+
+#[tokio::test]
+async fn in_resp2_a_subscribed_connection_takes_few_commands() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    let confirmed = |parts: &[&str]| push('*', parts);
+    let subscribed = ["x", "y", "x"].iter().zip(["1", "2", "2"]);
+    let subscribed: String = subscribed.map(|(name, n)| confirmed(&["subscribe", name, n])).collect();
+    client.ask("SUBSCRIBE x y x", &subscribed).await;
+    for (request, reply) in [
+        ("GET k", refused("get")),
+        ("PUBLISH x 1", refused("publish")),
+        ("client list", refused("client|list")),
+        ("PUBSUB CHANNELS", refused("pubsub|channels")),
+        ("HELLO 3", refused("hello")),
+        ("PING", "*2\r\n$4\r\npong\r\n$0\r\n\r\n".into()),
+        ("PING hi", "*2\r\n$4\r\npong\r\n$2\r\nhi\r\n".into()),
+        ("PING a b", "-ERR wrong number of arguments for 'ping' command\r\n".into()),
+        ("GET", "-ERR wrong number of arguments for 'get' command\r\n".into()),
+        ("foo", "-ERR unknown command 'foo', with args beginning with: \r\n".into()),
+        ("SUBSCRIBE", "-ERR wrong number of arguments for 'subscribe' command\r\n".into()),
+        ("UNSUBSCRIBE z", confirmed(&["unsubscribe", "z", "2"])),
+        ("PSUBSCRIBE *y", confirmed(&["psubscribe", "*y", "3"])),
+        ("UNSUBSCRIBE", confirmed(&["unsubscribe", "x", "2"]) + &confirmed(&["unsubscribe", "y", "1"])),
+        ("UNSUBSCRIBE", "*3\r\n$11\r\nunsubscribe\r\n$-1\r\n:1\r\n".into()),
+        ("GET k", refused("get")),
+        ("PUNSUBSCRIBE", confirmed(&["punsubscribe", "*y", "0"])),
+        ("PUNSUBSCRIBE", "*3\r\n$12\r\npunsubscribe\r\n$-1\r\n:0\r\n".into()),
+        ("GET k", "$-1\r\n".into()),
+        ("SUBSCRIBE x", confirmed(&["subscribe", "x", "1"])),
+        ("RESET", "+RESET\r\n".into()),
+        ("PUBLISH x 1", ":0\r\n".into()),
+        ("SUBSCRIBE x", confirmed(&["subscribe", "x", "1"])),
+        ("QUIT", "+OK\r\n".into()),
+    ] {
+        client.ask(request, &reply).await;
+    }
+    assert_eq!(client.rest().await, b"");
+}
+
+#[tokio::test]
+async fn in_resp3_messages_are_pushes_between_the_replies_to_any_command() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    client.reply("HELLO 3").await;
+    let pushed = |parts: &[&str]| push('>', parts);
+    let told = |message: &str| {
+        pushed(&["message", "s", message])
+            + &pushed(&["pmessage", "?", "s", message])
+            + &pushed(&["pmessage", "s*", "s", message])
+    };
+    let both = pushed(&["psubscribe", "s*", "2"]) + &pushed(&["psubscribe", "?", "3"]);
+    for (request, reply) in [
+        ("SUBSCRIBE s", pushed(&["subscribe", "s", "1"])),
+        ("PSUBSCRIBE s* ?", both),
+        ("PUBLISH s msg", told("msg") + ":3\r\n"),
+        ("PING", "+PONG\r\n".into()),
+        ("PING a", "$1\r\na\r\n".into()),
+        ("SET k v", "+OK\r\n".into()),
+        ("PUBSUB NUMSUB s t", "*4\r\n$1\r\ns\r\n:1\r\n$1\r\nt\r\n:0\r\n".into()),
+        ("PUBSUB NUMSUB", "*0\r\n".into()),
+        ("PUBSUB NUMPAT", ":2\r\n".into()),
+        ("PUBSUB CHANNELS", "*1\r\n$1\r\ns\r\n".into()),
+        ("PUBSUB CHANNELS t*", "*0\r\n".into()),
+        ("PUBSUB CHANNELS [r-t]", "*1\r\n$1\r\ns\r\n".into()),
+        ("CLIENT REPLY OFF", String::new()),
+        ("PUBLISH s m2", told("m2")),
+        ("SUBSCRIBE u", pushed(&["subscribe", "u", "4"])),
+        ("UNSUBSCRIBE u", pushed(&["unsubscribe", "u", "3"])),
+        ("CLIENT REPLY ON", "+OK\r\n".into()),
+        ("CLIENT REPLY SKIP", String::new()),
+        ("SUBSCRIBE v", pushed(&["subscribe", "v", "4"])),
+        ("PING", "+PONG\r\n".into()),
+        ("UNSUBSCRIBE w", pushed(&["unsubscribe", "w", "4"])),
+        (
+            "PUNSUBSCRIBE s* nothing",
+            pushed(&["punsubscribe", "s*", "3"]) + &pushed(&["punsubscribe", "nothing", "3"]),
+        ),
+    ] {
+        client.ask(request, &reply).await;
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_in_each_listeners_own_dialect() {
+    let daemon = Daemon::start().await;
+    let (mut old, mut new, mut other) = (daemon.client().await, daemon.client().await, daemon.client().await);
+    new.reply("HELLO 3").await;
+    old.ask("SUBSCRIBE c", &push('*', &["subscribe", "c", "1"])).await;
+    new.ask("SUBSCRIBE c", &push('>', &["subscribe", "c", "1"])).await;
+    other.ask("PUBLISH c hello", ":2\r\n").await;
+    old.expect(push('*', &["message", "c", "hello"])).await;
+    new.expect(push('>', &["message", "c", "hello"])).await;
+    let binary: Vec<u8> = (0..=255).chain(*b"\r\n").collect();
+    other.send([&b"*3\r\n$7\r\nPUBLISH\r\n$1\r\nc\r\n$258\r\n"[..], &binary, b"\r\n"].concat()).await;
+    other.expect(":2\r\n").await;
+    old.expect([&b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$258\r\n"[..], &binary, b"\r\n"].concat()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_message_comes_before_the_first_confirmation_or_after_the_last() {
+    let daemon = Daemon::start().await;
+    let mut publisher = daemon.client().await;
+    let publishing = tokio::spawn(async move {
+        loop {
+            publisher.send("PUBLISH c m\r\n".repeat(50)).await;
+            let mut replies = vec![0; 50 * 4];
+            publisher.0.read_exact(&mut replies).await.unwrap();
+        }
+    });
+    let mut client = daemon.client().await;
+    let mut heard = 0;
+    while heard < 200 {
+        let mut bytes = Vec::new();
+        for (request, end) in
+            [("SUBSCRIBE c", &b"m\r\n"[..]), ("UNSUBSCRIBE c\r\nECHO end", b"$3\r\nend\r\n")]
+        {
+            client.send(format!("{request}\r\n")).await;
+            while !bytes.ends_with(end) {
+                assert!(timeout(PATIENCE, client.0.read_buf(&mut bytes)).await.unwrap().unwrap() > 0);
+            }
+        }
+        let text = String::from_utf8(bytes).unwrap();
+        let inside = text.strip_prefix(&push('*', &["subscribe", "c", "1"])).expect(&text);
+        let inside = inside.strip_suffix("$3\r\nend\r\n").unwrap();
+        let inside = inside.strip_suffix(&push('*', &["unsubscribe", "c", "0"])).expect(&text);
+        heard += inside.matches("message").count();
+    }
+    publishing.abort();
+}
+
+#[tokio::test]
+async fn a_listener_that_leaves_is_forgotten_and_one_that_does_not_read_is_cut_off() {
+    let daemon = Daemon::start().await;
+    let (mut leaver, mut deaf, mut client) =
+        (daemon.client().await, daemon.client().await, daemon.client().await);
+    leaver.ask("SUBSCRIBE c", &push('*', &["subscribe", "c", "1"])).await;
+    client.ask("PUBLISH c x", ":1\r\n").await;
+    drop(leaver);
+    until_deserted(&mut client, "c").await;
+
+    deaf.ask("SUBSCRIBE c", &push('*', &["subscribe", "c", "1"])).await;
+    let message = format!("*3\r\n$7\r\nPUBLISH\r\n$1\r\nc\r\n{}", bulk(&"m".repeat(1 << 20)));
+    let cut_off = async {
+        let mut reply = *b":1\r\n";
+        while reply == *b":1\r\n" {
+            client.send(&message).await;
+            client.0.read_exact(&mut reply).await.unwrap();
+        }
+        assert_eq!(reply, *b":0\r\n");
+    };
+    timeout(PATIENCE, cut_off).await.expect("the deaf listener is cut off");
+    until_deserted(&mut client, "c").await;
+    assert!(client.reply("INFO stats").await.contains("client_output_buffer_limit_disconnections:1\r\n"));
+}
+
+#[tokio::test]
+async fn client_list_shows_who_listens() {
+    let daemon = Daemon::start().await;
+    let (mut listener, mut client) = (daemon.client().await, daemon.client().await);
+    listener.ask("SUBSCRIBE a", &push('*', &["subscribe", "a", "1"])).await;
+    listener.ask("PSUBSCRIBE b*", &push('*', &["psubscribe", "b*", "2"])).await;
+    let list = client.reply("CLIENT LIST TYPE pubsub").await;
+    assert!(list.contains(" flags=P db=0 sub=1 psub=1 ssub=0 ") && list.contains("id=1 "), "{list}");
+    let list = client.reply("CLIENT LIST TYPE normal").await;
+    assert!(list.contains(" flags=N db=0 sub=0 psub=0 ") && list.contains("id=2 "), "{list}");
+    let info = client.reply("INFO").await;
+    for line in ["pubsub_clients:1", "pubsub_channels:1", "pubsub_patterns:1"] {
+        assert!(info.contains(line), "{line}");
+    }
+    client.ask("CLIENT KILL TYPE pubsub", ":1\r\n").await;
+    assert_eq!(listener.rest().await, b"");
+    until_deserted(&mut client, "a").await;
+}
+
+#[tokio::test]
+async fn what_is_published_is_handed_to_the_peers_and_what_they_say_is_heard_here_alone() {
+    let daemon = Daemon::start().await;
+    let (mut listener, mut client) = (daemon.client().await, daemon.client().await);
+    listener.ask("PSUBSCRIBE *", &push('*', &["psubscribe", "*", "1"])).await;
+    client.ask("PUBLISH c mine", ":1\r\n").await;
+    listener.expect(push('*', &["pmessage", "*", "c", "mine"])).await;
+    daemon.audience.hear(b"c", b"theirs");
+    listener.expect(push('*', &["pmessage", "*", "c", "theirs"])).await;
+    assert_eq!(*daemon.told.lock().unwrap(), ["publish c mine"]);
+}
+
+#[tokio::test]
+async fn what_is_over_a_limit_is_refused_whole() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    let long = "p".repeat(1025);
+    client.ask(&format!("PSUBSCRIBE a {long}"), "-ERR pattern is longer than 1024 bytes\r\n").await;
+    client.ask(&format!("PUBSUB CHANNELS {long}"), "-ERR pattern is longer than 1024 bytes\r\n").await;
+    let long = bulk(&"c".repeat((128 << 10) + 1));
+    client.send(format!("*3\r\n$7\r\nPUBLISH\r\n{long}$1\r\nm\r\n")).await;
+    client.expect("-ERR channel is longer than 131072 bytes\r\n").await;
+    client.send(format!("*3\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n{long}")).await;
+    client.expect("-ERR channel is longer than 131072 bytes\r\n").await;
+    let many: String = (0..=65_536).map(|n| bulk(&n.to_string())).collect();
+    client.send(format!("*65538\r\n$9\r\nSUBSCRIBE\r\n{many}")).await;
+    client.expect("-ERR a connection has at most 65536 subscriptions\r\n").await;
+    client.ask("PUBSUB CHANNELS", "*0\r\n").await;
+    for command in ["SSUBSCRIBE", "SPUBLISH"] {
+        let why = "there are no shards: SUBSCRIBE and PUBLISH reach every daemon";
+        client.ask(&format!("{command} c m"), &format!("-ERR {command} is not supported: {why}\r\n")).await;
+    }
+}
