@@ -53,23 +53,24 @@
 //! The files in `docs/` say what users can rely on (`consistency.md`), what daemons say to each other
 //! (`peer-protocol.md`), which commands there are (`commands.md`) and how to run it (`operations.md`).
 //!
-//! # Embedding a daemon
+//! # Embedding a node
 //!
 //! ```
 //! # #[cfg(feature = "daemon")] {
-//! use sapwood::config::Config;
 //! use sapwood::Node;
 //!
 //! # tokio::runtime::Runtime::new()?.block_on(async {
 //! let any_port = "127.0.0.1:0".parse()?;
-//! let config = Config { name: Some("a".into()), client: any_port, peer: any_port, ..Config::default() };
-//! let node = Node::start(config).await?;
-//! println!("redis-cli -p {}", node.client_addr().port());
+//! let node = Node::builder().name("a").peer(any_port).client(any_port).start().await?;
+//! node.set("hello", "world")?;
+//! assert_eq!(node.get("hello").unwrap(), "world");
 //! node.shutdown().await;
 //! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
 //! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! [`Node`] says more, with two of them.
 //!
 //! # Features
 //!
@@ -103,4 +104,4 @@ pub mod store;
 pub use replication::simulation;
 
 #[cfg(feature = "daemon")]
-pub use node::{Node, StartError};
+pub use node::{Node, NodeBuilder, NodeError, StartError};

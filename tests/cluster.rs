@@ -73,7 +73,7 @@ async fn two_nodes_with_different_data_both_end_with_the_merge() {
         set(&a, &key.to_le_bytes(), b"a");
     }
     let mut config = config("b", &[]);
-    config.join = vec![a.peer_addr().to_string()];
+    config.join = vec![a.peer_addr().unwrap().to_string()];
     let b = Node::start(config).await.unwrap();
     for key in 2_500..7_500u32 {
         set(&b, &key.to_le_bytes(), b"b");
@@ -91,12 +91,12 @@ async fn a_message_reaches_the_subscribers_of_every_linked_node_after_what_was_w
     let nodes = three().await;
     let mut listeners = Vec::new();
     for node in &nodes {
-        let mut listener = TcpStream::connect(node.client_addr()).await.unwrap();
+        let mut listener = TcpStream::connect(node.client_addr().unwrap()).await.unwrap();
         listener.write_all(b"HELLO 3\r\nSUBSCRIBE c\r\n").await.unwrap();
         heard(&mut listener, b"subscribe\r\n$1\r\nc\r\n:1\r\n").await;
         listeners.push(listener);
     }
-    let mut publisher = TcpStream::connect(nodes[0].client_addr()).await.unwrap();
+    let mut publisher = TcpStream::connect(nodes[0].client_addr().unwrap()).await.unwrap();
     for n in 0..300 {
         publisher.write_all(format!("SET k {n}\r\nPUBLISH c {n}\r\n").as_bytes()).await.unwrap();
         heard(&mut publisher, b"+OK\r\n:1\r\n").await;
@@ -337,7 +337,7 @@ async fn names_that_resolve_to_many_addresses_mean_all_of_them_and_this_node_is_
     let env = Arc::new(Altered { everyone: addresses.clone(), ..Altered::default() });
     let mut nodes = Vec::new();
     for (name, &peer) in ["a", "b", "c"].into_iter().zip(&addresses) {
-        let config = Config { peer, join: vec!["all.example:7172".into()], ..config(name, &[]) };
+        let config = Config { peer: Some(peer), join: vec!["all.example:7172".into()], ..config(name, &[]) };
         nodes.push(Node::start_in(config, env.clone()).await.unwrap());
     }
     for node in &nodes {
@@ -355,7 +355,7 @@ async fn malformed_frames_close_only_their_own_connection() {
     let truncated_hello = [&8u32.to_be_bytes()[..], b"sapwood\0"].concat();
     let http = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
     for bytes in [&too_large[..], &truncated_hello, http, &[0; 4096]] {
-        let mut stream = TcpStream::connect(a.peer_addr()).await.unwrap();
+        let mut stream = TcpStream::connect(a.peer_addr().unwrap()).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         let mut answer = Vec::new();
         let closed = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer)).await;

@@ -40,8 +40,8 @@ fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Opt
     let text = |value: &dyn ToString| Some(Value::String(value.to_string()));
     let size = |bytes: u64| text(&Size(bytes));
     [
-        ("client", text(&config.client)),
-        ("peer", text(&config.peer)),
+        ("client", config.client.and_then(|address| text(&address))),
+        ("peer", config.peer.and_then(|address| text(&address))),
         ("advertise", config.advertise.clone().map(Value::String)),
         ("join", Some(config.join.clone().into())),
         ("join-first", Some(config.join_first.into())),

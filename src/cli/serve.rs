@@ -70,24 +70,26 @@ async fn serve(config: Config) -> anyhow::Result<Exit> {
 /// Tells who started it what is running, and what to try next.
 fn greet(config: &Config, node: &Node) -> io::Result<()> {
     let paint = Paint::on(Stream::Stdout);
+    let listens = "no flag turns a listener of the daemon off";
+    let (client, peer) = (node.client_addr().expect(listens), node.peer_addr().expect(listens));
     let peers = if config.join.is_empty() {
-        format!("none (start another node with --join {})", dialled(node.peer_addr()))
+        format!("none (start another node with --join {})", dialled(peer))
     } else {
         config.join.join(", ")
     };
-    let client = dialled(node.client_addr());
+    let try_at = dialled(client);
     // A password would have to be named too, and is not ours to print: `redis-cli` asks for it.
     let next = match &config.client_password {
-        None => format!("sapwood set hello world --node {client}"),
-        Some(_) => format!("redis-cli -h {} -p {} --askpass", client.ip(), client.port()),
+        None => format!("sapwood set hello world --node {try_at}"),
+        Some(_) => format!("redis-cli -h {} -p {} --askpass", try_at.ip(), try_at.port()),
     };
 
     let mut out = io::stdout().lock();
     writeln!(out, "{} {}", paint.bold("sapwood"), env!("CARGO_PKG_VERSION"))?;
     let rows = [
         ("node", format!("{} of cluster {}", node.name(), config.cluster)),
-        ("clients", node.client_addr().to_string()),
-        ("peers", node.peer_addr().to_string()),
+        ("clients", client.to_string()),
+        ("peers", peer.to_string()),
         ("joining", peers),
         ("try", next),
     ];

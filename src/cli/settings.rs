@@ -226,8 +226,8 @@ impl Settings {
             Ok(())
         }
 
-        put(&mut config.client, self.client);
-        put(&mut config.peer, self.peer);
+        put(&mut config.client, self.client.map(Some));
+        put(&mut config.peer, self.peer.map(Some));
         put(&mut config.advertise, self.advertise.map(Some));
         put(&mut config.join, self.join.map(without_empty));
         put(&mut config.join_first, self.join_first);
@@ -351,8 +351,8 @@ mod tests {
         let expected = Config {
             name: Some("n".into()),
             cluster: "c".into(),
-            client: "0.0.0.0:1".parse().unwrap(),
-            peer: "0.0.0.0:2".parse().unwrap(),
+            client: "0.0.0.0:1".parse().ok(),
+            peer: "0.0.0.0:2".parse().ok(),
             join: vec!["a:1".into()],
             join_first: true,
             tombstone_limit: Some(9),
@@ -415,8 +415,8 @@ mod tests {
         let c = Config::default();
         let size = |bytes: usize| Size(bytes as u64).to_string();
         let stated = [
-            ("client", c.client.to_string()),
-            ("peer", c.peer.to_string()),
+            ("client", c.client.unwrap().to_string()),
+            ("peer", c.peer.unwrap().to_string()),
             ("cluster", c.cluster),
             ("max_clock_skew", Span(c.max_clock_skew).to_string()),
             ("drain_timeout", Span(c.drain_timeout).to_string()),

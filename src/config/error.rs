@@ -49,6 +49,9 @@ pub enum ConfigError {
         /// What it was given.
         name: String,
     },
+    /// No name, and no address to make one of.
+    #[error("a node that listens nowhere needs a --name, by which the others know it again after a restart")]
+    Nameless,
     /// A limit under which nothing could be done.
     #[error("{0} must be more than 0")]
     Zero(&'static str),

@@ -48,14 +48,17 @@ const TOMBSTONE_SHARE: u64 = 10;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Stable name of this node, unlike any other in its cluster. `None`: see [`Config::name_at`].
+    /// Stable name of this node, unlike any other in its cluster. `None`: see [`Config::name_at`]; a node that listens
+    /// nowhere must have one.
     pub name: Option<String>,
     /// Nodes link only with nodes of the same cluster name.
     pub cluster: String,
-    /// Where clients connect. Port 0 lets the system choose.
-    pub client: SocketAddr,
-    /// Where the other nodes connect. Port 0 lets the system choose.
-    pub peer: SocketAddr,
+    /// Where clients connect; port 0 lets the system choose. `None`: nowhere, the node serves only the program that
+    /// embeds it.
+    pub client: Option<SocketAddr>,
+    /// Where the other nodes connect; port 0 lets the system choose. `None`: nowhere, the node links only with those
+    /// that it dials itself. Any two such nodes need one between them that can be dialled.
+    pub peer: Option<SocketAddr>,
     /// Peers to dial first, each `HOST:PORT`; the rest are learnt from them. May name this node itself.
     pub join: Vec<String>,
     /// Refuse the writes of clients until this node belongs to a founded cluster, so that no write of its own can be
@@ -105,8 +108,8 @@ impl Default for Config {
         Config {
             name: None,
             cluster: "sapwood".into(),
-            client: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7171),
-            peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7172),
+            client: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7171)),
+            peer: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7172)),
             join: Vec::new(),
             join_first: false,
             advertise: None,
@@ -132,11 +135,12 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The node's name once its client port is known: [`Config::name`], or else `host:client-port`.
+    /// The node's name once the port it is told by is known, that of its clients or else of its peers:
+    /// [`Config::name`], or else `host:port`.
     ///
     /// A default cannot be settled earlier: two nodes that both asked for port 0 would share it.
-    pub fn name_at(&self, client: SocketAddr) -> String {
-        self.name.clone().unwrap_or_else(|| format!("{}:{}", host_name(), client.port()))
+    pub fn name_at(&self, port: u16) -> String {
+        self.name.clone().unwrap_or_else(|| format!("{}:{port}", host_name()))
     }
 
     /// How many tombstones are held before members that are away lapse: [`Config::tombstone_limit`], or else the larger
@@ -157,8 +161,10 @@ impl Config {
     /// # Errors
     /// The first problem found; its text says which setting to change and how.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        if let Some(name) = &self.name {
-            check_name("--name", name)?;
+        match &self.name {
+            Some(name) => check_name("--name", name)?,
+            None if self.client.is_none() && self.peer.is_none() => return Err(ConfigError::Nameless),
+            None => {}
         }
         check_name("--cluster", &self.cluster)?;
         self.check_addresses()?;
@@ -169,8 +175,8 @@ impl Config {
     }
 
     fn check_addresses(&self) -> Result<(), ConfigError> {
-        if self.client == self.peer && self.client.port() != 0 {
-            return Err(ConfigError::SameAddress(self.client));
+        if let Some(client) = self.client.filter(|client| Some(*client) == self.peer && client.port() != 0) {
+            return Err(ConfigError::SameAddress(client));
         }
         for peer in &self.join {
             host_port("--join", peer)?;
@@ -185,16 +191,16 @@ impl Config {
     }
 
     fn check_exposure(&self) -> Result<(), ConfigError> {
-        let exposed = |address: SocketAddr| !address.ip().to_canonical().is_loopback();
+        let exposed = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
         if self.insecure {
-            Ok(())
-        } else if exposed(self.client) && self.client_password.is_none() {
-            Err(ConfigError::OpenClient(self.client))
-        } else if exposed(self.peer) {
-            Err(ConfigError::OpenPeer(self.peer))
-        } else {
-            Ok(())
+            return Ok(());
         }
+        if let Some(client) = self.client.filter(exposed)
+            && self.client_password.is_none()
+        {
+            return Err(ConfigError::OpenClient(client));
+        }
+        self.peer.filter(exposed).map_or(Ok(()), |peer| Err(ConfigError::OpenPeer(peer)))
     }
 
     fn check_forgetting(&self) -> Result<(), ConfigError> {

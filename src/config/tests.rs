@@ -19,8 +19,8 @@ fn the_default_is_valid_and_so_are_ports_of_the_systems_choice() {
     assert_eq!(with(|_| {}), Ok(()));
     assert_eq!(
         with(|c| {
-            c.client = address("127.0.0.1:0");
-            c.peer = address("127.0.0.1:0");
+            c.client = Some(address("127.0.0.1:0"));
+            c.peer = Some(address("127.0.0.1:0"));
         }),
         Ok(())
     );
@@ -29,24 +29,32 @@ fn the_default_is_valid_and_so_are_ports_of_the_systems_choice() {
 #[test]
 fn clients_from_elsewhere_need_a_password_or_insecure() {
     assert_eq!(
-        with(|c| c.client = address("0.0.0.0:7171")).unwrap_err(),
+        with(|c| c.client = Some(address("0.0.0.0:7171"))).unwrap_err(),
         "refusing to listen on 0.0.0.0:7171 without a password: give --client-password-file FILE, or --insecure \
          if the network is trusted"
     );
-    assert!(with(|c| c.client = address("[::]:7171")).is_err());
-    assert_eq!(with(|c| (c.client, c.client_password) = (address("0.0.0.0:7171"), password())), Ok(()));
-    assert_eq!(with(|c| (c.client, c.insecure) = (address("0.0.0.0:7171"), true)), Ok(()));
+    assert!(with(|c| c.client = Some(address("[::]:7171"))).is_err());
+    assert_eq!(with(|c| (c.client, c.client_password) = (Some(address("0.0.0.0:7171")), password())), Ok(()));
+    assert_eq!(with(|c| (c.client, c.insecure) = (Some(address("0.0.0.0:7171")), true)), Ok(()));
     for loopback in ["127.0.0.2:7171", "[::1]:7171", "[::ffff:127.0.0.1]:7171"] {
-        assert_eq!(with(|c| c.client = address(loopback)), Ok(()));
+        assert_eq!(with(|c| c.client = Some(address(loopback))), Ok(()));
     }
 }
 
 #[test]
 fn peers_from_elsewhere_need_insecure_whatever_the_password() {
-    let refusal = with(|c| (c.peer, c.client_password) = (address("10.0.0.1:7172"), password())).unwrap_err();
+    let refusal =
+        with(|c| (c.peer, c.client_password) = (Some(address("10.0.0.1:7172")), password())).unwrap_err();
     assert!(refusal.starts_with("refusing to listen for peers on 10.0.0.1:7172"), "{refusal}");
     assert!(refusal.contains("--insecure"), "{refusal}");
-    assert_eq!(with(|c| (c.peer, c.insecure) = (address("10.0.0.1:7172"), true)), Ok(()));
+    assert_eq!(with(|c| (c.peer, c.insecure) = (Some(address("10.0.0.1:7172")), true)), Ok(()));
+}
+
+#[test]
+fn a_node_that_listens_nowhere_needs_a_name_and_no_password() {
+    let refusal = with(|c| (c.client, c.peer) = (None, None)).unwrap_err();
+    assert!(refusal.contains("--name"), "{refusal}");
+    assert_eq!(with(|c| (c.client, c.peer, c.name) = (None, None, Some("a".into()))), Ok(()));
 }
 
 #[test]
@@ -90,10 +98,10 @@ fn names_are_one_plain_word() {
 
 #[test]
 fn an_unnamed_node_is_called_by_host_and_port() {
-    let name = Config::default().name_at(address("127.0.0.1:4242"));
+    let name = Config::default().name_at(4242);
     assert!(name.ends_with(":4242") && name.len() > ":4242".len(), "{name}");
     let named = Config { name: Some("a".into()), ..Config::default() };
-    assert_eq!(named.name_at(address("127.0.0.1:4242")), "a");
+    assert_eq!(named.name_at(4242), "a");
 }
 
 #[test]

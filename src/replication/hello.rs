@@ -24,7 +24,7 @@ pub(super) const MAX_GENERATION: u64 = u64::MAX / 2;
 pub(crate) struct Identity {
     pub(crate) cluster: String,
     pub(crate) name: String,
-    /// Where peers can dial it; `:port` for the address they see it at.
+    /// Where peers can dial it; `:port` for the address they see it at; empty if nowhere.
     pub(crate) advertise: String,
     pub(crate) max_clock_skew: Duration,
 }
@@ -71,7 +71,7 @@ pub(super) struct Introduction {
     pub(super) name: String,
     pub(super) incarnation: Incarnation,
     pub(super) place: Place,
-    /// Where it can be dialled.
+    /// Where it can be dialled; empty if nowhere.
     pub(super) advertise: String,
     pub(super) hlc: Time,
 }
@@ -213,6 +213,7 @@ mod tests {
     fn a_peer_is_introduced_at_the_address_it_was_seen_at() {
         assert_eq!(verdict(|_| ()).unwrap().advertise, "10.0.0.7:7172");
         assert_eq!(verdict(|h| h.advertise = "b.example:1").unwrap().advertise, "b.example:1");
+        assert_eq!(verdict(|h| h.advertise = "").unwrap().advertise, "", "it cannot be dialled");
     }
 
     #[test]

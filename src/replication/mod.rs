@@ -45,11 +45,11 @@ mod verification;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -102,7 +102,8 @@ struct Shared {
     /// What clients have published, on its way to the links.
     messages: Messages,
     audience: OnceLock<Arc<dyn Audience>>,
-    joined: AtomicBool,
+    /// The first round with every peer that could be reached has finished.
+    joined: watch::Sender<bool>,
     /// From here on no new links: nobody is dialled or accepted.
     draining: CancellationToken,
     /// Ends every task.
@@ -121,6 +122,10 @@ impl Shared {
     }
 
     fn start_dialling(&self, target: &str, learnt: bool) {
+        // A daemon that does not listen for peers advertises nothing, and nothing can be dialled.
+        if target.is_empty() {
+            return;
+        }
         let Some(shared) = self.itself.upgrade() else { return };
         if shared.peers.own().advertise != target && shared.peers.add_target(target) {
             let dialling = dial::keep_linked(Arc::clone(&shared), target.to_owned(), learnt);
@@ -243,8 +248,8 @@ pub(crate) struct Replication {
 }
 
 impl Replication {
-    /// Starts to accept peers on `listener` and to dial those in `join`.
-    pub(crate) fn start(setup: Setup, listener: Box<dyn Listener>) -> std::io::Result<Self> {
+    /// Starts to accept peers on `listener`, if there is one, and to dial those in `join`.
+    pub(crate) fn start(setup: Setup, listener: Option<Box<dyn Listener>>) -> std::io::Result<Self> {
         let Setup { store, env, own, incarnation, healing, join, queue_limit, lost_file, enable_faults } =
             setup;
         let lost = LostFile::open(lost_file.as_deref())?;
@@ -266,7 +271,7 @@ impl Replication {
             verifications: Verifications::default(),
             messages: Messages::default(),
             audience: OnceLock::new(),
-            joined: AtomicBool::new(false),
+            joined: watch::Sender::new(false),
             draining: CancellationToken::new(),
             stop: CancellationToken::new(),
             superseded: CancellationToken::new(),
@@ -277,7 +282,9 @@ impl Replication {
         shared.spawn(&shared.stop, push::run(Arc::clone(&shared)));
         shared.spawn(&shared.stop, upkeep::tick(Arc::clone(&shared)));
         shared.spawn(&shared.stop, upkeep::sweep(Arc::clone(&shared)));
-        shared.spawn(&shared.draining, accept(Arc::clone(&shared), listener));
+        if let Some(listener) = listener {
+            shared.spawn(&shared.draining, accept(Arc::clone(&shared), listener));
+        }
         for target in &join {
             shared.start_dialling(target, false);
         }
@@ -301,7 +308,13 @@ impl Replication {
 
     /// Whether the first round with every peer that could be reached has finished.
     pub(crate) fn is_joined(&self) -> bool {
-        self.shared.joined.load(Ordering::Relaxed)
+        *self.shared.joined.borrow()
+    }
+
+    /// Resolves once it [has](Self::is_joined).
+    pub(crate) async fn joined(&self) {
+        // The sender lives as long as this borrows it.
+        let _ = self.shared.joined.subscribe().wait_for(|joined| *joined).await;
     }
 
     /// Whether data of a peer was refused for want of memory and is still missing.
@@ -387,7 +400,7 @@ async fn settle(shared: Arc<Shared>) {
     if timeout(JOIN_LIMIT, settled).await.is_err() {
         tracing::warn!(limit = ?JOIN_LIMIT, "serving although not every peer's state has been taken");
     }
-    shared.joined.store(true, Ordering::Relaxed);
+    shared.joined.send_replace(true);
 }
 
 async fn accept(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {

@@ -60,7 +60,7 @@ async fn daemon(name: &str, id: u128, join: &[String]) -> Daemon {
         lost_file: None,
         enable_faults: false,
     };
-    let replication = Replication::start(setup, listener).unwrap();
+    let replication = Replication::start(setup, Some(listener)).unwrap();
     Daemon { store, replication, address }
 }
 

@@ -27,6 +27,7 @@ mod healing;
 mod origins;
 mod ranges;
 mod raw;
+mod value;
 
 pub(crate) use cell::Parts;
 pub use cell::{Cell, MAX_KEY};
@@ -39,6 +40,7 @@ pub use origins::TooManyOrigins;
 pub(crate) use origins::{Origin, Origins};
 pub use ranges::Totals;
 pub(crate) use ranges::{Digest, PREFETCH_AHEAD};
+pub use value::Value;
 
 use clock::Clock;
 use ranges::Ranges;
@@ -212,6 +214,16 @@ impl Store {
     /// `read` runs under the range's read lock: it should copy what it needs and return.
     pub fn read<T>(&self, key: &[u8], now: Time, read: impl FnOnce(Option<Live<'_>>) -> T) -> T {
         self.ranges.read(key, |cell| read(cell.filter(|cell| cell.is_live(now)).map(Live)))
+    }
+
+    /// The value of `key`, if there is one. The clock, which gives the machine's time, is asked only where a deadline
+    /// makes a difference.
+    #[inline]
+    pub fn get(&self, key: &[u8], clock: impl FnOnce() -> Time) -> Option<Value> {
+        self.ranges.read(key, |cell| {
+            let cell = cell?;
+            (cell.is_lasting() || cell.is_live(self.now(clock()))).then(|| Value::of(cell))
+        })
     }
 
     /// Shows the live cell of `key` to `decide` and applies the write it returns, as one atomic step.

@@ -118,8 +118,8 @@ impl Cluster<'_> {
                     let random = Mutex::new(StdRng::seed_from_u64(seed * 100 + n as u64));
                     let config = Config {
                         name: Some(name.into()),
-                        client: "0.0.0.0:7171".parse()?,
-                        peer: "0.0.0.0:7172".parse()?,
+                        client: Some("0.0.0.0:7171".parse()?),
+                        peer: Some("0.0.0.0:7172".parse()?),
                         join: if join == name { vec![] } else { vec![format!("{join}:7172")] },
                         advertise: Some(format!("{name}:7172")),
                         insecure: true,

@@ -23,18 +23,18 @@ use tokio::time::{Instant, sleep};
 /// How long anything in these tests may take before it counts as failed.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A configuration with free ports and a name.
-pub fn config(name: &str, join: &[SocketAddr]) -> Config {
+/// A configuration with free ports and a name; `join` are [`Node::peer_addr`]s.
+pub fn config(name: &str, join: &[Option<SocketAddr>]) -> Config {
     Config {
         name: Some(name.into()),
-        client: "127.0.0.1:0".parse().unwrap(),
-        peer: "127.0.0.1:0".parse().unwrap(),
-        join: join.iter().map(ToString::to_string).collect(),
+        client: "127.0.0.1:0".parse().ok(),
+        peer: "127.0.0.1:0".parse().ok(),
+        join: join.iter().map(|address| address.unwrap().to_string()).collect(),
         ..Config::default()
     }
 }
 
-pub async fn start(name: &str, join: &[SocketAddr]) -> Node {
+pub async fn start(name: &str, join: &[Option<SocketAddr>]) -> Node {
     Node::start(config(name, join)).await.unwrap()
 }
 
@@ -164,10 +164,10 @@ pub async fn pair_with_proxy() -> (Node, Node, Proxy) {
     let proxy = Proxy::new(target).await;
     let advertised = Config { advertise: Some(proxy.addr.to_string()), ..config("a", &[]) };
     let a = Node::start(advertised).await.unwrap();
-    tell.send_replace(Some(a.peer_addr()));
+    tell.send_replace(a.peer_addr());
     // The other one advertises an address that nobody listens on, so that every link is dialled through the proxy.
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let advertised = Config { advertise: Some(unused.to_string()), ..config("b", &[proxy.addr]) };
+    let advertised = Config { advertise: Some(unused.to_string()), ..config("b", &[Some(proxy.addr)]) };
     let b = Node::start(advertised).await.unwrap();
     until("the two are linked", || linked(&a) == 1 && linked(&b) == 1).await;
     (a, b, proxy)

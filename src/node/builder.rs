@@ -1,0 +1,107 @@
+//! Setting up a node that a program embeds.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::{Node, StartError};
+use crate::config::{Config, Secret};
+use crate::env::{Env, SystemEnv};
+
+/// How an embedded node is set up; [`Node::builder`] makes one.
+///
+/// Nothing listens unless it is told where. A node without a listener for peers is a full member all the same: it
+/// dials the others, and what two such nodes write reaches them through any node that can be dialled.
+#[must_use = "nothing runs before `start`"]
+pub struct NodeBuilder {
+    config: Config,
+    env: Arc<dyn Env>,
+}
+
+impl NodeBuilder {
+    pub(super) fn new() -> Self {
+        let config = Config { client: None, peer: None, ..Config::default() };
+        NodeBuilder { config, env: Arc::new(SystemEnv) }
+    }
+
+    /// The stable name of the node, unlike any other in its cluster: the others know it again by this after a restart.
+    /// One that listens nowhere must have one.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.config.name = Some(name.into());
+        self
+    }
+
+    /// The name of the cluster; nodes of another are refused.
+    pub fn cluster(mut self, name: impl Into<String>) -> Self {
+        self.config.cluster = name.into();
+        self
+    }
+
+    /// Peers to dial first, each `HOST:PORT`; the rest are learnt from them. May name this node itself.
+    pub fn join<P: ToString>(mut self, peers: impl IntoIterator<Item = P>) -> Self {
+        self.config.join.extend(peers.into_iter().map(|peer| peer.to_string()));
+        self
+    }
+
+    /// Lets other nodes link with this one; port 0 lets the system choose.
+    pub fn peer(mut self, address: SocketAddr) -> Self {
+        self.config.peer = Some(address);
+        self
+    }
+
+    /// Serves Redis clients too; port 0 lets the system choose.
+    pub fn client(mut self, address: SocketAddr) -> Self {
+        self.config.client = Some(address);
+        self
+    }
+
+    /// What clients must `AUTH` with.
+    pub fn client_password(mut self, password: Secret) -> Self {
+        self.config.client_password = Some(password);
+        self
+    }
+
+    /// Bytes of keys and values to hold at most.
+    pub fn max_memory(mut self, bytes: u64) -> Self {
+        self.config.max_memory = Some(bytes);
+        self
+    }
+
+    /// Accepts a listening address that others can reach although nothing proves who connects.
+    pub fn insecure(mut self) -> Self {
+        self.config.insecure = true;
+        self
+    }
+
+    /// Changes any setting. What concerns the log has no effect: a program that embeds a node keeps its own.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let builder = sapwood::Node::builder()
+    ///     .name("a")
+    ///     .configure(|config| config.forget_after = Some(Duration::from_secs(3600)));
+    /// ```
+    pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Takes network, wall clock and randomness from `env`, for tests on simulated time.
+    pub fn env(mut self, env: Arc<dyn Env>) -> Self {
+        self.env = env;
+        self
+    }
+
+    /// Starts the node on the ambient tokio runtime.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub async fn start(self) -> Result<Node, StartError> {
+        Node::start_in(self.config, self.env).await
+    }
+}
+
+impl std::fmt::Debug for NodeBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,101 @@
+//! Reading and writing from the program that embeds the node. No call waits for a peer or for the network.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::{Node, NodeError};
+use crate::model::{Time, stamp};
+use crate::store::{Batch, Live, Value, Write};
+
+impl Node {
+    /// The value of `key`, if it is there. Costs a lookup in memory and copies nothing; see [`Value`].
+    ///
+    /// ```
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// let node = sapwood::Node::builder().name("a").start().await?;
+    /// node.set("tree", "oak")?;
+    /// let tree = node.get("tree");
+    /// assert_eq!(tree.as_deref(), Some(&b"oak"[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[inline]
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Option<Value> {
+        self.store.get(key.as_ref(), || self.env.wall_clock())
+    }
+
+    /// Sets `key` to `value`, for ever.
+    ///
+    /// # Errors
+    /// [`NodeError`]; nothing was changed.
+    pub fn set(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<(), NodeError> {
+        self.put(key.as_ref(), value.as_ref(), None)
+    }
+
+    /// Sets `key` to `value`, for as long as `ttl`.
+    ///
+    /// # Errors
+    /// [`NodeError`]; nothing was changed.
+    pub fn set_with(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        ttl: Duration,
+    ) -> Result<(), NodeError> {
+        self.put(key.as_ref(), value.as_ref(), Some(ttl))
+    }
+
+    /// Deletes `key`; returns whether it was there.
+    ///
+    /// # Errors
+    /// [`NodeError`]; nothing was changed.
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool, NodeError> {
+        self.write(key.as_ref(), |_, live| (Write::Delete, live.is_some()))
+    }
+
+    /// Lets `key` last for `ttl` from now on; returns whether it was there.
+    ///
+    /// # Errors
+    /// [`NodeError`]; nothing was changed.
+    pub fn expire(&self, key: impl AsRef<[u8]>, ttl: Duration) -> Result<bool, NodeError> {
+        self.write(key.as_ref(), |now, live| (Write::Deadline(Some(stamp::later(now, ttl))), live.is_some()))
+    }
+
+    /// Lets `key` last for ever; returns whether it was to expire.
+    ///
+    /// # Errors
+    /// [`NodeError`]; nothing was changed.
+    pub fn persist(&self, key: impl AsRef<[u8]>) -> Result<bool, NodeError> {
+        self.write(key.as_ref(), |_, live| match live.and_then(Live::deadline) {
+            Some(_) => (Write::Deadline(None), true),
+            None => (Write::Keep, false),
+        })
+    }
+
+    fn put(&self, key: &[u8], value: &[u8], ttl: Option<Duration>) -> Result<(), NodeError> {
+        if value.len() > self.max_value {
+            return Err(NodeError::ValueTooLong { bytes: value.len(), limit: self.max_value });
+        }
+        self.write(key, |now, _| (Write::Set { value, deadline: ttl.map(|ttl| stamp::later(now, ttl)) }, ()))
+    }
+
+    /// Applies the write that `decide` makes of the present moment and the cell, and hands it to the peers.
+    fn write<'v, T>(
+        &self,
+        key: &[u8],
+        decide: impl FnOnce(Time, Option<Live<'_>>) -> (Write<'v>, T),
+    ) -> Result<T, NodeError> {
+        if key.len() > self.max_key {
+            return Err(NodeError::KeyTooLong { bytes: key.len(), limit: self.max_key });
+        }
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(NodeError::Stopped);
+        }
+        let mut batch = Batch::default();
+        self.store.begin(&mut batch, self.env.wall_clock());
+        let now = batch.now();
+        let outcome = self.store.write(&mut batch, key, |live| decide(now, live))?;
+        self.store.publish(&mut batch);
+        Ok(outcome)
+    }
+}

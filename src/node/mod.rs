@@ -1,0 +1,301 @@
+//! The node: wires the parts, starts and stops them; and what a program that embeds one does with it.
+//!
+//! ```text
+//!   NodeBuilder --> Node --+-- keys: get, set ... straight in the store
+//!   Config -------->       +-- view: what the faces (resp) may know of the cluster
+//!                          +-- Server, Replication: where it listens and dials
+//! ```
+
+mod builder;
+mod error;
+mod keys;
+mod view;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use builder::NodeBuilder;
+pub use error::{NodeError, StartError};
+use view::View;
+
+use crate::cluster::{Cluster, NodeState, PeerStatus};
+use crate::config::Config;
+use crate::env::{Env, Listener, SystemEnv, draw_incarnation};
+use crate::model::{HashSeed, Incarnation, RangeCount};
+use crate::replication::{HealingConfig, Identity, Replication, Setup};
+use crate::resp::{Limits, Server, Settings};
+use crate::store::{Store, StoreConfig};
+
+/// A running member of a cluster.
+///
+/// Reads and writes are those of the program's own memory, and every other member gets the writes. `node.get` never
+/// waits; a node is shared between tasks as an `Arc`.
+///
+/// ```
+/// use std::time::Duration;
+/// use sapwood::Node;
+///
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// let a = Node::builder().name("a").peer("127.0.0.1:0".parse()?).start().await?;
+/// let b = Node::builder().name("b").join(a.peer_addr()).start().await?;
+///
+/// a.set("tree", "oak")?;
+/// while b.get("tree").is_none() {
+///     tokio::time::sleep(Duration::from_millis(1)).await;
+/// }
+/// assert_eq!(b.get("tree").unwrap().as_str()?, "oak");
+///
+/// b.shutdown().await;
+/// a.shutdown().await;
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Node {
+    name: String,
+    client: Option<SocketAddr>,
+    peer: Option<SocketAddr>,
+    store: Arc<Store>,
+    env: Arc<dyn Env>,
+    cluster: Arc<View>,
+    max_key: usize,
+    max_value: usize,
+    /// No more writes of the embedding program are taken: nobody would hear of them.
+    closed: AtomicBool,
+    stop: CancellationToken,
+    tracker: TaskTracker,
+    drain_timeout: Duration,
+}
+
+impl Node {
+    /// Sets up a node inside this program.
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder::new()
+    }
+
+    /// Starts a node on the ambient tokio runtime, and returns once one of the peers to join was heard or all were
+    /// tried, after a second at most. Their state comes afterwards: see [`joined`](Self::joined).
+    ///
+    /// # Errors
+    /// [`StartError`] if the configuration is invalid or an address cannot be taken.
+    pub async fn start(config: Config) -> Result<Node, StartError> {
+        Node::start_in(config, Arc::new(SystemEnv)).await
+    }
+
+    /// Starts a node that takes network, wall clock and randomness from `env`.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_in(config: Config, env: Arc<dyn Env>) -> Result<Node, StartError> {
+        config.validate()?;
+        let clients = listen(&*env, "--client", config.client).await?;
+        let peers = listen(&*env, "--peer", config.peer).await?;
+        let (client, peer) = (clients.as_ref().map(|l| l.address), peers.as_ref().map(|l| l.address));
+        let incarnation = draw_incarnation(&*env);
+        let name = config.name_at(client.or(peer).map_or(0, |address| address.port()));
+        let store = Arc::new(Store::new(StoreConfig {
+            seed: HashSeed::of_cluster(&config.cluster),
+            ranges: RangeCount::FULL,
+            incarnation,
+            max_memory: config.max_memory,
+            feed_limit: config.peer_queue as u64,
+        }));
+        let own = Identity {
+            cluster: config.cluster.clone(),
+            name: name.clone(),
+            advertise: peer.map_or_else(String::new, |peer| advertise(&config, peer)),
+            max_clock_skew: config.max_clock_skew,
+        };
+        let shown = |address: Option<SocketAddr>| address.map_or("none".into(), |it| it.to_string());
+        let (client_shown, peer_shown) = (shown(client), shown(peer));
+        tracing::info!(name, cluster = config.cluster, client = client_shown, peer = peer_shown, %incarnation, "node started");
+        let stop = CancellationToken::new();
+        let tracker = TaskTracker::new();
+        let healing = HealingConfig {
+            max_clock_skew: config.max_clock_skew,
+            forget_after: config.forget_after,
+            tombstone_limit: config.effective_tombstone_limit(),
+            join_first: config.join_first,
+        };
+        let setup = Setup {
+            store: Arc::clone(&store),
+            env: Arc::clone(&env),
+            own,
+            incarnation,
+            healing,
+            join: config.join.clone(),
+            queue_limit: config.peer_queue,
+            lost_file: config.lost_file.clone(),
+            enable_faults: config.enable_faults,
+        };
+        let replication =
+            Replication::start(setup, peers.map(|peers| peers.listener)).map_err(StartError::LostFile)?;
+        let cluster = Arc::new(View { replication, stop: stop.clone() });
+        let server = clients.map(|Listening { listener, address }| {
+            let settings = settings(&config, &name, address, incarnation, &stop);
+            let cluster = Arc::clone(&cluster) as Arc<dyn Cluster>;
+            (Server::new(Arc::clone(&store), Arc::clone(&env), cluster, settings), listener)
+        });
+        if let Some((server, _)) = &server {
+            cluster.replication.set_audience(server.audience());
+        }
+        // Before anything is written here: what this node wrote before a restart may be later than its clock.
+        cluster.replication.first_contact().await;
+        if let Some((server, listener)) = server {
+            let serving = stop.clone();
+            tracker.spawn(async move { server.run(listener, serving).await });
+        }
+        let superseded = cluster.replication.superseded();
+        let stopping = stop.clone();
+        tracker.spawn(async move {
+            if stopping.run_until_cancelled(superseded.cancelled()).await.is_some() {
+                stopping.cancel();
+            }
+        });
+        let Config { max_key, max_value, drain_timeout, .. } = config;
+        let closed = AtomicBool::new(false);
+        Ok(Node {
+            name,
+            client,
+            peer,
+            store,
+            env,
+            cluster,
+            max_key,
+            max_value,
+            closed,
+            stop,
+            tracker,
+            drain_timeout,
+        })
+    }
+
+    /// The node's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where clients connect, with the real port; `None` if it serves none.
+    pub fn client_addr(&self) -> Option<SocketAddr> {
+        self.client
+    }
+
+    /// Where peers connect, with the real port; `None` if it can only dial.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// How far the node has come.
+    pub fn state(&self) -> NodeState {
+        self.cluster.state()
+    }
+
+    /// Every peer that the node is linked to, tries to reach or refused, by name.
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        self.cluster.peers()
+    }
+
+    /// Resolves once the node holds the state of every peer that it could reach, half a minute after its start at the
+    /// latest. At once if it was told to join nobody.
+    pub async fn joined(&self) {
+        self.cluster.replication.joined().await;
+    }
+
+    /// The node's own state, its peers, and what an operator can do.
+    pub fn cluster(&self) -> &dyn Cluster {
+        &*self.cluster
+    }
+
+    /// The node's keys, as the layers below have them.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Resolves when the node is told to stop, by [`shutdown`](Self::shutdown) or by a client's `SHUTDOWN`, or must
+    /// because it [is superseded](Self::is_superseded).
+    pub async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Whether another node has taken this one's name and place in the cluster.
+    pub fn is_superseded(&self) -> bool {
+        self.cluster.replication.superseded().is_cancelled()
+    }
+
+    /// Finishes the commands at hand, hands the last writes to a peer, says goodbye to all and ends every task.
+    /// Takes little longer than the configured drain limit at most. What it held can still be read afterwards.
+    pub async fn shutdown(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.stop.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+        self.cluster.replication.drain(self.drain_timeout).await;
+        tracing::info!(name = self.name, "node stopped");
+    }
+}
+
+impl Drop for Node {
+    /// Ends every task at once; nothing is drained. Call [`shutdown`](Node::shutdown) first.
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn settings(
+    config: &Config,
+    name: &str,
+    client_addr: SocketAddr,
+    incarnation: Incarnation,
+    stop: &CancellationToken,
+) -> Settings {
+    Settings {
+        name: name.to_owned(),
+        cluster_name: config.cluster.clone(),
+        incarnation,
+        client_addr,
+        password: config.client_password.clone(),
+        limits: Limits {
+            max_bulk: config.max_key.max(config.max_value),
+            max_command: config.max_command,
+            ..Limits::default()
+        },
+        max_clients: config.max_clients,
+        max_memory: config.max_memory,
+        max_key: config.max_key,
+        max_value: config.max_value,
+        enable_flush: config.enable_flush,
+        shutdown: stop.clone(),
+    }
+}
+
+/// A socket that is bound.
+struct Listening {
+    listener: Box<dyn Listener>,
+    address: SocketAddr,
+}
+
+async fn listen(
+    env: &dyn Env,
+    flag: &'static str,
+    address: Option<SocketAddr>,
+) -> Result<Option<Listening>, StartError> {
+    let Some(address) = address else { return Ok(None) };
+    let bind = |source| StartError::Bind { flag, address, source };
+    let listener = env.listen(address).await.map_err(bind)?;
+    let address = listener.local_addr().map_err(bind)?;
+    Ok(Some(Listening { listener, address }))
+}
+
+/// Where peers are told to dial: as configured, else the listening address, else the port at whatever address
+/// they see.
+fn advertise(config: &Config, peer: SocketAddr) -> String {
+    match &config.advertise {
+        Some(address) => address.clone(),
+        None if peer.ip().is_unspecified() => format!(":{}", peer.port()),
+        None => peer.to_string(),
+    }
+}

@@ -1,0 +1,76 @@
+//! The node as its faces see it.
+
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::{
+    Cluster, ClusterError, HealingStatus, LostCell, NodeState, PeerStatus, Verification, Way,
+};
+use crate::replication::Replication;
+
+/// What the node's faces may know of the cluster.
+pub(super) struct View {
+    pub(super) replication: Replication,
+    pub(super) stop: CancellationToken,
+}
+
+impl Cluster for View {
+    fn state(&self) -> NodeState {
+        if self.stop.is_cancelled() {
+            NodeState::Draining
+        } else if self.replication.is_refusing() {
+            NodeState::Full
+        } else if self.replication.is_joined() {
+            NodeState::Ready
+        } else {
+            NodeState::Joining
+        }
+    }
+
+    fn peers(&self) -> Vec<PeerStatus> {
+        self.replication.peers()
+    }
+
+    fn healing(&self) -> HealingStatus {
+        self.replication.healing()
+    }
+
+    fn lost(&self) -> Vec<LostCell> {
+        self.replication.lost()
+    }
+
+    fn forget(&self, name: &str) -> Result<(), ClusterError> {
+        self.replication.forget(name)
+    }
+
+    fn found(&self) -> Result<(), ClusterError> {
+        self.replication.found()
+    }
+
+    fn rejoin(&self) -> Result<(), ClusterError> {
+        self.replication.rejoin()
+    }
+
+    fn cut(&self, peer: &str, way: Way) -> Result<(), ClusterError> {
+        self.replication.cut(peer, way)
+    }
+
+    fn mend(&self, peer: &str, way: Way) -> Result<(), ClusterError> {
+        self.replication.mend(peer, way)
+    }
+
+    fn verify(&self) {
+        self.replication.verify();
+    }
+
+    fn publish(&self, channel: &[u8], message: &[u8]) {
+        self.replication.publish(channel, message);
+    }
+
+    fn dropped_messages(&self) -> u64 {
+        self.replication.dropped_messages()
+    }
+
+    fn verified(&self) -> Vec<Verification> {
+        self.replication.verified()
+    }
+}

@@ -1,0 +1,59 @@
+//! What an embedded reader gets: a value that outlives the lock it was found under.
+
+use std::fmt;
+use std::ops::Deref;
+use std::str::Utf8Error;
+
+use super::cell::Cell;
+
+/// A value as it was when it was read. Cheap to clone, and bytes to its holder.
+///
+/// It shares the memory of the cell it was read from: nothing is copied, and that memory (the key's too) is freed when
+/// the last holder lets go, whatever became of the key meanwhile.
+#[derive(Clone)]
+pub struct Value(Cell);
+
+impl Value {
+    /// What a cell holds that is live.
+    #[inline]
+    pub(super) fn of(cell: &Cell) -> Value {
+        Value(cell.clone())
+    }
+
+    /// The value as text.
+    ///
+    /// # Errors
+    /// If it is not UTF-8.
+    pub fn as_str(&self) -> Result<&str, Utf8Error> {
+        std::str::from_utf8(self)
+    }
+}
+
+impl Deref for Value {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.0.value().unwrap_or_default()
+    }
+}
+
+impl AsRef<[u8]> for Value {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl<T: AsRef<[u8]> + ?Sized> PartialEq<T> for Value {
+    fn eq(&self, other: &T) -> bool {
+        **self == *other.as_ref()
+    }
+}
+
+impl Eq for Value {}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "b\"{}\"", self.escape_ascii())
+    }
+}

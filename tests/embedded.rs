@@ -1,0 +1,135 @@
+//! The node as a program embeds it: no listener it did not ask for, reads and writes without I/O.
+
+mod support;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use sapwood::cluster::NodeState;
+use sapwood::config::ConfigError;
+use sapwood::{Node, NodeBuilder, NodeError, StartError};
+use support::*;
+
+fn any_port() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
+}
+
+fn builder(name: &str) -> NodeBuilder {
+    Node::builder().name(name)
+}
+
+#[tokio::test]
+async fn a_node_alone_reads_what_it_wrote_and_listens_nowhere() {
+    let node = builder("a").start().await.unwrap();
+    assert_eq!((node.client_addr(), node.peer_addr()), (None, None));
+    assert!(node.get("tree").is_none());
+    node.set("tree", "oak").unwrap();
+    assert_eq!(node.get("tree").unwrap(), "oak");
+    assert!(node.delete(b"tree").unwrap());
+    assert!(!node.delete("tree").unwrap());
+    assert!(node.get(String::from("tree")).is_none());
+    node.joined().await;
+    assert_eq!(node.state(), NodeState::Ready);
+    node.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_value_that_was_read_stays_as_it_was() {
+    let node = builder("a").start().await.unwrap();
+    node.set("tree", "oak").unwrap();
+    let before = node.get("tree").unwrap();
+    node.set("tree", "elm").unwrap();
+    node.delete("tree").unwrap();
+    assert_eq!(before.as_str(), Ok("oak"));
+    assert_eq!(format!("{before:?}"), "b\"oak\"");
+}
+
+#[tokio::test]
+async fn what_has_a_time_to_live_ends_with_it() {
+    let node = builder("a").start().await.unwrap();
+    node.set_with("session", "x", Duration::from_secs(600)).unwrap();
+    assert_eq!(node.get("session").unwrap(), "x");
+    assert!(node.persist("session").unwrap());
+    assert!(!node.persist("session").unwrap());
+    assert!(node.expire("session", Duration::ZERO).unwrap());
+    assert!(node.get("session").is_none());
+    assert!(!node.expire("session", Duration::from_secs(1)).unwrap());
+    node.set_with("short", "x", Duration::from_millis(20)).unwrap();
+    until("the time to live is over", || node.get("short").is_none()).await;
+}
+
+#[tokio::test]
+async fn members_that_cannot_be_dialled_agree_through_one_that_can() {
+    let a = builder("a").peer(any_port()).start().await.unwrap();
+    let b = builder("b").join(a.peer_addr()).start().await.unwrap();
+    let c = builder("c").join(a.peer_addr()).start().await.unwrap();
+    for node in [&b, &c] {
+        node.joined().await;
+        until("linked", || linked(node) == 1).await;
+    }
+    b.set("from b", "1").unwrap();
+    c.set("from c", "2").unwrap();
+    for node in [&a, &b, &c] {
+        until("every write is everywhere", || node.get("from b").is_some() && node.get("from c").is_some())
+            .await;
+    }
+    b.delete("from c").unwrap();
+    until("the delete too", || c.get("from c").is_none()).await;
+    until_equal(&[&a, &b, &c]).await;
+    let healing = a.cluster().healing();
+    assert!(healing.founded && healing.members == 3, "{healing:?}");
+    until("tombstones are purged, as all three are heard", || a.cluster().healing().tombstones == 0).await;
+}
+
+#[tokio::test]
+async fn an_embedded_node_and_a_daemon_are_members_alike() {
+    let daemon = start("daemon", &[]).await;
+    let node = builder("app").join(daemon.peer_addr()).client(any_port()).start().await.unwrap();
+    node.set("tree", "oak").unwrap();
+    until("written here, read there", || daemon.get("tree").is_some()).await;
+    let [peer] = &node.peers()[..] else { panic!("{:?}", node.peers()) };
+    assert_eq!(peer.name, "daemon");
+    assert_ne!(node.client_addr().unwrap().port(), 0);
+    node.shutdown().await;
+    until("it said goodbye", || daemon.peers()[0].reason == "it shut down").await;
+}
+
+#[tokio::test]
+async fn a_write_that_cannot_be_is_refused_by_its_reason() {
+    let small = builder("a").configure(|config| (config.max_key, config.max_value) = (4, 5));
+    let node = small.start().await.unwrap();
+    assert_eq!(node.set("12345", ""), Err(NodeError::KeyTooLong { bytes: 5, limit: 4 }));
+    assert_eq!(node.set("key", "123456"), Err(NodeError::ValueTooLong { bytes: 6, limit: 5 }));
+    node.set("key", "12345").unwrap();
+    node.shutdown().await;
+    assert_eq!(node.set("key", "x"), Err(NodeError::Stopped));
+    assert_eq!(node.get("key").unwrap(), "12345", "what it held can still be read");
+
+    let full = builder("a").max_memory(1 << 10);
+    let full = full.configure(|config| (config.max_key, config.max_value) = (100, 600));
+    let node = full.start().await.unwrap();
+    node.set("a", [0; 500]).unwrap();
+    assert_eq!(node.set("b", [0; 500]), Err(NodeError::OutOfMemory));
+    node.delete("a").unwrap();
+}
+
+#[tokio::test]
+async fn a_node_that_must_join_first_takes_no_write_before() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let node = builder("a").join([nobody]).configure(|config| config.join_first = true);
+    let node = node.start().await.unwrap();
+    assert_eq!(node.set("key", "x"), Err(NodeError::Unfounded));
+}
+
+#[tokio::test]
+async fn a_node_without_listeners_must_be_named() {
+    let error = Node::builder().start().await.err().unwrap();
+    assert!(matches!(error, StartError::Config(ConfigError::Nameless)), "{error}");
+}
+
+#[tokio::test]
+async fn a_start_that_fails_says_which_address_is_taken() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let error = builder("a").client(taken.local_addr().unwrap()).start().await.err().unwrap();
+    assert!(matches!(error, StartError::Bind { flag: "--client", .. }), "{error}");
+}
