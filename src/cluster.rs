@@ -2,8 +2,12 @@
 //!
 //! They reach the peers only through [`Cluster`], which the node hands them.
 
+mod event;
+
 use std::net::SocketAddr;
 use std::time::Duration;
+
+pub use event::{Event, EventKind, EventSender, Events, Missed};
 
 use crate::model::{Incarnation, Stamp, Time};
 
@@ -14,6 +18,9 @@ pub trait Cluster: Send + Sync {
 
     /// Every peer this daemon is linked to, tries to reach or refused, by name.
     fn peers(&self) -> Vec<PeerStatus>;
+
+    /// What happens to the links and the members from here on.
+    fn events(&self) -> Events;
 
     /// How far healing has come, and what it waits for.
     fn healing(&self) -> HealingStatus;

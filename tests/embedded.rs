@@ -5,7 +5,7 @@ mod support;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use sapwood::cluster::NodeState;
+use sapwood::cluster::{EventKind, Events, NodeState, PeerState, Way};
 use sapwood::config::ConfigError;
 use sapwood::{Node, NodeBuilder, NodeError, StartError};
 use support::*;
@@ -132,4 +132,64 @@ async fn a_start_that_fails_says_which_address_is_taken() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let error = builder("a").client(taken.local_addr().unwrap()).start().await.err().unwrap();
     assert!(matches!(error, StartError::Bind { flag: "--client", .. }), "{error}");
+}
+
+/// The next event that is of one kind.
+async fn next(events: &mut Events, kind: EventKind) -> (String, String) {
+    let found = async {
+        loop {
+            let event = events.next().await.expect("the node runs").expect("the reader keeps up");
+            if event.kind == kind {
+                return (event.peer, event.reason);
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, found).await.unwrap_or_else(|_| panic!("no event {kind:?}"))
+}
+
+#[tokio::test]
+async fn whoever_asks_is_told_of_links_healing_and_refusals() {
+    let a = builder("a").peer(any_port()).configure(|config| config.enable_faults = true);
+    let a = a.start().await.unwrap();
+    a.set("tree", "oak").unwrap();
+    let mut events = a.events();
+    let b = builder("b").join(a.peer_addr()).start().await.unwrap();
+    assert_eq!(next(&mut events, EventKind::Up).await.0, "b");
+    assert_eq!(next(&mut events, EventKind::Healing).await.0, "b");
+    let (peer, reason) = next(&mut events, EventKind::Healed).await;
+    assert!(peer == "b" && reason.starts_with("0 cells in, 1 out"), "{reason}");
+
+    a.cluster().cut("b", Way::Both).unwrap();
+    assert_eq!(next(&mut events, EventKind::Down).await.0, "b");
+    a.set("tree", "elm").unwrap();
+    a.cluster().mend("b", Way::Both).unwrap();
+    assert_eq!(next(&mut events, EventKind::Up).await.0, "b");
+    assert_eq!(next(&mut events, EventKind::Healed).await.0, "b");
+    assert_eq!(b.get("tree").unwrap(), "elm");
+
+    let stranger = builder("c").cluster("elm").join(a.peer_addr()).start().await.unwrap();
+    let (peer, reason) = next(&mut events, EventKind::Refused).await;
+    assert!(peer == "c" && reason.starts_with("foreign: "), "{reason}");
+    stranger.shutdown().await;
+
+    b.shutdown().await;
+    let (peer, reason) = next(&mut events, EventKind::Down).await;
+    assert_eq!((&*peer, &*reason), ("b", "it shut down"));
+    assert_eq!(a.peers()[0].state, PeerState::Gone);
+    a.shutdown().await;
+    drop(a);
+    assert!(events.next().await.is_none(), "the events end with the node");
+}
+
+#[tokio::test]
+async fn a_node_says_when_it_has_joined() {
+    let a = builder("a").peer(any_port()).start().await.unwrap();
+    a.set("tree", "oak").unwrap();
+    let b = builder("b").join(a.peer_addr()).start().await.unwrap();
+    let mut events = b.events();
+    if b.state() == NodeState::Joining {
+        next(&mut events, EventKind::Joined).await;
+    }
+    b.joined().await;
+    assert_eq!(b.get("tree").unwrap(), "oak");
 }

@@ -23,7 +23,7 @@ pub use builder::NodeBuilder;
 pub use error::{NodeError, StartError};
 use view::View;
 
-use crate::cluster::{Cluster, NodeState, PeerStatus};
+use crate::cluster::{Cluster, Events, NodeState, PeerStatus};
 use crate::config::Config;
 use crate::env::{Env, Listener, SystemEnv, draw_incarnation};
 use crate::model::{HashSeed, Incarnation, RangeCount};
@@ -197,6 +197,12 @@ impl Node {
     /// Every peer that the node is linked to, tries to reach or refused, by name.
     pub fn peers(&self) -> Vec<PeerStatus> {
         self.cluster.peers()
+    }
+
+    /// What happens to the node's links and to the members from here on: a stream. A reader that falls behind is told how
+    /// many it has missed.
+    pub fn events(&self) -> Events {
+        self.cluster.events()
     }
 
     /// Resolves once the node holds the state of every peer that it could reach, half a minute after its start at the

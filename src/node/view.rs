@@ -3,7 +3,7 @@
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{
-    Cluster, ClusterError, HealingStatus, LostCell, NodeState, PeerStatus, Verification, Way,
+    Cluster, ClusterError, Events, HealingStatus, LostCell, NodeState, PeerStatus, Verification, Way,
 };
 use crate::replication::Replication;
 
@@ -28,6 +28,10 @@ impl Cluster for View {
 
     fn peers(&self) -> Vec<PeerStatus> {
         self.replication.peers()
+    }
+
+    fn events(&self) -> Events {
+        self.replication.events()
     }
 
     fn healing(&self) -> HealingStatus {

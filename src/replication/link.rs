@@ -21,6 +21,7 @@ use super::message::Refusal;
 use super::peers::Link;
 use super::push;
 use super::session::{Event, LinkError, SILENCE_LIMIT};
+use crate::cluster::EventKind;
 
 /// How often each side says that it is alive.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
@@ -181,9 +182,8 @@ impl Wire<'_> {
         for event in events {
             match event {
                 Event::TurnOver => self.shared.peers.links().iter().for_each(|link| link.queue.wake()),
-                Event::Finished { first, deep, progress, took } => {
-                    self.shared.finished(self.link, first, deep, progress, took);
-                }
+                Event::Healing => self.shared.announcer.announce(EventKind::Healing, peer, ""),
+                Event::Finished(finished) => self.shared.finished(self.link, finished),
                 Event::Failed { deep, why } => self.shared.failed(self.link, deep, &why),
                 Event::Dial(incarnation, address) => {
                     let own = self.shared.local.members.lock().incarnation();

@@ -16,6 +16,7 @@
 //! * A link is registered for pushes before its first round starts, so nothing falls between the two.
 //! * Nothing received is merged before all of its frame was checked and the clock has moved past it.
 
+mod announce;
 mod beat;
 mod cells;
 mod codec;
@@ -54,6 +55,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use announce::Announcer;
 use faults::Faults;
 pub(crate) use hello::Identity;
 use hello::{Introduction, Refused};
@@ -64,10 +66,11 @@ use members::MembershipConfig;
 use message::{Message, Refusal};
 use peers::{Link, Peers};
 use publish::Messages;
-use round::{Progress, RoundFailed};
+use round::RoundFailed;
+use session::Finished;
 use verification::Verifications;
 
-use crate::cluster::{Audience, Direction, PeerState, PeerStatus};
+use crate::cluster::{Audience, Direction, EventKind, Events, PeerState, PeerStatus};
 use crate::env::{Env, Listener};
 use crate::model::Incarnation;
 use crate::store::Store;
@@ -96,6 +99,7 @@ struct Shared {
     local: Local,
     env: Arc<dyn Env>,
     peers: Peers,
+    announcer: Arc<Announcer>,
     faults: Faults,
     lost: LostFile,
     verifications: Verifications,
@@ -181,12 +185,9 @@ impl Shared {
     }
 
     /// A round over `link` has finished.
-    fn finished(&self, link: &Link, first: bool, deep: bool, progress: Progress, took: Duration) {
-        /// Fewer cells are what happened to be in flight; more are worth a line.
-        const MANY: u64 = 10_000;
+    fn finished(&self, link: &Link, Finished { first, healed, deep, progress, took }: Finished) {
         let (cells_in, cells_out) = (progress.cells_in, progress.cells_out);
-        let moved = cells_in + cells_out;
-        if moved >= MANY || (first && moved > 0) {
+        if healed {
             tracing::info!(peer = %link.peer, cells_in, cells_out, ?took, "healed: both hold the same");
         } else {
             tracing::debug!(peer = %link.peer, cells_in, cells_out, ?took, "verified: both hold the same");
@@ -195,6 +196,10 @@ impl Shared {
             self.verifications.finish(&link.peer, progress, took);
         }
         self.peers.joined(link);
+        if first || healed {
+            let moved = format!("{cells_in} cells in, {cells_out} out, in {took:.1?}");
+            self.announcer.announce(EventKind::Healed, &link.peer, moved);
+        }
         self.found_if_complete();
     }
 
@@ -262,10 +267,12 @@ impl Replication {
             forget_after: healing.forget_after,
         };
         let now = store.now(env.wall_clock());
+        let announcer = Arc::new(Announcer::new(Arc::clone(&env)));
         let shared = Arc::new_cyclic(|itself| Shared {
             local: Local::new(store, healing, membership, now),
             env,
-            peers: Peers::new(own, queue_limit),
+            peers: Peers::new(own, queue_limit, Arc::clone(&announcer)),
+            announcer,
             faults: Faults::new(enable_faults),
             lost,
             verifications: Verifications::default(),
@@ -339,6 +346,11 @@ impl Replication {
         self.shared.messages.dropped()
     }
 
+    /// What happens to the links and the members from here on.
+    pub(crate) fn events(&self) -> Events {
+        self.shared.announcer.events()
+    }
+
     /// Every peer, as `SAPWOOD PEERS` shows them.
     pub(crate) fn peers(&self) -> Vec<PeerStatus> {
         self.shared.status()
@@ -401,6 +413,7 @@ async fn settle(shared: Arc<Shared>) {
         tracing::warn!(limit = ?JOIN_LIMIT, "serving although not every peer's state has been taken");
     }
     shared.joined.send_replace(true);
+    shared.announcer.announce(EventKind::Joined, "", "");
 }
 
 async fn accept(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {

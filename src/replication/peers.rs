@@ -10,12 +10,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::announce::Announcer;
 use super::hello::{Identity, Introduction, Refused};
 use super::message::Refusal;
 use super::queue::Queue;
 use super::refused::{RefusedPeers, unlinked};
 use super::session::Session;
-use crate::cluster::{Direction, Heal, PeerState, PeerStatus};
+use crate::cluster::{Direction, EventKind, Heal, PeerState, PeerStatus};
 use crate::model::Incarnation;
 
 /// The most peers a daemon links with or remembers, and the most addresses it dials.
@@ -46,6 +47,7 @@ pub(super) struct Peers {
     queue_limit: usize,
     table: Mutex<Table>,
     changed: watch::Sender<()>,
+    announcer: Arc<Announcer>,
 }
 
 #[derive(Default)]
@@ -90,8 +92,8 @@ pub(super) enum TargetOutcome {
 }
 
 impl Peers {
-    pub(super) fn new(own: Identity, queue_limit: usize) -> Self {
-        Peers { own, queue_limit, table: Mutex::default(), changed: watch::Sender::new(()) }
+    pub(super) fn new(own: Identity, queue_limit: usize, announcer: Arc<Announcer>) -> Self {
+        Peers { own, queue_limit, table: Mutex::default(), changed: watch::Sender::new(()), announcer }
     }
 
     pub(super) fn own(&self) -> &Identity {
@@ -156,12 +158,14 @@ impl Peers {
             verified: before.and_then(|before| before.verified),
             link: Some(Arc::clone(&link)),
         };
-        if let Some(earlier) = table.peers.insert(peer.name.clone(), row).and_then(|peer| peer.link) {
-            earlier.stop.cancel();
-        }
+        let earlier = table.peers.insert(peer.name.clone(), row).and_then(|peer| peer.link);
         drop(table);
         let (address, direction) = (&peer.advertise, direction.as_str());
         tracing::info!(peer = %peer.name, state = "joining", %address, %remote, direction, "peer linked");
+        match earlier {
+            Some(earlier) => earlier.stop.cancel(),
+            None => self.announcer.announce(EventKind::Up, &peer.name, ""),
+        }
         self.changed.send_replace(());
         Ok(link)
     }
@@ -179,6 +183,7 @@ impl Peers {
         let news = self.set_state(link, state, reason);
         if news {
             tracing::info!(peer = %link.peer, state = state.as_str(), reason, "peer unlinked");
+            self.announcer.announce(EventKind::Down, &link.peer, reason);
         }
         news
     }
@@ -231,6 +236,8 @@ impl Peers {
                 reason = refused.text,
                 "peer refused"
             );
+            let reason = format!("{}: {}", state.as_str(), refused.text);
+            self.announcer.announce(EventKind::Refused, name, reason);
             self.changed.send_replace(());
         }
     }
@@ -553,7 +560,7 @@ mod tests {
             advertise: "own:1".into(),
             max_clock_skew: Duration::from_millis(500),
         };
-        Peers::new(own, 1 << 20)
+        Peers::new(own, 1 << 20, Arc::new(Announcer::new(Arc::new(crate::env::SystemEnv))))
     }
 
     fn introduction(name: &str, id: u128) -> Introduction {

@@ -44,14 +44,10 @@ const POLL_FRAMES: usize = 8;
 pub(super) enum Event {
     /// An exchange ended, so that another may begin, on this link or on others.
     TurnOver,
+    /// A round with the peer has turned out to have much to exchange.
+    Healing,
     /// A round with the peer has finished: all that it held is held here.
-    Finished {
-        /// It was the first over this link.
-        first: bool,
-        deep: bool,
-        progress: Progress,
-        took: Duration,
-    },
+    Finished(Finished),
     /// A round ended without a result.
     Failed { deep: bool, why: RoundFailed },
     /// An address of a daemon that this one has no link to.
@@ -64,6 +60,18 @@ pub(super) enum Event {
     Lost(LostCell),
     /// The peer has no more room, or has again.
     Withholding(bool),
+}
+
+/// A round that came to its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Finished {
+    /// It was the first over this link.
+    pub(super) first: bool,
+    /// It was announced by [`Event::Healing`].
+    pub(super) healed: bool,
+    pub(super) deep: bool,
+    pub(super) progress: Progress,
+    pub(super) took: Duration,
 }
 
 /// One end of the conversation.
@@ -119,6 +127,8 @@ struct Current {
     turn: Option<Turn>,
     /// The answer to this side's offer, while another exchange keeps it waiting.
     accepted: Option<Accepted>,
+    /// That it heals was announced.
+    heals: bool,
 }
 
 struct Accepted {

@@ -9,6 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::Shared;
 use super::local::News;
 use super::members::Verdict;
+use crate::cluster::EventKind;
 use crate::env::draw_incarnation;
 
 /// How often the floor is looked after.
@@ -31,11 +32,14 @@ pub(super) async fn tick(shared: Arc<Shared>) {
         ticks.tick().await;
         for news in shared.local.tick(shared.env.wall_clock()) {
             match news {
-                News::Lapsed(member) => tracing::warn!(
-                    peer = member,
-                    state = "lapsed",
-                    "not heard for too long: the floor no longer waits for it, and keys that it alone holds will be lost"
-                ),
+                News::Lapsed(member) => {
+                    tracing::warn!(
+                        peer = member,
+                        state = "lapsed",
+                        "not heard for too long: the floor no longer waits for it, and keys that it alone holds will be lost"
+                    );
+                    shared.announcer.announce(EventKind::Lapsed, &member, "not heard for too long");
+                }
                 News::Verdict(Verdict::Forgotten) => shared.renew(),
                 News::Verdict(Verdict::Superseded) => {
                     tracing::error!(

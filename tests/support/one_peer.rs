@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sapwood::cluster::{
-    Cluster, ClusterError, Direction, Heal, HealingStatus, LostCell, NodeState, PeerState, PeerStatus,
-    Verification, VerificationState, Way,
+    Cluster, ClusterError, Direction, EventSender, Events, Heal, HealingStatus, LostCell, NodeState,
+    PeerState, PeerStatus, Verification, VerificationState, Way,
 };
 use sapwood::env::SystemEnv;
 use sapwood::model::{HashSeed, RangeCount, Stamp, stamp};
@@ -23,6 +23,8 @@ pub struct OnePeer {
     pub told: Arc<Mutex<Vec<String>>>,
     /// What a comparison has found.
     pub verified: Vec<Verification>,
+    /// What happens to it.
+    pub events: EventSender,
 }
 
 impl OnePeer {
@@ -39,6 +41,10 @@ impl OnePeer {
 impl Cluster for OnePeer {
     fn state(&self) -> NodeState {
         NodeState::Ready
+    }
+
+    fn events(&self) -> Events {
+        self.events.subscribe()
     }
 
     fn peers(&self) -> Vec<PeerStatus> {

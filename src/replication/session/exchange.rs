@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Accepted, Current, Event, LinkError, Offer, Session, Wanted};
+use super::{Accepted, Current, Event, Finished, LinkError, Offer, Session, Wanted};
 use crate::model::{Time, stamp};
 use crate::replication::cells::{Carrier, CellsEncoder};
 use crate::replication::codec;
@@ -35,6 +35,9 @@ pub(super) const STALL_LIMIT: Duration = Duration::from_secs(90);
 
 /// How often a daemon that had to refuse data for want of memory asks for it again.
 const REFUSED_RETRY: Duration = Duration::from_secs(5);
+
+/// Fewer cells than these may differ because they were in flight when a round looked.
+const IN_FLIGHT: u64 = 10_000;
 
 impl Session {
     /// Asks for a round as soon as one may be.
@@ -203,13 +206,27 @@ impl Session {
             refused.retried = true;
         }
         let losses = self.queue.losses();
-        self.round = Some(Current { round, losses, began: now, moved: now, turn, accepted: None });
+        self.round =
+            Some(Current { round, losses, began: now, moved: now, turn, accepted: None, heals: false });
+    }
+
+    /// Tells once of a round that it heals: the first over a link as soon as anything is exchanged, a later one when
+    /// that is more than may have been in flight.
+    fn announce_healing(&mut self) {
+        let least = if self.joined { IN_FLIGHT } else { 1 };
+        let Some(current) = self.round.as_mut().filter(|current| !current.heals) else { return };
+        let progress = current.round.progress();
+        if progress.cells_in + progress.cells_out >= least {
+            current.heals = true;
+            self.events.push(Event::Healing);
+        }
     }
 
     pub(super) fn conclude_if_over(&mut self, local: &Local, wall: Time, now: Instant) {
+        self.announce_healing();
         let Some(outcome) = self.round.as_ref().and_then(|current| current.round.outcome()) else { return };
         let Some(current) = self.round.take() else { return };
-        let Current { round, losses, began, turn, .. } = current;
+        let Current { round, losses, began, turn, heals, .. } = current;
         drop(turn);
         self.last_round = Some(now);
         let (deep, progress) = (round.is_deep(), round.progress());
@@ -241,6 +258,7 @@ impl Session {
         }
         let first = !std::mem::replace(&mut self.joined, true);
         self.verified = Some(now);
-        self.events.push(Event::Finished { first, deep, progress, took: now - began });
+        let finished = Finished { first, healed: heals, deep, progress, took: now - began };
+        self.events.push(Event::Finished(finished));
     }
 }

@@ -226,7 +226,7 @@ fn a_difference_that_arrives_meanwhile_is_not_exchanged() {
     pair.settle();
     pair.assert_equal();
     let finished = pair.a.session.take_events().into_iter().find_map(|event| match event {
-        Event::Finished { progress, .. } => Some(progress),
+        Event::Finished(finished) => Some(finished.progress),
         _ => None,
     });
     assert_eq!(finished.map(|progress| progress.ranges_found), Some(0));
@@ -262,7 +262,7 @@ fn values_that_differ_under_equal_stamps_are_found_by_a_deep_round_alone() {
     pair.a.session.take_events();
     pair.settle();
     let found = pair.a.session.take_events().into_iter().find_map(|event| match event {
-        Event::Finished { deep: true, progress, .. } => Some(progress.ranges_found),
+        Event::Finished(finished) if finished.deep => Some(finished.progress.ranges_found),
         _ => None,
     });
     assert_eq!(found, Some(1));

@@ -189,9 +189,9 @@ impl World {
             let Some(process) = &mut self.nodes[node].process else { return };
             match event {
                 Event::TurnOver => self.stirred.extend(process.links.keys().map(|&peer| (node, peer))),
-                Event::Finished { progress, .. } => {
+                Event::Finished(finished) => {
                     self.checker.rounds += 1;
-                    self.checker.healed += progress.cells_in;
+                    self.checker.healed += finished.progress.cells_in;
                     self.found_if_complete(node);
                 }
                 Event::Failed { why: RoundFailed::Fuse, .. } => {
@@ -208,7 +208,11 @@ impl World {
                     });
                     self.stirred.insert((node, peer));
                 }
-                Event::Failed { .. } | Event::Lost(_) | Event::Withholding(_) | Event::Heard(..) => {}
+                Event::Failed { .. }
+                | Event::Healing
+                | Event::Lost(_)
+                | Event::Withholding(_)
+                | Event::Heard(..) => {}
             }
         }
     }

@@ -1,0 +1,171 @@
+//! What happens to the links and the members, as it happens, for those who want to be told.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::SystemTime;
+
+use futures_core::Stream;
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio_util::sync::ReusableBoxFuture;
+
+/// Events that a reader may be behind: a few for each of the 256 peers that there can be. Beyond it the oldest are
+/// dropped, and the reader is told how many.
+const MAX_BEHIND: usize = 1024;
+
+/// Something that happened to a link or a member, as one daemon saw it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// The name of the peer it happened to; empty for this daemon itself.
+    pub peer: String,
+    /// More of it, in words; empty when there is nothing to say.
+    pub reason: String,
+    /// When, by this machine's clock.
+    pub time: SystemTime,
+}
+
+/// What an [`Event`] is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// This daemon holds the state of every peer that it could reach at its start.
+    Joined,
+    /// A link to the peer stands. What either missed is yet to be exchanged: `Healed` follows.
+    Up,
+    /// The link to the peer has ended; the reason says why.
+    Down,
+    /// The two differ, and are exchanging what differs.
+    Healing,
+    /// The two hold the same: the first comparison over a link has ended, or one that found much to exchange.
+    Healed,
+    /// The peer was away for too long: tombstones no longer wait for it.
+    Lapsed,
+    /// One of the two refuses the other; the reason says why.
+    Refused,
+}
+
+impl EventKind {
+    /// The word used in `SAPWOOD EVENTS` and documentation.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EventKind::Joined => "joined",
+            EventKind::Up => "up",
+            EventKind::Down => "down",
+            EventKind::Healing => "healing",
+            EventKind::Healed => "healed",
+            EventKind::Lapsed => "lapsed",
+            EventKind::Refused => "refused",
+        }
+    }
+}
+
+/// Where events come from. Sending never waits, whether anybody reads or not.
+#[derive(Clone, Debug)]
+pub struct EventSender(broadcast::Sender<Event>);
+
+impl EventSender {
+    /// A source that nobody reads yet.
+    pub fn new() -> Self {
+        EventSender(broadcast::Sender::new(MAX_BEHIND))
+    }
+
+    /// Tells everybody who reads.
+    pub fn send(&self, event: Event) {
+        // Without a reader nobody misses it.
+        let _ = self.0.send(event);
+    }
+
+    /// The events from here on.
+    pub fn subscribe(&self) -> Events {
+        Events { next: ReusableBoxFuture::new(receive(self.0.subscribe())) }
+    }
+}
+
+impl Default for EventSender {
+    fn default() -> Self {
+        EventSender::new()
+    }
+}
+
+/// The reader was behind, and events were dropped that it had not read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0} events were missed")]
+pub struct Missed(pub u64);
+
+type Received = (Result<Event, RecvError>, broadcast::Receiver<Event>);
+
+async fn receive(mut receiver: broadcast::Receiver<Event>) -> Received {
+    (receiver.recv().await, receiver)
+}
+
+/// A stream of [`Event`]s. It ends when the daemon is gone.
+pub struct Events {
+    next: ReusableBoxFuture<'static, Received>,
+}
+
+impl Events {
+    /// The next event, or how many were missed; `None` when the daemon is gone. Cancel-safe: nothing is lost.
+    pub async fn next(&mut self) -> Option<Result<Event, Missed>> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+}
+
+impl Stream for Events {
+    type Item = Result<Event, Missed>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Poll::Ready((received, receiver)) = self.next.poll(cx) else { return Poll::Pending };
+        self.next.set(receive(receiver));
+        Poll::Ready(match received {
+            Ok(event) => Some(Ok(event)),
+            Err(RecvError::Lagged(missed)) => Some(Err(Missed(missed))),
+            Err(RecvError::Closed) => None,
+        })
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(n: usize) -> Event {
+        Event {
+            kind: EventKind::Up,
+            peer: n.to_string(),
+            reason: String::new(),
+            time: SystemTime::UNIX_EPOCH,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reader_gets_what_happens_from_when_it_asked_until_the_end() {
+        let sender = EventSender::new();
+        sender.send(event(0));
+        let mut events = sender.subscribe();
+        sender.send(event(1));
+        sender.send(event(2));
+        drop(sender);
+        assert_eq!(events.next().await, Some(Ok(event(1))));
+        assert_eq!(events.next().await, Some(Ok(event(2))));
+        assert_eq!(events.next().await, None);
+        assert_eq!(events.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_is_behind_is_told_how_many_it_missed() {
+        let sender = EventSender::new();
+        let mut events = sender.subscribe();
+        (0..MAX_BEHIND + 7).for_each(|n| sender.send(event(n)));
+        assert_eq!(events.next().await, Some(Err(Missed(7))));
+        assert_eq!(events.next().await, Some(Ok(event(7))));
+    }
+}

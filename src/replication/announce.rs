@@ -1,0 +1,30 @@
+//! Telling those who asked what happens to the links and the members.
+
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use crate::cluster::{Event, EventKind, EventSender, Events};
+use crate::env::Env;
+use crate::model::stamp;
+
+/// Sends events, stamped with the machine's time.
+pub(super) struct Announcer {
+    sender: EventSender,
+    env: Arc<dyn Env>,
+}
+
+impl Announcer {
+    pub(super) fn new(env: Arc<dyn Env>) -> Self {
+        Announcer { sender: EventSender::new(), env }
+    }
+
+    /// What happens from here on.
+    pub(super) fn events(&self) -> Events {
+        self.sender.subscribe()
+    }
+
+    pub(super) fn announce(&self, kind: EventKind, peer: &str, reason: impl Into<String>) {
+        let time = UNIX_EPOCH + stamp::distance(self.env.wall_clock(), stamp::ZERO);
+        self.sender.send(Event { kind, peer: peer.to_owned(), reason: reason.into(), time });
+    }
+}
