@@ -38,6 +38,10 @@ pub(crate) enum Ablation {
     LapseOnlySilent,
     /// The stamp of an `EXPIRE` makes an old version admissible.
     AdmitByVersion,
+    /// A watcher that catches up is told changes that later ones of their keys follow.
+    LastOfKeys,
+    /// A reader of changes is not told that it fell behind the floor of its log.
+    ToldOfLag,
 }
 
 #[cfg(any(test, feature = "simulation"))]

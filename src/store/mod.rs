@@ -28,6 +28,7 @@ mod origins;
 mod ranges;
 mod raw;
 mod value;
+mod watch;
 
 pub(crate) use cell::Parts;
 pub use cell::{Cell, MAX_KEY};
@@ -41,9 +42,11 @@ pub(crate) use origins::{Origin, Origins};
 pub use ranges::Totals;
 pub(crate) use ranges::{Digest, PREFETCH_AHEAD};
 pub use value::Value;
+pub use watch::{BadCursor, Cursor, Item, Page, ResetReason, WatchEvent, Watcher};
 
 use clock::Clock;
 use ranges::Ranges;
+use watch::Watches;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -165,6 +168,7 @@ pub struct Store {
     ranges: Ranges,
     clock: Clock,
     feed: Feed,
+    watches: Watches,
     max_memory: u64,
     ceiling: u64,
     /// Time below which every member held every write: see [`Store::floor`].
@@ -181,6 +185,7 @@ impl Store {
             ranges: Ranges::new(config.seed, config.ranges, Origins::new(config.incarnation)),
             clock: Clock::new(),
             feed: Feed::new(config.feed_limit),
+            watches: Watches::new(),
             max_memory,
             ceiling: max_memory.saturating_add(max_memory / 4),
             floor: AtomicU64::new(0),

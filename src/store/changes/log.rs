@@ -14,13 +14,14 @@ use std::collections::{BTreeMap, VecDeque};
 use hashbrown::raw::RawTable;
 
 use super::{Change, ReadLimit};
+use crate::ablation::{Ablation, ablated};
 use crate::store::Cell;
 
 /// Limits on numbers are small in tests, so that random histories reach them.
 const SMALL: bool = cfg!(test);
 /// Changes that are kept one by one: about what a pipelining writer makes in ten milliseconds, so that whoever keeps up
 /// sees every change, and few enough that their cells are still in the processor's cache when they settle.
-pub(super) const MAX_RECENT: usize = if SMALL { 64 } else { 4096 };
+pub(in crate::store) const MAX_RECENT: usize = if SMALL { 64 } else { 4096 };
 /// Bytes of cells that the recent changes may hold back from being freed.
 pub(super) const MAX_RECENT_BYTES: u64 = 8 << 20;
 /// Keys whose last change is kept, in all logs together: some 40 MiB. The cells are mostly those that the store holds
@@ -163,7 +164,7 @@ impl Log {
         mut room: ReadLimit,
         into: &mut Vec<Change>,
     ) -> Result<(), BehindFloor> {
-        if from < self.floor {
+        if from < self.floor && !ablated(Ablation::ToldOfLag) {
             return Err(BehindFloor);
         }
         let settled = self.settled.range(from + 1..).map(|(_, settled)| settled);
@@ -175,6 +176,22 @@ impl Log {
         let first = self.recent.partition_point(|change| change.sequence <= from);
         into.extend(self.recent.range(first..).take_while(|change| room.admits(change)).cloned());
         Ok(())
+    }
+
+    /// Tells the places of those `changes`, sorted by key hash, that a later change of their key follows.
+    pub(super) fn find_outdated(&self, changes: &[Change], mut outdated: impl FnMut(usize)) {
+        // What has settled is the last of its key that has: a later one is recent.
+        for recent in &self.recent {
+            let first = changes.partition_point(|change| change.key_hash < recent.key_hash);
+            for (n, change) in changes[first..].iter().enumerate() {
+                if change.key_hash != recent.key_hash {
+                    break;
+                }
+                if change.sequence < recent.sequence && change.cell == recent.cell {
+                    outdated(first + n);
+                }
+            }
+        }
     }
 
     /// Forgets everything up to `floor`.

@@ -29,9 +29,11 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub(super) use self::log::MAX_RECENT;
 use self::log::{Log, SettledTotal};
 use self::prefixes::PrefixMap;
 use super::cell::Cell;
+use crate::ablation::{Ablation, ablated};
 
 /// How deep followed prefixes may lie one inside the other: each change is recorded once for each that it is under.
 const MAX_DEPTH: usize = 16;
@@ -108,6 +110,8 @@ pub(super) struct Changes {
 struct Book {
     /// The sequence of the last recorded change, or of the last beginning of a log.
     head: u64,
+    /// What [`head`](Self::head) was made when all keys were discarded last.
+    discarded: u64,
     logs: PrefixMap<Kept>,
     settled: SettledTotal,
     groups: HashMap<Prefixes, Members>,
@@ -186,6 +190,7 @@ impl Changes {
     pub(super) fn discard(&self) {
         let mut book = self.book.lock();
         book.head += 1;
+        book.discarded = book.head;
         let Book { head, logs, settled, .. } = &mut *book;
         for kept in logs.values_mut() {
             kept.log.forget(*head, settled);
@@ -302,6 +307,21 @@ impl Book {
         }
         Read::Changes(changes)
     }
+
+    fn last_of_keys(&self, group: &Group, mut changes: Vec<Change>) -> Vec<Change> {
+        if ablated(Ablation::LastOfKeys) {
+            return changes;
+        }
+        changes.sort_unstable_by_key(|change| change.key_hash);
+        let mut is_last = vec![true; changes.len()];
+        for kept in group.prefixes.iter().filter_map(|prefix| self.logs.get(prefix)) {
+            kept.log.find_outdated(&changes, |outdated| is_last[outdated] = false);
+        }
+        let mut is_last = is_last.into_iter();
+        changes.retain(|_| is_last.next().unwrap_or(false));
+        changes.sort_unstable_by_key(|change| change.sequence);
+        changes
+    }
 }
 
 impl Kept {
@@ -333,9 +353,23 @@ impl Follower {
         self.changes.book.lock().read(&self.group, from, limit)
     }
 
+    /// As [`read`](Self::read), without those that a later change of their key follows, read or not. Returns up to where
+    /// was read, too; `None` if the reader lags.
+    pub(super) fn read_last(&self, from: u64, limit: ReadLimit) -> Option<(u64, Vec<Change>)> {
+        let book = self.changes.book.lock();
+        let Read::Changes(changes) = book.read(&self.group, from, limit) else { return None };
+        let through = changes.last().map_or(from, |change| change.sequence);
+        Some((through, book.last_of_keys(&self.group, changes)))
+    }
+
     /// Whether every change after `from` is still there, or the last one of its key.
     pub fn knows_all_since(&self, from: u64) -> bool {
         self.changes.book.lock().knows_all_since(&self.group, from)
+    }
+
+    /// Whether all keys were [discarded](super::Store::discard) after `from`.
+    pub(super) fn was_discarded_since(&self, from: u64) -> bool {
+        self.changes.book.lock().discarded > from
     }
 
     /// Waits until there is a change after `from`, or the reader lags. Cancel-safe: it takes nothing, and a wake-up that

@@ -1,0 +1,156 @@
+//! What a watcher tells.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::model::{Incarnation, Time};
+use crate::store::{Cause, Cell};
+
+/// One step of what a watcher tells.
+#[derive(Clone, Debug)]
+pub enum WatchEvent {
+    /// A whole snapshot follows: forget what was known.
+    Reset {
+        /// Why.
+        reason: ResetReason,
+    },
+    /// A key of the snapshot.
+    Entry(Item),
+    /// The snapshot is complete, or the watcher goes on where the cursor was. Changes follow.
+    Live {
+        /// Where to go on after an interruption.
+        cursor: Cursor,
+    },
+    /// A change.
+    Change {
+        /// What made it.
+        cause: Cause,
+        /// The key as it is now.
+        item: Item,
+        /// Where to go on after an interruption. Before the first [`Live`](Self::Live) it is good for nothing, as the
+        /// snapshot is not complete.
+        cursor: Cursor,
+    },
+    /// So many changes, at least, were left out, because later ones of the same keys follow.
+    Skipped(u64),
+}
+
+/// Why what was known no longer counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ResetReason {
+    /// The watch has just begun.
+    Start,
+    /// So many other keys have changed since the watcher read last, or it was away for so long, that changes are gone.
+    Lagged,
+    /// The cursor is that of another process.
+    OtherDaemon,
+    /// The daemon has discarded every key, to join its cluster anew.
+    Discarded,
+}
+
+impl ResetReason {
+    /// As it is called on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            ResetReason::Start => "start",
+            ResetReason::Lagged => "lagged",
+            ResetReason::OtherDaemon => "other-daemon",
+            ResetReason::Discarded => "discarded",
+        }
+    }
+}
+
+impl Cause {
+    /// As it is called on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cause::Set => "set",
+            Cause::Delete => "del",
+            Cause::Expired => "expired",
+            Cause::Counter => "counter",
+            Cause::Expire => "expire",
+            Cause::Persist => "persist",
+        }
+    }
+}
+
+/// A key and what it holds.
+#[derive(Clone, Debug)]
+pub struct Item {
+    pub(super) cell: Cell,
+    pub(super) origin: Incarnation,
+}
+
+impl Item {
+    /// The key.
+    pub fn key(&self) -> &[u8] {
+        self.cell.key()
+    }
+
+    /// The value; `None` if the key was deleted or has expired.
+    pub fn value(&self) -> Option<&[u8]> {
+        self.cell.value()
+    }
+
+    /// From this moment on the key is absent.
+    pub fn deadline(&self) -> Option<Time> {
+        self.cell.deadline()
+    }
+
+    /// When the version was written.
+    pub fn time(&self) -> Time {
+        self.cell.time()
+    }
+
+    /// The process that wrote it.
+    pub fn origin(&self) -> Incarnation {
+        self.origin
+    }
+}
+
+/// A place in the changes of one process. As text `INCARNATION-SEQUENCE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    pub(super) incarnation: Incarnation,
+    pub(super) sequence: u64,
+}
+
+/// The text is no cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a cursor is an incarnation, a dash and a number")]
+pub struct BadCursor;
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.incarnation, self.sequence)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = BadCursor;
+
+    fn from_str(text: &str) -> Result<Cursor, BadCursor> {
+        let (incarnation, sequence) = text.split_once('-').ok_or(BadCursor)?;
+        Ok(Cursor {
+            incarnation: incarnation.parse().map_err(|_| BadCursor)?,
+            sequence: sequence.parse().map_err(|_| BadCursor)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::stamp::incarnation;
+
+    #[test]
+    fn a_cursor_survives_as_text() {
+        for id in [1, 0x0a << 120, u128::MAX] {
+            let cursor = Cursor { incarnation: incarnation(id).unwrap(), sequence: u64::MAX };
+            assert_eq!(cursor.to_string().parse(), Ok(cursor), "{cursor}");
+        }
+        for text in ["", "-", "1", "1-", "-1", "x-1", "0-1", "1-x", "1-2-3", "1- 2"] {
+            assert_eq!(text.parse::<Cursor>(), Err(BadCursor), "{text}");
+        }
+    }
+}

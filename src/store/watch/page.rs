@@ -1,0 +1,180 @@
+//! Pages: what is told at one go. Watchers of the same prefixes that stand at the same place share a page, and whatever
+//! was made of it.
+//!
+//! Watchers that were told of a change stand at the same place when the next one comes; so with ten thousand of them a
+//! change is looked up and put into bytes once.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, OnceLock, Weak};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::event::{ResetReason, WatchEvent};
+use crate::store::{Cell, Prefixes, ReadLimit};
+
+/// What a page may hold: changes, and bytes of their cells. One cell that is larger has a page of its own.
+pub(super) const PAGE: ReadLimit = ReadLimit { changes: 512, bytes: 32 << 10 };
+/// Bytes of pages that are kept for watchers still to come. A page that one is at work on is there anyway.
+const MAX_KEPT: u64 = 8 << 20;
+/// What an event takes beside its cell, rendered once.
+const EVENT: u64 = 200;
+/// In how many ways a page may be rendered.
+const RENDERINGS: usize = 2;
+
+/// Some events in a row.
+#[derive(Debug)]
+pub struct Page {
+    events: Vec<WatchEvent>,
+    rendered: [OnceLock<Bytes>; RENDERINGS],
+}
+
+impl Page {
+    pub(super) fn new(events: Vec<WatchEvent>) -> Arc<Page> {
+        Arc::new(Page { events, rendered: [const { OnceLock::new() }; RENDERINGS] })
+    }
+
+    /// The events, in order.
+    pub fn events(&self) -> &[WatchEvent] {
+        &self.events
+    }
+
+    /// The events as bytes, made by the first who asks for them and shared by all.
+    ///
+    /// # Panics
+    /// If `rendering` is not below 2.
+    pub fn rendered(&self, rendering: usize, render: impl FnOnce(&[WatchEvent]) -> Vec<u8>) -> Bytes {
+        self.rendered[rendering].get_or_init(|| render(&self.events).into()).clone()
+    }
+
+    fn size(&self) -> u64 {
+        let cells = self.events.iter().map(|event| match event {
+            WatchEvent::Entry(item) | WatchEvent::Change { item, .. } => item.cell.memory(),
+            _ => 0,
+        });
+        cells.sum::<u64>() + EVENT * self.events.len() as u64
+    }
+}
+
+/// A part of the snapshot: some ranges, and the changes they were seen after.
+#[derive(Debug)]
+pub(super) struct Step {
+    /// The first range behind it.
+    pub(super) end: usize,
+    /// Every change up to here is in it.
+    pub(super) since: u64,
+    pub(super) pages: Vec<Arc<Page>>,
+}
+
+impl Step {
+    /// Cuts `cells`, told by `tell`, into pages.
+    pub(super) fn new(
+        end: usize,
+        since: u64,
+        first: Option<ResetReason>,
+        cells: Vec<Cell>,
+        tell: impl Fn(Cell) -> WatchEvent,
+    ) -> Step {
+        let mut pages = Vec::new();
+        let mut events: Vec<_> = first.map(|reason| WatchEvent::Reset { reason }).into_iter().collect();
+        let mut bytes = 0;
+        for cell in cells {
+            if bytes > 0 && (bytes + cell.memory() > PAGE.bytes || events.len() >= PAGE.changes) {
+                pages.push(Page::new(std::mem::take(&mut events)));
+                bytes = 0;
+            }
+            bytes += cell.memory();
+            events.push(tell(cell));
+        }
+        if !events.is_empty() {
+            pages.push(Page::new(events));
+        }
+        Step { end, since, pages }
+    }
+}
+
+/// Where a step of the walk begins: the range, and at the first one the reason of the reset.
+pub(super) type Start = (usize, Option<ResetReason>);
+
+/// What the watchers of the same prefixes share.
+#[derive(Default)]
+pub(super) struct Shelf {
+    /// By the place that the changes are read from: where they end, and the page.
+    pub(super) changes: Mutex<HashMap<u64, (u64, Weak<Page>)>>,
+    pub(super) steps: Mutex<HashMap<Start, Weak<Step>>>,
+}
+
+/// The shelves of a store.
+#[derive(Default)]
+pub(super) struct Library {
+    shelves: Mutex<HashMap<Prefixes, Weak<Shelf>>>,
+    kept: Mutex<Kept>,
+}
+
+/// What was put on a shelf last, so that it stays for a while.
+#[derive(Default)]
+struct Kept {
+    things: VecDeque<(u64, Thing)>,
+    bytes: u64,
+}
+
+/// Held for its own sake.
+#[expect(dead_code, reason = "what is held is found by the shelf's weak references")]
+enum Thing {
+    Page(Arc<Page>),
+    Step(Arc<Step>),
+}
+
+impl Library {
+    pub(super) fn shelf(&self, prefixes: &Prefixes) -> Arc<Shelf> {
+        let mut shelves = self.shelves.lock();
+        if let Some(shelf) = shelves.get(prefixes).and_then(Weak::upgrade) {
+            return shelf;
+        }
+        sweep(&mut shelves, |shelf| shelf.strong_count() > 0);
+        let shelf = Arc::new(Shelf::default());
+        shelves.insert(prefixes.clone(), Arc::downgrade(&shelf));
+        shelf
+    }
+
+    pub(super) fn put_page(&self, shelf: &Shelf, from: u64, through: u64, page: &Arc<Page>) {
+        let mut changes = shelf.changes.lock();
+        sweep(&mut changes, |(_, page)| page.strong_count() > 0);
+        changes.insert(from, (through, Arc::downgrade(page)));
+        drop(changes);
+        self.keep(page.size(), Thing::Page(Arc::clone(page)));
+    }
+
+    pub(super) fn put_step(&self, shelf: &Shelf, start: Start, step: &Arc<Step>) {
+        let mut steps = shelf.steps.lock();
+        sweep(&mut steps, |step| step.strong_count() > 0);
+        steps.insert(start, Arc::downgrade(step));
+        drop(steps);
+        // A step without pages has crossed every range, which is worth as much.
+        let size = EVENT + step.pages.iter().map(|page| page.size()).sum::<u64>();
+        self.keep(size, Thing::Step(Arc::clone(step)));
+    }
+
+    fn keep(&self, size: u64, thing: Thing) {
+        let mut let_go = Vec::new();
+        let mut kept = self.kept.lock();
+        kept.things.push_back((size, thing));
+        kept.bytes += size;
+        while kept.bytes > MAX_KEPT {
+            let Some((size, oldest)) = kept.things.pop_front() else { break };
+            kept.bytes -= size;
+            let_go.push(oldest);
+        }
+        drop(kept);
+    }
+}
+
+/// Drops what is gone, whenever the map would have to grow.
+fn sweep<K, V>(map: &mut HashMap<K, V>, mut is_there: impl FnMut(&V) -> bool)
+where
+    K: Eq + std::hash::Hash,
+{
+    if map.len() == map.capacity() {
+        map.retain(|_, value| is_there(value));
+    }
+}
