@@ -25,7 +25,7 @@
 //!
 //!   beside them:  config         what a daemon is told, checked once
 //!                 env            network, wall clock and randomness, so that tests can replace them
-//!                 client         a connection to a daemon; needs `resp`'s frames and nothing below
+//!                 client         talks to daemons from elsewhere; needs `resp`'s frames and nothing below
 //! ```
 //!
 //! # Invariants
@@ -78,6 +78,8 @@
 //! |---|---|---|
 //! | `daemon` | yes | the daemon, the `sapwood` command and `Node`; includes `client` |
 //! | `client` | with `daemon` | [`client`] and the frames of [`resp`] alone, with few dependencies: `default-features = false, features = ["client"]` |
+//! | `client-blocking` | with `daemon` | `client::blocking`: the client without a runtime around it |
+//! | `client-serde` | with `daemon` | the client's `get_json` and `set_json` |
 
 #[cfg(feature = "daemon")]
 mod ablation;

@@ -1,6 +1,12 @@
 //! One connection to one daemon.
 
-use std::{fmt, io, time::Duration};
+use std::{
+    fmt,
+    future::poll_fn,
+    io,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::{Buf, BytesMut};
 use tokio::{io::Interest, net::TcpStream, time::timeout};
@@ -140,12 +146,34 @@ impl Connection {
 
     /// Waits, however long, for the next frame of a stream, pushes and errors included. Cancel-safe.
     pub async fn receive(&mut self) -> Result<Frame, ClientError> {
+        poll_fn(|cx| self.poll_receive(cx)).await
+    }
+
+    /// Takes the connection apart, for one who wants the stream for itself. Nothing may be awaited on it.
+    pub(super) fn into_parts(self) -> Parts {
+        debug_assert!(!self.awaiting, "a connection with a request under way is taken apart");
+        Parts { stream: self.stream, decoder: self.decoder, input: self.input }
+    }
+
+    /// [`Connection::receive`], to be polled.
+    pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, ClientError>> {
         loop {
             if let Some(frame) = self.decode()? {
-                return Ok(frame);
+                return Poll::Ready(Ok(frame));
             }
-            self.stream.readable().await?;
+            ready!(self.stream.poll_read_ready(cx))?;
             self.read()?;
+        }
+    }
+
+    /// Asks for a sign of life amid a stream in RESP3; the reply is a frame of the stream.
+    pub(super) fn try_ping(&mut self) -> Result<(), ClientError> {
+        const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+        // A stream has no other output, so where these few bytes do not fit, the daemon reads nothing any more.
+        match self.stream.try_write(PING) {
+            Ok(len) if len == PING.len() => Ok(()),
+            Ok(_) => Err(ClientError::Closed),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -209,6 +237,14 @@ impl Connection {
     }
 }
 
+/// What is left of a connection taken apart: a stream on which the daemon has let us in, and what was read ahead.
+#[derive(Debug)]
+pub(super) struct Parts<S = TcpStream> {
+    pub(super) stream: S,
+    pub(super) decoder: FrameDecoder,
+    pub(super) input: BytesMut,
+}
+
 fn would_block_is_zero(result: io::Result<usize>) -> io::Result<usize> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
@@ -217,7 +253,7 @@ fn would_block_is_zero(result: io::Result<usize>) -> io::Result<usize> {
 }
 
 /// An error reply is an error: its code, then its message.
-fn into_result(reply: Frame) -> Result<Frame, ClientError> {
+pub(super) fn into_result(reply: Frame) -> Result<Frame, ClientError> {
     match reply {
         Frame::Error(text) => {
             let (code, message) = text.split_once(' ').unwrap_or((&text, ""));

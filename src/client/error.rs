@@ -61,12 +61,66 @@ pub enum ClientError {
     /// The reply was not understood. The request may or may not have been applied.
     #[error("the reply was not understood ({0}); the request may or may not have been applied")]
     Protocol(#[from] FrameError),
+    /// There was no connection in time, or no room among the requests in flight. This one was not sent.
+    #[error("the request was not sent within {after:?}: {}", trouble(.cause.as_deref()))]
+    NotSent {
+        /// The limit in force.
+        after: Duration,
+        /// Why there was no connection; none if there was one.
+        #[source]
+        cause: Option<Arc<ClientError>>,
+    },
+    /// The runtime of the client has ended. The request may or may not have been applied.
+    #[error("the client has been stopped; the request may or may not have been applied")]
+    Stopped,
+    /// The list of daemons was empty; no request was sent.
+    #[error("there is no address to connect to")]
+    NoAddress,
+    /// What was written before went to a daemon by another connection, so the one asked cannot know how far that has
+    /// got. Nothing was changed.
+    #[error("the connection was replaced since the last write, so nobody can say who holds it")]
+    Replaced,
+    /// The daemon answered, but not as is usual for this request, which it may have applied.
+    #[error("unexpected reply to {request}: {reply}")]
+    Unexpected {
+        /// The command.
+        request: String,
+        /// The beginning of the reply.
+        reply: String,
+    },
+    /// The value is not what was asked for, or cannot be made of what was given. Nothing was changed.
+    #[error("not a fitting value: {0}")]
+    Value(String),
     /// An earlier request failed, was given up halfway or began a stream. This one was not sent.
     #[error("an earlier request left the connection unusable; this request was not sent")]
     Lost,
 }
 
 impl ClientError {
+    /// Whether the daemon may have applied the request all the same. `false` is certain.
+    ///
+    /// Of `MSET` and `DEL` with many keys, an error reply leaves open whether those before the one in question were
+    /// applied.
+    pub fn may_be_applied(&self) -> bool {
+        match self {
+            Self::Timeout { .. }
+            | Self::Closed
+            | Self::Io(_)
+            | Self::Protocol(_)
+            | Self::Stopped
+            | Self::Unexpected { .. } => true,
+            Self::Unreachable { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::Refused { .. }
+            | Self::Server { .. }
+            | Self::NotSent { .. }
+            | Self::NoAddress
+            | Self::Replaced
+            | Self::Value(_)
+            | Self::Lost => false,
+        }
+    }
+
     /// The same failure, met before any request of the caller's was sent.
     pub(super) fn while_connecting(self, addr: &str) -> Self {
         let addr = addr.to_owned();
@@ -94,6 +148,10 @@ fn reason(error: &io::Error) -> String {
         Some(_) => error.kind().to_string(),
         None => error.to_string(),
     }
+}
+
+fn trouble(cause: Option<&ClientError>) -> String {
+    cause.map_or_else(|| "too many others are in flight".into(), ToString::to_string)
 }
 
 fn hint(error: &io::Error) -> &'static str {

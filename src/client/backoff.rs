@@ -1,0 +1,52 @@
+//! Pauses between attempts.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::time::Duration;
+
+/// Pauses that double from the shortest to the longest, each cut by a random part of up to half, so that many clients
+/// of one daemon do not come back at once.
+#[derive(Clone, Debug)]
+pub(super) struct Backoff {
+    shortest: Duration,
+    longest: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    pub(super) fn new((shortest, longest): (Duration, Duration)) -> Self {
+        Self { shortest, longest, next: shortest }
+    }
+
+    /// The next pause.
+    pub(super) fn pause(&mut self) -> Duration {
+        let whole = self.next.min(self.longest);
+        self.next = whole.saturating_mul(2);
+        // The keys that the standard library draws for its maps: random enough, and no dependency.
+        let random = RandomState::new().hash_one(0_u8) >> 32;
+        let part = u32::try_from(random).unwrap_or(u32::MAX);
+        whole - whole / 2 * (part >> 16) / (1 << 16)
+    }
+
+    /// What was tried has succeeded.
+    pub(super) fn reset(&mut self) {
+        self.next = self.shortest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_to_the_longest_and_are_cut_by_at_most_half() {
+        let millis = Duration::from_millis;
+        let mut backoff = Backoff::new((millis(100), millis(350)));
+        for _ in 0..50 {
+            for whole in [100, 200, 350, 350] {
+                let pause = backoff.pause();
+                assert!(pause >= millis(whole / 2) && pause <= millis(whole), "{pause:?} of {whole}");
+            }
+            backoff.reset();
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The client for programs without a runtime.
+//!
+//! The same names as [`super::Client`], to which each method refers for what it does. The client brings a runtime of its
+//! own, on the thread that calls: between calls nothing runs.
+//!
+//! **Not inside an asynchronous task**: there its methods panic, as they would block the runtime. Use the asynchronous
+//! client.
+//!
+//! ```no_run
+//! use sapwood::client::blocking::Client;
+//!
+//! let client = Client::connect(["127.0.0.1:7171", "127.0.0.1:7271"])?;
+//! client.set("greeting", "hello")?;
+//! for key in client.scan("greet*") {
+//!     println!("{}", key?.escape_ascii());
+//! }
+//! # Ok::<(), sapwood::client::ClientError>(())
+//! ```
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_core::Stream;
+use tokio::runtime::{Builder, Runtime};
+
+use super::{ClientError, ClientOptions, Meta, Scan, SetOptions, Subscription, Ttl, Watch};
+use crate::resp::Frame;
+
+/// [`super::Client`] for threads. Clones share the connection; a thread's call waits for its own reply only.
+#[derive(Clone, Debug)]
+pub struct Client {
+    client: super::Client,
+    // After the client: its connection closes first.
+    runtime: Arc<Own>,
+}
+
+/// A runtime that may be dropped anywhere.
+#[derive(Debug)]
+struct Own(Option<Runtime>);
+
+impl Own {
+    fn run<F: Future>(&self, work: F) -> F::Output {
+        self.0.as_ref().expect("the runtime is taken by drop alone").block_on(work)
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        // Waiting for its threads, as dropping it would, is forbidden in an asynchronous task.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Makes each a method that waits for that of the asynchronous client.
+macro_rules! waiting {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $output:ty;)*) => {
+        $(
+            #[doc = concat!("Waits for [`Client::", stringify!($name), "`](super::Client::", stringify!($name), ").")]
+            ///
+            /// # Errors
+            /// Each [`ClientError`] says what became of the request.
+            pub fn $name(&self, $($arg: $type),*) -> Result<$output, ClientError> {
+                self.runtime.run(self.client.$name($($arg),*))
+            }
+        )*
+    };
+}
+
+impl Client {
+    /// Connects as [`Client::connect`](super::Client::connect) does.
+    ///
+    /// # Errors
+    /// If no daemon can be reached: why the last could not.
+    pub fn connect<A: AsRef<str>>(addrs: impl IntoIterator<Item = A>) -> Result<Client, ClientError> {
+        Self::connect_with(addrs, ClientOptions::default())
+    }
+
+    /// Connects as [`Client::connect_with`](super::Client::connect_with) does.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub fn connect_with<A: AsRef<str>>(
+        addrs: impl IntoIterator<Item = A>,
+        options: ClientOptions,
+    ) -> Result<Client, ClientError> {
+        let runtime = Own(Some(Builder::new_current_thread().enable_all().build()?));
+        let client = runtime.run(super::Client::connect_with(addrs, options))?;
+        Ok(Client { client, runtime: Arc::new(runtime) })
+    }
+
+    waiting! {
+        call(args: &[&[u8]]) -> Frame;
+        call_repeatable(args: &[&[u8]]) -> Frame;
+        get(key: impl AsRef<[u8]>) -> Option<Bytes>;
+        get_string(key: impl AsRef<[u8]>) -> Option<String>;
+        set(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> ();
+        set_with(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>, options: SetOptions) -> bool;
+        delete(key: impl AsRef<[u8]>) -> bool;
+        delete_all(keys: impl IntoIterator<Item = impl AsRef<[u8]>>) -> u64;
+        exists(key: impl AsRef<[u8]>) -> bool;
+        expire(key: impl AsRef<[u8]>, ttl: Duration) -> bool;
+        persist(key: impl AsRef<[u8]>) -> bool;
+        ttl(key: impl AsRef<[u8]>) -> Ttl;
+        incr(key: impl AsRef<[u8]>) -> i64;
+        incr_by(key: impl AsRef<[u8]>, by: i64) -> i64;
+        decr(key: impl AsRef<[u8]>) -> i64;
+        decr_by(key: impl AsRef<[u8]>, by: i64) -> i64;
+        mget(keys: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Vec<Option<Bytes>>;
+        mset(pairs: impl IntoIterator<Item = (impl AsRef<[u8]>, impl AsRef<[u8]>)>) -> ();
+        meta(key: impl AsRef<[u8]>) -> Option<Meta>;
+        wait(peers: u64, limit: Duration) -> u64;
+        token() -> Bytes;
+        ready(token: impl AsRef<[u8]>, limit: Duration) -> bool;
+        publish(channel: impl AsRef<[u8]>, message: impl AsRef<[u8]>) -> u64;
+    }
+
+    /// [`Client::connected_to`](super::Client::connected_to), as of the last call.
+    pub fn connected_to(&self) -> Option<String> {
+        self.client.connected_to()
+    }
+
+    /// The keys of [`Client::scan`](super::Client::scan).
+    pub fn scan(&self, pattern: impl AsRef<[u8]>) -> Items<Scan> {
+        self.items(|client| client.scan(pattern))
+    }
+
+    /// The events of [`Client::watch`](super::Client::watch). Each step waits for the next, however long.
+    pub fn watch<P: AsRef<[u8]>>(&self, prefixes: impl IntoIterator<Item = P>) -> Items<Watch> {
+        self.items(|client| client.watch(prefixes))
+    }
+
+    /// The events of [`Client::watch_from`](super::Client::watch_from).
+    pub fn watch_from<P: AsRef<[u8]>>(
+        &self,
+        prefixes: impl IntoIterator<Item = P>,
+        cursor: impl AsRef<[u8]>,
+    ) -> Items<Watch> {
+        self.items(|client| client.watch_from(prefixes, cursor))
+    }
+
+    /// The messages of [`Client::subscribe`](super::Client::subscribe). Each step waits for the next, however long.
+    pub fn subscribe<C: AsRef<[u8]>>(&self, channels: impl IntoIterator<Item = C>) -> Items<Subscription> {
+        self.items(|client| client.subscribe(channels))
+    }
+
+    fn items<S>(&self, start: impl FnOnce(&super::Client) -> S) -> Items<S> {
+        let runtime = Arc::clone(&self.runtime);
+        // Inside the runtime, whose clock the streams need.
+        let stream = runtime.run(async { start(&self.client) });
+        Items { stream, runtime }
+    }
+}
+
+/// What a stream gives, one after the other.
+#[derive(Debug)]
+pub struct Items<S> {
+    stream: S,
+    runtime: Arc<Own>,
+}
+
+impl<S: Stream + Unpin> Iterator for Items<S> {
+    type Item = S::Item;
+
+    fn next(&mut self) -> Option<S::Item> {
+        self.runtime.run(poll_fn(|cx| Pin::new(&mut self.stream).poll_next(cx)))
+    }
+}

@@ -1,0 +1,241 @@
+//! The commands a client has methods for.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::handle::Effect;
+use super::reply::{self, Unfit};
+use super::scan::Scan;
+use super::values::millis;
+use super::{Client, ClientError, Meta, SetOptions, Ttl};
+use crate::resp::Frame;
+
+/// What [`Client::wait`] and [`Client::ready`] add to the time they were given: their replies have to travel, too.
+const TRAVEL: Duration = Duration::from_secs(1);
+
+/// Each method says if a request without a reply is sent again: see
+/// [When a connection fails](Client#when-a-connection-fails).
+impl Client {
+    /// The value of a key. Sent again.
+    pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, ClientError> {
+        self.ask(Effect::Read, &[b"GET", key.as_ref()], reply::value).await
+    }
+
+    /// The value of a key that is text. Sent again.
+    ///
+    /// # Errors
+    /// [`ClientError::Value`] if it is no UTF-8.
+    pub async fn get_string(&self, key: impl AsRef<[u8]>) -> Result<Option<String>, ClientError> {
+        let Some(value) = self.get(key).await? else { return Ok(None) };
+        let text = String::from_utf8(value.into());
+        text.map(Some).map_err(|error| ClientError::Value(error.to_string()))
+    }
+
+    /// Sets a key; a deadline that it had is gone. Sent again.
+    pub async fn set(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<(), ClientError> {
+        self.ask(Effect::Repeatable, &[b"SET", key.as_ref(), value.as_ref()], reply::ok).await
+    }
+
+    /// Sets a key with options; returns whether it was set. Sent again unless there is a condition, which the first
+    /// attempt may have changed.
+    pub async fn set_with(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        options: SetOptions,
+    ) -> Result<bool, ClientError> {
+        let mut words = options.words();
+        let mut args: Vec<&[u8]> = vec![b"SET", key.as_ref(), value.as_ref()];
+        words.append(&mut args);
+        let effect = if options.is_conditional() { Effect::Once } else { Effect::Repeatable };
+        self.ask(effect, &args, reply::done).await
+    }
+
+    /// Deletes a key; returns whether it was there. Sent again: it may be the first attempt that deleted it, and the
+    /// reply to the second `false`.
+    pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool, ClientError> {
+        self.ask(Effect::Repeatable, &[b"DEL", key.as_ref()], reply::truth).await
+    }
+
+    /// Deletes keys, one after the other; returns how many were there. Sent again, as [`Client::delete`].
+    pub async fn delete_all<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<u64, ClientError> {
+        self.ask_many(Effect::Repeatable, b"DEL", keys, reply::count).await.map(|n| n.unwrap_or(0))
+    }
+
+    /// Whether a key is there. Sent again.
+    pub async fn exists(&self, key: impl AsRef<[u8]>) -> Result<bool, ClientError> {
+        self.ask(Effect::Read, &[b"EXISTS", key.as_ref()], reply::truth).await
+    }
+
+    /// Has a key expire after `ttl`, in milliseconds; returns whether it was there. Sent again: the time then counts from
+    /// the second attempt.
+    pub async fn expire(&self, key: impl AsRef<[u8]>, ttl: Duration) -> Result<bool, ClientError> {
+        let mut number = itoa::Buffer::new();
+        let ttl = number.format(millis(ttl)).as_bytes();
+        self.ask(Effect::Repeatable, &[b"PEXPIRE", key.as_ref(), ttl], reply::truth).await
+    }
+
+    /// Removes the deadline of a key; returns whether it had one. Sent once.
+    pub async fn persist(&self, key: impl AsRef<[u8]>) -> Result<bool, ClientError> {
+        self.ask(Effect::Once, &[b"PERSIST", key.as_ref()], reply::truth).await
+    }
+
+    /// How long a key has to live. Sent again.
+    pub async fn ttl(&self, key: impl AsRef<[u8]>) -> Result<Ttl, ClientError> {
+        let ttl = |frame| match reply::int(frame)? {
+            -2 => Ok(Ttl::Missing),
+            -1 => Ok(Ttl::Forever),
+            other => match u64::try_from(other) {
+                Ok(millis) => Ok(Ttl::Left(Duration::from_millis(millis))),
+                Err(_) => Err(Unfit(Frame::Int(other))),
+            },
+        };
+        self.ask(Effect::Read, &[b"PTTL", key.as_ref()], ttl).await
+    }
+
+    /// Adds one to a counter, and returns what this daemon has it at. Sent once: after an error that
+    /// [may be applied](ClientError::may_be_applied) only you can decide whether one too many is worse than one too few.
+    pub async fn incr(&self, key: impl AsRef<[u8]>) -> Result<i64, ClientError> {
+        self.ask(Effect::Once, &[b"INCR", key.as_ref()], reply::int).await
+    }
+
+    /// Adds `by` to a counter. Sent once, as [`Client::incr`].
+    pub async fn incr_by(&self, key: impl AsRef<[u8]>, by: i64) -> Result<i64, ClientError> {
+        let mut number = itoa::Buffer::new();
+        let by = number.format(by).as_bytes();
+        self.ask(Effect::Once, &[b"INCRBY", key.as_ref(), by], reply::int).await
+    }
+
+    /// Takes one from a counter. Sent once, as [`Client::incr`].
+    pub async fn decr(&self, key: impl AsRef<[u8]>) -> Result<i64, ClientError> {
+        self.ask(Effect::Once, &[b"DECR", key.as_ref()], reply::int).await
+    }
+
+    /// Takes `by` from a counter. Sent once, as [`Client::incr`].
+    pub async fn decr_by(&self, key: impl AsRef<[u8]>, by: i64) -> Result<i64, ClientError> {
+        let mut number = itoa::Buffer::new();
+        let by = number.format(by).as_bytes();
+        self.ask(Effect::Once, &[b"DECRBY", key.as_ref(), by], reply::int).await
+    }
+
+    /// The values of many keys, in their order; each is read at a moment of its own. Sent again.
+    pub async fn mget<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<Option<Bytes>>, ClientError> {
+        let values = |frame| reply::list(frame)?.into_iter().map(reply::value).collect();
+        self.ask_many(Effect::Read, b"MGET", keys, values).await.map(Option::unwrap_or_default)
+    }
+
+    /// Sets many keys, one after the other: not all at once, and after an error reply some of them. Sent again.
+    pub async fn mset<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &self,
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<(), ClientError> {
+        let pairs: Vec<(K, V)> = pairs.into_iter().collect();
+        if pairs.is_empty() {
+            return Ok(());
+        }
+        let mut args: Vec<&[u8]> = Vec::with_capacity(1 + 2 * pairs.len());
+        args.push(b"MSET");
+        args.extend(pairs.iter().flat_map(|(key, value)| [key.as_ref(), value.as_ref()]));
+        self.ask(Effect::Repeatable, &args, reply::ok).await
+    }
+
+    /// The keys that match a pattern such as `user:*`, in no order. A key that is there from beginning to end comes exactly
+    /// once, also if the daemon fails meanwhile and another goes on.
+    pub fn scan(&self, pattern: impl AsRef<[u8]>) -> Scan {
+        Scan::new(self.clone(), pattern.as_ref())
+    }
+
+    /// Stamps, deadline and size of a key, a deleted one included; nothing if the daemon knows of none. Sent again.
+    pub async fn meta(&self, key: impl AsRef<[u8]>) -> Result<Option<Meta>, ClientError> {
+        let meta = |frame| match frame {
+            Frame::Null => Ok(None),
+            frame => Meta::read(frame).map(Some),
+        };
+        self.ask(Effect::Read, &[b"SAPWOOD", b"META", key.as_ref()], meta).await
+    }
+
+    /// Waits until `peers` other daemons hold all that this clone of the client wrote before, at most `limit`; returns how
+    /// many do. What they hold, they hold in memory.
+    ///
+    /// Requests of other tasks wait behind it on the connection: use a client of its own where that matters.
+    ///
+    /// # Errors
+    /// [`ClientError::Replaced`] if the connection has been replaced since this clone's first write that no earlier
+    /// `wait` or `token` was about: nobody can say then where the write has got. Write again, or accept it.
+    pub async fn wait(&self, peers: u64, limit: Duration) -> Result<u64, ClientError> {
+        let (mut a, mut b) = (itoa::Buffer::new(), itoa::Buffer::new());
+        // No time at all would mean for ever.
+        let args: &[&[u8]] =
+            &[b"WAIT", a.format(peers).as_bytes(), b.format(millis(limit).max(1)).as_bytes()];
+        let frame = self.request_within(self.beyond(limit), Effect::Connection, args).await?;
+        reply::count(frame).map_err(|unfit| unfit.of("WAIT"))
+    }
+
+    /// A token for all that the connected daemon holds now, this clone's writes included: [`Client::ready`] with it, on
+    /// a client of another daemon, tells when that daemon holds them, too.
+    ///
+    /// # Errors
+    /// [`ClientError::Replaced`] as for [`Client::wait`].
+    pub async fn token(&self) -> Result<Bytes, ClientError> {
+        let frame = self.request(Effect::Connection, &[b"SAPWOOD", b"TOKEN"]).await?;
+        reply::bytes(frame).map_err(|unfit| unfit.of("SAPWOOD TOKEN"))
+    }
+
+    /// Waits, at most `limit`, until the connected daemon holds all that a token is for; returns whether it does. Other
+    /// requests wait behind it, as for [`Client::wait`].
+    pub async fn ready(&self, token: impl AsRef<[u8]>, limit: Duration) -> Result<bool, ClientError> {
+        let mut number = itoa::Buffer::new();
+        let args: &[&[u8]] =
+            &[b"SAPWOOD", b"READY", token.as_ref(), number.format(millis(limit).max(1)).as_bytes()];
+        let frame = self.request_within(self.beyond(limit), Effect::Read, args).await?;
+        reply::truth(frame).map_err(|unfit| unfit.of("SAPWOOD READY"))
+    }
+
+    /// Publishes a message to the subscribers of every daemon, best effort; returns how many this daemon has. Sent once.
+    pub async fn publish(
+        &self,
+        channel: impl AsRef<[u8]>,
+        message: impl AsRef<[u8]>,
+    ) -> Result<u64, ClientError> {
+        self.ask(Effect::Once, &[b"PUBLISH", channel.as_ref(), message.as_ref()], reply::count).await
+    }
+
+    fn beyond(&self, limit: Duration) -> Duration {
+        limit.saturating_add(self.options().request_timeout.max(TRAVEL))
+    }
+
+    async fn ask<T>(
+        &self,
+        effect: Effect,
+        args: &[&[u8]],
+        read: impl FnOnce(Frame) -> Result<T, Unfit>,
+    ) -> Result<T, ClientError> {
+        let frame = self.request(effect, args).await?;
+        read(frame).map_err(|unfit| unfit.of(&String::from_utf8_lossy(args[0])))
+    }
+
+    /// Asks about many keys; nothing if there are none, which Redis calls an error.
+    async fn ask_many<K: AsRef<[u8]>, T>(
+        &self,
+        effect: Effect,
+        command: &[u8],
+        keys: impl IntoIterator<Item = K>,
+        read: impl FnOnce(Frame) -> Result<T, Unfit>,
+    ) -> Result<Option<T>, ClientError> {
+        let keys: Vec<K> = keys.into_iter().collect();
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        let mut args = Vec::with_capacity(1 + keys.len());
+        args.push(command);
+        args.extend(keys.iter().map(AsRef::as_ref));
+        self.ask(effect, &args, read).await.map(Some)
+    }
+}

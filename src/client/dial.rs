@@ -1,0 +1,83 @@
+//! Reaching one of the daemons.
+
+use std::sync::Arc;
+
+use tokio::time::sleep;
+
+use super::backoff::Backoff;
+use super::exchange::Shared;
+use super::{ClientError, ClientOptions, Connection, Options};
+
+/// The daemons, in the order in which they are tried.
+#[derive(Clone, Debug)]
+pub(super) struct Dialer {
+    addrs: Arc<[Arc<str>]>,
+    options: ClientOptions,
+    /// The one to try next.
+    next: usize,
+    backoff: Backoff,
+}
+
+impl Dialer {
+    pub(super) fn new(addrs: Arc<[Arc<str>]>, options: ClientOptions) -> Self {
+        let backoff = Backoff::new(options.backoff);
+        Self { addrs, options, next: 0, backoff }
+    }
+
+    /// With a connection that speaks RESP3, whatever the options say.
+    pub(super) fn resp3(mut self) -> Self {
+        self.options.resp3 = true;
+        self
+    }
+
+    /// Tries each daemon once, and returns the first connection with the address it leads to.
+    ///
+    /// # Errors
+    /// Why the last could not be reached.
+    pub(super) async fn once(&mut self) -> Result<(Connection, Arc<str>), ClientError> {
+        let mut last = ClientError::NoAddress;
+        for _ in 0..self.addrs.len() {
+            match self.next().await {
+                Ok(reached) => return Ok(reached),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Tries them all again and again, with a pause after each time.
+    pub(super) async fn again(&mut self, shared: &Shared) -> (Connection, Arc<str>) {
+        loop {
+            for _ in 0..self.addrs.len() {
+                match self.next().await {
+                    Ok(reached) => return reached,
+                    Err(error) => shared.queue().disconnected(error),
+                }
+            }
+            self.pause().await;
+        }
+    }
+
+    pub(super) async fn pause(&mut self) {
+        sleep(self.backoff.pause()).await;
+    }
+
+    /// The connection was of use.
+    pub(super) fn succeeded(&mut self) {
+        self.backoff.reset();
+    }
+
+    async fn next(&mut self) -> Result<(Connection, Arc<str>), ClientError> {
+        let addr = &self.addrs[self.next];
+        self.next = (self.next + 1) % self.addrs.len();
+        let options = Options {
+            password: self.options.password.clone(),
+            timeout: self.options.connect_timeout,
+            resp3: self.options.resp3,
+        };
+        let mut connection = Connection::connect(addr, options).await?;
+        // A stopped process still has its connections accepted by the system: only a reply shows that it lives.
+        connection.call(&[b"PING"]).await.map_err(|error| error.while_connecting(addr))?;
+        Ok((connection, Arc::clone(addr)))
+    }
+}

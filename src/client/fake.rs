@@ -1,0 +1,60 @@
+//! Daemons for tests that do what a script says.
+
+use std::future::Future;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::resp::encode_request;
+
+/// A daemon that does `script` with every connection, numbered from 0. Returns its address.
+pub(super) async fn daemon<F: Future<Output = ()> + Send + 'static>(
+    script: impl Fn(usize, Client) -> F + Send + 'static,
+) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        for number in 0.. {
+            let stream = listener.accept().await.unwrap().0;
+            stream.set_nodelay(true).unwrap();
+            tokio::spawn(script(number, Client { stream }));
+        }
+    });
+    addr
+}
+
+/// The other side of a connection.
+pub(super) struct Client {
+    pub(super) stream: TcpStream,
+}
+
+impl Client {
+    /// Answers the greeting.
+    pub(super) async fn welcome(&mut self) {
+        self.expect(&["PING"]).await;
+        self.say("+PONG\r\n").await;
+    }
+
+    /// Reads one request, and is not content with another.
+    pub(super) async fn expect(&mut self, words: &[&str]) {
+        let mut request = Vec::new();
+        encode_request(&mut request, &words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>());
+        let mut received = vec![0; request.len()];
+        self.stream.read_exact(&mut received).await.unwrap();
+        assert_eq!(received.escape_ascii().to_string(), request.escape_ascii().to_string());
+    }
+
+    pub(super) async fn say(&mut self, reply: &str) {
+        self.stream.write_all(reply.as_bytes()).await.unwrap();
+    }
+
+    /// Waits until the client closes, and fails if it says more.
+    pub(super) async fn silence(&mut self) {
+        assert_eq!(self.stream.read(&mut [0; 1]).await.unwrap_or(0), 0, "a request that was not expected");
+    }
+
+    /// Reads whatever comes until the client closes.
+    pub(super) async fn drain(&mut self) {
+        while self.stream.read(&mut [0; 4096]).await.is_ok_and(|len| len > 0) {}
+    }
+}

@@ -1,0 +1,224 @@
+//! The handle that tasks share.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::connection::into_result;
+use super::dial::Dialer;
+use super::driver::Driver;
+use super::exchange::{Exchange, Shared};
+use super::pushes::Pushes;
+use super::queue::{Outcome, Queue};
+use super::{ClientError, ClientOptions};
+use crate::resp::Frame;
+
+/// What sending a request twice would do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// It changes nothing.
+    Read,
+    /// Done again, it leaves the same behind.
+    Repeatable,
+    /// Done again, it does more, or its reply would mislead.
+    Once,
+    /// It changes nothing, but its reply is about the very connection it was sent on.
+    Connection,
+}
+
+impl Effect {
+    fn may_repeat(self) -> bool {
+        matches!(self, Effect::Read | Effect::Repeatable)
+    }
+
+    fn writes(self) -> bool {
+        matches!(self, Effect::Repeatable | Effect::Once)
+    }
+}
+
+/// A connection to one of several daemons, shared by any number of tasks.
+///
+/// Clones are cheap and share the connection. Requests of different tasks are pipelined by themselves: those that come
+/// together are written together. All methods take `&self`, and dropping the future of one at any moment is harmless to
+/// the others; whether its request is applied is open then.
+///
+/// Needs a tokio runtime with I/O and time enabled. The connection is closed when the last clone is dropped.
+///
+/// # When a connection fails
+///
+/// The client connects again by itself, to the next daemon of the list, with a growing pause once it has tried them all.
+/// It stays with a daemon for as long as that answers. What becomes of a request:
+///
+/// | | not yet written | written, no reply |
+/// |---|---|---|
+/// | reads; `set`, `set_with` without a condition, `mset`, `delete`, `expire` | sent when connected again | sent again when connected again |
+/// | `incr`, `decr` and kin, `set_with` with a condition, `persist`, `publish`, `call` | sent when connected again | an error that [may be applied](ClientError::may_be_applied) |
+///
+/// All within the request's time-out. A request is never sent again once its reply is merely late. What is sent again
+/// may be applied twice: of two writes to the key meanwhile the repetition is the later one, and the reply is that to
+/// the repetition.
+///
+/// Requests of different tasks, or that one task has under way at once, have no order between them across a failure.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example() -> Result<(), sapwood::client::ClientError> {
+/// use sapwood::client::Client;
+///
+/// let client = Client::connect(["127.0.0.1:7171", "127.0.0.1:7271"]).await?;
+/// client.set("greeting", "hello").await?;
+/// assert_eq!(client.get("greeting").await?.as_deref(), Some(&b"hello"[..]));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Client {
+    handle: Arc<Handle>,
+    /// The number of the connection that took this clone's first write since it last asked who holds them; 0 for none.
+    unconfirmed: AtomicU64,
+}
+
+/// Dropped with the last clone.
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+    addrs: Arc<[Arc<str>]>,
+    options: ClientOptions,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.queue().close();
+    }
+}
+
+impl Client {
+    /// Connects to the first of `addrs` (`HOST:PORT`) that can be reached; the others are for when it fails.
+    ///
+    /// # Errors
+    /// If none can be reached: why the last could not.
+    pub async fn connect<A: AsRef<str>>(addrs: impl IntoIterator<Item = A>) -> Result<Client, ClientError> {
+        Self::connect_with(addrs, ClientOptions::default()).await
+    }
+
+    /// [`Client::connect`] with options.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn connect_with<A: AsRef<str>>(
+        addrs: impl IntoIterator<Item = A>,
+        options: ClientOptions,
+    ) -> Result<Client, ClientError> {
+        let addrs: Arc<[Arc<str>]> = addrs.into_iter().map(|addr| Arc::from(addr.as_ref())).collect();
+        let mut dialer = Dialer::new(Arc::clone(&addrs), options.clone());
+        let (connection, addr) = dialer.once().await?;
+        let mut queue = Queue::new(options.max_requests_in_flight, options.max_bytes_in_flight);
+        queue.connected(addr);
+        let shared = Arc::new(Shared::new(queue));
+        let driver = Driver::new(Arc::clone(&shared), dialer, options.request_timeout);
+        tokio::spawn(driver.run(connection.into_parts()));
+        Ok(Client { handle: Arc::new(Handle { shared, addrs, options }), unconfirmed: AtomicU64::new(0) })
+    }
+
+    /// The address of the daemon that is connected now, as it was given.
+    pub fn connected_to(&self) -> Option<String> {
+        self.handle.shared.queue().addr().map(|addr| addr.to_string())
+    }
+
+    /// How many requests were accepted and have no reply yet: at most
+    /// [`max_requests_in_flight`](ClientOptions::max_requests_in_flight), those whose futures were dropped included.
+    pub fn requests_in_flight(&self) -> usize {
+        self.handle.shared.queue().in_flight()
+    }
+
+    /// Sends any request, the command's name first, and returns its reply.
+    ///
+    /// It is sent once: see [When a connection fails](Client#when-a-connection-fails). Not for commands that change what
+    /// the connection is, such as `SUBSCRIBE`, `MONITOR`, `CLIENT REPLY` or `QUIT`: it is shared.
+    ///
+    /// # Errors
+    /// [`ClientError::Server`] for an error reply; the others say what became of the request.
+    pub async fn call(&self, args: &[&[u8]]) -> Result<Frame, ClientError> {
+        self.request(Effect::Once, args).await
+    }
+
+    /// [`Client::call`] for a request that may be sent again: one that changes nothing, or leaves the same behind if it is
+    /// applied twice.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn call_repeatable(&self, args: &[&[u8]]) -> Result<Frame, ClientError> {
+        self.request(Effect::Repeatable, args).await
+    }
+
+    pub(super) async fn request(&self, effect: Effect, args: &[&[u8]]) -> Result<Frame, ClientError> {
+        self.request_within(self.handle.options.request_timeout, effect, args).await
+    }
+
+    /// [`Client::request`] with a time-out of its own.
+    pub(super) async fn request_within(
+        &self,
+        after: Duration,
+        effect: Effect,
+        args: &[&[u8]],
+    ) -> Result<Frame, ClientError> {
+        let deadline = Instant::now() + after;
+        // What an earlier attempt ended with, after which the request may be applied however the next one ends.
+        let mut earlier = None;
+        let error = loop {
+            match Exchange::new(&self.handle.shared, args, deadline).await {
+                Outcome::Reply { frame, connection } => {
+                    self.note(effect, connection)?;
+                    return into_result(frame);
+                }
+                Outcome::Lost(error) if effect.may_repeat() => earlier = Some(error),
+                Outcome::Lost(error) => break error,
+                Outcome::TimedOut => break ClientError::Timeout { after },
+                Outcome::NotSent(cause) => break ClientError::NotSent { after, cause: cause.map(Arc::new) },
+                Outcome::Stopped => break ClientError::Stopped,
+            }
+        };
+        Err(earlier.unwrap_or(error))
+    }
+
+    /// Keeps count of which connection this clone's writes went to.
+    fn note(&self, effect: Effect, connection: u64) -> Result<(), ClientError> {
+        if effect.writes() {
+            if self.unconfirmed.load(Ordering::Relaxed) == 0 {
+                self.unconfirmed.store(connection, Ordering::Relaxed);
+            }
+        } else if effect == Effect::Connection {
+            let first = self.unconfirmed.swap(0, Ordering::Relaxed);
+            if first != 0 && first != connection {
+                return Err(ClientError::Replaced);
+            }
+        }
+        Ok(())
+    }
+
+    /// A connection of its own to the same daemons.
+    pub(super) fn pushes(&self) -> Pushes {
+        let dialer = Dialer::new(Arc::clone(&self.handle.addrs), self.handle.options.clone()).resp3();
+        Pushes::new(dialer, self.handle.options.request_timeout)
+    }
+
+    pub(super) fn options(&self) -> &ClientOptions {
+        &self.handle.options
+    }
+}
+
+impl Clone for Client {
+    fn clone(&self) -> Self {
+        let unconfirmed = AtomicU64::new(self.unconfirmed.load(Ordering::Relaxed));
+        Self { handle: Arc::clone(&self.handle), unconfirmed }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("addrs", &self.handle.addrs).finish_non_exhaustive()
+    }
+}

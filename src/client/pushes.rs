@@ -1,0 +1,151 @@
+//! A connection on which the daemon does the talking, opened again whenever it ends.
+//!
+//! ```text
+//!   Away ──► Dialing ──► Open ──► Away (it ended, or was silent to a PING) …
+//!                          └────► Ended (the daemon said no)
+//! ```
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::connection::into_result;
+use super::dial::Dialer;
+use super::{ClientError, Connection};
+use crate::resp::Frame;
+
+type Opened = (Dialer, Result<Connection, ClientError>);
+
+/// Frames of a connection of its own. It speaks RESP3, in which a PING can be answered among pushes: a daemon that has
+/// nothing to say is told from one that is gone.
+pub(super) struct Pushes {
+    state: State,
+    /// How long the daemon may be silent: then it is asked, and after as long again given up.
+    patience: Duration,
+    timer: Pin<Box<Sleep>>,
+    /// When a frame came last, as the timer finds it: it is not moved on with every frame.
+    heard: Instant,
+    asked: bool,
+}
+
+enum State {
+    Away(Dialer),
+    Dialing(Pin<Box<dyn Future<Output = Opened> + Send>>),
+    Open(Dialer, Box<Connection>),
+    Ended,
+}
+
+impl Pushes {
+    pub(super) fn new(dialer: Dialer, patience: Duration) -> Self {
+        let heard = Instant::now();
+        let timer = Box::pin(sleep_until(heard + patience));
+        Self { state: State::Away(dialer), patience, timer, heard, asked: false }
+    }
+
+    /// The next frame; nothing after an error. `request` gives what to ask of a daemon once there is a connection.
+    pub(super) fn poll(
+        &mut self,
+        mut request: impl FnMut() -> Vec<Bytes>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame, ClientError>>> {
+        loop {
+            self.state = match std::mem::replace(&mut self.state, State::Ended) {
+                State::Ended => return Poll::Ready(None),
+                State::Away(dialer) => State::Dialing(Box::pin(open(dialer, request()))),
+                State::Dialing(mut opening) => match opening.as_mut().poll(cx) {
+                    Poll::Pending => {
+                        self.state = State::Dialing(opening);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready((dialer, Ok(connection))) => {
+                        self.heard();
+                        State::Open(dialer, Box::new(connection))
+                    }
+                    Poll::Ready((_, Err(error))) => return Poll::Ready(Some(Err(error))),
+                },
+                State::Open(mut dialer, mut connection) => match self.poll_open(&mut connection, cx) {
+                    Poll::Pending => {
+                        self.state = State::Open(dialer, connection);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Ok(Frame::Simple(_))) => State::Open(dialer, connection),
+                    Poll::Ready(Ok(error @ Frame::Error(_))) => return Poll::Ready(Some(into_result(error))),
+                    Poll::Ready(Ok(frame)) => {
+                        dialer.succeeded();
+                        self.state = State::Open(dialer, connection);
+                        return Poll::Ready(Some(Ok(frame)));
+                    }
+                    Poll::Ready(Err(_)) => State::Away(dialer),
+                },
+            };
+        }
+    }
+
+    fn poll_open(
+        &mut self,
+        connection: &mut Connection,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Frame, ClientError>> {
+        if let Poll::Ready(frame) = connection.poll_receive(cx) {
+            self.heard();
+            return Poll::Ready(frame);
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            let mut next = self.heard + self.patience;
+            if next <= now {
+                if std::mem::replace(&mut self.asked, true) {
+                    return Poll::Ready(Err(ClientError::Timeout { after: self.patience }));
+                }
+                connection.try_ping()?;
+                next = now + self.patience;
+            }
+            self.timer.as_mut().reset(next);
+        }
+        Poll::Pending
+    }
+
+    fn heard(&mut self) {
+        self.asked = false;
+        self.heard = Instant::now();
+    }
+}
+
+/// Tries one daemon after the other until one takes the request, or one says that none of this client's will do.
+async fn open(mut dialer: Dialer, request: Vec<Bytes>) -> Opened {
+    let args: Vec<&[u8]> = request.iter().map(|arg| &arg[..]).collect();
+    loop {
+        match dialer.once().await {
+            Ok((mut connection, _)) => {
+                if connection.stream(&args).await.is_ok() {
+                    return (dialer, Ok(connection));
+                }
+            }
+            Err(error @ ClientError::Refused { .. }) if is_lasting(&error) => return (dialer, Err(error)),
+            Err(_) => {}
+        }
+        dialer.pause().await;
+    }
+}
+
+/// Whether the refusal is one that waiting does not help.
+fn is_lasting(error: &ClientError) -> bool {
+    matches!(error, ClientError::Refused { code, .. } if ["WRONGPASS", "NOAUTH", "NOPROTO"].contains(&&code[..]))
+}
+
+impl fmt::Debug for Pushes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::Away(_) => "away",
+            State::Dialing(_) => "dialing",
+            State::Open(..) => "open",
+            State::Ended => "ended",
+        };
+        f.debug_struct("Pushes").field("state", &state).finish_non_exhaustive()
+    }
+}

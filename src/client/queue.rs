@@ -1,0 +1,502 @@
+//! The requests of all callers, from waiting for room to the last reply. Knows no socket and no clock.
+//!
+//! ```text
+//!             no room                 room                    reply
+//!   submit ───────────► Waiting ────► Woken ──┐   ┌─► Queued ───────► Done ──► free
+//!      └──────────────────────────────────────┴───┘      │ too late    ▲
+//!                       room                             └─► Expired ──┘
+//!
+//!   A caller that goes away leaves Abandoned behind where a list still names the slot: the reply has to be counted off.
+//! ```
+//!
+//! **Invariants.**
+//! - Replies come in the order of `order`, so every entry stays in it until its reply or the end of the connection,
+//!   whatever became of its caller.
+//! - A slot is freed once neither a list nor a caller names it.
+//! - Bytes that a request needs are encoded straight into `output`: a request costs no allocation of its own.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use tokio::time::{Duration, Instant};
+
+use super::ClientError;
+use crate::resp::{Frame, encode_request};
+
+/// Bytes of framing that a request and each of its arguments need at most, to tell its size before it is encoded.
+const MAX_FRAMING: usize = 24;
+
+/// The request's place in the [`Queue`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct SlotId(usize);
+
+/// What became of a request.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The daemon replied, on the connection of this number.
+    Reply { frame: Frame, connection: u64 },
+    /// The connection ended after at least a part of the request was written.
+    Lost(ClientError),
+    /// No reply came in time.
+    TimedOut,
+    /// Time ran out before any of it was written; with the reason, if there was no connection.
+    NotSent(Option<ClientError>),
+    /// The driver ended, and nothing of the request was written.
+    Stopped,
+}
+
+#[derive(Debug)]
+enum State {
+    Free,
+    Waiting,
+    /// There is room, and the caller has been told.
+    Woken,
+    Queued,
+    Expired,
+    Abandoned,
+    Done(Outcome),
+}
+
+#[derive(Debug)]
+struct Slot {
+    state: State,
+    waker: Option<Waker>,
+    deadline: Instant,
+    /// What the request needs at most, encoded.
+    size: usize,
+}
+
+/// An encoded request without a reply.
+#[derive(Debug)]
+struct Entry {
+    slot: SlotId,
+    len: usize,
+}
+
+/// What the driver finds when it asks for bytes to write.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// There are none.
+    Nothing,
+    /// They were taken.
+    Bytes,
+    /// They were left: more are about to come.
+    Soon,
+}
+
+/// A reply to no request: replies and requests are out of step.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unasked;
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    max_requests: usize,
+    max_bytes: usize,
+    slots: Vec<Slot>,
+    free: Vec<SlotId>,
+    /// Encoded requests without a reply, in the order in which they are sent. The driver has taken the bytes of the
+    /// first `taken`; those of the others are `output`.
+    order: VecDeque<Entry>,
+    taken: usize,
+    output: Vec<u8>,
+    /// The length of all in `order`.
+    bytes: usize,
+    /// Callers for whom there was no room, longest wait first.
+    waiting: VecDeque<SlotId>,
+    /// How many slots are `Woken`, and the bytes they need: room is kept for them.
+    woken: usize,
+    woken_bytes: usize,
+    /// No deadline passes before this.
+    alarm: Option<Instant>,
+    driver: Option<Waker>,
+    /// The driver was woken and has not asked for bytes since.
+    driver_woken: bool,
+    /// Why there is no connection, or to whom there is one.
+    trouble: Option<ClientError>,
+    addr: Option<Arc<str>>,
+    stopped: bool,
+}
+
+impl Queue {
+    pub(super) fn new(max_requests: usize, max_bytes: usize) -> Self {
+        Self {
+            // With none at all no request would ever be sent.
+            max_requests: max_requests.max(1),
+            max_bytes,
+            slots: Vec::new(),
+            free: Vec::new(),
+            order: VecDeque::new(),
+            taken: 0,
+            output: Vec::new(),
+            bytes: 0,
+            waiting: VecDeque::new(),
+            woken: 0,
+            woken_bytes: 0,
+            alarm: None,
+            driver: None,
+            driver_woken: false,
+            trouble: None,
+            addr: None,
+            stopped: false,
+        }
+    }
+
+    // ---- the callers' side
+
+    /// Takes in a request; [`Queue::poll`] tells what became of it.
+    pub(super) fn submit(&mut self, args: &[&[u8]], deadline: Instant, waker: &Waker) -> SlotId {
+        let size = args.iter().map(|arg| arg.len() + MAX_FRAMING).sum::<usize>() + MAX_FRAMING;
+        let id = self.slot(Slot { state: State::Free, waker: Some(waker.clone()), deadline, size });
+        if self.stopped {
+            self.slots[id.0].state = State::Done(Outcome::Stopped);
+            waker.wake_by_ref();
+        } else if self.waiting.is_empty() && self.has_room(size) {
+            self.enqueue(id, args);
+        } else {
+            self.slots[id.0].state = State::Waiting;
+            self.waiting.push_back(id);
+        }
+        self.watch(deadline);
+        id
+    }
+
+    /// What became of the request of this slot, which is of no more use then.
+    pub(super) fn poll(&mut self, id: SlotId, args: &[&[u8]], waker: &Waker) -> Poll<Outcome> {
+        match self.slots[id.0].state {
+            State::Done(_) => {
+                let State::Done(outcome) = self.release(id) else { unreachable!("just seen") };
+                return Poll::Ready(outcome);
+            }
+            State::Expired => {
+                self.slots[id.0].state = State::Abandoned;
+                return Poll::Ready(Outcome::TimedOut);
+            }
+            State::Woken => {
+                self.forgo(id);
+                if self.stopped {
+                    self.release(id);
+                    return Poll::Ready(Outcome::Stopped);
+                }
+                self.enqueue(id, args);
+                self.watch(self.slots[id.0].deadline);
+            }
+            State::Waiting | State::Queued => {}
+            State::Free | State::Abandoned => unreachable!("a slot outlives its caller's last look at it"),
+        }
+        let slot = &mut self.slots[id.0];
+        if slot.waker.as_ref().is_none_or(|known| !known.will_wake(waker)) {
+            slot.waker = Some(waker.clone());
+        }
+        Poll::Pending
+    }
+
+    /// The caller of this slot went away.
+    pub(super) fn abandon(&mut self, id: SlotId, wakers: &mut Vec<Waker>) {
+        match self.slots[id.0].state {
+            State::Done(_) => drop(self.release(id)),
+            State::Woken => {
+                self.forgo(id);
+                self.release(id);
+                self.admit(wakers);
+            }
+            _ => {
+                self.slots[id.0].state = State::Abandoned;
+                self.slots[id.0].waker = None;
+            }
+        }
+    }
+
+    /// How many requests were accepted and have no reply yet.
+    pub(super) fn in_flight(&self) -> usize {
+        self.order.len()
+    }
+
+    // ---- the driver's side
+
+    /// Swaps the bytes to be written for `spare`, which is empty. With `patient` they are left where they are.
+    /// Whether taken or not, `waker` is woken when there are more.
+    pub(super) fn take(&mut self, spare: &mut Vec<u8>, waker: &Waker, patient: bool) -> Taken {
+        self.attend(waker);
+        if self.output.is_empty() {
+            Taken::Nothing
+        } else if patient {
+            Taken::Soon
+        } else {
+            std::mem::swap(&mut self.output, spare);
+            self.taken = self.order.len();
+            Taken::Bytes
+        }
+    }
+
+    /// Has `waker` woken when there are bytes to write or the alarm moves.
+    pub(super) fn attend(&mut self, waker: &Waker) {
+        self.driver_woken = false;
+        if self.driver.as_ref().is_none_or(|known| !known.will_wake(waker)) {
+            self.driver = Some(waker.clone());
+        }
+    }
+
+    pub(super) fn alarm(&self) -> Option<Instant> {
+        self.alarm
+    }
+
+    /// Hands over replies, in the order in which they came.
+    pub(super) fn deliver(
+        &mut self,
+        frames: impl Iterator<Item = Frame>,
+        connection: u64,
+        wakers: &mut Vec<Waker>,
+    ) -> Result<(), Unasked> {
+        for frame in frames {
+            self.taken = self.taken.checked_sub(1).ok_or(Unasked)?;
+            let entry = self.order.pop_front().ok_or(Unasked)?;
+            self.settle(&entry, || Outcome::Reply { frame, connection }, wakers);
+        }
+        self.admit(wakers);
+        Ok(())
+    }
+
+    /// The connection has ended, and the driver had not written `unwritten`. Requests of which no byte was written stay.
+    pub(super) fn lose(&mut self, unwritten: &[u8], error: &ClientError, wakers: &mut Vec<Waker>) {
+        let mut whole = 0;
+        let mut bytes = unwritten.len() + self.output.len();
+        for entry in self.order.iter().rev() {
+            let Some(rest) = bytes.checked_sub(entry.len) else { break };
+            bytes = rest;
+            whole += 1;
+        }
+        // What is left over belongs to a request of which a part was written.
+        let mut output = Vec::with_capacity(unwritten.len() + self.output.len());
+        output.extend_from_slice(unwritten);
+        output.extend_from_slice(&self.output);
+        output.drain(..bytes);
+        self.output = output;
+        self.taken = 0;
+        for _ in whole..self.order.len() {
+            let Some(entry) = self.order.pop_front() else { break };
+            self.settle(&entry, || Outcome::Lost(error.clone()), wakers);
+        }
+        self.admit(wakers);
+    }
+
+    /// Ends the waits that have lasted too long. `heard` is when the last byte came, if there is a connection. Returns
+    /// whether it is to be given up, as it has been silent although a reply is overdue.
+    pub(super) fn sweep(
+        &mut self,
+        now: Instant,
+        heard: Option<Instant>,
+        patience: Duration,
+        wakers: &mut Vec<Waker>,
+    ) -> bool {
+        self.alarm = None;
+        for _ in 0..self.waiting.len() {
+            let Some(id) = self.waiting.pop_front() else { break };
+            let slot = &mut self.slots[id.0];
+            if matches!(slot.state, State::Abandoned) {
+                self.release(id);
+            } else if slot.deadline <= now {
+                let trouble = self.trouble.clone();
+                slot.state = State::Done(Outcome::NotSent(trouble));
+                wakers.extend(slot.waker.take());
+            } else {
+                let deadline = slot.deadline;
+                self.waiting.push_back(id);
+                self.remind(deadline);
+            }
+        }
+        self.sweep_unsent(now, wakers);
+        for at in 0..self.taken {
+            let slot = &mut self.slots[self.order[at].slot.0];
+            if slot.deadline > now {
+                let deadline = slot.deadline;
+                self.remind(deadline);
+            } else if matches!(slot.state, State::Queued) {
+                slot.state = State::Expired;
+                wakers.extend(slot.waker.take());
+            }
+        }
+        self.admit(wakers);
+        let overdue = self.order.front().is_some_and(|front| self.slots[front.slot.0].deadline <= now);
+        match heard {
+            Some(heard) if self.taken > 0 && overdue => {
+                self.remind(heard + patience);
+                heard + patience <= now
+            }
+            _ => false,
+        }
+    }
+
+    /// What was not taken yet is not sent any more once its time has passed.
+    fn sweep_unsent(&mut self, now: Instant, wakers: &mut Vec<Waker>) {
+        let unsent = self.order.split_off(self.taken);
+        let expired = |queue: &Self, entry: &Entry| queue.slots[entry.slot.0].deadline <= now;
+        if !unsent.iter().any(|entry| expired(self, entry)) {
+            unsent.iter().for_each(|entry| self.remind(self.slots[entry.slot.0].deadline));
+            self.order.extend(unsent);
+            return;
+        }
+        let output = std::mem::take(&mut self.output);
+        let mut at = 0;
+        for entry in unsent {
+            let bytes = at..at + entry.len;
+            at = bytes.end;
+            if expired(self, &entry) {
+                let trouble = self.trouble.clone();
+                self.settle(&entry, || Outcome::NotSent(trouble), wakers);
+            } else {
+                self.output.extend_from_slice(&output[bytes]);
+                self.remind(self.slots[entry.slot.0].deadline);
+                self.order.push_back(entry);
+            }
+        }
+    }
+
+    /// Notes why there is no connection.
+    pub(super) fn disconnected(&mut self, trouble: ClientError) {
+        self.trouble = Some(trouble);
+        self.addr = None;
+    }
+
+    /// Notes that there is a connection, and to whom.
+    pub(super) fn connected(&mut self, addr: Arc<str>) {
+        self.trouble = None;
+        self.addr = Some(addr);
+    }
+
+    /// The daemon that is connected.
+    pub(super) fn addr(&self) -> Option<Arc<str>> {
+        self.addr.clone()
+    }
+
+    /// No client is left: the driver has to end.
+    pub(super) fn close(&mut self) {
+        self.stopped = true;
+        if let Some(driver) = &self.driver {
+            driver.wake_by_ref();
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.stopped
+    }
+
+    /// The driver has ended; `error` is for requests that it may have written.
+    pub(super) fn stop(&mut self, error: &ClientError, wakers: &mut Vec<Waker>) {
+        self.stopped = true;
+        self.lose(&[], error, wakers);
+        self.output.clear();
+        for entry in std::mem::take(&mut self.order) {
+            self.settle(&entry, || Outcome::Stopped, wakers);
+        }
+        for id in std::mem::take(&mut self.waiting) {
+            let slot = &mut self.slots[id.0];
+            if matches!(slot.state, State::Abandoned) {
+                self.release(id);
+            } else {
+                slot.state = State::Done(Outcome::Stopped);
+                wakers.extend(slot.waker.take());
+            }
+        }
+    }
+
+    // ----
+
+    fn slot(&mut self, slot: Slot) -> SlotId {
+        match self.free.pop() {
+            Some(id) => {
+                self.slots[id.0] = slot;
+                id
+            }
+            None => {
+                self.slots.push(slot);
+                SlotId(self.slots.len() - 1)
+            }
+        }
+    }
+
+    /// Frees a slot and returns its last state.
+    fn release(&mut self, id: SlotId) -> State {
+        self.free.push(id);
+        let slot = &mut self.slots[id.0];
+        slot.waker = None;
+        std::mem::replace(&mut slot.state, State::Free)
+    }
+
+    /// Whether a request of this size may join those in flight. One that is too large for the limit goes alone.
+    fn has_room(&self, size: usize) -> bool {
+        let requests = self.order.len() + self.woken;
+        let bytes = self.bytes + self.woken_bytes;
+        requests == 0 || requests < self.max_requests && bytes.saturating_add(size) <= self.max_bytes
+    }
+
+    /// Gives the room back that was kept for this slot.
+    fn forgo(&mut self, id: SlotId) {
+        self.woken -= 1;
+        self.woken_bytes -= self.slots[id.0].size;
+    }
+
+    fn enqueue(&mut self, id: SlotId, args: &[&[u8]]) {
+        let before = self.output.len();
+        encode_request(&mut self.output, args);
+        let len = self.output.len() - before;
+        self.bytes += len;
+        self.order.push_back(Entry { slot: id, len });
+        self.slots[id.0].state = State::Queued;
+        self.wake_driver();
+    }
+
+    fn wake_driver(&mut self) {
+        if !std::mem::replace(&mut self.driver_woken, true)
+            && let Some(driver) = &self.driver
+        {
+            driver.wake_by_ref();
+        }
+    }
+
+    /// The entry, which left `order`, has come to its end.
+    fn settle(&mut self, entry: &Entry, outcome: impl FnOnce() -> Outcome, wakers: &mut Vec<Waker>) {
+        self.bytes -= entry.len;
+        let slot = &mut self.slots[entry.slot.0];
+        if matches!(slot.state, State::Abandoned) {
+            self.release(entry.slot);
+        } else {
+            slot.state = State::Done(outcome());
+            wakers.extend(slot.waker.take());
+        }
+    }
+
+    /// Tells as many waiting callers as there is room for.
+    fn admit(&mut self, wakers: &mut Vec<Waker>) {
+        while let Some(&id) = self.waiting.front() {
+            let size = self.slots[id.0].size;
+            if matches!(self.slots[id.0].state, State::Abandoned) {
+                self.release(id);
+            } else if self.has_room(size) {
+                let slot = &mut self.slots[id.0];
+                slot.state = State::Woken;
+                wakers.extend(slot.waker.take());
+                self.woken += 1;
+                self.woken_bytes += size;
+            } else {
+                break;
+            }
+            self.waiting.pop_front();
+        }
+    }
+
+    /// Sees to it that the driver knows of this deadline.
+    fn watch(&mut self, deadline: Instant) {
+        if self.alarm.is_none_or(|alarm| deadline < alarm) {
+            self.alarm = Some(deadline);
+            self.wake_driver();
+        }
+    }
+
+    fn remind(&mut self, at: Instant) {
+        self.alarm = Some(self.alarm.map_or(at, |alarm| alarm.min(at)));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! From replies to what a method returns.
+
+use bytes::Bytes;
+
+use super::ClientError;
+use crate::resp::Frame;
+
+/// Bytes of a reply that an error shows.
+const SHOWN: usize = 100;
+
+/// A reply that is not what the request is known to be answered with.
+#[derive(Debug)]
+pub(super) struct Unfit(pub(super) Frame);
+
+impl Unfit {
+    /// The error, for the command `request`.
+    pub(super) fn of(self, request: &str) -> ClientError {
+        let mut reply = format!("{:?}", self.0);
+        let end = (0..=SHOWN.min(reply.len())).rev().find(|&at| reply.is_char_boundary(at));
+        reply.truncate(end.unwrap_or(0));
+        ClientError::Unexpected { request: request.to_owned(), reply }
+    }
+}
+
+pub(super) fn ok(frame: Frame) -> Result<(), Unfit> {
+    match frame {
+        Frame::Simple(text) if text == "OK" => Ok(()),
+        other => Err(Unfit(other)),
+    }
+}
+
+/// `OK`, or no value for what was not done.
+pub(super) fn done(frame: Frame) -> Result<bool, Unfit> {
+    match frame {
+        Frame::Null => Ok(false),
+        other => ok(other).map(|()| true),
+    }
+}
+
+pub(super) fn value(frame: Frame) -> Result<Option<Bytes>, Unfit> {
+    match frame {
+        Frame::Bulk(bytes) => Ok(Some(bytes)),
+        Frame::Null => Ok(None),
+        other => Err(Unfit(other)),
+    }
+}
+
+pub(super) fn bytes(frame: Frame) -> Result<Bytes, Unfit> {
+    match frame {
+        Frame::Bulk(bytes) => Ok(bytes),
+        other => Err(Unfit(other)),
+    }
+}
+
+pub(super) fn text(frame: Frame) -> Result<String, Unfit> {
+    match frame {
+        Frame::Bulk(bytes) => match str::from_utf8(&bytes) {
+            Ok(text) => Ok(text.to_owned()),
+            Err(_) => Err(Unfit(Frame::Bulk(bytes))),
+        },
+        Frame::Simple(text) => Ok(text),
+        other => Err(Unfit(other)),
+    }
+}
+
+pub(super) fn int(frame: Frame) -> Result<i64, Unfit> {
+    match frame {
+        Frame::Int(number) => Ok(number),
+        other => Err(Unfit(other)),
+    }
+}
+
+pub(super) fn count(frame: Frame) -> Result<u64, Unfit> {
+    let number = int(frame)?;
+    u64::try_from(number).map_err(|_| Unfit(Frame::Int(number)))
+}
+
+/// In RESP2 a truth value is 1 or 0.
+pub(super) fn truth(frame: Frame) -> Result<bool, Unfit> {
+    match frame {
+        Frame::Bool(truth) => Ok(truth),
+        Frame::Int(number @ (0 | 1)) => Ok(number == 1),
+        other => Err(Unfit(other)),
+    }
+}
+
+/// A number beyond the integers of the protocol.
+pub(super) fn digits(frame: Frame) -> Result<u64, Unfit> {
+    let text = text(frame)?;
+    text.parse().map_err(|_| Unfit(Frame::Simple(text)))
+}
+
+pub(super) fn list(frame: Frame) -> Result<Vec<Frame>, Unfit> {
+    match frame {
+        Frame::Array(items) | Frame::Push(items) | Frame::Set(items) => Ok(items),
+        other => Err(Unfit(other)),
+    }
+}
+
+/// The fields of a map, in whichever dialect.
+pub(super) struct Fields(Vec<(Frame, Frame)>);
+
+impl Fields {
+    pub(super) fn read(frame: Frame) -> Result<Self, Unfit> {
+        match frame {
+            Frame::Map(pairs) => Ok(Self(pairs)),
+            Frame::Array(items) if items.len().is_multiple_of(2) => {
+                let mut items = items.into_iter();
+                let pairs = std::iter::from_fn(|| Some((items.next()?, items.next()?)));
+                Ok(Self(pairs.collect()))
+            }
+            other => Err(Unfit(other)),
+        }
+    }
+
+    pub(super) fn take(&mut self, name: &str) -> Result<Frame, Unfit> {
+        let is = |(key, _): &(Frame, Frame)| matches!(key, Frame::Bulk(key) if key == name.as_bytes());
+        let at = self.0.iter().position(is).ok_or_else(|| Unfit(Frame::Map(self.0.clone())))?;
+        Ok(self.0.swap_remove(at).1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_is_read_in_both_dialects() {
+        let key = || Frame::Bulk(Bytes::from_static(b"a"));
+        for frame in [Frame::Array(vec![key(), Frame::Int(1)]), Frame::Map(vec![(key(), Frame::Int(1))])] {
+            let mut fields = Fields::read(frame).unwrap();
+            assert_eq!(fields.take("a").unwrap(), Frame::Int(1));
+            assert!(fields.take("a").is_err());
+        }
+        assert!(Fields::read(Frame::Array(vec![key()])).is_err());
+    }
+
+    #[test]
+    fn an_unexpected_reply_is_shown_in_part() {
+        let error = Unfit(Frame::Simple("é".repeat(500))).of("GET").to_string();
+        assert!(error.starts_with("unexpected reply to GET: Simple(") && error.len() < 150, "{error}");
+    }
+}
