@@ -214,10 +214,16 @@ pub(crate) fn write_digits(out: &mut [u8], mut number: u32) {
 }
 
 /// xorshift64*: a few instructions a number, which is what a load generator can afford.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn below(&mut self, limit: u32) -> u32 {
+    /// The same seed gives the same numbers.
+    pub(crate) fn new(seed: u64) -> Random {
+        // Apart from each other although the seeds are neighbours, and never 0, which the generator would stay at.
+        Random(seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub(crate) fn below(&mut self, limit: u32) -> u32 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;

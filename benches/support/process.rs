@@ -66,15 +66,7 @@ impl Process {
 
     /// What its threads used so far. Exact while they sleep; up to a scheduler tick behind while they run.
     pub(crate) fn cpu(&self) -> Result<Cpu> {
-        let mut cpu = Cpu::default();
-        for task in fs::read_dir(format!("/proc/{}/task", self.pid))? {
-            match fs::read_to_string(task?.path().join("schedstat")) {
-                Ok(text) => cpu.add(&text).context("unexpected schedstat")?,
-                Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
-                Err(other) => return Err(other).context("no schedstat: is CONFIG_SCHED_INFO on?"),
-            }
-        }
-        Ok(cpu)
+        cpu_of(self.pid)
     }
 
     /// Resident memory in bytes.
@@ -93,6 +85,19 @@ impl Drop for Process {
             end(&mut running.swap_remove(at));
         }
     }
+}
+
+/// What the threads of a process used so far.
+pub(crate) fn cpu_of(pid: u32) -> Result<Cpu> {
+    let mut cpu = Cpu::default();
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        match fs::read_to_string(task?.path().join("schedstat")) {
+            Ok(text) => cpu.add(&text).context("unexpected schedstat")?,
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
+            Err(other) => return Err(other).context("no schedstat: is CONFIG_SCHED_INFO on?"),
+        }
+    }
+    Ok(cpu)
 }
 
 /// CPU time of a process.
