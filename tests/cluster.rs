@@ -114,6 +114,34 @@ async fn a_message_reaches_the_subscribers_of_every_linked_node_after_what_was_w
     assert!(!next.contains("only to others"), "{next}");
 }
 
+#[tokio::test]
+async fn every_node_tells_its_own_subscribers_of_what_was_written_anywhere() {
+    let told =
+        |name: &str| Config { notify_keyspace_events: "KEA".parse().expect("letters"), ..config(name, &[]) };
+    let a = Node::start(told("a")).await.expect("starts");
+    let b = Node::start(Config { join: vec![a.peer_addr().unwrap().to_string()], ..told("b") })
+        .await
+        .expect("starts");
+    until("linked", || linked(&a) == 1 && linked(&b) == 1).await;
+    let mut listener = TcpStream::connect(b.client_addr().unwrap()).await.unwrap();
+    listener.write_all(b"HELLO 3\r\nPSUBSCRIBE __keyevent@0__:*\r\n").await.unwrap();
+    heard(&mut listener, b":1\r\n").await;
+    let mut writer = TcpStream::connect(a.client_addr().unwrap()).await.unwrap();
+    for (request, event) in [
+        ("SET k v PX 60000", "expire"),
+        ("PERSIST k", "persist"),
+        ("SET k w", "set"),
+        ("DEL k", "del"),
+        ("SET brief v PX 50", "expired"),
+    ] {
+        writer.write_all(format!("{request}\r\n").as_bytes()).await.unwrap();
+        let key = request.split(' ').nth(1).unwrap_or_default();
+        let channel = format!("__keyevent@0__:{event}");
+        let message = format!("${}\r\n{channel}\r\n${}\r\n{key}\r\n", channel.len(), key.len());
+        heard(&mut listener, message.as_bytes()).await;
+    }
+}
+
 /// Reads up to `end`; returns what was read.
 async fn heard(stream: &mut TcpStream, end: &[u8]) -> String {
     let mut bytes = Vec::new();

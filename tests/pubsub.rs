@@ -244,3 +244,80 @@ async fn what_is_over_a_limit_is_refused_whole() {
         client.ask(&format!("{command} c m"), &format!("-ERR {command} is not supported: {why}\r\n")).await;
     }
 }
+
+/// Reads messages of a subscriber to patterns up to one with this channel and text; returns all, a line each.
+async fn events(client: &mut Client, last: &str) -> Vec<String> {
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|event| event != last) {
+        let mut parts = Vec::new();
+        assert_eq!(line(client).await, "*4");
+        for _ in 0..4 {
+            line(client).await;
+            parts.push(line(client).await);
+        }
+        seen.push(format!("{} {}", parts[2].replace("__", ""), parts[3]));
+    }
+    seen
+}
+
+async fn line(client: &mut Client) -> String {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n") {
+        bytes.push(timeout(PATIENCE, client.0.read_u8()).await.expect("a line comes").expect("open"));
+    }
+    String::from_utf8_lossy(&bytes[..bytes.len() - 2]).into_owned()
+}
+
+/// The expected lists were taken from redis-server 7.0.15.
+#[tokio::test]
+async fn keyspace_events_are_those_of_redis() {
+    let daemon = Daemon::start().await;
+    let (mut listener, mut client) = (daemon.client().await, daemon.client().await);
+    listener.ask("PSUBSCRIBE __key*", &push('*', &["psubscribe", "__key*", "1"])).await;
+    client.ask("SET before 1", "+OK\r\n").await;
+    client.ask("CONFIG SET notify-keyspace-events KEAn", "+OK\r\n").await;
+    client.ask("CONFIG GET notify*", "*2\r\n$22\r\nnotify-keyspace-events\r\n$4\r\nAnKE\r\n").await;
+    for (request, expected) in [
+        ("SET k 1", &["new k", "set k"][..]),
+        ("SET k 2", &["set k"]),
+        ("SET k 2 EX 100", &["set k", "expire k"]),
+        ("EXPIRE k 50", &["expire k"]),
+        ("PERSIST k", &["persist k"]),
+        ("GETEX k EX 9", &["expire k"]),
+        ("GETDEL k", &["del k"]),
+        ("DEL k", &[]),
+        ("MSET a 1 b 2", &["new a", "set a", "new b", "set b"]),
+        ("DEL a b", &["del a", "del b"]),
+        ("SETNX a 1", &["new a", "set a"]),
+        ("EXPIRE a -1", &["del a"]),
+        ("SET a 1 PX 20", &["new a", "set a", "expire a", "expired a"]),
+    ] {
+        client.send(format!("{request}\r\n")).await;
+        let mut wanted = Vec::new();
+        for event in expected {
+            let (event, key) = event.split_once(' ').unwrap();
+            wanted.push(format!("keyspace@0:{key} {event}"));
+            wanted.push(format!("keyevent@0:{event} {key}"));
+        }
+        if let Some(last) = wanted.last() {
+            // Nothing sweeps in this server without a cluster; reading all keys does.
+            if request.contains("PX") {
+                while client.reply("DBSIZE").await.ends_with(":2\r\n") {}
+            }
+            assert_eq!(events(&mut listener, last).await, wanted, "{request}");
+        }
+    }
+    client.reply("CONFIG SET notify-keyspace-events Kx").await;
+    client.reply("SET a 1").await;
+    client.reply("CONFIG SET notify-keyspace-events Eg").await;
+    client.reply("DEL a").await;
+    assert_eq!(events(&mut listener, "keyevent@0:del a").await, ["keyevent@0:del a"]);
+    client.reply("CONFIG SET notify-keyspace-events \"\"").await;
+    client.reply("SET a 1").await;
+    client.reply("PUBLISH __keytest end").await;
+    assert_eq!(events(&mut listener, "keytest end").await, ["keytest end"]);
+    let refusal = "-ERR CONFIG SET failed (possibly related to argument 'notify-keyspace-events') - Invalid event class \
+                   character. Use 'Ag$lshzxeKEtdn'.\r\n";
+    client.reply("PING").await;
+    client.ask("CONFIG SET notify-keyspace-events q", refusal).await;
+}

@@ -36,7 +36,7 @@ pub(crate) fn run(args: Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
 }
 
 /// Every setting as the file has it, in the order of the help; `None` where being unset has no spelling.
-fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Option<Value>); 24] {
+fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Option<Value>); 25] {
     let text = |value: &dyn ToString| Some(Value::String(value.to_string()));
     let size = |bytes: u64| text(&Size(bytes));
     [
@@ -58,6 +58,7 @@ fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Opt
         ("max-command", size(config.max_command as u64)),
         ("max-clients", i64::try_from(config.max_clients).ok().map(Value::Integer)),
         ("peer-queue", size(config.peer_queue as u64)),
+        ("notify-keyspace-events", text(&config.notify_keyspace_events)),
         ("client-password-file", password_file.as_ref().and_then(|path| text(&path.display()))),
         ("insecure", Some(config.insecure.into())),
         ("enable-flush", Some(config.enable_flush.into())),

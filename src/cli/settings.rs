@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use clap::ArgMatches;
 use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
-use sapwood::config::{Config, ConfigError, LogFormat, Secret, SecretError, Size, Span, SpanOrNever};
+use sapwood::config::{
+    Config, ConfigError, KeyspaceEvents, LogFormat, Secret, SecretError, Size, Span, SpanOrNever,
+};
 use serde::Deserialize;
 
 const ADDRESSES: &str = "Addresses";
@@ -107,6 +109,11 @@ pub(crate) struct Settings {
     /// Bytes that may wait for one peer; one that falls further behind catches up by a round [default: 64MiB]
     #[arg(long, value_name = "SIZE", env = "SAPWOOD_PEER_QUEUE", help_heading = LIMITS, hide_env_values = true)]
     pub(crate) peer_queue: Option<Size>,
+
+    /// Changes of keys to tell subscribers of, as letters of Redis such as KEA; none if empty [default: ""]
+    #[arg(long, value_name = "LETTERS", env = "SAPWOOD_NOTIFY_KEYSPACE_EVENTS")]
+    #[arg(hide_env_values = true)]
+    pub(crate) notify_keyspace_events: Option<KeyspaceEvents>,
 
     /// File with the password that clients must AUTH with [default: none]
     #[arg(long, value_name = "FILE", env = "SAPWOOD_CLIENT_PASSWORD_FILE")]
@@ -244,6 +251,7 @@ impl Settings {
         put_size(&mut config.max_command, "--max-command", self.max_command)?;
         put(&mut config.max_clients, self.max_clients);
         put_size(&mut config.peer_queue, "--peer-queue", self.peer_queue)?;
+        put(&mut config.notify_keyspace_events, self.notify_keyspace_events);
         put(&mut config.insecure, self.insecure);
         put(&mut config.enable_flush, self.enable_flush);
         put(&mut config.enable_faults, self.enable_faults);
@@ -345,7 +353,7 @@ mod tests {
              max-value = '1MiB'\nmax-command = '2MiB'\nmax-clients = 7\npeer-queue = '3MiB'\n\
              client-password-file = '{}'\ninsecure = true\nenable-flush = true\nlog = 'debug'\n\
              log-format = 'json'\njoin-first = true\nforget-after = 'never'\nlost-file = '/lost'\n\
-             tombstone-limit = 9\nenable-faults = true\n",
+             tombstone-limit = 9\nenable-faults = true\nnotify-keyspace-events = 'KEx'\n",
             password.path().display()
         );
         let expected = Config {
@@ -369,6 +377,7 @@ mod tests {
             peer_queue: 3 << 20,
             insecure: true,
             enable_flush: true,
+            notify_keyspace_events: "KEx".parse().unwrap(),
             enable_faults: true,
             log_format: LogFormat::Json,
             log: "debug".into(),

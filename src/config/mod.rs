@@ -8,6 +8,7 @@
 //! field here (`max_value`).
 
 mod error;
+mod keyspace_events;
 mod secret;
 mod units;
 
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use error::ConfigError;
+pub use keyspace_events::{KeyspaceEvents, UnknownEvents};
 pub use secret::{Secret, SecretError};
 pub use units::{Size, Span, SpanOrNever, UnitError};
 
@@ -93,6 +95,8 @@ pub struct Config {
     pub insecure: bool,
     /// Allow `FLUSHALL`.
     pub enable_flush: bool,
+    /// Which changes of keys subscribers are told.
+    pub notify_keyspace_events: KeyspaceEvents,
     /// Allow `SAPWOOD CUT`, which keeps nodes apart as a broken network would.
     pub enable_faults: bool,
     /// How log lines are written.
@@ -126,6 +130,7 @@ impl Default for Config {
             peer_queue: 64 << 20,
             insecure: false,
             enable_flush: false,
+            notify_keyspace_events: KeyspaceEvents::NONE,
             enable_faults: false,
             log_format: LogFormat::Text,
             log: "info".into(),

@@ -274,6 +274,7 @@ fn settings(
         max_key: config.max_key,
         max_value: config.max_value,
         enable_flush: config.enable_flush,
+        notify_keyspace_events: config.notify_keyspace_events,
         shutdown: stop.clone(),
     }
 }

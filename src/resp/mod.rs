@@ -50,6 +50,8 @@ mod monitor;
 #[cfg(feature = "daemon")]
 mod number;
 #[cfg(feature = "daemon")]
+mod observer;
+#[cfg(feature = "daemon")]
 mod outbox;
 #[cfg(feature = "daemon")]
 mod request;

@@ -16,6 +16,7 @@ use super::command;
 use super::connection;
 use super::hub::Hub;
 use super::monitor::Monitors;
+use super::observer::Observer;
 use super::shared::{Settings, Shared};
 use super::stats::Stats;
 use crate::cluster::{Audience, Cluster};
@@ -41,6 +42,7 @@ impl Server {
             settings.max_key <= crate::store::MAX_KEY,
             "a cell holds every key that may be written"
         );
+        let observer = Observer::new(settings.notify_keyspace_events);
         let shared = Shared {
             store,
             env,
@@ -49,6 +51,7 @@ impl Server {
             clients: Clients::default(),
             monitors: Monitors::default(),
             hub: Arc::new(Hub::default()),
+            observer,
             stats: Stats::new(command::names()),
             started: Instant::now(),
             kill: CancellationToken::new(),
@@ -65,6 +68,8 @@ impl Server {
     /// and write their replies, and returns once all are closed: after five seconds at the latest.
     pub async fn run(&self, mut listener: Box<dyn Listener>, stop: CancellationToken) {
         let connections = TaskTracker::new();
+        let (observing, until) = (Arc::clone(&self.shared), stop.clone());
+        connections.spawn(async move { observing.observer.run(&observing, until).await });
         let mut second = interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

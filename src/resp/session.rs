@@ -71,19 +71,23 @@ impl Session {
         self.proto == Proto::Resp2 && !self.subscriptions.is_empty()
     }
 
-    /// Tells others how much this connection has subscribed to.
-    pub(super) fn show_subscriptions(&self) {
+    /// Tells others that this connection has subscribed to more or less.
+    pub(super) fn show_subscriptions(&self, shared: &Shared) {
         self.client.channels.store(self.subscriptions.count(Kind::Channel), Relaxed);
         self.client.patterns.store(self.subscriptions.count(Kind::Pattern), Relaxed);
+        shared.adjust_observer();
     }
 
     /// Ends all subscriptions, without a word.
     pub(super) fn unsubscribe(&mut self, shared: &Shared) {
+        if self.subscriptions.is_empty() {
+            return;
+        }
         let subscriptions = std::mem::take(&mut self.subscriptions);
         for kind in [Kind::Channel, Kind::Pattern] {
             subscriptions.names(kind).for_each(|name| shared.hub.leave(kind, name, &self.client));
         }
-        self.show_subscriptions();
+        self.show_subscriptions(shared);
     }
 
     /// Moves what waits in the outbox to the end of the output.

@@ -10,9 +10,10 @@ use super::Limits;
 use super::clients::Clients;
 use super::hub::Hub;
 use super::monitor::Monitors;
+use super::observer::Observer;
 use super::stats::Stats;
 use crate::cluster::Cluster;
-use crate::config::Secret;
+use crate::config::{KeyspaceEvents, Secret};
 use crate::env::Env;
 use crate::model::Incarnation;
 use crate::store::Store;
@@ -42,6 +43,8 @@ pub struct Settings {
     pub max_value: usize,
     /// Whether `FLUSHALL` is executed.
     pub enable_flush: bool,
+    /// Which changes of keys subscribers are told, until `CONFIG SET` says otherwise.
+    pub notify_keyspace_events: KeyspaceEvents,
     /// Cancelled by the command `SHUTDOWN`.
     pub shutdown: CancellationToken,
 }
@@ -55,8 +58,19 @@ pub(super) struct Shared {
     pub(super) clients: Clients,
     pub(super) monitors: Monitors,
     pub(super) hub: Arc<Hub>,
+    pub(super) observer: Observer,
     pub(super) stats: Stats,
     pub(super) started: Instant,
     /// Ends every connection at once; each holds a child of it.
     pub(super) kill: CancellationToken,
+}
+
+impl Shared {
+    /// To be called whenever a client has come to want changes, or ceased to. For events, which are best effort, it does
+    /// not matter whether they can be followed.
+    pub(super) fn adjust_observer(&self) {
+        if let Err(error) = self.observer.adjust(self) {
+            tracing::warn!(%error, "no keyspace events");
+        }
+    }
 }

@@ -10,6 +10,7 @@ use sapwood::cluster::{
     Cluster, ClusterError, Direction, EventSender, Events, Heal, HealingStatus, LostCell, NodeState,
     PeerState, PeerStatus, Verification, VerificationState, Way,
 };
+use sapwood::config::KeyspaceEvents;
 use sapwood::env::SystemEnv;
 use sapwood::model::{HashSeed, RangeCount, Stamp, stamp};
 use sapwood::resp::{Limits, Server, Settings};
@@ -171,6 +172,7 @@ pub fn settings(address: SocketAddr, stop: &CancellationToken) -> Settings {
         max_key: 1024,
         max_value: 16 << 20,
         enable_flush: true,
+        notify_keyspace_events: KeyspaceEvents::NONE,
         shutdown: stop.clone(),
     }
 }

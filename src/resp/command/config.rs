@@ -1,8 +1,9 @@
 //! `CONFIG`: what monitoring tools ask before anything else.
 
-use super::context::{Context, DONE, Outcome};
+use super::context::{Context, DONE, Outcome, is};
 use super::error::CommandError;
 use super::introspect::explain;
+use crate::config::KeyspaceEvents;
 use crate::resp::shared::Shared;
 use crate::resp::{Args, glob};
 
@@ -11,7 +12,7 @@ const HELP: &[&str] = &[
     "GET <pattern>",
     "    Return parameters matching the glob-like <pattern> and their values.",
     "SET <directive> <value>",
-    "    Refused: settings are fixed while a daemon runs.",
+    "    Set notify-keyspace-events; other settings are fixed while a daemon runs.",
     "RESETSTAT",
     "    Reset statistics reported by the INFO command.",
     "HELP",
@@ -34,7 +35,7 @@ fn parameters(shared: &Shared) -> [(&'static str, String); 15] {
         ("maxclients", settings.max_clients.to_string()),
         ("maxmemory", settings.max_memory.unwrap_or(0).to_string()),
         ("maxmemory-policy", "noeviction".to_owned()),
-        ("notify-keyspace-events", String::new()),
+        ("notify-keyspace-events", shared.observer.events().to_string()),
         ("port", settings.client_addr.port().to_string()),
         ("proto-max-bulk-len", settings.limits.max_bulk.to_string()),
         ("save", String::new()),
@@ -59,10 +60,21 @@ pub(super) fn get(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     DONE
 }
 
-pub(super) fn set(_cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
-    const TEXT: &str =
-        "ERR CONFIG SET is not supported: settings are fixed while a daemon runs, restart it with others";
-    Err(CommandError::said(TEXT))
+/// The one exception: programs that listen for events set it themselves.
+pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    const NAME: &str = "notify-keyspace-events";
+    if args.len() != 4 || !is(&args[2], NAME) {
+        const TEXT: &str = "ERR CONFIG SET is not supported but for notify-keyspace-events: settings are fixed while \
+                            a daemon runs, restart it with others";
+        return Err(CommandError::said(TEXT));
+    }
+    let events = String::from_utf8_lossy(&args[3]).parse::<KeyspaceEvents>().map_err(|error| {
+        CommandError::said(format!("ERR CONFIG SET failed (possibly related to argument '{NAME}') - {error}"))
+    })?;
+    cx.shared.observer.set_events(events);
+    cx.shared.adjust_observer();
+    cx.reply().ok();
+    DONE
 }
 
 pub(super) fn resetstat(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {

@@ -116,6 +116,7 @@ fn stats(shared: &Shared, lines: &mut Lines) {
     let (channels, patterns) = shared.hub.totals();
     lines.add("pubsub_channels", channels);
     lines.add("pubsub_patterns", patterns);
+    lines.add("keyspace_events_skipped", shared.observer.skipped());
 }
 
 /// Every daemon takes writes, and none follows another: in Redis's words a master without replicas.

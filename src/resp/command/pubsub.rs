@@ -44,7 +44,7 @@ fn join(cx: &mut Context<'_>, args: Args<'_>, kind: Kind, word: &[u8]) -> Outcom
         }
         confirm(cx, word, Some(name));
     }
-    cx.session.show_subscriptions();
+    cx.session.show_subscriptions(cx.shared);
     cx.keep();
     DONE
 }
@@ -106,7 +106,7 @@ fn leave(cx: &mut Context<'_>, args: Args<'_>, kind: Kind, word: &[u8]) -> Outco
     if names.is_empty() {
         confirm(cx, word, None);
     }
-    cx.session.show_subscriptions();
+    cx.session.show_subscriptions(cx.shared);
     cx.keep();
     DONE
 }

@@ -112,7 +112,7 @@ const CONFIG: &[Command] = &[
     row("config|get", -3, ADMIN, NO_KEY, "server", "2.0.0", "Returns settings", config::get),
     row("config|help", 2, NONE, NO_KEY, "server", "5.0.0", "Explains the subcommands", config::help),
     row("config|resetstat", 2, ADMIN, NO_KEY, "server", "2.0.0", "Begins counting at zero", config::resetstat),
-    row("config|set", -4, ADMIN, NO_KEY, "server", "2.0.0", "Refused: settings are fixed while a daemon runs", config::set),
+    row("config|set", -4, ADMIN, NO_KEY, "server", "2.0.0", "Sets notify-keyspace-events; other settings are fixed", config::set),
 ];
 
 #[rustfmt::skip]
