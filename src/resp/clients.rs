@@ -29,6 +29,8 @@ pub(super) struct Client {
     last_call: AtomicU64,
     pub(super) resp3: AtomicBool,
     pub(super) monitors: AtomicBool,
+    /// Whether it is told of events.
+    pub(super) reads_events: AtomicBool,
     /// How many it has subscribed to.
     pub(super) channels: AtomicUsize,
     pub(super) patterns: AtomicUsize,
@@ -132,6 +134,7 @@ impl Clients {
             last_call: AtomicU64::new(Call::NONE.to_bits()),
             resp3: AtomicBool::new(false),
             monitors: AtomicBool::new(false),
+            reads_events: AtomicBool::new(false),
             channels: AtomicUsize::new(0),
             patterns: AtomicUsize::new(0),
             labels: Mutex::default(),

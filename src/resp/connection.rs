@@ -262,6 +262,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.session.stop_monitoring(&self.shared);
         self.session.unsubscribe(&self.shared);
+        self.session.stop_events(&self.shared);
         self.shared.clients.remove(self.session.client.id);
     }
 }

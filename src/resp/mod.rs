@@ -36,6 +36,8 @@ mod command;
 #[cfg(feature = "daemon")]
 mod connection;
 #[cfg(feature = "daemon")]
+mod events;
+#[cfg(feature = "daemon")]
 mod glob;
 #[cfg(feature = "daemon")]
 mod hub;

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
@@ -14,13 +14,15 @@ use tokio_util::task::TaskTracker;
 use super::clients::Clients;
 use super::command;
 use super::connection;
+use super::events::EventReaders;
 use super::hub::Hub;
 use super::monitor::Monitors;
 use super::observer::Observer;
 use super::shared::{Settings, Shared};
 use super::stats::Stats;
-use crate::cluster::{Audience, Cluster};
+use crate::cluster::{Audience, Cluster, Event, Missed};
 use crate::env::{BoxStream, Env, Listener};
+use crate::model::stamp;
 use crate::store::Store;
 
 /// How long accepting rests after an error, such as too many open files: they end when other connections do.
@@ -50,6 +52,7 @@ impl Server {
             settings,
             clients: Clients::default(),
             monitors: Monitors::default(),
+            event_readers: EventReaders::default(),
             hub: Arc::new(Hub::default()),
             observer,
             stats: Stats::new(command::names()),
@@ -72,12 +75,15 @@ impl Server {
         connections.spawn(async move { observing.observer.run(&observing, until).await });
         let mut second = interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut events = self.shared.cluster.events();
         loop {
-            // Cancel-safe: an accept that is dropped has lost no connection, and a tick is merely late.
+            // Cancel-safe: an accept that is dropped has lost no connection, nor a wait an event, and a tick is merely
+            // late.
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 _ = second.tick() => self.shared.stats.sample(),
+                Some(event) = events.next() => self.tell(&event),
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => self.welcome(&connections, stream, peer, &stop),
                     Err(error) => self.rest(&error, &stop).await,
@@ -114,6 +120,11 @@ impl Server {
                 connections.spawn(refuse(stream));
             }
         }
+    }
+
+    fn tell(&self, event: &Result<Event, Missed>) {
+        let now = UNIX_EPOCH + stamp::distance(self.shared.env.wall_clock(), stamp::ZERO);
+        self.shared.event_readers.tell(event, now);
     }
 
     async fn rest(&self, error: &io::Error, stop: &CancellationToken) {

@@ -63,12 +63,12 @@ impl Session {
 
     /// Whether something may arrive that this connection did not ask for just now.
     pub(super) fn listens(&self) -> bool {
-        !self.subscriptions.is_empty() || self.client.monitors.load(Relaxed)
+        !self.subscriptions.is_empty() || self.reads_events() || self.client.monitors.load(Relaxed)
     }
 
     /// Whether replies could be taken for messages, so that few commands are left: RESP2 does not tell the two apart.
     pub(super) fn is_subscribed(&self) -> bool {
-        self.proto == Proto::Resp2 && !self.subscriptions.is_empty()
+        self.proto == Proto::Resp2 && (!self.subscriptions.is_empty() || self.reads_events())
     }
 
     /// Tells others that this connection has subscribed to more or less.
@@ -88,6 +88,22 @@ impl Session {
             subscriptions.names(kind).for_each(|name| shared.hub.leave(kind, name, &self.client));
         }
         self.show_subscriptions(shared);
+    }
+
+    fn reads_events(&self) -> bool {
+        self.client.reads_events.load(Relaxed)
+    }
+
+    pub(super) fn start_events(&mut self, shared: &Shared) {
+        if !self.client.reads_events.swap(true, Relaxed) {
+            shared.event_readers.add(&self.client);
+        }
+    }
+
+    pub(super) fn stop_events(&mut self, shared: &Shared) {
+        if self.client.reads_events.swap(false, Relaxed) {
+            shared.event_readers.remove(&self.client);
+        }
     }
 
     /// Moves what waits in the outbox to the end of the output.

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Limits;
 use super::clients::Clients;
+use super::events::EventReaders;
 use super::hub::Hub;
 use super::monitor::Monitors;
 use super::observer::Observer;
@@ -57,6 +58,7 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) clients: Clients,
     pub(super) monitors: Monitors,
+    pub(super) event_readers: EventReaders,
     pub(super) hub: Arc<Hub>,
     pub(super) observer: Observer,
     pub(super) stats: Stats,

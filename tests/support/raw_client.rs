@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sapwood::cluster::{Audience, VerificationState};
+use sapwood::cluster::{Audience, EventSender, VerificationState};
 use sapwood::env::{Env, Listener, SystemEnv};
 use sapwood::resp::Settings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,6 +24,8 @@ pub struct Daemon {
     pub address: SocketAddr,
     /// What the cluster was told to do.
     pub told: Arc<Mutex<Vec<String>>>,
+    /// What happens to the cluster.
+    pub events: EventSender,
     /// Hears what a peer's clients would publish.
     pub audience: Arc<dyn Audience>,
     pub stop: CancellationToken,
@@ -48,11 +50,12 @@ impl Daemon {
         let verified = vec![verification("c", VerificationState::Waiting, 0), verification("b", failed, 2)];
         let cluster = OnePeer { verified, ..OnePeer::default() };
         let told = Arc::clone(&cluster.told);
+        let events = cluster.events.clone();
         let server = one_peer::server(cluster, settings);
         let audience = server.audience();
         let until = stop.clone();
         let task = tokio::spawn(async move { server.run(listener, until).await });
-        Daemon { address, told, audience, stop, task }
+        Daemon { address, told, events, audience, stop, task }
     }
 
     pub async fn client(&self) -> Client {

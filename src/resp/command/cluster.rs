@@ -45,6 +45,12 @@ fn peer(reply: &mut Reply<'_>, peer: &PeerStatus) {
     );
 }
 
+pub(super) fn events(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    cx.session.start_events(cx.shared);
+    cx.reply().ok();
+    DONE
+}
+
 pub(super) fn healing(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     let healing = cx.shared.cluster.healing();
     map(

@@ -141,6 +141,7 @@ fn set_proto(cx: &mut Context<'_>, proto: Proto) {
 pub(super) fn reset(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     cx.session.stop_monitoring(cx.shared);
     cx.session.unsubscribe(cx.shared);
+    cx.session.stop_events(cx.shared);
     set_proto(cx, Proto::Resp2);
     cx.session.replies = Replies::On;
     cx.session.authenticated = cx.shared.settings.password.is_none();

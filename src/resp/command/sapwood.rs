@@ -12,6 +12,8 @@ const HELP: &[&str] = &[
     "    Stop what the link to a peer, or to all, carries, as a broken network would. Needs --enable-faults.",
     "DIGEST",
     "    Return the digest of all live keys, and how many they are. Daemons that agree show the same.",
+    "EVENTS",
+    "    Push what happens to links and members, from here on until RESET.",
     "FORGET <name>",
     "    Stop waiting for a member that is down: it is gone, and its name free.",
     "FOUND",
