@@ -42,6 +42,10 @@ pub(crate) enum Ablation {
     LastOfKeys,
     /// A reader of changes is not told that it fell behind the floor of its log.
     ToldOfLag,
+    /// Acknowledged pushes count as held although others were lost before them and no state was sent since.
+    StateAfterLoss,
+    /// What a peer's pushes reach up to counts as held although it said that some were lost.
+    RoundAfterGap,
 }
 
 #[cfg(any(test, feature = "simulation"))]

@@ -3,12 +3,15 @@
 //! They reach the peers only through [`Cluster`], which the node hands them.
 
 mod event;
+mod token;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use event::{Event, EventKind, EventSender, Events, Missed};
+pub use token::{Token, TokenError};
 
+use crate::env::BoxFuture;
 use crate::model::{Incarnation, Stamp, Time};
 
 /// The daemon's view of its cluster, and what an operator can do to it.
@@ -72,6 +75,39 @@ pub trait Cluster: Send + Sync {
 
     /// What the comparisons since the last [`verify`](Self::verify) have found, a row a peer.
     fn verified(&self) -> Vec<Verification>;
+
+    /// The names of the linked peers that hold every change which this daemon's clients have made up to `through`, in
+    /// the sequence that [`Store::publish`](crate::store::Store::publish) returns. In their memory: it is not
+    /// durability.
+    fn held(&self, through: u64) -> Vec<String>;
+
+    /// Resolves when a peer has come to [hold](Self::held) all up to `through` since this call.
+    fn held_by_more(&self, through: u64) -> BoxFuture<'static, ()>;
+
+    /// A token for all that this daemon's clients have written until now.
+    fn token(&self) -> Token;
+
+    /// Whether this daemon holds what `token` speaks of. Everything written here from now on is stamped after it.
+    ///
+    /// # Errors
+    /// [`TokenError`] if it never will, as far as this daemon can tell.
+    fn is_ready(&self, token: &Token, scope: Scope) -> Result<bool, TokenError>;
+
+    /// Resolves when [`is_ready`](Self::is_ready) may have another answer than before this call.
+    fn readiness_changed(&self, token: &Token, scope: Scope) -> BoxFuture<'static, ()>;
+
+    /// Asks for what `token` speaks of, rather than to wait until it comes by itself.
+    fn seek(&self, token: &Token);
+}
+
+/// How much of what a daemon held when it issued a token is meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Scope {
+    /// All that its clients had written.
+    #[default]
+    Writes,
+    /// All that could be read there: what it had received from others too.
+    State,
 }
 
 /// Those who hear what the clients of linked peers have [published](Cluster::publish).

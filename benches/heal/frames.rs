@@ -124,6 +124,10 @@ fn read(head: &[u8], bytes: u64, greeted: bool) -> Frame {
     if frame.kind.is_of_round() {
         frame.round = varint(&mut rest);
     }
+    if frame.kind == Kind::Put {
+        // Up to which change of the sender's clients it reaches.
+        varint(&mut rest);
+    }
     if matches!(frame.kind, Kind::Put | Kind::Cells) {
         // The table of origins, then the cells.
         frame.cells = slice(&mut rest).and_then(|_| varint(&mut rest)).unwrap_or(0);

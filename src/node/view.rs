@@ -3,8 +3,10 @@
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{
-    Cluster, ClusterError, Events, HealingStatus, LostCell, NodeState, PeerStatus, Verification, Way,
+    Cluster, ClusterError, Events, HealingStatus, LostCell, NodeState, PeerStatus, Scope, Token, TokenError,
+    Verification, Way,
 };
+use crate::env::BoxFuture;
 use crate::replication::Replication;
 
 /// What the node's faces may know of the cluster.
@@ -76,5 +78,29 @@ impl Cluster for View {
 
     fn verified(&self) -> Vec<Verification> {
         self.replication.verified()
+    }
+
+    fn held(&self, through: u64) -> Vec<String> {
+        self.replication.held(through)
+    }
+
+    fn held_by_more(&self, through: u64) -> BoxFuture<'static, ()> {
+        self.replication.held_by_more(through)
+    }
+
+    fn token(&self) -> Token {
+        self.replication.token()
+    }
+
+    fn is_ready(&self, token: &Token, scope: Scope) -> Result<bool, TokenError> {
+        self.replication.is_ready(token, scope)
+    }
+
+    fn readiness_changed(&self, token: &Token, scope: Scope) -> BoxFuture<'static, ()> {
+        self.replication.readiness_changed(token, scope)
+    }
+
+    fn seek(&self, token: &Token) {
+        self.replication.seek(token);
     }
 }

@@ -24,7 +24,7 @@ const MAX_CELL: usize = MAX_FRAME - (1 << 20);
 /// Which message the gathered cells travel in.
 #[derive(Clone, Copy)]
 pub(super) enum Carrier<'a> {
-    Put,
+    Put { through: u64 },
     Round { round: u32, ends: Packed<'a> },
 }
 
@@ -86,7 +86,7 @@ impl CellsEncoder {
         let origins: Vec<u8> = ids.collect();
         let cells = Cells { origins: &origins, cells: Packed(&self.cells) };
         let frame = match carrier {
-            Carrier::Put => codec::frame(&Message::Put(cells)),
+            Carrier::Put { through } => codec::frame(&Message::Put { through, cells }),
             Carrier::Round { round, ends } => codec::frame(&Message::Cells { round, cells, ends }),
         };
         self.origins.clear();

@@ -194,7 +194,7 @@ impl Wire<'_> {
                 Event::Relay(to, cells) => {
                     let links = self.shared.peers.links();
                     let link = links.into_iter().filter(|link| link.incarnation == to).collect::<Vec<_>>();
-                    push::spread(&self.shared.local.store, &mut CellsEncoder::default(), cells, &link);
+                    push::spread(&self.shared.local.store, &mut CellsEncoder::default(), cells, 0, &link);
                 }
                 Event::Heard(channel, message) => {
                     if let Some(audience) = self.shared.audience.get() {

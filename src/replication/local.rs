@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::hello::SKEW_MULTIPLE;
+use super::holdings::Holdings;
 use super::members::{Membership, MembershipConfig, Sight, Verdict};
 use super::round::ListLimit;
 use crate::ablation::{Ablation, ablated};
@@ -47,6 +48,7 @@ pub(super) struct Local {
     pub(super) gate: Arc<Gate>,
     pub(super) lost: Mutex<Lost>,
     pub(super) counts: Counts,
+    pub(super) holdings: Arc<Holdings>,
     /// How many links have had to refuse data for want of memory, and have not got it since.
     pub(super) refusing: AtomicUsize,
     /// Whether some peer lacks a link to another, so that pushes are passed on.
@@ -89,6 +91,7 @@ impl Local {
             gate: Arc::default(),
             lost: Mutex::default(),
             counts: Counts::default(),
+            holdings: Arc::default(),
             refusing: AtomicUsize::new(0),
             relays: AtomicBool::new(false),
             has_dead: AtomicBool::new(false),

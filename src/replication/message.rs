@@ -82,8 +82,9 @@ pub(super) enum Message<'a> {
     Refuse { refusal: Refusal, text: &'a str },
     /// Every second: alive, and what the sender knows of the cluster.
     Beat(Beat<'a>),
-    /// Cells just written.
-    Put(Cells<'a>),
+    /// Cells just written. With them, and the `Put`s before since the link's start or the last `Gap`, come all changes
+    /// since then that the sender's clients made, up to `through` in the sequence of its feed; 0 says nothing.
+    Put { through: u64, cells: Cells<'a> },
     /// This many `Put`s since the link's start or the last `Gap` are merged.
     Ack { epoch: u32, puts: u64 },
     /// Pushes were dropped: the receiver should start a round. Begins the next epoch.

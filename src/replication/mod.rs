@@ -25,6 +25,7 @@ mod dial;
 mod faults;
 mod frames;
 mod hello;
+mod holdings;
 mod link;
 mod local;
 mod lost;
@@ -41,6 +42,7 @@ mod session;
 #[cfg(any(test, feature = "simulation"))]
 #[cfg_attr(not(feature = "simulation"), expect(unreachable_pub, reason = "public for the example `soak`"))]
 pub mod simulation;
+mod tokens;
 mod upkeep;
 mod verification;
 

@@ -113,6 +113,7 @@ impl Replication {
         if let Err(error) = local.store.discard(incarnation) {
             return Err(ClusterError::TooManyOrigins(error.to_string()));
         }
+        local.holdings.discard(local.store.feed().sequence());
         let now = local.store.now(env.wall_clock());
         let strangers = self.shared.status().iter().any(|row| row.state == PeerState::Stranger);
         let mut members = local.members.lock();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Shared;
 use super::cells::{Carrier, CellsEncoder};
 use super::peers::Link;
-use crate::store::{Cell, Store, Taken};
+use crate::store::{Cell, Store};
 
 /// Takes changes from the store's feed and queues them to all links, for as long as the daemon runs.
 pub(super) async fn run(shared: Arc<Shared>) {
@@ -25,41 +25,47 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let messages = shared.messages.take();
         let taken = store.feed().take(&mut cells);
         let links = shared.peers.links();
-        if taken == Taken::Overflowed {
+        if taken.overflowed {
             links.iter().for_each(|link| link.queue.lose_pushes());
         }
         if links.is_empty() {
             cells.clear();
         } else {
-            spread(store, &mut encoder, cells.drain(..), &links);
+            spread(store, &mut encoder, cells.drain(..), taken.through, &links);
         }
         shared.messages.spread(messages, &links);
         store.feed().handed_on();
     }
 }
 
-/// Encodes cells and queues the same bytes to all of `links`.
+/// Encodes cells and queues the same bytes to all of `links`. With the last of them, all own changes up to `through`
+/// are queued; 0 if these are no own changes.
 pub(super) fn spread(
     store: &Store,
     encoder: &mut CellsEncoder,
     cells: impl IntoIterator<Item = Cell>,
+    through: u64,
     links: &[Arc<Link>],
 ) {
-    encode(store, encoder, cells, |frame| links.iter().for_each(|link| link.queue.put(frame.clone())));
+    encode(store, encoder, cells, through, |frame, through| {
+        links.iter().for_each(|link| link.queue.put(frame.clone(), through));
+    });
 }
 
-/// Encodes cells into frames of pushes.
+/// Encodes cells into frames of pushes, of which only the last reaches up to `through`.
 pub(super) fn encode(
     store: &Store,
     encoder: &mut CellsEncoder,
     cells: impl IntoIterator<Item = Cell>,
-    mut put: impl FnMut(bytes::Bytes),
+    through: u64,
+    mut put: impl FnMut(bytes::Bytes, u64),
 ) {
     let mut cells = cells.into_iter().peekable();
     while let Some(cell) = cells.next() {
         encoder.add(&cell);
+        let reach = if cells.peek().is_none() { through } else { 0 };
         if encoder.is_full() || cells.peek().is_none_or(|next| encoder.overflows_with(next)) {
-            put(encoder.finish(store, Carrier::Put));
+            put(encoder.finish(store, Carrier::Put { through: reach }), reach);
         }
     }
 }

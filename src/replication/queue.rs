@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::codec;
 use super::message::Message;
+use crate::ablation::{Ablation, ablated};
 
 /// What a queued frame costs beside its bytes, so that many small ones count too.
 const FRAME_OVERHEAD: usize = 64;
@@ -21,11 +22,20 @@ pub(super) const MAX_MESSAGES: usize = 8 << 20;
 /// How often the age of what was pushed is noted; the precision of a link's lag.
 const MARK_EVERY: Duration = Duration::from_millis(5);
 
+/// How many pushes without an acknowledgement are told apart by what they reach. Of more the latest count as one, so
+/// what the peer holds shows later; nothing else depends on it.
+const MAX_REACHES: usize = 4096;
+
 /// A link's outgoing frames, first in first out.
 ///
 /// Pushes are bounded in bytes. Beyond the limit they are dropped and a `Gap` takes their place: the queue is a
 /// cache, the state is the truth, and the peer asks for a round. Published messages are bounded for themselves, and
 /// dropped beyond that for good. All other frames are few by the protocol.
+///
+/// It also knows how much of what this daemon's clients wrote the peer [holds](Self::held), as a sequence of the
+/// store's feed. Each push says up to where all own changes since the epoch began are in it or in those before. That
+/// counts once the peer has acknowledged both the push and a state that was read after the last loss: what came before
+/// the epoch, or was dropped, is in that state. What the peer once held it holds for as long as the link lasts.
 pub(super) struct Queue {
     inner: Mutex<Inner>,
     ready: Notify,
@@ -50,6 +60,29 @@ struct Inner {
     acked: u64,
     /// Until which push, and when, for those not acknowledged.
     marks: VecDeque<(u64, Instant)>,
+    /// Up to which own change which push reaches, for those not acknowledged.
+    reaches: VecDeque<(u64, u64)>,
+    /// Up to which own change the acknowledged pushes of this epoch reach.
+    reached: u64,
+    /// The push that closed the first state sent that was read since the last loss.
+    closing: Option<u64>,
+    /// Every own change up to here is held by the peer. Never falls.
+    held: u64,
+}
+
+/// What a state has that is read after this was taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StateMark {
+    /// The losses that it makes up for.
+    losses: u64,
+    /// It has every own change up to here.
+    through: u64,
+}
+
+impl StateMark {
+    pub(super) fn through(self) -> u64 {
+        self.through
+    }
 }
 
 enum Frame {
@@ -73,23 +106,26 @@ impl Queue {
         Queue { inner: Mutex::default(), ready: Notify::new(), limit }
     }
 
-    /// Queues a push.
-    pub(super) fn put(&self, frame: Bytes) {
-        let now = Instant::now();
+    /// Queues a push. It and those before it since the epoch began have every own change up to `through`, unless that
+    /// is 0.
+    pub(super) fn put(&self, frame: Bytes, through: u64) {
+        self.inner.lock().push(frame, through, self.limit);
+        self.ready.notify_one();
+    }
+
+    /// Taken before a state is read that the peer is to be sent; `through` is the sequence that the feed is at.
+    pub(super) fn mark_state(&self, through: u64) -> StateMark {
+        StateMark { losses: self.inner.lock().losses, through }
+    }
+
+    /// The peer has been sent a state. Queues the push that closes it: its acknowledgement says that all of the state
+    /// has been merged.
+    pub(super) fn close_state(&self, frame: Bytes, mark: StateMark) {
         let mut inner = self.inner.lock();
-        let size = frame.len() + FRAME_OVERHEAD;
-        // A frame larger than the limit goes if nothing else waits, or it never would.
-        if inner.push_bytes > 0 && inner.push_bytes + size > self.limit {
-            inner.drop_pushes();
-        } else {
-            inner.push_bytes += size;
-            inner.puts += 1;
-            let puts = inner.puts;
-            match inner.marks.back_mut() {
-                Some((until, at)) if now - *at < MARK_EVERY => *until = puts,
-                _ => inner.marks.push_back((puts, now)),
-            }
-            inner.frames.push_back(Frame::Put(frame));
+        inner.push(frame, mark.through, self.limit);
+        inner.state_sent = Some(mark.losses);
+        if mark.losses == inner.losses && inner.closing.is_none() {
+            inner.closing = Some(inner.puts);
         }
         drop(inner);
         self.ready.notify_one();
@@ -156,31 +192,35 @@ impl Queue {
         }
     }
 
-    /// Notes that the peer has merged `puts` pushes of an epoch.
-    pub(super) fn acknowledge(&self, epoch: u32, puts: u64) {
+    /// Notes that the peer has merged `puts` pushes of an epoch; returns what it [held](Self::held) before and now.
+    pub(super) fn acknowledge(&self, epoch: u32, puts: u64) -> (u64, u64) {
         let mut inner = self.inner.lock();
-        if epoch != inner.epoch {
-            return;
+        let before = inner.held;
+        if epoch == inner.epoch {
+            inner.acked = inner.acked.max(puts.min(inner.puts));
+            let acked = inner.acked;
+            while inner.marks.front().is_some_and(|(until, _)| *until <= acked) {
+                inner.marks.pop_front();
+            }
+            while let Some(&(_, through)) = inner.reaches.front().filter(|(put, _)| *put <= acked) {
+                inner.reached = inner.reached.max(through);
+                inner.reaches.pop_front();
+            }
+            if inner.closing.is_some_and(|closing| closing <= acked) {
+                inner.held = inner.held.max(inner.reached);
+            }
         }
-        inner.acked = inner.acked.max(puts.min(inner.puts));
-        while inner.marks.front().is_some_and(|(until, _)| *until <= inner.acked) {
-            inner.marks.pop_front();
-        }
+        (before, inner.held)
+    }
+
+    /// The peer holds every change up to here that this daemon's clients made, by its sequence in the feed.
+    pub(super) fn held(&self) -> u64 {
+        self.inner.lock().held
     }
 
     /// The age of the oldest push that the peer has not acknowledged.
     pub(super) fn lag(&self) -> Duration {
         self.inner.lock().marks.front().map_or(Duration::ZERO, |(_, at)| at.elapsed())
-    }
-
-    /// How often pushes were lost. A state that is read from now on makes up for all of it.
-    pub(super) fn losses(&self) -> u64 {
-        self.inner.lock().losses
-    }
-
-    /// The peer has been sent a state that makes up for this many losses.
-    pub(super) fn state_sent(&self, losses: u64) {
-        self.inner.lock().state_sent = Some(losses);
     }
 
     /// Whether the peer has been sent everything: our state since the last gap, and every push since, which it
@@ -197,6 +237,29 @@ impl Queue {
 }
 
 impl Inner {
+    fn push(&mut self, frame: Bytes, through: u64, limit: usize) {
+        let size = frame.len() + FRAME_OVERHEAD;
+        // A frame larger than the limit goes if nothing else waits, or it never would.
+        if self.push_bytes > 0 && self.push_bytes + size > limit {
+            return self.drop_pushes();
+        }
+        self.push_bytes += size;
+        self.puts += 1;
+        self.frames.push_back(Frame::Put(frame));
+        let now = Instant::now();
+        match self.marks.back_mut() {
+            Some((until, at)) if now - *at < MARK_EVERY => *until = self.puts,
+            _ => self.marks.push_back((self.puts, now)),
+        }
+        if through == 0 {
+            return;
+        }
+        if self.reaches.len() >= MAX_REACHES {
+            self.reaches.pop_back();
+        }
+        self.reaches.push_back((self.puts, through));
+    }
+
     fn drop_pushes(&mut self) {
         self.frames.retain(|frame| !matches!(frame, Frame::Put(_)));
         self.push_bytes = 0;
@@ -204,6 +267,11 @@ impl Inner {
         self.puts = 0;
         self.acked = 0;
         self.marks.clear();
+        self.reaches.clear();
+        self.reached = 0;
+        if !ablated(Ablation::StateAfterLoss) {
+            self.closing = None;
+        }
         // One that still waits tells of this loss too: all pushes since came after it.
         if !self.frames.iter().any(|frame| matches!(frame, Frame::Gap(_))) {
             self.epoch += 1;
@@ -227,10 +295,10 @@ mod tests {
         let queue = Queue::new(10 * (100 + FRAME_OVERHEAD));
         queue.send(&Message::Goodbye);
         for _ in 0..10 {
-            queue.put(Bytes::from_static(&[0; 100]));
+            queue.put(Bytes::from_static(&[0; 100]), 0);
         }
         assert_eq!(queue.inner.lock().frames.len(), 11);
-        queue.put(Bytes::from_static(&[0; 100]));
+        queue.put(Bytes::from_static(&[0; 100]), 0);
         assert_eq!(taken(&queue), [codec::frame(&Message::Goodbye), codec::frame(&Message::Gap)]);
         assert_eq!((queue.push_bytes(), queue.lag()), (0, Duration::ZERO));
         for _ in 0..1000 {
@@ -242,17 +310,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn lag_is_the_age_of_the_oldest_push_without_an_acknowledgement() {
         let queue = Queue::new(1 << 20);
-        queue.state_sent(queue.losses());
-        queue.put(Bytes::from_static(b"one"));
+        queue.close_state(Bytes::new(), queue.mark_state(0));
+        queue.acknowledge(0, 1);
+        queue.put(Bytes::from_static(b"one"), 0);
         tokio::time::advance(Duration::from_millis(30)).await;
-        queue.put(Bytes::from_static(b"two"));
+        queue.put(Bytes::from_static(b"two"), 0);
         tokio::time::advance(Duration::from_millis(10)).await;
         assert_eq!(queue.lag(), Duration::from_millis(40));
-        queue.acknowledge(0, 1);
+        queue.acknowledge(0, 2);
         assert_eq!(queue.lag(), Duration::from_millis(10));
         assert!(!queue.is_drained());
         taken(&queue);
-        queue.acknowledge(0, 2);
+        queue.acknowledge(0, 3);
         assert_eq!(queue.lag(), Duration::ZERO);
         assert!(queue.is_drained());
     }
@@ -260,14 +329,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_acknowledgement_of_an_earlier_epoch_counts_for_nothing() {
         let queue = Queue::new(1 << 20);
-        queue.put(Bytes::from_static(b"lost"));
+        queue.put(Bytes::from_static(b"lost"), 0);
         queue.lose_pushes();
-        queue.put(Bytes::from_static(b"kept"));
+        queue.close_state(Bytes::from_static(b"kept"), queue.mark_state(0));
         taken(&queue);
         queue.acknowledge(0, 1);
         assert!(!queue.is_drained());
         queue.acknowledge(1, 1);
-        queue.state_sent(1);
         assert!(queue.is_drained());
     }
 
@@ -275,22 +343,59 @@ mod tests {
     async fn a_peer_holds_everything_only_after_a_state_read_since_the_last_gap() {
         let queue = Queue::new(1 << 20);
         assert!(!queue.is_drained(), "nothing was sent yet");
-        let started = queue.losses();
+        let started = queue.mark_state(5);
         queue.lose_pushes();
+        queue.put(Bytes::from_static(b"since"), 9);
+        queue.close_state(Bytes::new(), started);
         taken(&queue);
-        queue.state_sent(started);
+        assert_eq!(queue.acknowledge(1, 2), (0, 0));
         assert!(!queue.is_drained(), "the round began before the gap");
-        queue.state_sent(queue.losses());
+        queue.close_state(Bytes::new(), queue.mark_state(9));
+        taken(&queue);
+        assert_eq!(queue.acknowledge(1, 3), (0, 9));
         assert!(queue.is_drained());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pushes_count_as_held_once_a_state_is_acknowledged_too() {
+        let queue = Queue::new(1 << 20);
+        queue.put(Bytes::from_static(b"before the round"), 2);
+        let state = queue.mark_state(2);
+        queue.put(Bytes::from_static(b"meanwhile"), 4);
+        assert_eq!(queue.acknowledge(0, 2), (0, 0), "what came before the link may be missing");
+        queue.close_state(Bytes::new(), state);
+        queue.put(Bytes::from_static(b"first frame of two"), 0);
+        queue.put(Bytes::from_static(b"second"), 7);
+        assert_eq!(queue.held(), 0, "the state has not been merged yet");
+        assert_eq!(queue.acknowledge(0, 3), (0, 4));
+        assert_eq!(queue.acknowledge(0, 4), (4, 4), "half of a batch");
+        assert_eq!(queue.acknowledge(0, 99), (4, 7), "no more than was sent");
+        queue.lose_pushes();
+        assert_eq!(queue.held(), 7, "what it held before the loss it holds still");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_acknowledges_nothing_costs_no_more_than_the_limit() {
+        let queue = Queue::new(usize::MAX);
+        queue.close_state(Bytes::new(), queue.mark_state(0));
+        let last = 3 * MAX_REACHES as u64;
+        (1..=last).for_each(|n| queue.put(Bytes::new(), n));
+        assert_eq!(queue.inner.lock().reaches.len(), MAX_REACHES);
+        queue.acknowledge(0, 1 + 10);
+        assert_eq!(queue.held(), 10);
+        queue.acknowledge(0, last);
+        assert_eq!(queue.held(), MAX_REACHES as u64 - 1, "the rest counts as one");
+        queue.acknowledge(0, 1 + last);
+        assert_eq!(queue.held(), last);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_push_larger_than_the_limit_goes_when_nothing_else_waits() {
         let queue = Queue::new(10);
-        queue.put(Bytes::from_static(&[0; 100]));
-        queue.put(Bytes::from_static(&[0; 100]));
+        queue.put(Bytes::from_static(&[0; 100]), 0);
+        queue.put(Bytes::from_static(&[0; 100]), 0);
         assert_eq!(taken(&queue), [codec::frame(&Message::Gap)], "two such frames are too many");
-        queue.put(Bytes::from_static(&[0; 100]));
+        queue.put(Bytes::from_static(&[0; 100]), 0);
         assert_eq!(taken(&queue).len(), 1);
     }
 
@@ -298,7 +403,7 @@ mod tests {
     async fn messages_beyond_the_limit_are_dropped_and_cost_no_push() {
         let queue = Queue::new(1 << 20);
         let large = Bytes::from(vec![0; MAX_MESSAGES / 2]);
-        queue.put(Bytes::from_static(b"put"));
+        queue.put(Bytes::from_static(b"put"), 0);
         assert!(queue.publish(large.clone()));
         assert!(!queue.publish(large.clone()));
         assert!(queue.publish(Bytes::from_static(b"small")));

@@ -28,7 +28,7 @@ use super::hello::Refused;
 use super::local::{Local, Turn};
 use super::members::Sight;
 use super::message::Message;
-use super::queue::Queue;
+use super::queue::{Queue, StateMark};
 use super::round::{Progress, Round, RoundFailed};
 use crate::ablation::{Ablation, ablated};
 use crate::cluster::LostCell;
@@ -104,6 +104,10 @@ struct Inbound {
     epoch: u32,
     puts: u64,
     acknowledged: u64,
+    /// Up to which of the peer's own changes its pushes reach.
+    through: u64,
+    /// Nothing of the peer's was lost on the way since the last round began: what its pushes reach up to is held.
+    whole: bool,
     /// Something of the peer's was refused for want of memory: nothing is acknowledged until a round has
     /// brought it.
     refused: Option<Withheld>,
@@ -120,8 +124,10 @@ struct Withheld {
 
 struct Current {
     round: Round,
-    /// How often pushes to the peer had been lost when the round began.
-    losses: u64,
+    /// What the peer will have of this side's own changes when the round has finished.
+    state: StateMark,
+    /// The peer's epoch when the round began.
+    gaps: u32,
     began: Instant,
     moved: Instant,
     turn: Option<Turn>,
@@ -194,9 +200,11 @@ impl Session {
     ) -> Result<(), LinkError> {
         let message = codec::decode::<Message<'_>>(frame)?;
         match message {
-            Message::Put(cells) => {
+            Message::Put { through, cells } => {
                 self.merge(local, &cells, wall, now, false)?;
                 self.inbound.puts += 1;
+                self.inbound.through = self.inbound.through.max(through);
+                self.note_held(local);
                 if ablated(Ablation::RoundsAloneVerify) {
                     let own_time = local.store.now(wall);
                     let theirs =
@@ -204,11 +212,15 @@ impl Session {
                     local.members.lock().on_round(self.peer, &theirs, own_time);
                 }
             }
-            Message::Ack { epoch, puts } => self.queue.acknowledge(epoch, puts),
+            Message::Ack { epoch, puts } => {
+                let (before, held) = self.queue.acknowledge(epoch, puts);
+                local.holdings.peer_holds(before, held);
+            }
             Message::Gap => {
                 self.inbound.epoch += 1;
                 self.inbound.puts = 0;
                 self.inbound.acknowledged = 0;
+                self.inbound.whole = ablated(Ablation::RoundAfterGap);
                 self.want_round(now);
             }
             Message::Start { round, deep, patient, sight } => {

@@ -120,7 +120,7 @@ fn put(key: &[u8], time: u64) -> Vec<u8> {
         WireCell { key, time, origin: 0, value: Some(b"v"), deadline: None, qualifier: None, lift: None };
     codec::append(&cell, &mut cells);
     let cells = Cells { origins: &77u128.to_le_bytes(), cells: Packed(&cells) };
-    codec::frame(&Message::Put(cells)).to_vec()
+    codec::frame(&Message::Put { through: 0, cells }).to_vec()
 }
 
 const SIGHT: message::Sight<'_> = message::Sight {
@@ -185,7 +185,8 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
             lift: None,
         };
         codec::append(&cell, &mut cells);
-        codec::frame(&Message::Put(Cells { origins: &[], cells: Packed(&cells) })).to_vec()
+        codec::frame(&Message::Put { through: 0, cells: Cells { origins: &[], cells: Packed(&cells) } })
+            .to_vec()
     };
     let half_good = {
         let mut cells = Vec::new();
@@ -202,7 +203,7 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
             codec::append(&cell, &mut cells);
         }
         let cells = Cells { origins: &77u128.to_le_bytes(), cells: Packed(&cells) };
-        codec::frame(&Message::Put(cells)).to_vec()
+        codec::frame(&Message::Put { through: 0, cells }).to_vec()
     };
     let mistakes = [
         ("a frame too large", u32::MAX.to_be_bytes().to_vec()),
@@ -342,7 +343,7 @@ fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
         let Ok(message) = codec::decode::<Message<'_>>(&bytes) else { continue };
         decoded += 1;
         match message {
-            Message::Put(cells) | Message::Cells { cells, .. } => {
+            Message::Put { cells, .. } | Message::Cells { cells, .. } => {
                 if let Ok(checked) = cells.check(&store, NTP64(0), NTP64(u64::MAX)) {
                     assert!(checked.cells.capacity() <= bytes.len(), "more cells than bytes");
                     cells_seen += 1;
@@ -383,7 +384,7 @@ fn golden_bytes_pin_the_wire() {
     );
     assert_eq!(
         hex(&put(b"k", 1 << 32)),
-        "0000002503104d00000000000000000000000000000012016bfd000000000100000000010176000000"
+        "000000260300104d00000000000000000000000000000012016bfd000000000100000000010176000000"
     );
     let few = [
         codec::frame(&Message::Welcome),

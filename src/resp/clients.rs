@@ -34,6 +34,8 @@ pub(super) struct Client {
     /// How many it has subscribed to.
     pub(super) channels: AtomicUsize,
     pub(super) patterns: AtomicUsize,
+    /// Its command waits for something outside.
+    pub(super) waits: AtomicBool,
     labels: Mutex<Labels>,
 }
 
@@ -70,7 +72,8 @@ impl Client {
     /// Redis's letters for what it does.
     fn flags(&self) -> String {
         let mut flags = String::new();
-        for (letter, set) in [('O', self.monitors.load(Relaxed)), ('P', self.is_subscriber())] {
+        let waits = self.waits.load(Relaxed);
+        for (letter, set) in [('O', self.monitors.load(Relaxed)), ('P', self.is_subscriber()), ('b', waits)] {
             if set {
                 flags.push(letter);
             }
@@ -137,6 +140,7 @@ impl Clients {
             reads_events: AtomicBool::new(false),
             channels: AtomicUsize::new(0),
             patterns: AtomicUsize::new(0),
+            waits: AtomicBool::new(false),
             labels: Mutex::default(),
         });
         all.insert(client.id, client.clone());

@@ -4,7 +4,8 @@
 //!            ┌──────────────────────── more ────────────────────────┐
 //!            ▼                                                      │
 //!   read ──► parse ──► execute ──► (a long command: step, yield) ──►┤
-//!    ▲                                                              │ output above 256 KiB, or nothing left
+//!    ▲                                                              │ output above 256 KiB, nothing left, or a
+//!    │                                                              │ command that waits: the rest comes after it
 //!    └───────────────────── write ◄──── publish ◄───────────────────┘
 //! ```
 //!
@@ -22,13 +23,15 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::BufMut as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::clients::Client;
-use super::command::{self, Context, Flow, Long};
+use super::command::{self, Context, Flow, Long, Wait};
 use super::lookahead;
 use super::session::Session;
 use super::shared::Shared;
+use super::waiting::Waiting;
 use super::{ProtocolError, Reply, RequestParser, Step};
 use crate::env::BoxStream;
 use crate::store::{Batch, PREFETCH_AHEAD};
@@ -82,6 +85,8 @@ struct Connection {
     /// Replies not yet written.
     output: Vec<u8>,
     batch: Batch,
+    /// A command that has not replied yet; what follows it is not executed before it has.
+    waiting: Option<Waiting>,
 }
 
 /// What the parser and the command made of the next request.
@@ -103,6 +108,7 @@ impl Connection {
             need: 0,
             output: Vec::new(),
             batch: Batch::default(),
+            waiting: None,
             shared,
             stream,
         }
@@ -112,19 +118,30 @@ impl Connection {
         let mut stopped = pin!(stop.cancelled());
         loop {
             self.input.reserve(self.need.clamp(READ_AT_LEAST, READ_AT_MOST));
+            // Also while a command waits, so that a client which leaves is noticed; but only so much.
+            let may_read = self.waiting.is_none() || self.input.len() < READ_AT_MOST;
             let mut room = (&mut self.input).limit(READ_AT_MOST);
-            // Cancel-safe: a read that is dropped has read nothing, and what arrives in the outbox stays there.
+            // Cancel-safe: a read that is dropped has read nothing, what arrives in the outbox stays there, and so does
+            // what a command waits for.
             let read = tokio::select! {
                 biased;
-                () = &mut stopped => break,
-                read = self.stream.read_buf(&mut room) => read?,
+                () = &mut stopped => {
+                    self.end_waits().await?;
+                    break;
+                }
+                () = Waiting::stirred(&mut self.waiting) => None,
+                read = self.stream.read_buf(&mut room), if may_read => Some(read?),
                 () = self.session.client.outbox.arrived(), if self.session.listens() => {
                     self.flush().await?;
                     continue;
                 }
             };
-            self.session.counts.bytes_in += read as u64;
-            if read == 0 || !self.execute_all().await? {
+            match read {
+                Some(0) => break,
+                Some(read) => self.session.counts.bytes_in += read as u64,
+                None => _ = self.settle_wait(false),
+            }
+            if self.waiting.is_none() && !self.execute_all().await? {
                 break;
             }
         }
@@ -150,6 +167,12 @@ impl Connection {
                 }
                 Next::Go(Flow::Continue) => {}
                 Next::Go(Flow::Long(long)) => self.drive(long).await,
+                Next::Go(Flow::Wait(wait, deadline)) => {
+                    if !self.wait_for(wait, deadline) {
+                        break true;
+                    }
+                    continue;
+                }
             }
             self.session.settle(&mut self.output, start);
             if self.output.len() > FLUSH_AT {
@@ -221,7 +244,7 @@ impl Connection {
     /// Takes a long command to its end. Others run between its steps, and peers hear of each.
     async fn drive(&mut self, mut long: Box<dyn Long>) {
         loop {
-            self.shared.store.publish(&mut self.batch);
+            self.session.publish(&self.shared.store, &mut self.batch);
             tokio::task::yield_now().await;
             self.begin();
             let mut cx = Context {
@@ -236,9 +259,47 @@ impl Connection {
         }
     }
 
+    /// Lets a command wait; returns whether it has replied at once.
+    fn wait_for(&mut self, command: Box<dyn Wait>, deadline: Option<Instant>) -> bool {
+        self.waiting = Some(Waiting::new(command, deadline, &*self.shared.cluster));
+        self.session.client.waits.store(true, Relaxed);
+        self.settle_wait(false)
+    }
+
+    /// Lets the command that waits reply, if it can or this is the last time; returns whether none waits any more.
+    fn settle_wait(&mut self, last: bool) -> bool {
+        let Some(mut waiting) = self.waiting.take() else { return true };
+        waiting.rearm(&*self.shared.cluster);
+        let (start, last) = (self.output.len(), last || waiting.is_due());
+        let mut cx = Context {
+            shared: &self.shared,
+            session: &mut self.session,
+            batch: &mut self.batch,
+            out: &mut self.output,
+        };
+        if !command::try_reply(&mut cx, &mut *waiting.command, last) {
+            self.waiting = Some(waiting);
+            return false;
+        }
+        self.session.settle(&mut self.output, start);
+        self.session.client.waits.store(false, Relaxed);
+        true
+    }
+
+    /// The daemon stops: commands that wait say what there is, and those behind them are executed.
+    async fn end_waits(&mut self) -> io::Result<()> {
+        while self.waiting.is_some() {
+            self.settle_wait(true);
+            if !self.execute_all().await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Publishes the writes, and writes the replies and what has arrived in the outbox.
     async fn flush(&mut self) -> io::Result<()> {
-        self.shared.store.publish(&mut self.batch);
+        self.session.publish(&self.shared.store, &mut self.batch);
         if self.session.listens() {
             self.session.take_pushes(&mut self.output);
         }

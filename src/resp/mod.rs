@@ -65,6 +65,8 @@ mod session;
 mod shared;
 #[cfg(feature = "daemon")]
 mod stats;
+#[cfg(feature = "daemon")]
+mod waiting;
 
 #[cfg(all(test, feature = "daemon"))]
 mod fuzz;

@@ -9,6 +9,7 @@ use super::clients::Client;
 use super::hub::{Kind, Subscriptions};
 use super::shared::Shared;
 use super::stats::Counts;
+use crate::store::{Batch, Store};
 
 /// Which replies the client wants (`CLIENT REPLY`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(super) struct Session {
     /// How much of the output is no reply: `CLIENT REPLY` does not take it back.
     pub(super) kept: usize,
     pub(super) subscriptions: Subscriptions,
+    /// The place of its last write in the sequence of all that was published here; 0 if it has written nothing.
+    pub(super) written: u64,
 }
 
 impl Session {
@@ -47,7 +50,13 @@ impl Session {
             counts: Counts::default(),
             kept: 0,
             subscriptions: Subscriptions::default(),
+            written: 0,
         }
+    }
+
+    /// Hands the writes of a batch to the peers.
+    pub(super) fn publish(&mut self, store: &Store, batch: &mut Batch) {
+        self.written = self.written.max(store.publish(batch));
     }
 
     /// Takes a reply that begins at `start` back if the client does not want it.

@@ -19,6 +19,8 @@ pub(crate) struct Feed {
 struct Buffer {
     cells: Vec<Cell>,
     bytes: u64,
+    /// How many changes were published since the process began, dropped ones included.
+    sequence: u64,
     open: bool,
     overflowed: bool,
     /// What was taken last is still with the reader, and nowhere else on its way.
@@ -26,12 +28,13 @@ struct Buffer {
 }
 
 /// What the feed handed out with the cells.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
-    /// Every change since the last call.
-    All,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// The sequence of the last change published: with these cells the reader was given every change up to it, but
+    /// for those dropped.
+    pub(crate) through: u64,
     /// Changes were dropped since the last call; the state itself has them.
-    Overflowed,
+    pub(crate) overflowed: bool,
 }
 
 impl Feed {
@@ -45,16 +48,18 @@ impl Feed {
         self.buffer.lock().open = true;
     }
 
-    /// Hands changes over, leaving `changes` empty.
-    pub(crate) fn publish(&self, changes: &mut Vec<Cell>) {
+    /// Hands changes over, leaving `changes` empty; returns the sequence of the last one, 0 if there is none.
+    pub(crate) fn publish(&self, changes: &mut Vec<Cell>) -> u64 {
         if changes.is_empty() {
-            return;
+            return 0;
         }
         let mut buffer = self.buffer.lock();
+        buffer.sequence += changes.len() as u64;
+        let sequence = buffer.sequence;
         if !buffer.open {
             drop(buffer);
             changes.clear();
-            return;
+            return sequence;
         }
         // A batch larger than the limit is taken if nothing else waits, or it never would be.
         let waiting = buffer.bytes;
@@ -69,6 +74,12 @@ impl Feed {
         }
         drop(buffer);
         self.ready.notify_one();
+        sequence
+    }
+
+    /// The sequence of the last change published. All up to it is in the store.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.buffer.lock().sequence
     }
 
     /// Waits until there may be something to take. Cancel-safe: it takes nothing.
@@ -93,7 +104,7 @@ impl Feed {
         into.append(&mut buffer.cells);
         buffer.bytes = 0;
         buffer.in_hand = true;
-        if std::mem::take(&mut buffer.overflowed) { Taken::Overflowed } else { Taken::All }
+        Taken { through: buffer.sequence, overflowed: std::mem::take(&mut buffer.overflowed) }
     }
 }
 
@@ -118,13 +129,14 @@ mod tests {
     #[tokio::test]
     async fn a_reader_gets_what_was_published_since_it_opened() {
         let feed = Feed::new(1 << 20);
-        feed.publish(&mut cells(3));
+        assert_eq!(feed.publish(&mut cells(3)), 3);
         feed.open();
-        feed.publish(&mut cells(2));
-        feed.publish(&mut cells(4));
+        assert_eq!(feed.publish(&mut cells(2)), 5);
+        assert_eq!(feed.publish(&mut cells(0)), 0);
+        assert_eq!(feed.publish(&mut cells(4)), 9);
         let mut taken = Vec::new();
         feed.ready().await;
-        assert_eq!(feed.take(&mut taken), Taken::All);
+        assert_eq!(feed.take(&mut taken), Taken { through: 9, overflowed: false });
         assert_eq!(taken.len(), 6);
     }
 
@@ -149,10 +161,10 @@ mod tests {
             assert!(feed.buffer.lock().cells.len() <= 10);
         }
         let mut taken = Vec::new();
-        assert_eq!(feed.take(&mut taken), Taken::Overflowed);
+        assert_eq!(feed.take(&mut taken), Taken { through: 300, overflowed: true });
         feed.publish(&mut cells(1));
         taken.clear();
-        assert_eq!(feed.take(&mut taken), Taken::All);
+        assert_eq!(feed.take(&mut taken), Taken { through: 301, overflowed: false });
         assert_eq!(taken.len(), 1);
     }
 }

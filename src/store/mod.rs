@@ -35,7 +35,7 @@ pub use cell::{Cell, MAX_KEY};
 pub use changes::{
     Cause, Change, Follower, MAX_PREFIXES, Prefixes, Read, ReadLimit, TooDeep, TooManyPrefixes,
 };
-pub(crate) use feed::{Feed, Taken};
+pub(crate) use feed::Feed;
 pub(crate) use healing::Entry;
 pub use origins::TooManyOrigins;
 pub(crate) use origins::{Origin, Origins};
@@ -199,14 +199,20 @@ impl Store {
         self.clock.read(wall)
     }
 
+    /// A moment later than everything issued or received so far, and than every stamp held.
+    pub(crate) fn moment(&self, wall: Time) -> Time {
+        self.clock.draw(wall, ZERO)
+    }
+
     /// Starts a batch of commands at the present moment.
     pub fn begin(&self, batch: &mut Batch, wall: Time) {
         batch.now = self.clock.read(wall);
     }
 
-    /// Hands the batch's changes to the peers. Never waits.
-    pub fn publish(&self, batch: &mut Batch) {
-        self.feed.publish(&mut batch.applied);
+    /// Hands the batch's changes to the peers, and returns the place of the last of them in the sequence of all that
+    /// was published here; 0 if there is none. Never waits.
+    pub fn publish(&self, batch: &mut Batch) -> u64 {
+        self.feed.publish(&mut batch.applied)
     }
 
     /// Starts to load what the next operations on these keys will need; the first [`PREFETCH_AHEAD`] of them.

@@ -40,6 +40,9 @@ def check(ports, protocol):
     assert c.mset({"m:1": "1", "m:2": "2"})
     eventually("both are on a", lambda: a.mget("m:1", "m:2", "m:3") == [b"1", b"2", None])
 
+    assert c.wait(2, 30_000) == 2
+    assert a.exists("m:2") and b.exists("m:2")
+
     pipeline = b.pipeline(transaction=False)
     for n in range(1000):
         pipeline.set(f"p:{n}", n)

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use sapwood::cluster::{
     Cluster, ClusterError, Direction, EventSender, Events, Heal, HealingStatus, LostCell, NodeState,
-    PeerState, PeerStatus, Verification, VerificationState, Way,
+    PeerState, PeerStatus, Scope, Token, TokenError, Verification, VerificationState, Way,
 };
 use sapwood::config::KeyspaceEvents;
-use sapwood::env::SystemEnv;
+use sapwood::env::{BoxFuture, SystemEnv};
 use sapwood::model::{HashSeed, RangeCount, Stamp, stamp};
 use sapwood::resp::{Limits, Server, Settings};
 use sapwood::store::{Store, StoreConfig};
@@ -26,6 +26,8 @@ pub struct OnePeer {
     pub verified: Vec<Verification>,
     /// What happens to it.
     pub events: EventSender,
+    /// Up to which write `b` holds all.
+    pub held: u64,
 }
 
 impl OnePeer {
@@ -143,6 +145,31 @@ impl Cluster for OnePeer {
 
     fn verified(&self) -> Vec<Verification> {
         self.verified.clone()
+    }
+
+    fn held(&self, through: u64) -> Vec<String> {
+        if through <= self.held { vec!["b".into()] } else { Vec::new() }
+    }
+
+    fn held_by_more(&self, _through: u64) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    fn token(&self) -> Token {
+        let incarnation = stamp::incarnation(7).unwrap();
+        Token { name: "a".into(), incarnation, generation: 1, sequence: 2, time: stamp::ZERO }
+    }
+
+    fn is_ready(&self, token: &Token, _scope: Scope) -> Result<bool, TokenError> {
+        if token.name == "gone" { Err(TokenError::Gone("gone".into())) } else { Ok(token.name == "a") }
+    }
+
+    fn readiness_changed(&self, _token: &Token, _scope: Scope) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    fn seek(&self, token: &Token) {
+        self.told(format!("seek {}", token.name), None).unwrap();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use fred::prelude::{Builder, ClientLike as _, Expiration, KeysInterface as _};
+use fred::prelude::{Builder, ClientLike as _, Expiration, KeysInterface as _, ServerInterface as _};
 use redis::AsyncTypedCommands as _;
 use redis::aio::MultiplexedConnection;
 
@@ -65,6 +65,8 @@ async fn redis_crate(protocol: &str) {
     eventually("expired on a", async || !a.exists("brief").await.unwrap()).await;
 
     c.mset(&[("m:1", "1"), ("m:2", "2"), ("m:3", "3")]).await.unwrap();
+    let held: i64 = redis::cmd("WAIT").arg(2).arg(30_000).query_async(&mut c).await.unwrap();
+    assert_eq!(held, 2);
     eventually("the three are on a", async || a.exists("m:3").await.unwrap()).await;
     let many: Vec<Option<String>> =
         redis::cmd("MGET").arg(&["m:1", "m:2", "m:3", "m:4"]).query_async(&mut a).await.unwrap();
@@ -150,6 +152,7 @@ async fn fred_crate(version: fred::types::RespVersion) {
     eventually("expired on a", async || a.exists::<u32, _>("brief").await.unwrap() == 0).await;
 
     c.mset(vec![("m:1", "1"), ("m:2", "2"), ("m:3", "3")]).await.unwrap();
+    assert_eq!(c.wait::<i64>(2, 30_000).await.unwrap(), 2);
     eventually("the three are on a", async || a.exists::<u32, _>("m:3").await.unwrap() == 1).await;
     let many: Vec<Option<String>> = a.mget(vec!["m:1", "m:2", "m:3", "m:4"]).await.unwrap();
     assert_eq!(many, [Some("1".into()), Some("2".into()), Some("3".into()), None]);

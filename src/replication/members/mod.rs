@@ -448,7 +448,7 @@ impl Membership {
         self.roster.present().count()
     }
 
-    #[cfg(any(test, feature = "simulation"))]
+    /// Up to which time all that each wrote is held here.
     pub(super) fn verified(&self) -> &Vector {
         &self.verified
     }

@@ -13,6 +13,7 @@ use crate::replication::codec;
 use crate::replication::local::{Local, Turn};
 use crate::replication::members::Sight;
 use crate::replication::message::Message;
+use crate::replication::queue::StateMark;
 use crate::replication::round::{Round, Terms};
 
 /// How long one exchange may keep the others waiting. A slower one goes on, beside the next.
@@ -173,11 +174,12 @@ impl Session {
             let Offer { number, deep, theirs, .. } = self.offered.take()?;
             self.lift_before_first_contact(local, &theirs, wall);
             let guarded = self.is_guarded(local, &theirs);
+            let state = self.mark_state(local);
             let ours = local.sight(wall);
             let packed = ours.pack();
             terms.deep = deep;
             let (round, sums) = Round::accept(number, terms, &ours, theirs, guarded, &local.store, now);
-            self.enter(round, turn, now);
+            self.enter(round, state, turn, now);
             let accept = Message::Accept { round: number, sight: ours.wire(&packed), sums: &sums };
             return Some(codec::frame(&accept));
         }
@@ -189,6 +191,7 @@ impl Session {
             return None;
         }
         self.wanted = None;
+        let state = self.mark_state(local);
         let ours = local.sight(wall);
         let packed = ours.pack();
         self.next_number = self.next_number.wrapping_add(2);
@@ -196,18 +199,23 @@ impl Session {
         terms.deep = std::mem::take(&mut self.deep_wanted);
         terms.patient = wanted.patient && !terms.deep;
         let Terms { deep, patient, .. } = terms;
-        self.enter(Round::offer(number, terms, ours.floor, now), Some(local.gate.offer()), now);
+        self.enter(Round::offer(number, terms, ours.floor, now), state, Some(local.gate.offer()), now);
         let start = Message::Start { round: number, deep, patient, sight: ours.wire(&packed) };
         Some(codec::frame(&start))
     }
 
-    pub(super) fn enter(&mut self, round: Round, turn: Option<Turn>, now: Instant) {
+    /// Taken before any digest is read: what is written or lost from then on need not be in the state.
+    fn mark_state(&self, local: &Local) -> StateMark {
+        self.queue.mark_state(local.store.feed().sequence())
+    }
+
+    pub(super) fn enter(&mut self, round: Round, state: StateMark, turn: Option<Turn>, now: Instant) {
         if let Some(refused) = &mut self.inbound.refused {
             refused.retried = true;
         }
-        let losses = self.queue.losses();
+        let gaps = self.inbound.epoch;
         self.round =
-            Some(Current { round, losses, began: now, moved: now, turn, accepted: None, heals: false });
+            Some(Current { round, state, gaps, began: now, moved: now, turn, accepted: None, heals: false });
     }
 
     /// Tells once of a round that it heals: the first over a link as soon as anything is exchanged, a later one when
@@ -226,7 +234,7 @@ impl Session {
         self.announce_healing();
         let Some(outcome) = self.round.as_ref().and_then(|current| current.round.outcome()) else { return };
         let Some(current) = self.round.take() else { return };
-        let Current { round, losses, began, turn, heals, .. } = current;
+        let Current { round, state, gaps, began, turn, heals, .. } = current;
         drop(turn);
         self.last_round = Some(now);
         let (deep, progress) = (round.is_deep(), round.progress());
@@ -250,12 +258,15 @@ impl Session {
         }
         drop(members);
         // Acknowledged like any push, and only if nothing was refused: so what the round sent has been merged.
-        self.queue.put(CellsEncoder::default().finish(&local.store, Carrier::Put));
-        self.queue.state_sent(losses);
+        let closing = CellsEncoder::default().finish(&local.store, Carrier::Put { through: state.through() });
+        self.queue.close_state(closing, state);
         if self.inbound.refused.take_if(|refused| refused.retried).is_some() {
             local.refusing.fetch_sub(1, Ordering::Relaxed);
             self.events.push(Event::Withholding(false));
         }
+        self.inbound.whole |= gaps == self.inbound.epoch && self.inbound.refused.is_none();
+        self.note_held(local);
+        local.holdings.verified();
         let first = !std::mem::replace(&mut self.joined, true);
         self.verified = Some(now);
         let finished = Finished { first, healed: heals, deep, progress, took: now - began };

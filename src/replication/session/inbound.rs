@@ -108,7 +108,15 @@ impl Session {
         self.events.extend(relays.into_iter().map(|(peer, cells)| Event::Relay(peer, cells)));
     }
 
+    /// Notes how much of what the peer's clients wrote is held here.
+    pub(super) fn note_held(&self, local: &Local) {
+        if self.inbound.whole {
+            local.holdings.hold(self.own, self.peer, self.inbound.through);
+        }
+    }
+
     pub(super) fn withhold(&mut self, local: &Local, now: Instant) {
+        self.inbound.whole = false;
         if self.inbound.refused.is_none() {
             local.refusing.fetch_add(1, Ordering::Relaxed);
             self.events.push(Event::Withholding(true));

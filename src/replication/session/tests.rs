@@ -8,9 +8,11 @@ use proptest::prelude::*;
 use super::exchange::VERIFY_EVERY;
 use super::*;
 use crate::model::{HashSeed, RangeCount};
+use crate::replication::cells::CellsEncoder;
 use crate::replication::codec::take_frame;
 use crate::replication::local::HealingConfig;
 use crate::replication::members::MembershipConfig;
+use crate::replication::push;
 use crate::replication::round::ListLimit;
 use crate::store::{Batch, Store, StoreConfig, Write};
 
@@ -79,6 +81,17 @@ impl Side {
 
     fn set(&self, wall: Time, key: &[u8], value: &[u8]) {
         self.write(wall, key, Write::Set { value, deadline: None });
+    }
+
+    /// Takes what was published to the queue, as the daemon's task does.
+    fn push(&self) {
+        let (store, queue, mut cells) = (&self.local.store, &self.queue, Vec::new());
+        let taken = store.feed().take(&mut cells);
+        if taken.overflowed {
+            queue.lose_pushes();
+        }
+        let put = |frame, through| queue.put(frame, through);
+        push::encode(store, &mut CellsEncoder::default(), cells, taken.through, put);
     }
 
     fn collect(&mut self, wall: Time, now: Instant) {
@@ -362,6 +375,58 @@ proptest! {
         for n in 0..60 {
             prop_assert_eq!(pair.a.get(pair.wall, &key(n)), pair.b.get(pair.wall, &key(n)));
         }
+    }
+
+    /// Goal: `WAIT` never counts a write that an overflow dropped, and counts all once the two have settled; the same
+    /// for what the receiver says for tokens. Method: a writes batches of several frames into a queue of random size,
+    /// of which the feed takes one at a time and overflows otherwise, frames are carried one by one, and after each step every write that is said to be
+    /// held is looked up at b.
+    #[test]
+    fn what_is_said_to_be_held_is_held_whatever_overflows(
+        limit in 100..3000usize,
+        steps in proptest::collection::vec((0..12u8, 0..40u32, 1..900usize), 1..150),
+    ) {
+        let mut pair = Pair::new(RangeCount::power_of_two(4));
+        pair.a.queue = Arc::new(Queue::new(limit));
+        pair.a.session = Session::new(id(1), id(2), "2", Arc::clone(&pair.a.queue), pair.now);
+        pair.a.local.store.feed().open();
+        let mut written = Vec::new();
+        for (what, n, size) in steps {
+            match what {
+                0..4 => {
+                    let mut batch = Batch::default();
+                    pair.pass(Duration::from_millis(1));
+                    pair.a.local.store.begin(&mut batch, pair.wall);
+                    for n in [n, n + 1] {
+                        let set = Write::Set { value: &vec![0; size], deadline: None };
+                        pair.a.local.store.write(&mut batch, &key(n), |_| (set, ())).unwrap();
+                        let cell = pair.a.local.store.cell(&key(n)).unwrap();
+                        written.push((n, cell.time()));
+                    }
+                    let through = pair.a.local.store.publish(&mut batch);
+                    prop_assert_eq!(through, written.len() as u64);
+                }
+                4..7 => pair.a.push(),
+                7 => {
+                    pair.pass(Duration::from_secs(1));
+                    pair.a.session.tick(&pair.a.local, pair.now).unwrap();
+                }
+                _ => _ = pair.step().unwrap(),
+            }
+            let noted = pair.b.local.holdings.held(id(2), id(1));
+            for held in [pair.a.queue.held(), noted] {
+                for (n, time) in &written[..usize::try_from(held).unwrap()] {
+                    let cell = pair.b.local.store.cell(&key(*n));
+                    prop_assert!(cell.is_some_and(|cell| cell.time() >= *time), "{n} of the first {held}");
+                }
+            }
+        }
+        pair.a.push();
+        for _ in 0..3 {
+            pair.verify();
+        }
+        prop_assert_eq!(pair.a.queue.held(), written.len() as u64);
+        prop_assert_eq!(pair.b.local.holdings.held(id(2), id(1)), written.len() as u64);
     }
 
     /// Goal: no message of a round, however mutated, makes the other side panic. Method: one frame of a round in

@@ -1,5 +1,7 @@
 //! What must hold, looked at after every step.
 
+mod held;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -116,6 +118,7 @@ pub(super) struct Checker {
     pub(super) apart: bool,
     /// How far what a link's queue called held was checked.
     drained: BTreeMap<(u64, u64), usize>,
+    held: held::Checked,
     dropped_before: u64,
     pub(super) rounds: u64,
     pub(super) healed: u64,

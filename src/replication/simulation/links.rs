@@ -15,7 +15,6 @@ use crate::replication::cells::{CellsEncoder, CellsError};
 use crate::replication::push;
 use crate::replication::round::RoundFailed;
 use crate::replication::session::{Event, LinkError, SILENCE_LIMIT};
-use crate::store::Taken;
 
 impl World {
     /// Dials everyone who is to be linked and is not.
@@ -50,7 +49,7 @@ impl World {
         let store = &process.local.store;
         let mut cells = Vec::new();
         let taken = store.feed().take(&mut cells);
-        if taken == Taken::Overflowed {
+        if taken.overflowed {
             process.links.values().for_each(|link| link.queue.lose_pushes());
         }
         let links = process
@@ -59,8 +58,10 @@ impl World {
             .filter(|link| !ablated(Ablation::SubscribeFirst) || link.session.verified_at().is_some());
         let queues: Vec<_> = links.map(|link| &link.queue).collect();
         if !queues.is_empty() {
-            let put = |frame: Bytes| queues.iter().for_each(|queue| queue.put(frame.clone()));
-            push::encode(store, &mut process.encoder, cells, put);
+            let put = |frame: Bytes, through| {
+                queues.iter().for_each(|queue| queue.put(frame.clone(), through));
+            };
+            push::encode(store, &mut process.encoder, cells, taken.through, put);
         }
         store.feed().handed_on();
         self.stirred.extend(process.links.keys().map(|&peer| (node, peer)));
@@ -203,9 +204,8 @@ impl World {
                     else {
                         continue;
                     };
-                    push::encode(&process.local.store, &mut CellsEncoder::default(), cells, |frame| {
-                        link.queue.put(frame);
-                    });
+                    let put = |frame, through| link.queue.put(frame, through);
+                    push::encode(&process.local.store, &mut CellsEncoder::default(), cells, 0, put);
                     self.stirred.insert((node, peer));
                 }
                 Event::Failed { .. }

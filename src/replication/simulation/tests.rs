@@ -155,6 +155,8 @@ noticed! {
     an_exchange_cut_short_is_noticed: ExchangeInFull,
     floors_of_unfounded_daemons_are_noticed: Founding,
     lapses_of_live_members_are_noticed: LapseOnlySilent,
+    a_push_that_counts_as_held_although_others_were_lost_is_noticed: StateAfterLoss,
+    a_token_that_counts_as_held_although_pushes_were_lost_is_noticed: RoundAfterGap,
     #[ignore = "takes long in debug: .ci/run runs it in release"]
     a_kill_just_above_its_victim_is_noticed: KillAtFloor,
     #[ignore = "takes long in debug: .ci/run runs it in release"]

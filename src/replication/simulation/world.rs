@@ -149,6 +149,7 @@ impl World {
                 self.checker.recompute(node, process);
             }
         }
+        self.check_held(node);
     }
 
     /// Does what is due; returns the node it happened at.

@@ -1,6 +1,10 @@
 //! What a command is given and what it gives back, and the words that its function reads arguments with.
 
 use super::error::CommandError;
+use tokio::time::Instant;
+
+use crate::cluster::Cluster;
+use crate::env::BoxFuture;
 use crate::model::Time;
 use crate::resp::number::strict_number;
 use crate::resp::session::Session;
@@ -31,6 +35,13 @@ impl Context<'_> {
         self.session.kept = self.out.len();
     }
 
+    /// Hands what was written so far to the peers, and returns the place of this connection's last write in the
+    /// sequence of all; 0 if it has written nothing.
+    pub(super) fn publish(&mut self) -> u64 {
+        self.session.publish(&self.shared.store, self.batch);
+        self.session.written
+    }
+
     pub(super) fn now(&self) -> Time {
         self.batch.now()
     }
@@ -48,6 +59,17 @@ pub(in crate::resp) enum Flow {
     Close,
     /// With further steps of this one.
     Long(Box<dyn Long>),
+    /// Not before this one has replied: at this moment at the latest, if there is one.
+    Wait(Box<dyn Wait>, Option<Instant>),
+}
+
+/// A command that waits for something outside. Other connections go on meanwhile; the next commands of this one wait.
+pub(in crate::resp) trait Wait: Send {
+    /// Replies, if what it waits for has come, or whatever has come if this is the last time; returns whether it did.
+    fn try_reply(&mut self, cx: &mut Context<'_>, last: bool) -> Result<bool, CommandError>;
+
+    /// Resolves when [`try_reply`](Self::try_reply) may do what it would not at the moment of this call.
+    fn changed(&self, cluster: &dyn Cluster) -> BoxFuture<'static, ()>;
 }
 
 /// A command in bounded steps. Between two of them the connection lets others run.

@@ -1,6 +1,7 @@
 //! `INFO`: the state of the daemon, in Redis's sections and one of its own.
 
 use std::fmt::{Display, Write as _};
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::context::{Context, DONE, Outcome, is};
 use crate::cluster::PeerState;
@@ -80,9 +81,9 @@ fn server(shared: &Shared, lines: &mut Lines) {
 fn clients(shared: &Shared, lines: &mut Lines) {
     lines.add("connected_clients", shared.clients.len());
     lines.add("maxclients", shared.settings.max_clients);
-    lines.add("blocked_clients", 0);
-    let subscribers = shared.clients.all().iter().filter(|client| client.is_subscriber()).count();
-    lines.add("pubsub_clients", subscribers);
+    let all = shared.clients.all();
+    lines.add("blocked_clients", all.iter().filter(|client| client.waits.load(Relaxed)).count());
+    lines.add("pubsub_clients", all.iter().filter(|client| client.is_subscriber()).count());
 }
 
 fn memory(shared: &Shared, lines: &mut Lines) {

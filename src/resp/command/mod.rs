@@ -11,7 +11,7 @@
 //!
 //! **Invariants.**
 //! - A command that fails leaves nothing but its error in the output.
-//! - Nothing here waits: no lock of the store is held longer than one closure, and there is no `.await`.
+//! - Nothing here blocks: no lock of the store is held longer than one closure, and there is no `.await`.
 
 mod client;
 mod cluster;
@@ -32,8 +32,9 @@ mod server;
 mod string;
 mod sweep;
 mod table;
+mod wait;
 
-pub(super) use context::{Context, Flow, Long};
+pub(super) use context::{Context, Flow, Long, Wait};
 
 use std::fmt::Display;
 
@@ -69,6 +70,15 @@ pub(super) fn step(cx: &mut Context<'_>, long: &mut dyn Long) -> bool {
             true
         }
     }
+}
+
+/// Lets a command that waits reply, if it can or this is the last time; `true` once it has.
+pub(super) fn try_reply(cx: &mut Context<'_>, wait: &mut dyn Wait, last: bool) -> bool {
+    let start = cx.out.len();
+    wait.try_reply(cx, last).unwrap_or_else(|error| {
+        fail(cx, start, &error);
+        true
+    })
 }
 
 /// Replies with an error to a request that is not executed.

@@ -15,7 +15,7 @@ const NEVER: &str = "is not supported";
 /// What is still to come, with what each waits for.
 const AWAITED: &[Group] = &[
     Group { why: "counters arrive in a later version", names: &["incr", "incrby", "decr", "decrby"] },
-    Group { why: "waiting for peers arrives in a later version", names: &["wait", "waitaof"] },
+    Group { why: "keeping data on disk arrives in a later version", names: &["waitaof"] },
 ];
 
 /// What has no honest meaning in an eventually consistent store of registers.

@@ -7,6 +7,7 @@ use super::entry::{
 };
 use super::{
     client, cluster, config, connection, expiry, info, introspect, keyspace, pubsub, sapwood, server, string,
+    wait,
 };
 
 const READS: Flags = READ.and(FAST);
@@ -77,6 +78,7 @@ pub(super) static TABLE: &[Command] = &[
     row("ttl", 2, READS, ONE_KEY, "generic", "1.0.0", "Returns the seconds left to a key", expiry::ttl),
     row("type", 2, READS, ONE_KEY, "generic", "1.0.0", "Returns the type of a value", keyspace::kind),
     row("unlink", -2, CHANGES, ALL_KEYS, "generic", "4.0.0", "Deletes keys", keyspace::del),
+    row("wait", 3, NONE, NO_KEY, "generic", "3.0.0", "Waits until peers hold what this connection wrote", wait::wait),
 ];
 
 /// What the commands get that tell of the table.
@@ -136,9 +138,12 @@ const SAPWOOD: &[Command] = &[
     row("sapwood|mend", -3, ADMIN, NO_KEY, "server", "0.1.0", "Undoes SAPWOOD CUT", cluster::mend),
     row("sapwood|meta", 3, READS, SECOND_KEY, "server", "0.1.0", "Returns the stamps and the deadline of a key", sapwood::meta),
     row("sapwood|peers", 2, NONE, NO_KEY, "server", "0.1.0", "Describes the links to the peers", cluster::peers),
+    row("sapwood|ready", -4, NONE, NO_KEY, "server", "0.1.0", "Waits until this daemon holds what a token of another speaks of", wait::ready),
     row("sapwood|rejoin", -2, ADMIN, NO_KEY, "server", "0.1.0", "Discards every key here and joins the others anew", cluster::rejoin),
+    row("sapwood|token", 2, NONE, NO_KEY, "server", "0.1.0", "Returns a token for all that was written here", wait::token),
     row("sapwood|verified", 2, NONE, NO_KEY, "server", "0.1.0", "Returns what SAPWOOD VERIFY has found", cluster::verified),
     row("sapwood|verify", 2, ADMIN, NO_KEY, "server", "0.1.0", "Compares every cell with every linked peer, and heals", cluster::verify),
+    row("sapwood|waitfor", 4, NONE, NO_KEY, "server", "0.1.0", "Waits until these peers hold what this connection wrote", wait::waitfor),
 ];
 
 #[expect(clippy::too_many_arguments, reason = "the columns of the table")]

@@ -1,0 +1,206 @@
+//! Who holds how much of what the clients of whom have written, and who waits for more. For `WAIT` and tokens.
+//!
+//! Counted in the sequences of the writers' feeds, which tell of gaps. Volatile: what is noted here proves nothing to
+//! the verified vector or to the floor, which only rounds raise.
+
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Included};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::peers::MAX_PEERS;
+use crate::env::BoxFuture;
+use crate::model::Incarnation;
+
+/// The most incarnations whose changes are noted as held, those of past links included. The one noted first makes
+/// room; while it is linked its next push notes it again.
+const MAX_NOTED: usize = 2 * MAX_PEERS;
+
+/// What this daemon holds of others, and the clients that wait for it or for what others hold of this one.
+#[derive(Default)]
+pub(super) struct Holdings {
+    noted: Mutex<Noted>,
+    of_peers: Arc<Waiters<u64>>,
+    of_this: Arc<Waiters<(Incarnation, u64)>>,
+    /// An operator has discarded the changes of this daemon's clients up to here.
+    discarded: AtomicU64,
+}
+
+#[derive(Default)]
+struct Noted {
+    /// By whom this daemon was and who wrote: a daemon that has discarded its state is another.
+    held: BTreeMap<(Incarnation, Incarnation), Held>,
+    count: u64,
+}
+
+struct Held {
+    /// Every change that was made by clients of the writer up to here is held.
+    through: u64,
+    /// Orders the entries by age.
+    number: u64,
+}
+
+impl Holdings {
+    /// This daemon, as `own`, has come to hold all that clients of `writer` have changed up to `through`.
+    pub(super) fn hold(&self, own: Incarnation, writer: Incarnation, through: u64) {
+        let before = self.noted.lock().hold((own, writer), through);
+        self.of_this.wake((writer, before), (writer, through));
+    }
+
+    /// Up to which change of `writer`'s clients this daemon, as `own`, holds all.
+    pub(super) fn held(&self, own: Incarnation, writer: Incarnation) -> u64 {
+        self.noted.lock().held.get(&(own, writer)).map_or(0, |held| held.through)
+    }
+
+    /// Resolves once [`held`](Self::held) has come to `through`, or [`verified`](Self::verified) was called. What
+    /// happened before this call counts for nothing.
+    pub(super) fn wait_to_hold(&self, writer: Incarnation, through: u64) -> BoxFuture<'static, ()> {
+        self.of_this.wait((writer, through))
+    }
+
+    /// A round has finished, so the verified vector may have risen.
+    pub(super) fn verified(&self) {
+        self.of_this.wake_all();
+    }
+
+    /// An operator has discarded what clients had written here, up to `through`.
+    pub(super) fn discard(&self, through: u64) {
+        self.discarded.store(through, Ordering::Relaxed);
+    }
+
+    /// Whether a change was discarded here: a state that a peer holds is then no proof that it holds the change.
+    pub(super) fn is_discarded(&self, change: u64) -> bool {
+        change > 0 && change <= self.discarded.load(Ordering::Relaxed)
+    }
+
+    /// A peer has come to hold more of what this daemon's clients have changed.
+    pub(super) fn peer_holds(&self, before: u64, through: u64) {
+        self.of_peers.wake(before, through);
+    }
+
+    /// Resolves once a peer that did not has come to hold all up to `through`. What happened before this call counts
+    /// for nothing.
+    pub(super) fn wait_for_peers(&self, through: u64) -> BoxFuture<'static, ()> {
+        self.of_peers.wait(through)
+    }
+}
+
+impl Noted {
+    /// Returns what was held before.
+    fn hold(&mut self, of: (Incarnation, Incarnation), through: u64) -> u64 {
+        if let Some(held) = self.held.get_mut(&of) {
+            let before = held.through;
+            held.through = before.max(through);
+            return before;
+        }
+        if self.held.len() >= MAX_NOTED {
+            let oldest = self.held.iter().min_by_key(|(_, held)| held.number).map(|(&of, _)| of);
+            oldest.and_then(|of| self.held.remove(&of));
+        }
+        self.count += 1;
+        self.held.insert(of, Held { through, number: self.count });
+        0
+    }
+}
+
+/// Those who wait until something has come to a place in an order; each is woken by what passes its own place alone, so
+/// that many who wait in vain cost nothing. As many as there are connections of clients.
+struct Waiters<K> {
+    all: Mutex<BTreeMap<(K, u64), Arc<Notify>>>,
+    count: AtomicU64,
+}
+
+impl<K> Default for Waiters<K> {
+    fn default() -> Self {
+        Waiters { all: Mutex::default(), count: AtomicU64::new(0) }
+    }
+}
+
+impl<K: Ord + Copy + Send + 'static> Waiters<K> {
+    fn wait(self: &Arc<Self>, place: K) -> BoxFuture<'static, ()> {
+        let key = (place, self.count.fetch_add(1, Ordering::Relaxed));
+        let woken = Arc::new(Notify::new());
+        self.all.lock().insert(key, Arc::clone(&woken));
+        let waiting = Waiting { waiters: Arc::clone(self), key };
+        Box::pin(async move {
+            woken.notified().await;
+            drop(waiting);
+        })
+    }
+
+    /// Wakes those between `before`, which was reached earlier, and `reached`.
+    fn wake(&self, before: K, reached: K) {
+        if before < reached {
+            let all = self.all.lock();
+            let passed = all.range((Excluded((before, u64::MAX)), Included((reached, u64::MAX))));
+            passed.for_each(|(_, woken)| woken.notify_one());
+        }
+    }
+
+    fn wake_all(&self) {
+        self.all.lock().values().for_each(|woken| woken.notify_one());
+    }
+}
+
+/// One who waits; leaves when dropped.
+struct Waiting<K: Ord> {
+    waiters: Arc<Waiters<K>>,
+    key: (K, u64),
+}
+
+impl<K: Ord> Drop for Waiting<K> {
+    fn drop(&mut self) {
+        self.waiters.all.lock().remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::stamp::incarnation;
+
+    fn id(n: u128) -> Incarnation {
+        incarnation(n).unwrap()
+    }
+
+    fn is_woken(waiting: &mut BoxFuture<'static, ()>) -> bool {
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        waiting.as_mut().poll(&mut cx).is_ready()
+    }
+
+    #[test]
+    fn only_those_are_woken_whose_place_is_passed() {
+        let holdings = Holdings::default();
+        let mut waiting: Vec<_> = [4, 5, 5, 9, 10].map(|n| holdings.wait_for_peers(n)).into();
+        holdings.peer_holds(4, 4);
+        holdings.peer_holds(4, 9);
+        assert_eq!(waiting.iter_mut().map(is_woken).collect::<Vec<_>>(), [false, true, true, true, false]);
+        drop(waiting);
+        assert!(holdings.of_peers.all.lock().is_empty(), "those who left are still counted");
+    }
+
+    #[test]
+    fn what_is_held_of_one_writer_wakes_no_one_who_waits_for_another() {
+        let holdings = Holdings::default();
+        let (mut of_two, mut of_three) = (holdings.wait_to_hold(id(2), 5), holdings.wait_to_hold(id(3), 5));
+        holdings.hold(id(1), id(2), 6);
+        assert!(is_woken(&mut of_two) && !is_woken(&mut of_three));
+        assert_eq!([1, 9].map(|own| holdings.held(id(own), id(2))), [6, 0], "as another it begins anew");
+        holdings.hold(id(1), id(2), 3);
+        assert_eq!(holdings.held(id(1), id(2)), 6);
+        holdings.verified();
+        assert!(is_woken(&mut of_three));
+    }
+
+    #[test]
+    fn no_more_incarnations_are_noted_than_the_limit() {
+        let holdings = Holdings::default();
+        let last = 3 * MAX_NOTED as u128;
+        (2..=last).for_each(|n| holdings.hold(id(1), id(n), 1));
+        assert_eq!(holdings.noted.lock().held.len(), MAX_NOTED);
+        assert_eq!(holdings.held(id(1), id(last)), 1);
+    }
+}

@@ -1,0 +1,86 @@
+//! What `WAIT` and tokens ask: who holds what this daemon's clients have written, and whether this daemon holds what
+//! those of another had.
+
+use tokio::time::Instant;
+
+use super::Replication;
+use super::members::Standing;
+use crate::cluster::{Scope, Token, TokenError};
+use crate::env::BoxFuture;
+use crate::model::stamp;
+
+impl Replication {
+    /// The linked peers that hold every change that this daemon's clients have made up to `through`.
+    pub(crate) fn held(&self, through: u64) -> Vec<String> {
+        if self.shared.local.holdings.is_discarded(through) {
+            return Vec::new();
+        }
+        let links = self.shared.peers.links();
+        links.iter().filter(|link| link.queue.held() >= through).map(|link| link.peer.clone()).collect()
+    }
+
+    pub(crate) fn held_by_more(&self, through: u64) -> BoxFuture<'static, ()> {
+        self.shared.local.holdings.wait_for_peers(through)
+    }
+
+    /// All that this daemon's clients have written until now.
+    pub(crate) fn token(&self) -> Token {
+        let local = &self.shared.local;
+        let sequence = local.store.feed().sequence();
+        let time = local.store.moment(self.shared.env.wall_clock());
+        let place = local.members.lock().place(local.store.floor());
+        Token {
+            name: self.shared.peers.own().name.clone(),
+            incarnation: place.incarnation,
+            generation: place.generation,
+            sequence,
+            time,
+        }
+    }
+
+    /// Whether this daemon holds what a token speaks of. Moves the clock past it.
+    pub(crate) fn is_ready(&self, token: &Token, scope: Scope) -> Result<bool, TokenError> {
+        let local = &self.shared.local;
+        let wall = self.shared.env.wall_clock();
+        if token.time > local.horizon(wall) {
+            return Err(TokenError::Future(stamp::distance(token.time, wall)));
+        }
+        local.store.observe(token.time);
+        let members = local.members.lock();
+        let own = members.incarnation();
+        if token.incarnation == own {
+            let issued = token.sequence <= local.store.feed().sequence();
+            return if issued { Ok(true) } else { Err(TokenError::Malformed) };
+        }
+        let pushed = scope == Scope::Writes && local.holdings.held(own, token.incarnation) >= token.sequence;
+        if pushed || members.verified().time_of(token.incarnation) >= token.time {
+            return Ok(true);
+        }
+        let known = members.roster().find(|(name, _)| *name == token.name).map(|(_, member)| *member);
+        let gone = known.is_some_and(|known| match known.incarnation == token.incarnation {
+            true => known.standing == Standing::Gone,
+            false => (known.generation, known.incarnation) > (token.generation, token.incarnation),
+        });
+        if gone { Err(TokenError::Gone(token.name.clone())) } else { Ok(false) }
+    }
+
+    /// Resolves when [`is_ready`](Self::is_ready) may have another answer than it had before this call.
+    pub(crate) fn readiness_changed(&self, token: &Token, scope: Scope) -> BoxFuture<'static, ()> {
+        let through = match scope {
+            Scope::Writes => token.sequence,
+            // No push is enough.
+            Scope::State => u64::MAX,
+        };
+        self.shared.local.holdings.wait_to_hold(token.incarnation, through)
+    }
+
+    /// Asks the daemon that issued a token for a round, if it is linked: only that tells that all of its state is held
+    /// here.
+    pub(crate) fn seek(&self, token: &Token) {
+        let links = self.shared.peers.links();
+        for link in links.iter().filter(|link| link.incarnation == token.incarnation) {
+            link.session.lock().want_round(Instant::now());
+            link.queue.wake();
+        }
+    }
+}
