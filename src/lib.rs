@@ -106,4 +106,6 @@ pub mod store;
 pub use replication::simulation;
 
 #[cfg(feature = "daemon")]
-pub use node::{Node, NodeBuilder, NodeError, StartError};
+pub use node::{Node, NodeBuilder, NodeError, StartError, Watch, WatchError};
+#[cfg(feature = "daemon")]
+pub use store::WatchEvent;

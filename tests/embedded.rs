@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sapwood::cluster::{EventKind, Events, NodeState, PeerState, Way};
 use sapwood::config::ConfigError;
-use sapwood::{Node, NodeBuilder, NodeError, StartError};
+use sapwood::{Node, NodeBuilder, NodeError, StartError, Watch, WatchEvent};
 use support::*;
 
 fn any_port() -> SocketAddr {
@@ -192,4 +192,56 @@ async fn a_node_says_when_it_has_joined() {
     }
     b.joined().await;
     assert_eq!(b.get("tree").unwrap(), "oak");
+}
+
+/// What a watch tells next, as a line: key and value of an entry or a change, the marker, or why it begins anew.
+async fn told(watch: &mut Watch) -> String {
+    let event = tokio::time::timeout(DEADLINE, watch.next()).await.expect("something is told");
+    let text = |bytes: Option<&[u8]>| bytes.map_or("nothing".into(), |b| b.escape_ascii().to_string());
+    match event.expect("the node runs") {
+        WatchEvent::Reset { reason } => format!("reset {}", reason.name()),
+        WatchEvent::Entry(item) => format!("entry {} {}", text(Some(item.key())), text(item.value())),
+        WatchEvent::Live { .. } => "live".into(),
+        WatchEvent::Change { cause, item, .. } => {
+            format!("{} {} {}", cause.name(), text(Some(item.key())), text(item.value()))
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_watch_tells_what_there_is_and_then_what_changes_on_any_node() {
+    let a = builder("a").peer(any_port()).start().await.unwrap();
+    let b = builder("b").join(a.peer_addr()).start().await.unwrap();
+    a.set("tree/1", "oak").unwrap();
+    a.set("rock/1", "flint").unwrap();
+    let mut watch = a.watch(["tree/"]).unwrap();
+    assert_eq!(told(&mut watch).await, "reset start");
+    assert_eq!(told(&mut watch).await, "entry tree/1 oak");
+    assert_eq!(told(&mut watch).await, "live");
+    b.set("rock/2", "slate").unwrap();
+    b.set("tree/2", "elm").unwrap();
+    assert_eq!(told(&mut watch).await, "set tree/2 elm");
+    a.delete("tree/2").unwrap();
+    assert_eq!(told(&mut watch).await, "del tree/2 nothing");
+    a.set_with("tree/3", "ash", Duration::from_millis(20)).unwrap();
+    assert_eq!(told(&mut watch).await, "set tree/3 ash");
+    assert_eq!(told(&mut watch).await, "expired tree/3 nothing");
+    a.shutdown().await;
+    assert!(watch.next().await.is_none(), "a watch ends with the node");
+    assert!(watch.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_where_another_was() {
+    let node = builder("a").start().await.unwrap();
+    let mut watch = node.watch([""]).unwrap();
+    assert_eq!(told(&mut watch).await, "reset start");
+    let Some(WatchEvent::Live { cursor }) = watch.next().await else { panic!("no marker") };
+    drop(watch);
+    node.set("tree", "oak").unwrap();
+    let mut watch = node.watch_from([""], cursor).unwrap();
+    assert_eq!(told(&mut watch).await, "live");
+    assert_eq!(told(&mut watch).await, "set tree oak");
+    assert!(node.watch(vec!["x"; 1000]).is_err(), "so many prefixes cannot be watched");
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   NodeBuilder --> Node --+-- keys: get, set ... straight in the store
-//!   Config -------->       +-- view: what the faces (resp) may know of the cluster
+//!   Config -------->       +-- watch: a snapshot, then every change, as a stream
+//!                          +-- view: what the faces (resp) may know of the cluster
 //!                          +-- Server, Replication: where it listens and dials
 //! ```
 
@@ -10,6 +11,7 @@ mod builder;
 mod error;
 mod keys;
 mod view;
+mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use tokio_util::task::TaskTracker;
 pub use builder::NodeBuilder;
 pub use error::{NodeError, StartError};
 use view::View;
+pub use watch::{Watch, WatchError};
 
 use crate::cluster::{Cluster, Events, NodeState, PeerStatus};
 use crate::config::Config;

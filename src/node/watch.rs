@@ -1,0 +1,156 @@
+//! Watching keys from the program that embeds the node.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, ReusableBoxFuture};
+
+use super::Node;
+use crate::env::Env;
+use crate::store::{Cursor, Page, Prefixes, TooDeep, TooManyPrefixes, WatchEvent, Watcher};
+
+/// Keys cannot be watched under these prefixes. Nothing was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WatchError {
+    /// There are too many of them.
+    #[error(transparent)]
+    TooManyPrefixes(#[from] TooManyPrefixes),
+    /// They lie too deep inside others that are watched.
+    #[error(transparent)]
+    TooDeep(#[from] TooDeep),
+}
+
+impl Node {
+    /// Watches the keys that begin with one of `prefixes` (the empty one is every key): a snapshot, a marker, and then
+    /// every change, wherever it was written. A reader that is slow may miss a value in between, and is told, but never the
+    /// last one.
+    ///
+    /// ```
+    /// use sapwood::{Node, WatchEvent};
+    ///
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// let node = Node::builder().name("a").start().await?;
+    /// node.set("tree/1", "oak")?;
+    /// let mut trees = node.watch(["tree/"])?;
+    /// while let Some(event) = trees.next().await {
+    ///     match event {
+    ///         WatchEvent::Entry(item) => assert_eq!(item.value(), Some(&b"oak"[..])),
+    ///         WatchEvent::Live { .. } => { node.delete("tree/1")?; }
+    ///         WatchEvent::Change { item, .. } => {
+    ///             assert_eq!((item.key(), item.value()), (&b"tree/1"[..], None));
+    ///             break;
+    ///         }
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`WatchError`].
+    pub fn watch<P: AsRef<[u8]>>(&self, prefixes: impl IntoIterator<Item = P>) -> Result<Watch, WatchError> {
+        self.begin_watch(prefixes, None)
+    }
+
+    /// Watches on from where another watch of this node was: without a snapshot, if all that came after it is known.
+    ///
+    /// # Errors
+    /// [`WatchError`].
+    pub fn watch_from<P: AsRef<[u8]>>(
+        &self,
+        prefixes: impl IntoIterator<Item = P>,
+        cursor: Cursor,
+    ) -> Result<Watch, WatchError> {
+        self.begin_watch(prefixes, Some(cursor))
+    }
+
+    fn begin_watch<P: AsRef<[u8]>>(
+        &self,
+        prefixes: impl IntoIterator<Item = P>,
+        cursor: Option<Cursor>,
+    ) -> Result<Watch, WatchError> {
+        let prefixes: Vec<P> = prefixes.into_iter().collect();
+        let prefixes: Vec<&[u8]> = prefixes.iter().map(AsRef::as_ref).collect();
+        let watcher = Watcher::new(Arc::clone(&self.store), &Prefixes::new(&prefixes)?, cursor)?;
+        let turn = Turn { watcher, env: Arc::clone(&self.env), stop: self.stop.clone() };
+        Ok(Watch { page: None, told: 0, next: ReusableBoxFuture::new(turn.page()) })
+    }
+}
+
+/// A stream of [`WatchEvent`]s: see [`Node::watch`]. It ends when the node stops.
+pub struct Watch {
+    /// What was found last, and how many of its events were taken.
+    page: Option<Arc<Page>>,
+    told: usize,
+    next: ReusableBoxFuture<'static, Option<(Arc<Page>, Turn)>>,
+}
+
+/// The watcher, on its way to its next page.
+struct Turn {
+    watcher: Watcher,
+    env: Arc<dyn Env>,
+    stop: CancellationToken,
+}
+
+impl Turn {
+    /// The next page that has events; `None` once the node stops.
+    async fn page(mut self) -> Option<(Arc<Page>, Turn)> {
+        let stop = self.stop.clone();
+        stop.run_until_cancelled(async move {
+            loop {
+                self.watcher.ready().await;
+                let began = Instant::now();
+                let page = self.watcher.next(self.env.wall_clock());
+                self.watcher.pay(began.elapsed());
+                match page {
+                    Some(page) if page.events().is_empty() => tokio::task::yield_now().await,
+                    Some(page) => return (page, self),
+                    None => {}
+                }
+            }
+        })
+        .await
+    }
+}
+
+impl Watch {
+    /// The next event; `None` once the node stops. Cancel-safe: nothing is lost.
+    pub async fn next(&mut self) -> Option<WatchEvent> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+}
+
+impl Stream for Watch {
+    type Item = WatchEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<WatchEvent>> {
+        loop {
+            if let Some(event) = self.page.as_ref().and_then(|page| page.events().get(self.told)).cloned() {
+                self.told += 1;
+                return Poll::Ready(Some(event));
+            }
+            // Given back before the next is waited for, which may be long.
+            self.page = None;
+            let Poll::Ready(found) = self.next.poll(cx) else { return Poll::Pending };
+            let Some((page, turn)) = found else {
+                self.next.set(std::future::ready(None));
+                return Poll::Ready(None);
+            };
+            self.next.set(turn.page());
+            (self.page, self.told) = (Some(page), 0);
+        }
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").finish_non_exhaustive()
+    }
+}
