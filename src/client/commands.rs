@@ -14,6 +14,11 @@ use crate::resp::Frame;
 /// What [`Client::wait`] and [`Client::ready`] add to the time they were given: their replies have to travel, too.
 const TRAVEL: Duration = Duration::from_secs(1);
 
+/// Milliseconds to wait: the daemon takes none at all for ever, and no more than fit an `i64`.
+fn within(limit: Duration) -> u64 {
+    millis(limit).clamp(1, i64::MAX as u64)
+}
+
 /// Each method says if a request without a reply is sent again: see
 /// [When a connection fails](Client#when-a-connection-fails).
 impl Client {
@@ -171,9 +176,7 @@ impl Client {
     /// `wait` or `token` was about: nobody can say then where the write has got. Write again, or accept it.
     pub async fn wait(&self, peers: u64, limit: Duration) -> Result<u64, ClientError> {
         let (mut a, mut b) = (itoa::Buffer::new(), itoa::Buffer::new());
-        // No time at all would mean for ever.
-        let args: &[&[u8]] =
-            &[b"WAIT", a.format(peers).as_bytes(), b.format(millis(limit).max(1)).as_bytes()];
+        let args: &[&[u8]] = &[b"WAIT", a.format(peers).as_bytes(), b.format(within(limit)).as_bytes()];
         let frame = self.request_within(self.beyond(limit), Effect::Connection, args).await?;
         reply::count(frame).map_err(|unfit| unfit.of("WAIT"))
     }
@@ -192,8 +195,7 @@ impl Client {
     /// requests wait behind it, as for [`Client::wait`].
     pub async fn ready(&self, token: impl AsRef<[u8]>, limit: Duration) -> Result<bool, ClientError> {
         let mut number = itoa::Buffer::new();
-        let args: &[&[u8]] =
-            &[b"SAPWOOD", b"READY", token.as_ref(), number.format(millis(limit).max(1)).as_bytes()];
+        let args: &[&[u8]] = &[b"SAPWOOD", b"READY", token.as_ref(), number.format(within(limit)).as_bytes()];
         let frame = self.request_within(self.beyond(limit), Effect::Read, args).await?;
         reply::truth(frame).map_err(|unfit| unfit.of("SAPWOOD READY"))
     }

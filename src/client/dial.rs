@@ -62,6 +62,11 @@ impl Dialer {
         sleep(self.backoff.pause()).await;
     }
 
+    /// Tries the daemon that was reached last once more before the next.
+    pub(super) fn stay(&mut self) {
+        self.next = (self.next + self.addrs.len() - 1) % self.addrs.len();
+    }
+
     /// The connection was of use.
     pub(super) fn succeeded(&mut self) {
         self.backoff.reset();

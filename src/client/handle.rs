@@ -16,6 +16,9 @@ use super::queue::{Outcome, Queue};
 use super::{ClientError, ClientOptions};
 use crate::resp::Frame;
 
+/// To wait longer is to wait for ever: no clock can tell the difference, and sums of times stay within its range.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// What sending a request twice would do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
@@ -110,8 +113,9 @@ impl Client {
     /// As [`Client::connect`].
     pub async fn connect_with<A: AsRef<str>>(
         addrs: impl IntoIterator<Item = A>,
-        options: ClientOptions,
+        mut options: ClientOptions,
     ) -> Result<Client, ClientError> {
+        options.request_timeout = options.request_timeout.min(LONGEST);
         let addrs: Arc<[Arc<str>]> = addrs.into_iter().map(|addr| Arc::from(addr.as_ref())).collect();
         let mut dialer = Dialer::new(Arc::clone(&addrs), options.clone());
         let (connection, addr) = dialer.once().await?;
@@ -165,7 +169,7 @@ impl Client {
         effect: Effect,
         args: &[&[u8]],
     ) -> Result<Frame, ClientError> {
-        let deadline = Instant::now() + after;
+        let deadline = Instant::now() + after.min(LONGEST);
         // What an earlier attempt ended with, after which the request may be applied however the next one ends.
         let mut earlier = None;
         let error = loop {

@@ -34,7 +34,8 @@ pub(super) struct Pushes {
 }
 
 enum State {
-    Away(Dialer),
+    /// With whether a pause comes first.
+    Away(Dialer, bool),
     Dialing(Pin<Box<dyn Future<Output = Opened> + Send>>),
     Open(Dialer, Box<Connection>),
     Ended,
@@ -44,7 +45,7 @@ impl Pushes {
     pub(super) fn new(dialer: Dialer, patience: Duration) -> Self {
         let heard = Instant::now();
         let timer = Box::pin(sleep_until(heard + patience));
-        Self { state: State::Away(dialer), patience, timer, heard, asked: false }
+        Self { state: State::Away(dialer, false), patience, timer, heard, asked: false }
     }
 
     /// The next frame; nothing after an error. `request` gives what to ask of a daemon once there is a connection.
@@ -56,7 +57,7 @@ impl Pushes {
         loop {
             self.state = match std::mem::replace(&mut self.state, State::Ended) {
                 State::Ended => return Poll::Ready(None),
-                State::Away(dialer) => State::Dialing(Box::pin(open(dialer, request()))),
+                State::Away(dialer, pause) => State::Dialing(Box::pin(open(dialer, pause, request()))),
                 State::Dialing(mut opening) => match opening.as_mut().poll(cx) {
                     Poll::Pending => {
                         self.state = State::Dialing(opening);
@@ -80,7 +81,13 @@ impl Pushes {
                         self.state = State::Open(dialer, connection);
                         return Poll::Ready(Some(Ok(frame)));
                     }
-                    Poll::Ready(Err(_)) => State::Away(dialer),
+                    Poll::Ready(Err(error)) => {
+                        // The same daemon may be able to go on where it was; one that is silent may stay so.
+                        if !matches!(error, ClientError::Timeout { .. }) {
+                            dialer.stay();
+                        }
+                        State::Away(dialer, true)
+                    }
                 },
             };
         }
@@ -117,7 +124,10 @@ impl Pushes {
 }
 
 /// Tries one daemon after the other until one takes the request, or one says that none of this client's will do.
-async fn open(mut dialer: Dialer, request: Vec<Bytes>) -> Opened {
+async fn open(mut dialer: Dialer, pause: bool, request: Vec<Bytes>) -> Opened {
+    if pause {
+        dialer.pause().await;
+    }
     let args: Vec<&[u8]> = request.iter().map(|arg| &arg[..]).collect();
     loop {
         match dialer.once().await {
@@ -141,7 +151,7 @@ fn is_lasting(error: &ClientError) -> bool {
 impl fmt::Debug for Pushes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
-            State::Away(_) => "away",
+            State::Away(..) => "away",
             State::Dialing(_) => "dialing",
             State::Open(..) => "open",
             State::Ended => "ended",

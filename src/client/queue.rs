@@ -15,57 +15,22 @@
 //! - A slot is freed once neither a list nor a caller names it.
 //! - Bytes that a request needs are encoded straight into `output`: a request costs no allocation of its own.
 
+mod deadlines;
+mod slots;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 
+pub(super) use self::slots::{Outcome, SlotId};
+use self::slots::{Slot, Slots, State};
 use super::ClientError;
 use crate::resp::{Frame, encode_request};
 
 /// Bytes of framing that a request and each of its arguments need at most, to tell its size before it is encoded.
 const MAX_FRAMING: usize = 24;
-
-/// The request's place in the [`Queue`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct SlotId(usize);
-
-/// What became of a request.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    /// The daemon replied, on the connection of this number.
-    Reply { frame: Frame, connection: u64 },
-    /// The connection ended after at least a part of the request was written.
-    Lost(ClientError),
-    /// No reply came in time.
-    TimedOut,
-    /// Time ran out before any of it was written; with the reason, if there was no connection.
-    NotSent(Option<ClientError>),
-    /// The driver ended, and nothing of the request was written.
-    Stopped,
-}
-
-#[derive(Debug)]
-enum State {
-    Free,
-    Waiting,
-    /// There is room, and the caller has been told.
-    Woken,
-    Queued,
-    Expired,
-    Abandoned,
-    Done(Outcome),
-}
-
-#[derive(Debug)]
-struct Slot {
-    state: State,
-    waker: Option<Waker>,
-    deadline: Instant,
-    /// What the request needs at most, encoded.
-    size: usize,
-}
 
 /// An encoded request without a reply.
 #[derive(Debug)]
@@ -93,8 +58,7 @@ pub(super) struct Unasked;
 pub(super) struct Queue {
     max_requests: usize,
     max_bytes: usize,
-    slots: Vec<Slot>,
-    free: Vec<SlotId>,
+    slots: Slots,
     /// Encoded requests without a reply, in the order in which they are sent. The driver has taken the bytes of the
     /// first `taken`; those of the others are `output`.
     order: VecDeque<Entry>,
@@ -124,8 +88,7 @@ impl Queue {
             // With none at all no request would ever be sent.
             max_requests: max_requests.max(1),
             max_bytes,
-            slots: Vec::new(),
-            free: Vec::new(),
+            slots: Slots::default(),
             order: VecDeque::new(),
             taken: 0,
             output: Vec::new(),
@@ -147,14 +110,14 @@ impl Queue {
     /// Takes in a request; [`Queue::poll`] tells what became of it.
     pub(super) fn submit(&mut self, args: &[&[u8]], deadline: Instant, waker: &Waker) -> SlotId {
         let size = args.iter().map(|arg| arg.len() + MAX_FRAMING).sum::<usize>() + MAX_FRAMING;
-        let id = self.slot(Slot { state: State::Free, waker: Some(waker.clone()), deadline, size });
+        let id = self.slots.insert(Slot { state: State::Free, waker: Some(waker.clone()), deadline, size });
         if self.stopped {
-            self.slots[id.0].state = State::Done(Outcome::Stopped);
+            self.slots[id].state = State::Done(Outcome::Stopped);
             waker.wake_by_ref();
         } else if self.waiting.is_empty() && self.has_room(size) {
             self.enqueue(id, args);
         } else {
-            self.slots[id.0].state = State::Waiting;
+            self.slots[id].state = State::Waiting;
             self.waiting.push_back(id);
         }
         self.watch(deadline);
@@ -163,28 +126,28 @@ impl Queue {
 
     /// What became of the request of this slot, which is of no more use then.
     pub(super) fn poll(&mut self, id: SlotId, args: &[&[u8]], waker: &Waker) -> Poll<Outcome> {
-        match self.slots[id.0].state {
+        match self.slots[id].state {
             State::Done(_) => {
-                let State::Done(outcome) = self.release(id) else { unreachable!("just seen") };
+                let State::Done(outcome) = self.slots.release(id) else { unreachable!("just seen") };
                 return Poll::Ready(outcome);
             }
             State::Expired => {
-                self.slots[id.0].state = State::Abandoned;
+                self.slots[id].state = State::Abandoned;
                 return Poll::Ready(Outcome::TimedOut);
             }
             State::Woken => {
                 self.forgo(id);
                 if self.stopped {
-                    self.release(id);
+                    self.slots.release(id);
                     return Poll::Ready(Outcome::Stopped);
                 }
                 self.enqueue(id, args);
-                self.watch(self.slots[id.0].deadline);
+                self.watch(self.slots[id].deadline);
             }
             State::Waiting | State::Queued => {}
             State::Free | State::Abandoned => unreachable!("a slot outlives its caller's last look at it"),
         }
-        let slot = &mut self.slots[id.0];
+        let slot = &mut self.slots[id];
         if slot.waker.as_ref().is_none_or(|known| !known.will_wake(waker)) {
             slot.waker = Some(waker.clone());
         }
@@ -193,16 +156,16 @@ impl Queue {
 
     /// The caller of this slot went away.
     pub(super) fn abandon(&mut self, id: SlotId, wakers: &mut Vec<Waker>) {
-        match self.slots[id.0].state {
-            State::Done(_) => drop(self.release(id)),
+        match self.slots[id].state {
+            State::Done(_) => drop(self.slots.release(id)),
             State::Woken => {
                 self.forgo(id);
-                self.release(id);
+                self.slots.release(id);
                 self.admit(wakers);
             }
             _ => {
-                self.slots[id.0].state = State::Abandoned;
-                self.slots[id.0].waker = None;
+                self.slots[id].state = State::Abandoned;
+                self.slots[id].waker = None;
             }
         }
     }
@@ -280,78 +243,6 @@ impl Queue {
         self.admit(wakers);
     }
 
-    /// Ends the waits that have lasted too long. `heard` is when the last byte came, if there is a connection. Returns
-    /// whether it is to be given up, as it has been silent although a reply is overdue.
-    pub(super) fn sweep(
-        &mut self,
-        now: Instant,
-        heard: Option<Instant>,
-        patience: Duration,
-        wakers: &mut Vec<Waker>,
-    ) -> bool {
-        self.alarm = None;
-        for _ in 0..self.waiting.len() {
-            let Some(id) = self.waiting.pop_front() else { break };
-            let slot = &mut self.slots[id.0];
-            if matches!(slot.state, State::Abandoned) {
-                self.release(id);
-            } else if slot.deadline <= now {
-                let trouble = self.trouble.clone();
-                slot.state = State::Done(Outcome::NotSent(trouble));
-                wakers.extend(slot.waker.take());
-            } else {
-                let deadline = slot.deadline;
-                self.waiting.push_back(id);
-                self.remind(deadline);
-            }
-        }
-        self.sweep_unsent(now, wakers);
-        for at in 0..self.taken {
-            let slot = &mut self.slots[self.order[at].slot.0];
-            if slot.deadline > now {
-                let deadline = slot.deadline;
-                self.remind(deadline);
-            } else if matches!(slot.state, State::Queued) {
-                slot.state = State::Expired;
-                wakers.extend(slot.waker.take());
-            }
-        }
-        self.admit(wakers);
-        let overdue = self.order.front().is_some_and(|front| self.slots[front.slot.0].deadline <= now);
-        match heard {
-            Some(heard) if self.taken > 0 && overdue => {
-                self.remind(heard + patience);
-                heard + patience <= now
-            }
-            _ => false,
-        }
-    }
-
-    /// What was not taken yet is not sent any more once its time has passed.
-    fn sweep_unsent(&mut self, now: Instant, wakers: &mut Vec<Waker>) {
-        let unsent = self.order.split_off(self.taken);
-        let expired = |queue: &Self, entry: &Entry| queue.slots[entry.slot.0].deadline <= now;
-        if !unsent.iter().any(|entry| expired(self, entry)) {
-            unsent.iter().for_each(|entry| self.remind(self.slots[entry.slot.0].deadline));
-            self.order.extend(unsent);
-            return;
-        }
-        let output = std::mem::take(&mut self.output);
-        let mut at = 0;
-        for entry in unsent {
-            let bytes = at..at + entry.len;
-            at = bytes.end;
-            if expired(self, &entry) {
-                let trouble = self.trouble.clone();
-                self.settle(&entry, || Outcome::NotSent(trouble), wakers);
-            } else {
-                self.output.extend_from_slice(&output[bytes]);
-                self.remind(self.slots[entry.slot.0].deadline);
-                self.order.push_back(entry);
-            }
-        }
-    }
-
     /// Notes why there is no connection.
     pub(super) fn disconnected(&mut self, trouble: ClientError) {
         self.trouble = Some(trouble);
@@ -390,9 +281,9 @@ impl Queue {
             self.settle(&entry, || Outcome::Stopped, wakers);
         }
         for id in std::mem::take(&mut self.waiting) {
-            let slot = &mut self.slots[id.0];
+            let slot = &mut self.slots[id];
             if matches!(slot.state, State::Abandoned) {
-                self.release(id);
+                self.slots.release(id);
             } else {
                 slot.state = State::Done(Outcome::Stopped);
                 wakers.extend(slot.waker.take());
@@ -401,27 +292,6 @@ impl Queue {
     }
 
     // ----
-
-    fn slot(&mut self, slot: Slot) -> SlotId {
-        match self.free.pop() {
-            Some(id) => {
-                self.slots[id.0] = slot;
-                id
-            }
-            None => {
-                self.slots.push(slot);
-                SlotId(self.slots.len() - 1)
-            }
-        }
-    }
-
-    /// Frees a slot and returns its last state.
-    fn release(&mut self, id: SlotId) -> State {
-        self.free.push(id);
-        let slot = &mut self.slots[id.0];
-        slot.waker = None;
-        std::mem::replace(&mut slot.state, State::Free)
-    }
 
     /// Whether a request of this size may join those in flight. One that is too large for the limit goes alone.
     fn has_room(&self, size: usize) -> bool {
@@ -433,7 +303,7 @@ impl Queue {
     /// Gives the room back that was kept for this slot.
     fn forgo(&mut self, id: SlotId) {
         self.woken -= 1;
-        self.woken_bytes -= self.slots[id.0].size;
+        self.woken_bytes -= self.slots[id].size;
     }
 
     fn enqueue(&mut self, id: SlotId, args: &[&[u8]]) {
@@ -442,7 +312,7 @@ impl Queue {
         let len = self.output.len() - before;
         self.bytes += len;
         self.order.push_back(Entry { slot: id, len });
-        self.slots[id.0].state = State::Queued;
+        self.slots[id].state = State::Queued;
         self.wake_driver();
     }
 
@@ -457,9 +327,9 @@ impl Queue {
     /// The entry, which left `order`, has come to its end.
     fn settle(&mut self, entry: &Entry, outcome: impl FnOnce() -> Outcome, wakers: &mut Vec<Waker>) {
         self.bytes -= entry.len;
-        let slot = &mut self.slots[entry.slot.0];
+        let slot = &mut self.slots[entry.slot];
         if matches!(slot.state, State::Abandoned) {
-            self.release(entry.slot);
+            self.slots.release(entry.slot);
         } else {
             slot.state = State::Done(outcome());
             wakers.extend(slot.waker.take());
@@ -469,11 +339,11 @@ impl Queue {
     /// Tells as many waiting callers as there is room for.
     fn admit(&mut self, wakers: &mut Vec<Waker>) {
         while let Some(&id) = self.waiting.front() {
-            let size = self.slots[id.0].size;
-            if matches!(self.slots[id.0].state, State::Abandoned) {
-                self.release(id);
+            let size = self.slots[id].size;
+            if matches!(self.slots[id].state, State::Abandoned) {
+                self.slots.release(id);
             } else if self.has_room(size) {
-                let slot = &mut self.slots[id.0];
+                let slot = &mut self.slots[id];
                 slot.state = State::Woken;
                 wakers.extend(slot.waker.take());
                 self.woken += 1;
@@ -483,18 +353,6 @@ impl Queue {
             }
             self.waiting.pop_front();
         }
-    }
-
-    /// Sees to it that the driver knows of this deadline.
-    fn watch(&mut self, deadline: Instant) {
-        if self.alarm.is_none_or(|alarm| deadline < alarm) {
-            self.alarm = Some(deadline);
-            self.wake_driver();
-        }
-    }
-
-    fn remind(&mut self, at: Instant) {
-        self.alarm = Some(self.alarm.map_or(at, |alarm| alarm.min(at)));
     }
 }
 

@@ -314,6 +314,40 @@ mod tests {
         assert!(watch.next().await.is_none());
     }
 
+    /// A cursor is worth nothing elsewhere.
+    #[tokio::test]
+    async fn the_daemon_that_knows_the_cursor_is_asked_before_the_next() {
+        let first = daemon(|number, mut client| async move {
+            if number > 0 {
+                client.expect(&["HELLO", "3"]).await;
+                client.say("%0\r\n").await;
+            }
+            client.welcome().await;
+            if number == 1 {
+                client.expect(&["SAPWOOD", "WATCH", "p:"]).await;
+                client.say(LIVE).await;
+                return;
+            } else if number > 1 {
+                client.expect(&["SAPWOOD", "WATCH", "p:", "FROM", "ab-1"]).await;
+                client.say(LIVE).await;
+            }
+            client.drain().await;
+        })
+        .await;
+        let second = daemon(|_, mut client| async move {
+            client.expect(&["HELLO", "3"]).await;
+            client.say("%0\r\n").await;
+            client.welcome().await;
+            client.say(START).await;
+            client.drain().await;
+        })
+        .await;
+        let client = Client::connect_with([first, second], options()).await.unwrap();
+        let mut watch = client.watch(["p:"]);
+        assert_eq!(next(&mut watch).await, WatchEvent::Live { cursor: "ab-1".into() });
+        assert_eq!(next(&mut watch).await, WatchEvent::Live { cursor: "ab-1".into() });
+    }
+
     #[tokio::test]
     async fn a_silent_daemon_is_asked_and_then_given_up() {
         let addr = daemon(|number, mut client| async move {

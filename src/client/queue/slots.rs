@@ -1,0 +1,99 @@
+//! Where requests and their outcomes are kept, used again and again.
+
+use std::ops::{Index, IndexMut};
+use std::task::Waker;
+
+use tokio::time::Instant;
+
+use crate::client::ClientError;
+use crate::resp::Frame;
+
+/// The request's place in the [`Queue`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::client) struct SlotId(usize);
+
+/// What became of a request.
+#[derive(Debug)]
+pub(in crate::client) enum Outcome {
+    /// The daemon replied, on the connection of this number.
+    Reply { frame: Frame, connection: u64 },
+    /// The connection ended after at least a part of the request was written.
+    Lost(ClientError),
+    /// No reply came in time.
+    TimedOut,
+    /// Time ran out before any of it was written; with the reason, if there was no connection.
+    NotSent(Option<ClientError>),
+    /// The driver ended, and nothing of the request was written.
+    Stopped,
+}
+
+/// Where a request is: the picture at the head of [`queue`](super).
+#[derive(Debug)]
+pub(super) enum State {
+    Free,
+    Waiting,
+    /// There is room, and the caller has been told.
+    Woken,
+    Queued,
+    Expired,
+    Abandoned,
+    Done(Outcome),
+}
+
+/// A request.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) state: State,
+    pub(super) waker: Option<Waker>,
+    pub(super) deadline: Instant,
+    /// What the request needs at most, encoded.
+    pub(super) size: usize,
+}
+
+/// All slots; those in use and those to be used again.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    all: Vec<Slot>,
+    free: Vec<SlotId>,
+}
+
+impl Slots {
+    pub(super) fn insert(&mut self, slot: Slot) -> SlotId {
+        match self.free.pop() {
+            Some(id) => {
+                self[id] = slot;
+                id
+            }
+            None => {
+                self.all.push(slot);
+                SlotId(self.all.len() - 1)
+            }
+        }
+    }
+
+    /// Frees a slot and returns its last state.
+    pub(super) fn release(&mut self, id: SlotId) -> State {
+        self.free.push(id);
+        self[id].waker = None;
+        std::mem::replace(&mut self[id].state, State::Free)
+    }
+
+    #[cfg(test)]
+    pub(super) fn in_use(&self) -> usize {
+        self.all.len() - self.free.len()
+    }
+}
+
+impl Index<SlotId> for Slots {
+    type Output = Slot;
+
+    fn index(&self, id: SlotId) -> &Slot {
+        &self.all[id.0]
+    }
+}
+
+impl IndexMut<SlotId> for Slots {
+    fn index_mut(&mut self, id: SlotId) -> &mut Slot {
+        &mut self.all[id.0]
+    }
+}
