@@ -321,3 +321,197 @@ async fn keyspace_events_are_those_of_redis() {
     client.reply("PING").await;
     client.ask("CONFIG SET notify-keyspace-events q", refusal).await;
 }
+
+fn changed(key: &str) -> String {
+    format!(">2\r\n$10\r\ninvalidate\r\n*1\r\n{}", bulk(key))
+}
+
+const ALL_CHANGED: &str = ">2\r\n$10\r\ninvalidate\r\n_\r\n";
+
+/// What `CLIENT TRACKINGINFO` says in RESP3.
+fn tracking_info(flags: &[&str], redirect: i64, prefixes: &[&str]) -> String {
+    let list = |words: &[&str]| words.iter().map(|word| bulk(word)).collect::<String>();
+    format!(
+        "%3\r\n$5\r\nflags\r\n~{}\r\n{}$8\r\nredirect\r\n:{redirect}\r\n$8\r\nprefixes\r\n*{}\r\n{}",
+        flags.len(),
+        list(flags),
+        prefixes.len(),
+        list(prefixes)
+    )
+}
+
+/// Replies and errors are those of redis-server 7.0.15.
+#[tokio::test]
+async fn tracking_is_switched_as_in_redis() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    let needs =
+        "-ERR CLIENT TRACKING needs RESP3, in which invalidations can be told from replies: HELLO 3\r\n";
+    client.ask("CLIENT TRACKING on", needs).await;
+    client.reply("HELLO 3").await;
+    let ok = || "+OK\r\n".to_owned();
+    let error = |text: &str| format!("-ERR {text}\r\n");
+    let switched = |what: &str| {
+        error(&format!(
+            "You can't switch {what} before disabling tracking for this client, and then re-enabling it with a \
+             different mode."
+        ))
+    };
+    let overlap = |what: &str| error(&format!("{what}. Prefixes for a single client must not overlap."));
+    for (request, reply) in [
+        ("TRACKINGINFO", tracking_info(&["off"], -1, &[])),
+        ("GETREDIR", ":-1\r\n".into()),
+        (
+            "CACHING yes",
+            error(
+                "CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled",
+            ),
+        ),
+        ("TRACKING ON BCAST OPTIN", error("OPTIN and OPTOUT are not compatible with BCAST")),
+        ("TRACKING ON OPTIN OPTOUT", error("You can't specify both OPTIN mode and OPTOUT mode")),
+        ("TRACKING ON PREFIX a", error("PREFIX option requires BCAST mode to be enabled")),
+        ("TRACKING ON foo", error("syntax error")),
+        ("TRACKING foo", error("syntax error")),
+        ("TRACKING", error("wrong number of arguments for 'client|tracking' command")),
+        (
+            "TRACKING ON BCAST PREFIX ab PREFIX abc",
+            overlap("Prefix 'ab' overlaps with another provided prefix 'abc'"),
+        ),
+        ("TRACKING ON BCAST PREFIX ab PREFIX cd", ok()),
+        ("TRACKINGINFO", tracking_info(&["on", "bcast"], 0, &["ab", "cd"])),
+        ("GETREDIR", ":0\r\n".into()),
+        ("TRACKING ON", switched("BCAST mode on/off")),
+        ("TRACKING ON BCAST PREFIX a", overlap("Prefix 'a' overlaps with an existing prefix 'ab'")),
+        ("TRACKING OFF", ok()),
+        ("TRACKING ON BCAST", ok()),
+        ("TRACKINGINFO", tracking_info(&["on", "bcast"], 0, &[""])),
+        ("TRACKING OFF", ok()),
+        ("TRACKING ON OPTIN", ok()),
+        ("CACHING no", error("CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.")),
+        ("CACHING foo", error("syntax error")),
+        ("CACHING yes", ok()),
+        ("TRACKINGINFO", tracking_info(&["on", "optin", "caching-yes"], 0, &[])),
+        ("TRACKING ON OPTOUT", switched("OPTIN/OPTOUT mode")),
+        ("TRACKING OFF", ok()),
+        ("TRACKING ON OPTOUT", ok()),
+        ("CACHING yes", error("CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.")),
+        ("CACHING no", ok()),
+        ("TRACKINGINFO", tracking_info(&["on", "optout", "caching-no"], 0, &[])),
+    ] {
+        client.ask(&format!("CLIENT {request}"), &reply).await;
+    }
+    assert!(client.reply("CLIENT LIST").await.contains(" flags=t "));
+    assert!(client.reply("INFO clients").await.contains("tracking_clients:1\r\n"));
+    for refused in ["REDIRECT 1", "NOLOOP"] {
+        let reply = client.reply(&format!("CLIENT TRACKING ON {refused}")).await;
+        assert!(reply.starts_with("-ERR ") && reply.contains("is not supported: "), "{reply}");
+    }
+    client.reply("HELLO 2").await;
+    assert!(client.reply("INFO clients").await.contains("tracking_clients:0\r\n"));
+}
+
+#[tokio::test]
+async fn a_client_that_tracks_is_told_of_what_it_has_read_when_it_changes() {
+    let daemon = Daemon::start().await;
+    let (mut tracker, mut writer) = (daemon.client().await, daemon.client().await);
+    tracker.reply("HELLO 3").await;
+    writer.ask("MSET a 1 b 1 c 1", "+OK\r\n").await;
+    tracker
+        .ask("CLIENT TRACKING on\r\nMGET a b\r\nTTL none", "+OK\r\n*2\r\n$1\r\n1\r\n$1\r\n1\r\n:-2\r\n")
+        .await;
+    for (request, reply, told) in [
+        ("SET c 2", "+OK\r\n", None),
+        ("SET a 2", "+OK\r\n", Some("a")),
+        ("SET a 3", "+OK\r\n", None),
+        ("SET none 1", "+OK\r\n", Some("none")),
+        ("EXPIRE b 100", ":1\r\n", Some("b")),
+    ] {
+        writer.ask(request, reply).await;
+        if let Some(key) = told {
+            tracker.expect(changed(key)).await;
+        }
+    }
+    // Its own writes are told too, and after the replies.
+    tracker.ask("GET a\r\nSET a 4\r\nPING", "$1\r\n3\r\n+OK\r\n+PONG\r\n").await;
+    tracker.expect(changed("a")).await;
+    tracker.ask("CLIENT TRACKING off\r\nGET a", "+OK\r\n$1\r\n4\r\n").await;
+    tracker
+        .ask(
+            "CLIENT TRACKING on OPTIN\r\nGET a\r\nCLIENT CACHING yes\r\nGET b",
+            "+OK\r\n$1\r\n4\r\n+OK\r\n$1\r\n1\r\n",
+        )
+        .await;
+    writer.ask("DEL a b", ":2\r\n").await;
+    tracker.expect(changed("b")).await;
+    tracker.ask("CLIENT TRACKING off\r\nCLIENT TRACKING on OPTOUT", "+OK\r\n+OK\r\n").await;
+    tracker.ask("GET a\r\nCLIENT CACHING no\r\nGET b", "_\r\n+OK\r\n_\r\n").await;
+    writer.ask("MSET b 1 a 1", "+OK\r\n").await;
+    tracker.expect(changed("a")).await;
+    tracker.ask("CLIENT TRACKING off\r\nCLIENT TRACKING on\r\nGET a", "+OK\r\n+OK\r\n$1\r\n1\r\n").await;
+    writer.ask("PEXPIRE a 20", ":1\r\n").await;
+    tracker.expect(changed("a")).await;
+    tracker.ask("EXISTS a b", ":2\r\n").await;
+    // Nothing sweeps in this server without a cluster; counting all keys does.
+    while writer.reply("DBSIZE").await.ends_with(":4\r\n") {}
+    tracker.expect(changed("a")).await;
+    writer.ask("FLUSHALL", "+OK\r\n").await;
+    let end = async {
+        let mut seen = Vec::new();
+        while !seen.ends_with(ALL_CHANGED.as_bytes()) {
+            assert!(tracker.0.read_buf(&mut seen).await.is_ok_and(|read| read > 0));
+        }
+    };
+    timeout(PATIENCE, end).await.expect("a flush is told");
+}
+
+#[tokio::test]
+async fn a_client_that_tracks_prefixes_is_told_of_every_change_under_them() {
+    let daemon = Daemon::start().await;
+    let (mut tracker, mut writer) = (daemon.client().await, daemon.client().await);
+    tracker.reply("HELLO 3").await;
+    tracker.ask("CLIENT TRACKING on BCAST PREFIX ab PREFIX cd", "+OK\r\n").await;
+    writer.ask("MSET ab1 1 x 1 cd2 1 ab1 2", "+OK\r\n").await;
+    tracker.expect(["ab1", "cd2", "ab1"].map(changed).concat()).await;
+    tracker.ask("CLIENT REPLY off\r\nSET abc 1", &changed("abc")).await;
+    drop(tracker);
+    let gone = async { while !writer.reply("INFO clients").await.contains("tracking_clients:0\r\n") {} };
+    timeout(PATIENCE, gone).await.expect("it is forgotten");
+}
+
+/// Two writers and a tracker that keeps a copy by the rules of a client-side cache: once all is quiet, the copy is right.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_is_dropped_when_told_is_never_stale() {
+    let daemon = Daemon::start().await;
+    let (mut tracker, mut writer) = (daemon.client().await, daemon.client().await);
+    tracker.reply("HELLO 3").await;
+    tracker.ask("CLIENT TRACKING on", "+OK\r\n").await;
+    let writing = tokio::spawn(async move {
+        for n in 0..20_000 {
+            writer.ask(&format!("SET k {n}"), "+OK\r\n").await;
+        }
+    });
+    let mut copy: Option<String> = None;
+    let mut quiet = 0;
+    while quiet < 200 {
+        if copy.is_none() {
+            tracker.send("GET k\r\n").await;
+        }
+        // A message is one line of `>2` and more; a reply is a bulk string or null.
+        let anything = timeout(std::time::Duration::from_millis(5), tracker.0.peek(&mut [0])).await;
+        if anything.is_err() {
+            quiet += u32::from(writing.is_finished());
+            continue;
+        }
+        match line(&mut tracker).await.as_str() {
+            ">2" => {
+                for _ in 0..5 {
+                    line(&mut tracker).await;
+                }
+                (copy, quiet) = (None, 0);
+            }
+            "_" => copy = Some(String::new()),
+            _ => copy = Some(line(&mut tracker).await),
+        }
+    }
+    assert_eq!(copy.as_deref(), Some("19999"));
+}

@@ -31,6 +31,9 @@ pub(super) struct Client {
     pub(super) monitors: AtomicBool,
     /// Whether it is told of events.
     pub(super) reads_events: AtomicBool,
+    /// Whether it is told which keys change, and whether of all under some prefixes.
+    pub(super) tracks: AtomicBool,
+    pub(super) broadcasts: AtomicBool,
     /// How many it has subscribed to.
     pub(super) channels: AtomicUsize,
     pub(super) patterns: AtomicUsize,
@@ -72,8 +75,13 @@ impl Client {
     /// Redis's letters for what it does.
     fn flags(&self) -> String {
         let mut flags = String::new();
-        let waits = self.waits.load(Relaxed);
-        for (letter, set) in [('O', self.monitors.load(Relaxed)), ('P', self.is_subscriber()), ('b', waits)] {
+        for (letter, set) in [
+            ('O', self.monitors.load(Relaxed)),
+            ('P', self.is_subscriber()),
+            ('b', self.waits.load(Relaxed)),
+            ('t', self.tracks.load(Relaxed)),
+            ('B', self.broadcasts.load(Relaxed)),
+        ] {
             if set {
                 flags.push(letter);
             }
@@ -88,7 +96,7 @@ impl Client {
         writeln!(
             into,
             "id={} addr={} laddr={} name={} age={} idle={} flags={} db=0 sub={} psub={} ssub=0 multi=-1 \
-             cmd={command} user=default redir=-1 lib-name={} lib-ver={} resp={}",
+             cmd={command} user=default redir={} lib-name={} lib-ver={} resp={}",
             self.id,
             self.peer,
             self.local,
@@ -98,6 +106,7 @@ impl Client {
             self.flags(),
             self.channels.load(Relaxed),
             self.patterns.load(Relaxed),
+            if self.tracks.load(Relaxed) { 0 } else { -1 },
             labels.lib_name,
             labels.lib_version,
             if self.resp3.load(Relaxed) { 3 } else { 2 },
@@ -138,6 +147,8 @@ impl Clients {
             resp3: AtomicBool::new(false),
             monitors: AtomicBool::new(false),
             reads_events: AtomicBool::new(false),
+            tracks: AtomicBool::new(false),
+            broadcasts: AtomicBool::new(false),
             channels: AtomicUsize::new(0),
             patterns: AtomicUsize::new(0),
             waits: AtomicBool::new(false),

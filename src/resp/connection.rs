@@ -324,6 +324,7 @@ impl Drop for Connection {
         self.session.stop_monitoring(&self.shared);
         self.session.unsubscribe(&self.shared);
         self.session.stop_events(&self.shared);
+        self.session.stop_tracking(&self.shared);
         self.shared.clients.remove(self.session.client.id);
     }
 }

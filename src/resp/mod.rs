@@ -66,6 +66,8 @@ mod shared;
 #[cfg(feature = "daemon")]
 mod stats;
 #[cfg(feature = "daemon")]
+mod tracking;
+#[cfg(feature = "daemon")]
 mod waiting;
 
 #[cfg(all(test, feature = "daemon"))]

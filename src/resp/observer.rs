@@ -73,7 +73,8 @@ impl Observer {
     /// followed.
     pub(super) fn adjust(&self, shared: &Shared) -> Result<(), TooDeep> {
         let mut place = self.place.lock();
-        let wanted = self.events().tell_anything() && shared.hub.has_listeners();
+        let events = self.events().tell_anything() && shared.hub.has_listeners();
+        let wanted = events || shared.tracking.any();
         if wanted == place.is_some() {
             return Ok(());
         }
@@ -104,7 +105,7 @@ impl Observer {
                         changes.iter().for_each(|change| self.tell(shared, change));
                         tokio::task::yield_now().await;
                     }
-                    Next::Lagged(lost) => self.lagged(lost),
+                    Next::Lagged(lost) => self.lagged(shared, lost),
                 }
             }
         })
@@ -131,6 +132,7 @@ impl Observer {
     }
 
     fn tell(&self, shared: &Shared, change: &Change) {
+        shared.tracking.changed(change.cell.key());
         let events = self.events();
         if events.tell_anything() && shared.hub.has_listeners() {
             self.skipped.fetch_add(change.skipped, Ordering::Relaxed);
@@ -138,8 +140,11 @@ impl Observer {
         }
     }
 
-    fn lagged(&self, lost: u64) {
-        self.skipped.fetch_add(lost, Ordering::Relaxed);
+    fn lagged(&self, shared: &Shared, lost: u64) {
+        if self.events().tell_anything() && shared.hub.has_listeners() {
+            self.skipped.fetch_add(lost, Ordering::Relaxed);
+        }
+        shared.tracking.all_changed();
     }
 }
 

@@ -20,6 +20,7 @@ use super::monitor::Monitors;
 use super::observer::Observer;
 use super::shared::{Settings, Shared};
 use super::stats::Stats;
+use super::tracking::Tracking;
 use crate::cluster::{Audience, Cluster, Event, Missed};
 use crate::env::{BoxStream, Env, Listener};
 use crate::model::stamp;
@@ -55,6 +56,7 @@ impl Server {
             event_readers: EventReaders::default(),
             hub: Arc::new(Hub::default()),
             observer,
+            tracking: Tracking::default(),
             stats: Stats::new(command::names()),
             started: Instant::now(),
             kill: CancellationToken::new(),

@@ -9,7 +9,8 @@ use super::clients::Client;
 use super::hub::{Kind, Subscriptions};
 use super::shared::Shared;
 use super::stats::Counts;
-use crate::store::{Batch, Store};
+use super::tracking::{Mode, Which};
+use crate::store::{Batch, Store, TooDeep};
 
 /// Which replies the client wants (`CLIENT REPLY`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub(super) struct Session {
     pub(super) subscriptions: Subscriptions,
     /// The place of its last write in the sequence of all that was published here; 0 if it has written nothing.
     pub(super) written: u64,
+    /// There while the connection wants to be told which keys change.
+    pub(super) tracking: Option<Mode>,
 }
 
 impl Session {
@@ -51,6 +54,7 @@ impl Session {
             kept: 0,
             subscriptions: Subscriptions::default(),
             written: 0,
+            tracking: None,
         }
     }
 
@@ -72,7 +76,8 @@ impl Session {
 
     /// Whether something may arrive that this connection did not ask for just now.
     pub(super) fn listens(&self) -> bool {
-        !self.subscriptions.is_empty() || self.reads_events() || self.client.monitors.load(Relaxed)
+        let told = self.reads_events() || self.client.monitors.load(Relaxed);
+        told || self.tracking.is_some() || !self.subscriptions.is_empty()
     }
 
     /// Whether replies could be taken for messages, so that few commands are left: RESP2 does not tell the two apart.
@@ -119,6 +124,24 @@ impl Session {
     pub(super) fn take_pushes(&mut self, out: &mut Vec<u8>) {
         self.client.outbox.take(out);
         self.kept = out.len();
+    }
+
+    /// Nothing is read before changes are followed, or a change in between would go untold.
+    pub(super) fn start_tracking(&mut self, shared: &Shared, mode: Mode) -> Result<(), TooDeep> {
+        shared.tracking.start(&self.client, &mode.which);
+        self.client.tracks.store(true, Relaxed);
+        self.client.broadcasts.store(matches!(mode.which, Which::Prefixes(..)), Relaxed);
+        self.tracking = Some(mode);
+        shared.observer.adjust(shared).inspect_err(|_| self.stop_tracking(shared))
+    }
+
+    pub(super) fn stop_tracking(&mut self, shared: &Shared) {
+        if self.tracking.take().is_some() {
+            shared.tracking.stop(&self.client);
+            self.client.tracks.store(false, Relaxed);
+            self.client.broadcasts.store(false, Relaxed);
+            shared.adjust_observer();
+        }
     }
 
     pub(super) fn start_monitoring(&mut self, shared: &Shared) {

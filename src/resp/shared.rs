@@ -13,6 +13,7 @@ use super::hub::Hub;
 use super::monitor::Monitors;
 use super::observer::Observer;
 use super::stats::Stats;
+use super::tracking::Tracking;
 use crate::cluster::Cluster;
 use crate::config::{KeyspaceEvents, Secret};
 use crate::env::Env;
@@ -61,6 +62,7 @@ pub(super) struct Shared {
     pub(super) event_readers: EventReaders,
     pub(super) hub: Arc<Hub>,
     pub(super) observer: Observer,
+    pub(super) tracking: Tracking,
     pub(super) stats: Stats,
     pub(super) started: Instant,
     /// Ends every connection at once; each holds a child of it.

@@ -132,6 +132,9 @@ pub(super) fn hello(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn set_proto(cx: &mut Context<'_>, proto: Proto) {
+    if proto == Proto::Resp2 {
+        cx.session.stop_tracking(cx.shared);
+    }
     cx.session.client.outbox.switch(proto, cx.out);
     cx.keep();
     cx.session.proto = proto;

@@ -85,6 +85,16 @@ pub(super) struct Keys {
     pub(super) step: i8,
 }
 
+impl Keys {
+    /// The places of the keys among so many arguments.
+    pub(super) fn places(self, args: usize) -> impl ExactSizeIterator<Item = usize> {
+        let place = |place: i8| usize::try_from(place).ok();
+        let first = place(self.first).filter(|first| *first > 0);
+        let end = place(self.last).map_or(args, |last| last + 1);
+        (first.unwrap_or(end)..end).step_by(place(self.step).filter(|step| *step > 0).unwrap_or(1))
+    }
+}
+
 pub(super) const NO_KEY: Keys = Keys { first: 0, last: 0, step: 0 };
 pub(super) const ONE_KEY: Keys = Keys { first: 1, last: 1, step: 1 };
 pub(super) const ALL_KEYS: Keys = Keys { first: 1, last: -1, step: 1 };

@@ -84,6 +84,7 @@ fn clients(shared: &Shared, lines: &mut Lines) {
     let all = shared.clients.all();
     lines.add("blocked_clients", all.iter().filter(|client| client.waits.load(Relaxed)).count());
     lines.add("pubsub_clients", all.iter().filter(|client| client.is_subscriber()).count());
+    lines.add("tracking_clients", shared.tracking.totals().clients);
 }
 
 fn memory(shared: &Shared, lines: &mut Lines) {
@@ -117,6 +118,9 @@ fn stats(shared: &Shared, lines: &mut Lines) {
     let (channels, patterns) = shared.hub.totals();
     lines.add("pubsub_channels", channels);
     lines.add("pubsub_patterns", patterns);
+    let tracked = shared.tracking.totals();
+    lines.add("tracking_total_keys", tracked.keys);
+    lines.add("tracking_total_items", tracked.reads);
     lines.add("keyspace_events_skipped", shared.observer.skipped());
 }
 

@@ -159,12 +159,10 @@ pub(super) fn getkeys(cx: &mut Context<'_>, args: Args<'_>, table: &Table) -> Ou
             }
             _ => invalid(),
         })?;
-    let place = |place: i8| usize::try_from(place).ok();
-    let Some(first) = place(command.keys.first).filter(|first| *first > 0) else {
+    if command.keys.first == 0 {
         return Err(CommandError::said("ERR The command has no key arguments"));
-    };
-    let end = place(command.keys.last).map_or(request.len(), |last| last + 1);
-    let places = (first..end).step_by(place(command.keys.step).unwrap_or(1));
+    }
+    let places = command.keys.places(request.len());
     let mut reply = cx.reply();
     reply.array(places.len());
     places.for_each(|place| reply.bulk(&request[place]));

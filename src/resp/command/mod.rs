@@ -32,6 +32,7 @@ mod server;
 mod string;
 mod sweep;
 mod table;
+mod tracking;
 mod wait;
 
 pub(super) use context::{Context, Flow, Long, Wait};
@@ -41,7 +42,7 @@ use std::fmt::Display;
 use super::Args;
 use super::call::Call;
 use context::{Outcome, Progress};
-use entry::{ADMIN, NO_AUTH, SUBSCRIBED, resolve};
+use entry::{ADMIN, Command, NO_AUTH, READ, SUBSCRIBED, resolve};
 use error::CommandError;
 use table::TABLE;
 
@@ -107,5 +108,18 @@ fn run(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if cx.shared.monitors.any() && !command.flags.has(ADMIN) {
         cx.shared.monitors.show(cx.now(), cx.session.client.peer, args);
     }
+    if cx.session.tracking.is_some() {
+        note_reads(cx, args, command, &TABLE[index]);
+    }
     (command.handler)(cx, args)
+}
+
+/// Notes what a client that tracks is about to read. `CLIENT CACHING` is for one command, `CLIENT`'s own aside.
+fn note_reads(cx: &mut Context<'_>, args: Args<'_>, command: &Command, parent: &Command) {
+    let Some(mode) = cx.session.tracking.as_mut().filter(|_| parent.name != "client") else { return };
+    if mode.notes_reads() && command.flags.has(READ) {
+        let keys = command.keys.places(args.len()).filter_map(|place| args.get(place));
+        cx.shared.tracking.note(cx.session.client.id, keys);
+    }
+    mode.caching = false;
 }

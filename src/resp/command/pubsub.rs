@@ -127,7 +127,7 @@ pub(super) fn publish(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (channel, message) = (&args[1], &args[2]);
     check_channel(channel.len())?;
     // The peers are to hear of what this connection wrote before they hear the message.
-    cx.shared.store.publish(cx.batch);
+    cx.session.publish(&cx.shared.store, cx.batch);
     let delivered = cx.shared.hub.publish(channel, message);
     cx.shared.cluster.publish(channel, message);
     // One that listens itself hears the message before it is told how many did, as in Redis.

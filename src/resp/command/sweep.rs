@@ -168,6 +168,7 @@ impl Long for Flush {
         if self.range < cx.shared.store.range_count() {
             return Ok(Progress::More);
         }
+        cx.shared.tracking.all_changed();
         cx.reply().ok();
         Ok(Progress::Done)
     }

@@ -7,7 +7,7 @@ use super::entry::{
 };
 use super::{
     client, cluster, config, connection, expiry, info, introspect, keyspace, pubsub, sapwood, server, string,
-    wait,
+    tracking, wait,
 };
 
 const READS: Flags = READ.and(FAST);
@@ -86,7 +86,9 @@ static WHOLE: Table = Table { commands: TABLE, find };
 
 #[rustfmt::skip]
 const CLIENT: &[Command] = &[
+    row("client|caching", 3, NONE, NO_KEY, "connection", "6.0.0", "Says whether to track what the next command reads", tracking::caching),
     row("client|getname", 2, NONE, NO_KEY, "connection", "2.6.9", "Returns the name of this connection", client::getname),
+    row("client|getredir", 2, NONE, NO_KEY, "connection", "6.0.0", "Returns where invalidations go", tracking::getredir),
     row("client|help", 2, NONE, NO_KEY, "connection", "5.0.0", "Explains the subcommands", client::help),
     row("client|id", 2, NONE, NO_KEY, "connection", "5.0.0", "Returns the number of this connection", client::id),
     row("client|info", 2, NONE, NO_KEY, "connection", "6.2.0", "Describes this connection", |cx, args| client::info(cx, args, &WHOLE)),
@@ -97,6 +99,8 @@ const CLIENT: &[Command] = &[
     row("client|reply", 3, NONE, NO_KEY, "connection", "3.2.0", "Switches the replies of this connection on or off", client::reply),
     row("client|setinfo", 4, NONE, NO_KEY, "connection", "7.2.0", "Notes the client's library", client::setinfo),
     row("client|setname", 3, NONE, NO_KEY, "connection", "2.6.9", "Names this connection", client::setname),
+    row("client|tracking", -3, NONE, NO_KEY, "connection", "6.0.0", "Tells this connection which keys change", tracking::tracking),
+    row("client|trackinginfo", 2, NONE, NO_KEY, "connection", "6.2.0", "Describes what this connection tracks", tracking::info),
 ];
 
 #[rustfmt::skip]
