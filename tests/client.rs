@@ -348,3 +348,21 @@ async fn a_subscription_hears_what_another_daemon_publishes() {
     assert_eq!(matching.next().await.unwrap().unwrap().pattern.as_deref(), Some(&b"n*"[..]));
     publishing.abort();
 }
+
+#[tokio::test]
+async fn who_holds_a_write_and_when_another_daemon_does() {
+    let a = start("a", &[]).await;
+    let b = start("b", &[a.peer_addr()]).await;
+    until("linked", || linked(&a) == 1 && linked(&b) == 1).await;
+    let (on_a, on_b) = (connect(&[&a]).await, connect(&[&b]).await);
+    on_a.set("k", "v").await.unwrap();
+    let token = on_a.token().await.unwrap();
+    assert!(on_b.ready(&token, DEADLINE).await.unwrap());
+    assert_eq!(on_b.get_string("k").await.unwrap().as_deref(), Some("v"));
+    on_a.set("k", "w").await.unwrap();
+    assert_eq!(on_a.wait(1, DEADLINE).await.unwrap(), 1);
+    assert_eq!(get(&b, b"k").as_deref(), Some(&b"w"[..]));
+    // No second peer will ever hold it; for ever is not meant by no time at all.
+    on_a.set("k", "x").await.unwrap();
+    assert!(on_a.wait(2, Duration::ZERO).await.unwrap() <= 1);
+}
