@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use fred::prelude::{Builder, ClientLike as _, Expiration, KeysInterface as _, ServerInterface as _};
 use redis::AsyncTypedCommands as _;
 use redis::aio::MultiplexedConnection;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::support::daemon::*;
 
@@ -108,6 +109,48 @@ async fn the_redis_crate_works_in_resp2() {
 #[tokio::test]
 async fn the_redis_crate_works_in_resp3() {
     redis_crate("resp3").await;
+}
+
+/// The next push of this kind, as text; others are passed over.
+async fn pushed(pushes: &mut UnboundedReceiver<redis::PushInfo>, kind: &redis::PushKind) -> String {
+    let next = async {
+        loop {
+            let push = pushes.recv().await.unwrap();
+            if push.kind == *kind {
+                return format!("{:?}", push.data);
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, next).await.unwrap_or_else(|_| panic!("no {kind:?}"))
+}
+
+#[tokio::test]
+async fn the_redis_crate_hears_of_what_happens_on_another_daemon() {
+    let daemons = three_daemons(&["--notify-keyspace-events=KEA"]);
+    let client = redis::Client::open(format!("{}?protocol=resp3", daemons[1].url())).unwrap();
+    let (sender, mut pushes) = tokio::sync::mpsc::unbounded_channel();
+    let config = redis::AsyncConnectionConfig::new().set_push_sender(sender);
+    let mut b = client.get_multiplexed_async_connection_with_config(&config).await.unwrap();
+    let mut a = connect(&daemons[0], "resp2").await;
+
+    b.subscribe("news").await.unwrap();
+    b.psubscribe("__keyevent@0__:*").await.unwrap();
+    let nobody_there: u32 = a.publish("news", binary()).await.unwrap().try_into().unwrap();
+    assert_eq!(nobody_there, 0, "deliveries are counted where the message was published");
+    let message = pushed(&mut pushes, &redis::PushKind::Message).await;
+    assert_eq!(
+        message,
+        format!("{:?}", [redis::Value::BulkString(b"news".into()), redis::Value::BulkString(binary())])
+    );
+
+    redis::cmd("CLIENT").arg(&["TRACKING", "ON"]).exec_async(&mut b).await.unwrap();
+    assert_eq!(b.get("copied").await.unwrap(), None);
+    a.set_ex("copied", "x", 100).await.unwrap();
+    assert!(pushed(&mut pushes, &redis::PushKind::Invalidate).await.contains("copied"));
+    for event in ["set", "expire"] {
+        let told = pushed(&mut pushes, &redis::PushKind::PMessage).await;
+        assert!(told.contains(&format!("__keyevent@0__:{event}")) && told.contains("copied"), "{told}");
+    }
 }
 
 async fn fred_client(daemon: &Daemon, version: fred::types::RespVersion) -> fred::clients::Client {
