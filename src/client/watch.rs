@@ -173,9 +173,9 @@ impl Stream for Watch {
         let event = frame.and_then(|frame| event(frame).map_err(|unfit| unfit.of("SAPWOOD WATCH")));
         match &event {
             Ok(WatchEvent::Reset(_)) => *cursor = None,
-            Ok(WatchEvent::Live { cursor: now } | WatchEvent::Change { cursor: now, .. }) => {
-                *cursor = Some(now.clone());
-            }
+            Ok(WatchEvent::Live { cursor: now }) => *cursor = Some(now.clone()),
+            // Before the snapshot is complete a change is nothing to go on from either.
+            Ok(WatchEvent::Change { cursor: now, .. }) if cursor.is_some() => *cursor = Some(now.clone()),
             _ => {}
         }
         Poll::Ready(Some(event))

@@ -32,9 +32,10 @@ use super::lookahead;
 use super::session::Session;
 use super::shared::Shared;
 use super::waiting::Waiting;
+use super::watch;
 use super::{ProtocolError, Reply, RequestParser, Step};
 use crate::env::BoxStream;
-use crate::store::{Batch, PREFETCH_AHEAD};
+use crate::store::{Batch, PREFETCH_AHEAD, Watcher};
 
 /// The output is written once it has grown beyond this.
 const FLUSH_AT: usize = 256 << 10;
@@ -122,7 +123,7 @@ impl Connection {
             let may_read = self.waiting.is_none() || self.input.len() < READ_AT_MOST;
             let mut room = (&mut self.input).limit(READ_AT_MOST);
             // Cancel-safe: a read that is dropped has read nothing, what arrives in the outbox stays there, and so does
-            // what a command waits for.
+            // what a command or the watcher waits for.
             let read = tokio::select! {
                 biased;
                 () = &mut stopped => {
@@ -135,6 +136,10 @@ impl Connection {
                     self.flush().await?;
                     continue;
                 }
+                () = ready(self.session.watcher.as_deref()) => {
+                    self.tell().await?;
+                    continue;
+                }
             };
             match read {
                 Some(0) => break,
@@ -143,6 +148,14 @@ impl Connection {
             }
             if self.waiting.is_none() && !self.execute_all().await? {
                 break;
+            }
+            // A client that never stops asking is to be told all the same.
+            if self.session.watcher.is_some() {
+                tokio::select! {
+                    biased;
+                    () = ready(self.session.watcher.as_deref()) => self.tell().await?,
+                    () = std::future::ready(()) => {}
+                }
             }
         }
         self.stream.shutdown().await
@@ -308,6 +321,33 @@ impl Connection {
         self.write().await
     }
 
+    /// Writes the watcher's next page, after what waits to be written.
+    async fn tell(&mut self) -> io::Result<()> {
+        if !self.output.is_empty() {
+            self.flush().await?;
+        }
+        let Some(watcher) = &mut self.session.watcher else { return Ok(()) };
+        let started = Instant::now();
+        let page = watcher.next(self.shared.env.wall_clock());
+        let messages = page.map(|page| watch::render(&page, self.session.proto)).unwrap_or_default();
+        watcher.pay(started.elapsed());
+        if !messages.is_empty() {
+            let mut write = pin!(self.stream.write_all(&messages));
+            // What the system does to take the bytes is most of the work, and waiting for the client is none.
+            std::future::poll_fn(|cx| {
+                let started = Instant::now();
+                let written = write.as_mut().poll(cx);
+                watcher.pay(started.elapsed());
+                written
+            })
+            .await?;
+            self.session.counts.bytes_out += messages.len() as u64;
+            self.shared.stats.add(&mut self.session.counts);
+        }
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
     async fn write(&mut self) -> io::Result<()> {
         self.session.kept = 0;
         if !self.output.is_empty() {
@@ -316,6 +356,14 @@ impl Connection {
         self.output.clear();
         self.output.shrink_to(KEPT);
         Ok(())
+    }
+}
+
+/// Waits until there is a page to tell; for ever if nobody watches.
+async fn ready(watcher: Option<&Watcher>) {
+    match watcher {
+        Some(watcher) => watcher.ready().await,
+        None => std::future::pending().await,
     }
 }
 

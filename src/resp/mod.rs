@@ -69,6 +69,8 @@ mod stats;
 mod tracking;
 #[cfg(feature = "daemon")]
 mod waiting;
+#[cfg(feature = "daemon")]
+mod watch;
 
 #[cfg(all(test, feature = "daemon"))]
 mod fuzz;

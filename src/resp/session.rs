@@ -10,7 +10,7 @@ use super::hub::{Kind, Subscriptions};
 use super::shared::Shared;
 use super::stats::Counts;
 use super::tracking::{Mode, Which};
-use crate::store::{Batch, Store, TooDeep};
+use crate::store::{Batch, Store, TooDeep, Watcher};
 
 /// Which replies the client wants (`CLIENT REPLY`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub(super) struct Session {
     pub(super) written: u64,
     /// There while the connection wants to be told which keys change.
     pub(super) tracking: Option<Mode>,
+    /// There while the connection watches.
+    pub(super) watcher: Option<Box<Watcher>>,
 }
 
 impl Session {
@@ -55,6 +57,7 @@ impl Session {
             subscriptions: Subscriptions::default(),
             written: 0,
             tracking: None,
+            watcher: None,
         }
     }
 
@@ -82,7 +85,8 @@ impl Session {
 
     /// Whether replies could be taken for messages, so that few commands are left: RESP2 does not tell the two apart.
     pub(super) fn is_subscribed(&self) -> bool {
-        self.proto == Proto::Resp2 && (!self.subscriptions.is_empty() || self.reads_events())
+        let listens = !self.subscriptions.is_empty() || self.reads_events() || self.watcher.is_some();
+        self.proto == Proto::Resp2 && listens
     }
 
     /// Tells others that this connection has subscribed to more or less.

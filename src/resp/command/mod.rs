@@ -34,6 +34,7 @@ mod sweep;
 mod table;
 mod tracking;
 mod wait;
+mod watch;
 
 pub(super) use context::{Context, Flow, Long, Wait};
 

@@ -7,7 +7,7 @@ use super::entry::{
 };
 use super::{
     client, cluster, config, connection, expiry, info, introspect, keyspace, pubsub, sapwood, server, string,
-    tracking, wait,
+    tracking, wait, watch,
 };
 
 const READS: Flags = READ.and(FAST);
@@ -145,9 +145,11 @@ const SAPWOOD: &[Command] = &[
     row("sapwood|ready", -4, NONE, NO_KEY, "server", "0.1.0", "Waits until this daemon holds what a token of another speaks of", wait::ready),
     row("sapwood|rejoin", -2, ADMIN, NO_KEY, "server", "0.1.0", "Discards every key here and joins the others anew", cluster::rejoin),
     row("sapwood|token", 2, NONE, NO_KEY, "server", "0.1.0", "Returns a token for all that was written here", wait::token),
+    row("sapwood|unwatch", 2, SUBSCRIBED, NO_KEY, "server", "0.1.0", "Ends SAPWOOD WATCH", watch::unwatch),
     row("sapwood|verified", 2, NONE, NO_KEY, "server", "0.1.0", "Returns what SAPWOOD VERIFY has found", cluster::verified),
     row("sapwood|verify", 2, ADMIN, NO_KEY, "server", "0.1.0", "Compares every cell with every linked peer, and heals", cluster::verify),
     row("sapwood|waitfor", 4, NONE, NO_KEY, "server", "0.1.0", "Waits until these peers hold what this connection wrote", wait::waitfor),
+    row("sapwood|watch", -3, SUBSCRIBED, NO_KEY, "server", "0.1.0", "Sends the keys under some prefixes, then every change of them", watch::watch),
 ];
 
 #[expect(clippy::too_many_arguments, reason = "the columns of the table")]

@@ -3,9 +3,12 @@
 /// The most prefixes of one follower: each change that is read is compared with all of them.
 pub const MAX_PREFIXES: usize = 64;
 
-/// More than [`MAX_PREFIXES`] prefixes.
+/// The most bytes of one follower's prefixes: one of the longest that a key can be by default.
+const MAX_BYTES: usize = 64 << 10;
+
+/// More than [`MAX_PREFIXES`] prefixes, or 64 KiB of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("more than {MAX_PREFIXES} prefixes")]
+#[error("more than {MAX_PREFIXES} prefixes, or {MAX_BYTES} bytes of them")]
 pub struct TooManyPrefixes;
 
 /// Which keys are followed: those that begin with one of these. Sorted; none is the beginning of another.
@@ -18,7 +21,9 @@ impl Prefixes {
     /// # Errors
     /// [`TooManyPrefixes`], before those are left out that others cover.
     pub fn new(prefixes: &[&[u8]]) -> Result<Prefixes, TooManyPrefixes> {
-        if prefixes.len() > MAX_PREFIXES {
+        if prefixes.len() > MAX_PREFIXES
+            || prefixes.iter().map(|prefix| prefix.len()).sum::<usize>() > MAX_BYTES
+        {
             return Err(TooManyPrefixes);
         }
         let mut sorted = prefixes.to_vec();
@@ -220,5 +225,6 @@ mod tests {
         let prefix: &[u8] = b"p";
         assert_eq!(Prefixes::new(&[prefix; MAX_PREFIXES]).unwrap().iter().count(), 1);
         assert_eq!(Prefixes::new(&[prefix; MAX_PREFIXES + 1]), Err(TooManyPrefixes));
+        assert_eq!(Prefixes::new(&[&[0; MAX_BYTES], prefix]), Err(TooManyPrefixes));
     }
 }

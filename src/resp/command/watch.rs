@@ -1,0 +1,47 @@
+//! `SAPWOOD WATCH` and `UNWATCH`. What is watched is told in messages, by the connection: see `resp::watch`.
+
+use std::sync::Arc;
+
+use super::context::{Context, DONE, Outcome, is};
+use super::error::CommandError;
+use crate::resp::Args;
+use crate::store::{Cursor, MAX_PREFIXES, Prefixes, Watcher};
+
+pub(super) fn watch(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    if cx.session.watcher.is_some() {
+        return Err(CommandError::said("ERR this connection watches already: SAPWOOD UNWATCH ends it"));
+    }
+    let (prefixes, cursor) = request(args)?;
+    let max_key = cx.shared.settings.max_key;
+    if prefixes.iter().any(|prefix| prefix.len() > max_key) {
+        return Err(CommandError::KeyTooLarge(max_key));
+    }
+    let refused = |reason: &dyn std::fmt::Display| CommandError::said(format!("ERR {reason}"));
+    let prefixes = Prefixes::new(&prefixes).map_err(|error| refused(&error))?;
+    let watcher = Watcher::new(Arc::clone(&cx.shared.store), &prefixes, cursor);
+    cx.session.watcher = Some(Box::new(watcher.map_err(|error| refused(&error))?));
+    DONE
+}
+
+/// The prefixes, and the cursor if there is one.
+fn request(args: Args<'_>) -> Result<(Vec<&[u8]>, Option<Cursor>), CommandError> {
+    let words = args.tail(2);
+    let last = words.len() - 1;
+    // The first word is a prefix, even if it is `FROM`.
+    let (prefixes, cursor) = match words.get(last) {
+        Some(cursor) if last > 1 && is(&words[last - 1], "from") => (last - 1, Some(cursor)),
+        _ => (words.len(), None),
+    };
+    let cursor = cursor.map(|cursor| {
+        let text = std::str::from_utf8(cursor).unwrap_or_default();
+        text.parse().map_err(|error| CommandError::said(format!("ERR {error}")))
+    });
+    // A request may have a million prefixes: one above the limit is refused like all of them.
+    Ok((words.iter().take(prefixes.min(MAX_PREFIXES + 1)).collect(), cursor.transpose()?))
+}
+
+pub(super) fn unwatch(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    cx.session.watcher = None;
+    cx.reply().ok();
+    DONE
+}
