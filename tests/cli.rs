@@ -63,7 +63,7 @@ fn the_help_of_serve_is_grouped_and_has_no_colours_in_a_pipe() {
 
 #[test]
 fn wrong_usage_ends_with_2_and_a_reason_on_stderr() {
-    let cases: [(&[&str], &str); 22] = [
+    let cases: [(&[&str], &str); 23] = [
         (&[], "Usage:"),
         (&["plant"], "plant"),
         (&["get"], "<KEY>"),
@@ -84,6 +84,7 @@ fn wrong_usage_ends_with_2_and_a_reason_on_stderr() {
         (&["cut"], "<PEER>"),
         (&["cut", "b", "--direction", "up"], "[possible values: in, out, both]"),
         (&["forget"], "<NAME>"),
+        (&["watch"], "<PREFIX>..."),
         (&["status", "--interval", "1s"], "--watch"),
         (&["status", "--watch", "--interval", "10ms"], "write 100ms or more"),
     ];

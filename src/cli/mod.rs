@@ -3,7 +3,8 @@
 //! ```text
 //! serve ──────────────► settings ► Config ► Node        check-config prints that Config
 //! get set del keys ───► target ► a connection to a node ► output
-//! status peers verify ┤
+//! watch status peers ──┤
+//! verify lost ─────────┤
 //! cut mend forget ────┘
 //! ```
 //!
@@ -31,6 +32,7 @@ mod status;
 mod stop;
 mod target;
 mod verify;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -67,6 +69,7 @@ enum Command {
     Set(set::Args),
     Del(del::Args),
     Keys(keys::Args),
+    Watch(watch::Args),
     Status(status::Args),
     Peers(peers::Args),
     Verify(verify::Args),
@@ -110,6 +113,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<Exit> {
         Command::Set(args) => client(set::run(args)),
         Command::Del(args) => client(del::run(args)),
         Command::Keys(args) => client(keys::run(args)),
+        Command::Watch(args) => client(watch::run(args)),
         Command::Status(args) => client(status::run(args)),
         Command::Peers(args) => client(peers::run(args)),
         Command::Verify(args) => client(verify::run(args)),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{anyhow, bail};
-use sapwood::client::{ClientError, Connection, Options};
+use sapwood::client::{Client, ClientError, ClientOptions, Connection, Options};
 use sapwood::config::{Secret, Span};
 use sapwood::resp::Frame;
 
@@ -48,6 +48,18 @@ impl Target {
         let options = Options { password, timeout: self.timeout.0, resp3: true };
         let connection = Connection::connect(&self.node, options).await.map_err(|error| explain(&error))?;
         Ok(Session { connection })
+    }
+
+    /// A client that connects again by itself, for what goes on for long.
+    pub(crate) async fn client(&self) -> anyhow::Result<Client> {
+        let (password, timeout) = (self.password()?, self.timeout.0);
+        let options = ClientOptions {
+            password,
+            connect_timeout: timeout,
+            request_timeout: timeout,
+            ..ClientOptions::default()
+        };
+        Client::connect_with([&self.node], options).await.map_err(|error| explain(&error))
     }
 
     /// Reports that the node has done what it was told: `told` with `--json`, else a word on a terminal.
@@ -98,7 +110,7 @@ fn node_address(text: &str) -> Result<String, &'static str> {
 }
 
 /// A client's error tells its causes itself; what it cannot know is which flag helps.
-fn explain(error: &ClientError) -> anyhow::Error {
+pub(crate) fn explain(error: &ClientError) -> anyhow::Error {
     match error {
         ClientError::Unreachable { .. } | ClientError::ConnectTimeout { .. } => {
             anyhow!("{error} (--node names another)")

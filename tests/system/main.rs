@@ -24,3 +24,4 @@ mod scale;
 mod stopping;
 mod tools;
 mod walk;
+mod watch;
