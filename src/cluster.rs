@@ -25,6 +25,9 @@ pub trait Cluster: Send + Sync {
     /// What happens to the links and the members from here on.
     fn events(&self) -> Events;
 
+    /// The name that a member has or had in this incarnation, if it was heard of.
+    fn name_of(&self, incarnation: Incarnation) -> Option<String>;
+
     /// How far healing has come, and what it waits for.
     fn healing(&self) -> HealingStatus;
 

@@ -6,7 +6,9 @@
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use super::counter::Slot;
 use super::register::Register;
+use super::stamp::{Incarnation, Time};
 
 /// What makes the hashes of one cluster: derived from its name, so that all its daemons agree on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,15 +31,18 @@ impl HashSeed {
     }
 }
 
-/// The hash of all that identifies the content of one cell.
+/// The hash of all that identifies a register.
 ///
 /// Stamps identify content, so the value is not hashed: dropping an expired value leaves the digest as it was.
-pub fn cell_hash(seed: HashSeed, key_hash: u64, register: &Register<'_>) -> u64 {
+///
+/// The hash of a cell is the sum of those of its parts: its register, its [slots](slot_hash) and the moment up to which
+/// its counter is [void](void_hash). So a part that a floor counts as dead can be left out of it.
+pub fn register_hash(seed: HashSeed, key_hash: u64, register: &Register<'_>) -> u64 {
     let mut identity = [0u8; 64];
     identity[..8].copy_from_slice(&key_hash.to_le_bytes());
     identity[8..16].copy_from_slice(&register.version.get_time().0.to_le_bytes());
     identity[16..32].copy_from_slice(&register.version.get_id().to_le_bytes());
-    // Which of the two follow shows in the length: 32, 40, 56 or 64 bytes.
+    // Which of the two follow shows in the length: 32, 40, 56 or 64 bytes. A slot has 57, a void moment 16.
     let mut end = 32;
     if register.is_qualified() {
         identity[32..40].copy_from_slice(&register.qualifier.get_time().0.to_le_bytes());
@@ -51,10 +56,35 @@ pub fn cell_hash(seed: HashSeed, key_hash: u64, register: &Register<'_>) -> u64 
     xxh3_64_with_seed(&identity[..end], seed.0)
 }
 
-/// The hash of one cell with its value, for a comparison that trusts nothing.
-pub fn deep_cell_hash(seed: HashSeed, key_hash: u64, register: &Register<'_>) -> u64 {
-    let identity = cell_hash(seed, key_hash, register);
+/// The hash of all that identifies a register, and of its value: for a comparison that trusts nothing.
+pub fn deep_register_hash(seed: HashSeed, key_hash: u64, register: &Register<'_>) -> u64 {
+    let identity = register_hash(seed, key_hash, register);
     register.value.map_or(identity, |value| xxh3_64_with_seed(value, identity))
+}
+
+/// The hash of all that identifies the slot of one owner; its life and its latest increment identify its totals.
+pub fn slot_hash(seed: HashSeed, key_hash: u64, owner: Incarnation, slot: &Slot) -> u64 {
+    let mut identity = [0u8; 57];
+    identity[..8].copy_from_slice(&key_hash.to_le_bytes());
+    identity[8..24].copy_from_slice(&owner.to_le_bytes());
+    let times = [slot.start, slot.last, slot.reset.mark, slot.reset.at];
+    for (word, time) in identity[24..].chunks_exact_mut(8).zip(times) {
+        word.copy_from_slice(&time.0.to_le_bytes());
+    }
+    xxh3_64_with_seed(&identity, seed.0)
+}
+
+/// The hash of all that identifies the slot of one owner, and of its totals.
+pub fn deep_slot_hash(seed: HashSeed, key_hash: u64, owner: Incarnation, slot: &Slot) -> u64 {
+    xxh3_64_with_seed(&slot.net().to_le_bytes(), slot_hash(seed, key_hash, owner, slot))
+}
+
+/// The hash of the moment up to which a counter is void.
+pub fn void_hash(seed: HashSeed, key_hash: u64, void: Time) -> u64 {
+    let mut identity = [0u8; 16];
+    identity[..8].copy_from_slice(&key_hash.to_le_bytes());
+    identity[8..].copy_from_slice(&void.0.to_le_bytes());
+    xxh3_64_with_seed(&identity, seed.0)
 }
 
 /// How many ranges the key space is cut into: a power of two from 4 to 16,384.
@@ -117,19 +147,28 @@ mod tests {
         let qualified = Register { qualifier: stamp(2 << 32, 8), ..register };
         assert_eq!(seed.get(), 17_822_394_163_718_312_897);
         assert_eq!(key, 6_754_784_997_396_515_761);
-        assert_eq!(cell_hash(seed, key, &register), 3_704_836_861_296_010_460);
-        assert_eq!(cell_hash(seed, key, &qualified), 2_490_437_990_085_366_424);
+        assert_eq!(register_hash(seed, key, &register), 3_704_836_861_296_010_460);
+        assert_eq!(register_hash(seed, key, &qualified), 2_490_437_990_085_366_424);
+        let slot = Slot { last: NTP64(3 << 32), ..Slot::begin(NTP64(1 << 32)) };
+        assert_eq!(slot_hash(seed, key, incarnation(7).unwrap(), &slot), 330_071_583_331_942_259);
+        assert_eq!(void_hash(seed, key, NTP64(1 << 32)), 13_642_112_041_774_150_447);
         assert_eq!(RangeCount::FULL.range_of(key), ((key << 7) >> 50) as usize);
     }
 
     #[test]
-    fn a_cell_hash_depends_on_stamps_and_not_on_the_value() {
+    fn a_register_hash_depends_on_stamps_and_not_on_the_value() {
         let seed = HashSeed::of_cluster("sapwood");
         let one = Register::live(stamp(1, 1), b"a", None);
-        assert_eq!(cell_hash(seed, 9, &one), cell_hash(seed, 9, &Register { value: None, ..one }));
-        assert_ne!(cell_hash(seed, 9, &one), cell_hash(seed, 8, &one));
-        assert_ne!(cell_hash(seed, 9, &one), cell_hash(seed, 9, &Register::live(stamp(1, 2), b"a", None)));
-        assert_ne!(cell_hash(seed, 9, &one), cell_hash(seed, 9, &Register { qualifier: stamp(2, 1), ..one }));
+        assert_eq!(register_hash(seed, 9, &one), register_hash(seed, 9, &Register { value: None, ..one }));
+        assert_ne!(register_hash(seed, 9, &one), register_hash(seed, 8, &one));
+        assert_ne!(
+            register_hash(seed, 9, &one),
+            register_hash(seed, 9, &Register::live(stamp(1, 2), b"a", None))
+        );
+        assert_ne!(
+            register_hash(seed, 9, &one),
+            register_hash(seed, 9, &Register { qualifier: stamp(2, 1), ..one })
+        );
     }
 
     #[test]

@@ -54,6 +54,12 @@ pub enum NodeError {
     /// The node was told to [join first](crate::config::Config::join_first) and has not met its cluster yet.
     #[error("the node takes no writes before it has joined its cluster (join_first)")]
     Unfounded,
+    /// A counter, or this node's share of it, would leave the range of its totals.
+    #[error("the counter would overflow")]
+    Overflow,
+    /// Restarts of nodes have left too many slots in the counter.
+    #[error("too many incarnations have counted here: set the key to what it counts, and they are dropped")]
+    TooManySlots,
     /// The node was shut down: nobody would hear of the write.
     #[error("the node was shut down")]
     Stopped,
@@ -64,6 +70,8 @@ impl From<WriteError> for NodeError {
         match error {
             WriteError::OutOfMemory => NodeError::OutOfMemory,
             WriteError::Unfounded => NodeError::Unfounded,
+            WriteError::Overflow => NodeError::Overflow,
+            WriteError::TooManySlots => NodeError::TooManySlots,
         }
     }
 }

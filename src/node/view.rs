@@ -7,6 +7,7 @@ use crate::cluster::{
     Verification, Way,
 };
 use crate::env::BoxFuture;
+use crate::model::Incarnation;
 use crate::replication::Replication;
 
 /// What the node's faces may know of the cluster.
@@ -34,6 +35,10 @@ impl Cluster for View {
 
     fn events(&self) -> Events {
         self.replication.events()
+    }
+
+    fn name_of(&self, incarnation: Incarnation) -> Option<String> {
+        self.replication.name_of(incarnation)
     }
 
     fn healing(&self) -> HealingStatus {

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use uhlc::NTP64;
 
 use super::codec::{self, CodecError, MAX_FRAME, Packed};
-use super::message::{Cells, Message, WireCell};
+use super::message::{Cells, Message, WireCell, WireCounter, WireReset, WireSlot};
+use crate::model::counter::{Reset, Slot};
 use crate::model::{Incarnation, Time, stamp};
-use crate::store::{Cell, MAX_KEY, Origin, Parts, Store, TooManyOrigins};
+use crate::store::{Cell, Counter, Late, MAX_KEY, Origin, Parts, Store, TooManyOrigins};
 
 /// Gathers cells into a frame of about [`FRAME_TARGET`] bytes.
 #[derive(Default)]
@@ -39,36 +40,52 @@ impl CellsEncoder {
 
     /// Whether `cell` should wait for the next frame.
     pub(super) fn overflows_with(&self, cell: &Cell) -> bool {
-        let size = cell.key().len() + cell.value().map_or(0, <[u8]>::len);
-        !self.is_empty() && self.cells.len() + size > FRAME_TARGET
+        !self.is_empty() && self.cells.len() + cell.size() > FRAME_TARGET
     }
 
     pub(super) fn add(&mut self, cell: &Cell) {
-        let Parts { time, origin, value, deadline, qualifier, lift } = cell.parts();
+        let counter = if cell.has_counter() { cell.counter() } else { Counter::NONE };
+        self.add_parts(cell.key(), &cell.parts(), &counter);
+    }
+
+    /// Adds the word that what the floor has passed of a key is dead.
+    pub(super) fn add_kill(&mut self, key: &[u8], late: &Late, killer: Origin) {
+        let tombstone = Parts { time: late.floor, origin: killer, ..Parts::EMPTY };
+        let parts = if late.register { tombstone } else { Parts::EMPTY };
+        let slots = late.slots.iter().map(|&(owner, start)| (owner, Slot::killed(start)));
+        self.add_parts(key, &parts, &Counter { slots: slots.collect(), ..Counter::NONE });
+    }
+
+    fn add_parts(&mut self, key: &[u8], parts: &Parts<'_>, counter: &Counter) {
+        let &Parts { time, origin, value, deadline, qualifier, lift } = parts;
+        let mut slots = Vec::new();
+        for (owner, slot) in &counter.slots {
+            codec::append(&self.wire_slot(*owner, slot), &mut slots);
+        }
+        let counter = WireCounter { void: counter.void.0, slots: Packed(&slots) };
         let wire = WireCell {
-            key: cell.key(),
+            key,
             time: time.0,
             origin: self.index(origin),
             value,
             deadline: deadline.map(|at| at.0),
             qualifier: qualifier.map(|(time, origin)| (time.0, self.index(origin))),
             lift: (lift > time).then_some(lift.0),
+            counter: (!slots.is_empty() || counter.void > 0).then_some(counter),
         };
         codec::append(&wire, &mut self.cells);
     }
 
-    /// Adds the word that a key is dead as of `floor`.
-    pub(super) fn add_kill(&mut self, key: &[u8], floor: Time, killer: Origin) {
-        let wire = WireCell {
-            key,
-            time: floor.0,
-            origin: self.index(killer),
-            value: None,
-            deadline: None,
-            qualifier: None,
-            lift: None,
-        };
-        codec::append(&wire, &mut self.cells);
+    fn wire_slot(&mut self, owner: Origin, slot: &Slot) -> WireSlot {
+        let Reset { mark, at, up, down } = slot.reset;
+        WireSlot {
+            owner: self.index(owner),
+            start: slot.start.0,
+            span: slot.last.0 - slot.start.0,
+            up: slot.up,
+            down: slot.down,
+            reset: (slot.reset != Reset::default()).then_some(WireReset { mark: mark.0, at: at.0, up, down }),
+        }
     }
 
     fn index(&mut self, origin: Origin) -> u32 {
@@ -98,7 +115,7 @@ impl CellsEncoder {
 
 /// Received cells that were checked whole; nothing of them is applied yet.
 pub(super) struct Checked<'a> {
-    pub(super) cells: Vec<(&'a [u8], Parts<'a>)>,
+    pub(super) cells: Vec<(&'a [u8], Parts<'a>, Counter)>,
     /// The latest time in any of their stamps.
     pub(super) latest: Time,
 }
@@ -112,6 +129,8 @@ pub(super) enum CellsError {
     Origin,
     #[error("malformed message: a cell of {0} bytes")]
     Size(usize),
+    #[error("malformed message: a counter whose parts do not fit")]
+    Counter,
     #[error("one of its stamps lies {0:.1?} in the future: set both clocks by NTP")]
     Future(std::time::Duration),
     #[error("malformed message: a frame of more than {} bytes with more than one cell", 2 * FRAME_TARGET)]
@@ -137,7 +156,8 @@ impl<'a> Cells<'a> {
         let mut checked = Checked { cells: Vec::new(), latest: stamp::ZERO };
         for wire in self.cells.items::<WireCell<'_>>() {
             let wire = wire?;
-            let size = wire.key.len() + wire.value.map_or(0, <[u8]>::len);
+            let slots = wire.counter.map_or(0, |counter| counter.slots.0.len());
+            let size = wire.key.len() + wire.value.map_or(0, <[u8]>::len) + slots;
             if size > MAX_CELL || wire.key.len() > MAX_KEY {
                 return Err(CellsError::Size(size));
             }
@@ -156,13 +176,46 @@ impl<'a> Cells<'a> {
                 qualifier,
                 lift: wire.lift.map_or(stamp::ZERO, NTP64),
             };
-            let latest = qualifier.map_or(stamp::ZERO, |(time, _)| time).max(parts.time).max(parts.lift);
+            // A register that nobody has set holds nothing.
+            let is_unset = parts.time == stamp::ZERO;
+            if is_unset && (parts != Parts { lift: parts.lift, ..Parts::EMPTY }) {
+                return Err(CellsError::Counter);
+            }
+            let counter = wire.counter.map(|counter| read_counter(&counter, origin)).transpose()?;
+            let counter = counter.unwrap_or(Counter::NONE);
+            let counted = counter.slots.iter().map(|(_, slot)| slot.last).fold(counter.void, Time::max);
+            let qualified = qualifier.map_or(stamp::ZERO, |(time, _)| time);
+            let latest = qualified.max(parts.time).max(parts.lift).max(counted);
             if latest > horizon {
                 return Err(CellsError::Future(stamp::distance(latest, now)));
             }
             checked.latest = checked.latest.max(latest);
-            checked.cells.push((wire.key, parts));
+            checked.cells.push((wire.key, parts, counter));
         }
         Ok(checked)
     }
+}
+
+/// A counter as it is held; every slot has its owner and its life in order.
+fn read_counter(
+    wire: &WireCounter<'_>,
+    origin: impl Fn(u32) -> Result<Origin, CellsError>,
+) -> Result<Counter, CellsError> {
+    let mut counter = Counter { void: NTP64(wire.void), ..Counter::NONE };
+    for slot in wire.slots.items::<WireSlot>() {
+        let WireSlot { owner, start, span, up, down, reset } = slot?;
+        let last = start.checked_add(span).ok_or(CellsError::Counter)?;
+        let reset = reset.map_or(Reset::default(), |WireReset { mark, at, up, down }| Reset {
+            mark: NTP64(mark),
+            at: NTP64(at),
+            up,
+            down,
+        });
+        counter
+            .slots
+            .push((origin(owner)?, Slot { start: NTP64(start), last: NTP64(last), up, down, reset }));
+    }
+    counter.slots.sort_unstable_by_key(|(owner, _)| *owner);
+    let twice = counter.slots.windows(2).any(|pair| pair[0].0 == pair[1].0);
+    if twice { Err(CellsError::Counter) } else { Ok(counter) }
 }

@@ -16,7 +16,7 @@ use super::round::ListLimit;
 use crate::ablation::{Ablation, ablated};
 use crate::cluster::LostCell;
 use crate::model::{Time, stamp};
-use crate::store::{Cell, Store};
+use crate::store::{Killed, Store};
 
 /// How many lost cells are kept for `SAPWOOD LOST`; the oldest make room. `--lost-file` keeps all of them.
 const MAX_LOST: usize = 10_000;
@@ -154,20 +154,31 @@ impl Local {
         dropped as u64
     }
 
-    /// Takes the word of a peer that `cell` is dead; keeps what the peer cannot have known of.
-    pub(super) fn give_up(&self, cell: &Cell, theirs: &Sight, peer: &str) -> Option<LostCell> {
+    /// Takes the word of a peer that something is dead; keeps what the peer cannot have known of: a value, or the amount
+    /// that was counted.
+    pub(super) fn give_up(&self, killed: &Killed, theirs: &Sight, peer: &str) -> Option<LostCell> {
         self.counts.kills.fetch_add(1, Ordering::Relaxed);
-        let origin = self.store.incarnation(cell.parts().origin);
-        if cell.time() <= theirs.vector.time_of(origin) {
-            return None;
-        }
+        let cell = &killed.cell;
+        let is_news = |time, origin| time > theirs.vector.time_of(self.store.incarnation(origin));
+        let slots = killed.slots.iter().filter(|(owner, slot)| is_news(slot.last, *owner));
+        let (amount, latest) = slots.fold((0, None), |(amount, latest), (owner, slot)| {
+            (amount + slot.net(), latest.max(Some((slot.last, *owner))))
+        });
+        let digits = amount.to_string();
+        let parts = cell.parts();
+        let (value, (time, origin)) = match latest {
+            _ if killed.register && is_news(parts.time, parts.origin) => {
+                (cell.value().unwrap_or_default(), (parts.time, parts.origin))
+            }
+            Some(latest) => (digits.as_bytes(), latest),
+            None => return None,
+        };
         self.counts.lost.fetch_add(1, Ordering::Relaxed);
-        let value = cell.value().unwrap_or_default();
         let lost = LostCell {
             key: cell.key().to_vec(),
             value: (value.len() <= MAX_LOST_VALUE).then(|| value.to_vec()),
             value_bytes: value.len(),
-            version: uhlc::Timestamp::new(cell.time(), origin),
+            version: uhlc::Timestamp::new(time, self.store.incarnation(origin)),
             deadline: cell.deadline(),
             peer: peer.to_owned(),
         };

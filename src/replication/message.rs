@@ -262,6 +262,35 @@ pub(super) struct WireCell<'a> {
     pub(super) deadline: Option<u64>,
     pub(super) qualifier: Option<(u64, u32)>,
     pub(super) lift: Option<u64>,
+    pub(super) counter: Option<WireCounter<'a>>,
+}
+
+/// What a cell counts: `slots` packs [`WireSlot`]s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct WireCounter<'a> {
+    pub(super) void: u64,
+    pub(super) slots: Packed<'a>,
+}
+
+/// One incarnation's totals; `owner` is an index into the batch's table of origins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct WireSlot {
+    pub(super) owner: u32,
+    pub(super) start: u64,
+    /// From `start` to the latest increment.
+    pub(super) span: u64,
+    pub(super) up: u64,
+    pub(super) down: u64,
+    pub(super) reset: Option<WireReset>,
+}
+
+/// How much of a slot does not count any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct WireReset {
+    pub(super) mark: u64,
+    pub(super) at: u64,
+    pub(super) up: u64,
+    pub(super) down: u64,
 }
 
 /// The number of an incarnation, as it travels.

@@ -10,7 +10,7 @@ use super::refused::unlinked;
 use super::{Replication, Shared, draw_lineage};
 use crate::cluster::{ClusterError, HealingStatus, LostCell, PeerState, PeerStatus, Verification, Way};
 use crate::env::draw_incarnation;
-use crate::model::stamp;
+use crate::model::{Incarnation, stamp};
 
 impl Shared {
     /// Everyone this daemon has heard, dials, or knows from its peers.
@@ -54,6 +54,11 @@ impl Shared {
 }
 
 impl Replication {
+    /// The name that an incarnation has or had, if it was heard of.
+    pub(crate) fn name_of(&self, incarnation: Incarnation) -> Option<String> {
+        self.shared.local.members.lock().name_of(incarnation).map(str::to_owned)
+    }
+
     /// How far healing has come, and what it waits for.
     pub(crate) fn healing(&self) -> HealingStatus {
         let local = &self.shared.local;

@@ -116,8 +116,16 @@ impl Puppet {
 
 fn put(key: &[u8], time: u64) -> Vec<u8> {
     let mut cells = Vec::new();
-    let cell =
-        WireCell { key, time, origin: 0, value: Some(b"v"), deadline: None, qualifier: None, lift: None };
+    let cell = WireCell {
+        key,
+        time,
+        origin: 0,
+        value: Some(b"v"),
+        deadline: None,
+        qualifier: None,
+        lift: None,
+        counter: None,
+    };
     codec::append(&cell, &mut cells);
     let cells = Cells { origins: &77u128.to_le_bytes(), cells: Packed(&cells) };
     codec::frame(&Message::Put { through: 0, cells }).to_vec()
@@ -183,6 +191,7 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
             deadline: None,
             qualifier: None,
             lift: None,
+            counter: None,
         };
         codec::append(&cell, &mut cells);
         codec::frame(&Message::Put { through: 0, cells: Cells { origins: &[], cells: Packed(&cells) } })
@@ -199,6 +208,7 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
                 deadline: None,
                 qualifier: None,
                 lift: None,
+                counter: None,
             };
             codec::append(&cell, &mut cells);
         }
@@ -230,7 +240,7 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
         assert!(linked(&a, "b"), "{what} ended another link");
     }
     for key in [&b"trailing"[..], b"truncated", b"origin", b"future", b"end", b"half"] {
-        assert_eq!(a.store.meta(key), None, "{:?}", String::from_utf8_lossy(key));
+        assert_eq!(a.store.meta(key, stamp::ZERO), None, "{:?}", String::from_utf8_lossy(key));
     }
     let later = a.store.now(SystemEnv.wall_clock());
     assert!(stamp::distance(later, now) < Duration::from_secs(60), "the clock was carried off");
@@ -249,7 +259,7 @@ async fn a_frame_that_takes_longer_than_the_silence_limit_is_not_silence() {
         sleep(Duration::from_millis(500)).await;
         puppet.say(&[*byte]).await;
     }
-    until("the frame was taken", || a.store.meta(b"slow").is_some()).await;
+    until("the frame was taken", || a.store.meta(b"slow", stamp::ZERO).is_some()).await;
     assert!(linked(&a, "puppet"));
 }
 
@@ -268,7 +278,7 @@ async fn pushes_are_merged_and_acknowledged_with_their_epoch() {
             acknowledged = Some((epoch, puts));
         }
     }
-    assert!(a.store.meta(b"one").is_some() && a.store.meta(b"two").is_some());
+    assert!(a.store.meta(b"one", stamp::ZERO).is_some() && a.store.meta(b"two", stamp::ZERO).is_some());
 }
 
 /// A peer that never grants credit and never acknowledges: the daemon's memory for it stays bounded, and the
@@ -384,7 +394,7 @@ fn golden_bytes_pin_the_wire() {
     );
     assert_eq!(
         hex(&put(b"k", 1 << 32)),
-        "000000260300104d00000000000000000000000000000012016bfd000000000100000000010176000000"
+        "000000270300104d00000000000000000000000000000013016bfd00000000010000000001017600000000"
     );
     let few = [
         codec::frame(&Message::Welcome),

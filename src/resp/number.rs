@@ -16,14 +16,6 @@ pub(super) fn short_number(line: &[u8]) -> Option<(i64, usize)> {
     None
 }
 
-/// A number as Redis's `string2ll` takes it: no sign but `-`, no leading zero, nothing around it.
-pub(super) fn strict_number(text: &[u8]) -> Option<i64> {
-    match text.strip_prefix(b"-").unwrap_or(text) {
-        [b'1'..=b'9', ..] => str::from_utf8(text).ok()?.parse().ok(),
-        _ => (text == b"0").then_some(0),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,18 +28,6 @@ mod tests {
             [&b""[..], b"\r\n", b"1", b"1\r", b"1\rx", b"01\r\n", b"-1\r\n", b"1 \r\n", b"123456789\r\n"]
         {
             assert_eq!(short_number(other), None, "{}", other.escape_ascii());
-        }
-    }
-
-    #[test]
-    fn a_strict_number_is_what_string2ll_takes() {
-        for (text, number) in
-            [("0", 0), ("-1", -1), ("9223372036854775807", i64::MAX), ("-9223372036854775808", i64::MIN)]
-        {
-            assert_eq!(strict_number(text.as_bytes()), Some(number));
-        }
-        for other in ["", "-", "-0", "+1", "01", "1 ", " 1", "1a", "9223372036854775808", "--1"] {
-            assert_eq!(strict_number(other.as_bytes()), None, "{other}");
         }
     }
 }

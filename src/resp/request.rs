@@ -21,8 +21,9 @@ use super::{
     args::{Args, Span},
     inline,
     limits::{Limits, TooLarge},
-    number::{short_number, strict_number},
+    number::short_number,
 };
+use crate::model::counter::strict_number;
 
 /// Redis's `proto-max-bulk-len`: an argument announced as longer is taken for a broken stream.
 const MAX_WIRE_BULK: usize = 512 << 20;

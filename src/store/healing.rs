@@ -5,11 +5,11 @@ use uhlc::NTP64;
 use std::sync::atomic::Ordering;
 
 use super::Store;
-use super::cell::{Cell, Parts};
+use super::cell::{Cell, Counter, Parts};
 use super::origins::{Origin, TooManyOrigins};
 use super::ranges::Digest;
 use crate::ablation::{Ablation, ablated};
-use crate::model::{Incarnation, Prefix, RangeCount, Time, Vector, deep_cell_hash, stamp};
+use crate::model::{Incarnation, Prefix, RangeCount, Time, Vector, stamp};
 
 /// The origin of kills: it sorts above every real one, so that a kill stamped at the floor beats all that the
 /// floor has passed.
@@ -50,10 +50,10 @@ impl Store {
         self.ranges.purge(range, floor)
     }
 
-    /// The death times of a range's cells that hold no value.
+    /// The death times of a range's cells in which nothing is live.
     pub(crate) fn deaths(&self, range: usize, visit: &mut impl FnMut(Time)) {
         self.walk(range, |cell| {
-            if cell.value().is_none() {
+            if !cell.is_kept() {
                 cell.death().into_iter().for_each(&mut *visit);
             }
         });
@@ -73,7 +73,7 @@ impl Store {
                 digest.add(self.ranges.digest(range, floor));
             }
         } else {
-            self.visit(prefix, floor, |key_hash, cell| digest.add(self.one(key_hash, cell, deep)));
+            self.visit(prefix, floor, |key_hash, cell| digest.add(self.one(key_hash, cell, floor, deep)));
         }
         digest
     }
@@ -87,7 +87,7 @@ impl Store {
         }
         let mut digests = vec![Digest::default(); prefix.fan_out(count).max(1)];
         self.visit(prefix, floor, |key_hash, cell| {
-            digests[prefix.child_of(count, key_hash)].add(self.one(key_hash, cell, deep));
+            digests[prefix.child_of(count, key_hash)].add(self.one(key_hash, cell, floor, deep));
         });
         digests
     }
@@ -98,10 +98,10 @@ impl Store {
         self.visit(prefix, floor, |key_hash, cell| {
             let entry = Entry {
                 key_hash,
-                digest: self.one(key_hash, cell, deep).sum,
+                digest: self.one(key_hash, cell, floor, deep).sum,
                 time: cell.time(),
                 origin: cell.origin(),
-                plain: !deep && cell.qualifier().is_none() && cell.lift() <= cell.time(),
+                plain: !deep && cell.is_plain(),
             };
             entries.push((entry, cell.clone()));
         });
@@ -121,13 +121,8 @@ impl Store {
         }
     }
 
-    fn one(&self, key_hash: u64, cell: &Cell, deep: bool) -> Digest {
-        let sum = if deep {
-            deep_cell_hash(self.ranges.seed(), key_hash, &cell.register(self.ranges.origins()))
-        } else {
-            self.ranges.hash(key_hash, cell)
-        };
-        Digest { sum, cells: 1 }
+    fn one(&self, key_hash: u64, cell: &Cell, floor: Time, deep: bool) -> Digest {
+        Digest { sum: self.ranges.hash_above(key_hash, cell, floor, deep), cells: 1 }
     }
 
     /// The id that cells refer to the origin of kills by; `None` if the table of origins is full.
@@ -140,8 +135,9 @@ impl Store {
         received.value.is_none() && Some(self.incarnation(received.origin)) == stamp::incarnation(KILLER)
     }
 
-    /// Lifts every cell that a peer with this vector does not know to the present, above every floor heard of: those
-    /// were raised without this daemon, and must not pass what it holds.
+    /// Lifts every register that a peer with this vector does not know to the present, above every floor heard of: those
+    /// were raised without this daemon, and must not pass what it holds. Slots need none: a daemon that knows nothing of
+    /// their owner takes them in.
     pub(crate) fn lift(&self, known: &Vector, wall: Time) {
         if ablated(Ablation::Lift) {
             return;
@@ -151,15 +147,16 @@ impl Store {
         for range in 0..self.range_count() {
             let mut unknown = Vec::new();
             self.walk(range, |cell| {
-                if cell.time() > known.time_of(self.incarnation(cell.origin())) {
+                let (time, origin) = cell.parts().admitted_by();
+                if time > known.time_of(self.incarnation(origin)) {
                     unknown.push(cell.clone());
                 }
             });
             for cell in unknown {
                 self.ranges.update(cell.key(), |present| {
-                    let lifted = present.filter(|present| present.lift() < now).map(|present| {
-                        Cell::pack(&mut scratch, present.key(), &Parts { lift: now, ..present.parts() })
-                    });
+                    let lifted = present
+                        .filter(|present| present.lift() < now)
+                        .map(|present| present.with(&mut scratch, &Parts { lift: now, ..present.parts() }));
                     (lifted, ())
                 });
             }
@@ -168,15 +165,19 @@ impl Store {
 
     /// The cell of `key` as a peer must have it that sent `received`, which it has beaten: where it is dead at `floor`
     /// and the other is not, no round would show it. It is lifted, so that it is not purged before everyone has it.
-    pub(crate) fn dig_up(&self, key: &[u8], received: &Parts<'_>, floor: Time, wall: Time) -> Option<Cell> {
-        if received.register(self.ranges.origins()).death().is_some_and(|death| death <= floor) {
-            return None;
-        }
+    pub(crate) fn dig_up(
+        &self,
+        key: &[u8],
+        received: &Parts<'_>,
+        counter: &Counter,
+        floor: Time,
+        wall: Time,
+    ) -> Option<Cell> {
         self.ranges.update(key, |cell| {
-            let dead = cell.filter(|cell| cell.is_dead_at(floor));
-            let lifted = dead.map(|cell| {
+            let buried = cell.filter(|cell| cell.buries(received, counter, floor));
+            let lifted = buried.map(|cell| {
                 let lift = self.clock.draw(wall, cell.latest().max(cell.lift()));
-                Cell::pack(&mut Vec::new(), key, &Parts { lift, ..cell.parts() })
+                cell.with(&mut Vec::new(), &Parts { lift, ..cell.parts() })
             });
             (lifted.clone(), lifted)
         })

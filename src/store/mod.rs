@@ -24,35 +24,41 @@ mod changes;
 mod clock;
 mod feed;
 mod healing;
+mod merge;
 mod origins;
 mod ranges;
 mod raw;
 mod value;
 mod watch;
+mod write;
 
-pub(crate) use cell::Parts;
 pub use cell::{Cell, MAX_KEY};
+pub(crate) use cell::{Counter, Parts};
 pub use changes::{
     Cause, Change, Follower, MAX_PREFIXES, Prefixes, Read, ReadLimit, TooDeep, TooManyPrefixes,
 };
 pub(crate) use feed::Feed;
 pub(crate) use healing::Entry;
+pub(crate) use merge::{Killed, Late, Merged};
 pub use origins::TooManyOrigins;
 pub(crate) use origins::{Origin, Origins};
 pub use ranges::Totals;
 pub(crate) use ranges::{Digest, PREFETCH_AHEAD};
 pub use value::Value;
 pub use watch::{BadCursor, Cursor, Item, Page, ResetReason, WatchEvent, Watcher};
+pub use write::{Live, Write};
 
 use clock::Clock;
 use ranges::Ranges;
 use watch::Watches;
+use write::Digits;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::ablation::{Ablation, ablated};
+use crate::model::counter::{Shown, Slot};
 use crate::model::stamp::ZERO;
-use crate::model::{HashSeed, Incarnation, RangeCount, Register, Stamp, Time};
+use crate::model::{HashSeed, Incarnation, RangeCount, Stamp, Time};
 
 /// What a store is made with.
 #[derive(Clone, Copy, Debug)]
@@ -79,42 +85,19 @@ pub enum WriteError {
     /// The daemon has not met its cluster yet and was told to wait for it.
     #[error("UNFOUNDED this daemon takes no writes before it has joined its cluster (--join-first)")]
     Unfounded,
+    /// A counter, or one daemon's share of it, would leave the range of its totals.
+    #[error("ERR increment or decrement would overflow")]
+    Overflow,
+    /// Restarts of daemons have left too many slots in a counter.
+    #[error(
+        "ERR {MAX_SLOTS} incarnations have counted here: SET the key to what it counts, and they are dropped"
+    )]
+    TooManySlots,
 }
 
-/// A live cell as a write sees it.
-#[derive(Clone, Copy)]
-pub struct Live<'a>(&'a Cell);
-
-impl<'a> Live<'a> {
-    /// The value.
-    pub fn value(self) -> &'a [u8] {
-        self.0.value().unwrap_or_default()
-    }
-
-    /// From this moment on the cell is absent.
-    pub fn deadline(self) -> Option<Time> {
-        self.0.deadline()
-    }
-}
-
-/// What a write makes of the cell it saw.
-#[derive(Clone, Copy, Debug)]
-pub enum Write<'a> {
-    /// Leave it as it is.
-    Keep,
-    /// A new version with this value. With a deadline that has passed it is a [`Write::Delete`].
-    Set {
-        /// The value.
-        value: &'a [u8],
-        /// From this moment on the key is absent; `None` for never.
-        deadline: Option<Time>,
-    },
-    /// A tombstone in its place; nothing if there is no live cell.
-    Delete,
-    /// Another deadline for the version that is there; nothing if there is no live cell. With a deadline that
-    /// has passed it is a [`Write::Delete`].
-    Deadline(Option<Time>),
-}
+/// The most slots that a local increment lets a counter have. Each restart of a daemon that counts adds one, and they
+/// travel together; so many are a few hundred KiB.
+const MAX_SLOTS: usize = 4096;
 
 /// The writes of one batch of commands: one reading of the clock, one hand-over to the peers.
 #[derive(Default)]
@@ -122,6 +105,7 @@ pub struct Batch {
     now: Time,
     applied: Vec<Cell>,
     scratch: Vec<u8>,
+    counter: Counter,
 }
 
 /// Scratch space is given back to the allocator after a cell larger than this.
@@ -134,22 +118,6 @@ impl Batch {
     }
 }
 
-/// What became of a received register.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Merged {
-    /// The cell changed.
-    Applied,
-    /// The cell changed: it was live here, and a peer knows it to be dead. Has what it held.
-    Killed(Cell),
-    /// The cell already held this or newer, or both are dead.
-    Known,
-    /// It is absent here and the floor has passed it: every member held it, and it was deleted since. Nothing was
-    /// changed. Has the floor.
-    Late(Time),
-    /// The cells are at the hard ceiling and this would have grown them. Nothing was changed.
-    Refused,
-}
-
 /// Everything that is known of one key, a tombstone included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
@@ -159,8 +127,19 @@ pub struct Meta {
     pub qualifier: Stamp,
     /// From this moment on the key is absent.
     pub deadline: Option<Time>,
-    /// The value's length in bytes; `None` for a tombstone or an expired register.
+    /// The length in bytes of what a reader sees; `None` where there is nothing to see.
     pub value_bytes: Option<usize>,
+}
+
+/// What a counter counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// All of it together.
+    pub sum: i128,
+    /// What was set, beside what has been counted since.
+    pub base: i128,
+    /// What each incarnation has counted.
+    pub slots: Vec<(Incarnation, Slot)>,
 }
 
 /// Every key of the cluster. See the [module](self) for its invariants.
@@ -224,7 +203,10 @@ impl Store {
     ///
     /// `read` runs under the range's read lock: it should copy what it needs and return.
     pub fn read<T>(&self, key: &[u8], now: Time, read: impl FnOnce(Option<Live<'_>>) -> T) -> T {
-        self.ranges.read(key, |cell| read(cell.filter(|cell| cell.is_live(now)).map(Live)))
+        self.ranges.read(key, |cell| {
+            let mut digits = Digits::new();
+            read(cell.and_then(|cell| Live::at(cell, now, &mut digits)))
+        })
     }
 
     /// The value of `key`, if there is one. The clock, which gives the machine's time, is asked only where a deadline
@@ -233,7 +215,11 @@ impl Store {
     pub fn get(&self, key: &[u8], clock: impl FnOnce() -> Time) -> Option<Value> {
         self.ranges.read(key, |cell| {
             let cell = cell?;
-            (cell.is_lasting() || cell.is_live(self.now(clock()))).then(|| Value::of(cell))
+            if cell.is_lasting() {
+                return Some(Value::of(cell, ZERO));
+            }
+            let now = self.now(clock());
+            cell.is_live(now).then(|| Value::of(cell, now))
         })
     }
 
@@ -256,15 +242,22 @@ impl Store {
         if self.closed.load(Ordering::Relaxed) {
             return Err(WriteError::Unfounded);
         }
-        let Batch { now, applied, scratch } = batch;
+        let Batch { now, applied, scratch, counter } = batch;
         let outcome = self.ranges.update(key, |cell| {
             let drawn = self.clock.draw(*now, cell.map_or(ZERO, Cell::latest));
-            let live = cell.filter(|cell| cell.is_live(drawn));
-            let (write, outcome) = decide(live.map(Live));
-            let own = self.ranges.origins().own();
-            let Some(parts) = apply(write, drawn, own, live) else { return (None, Ok(outcome)) };
-            let next = Cell::pack(scratch, key, &parts);
-            if parts.value.is_some() && self.grows_beyond(self.max_memory, cell, &next) {
+            let mut digits = Digits::new();
+            let live = cell.and_then(|cell| Live::at(cell, drawn, &mut digits));
+            let is_live = live.is_some();
+            let (write, outcome) = decide(live);
+            let stamp = (drawn, self.ranges.origins().own());
+            let parts = match write::apply(write, stamp, self.floor(), cell, is_live, counter) {
+                Ok(Some(parts)) => parts,
+                Ok(None) => return (None, Ok(outcome)),
+                Err(error) => return (None, Err(error)),
+            };
+            let next = Cell::pack_with(scratch, key, &parts, counter, false);
+            let may_grow = parts.value.is_some() || matches!(write, Write::Add(_));
+            if may_grow && self.grows_beyond(self.max_memory, cell, &next) {
                 return (None, Err(WriteError::OutOfMemory));
             }
             applied.push(next.clone());
@@ -310,82 +303,30 @@ impl Store {
         self.clock.observe(time);
     }
 
-    /// Merges a received register. The clock must have [observed](Self::observe) its times, and its origins
-    /// must be [interned](Self::intern) here.
-    pub(crate) fn merge(&self, scratch: &mut Vec<u8>, key: &[u8], received: &Parts<'_>) -> Merged {
-        let merged = self.ranges.update(key, |cell| {
-            let floor = self.floor();
-            let mut admission = received.admission();
-            if ablated(Ablation::AdmitByVersion) {
-                admission = received.qualifier.map_or(admission, |(time, _)| admission.max(time));
-            }
-            if admission <= floor
-                && cell.is_none_or(|cell| cell.is_dead_at(floor))
-                && !ablated(Ablation::Admission)
-            {
-                let dead = received.register(self.ranges.origins()).death().is_some_and(|at| at <= floor);
-                return (None, if dead { Merged::Known } else { Merged::Late(floor) });
-            }
-            let next = match cell {
-                Some(cell)
-                    if cell.time() > received.time && received.lift <= cell.lift().max(cell.time()) =>
-                {
-                    return (None, Merged::Known);
-                }
-                Some(cell) if cell.time() >= received.time || cell.lift() > received.time => {
-                    match self.merge_in_full(scratch, cell, received) {
-                        Some(merged) => merged,
-                        None => return (None, Merged::Known),
-                    }
-                }
-                _ => Cell::pack(scratch, key, received),
-            };
-            if self.grows_beyond(self.ceiling, cell, &next) {
-                return (None, Merged::Refused);
-            }
-            let victim = cell.filter(|cell| cell.value().is_some() && self.is_kill(received)).cloned();
-            (Some(next), victim.map_or(Merged::Applied, Merged::Killed))
-        });
-        trim(scratch);
-        merged
-    }
-
-    /// The whole law, for copies that their times alone do not decide; `None` if the cell already has it all.
-    fn merge_in_full(&self, scratch: &mut Vec<u8>, cell: &Cell, received: &Parts<'_>) -> Option<Cell> {
-        let origins = self.ranges.origins();
-        let (current, received) = (cell.register(origins), received.register(origins));
-        let merged = current.merge(received);
-        // A lift that the version has overtaken says nothing, and is not stored.
-        let merged = Register {
-            lift: if merged.admission() > *merged.version.get_time() { merged.lift } else { ZERO },
-            ..merged
-        };
-        let known = |incarnation| origins.intern(incarnation).expect("both copies' origins are interned");
-        (merged != current).then(|| {
-            let parts = Parts {
-                time: *merged.version.get_time(),
-                origin: known(*merged.version.get_id()),
-                value: merged.value,
-                deadline: merged.deadline,
-                qualifier: merged
-                    .is_qualified()
-                    .then(|| (*merged.qualifier.get_time(), known(*merged.qualifier.get_id()))),
-                lift: merged.lift,
-            };
-            Cell::pack(scratch, cell.key(), &parts)
-        })
-    }
-
     /// Everything known of `key`, a tombstone included.
-    pub fn meta(&self, key: &[u8]) -> Option<Meta> {
+    pub fn meta(&self, key: &[u8], now: Time) -> Option<Meta> {
         self.ranges.read(key, |cell| {
-            let register = cell?.register(self.ranges.origins());
+            let cell = cell?;
+            let register = cell.register(self.ranges.origins());
             Some(Meta {
                 version: register.version,
                 qualifier: register.qualifier,
                 deadline: register.deadline,
-                value_bytes: register.value.map(<[u8]>::len),
+                value_bytes: Live::at(cell, now, &mut Digits::new()).map(|live| live.value().len()),
             })
+        })
+    }
+
+    /// What `key` counts, a slot each incarnation; `None` if it is not a counter at `now`.
+    pub fn count(&self, key: &[u8], now: Time) -> Option<Count> {
+        self.ranges.read(key, |cell| {
+            let cell = cell?;
+            let Some(Shown::Number(sum)) = cell.shown(now) else { return None };
+            let void = cell.base().void_at(cell.void(), now);
+            let active = cell.slots().filter(|(_, slot)| slot.is_active(void));
+            let slots: Vec<_> = active.map(|(owner, slot)| (self.incarnation(owner), slot)).collect();
+            let base = sum - slots.iter().map(|(_, slot)| slot.net()).sum::<i128>();
+            Some(Count { sum, base, slots })
         })
     }
 
@@ -412,9 +353,8 @@ impl Store {
         let mut scratch = Vec::new();
         let swept = expired.iter().filter(|expired| {
             self.ranges.update(expired.key(), |cell| {
-                let due = cell.filter(|cell| cell.value().is_some() && cell.is_expired(now));
-                let next = due
-                    .map(|cell| Cell::pack(&mut scratch, cell.key(), &Parts { value: None, ..cell.parts() }));
+                let due = cell.filter(|cell| cell.awaits_sweep() && cell.is_expired(now));
+                let next = due.map(|cell| cell.swept(&mut scratch));
                 let swept = next.is_some();
                 (next, swept)
             })
@@ -452,23 +392,6 @@ impl Store {
     }
 }
 
-/// What `write`, stamped `drawn`, makes of the live cell it saw; `None` for no change.
-fn apply<'a>(write: Write<'a>, drawn: Time, own: Origin, live: Option<&'a Cell>) -> Option<Parts<'a>> {
-    let version =
-        |value, deadline| Parts { time: drawn, origin: own, value, deadline, qualifier: None, lift: ZERO };
-    let passed = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= drawn);
-    match write {
-        Write::Keep => None,
-        Write::Set { deadline, .. } if passed(deadline) => live.map(|_| version(None, None)),
-        Write::Set { value, deadline } => Some(version(Some(value), deadline)),
-        Write::Delete => live.map(|_| version(None, None)),
-        Write::Deadline(deadline) if passed(deadline) => live.map(|_| version(None, None)),
-        Write::Deadline(deadline) => {
-            live.map(|cell| Parts { deadline, qualifier: Some((drawn, own)), ..cell.parts() })
-        }
-    }
-}
-
 /// Gives a buffer that one large cell has grown back to the allocator.
 fn trim(scratch: &mut Vec<u8>) {
     if scratch.capacity() > SCRATCH_KEPT {
@@ -476,5 +399,7 @@ fn trim(scratch: &mut Vec<u8>) {
     }
 }
 
+#[cfg(test)]
+mod counter_tests;
 #[cfg(test)]
 mod tests;

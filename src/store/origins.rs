@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::RwLock;
 
-use crate::model::Incarnation;
+use crate::model::{Incarnation, stamp};
 
 /// An interned incarnation; means something only together with the [`Origins`] it came from.
 pub(crate) type Origin = u32;
@@ -27,11 +27,20 @@ pub(crate) struct Origins {
     index: RwLock<HashMap<Incarnation, Origin>>,
 }
 
+/// The incarnation of registers that nobody has written: those of keys that were only ever counted with.
+const NOBODY_NUMBER: u128 = u128::MAX - 1;
+
 impl Origins {
+    /// The origin of what nobody has written.
+    pub(crate) const NOBODY: Origin = 0;
+
     pub(crate) fn new(own: Incarnation) -> Self {
+        let nobody = stamp::incarnation(NOBODY_NUMBER).expect("it is not zero");
         let incarnations = boxcar::Vec::new();
+        incarnations.push(nobody);
         incarnations.push(own);
-        Origins { own: AtomicU32::new(0), incarnations, index: RwLock::new(HashMap::from([(own, 0)])) }
+        let index = HashMap::from([(nobody, Self::NOBODY), (own, 1)]);
+        Origins { own: AtomicU32::new(1), incarnations, index: RwLock::new(index) }
     }
 
     /// This process itself.

@@ -10,12 +10,14 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use dashmap::{DashMap, SharedValue};
 use xxhash_rust::xxh3::Xxh3Builder;
 
-use super::cell::Cell;
+use super::cell::{Cell, Part};
 use super::changes::Changes;
 use super::origins::Origins;
 use super::raw;
 use crate::ablation::{Ablation, ablated};
-use crate::model::{HashSeed, RangeCount, Time, cell_hash};
+use crate::model::digest::{deep_register_hash, deep_slot_hash, register_hash, slot_hash, void_hash};
+use crate::model::stamp::ZERO;
+use crate::model::{HashSeed, RangeCount, Time};
 
 /// How many lookups are prepared at one time: enough to hide the wait for memory, few enough that the first is
 /// still in the cache when the last is ready.
@@ -25,33 +27,33 @@ pub(crate) const PREFETCH_AHEAD: usize = 16;
 /// so that a total over all ranges needs no lock.
 #[derive(Default)]
 struct Sums {
-    /// Sum of the hashes of cells that hold a value, and how many they are.
+    /// Sum of the hashes of values and active slots, and how many cells have any.
     live: AtomicU64,
     live_cells: AtomicU32,
-    /// The same for tombstones and expired registers whose value was dropped.
+    /// The same for all other parts: tombstones, registers that the sweep has found expired, slots that were reset.
     dead: AtomicU64,
     dead_cells: AtomicU32,
     /// How many of the live cells have a deadline.
     expiring_cells: AtomicU32,
-    /// The bits of a time not later than the earliest deadline of a value in the range, inverted, so that zero
-    /// means there is none.
+    /// The bits of a time not later than the earliest deadline that the sweep awaits in the range, inverted, so that
+    /// zero means there is none.
     next_deadline: AtomicU64,
-    /// The same for the earliest death of a cell without a value.
+    /// The same for the earliest death of a part that is not live.
     first_death: AtomicU64,
 }
 
 /// What the sums say of one range or of all.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Totals {
-    /// Sum modulo 2^64 of the hashes of cells that hold a value.
+    /// Sum modulo 2^64 of the hashes of values and of what counters count.
     pub live: u64,
-    /// How many cells hold a value; an expired one counts until it is swept.
+    /// How many cells hold a value or count; an expired one is among them until it is swept.
     pub live_cells: u64,
     /// How many of those have a deadline.
     pub expiring_cells: u64,
-    /// Sum modulo 2^64 of the hashes of cells without a value.
+    /// Sum modulo 2^64 of the hashes of everything else that is kept.
     pub dead: u64,
-    /// How many cells hold none: tombstones, and expired registers that were swept.
+    /// How many cells hold nothing live: tombstones, and expired ones that were swept.
     pub dead_cells: u64,
 }
 
@@ -81,6 +83,13 @@ impl Digest {
     }
 }
 
+/// The hash of a cell: the sum of those of its parts, the live ones apart.
+#[derive(Clone, Copy, Default)]
+struct Hash {
+    live: u64,
+    dead: u64,
+}
+
 impl Sums {
     fn reset(&self) {
         self.copy(&Sums::default());
@@ -106,19 +115,20 @@ impl Sums {
         }
     }
 
-    fn add(&self, cell: &Cell, hash: u64) {
-        let (sum, cells) = self.of(cell);
-        sum.store(sum.load(Ordering::Relaxed).wrapping_add(hash), Ordering::Relaxed);
-        cells.store(cells.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        if cell.value().is_some()
-            && let Some(deadline) = cell.deadline()
-        {
-            self.expiring_cells.store(self.expiring_cells.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-            self.next_deadline.fetch_max(!deadline.0, Ordering::Relaxed);
+    fn add(&self, cell: &Cell, hash: Hash) {
+        let is_kept = cell.is_kept();
+        let more = |count: &AtomicU32| count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.shift(hash, u64::wrapping_add);
+        more(self.count(is_kept));
+        if let Some(deadline) = cell.deadline() {
+            if is_kept {
+                more(&self.expiring_cells);
+            }
+            if cell.awaits_sweep() {
+                self.next_deadline.fetch_max(!deadline.0, Ordering::Relaxed);
+            }
         }
-        if cell.value().is_none()
-            && let Some(death) = cell.death()
-        {
+        if let Some(death) = cell.next_death() {
             self.first_death.fetch_max(!death.0, Ordering::Relaxed);
         }
     }
@@ -130,19 +140,26 @@ impl Sums {
         !earliest <= floor.0
     }
 
-    fn remove(&self, cell: &Cell, hash: u64) {
-        let (sum, cells) = self.of(cell);
-        sum.store(sum.load(Ordering::Relaxed).wrapping_sub(hash), Ordering::Relaxed);
-        cells.store(cells.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
-        if cell.value().is_some() && cell.deadline().is_some() {
-            self.expiring_cells.store(self.expiring_cells.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+    fn remove(&self, cell: &Cell, hash: Hash) {
+        let is_kept = cell.is_kept();
+        let less = |count: &AtomicU32| count.store(count.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+        self.shift(hash, u64::wrapping_sub);
+        less(self.count(is_kept));
+        if is_kept && cell.deadline().is_some() {
+            less(&self.expiring_cells);
         }
     }
 
+    fn shift(&self, hash: Hash, by: fn(u64, u64) -> u64) {
+        self.live.store(by(self.live.load(Ordering::Relaxed), hash.live), Ordering::Relaxed);
+        self.dead.store(by(self.dead.load(Ordering::Relaxed), hash.dead), Ordering::Relaxed);
+    }
+
     /// As [`remove`](Self::remove) and [`add`](Self::add), for what is most often replaced by its like.
-    fn replace(&self, old: &Cell, old_hash: u64, new: &Cell, new_hash: u64) {
+    fn replace(&self, old: &Cell, old_hash: Hash, new: &Cell, new_hash: Hash) {
         if old.is_lasting() && new.is_lasting() {
-            let sum = self.live.load(Ordering::Relaxed).wrapping_sub(old_hash).wrapping_add(new_hash);
+            let sum =
+                self.live.load(Ordering::Relaxed).wrapping_sub(old_hash.live).wrapping_add(new_hash.live);
             self.live.store(sum, Ordering::Relaxed);
             return;
         }
@@ -150,8 +167,8 @@ impl Sums {
         self.add(new, new_hash);
     }
 
-    fn of(&self, cell: &Cell) -> (&AtomicU64, &AtomicU32) {
-        if cell.value().is_some() { (&self.live, &self.live_cells) } else { (&self.dead, &self.dead_cells) }
+    fn count(&self, is_kept: bool) -> &AtomicU32 {
+        if is_kept { &self.live_cells } else { &self.dead_cells }
     }
 
     fn totals(&self) -> Totals {
@@ -304,7 +321,7 @@ impl Ranges {
             return;
         }
         let earliest_left = std::cell::Cell::new(0);
-        let visit = |cell: &Cell| match cell.deadline().filter(|_| cell.value().is_some()) {
+        let visit = |cell: &Cell| match cell.deadline().filter(|_| cell.awaits_sweep()) {
             Some(deadline) if deadline <= now => expired.push(cell.clone()),
             Some(deadline) => earliest_left.set(earliest_left.get().max(!deadline.0)),
             None => {}
@@ -341,9 +358,19 @@ impl Ranges {
             digest.sum = totals.live;
         }
         if digest.cells > 0 && sums.may_have_dead_at(floor) {
-            for (cell, _) in raw::entries(&table).filter(|(cell, _)| cell.is_dead_at(floor)) {
-                digest.sum = digest.sum.wrapping_sub(self.hash(self.seed.key_hash(cell.key()), cell));
-                digest.cells -= 1;
+            for (cell, _) in raw::entries(&table) {
+                if cell.is_dead_at(floor) {
+                    let hash = self.hash(self.seed.key_hash(cell.key()), cell);
+                    digest.sum = digest.sum.wrapping_sub(hash.live.wrapping_add(hash.dead));
+                    digest.cells -= 1;
+                } else if cell.first_death().is_some_and(|death| death <= floor) {
+                    let key_hash = self.seed.key_hash(cell.key());
+                    let hash = self.hash(key_hash, cell);
+                    digest.sum = digest
+                        .sum
+                        .wrapping_sub(hash.live.wrapping_add(hash.dead))
+                        .wrapping_add(self.hash_above(key_hash, cell, floor, false));
+                }
             }
         }
         digest
@@ -357,19 +384,34 @@ impl Ranges {
             return 0;
         }
         let mut table = self.map.shards()[range].write();
-        let (mut dead, mut first_left) = (Vec::new(), 0);
+        let (mut dead, mut stripped, mut first_left) = (Vec::new(), Vec::new(), 0);
         for (cell, _) in raw::entries(&table) {
-            match cell.death() {
-                Some(death) if death <= floor => dead.push(cell.clone()),
-                Some(death) if cell.value().is_none() => first_left = first_left.max(!death.0),
-                _ => {}
+            if cell.is_dead_at(floor) {
+                dead.push(cell.clone());
+                continue;
             }
+            let next = match cell.first_death() {
+                Some(death) if death <= floor => {
+                    stripped.push(cell.stripped(&mut Vec::new(), floor));
+                    stripped.last().and_then(Cell::next_death)
+                }
+                _ => cell.next_death(),
+            };
+            first_left = next.map_or(first_left, |death| first_left.max(!death.0));
         }
         for cell in &dead {
             let hash = self.seed.key_hash(cell.key());
             table.remove_entry(hash, |(other, _)| same_key(other, cell.key()));
             sums.remove(cell, self.hash(hash, cell));
             self.memory.fetch_sub(cell.memory(), Ordering::Relaxed);
+        }
+        for cell in stripped {
+            let hash = self.seed.key_hash(cell.key());
+            let slot = table.get_mut(hash, |(other, _)| same_key(other, cell.key()));
+            let (slot, _) = slot.expect("the cell was found under the same lock");
+            sums.replace(slot, self.hash(hash, slot), &cell, self.hash(hash, &cell));
+            self.memory.fetch_add(cell.memory().wrapping_sub(slot.memory()), Ordering::Relaxed);
+            *slot = cell;
         }
         sums.first_death.store(first_left, Ordering::Relaxed);
         drop(table);
@@ -411,8 +453,51 @@ impl Ranges {
         self.count
     }
 
-    pub(super) fn hash(&self, key_hash: u64, cell: &Cell) -> u64 {
-        cell_hash(self.seed, key_hash, &cell.register(&self.origins))
+    /// The hash of a cell.
+    fn hash(&self, key_hash: u64, cell: &Cell) -> Hash {
+        if cell.has_counter() {
+            return self.hash_of_parts(key_hash, cell);
+        }
+        let hash = register_hash(self.seed, key_hash, &cell.register(&self.origins));
+        if cell.is_kept() { Hash { live: hash, dead: 0 } } else { Hash { live: 0, dead: hash } }
+    }
+
+    #[cold]
+    fn hash_of_parts(&self, key_hash: u64, cell: &Cell) -> Hash {
+        let mut hash = Hash::default();
+        cell.parts_above(ZERO, |part| {
+            let sum = if cell.is_live_part(&part) { &mut hash.live } else { &mut hash.dead };
+            *sum = sum.wrapping_add(self.part_hash(key_hash, cell, part, false));
+        });
+        hash
+    }
+
+    /// The hash of a cell without the parts that a floor at `floor` counts as dead; of its values too if `deep`.
+    pub(super) fn hash_above(&self, key_hash: u64, cell: &Cell, floor: Time, deep: bool) -> u64 {
+        if !cell.has_counter() {
+            return if cell.is_dead_at(floor) {
+                0
+            } else {
+                self.part_hash(key_hash, cell, Part::Register, deep)
+            };
+        }
+        let mut sum = 0u64;
+        cell.parts_above(floor, |part| sum = sum.wrapping_add(self.part_hash(key_hash, cell, part, deep)));
+        sum
+    }
+
+    fn part_hash(&self, key_hash: u64, cell: &Cell, part: Part, deep: bool) -> u64 {
+        match part {
+            Part::Register => {
+                let hash = if deep { deep_register_hash } else { register_hash };
+                hash(self.seed, key_hash, &cell.register(&self.origins))
+            }
+            Part::Slot(owner, slot) => {
+                let hash = if deep { deep_slot_hash } else { slot_hash };
+                hash(self.seed, key_hash, self.origins.incarnation(owner), &slot)
+            }
+            Part::Void(until) => void_hash(self.seed, key_hash, until),
+        }
     }
 
     /// Recomputes the totals of a range from its cells; equal to what the sums say, always.

@@ -6,7 +6,7 @@ use uhlc::NTP64;
 use super::*;
 use crate::model::stamp::{self, incarnation};
 
-fn config(id: u128) -> StoreConfig {
+pub(super) fn config(id: u128) -> StoreConfig {
     StoreConfig {
         seed: HashSeed::of_cluster("test"),
         ranges: RangeCount::power_of_two(4),
@@ -16,27 +16,27 @@ fn config(id: u128) -> StoreConfig {
     }
 }
 
-fn at(store: &Store, now: u64) -> Batch {
+pub(super) fn at(store: &Store, now: u64) -> Batch {
     let mut batch = Batch::default();
     store.begin(&mut batch, NTP64(now));
     batch
 }
 
-fn set(store: &Store, now: u64, key: &[u8], value: &[u8], deadline: Option<u64>) {
+pub(super) fn set(store: &Store, now: u64, key: &[u8], value: &[u8], deadline: Option<u64>) {
     let write = Write::Set { value, deadline: deadline.map(NTP64) };
     store.write(&mut at(store, now), key, |_| (write, ())).unwrap();
 }
 
-fn get(store: &Store, now: u64, key: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn get(store: &Store, now: u64, key: &[u8]) -> Option<Vec<u8>> {
     store.read(key, NTP64(now), |live| live.map(|live| live.value().to_vec()))
 }
 
-fn delete(store: &Store, now: u64, key: &[u8]) -> bool {
+pub(super) fn delete(store: &Store, now: u64, key: &[u8]) -> bool {
     store.write(&mut at(store, now), key, |live| (Write::Delete, live.is_some())).unwrap()
 }
 
 /// Copies every cell of `from` into `to`, as a peer would.
-fn replicate(from: &Store, to: &Store) {
+pub(super) fn replicate(from: &Store, to: &Store) {
     let translate = |origin| to.intern(from.incarnation(origin)).unwrap();
     for range in 0..from.range_count() {
         let mut cells = Vec::new();
@@ -45,13 +45,16 @@ fn replicate(from: &Store, to: &Store) {
             let mut parts = cell.parts();
             parts.origin = translate(parts.origin);
             parts.qualifier = parts.qualifier.map(|(time, origin)| (time, translate(origin)));
+            let mut counter = Counter::NONE;
+            counter.void = cell.void();
+            cell.slots().for_each(|(owner, slot)| counter.put(translate(owner), slot));
             to.observe(cell.latest());
-            to.merge(&mut Vec::new(), cell.key(), &parts);
+            to.merge(&mut Vec::new(), cell.key(), &parts, &counter, &|_, _| false);
         }
     }
 }
 
-fn assert_sums_are_exact(store: &Store) {
+pub(super) fn assert_sums_are_exact(store: &Store) {
     for range in 0..store.range_count() {
         let (fresh, kept) = store.ranges.recomputed(range);
         assert_eq!(fresh, kept, "range {range}");
@@ -137,7 +140,7 @@ fn a_deadline_in_the_past_deletes() {
     set(&store, 30, b"k", b"v", None);
     set(&store, 40, b"k", b"v", Some(35));
     assert_eq!(get(&store, 41, b"k"), None);
-    assert_eq!(store.meta(b"k").unwrap().deadline, None);
+    assert_eq!(store.meta(b"k", ZERO).unwrap().deadline, None);
 }
 
 #[test]
@@ -162,7 +165,7 @@ fn replicated_data_is_taken_up_to_the_ceiling_and_tombstones_beyond_it() {
     let origin = full.intern(incarnation(2).unwrap()).unwrap();
     let merge = |key: &[u8], time, value| {
         let parts = Parts { time: NTP64(time), origin, value, deadline: None, qualifier: None, lift: ZERO };
-        full.merge(&mut Vec::new(), key, &parts)
+        full.merge(&mut Vec::new(), key, &parts, &Counter::NONE, &|_, _| false)
     };
     assert_eq!(merge(b"more", 6, Some(&[0; 500])), Merged::Refused);
     assert_eq!(merge(b"big", 7, None), Merged::Applied);
@@ -188,7 +191,7 @@ fn a_write_refused_or_kept_publishes_nothing() {
     store.write(&mut batch, b"k", |_| (Write::Keep, ())).unwrap();
     store.write(&mut batch, b"k", |_| (Write::Delete, ())).unwrap();
     assert!(batch.applied.is_empty());
-    assert_eq!(store.meta(b"k"), None);
+    assert_eq!(store.meta(b"k", ZERO), None);
 }
 
 #[test]
@@ -211,7 +214,7 @@ enum Step {
 fn any_step() -> impl Strategy<Value = Step> {
     let deadline = proptest::option::of(1..40u64);
     prop_oneof![
-        8 => (any::<bool>(), 0..12u8, 0..5u8, 0..10u64, deadline).prop_map(
+        8 => (any::<bool>(), 0..12u8, 0..7u8, 0..10u64, deadline).prop_map(
             |(second, key, what, after, deadline)| Step::Write { second, key, what, after, deadline }),
         1 => any::<bool>().prop_map(|to_second| Step::Replicate { to_second }),
         1 => Just(Step::Sweep),
@@ -236,6 +239,7 @@ proptest! {
                         0 | 1 => Write::Set { value: &[what], deadline },
                         2 => Write::Delete,
                         3 => Write::Deadline(deadline),
+                        4 => Write::Add(i64::from(key) - 5),
                         _ => Write::Keep,
                     };
                     let store = &stores[usize::from(second)];
@@ -256,12 +260,16 @@ proptest! {
             for later in [0, 20, 1000] {
                 prop_assert_eq!(get(a, now + later, &[key]), get(b, now + later, &[key]));
             }
-            let stamps = |store: &Store| store.meta(&[key]).map(|m| (m.version, m.qualifier, m.deadline));
+            let stamps = |store: &Store| store.meta(&[key], ZERO).map(|m| (m.version, m.qualifier, m.deadline));
             prop_assert_eq!(stamps(a), stamps(b));
         }
         stores.iter().for_each(assert_sums_are_exact);
         let everything = |store: &Store| store.totals().live.wrapping_add(store.totals().dead);
         prop_assert_eq!(everything(a), everything(b));
+        // The sweep notices at its own time on each.
+        stores.iter().for_each(|store| (0..store.range_count()).for_each(|r| { store.sweep(r, NTP64(now + 1000)); }));
+        prop_assert_eq!(a.totals(), b.totals());
+        stores.iter().for_each(assert_sums_are_exact);
     }
 }
 

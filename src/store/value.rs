@@ -5,19 +5,20 @@ use std::ops::Deref;
 use std::str::Utf8Error;
 
 use super::cell::Cell;
+use crate::model::Time;
 
 /// A value as it was when it was read. Cheap to clone, and bytes to its holder.
 ///
 /// It shares the memory of the cell it was read from: nothing is copied, and that memory (the key's too) is freed when
-/// the last holder lets go, whatever became of the key meanwhile.
+/// the last holder lets go, whatever became of the key meanwhile. Only a counter's digits are made anew.
 #[derive(Clone)]
 pub struct Value(Cell);
 
 impl Value {
-    /// What a cell holds that is live.
+    /// What a cell shows that is live at `now`.
     #[inline]
-    pub(super) fn of(cell: &Cell) -> Value {
-        Value(cell.clone())
+    pub(super) fn of(cell: &Cell, now: Time) -> Value {
+        Value(cell.as_shown(now))
     }
 
     /// The value as text.

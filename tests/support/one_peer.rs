@@ -78,6 +78,10 @@ impl Cluster for OnePeer {
         }]
     }
 
+    fn name_of(&self, _incarnation: sapwood::model::Incarnation) -> Option<String> {
+        None
+    }
+
     fn healing(&self) -> HealingStatus {
         HealingStatus {
             founded: true,

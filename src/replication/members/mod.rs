@@ -272,6 +272,7 @@ impl Membership {
 
     fn hear_of(&mut self, name: &str, member: Member, now: Time) {
         if name == self.name && member.incarnation != self.incarnation {
+            self.roster.note_former(member.incarnation, name);
             let later = (member.generation, member.incarnation) > (self.generation, self.incarnation);
             // One that is dead was before this daemon, whatever it counted; one that lives may be after it.
             let seen = Namesake { incarnation: member.incarnation, since: now, heard: member.heard };
@@ -442,6 +443,20 @@ impl Membership {
 
     pub(super) fn roster(&self) -> impl Iterator<Item = (&str, &Member)> {
         self.roster.iter()
+    }
+
+    /// Whether what an incarnation wrote at `start` is news: nothing that was held here had it, and it belongs to the
+    /// cluster, as far as this daemon knows or `theirs` tells, the vector of the peer that brings it.
+    pub(super) fn is_unheard(&self, incarnation: Incarnation, start: Time, theirs: Option<&Vector>) -> bool {
+        let is_told = || theirs.is_some_and(|theirs| theirs.time_of(incarnation) >= start);
+        self.verified.time_of(incarnation) < start
+            && !self.roster.is_gone(incarnation)
+            && (self.roster.holds(incarnation) || is_told())
+    }
+
+    /// The name that an incarnation has or had, if it was heard of.
+    pub(super) fn name_of(&self, incarnation: Incarnation) -> Option<&str> {
+        self.roster.name_of(incarnation)
     }
 
     pub(super) fn member_count(&self) -> usize {

@@ -9,6 +9,9 @@ use crate::model::{Incarnation, Time};
 /// The most names that are remembered. Beyond it one that is gone makes room, or the newcomer is not noted.
 const MAX_MEMBERS: usize = 1024;
 
+/// The most former incarnations whose names are remembered; beyond it any one of them makes room.
+const MAX_FORMER: usize = 4096;
+
 /// Whether a member is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::replication) enum Standing {
@@ -36,23 +39,27 @@ pub(in crate::replication) struct Member {
 /// Every name of the cluster, one entry each: a restart takes the place of the incarnation before it, so restarts
 /// make nothing grow.
 #[derive(Clone, Debug, Default)]
-pub(in crate::replication) struct Roster(BTreeMap<String, Member>);
+pub(in crate::replication) struct Roster {
+    members: BTreeMap<String, Member>,
+    /// The names of incarnations that others have taken the place of.
+    former: BTreeMap<Incarnation, String>,
+}
 
 impl Roster {
     pub(super) fn get(&self, name: &str) -> Option<&Member> {
-        self.0.get(name)
+        self.members.get(name)
     }
 
     pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Member> {
-        self.0.get_mut(name)
+        self.members.get_mut(name)
     }
 
     pub(in crate::replication) fn iter(&self) -> impl Iterator<Item = (&str, &Member)> {
-        self.0.iter().map(|(name, member)| (name.as_str(), member))
+        self.members.iter().map(|(name, member)| (name.as_str(), member))
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Member)> {
-        self.0.iter_mut().map(|(name, member)| (name.as_str(), member))
+        self.members.iter_mut().map(|(name, member)| (name.as_str(), member))
     }
 
     /// The members that the floor waits for.
@@ -61,25 +68,28 @@ impl Roster {
     }
 
     pub(super) fn find(&mut self, incarnation: Incarnation) -> Option<&mut Member> {
-        self.0.values_mut().find(|member| member.incarnation == incarnation)
+        self.members.values_mut().find(|member| member.incarnation == incarnation)
     }
 
     pub(super) fn holds(&self, incarnation: Incarnation) -> bool {
-        self.0.values().any(|member| member.incarnation == incarnation)
+        self.members.values().any(|member| member.incarnation == incarnation)
     }
 
     /// Takes in what another daemon knows of a name; both end with the same entry, whoever tells whom.
     pub(super) fn merge(&mut self, name: &str, other: Member) {
-        let Some(known) = self.0.get_mut(name) else {
+        let Some(known) = self.members.get_mut(name) else {
             if self.make_room() {
-                self.0.insert(name.to_owned(), other);
+                self.members.insert(name.to_owned(), other);
             }
             return;
         };
         if known.incarnation != other.incarnation {
+            let mut former = other.incarnation;
             if (other.generation, other.incarnation) > (known.generation, known.incarnation) {
+                former = known.incarnation;
                 *known = other;
             }
+            self.note_former(former, name);
             return;
         }
         known.generation = known.generation.max(other.generation);
@@ -90,17 +100,39 @@ impl Roster {
         }
     }
 
+    /// Notes whose name an incarnation had that is no more.
+    pub(super) fn note_former(&mut self, incarnation: Incarnation, name: &str) {
+        if self.former.len() >= MAX_FORMER && !self.former.contains_key(&incarnation) {
+            self.former.pop_first();
+        }
+        self.former.insert(incarnation, name.to_owned());
+    }
+
+    /// Whether an incarnation is known to have left, or to have been followed by another of its name.
+    pub(super) fn is_gone(&self, incarnation: Incarnation) -> bool {
+        self.former.contains_key(&incarnation)
+            || self
+                .iter()
+                .any(|(_, member)| member.incarnation == incarnation && member.standing == Standing::Gone)
+    }
+
+    /// The name that an incarnation has or had.
+    pub(super) fn name_of(&self, incarnation: Incarnation) -> Option<&str> {
+        let present = self.iter().find(|(_, member)| member.incarnation == incarnation).map(|(name, _)| name);
+        present.or_else(|| self.former.get(&incarnation).map(String::as_str))
+    }
+
     fn make_room(&mut self) -> bool {
-        if self.0.len() < MAX_MEMBERS {
+        if self.members.len() < MAX_MEMBERS {
             return true;
         }
         let gone = self.iter().filter(|(_, member)| member.standing == Standing::Gone);
         let oldest = gone.min_by_key(|(_, member)| member.since).map(|(name, _)| name.to_owned());
-        oldest.is_some_and(|name| self.0.remove(&name).is_some())
+        oldest.is_some_and(|name| self.members.remove(&name).is_some())
     }
 
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.members.clear();
     }
 
     /// The hash of what floors must agree on: who is waited for and who is not, in a cluster of this founding.

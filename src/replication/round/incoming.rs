@@ -15,7 +15,7 @@ use crate::model::{Incarnation, Prefix, Time};
 use crate::replication::codec::Packed;
 use crate::replication::members::Sight;
 use crate::replication::message::{Differ, Digests, End, List, WireEntry, WirePrefix};
-use crate::store::{Cell, Entry, Origin, Parts, Store};
+use crate::store::{Cell, Counter, Entry, Late, Origin, Parts, Store};
 
 impl Round {
     /// The sums of all groups that came with the answer to an offer; a deep round does without.
@@ -270,20 +270,22 @@ impl Round {
     pub(in crate::replication) fn on_known(
         &mut self,
         key: &[u8],
-        received: &Parts<'_>,
+        (received, counter): (&Parts<'_>, &Counter),
         store: &Store,
         wall: Time,
     ) {
-        if let Some(cell) = store.dig_up(key, received, self.floor, wall) {
+        if let Some(cell) = store.dig_up(key, received, counter, self.floor, wall) {
             self.out.dug_up(cell);
         }
     }
 
     /// The peer holds a key that every member held and that has been deleted since.
-    pub(in crate::replication) fn on_late(&mut self, key: &[u8], version: Time, floor: Time) {
-        let stamp = if ablated(Ablation::KillAtFloor) { NTP64(version.0 + 1) } else { floor };
+    pub(in crate::replication) fn on_late(&mut self, key: &[u8], version: Time, mut late: Late) {
+        if ablated(Ablation::KillAtFloor) {
+            late.floor = NTP64(version.0 + 1);
+        }
         if self.failed.is_none() {
-            self.kills.push((key.to_vec(), stamp));
+            self.kills.push((key.to_vec(), late));
         }
         if !self.guarded {
             if self.kills.len() >= KILL_BATCH {

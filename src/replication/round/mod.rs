@@ -43,7 +43,7 @@ use super::codec::{self, CodecError};
 use super::members::Sight;
 use super::message::Message;
 use crate::model::{Prefix, Time};
-use crate::store::{Digest, Store};
+use crate::store::{Digest, Late, Store};
 use books::Books;
 use outgoing::{Outgoing, pack_hashes};
 use sums::Scale;
@@ -173,7 +173,7 @@ pub(super) struct Round {
     started: Instant,
     round_trip: Duration,
     /// Keys the peer holds that are dead here, while they are few and the fuse is in place.
-    kills: Vec<(Vec<u8>, Time)>,
+    kills: Vec<(Vec<u8>, Late)>,
     failed: Option<RoundFailed>,
     owed: u64,
     cells_in: u64,
@@ -340,9 +340,9 @@ impl Round {
 
     /// Puts the kills that were held back into the queue, unless there are too many.
     fn tell_kills(&mut self) {
-        for (key, floor) in self.kills.drain(..) {
+        for (key, late) in self.kills.drain(..) {
             self.killed += 1;
-            self.out.kill(key, floor);
+            self.out.kill(key, late);
         }
     }
 

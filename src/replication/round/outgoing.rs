@@ -9,7 +9,7 @@ use crate::model::{Prefix, Time};
 use crate::replication::cells::{Carrier, CellsEncoder, FRAME_TARGET};
 use crate::replication::codec::{self, Packed};
 use crate::replication::message::{Differ, Digests, End, List, Message, WireEntry, WirePrefix};
-use crate::store::{Cell, Entry, Origin, Store};
+use crate::store::{Cell, Entry, Late, Origin, Store};
 
 /// Everything that waits to be sent. Bounded by the prefixes that are open and the credit: cells are references
 /// to those of the store, and a stream is read range by range.
@@ -22,7 +22,7 @@ pub(super) struct Outgoing {
     jobs: VecDeque<Job>,
     /// Dead cells that no list has.
     dug_up: Vec<Cell>,
-    kills: Vec<(Vec<u8>, Time)>,
+    kills: Vec<(Vec<u8>, Late)>,
     encoder: CellsEncoder,
     credit: u64,
     pub(super) cells: u64,
@@ -149,9 +149,9 @@ impl Outgoing {
         self.dug_up.push(cell);
     }
 
-    /// Tells the other side that a key is dead as of `floor`.
-    pub(super) fn kill(&mut self, key: Vec<u8>, floor: Time) {
-        self.kills.push((key, floor));
+    /// Tells the other side what of a key is dead.
+    pub(super) fn kill(&mut self, key: Vec<u8>, late: Late) {
+        self.kills.push((key, late));
     }
 
     /// How many control messages wait.
@@ -247,9 +247,9 @@ impl Outgoing {
     fn add_kills(&mut self, store: &Store) {
         let Some(killer) = store.killer() else { return self.kills.clear() };
         while !self.encoder.is_full()
-            && let Some((key, floor)) = self.kills.pop()
+            && let Some((key, late)) = self.kills.pop()
         {
-            self.encoder.add_kill(&key, floor, killer);
+            self.encoder.add_kill(&key, &late, killer);
         }
     }
 }

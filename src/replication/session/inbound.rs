@@ -12,7 +12,7 @@ use crate::replication::beat;
 use crate::replication::local::Local;
 use crate::replication::members::Sight;
 use crate::replication::message::{Beat, Cells};
-use crate::store::{Cell, Merged, PREFETCH_AHEAD};
+use crate::store::{Cell, Counter, Killed, Merged, Origin, PREFETCH_AHEAD, Parts};
 
 impl Session {
     pub(super) fn on_beat(&mut self, local: &Local, beat: &Beat<'_>, wall: Time) -> Result<(), LinkError> {
@@ -49,25 +49,31 @@ impl Session {
         let store = &local.store;
         let checked = cells.check(store, wall, local.horizon(wall))?;
         store.observe(checked.latest);
+        let told =
+            self.round.as_ref().filter(|_| in_round).map(|current| current.round.theirs().vector.clone());
+        let is_unheard =
+            |owner, start| local.members.lock().is_unheard(store.incarnation(owner), start, told.as_ref());
         let relay = !in_round && local.relays.load(Ordering::Relaxed);
         let mut fresh = Vec::new();
         for cells in checked.cells.chunks(PREFETCH_AHEAD) {
             let mut keys = [&[][..]; PREFETCH_AHEAD];
-            keys.iter_mut().zip(cells).for_each(|(next, (key, _))| *next = key);
+            keys.iter_mut().zip(cells).for_each(|(next, (key, ..))| *next = key);
             store.prefetch(&keys[..cells.len()]);
-            for (key, parts) in cells {
-                match store.merge(&mut self.inbound.scratch, key, parts) {
-                    Merged::Applied if relay => fresh.extend(store.cell(key)),
+            for (key, parts, counter) in cells {
+                match store.merge(&mut self.inbound.scratch, key, parts, counter, &is_unheard) {
+                    Merged::Applied if relay => {
+                        fresh.extend(store.cell(key).map(|cell| (author(parts, counter), cell)));
+                    }
                     Merged::Known if in_round => {
                         if let Some(current) = &mut self.round {
-                            current.round.on_known(key, parts, store, wall);
+                            current.round.on_known(key, (parts, counter), store, wall);
                         }
                     }
                     Merged::Applied | Merged::Known => {}
-                    Merged::Killed(victim) => self.on_killed(local, &victim),
-                    Merged::Late(floor) if in_round => {
+                    Merged::Killed(killed) => self.on_killed(local, &killed),
+                    Merged::Late(late) if in_round => {
                         if let Some(current) = &mut self.round {
-                            current.round.on_late(key, parts.time, floor);
+                            current.round.on_late(key, parts.time, late);
                         }
                     }
                     Merged::Late(_) => {
@@ -87,20 +93,20 @@ impl Session {
         Ok(checked.cells.len() as u64)
     }
 
-    pub(super) fn on_killed(&mut self, local: &Local, victim: &Cell) {
+    pub(super) fn on_killed(&mut self, local: &Local, killed: &Killed) {
         let Some(current) = &self.round else { return };
-        self.events.extend(local.give_up(victim, current.round.theirs(), &self.name).map(Event::Lost));
+        self.events.extend(local.give_up(killed, current.round.theirs(), &self.name).map(Event::Lost));
     }
 
     /// Passes newly applied cells on to the peers that have no link to their origin.
-    pub(super) fn relay(&mut self, local: &Local, fresh: Vec<Cell>) {
+    pub(super) fn relay(&mut self, local: &Local, fresh: Vec<(Origin, Cell)>) {
         if fresh.is_empty() {
             return;
         }
         let members = local.members.lock();
         let mut relays: BTreeMap<Incarnation, Vec<Cell>> = BTreeMap::new();
-        for cell in fresh {
-            let origin = local.store.incarnation(cell.parts().origin);
+        for (origin, cell) in fresh {
+            let origin = local.store.incarnation(origin);
             for peer in members.without_link_to(origin).filter(|&peer| peer != self.peer) {
                 relays.entry(peer).or_default().push(cell.clone());
             }
@@ -123,4 +129,12 @@ impl Session {
         }
         self.inbound.refused = Some(Withheld { since: now, retried: false });
     }
+}
+
+/// Who made the latest write in a received cell: the one that it was pushed for.
+fn author(parts: &Parts<'_>, counter: &Counter) -> Origin {
+    let version = (parts.time, parts.origin);
+    let register = parts.qualifier.map_or(version, |qualifier| qualifier.max(version));
+    let slots = counter.slots.iter().map(|&(owner, slot)| (slot.last, owner));
+    slots.fold(register, Ord::max).1
 }

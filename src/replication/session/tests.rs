@@ -233,7 +233,7 @@ fn a_difference_that_arrives_meanwhile_is_not_exchanged() {
     let origin = pair.b.local.store.intern(id(1)).unwrap();
     let arrived = crate::store::Parts { origin, ..cell.parts() };
     pair.b.local.store.observe(arrived.time);
-    pair.b.local.store.merge(&mut Vec::new(), &key(3), &arrived);
+    pair.b.local.store.merge(&mut Vec::new(), &key(3), &arrived, &crate::store::Counter::NONE, &|_, _| false);
     pair.a.session.take_events();
     pair.pass(Duration::from_secs(1));
     pair.settle();

@@ -8,64 +8,17 @@ use std::time::Duration;
 
 use super::history::Plan;
 use super::node::{Process, name};
-use crate::model::stamp::{ZERO, incarnation};
+use crate::model::counter::{Counter, Slot};
+use crate::model::stamp::ZERO;
 use crate::model::{Incarnation, Stamp, Time, Vector};
 use crate::replication::message::Refusal;
-use crate::store::{Cell, Totals};
+use crate::store::Totals;
 
-/// What one process holds of one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Held {
-    pub(super) version: Stamp,
-    pub(super) qualifier: Stamp,
-    pub(super) deadline: Option<Time>,
-    pub(super) value: Option<Vec<u8>>,
-    pub(super) lift: Time,
-}
+mod cell;
+mod counting;
 
-impl Held {
-    pub(super) fn read(process: &Process, cell: &Cell) -> Held {
-        let parts = cell.parts();
-        let stamp = |time, origin| Stamp::new(time, process.local.store.incarnation(origin));
-        let version = stamp(parts.time, parts.origin);
-        Held {
-            version,
-            qualifier: parts.qualifier.map_or(version, |(time, origin)| stamp(time, origin)),
-            deadline: parts.deadline,
-            value: parts.value.map(<[u8]>::to_vec),
-            lift: parts.lift,
-        }
-    }
-
-    fn is_live(&self, now: Time) -> bool {
-        self.value.is_some() && self.deadline.is_none_or(|deadline| deadline > now)
-    }
-
-    fn is_lifted(&self) -> bool {
-        self.lift > *self.version.get_time()
-    }
-
-    fn is_kill(&self) -> bool {
-        Some(*self.version.get_id()) == incarnation(u128::MAX)
-    }
-
-    fn admission(&self) -> Time {
-        self.lift.max(*self.version.get_time())
-    }
-
-    fn is_dead_at(&self, floor: Time) -> bool {
-        if self.value.is_some() && self.deadline.is_none() {
-            return false;
-        }
-        let written = self.admission().max(*self.qualifier.get_time());
-        written.max(self.deadline.unwrap_or(ZERO)) <= floor
-    }
-
-    /// What decides between copies, without the value.
-    fn rank(&self) -> (Stamp, Stamp, Option<Time>) {
-        (self.version, self.qualifier, self.deadline)
-    }
-}
+pub(super) use cell::Held;
+use cell::{is_nobodys, nobodys};
 
 /// A write as whoever made it knows it.
 #[derive(Clone, Debug)]
@@ -75,6 +28,15 @@ struct Write {
     version: Stamp,
     /// For an `EXPIRE` or `PERSIST`.
     qualifier: Option<Stamp>,
+    /// What it has left of the slots that it changed.
+    counts: Vec<Count>,
+}
+
+/// A slot as a write has left it.
+#[derive(Clone, Debug)]
+struct Count {
+    owner: Incarnation,
+    slot: Slot,
 }
 
 /// What is known of one process.
@@ -112,6 +74,8 @@ pub(super) struct Checker {
     ledgers: BTreeMap<usize, Ledger>,
     /// What daemons dropped while they were alone and had too many tombstones, by key.
     dropped: Vec<Option<Stamp>>,
+    /// What made something what it is may have come and gone between two looks.
+    looks_rarely: bool,
     /// A member has lapsed or was forgotten: what it alone held may be killed.
     pub(super) excused: bool,
     /// A founder was restarted, or an operator founded: clusters may have been founded apart.
@@ -137,6 +101,7 @@ impl Checker {
             keys: (0..plan.keys).map(|key| format!("key:{key}").into_bytes()).collect(),
             newest: vec![None; plan.keys],
             dropped: vec![None; plan.keys],
+            looks_rarely: plan.is_full_size(),
             notes: traced.then(Vec::new),
             ..Checker::default()
         }
@@ -203,12 +168,16 @@ impl Checker {
         after: Option<Held>,
     ) {
         let Some(after) = after.filter(|after| before != Some(after)) else { return };
-        let before_rank = before.map(|before| before.version.max(before.qualifier));
-        let written = after.version.max(after.qualifier);
+        let own = process.incarnation();
+        let latest = |held: &Held| {
+            let slots = held.counter.slots.iter().map(|(owner, slot)| Stamp::new(slot.last, *owner));
+            slots.fold(held.version.max(held.qualifier), Ord::max)
+        };
+        let before_rank = before.map(latest);
+        let written = latest(&after);
         if before_rank.is_some_and(|before| before >= written) {
             self.fail_at(Some(key), format!("n{node} wrote {written} over {before_rank:?}"));
         }
-        let own = process.incarnation();
         let ledger = self.ledgers.get_mut(&node).expect("a process that runs has a ledger");
         if *written.get_time() <= ledger.latest {
             let latest = ledger.latest;
@@ -217,7 +186,12 @@ impl Checker {
             self.fail_at(Some(key), format!("n{node} wrote {written} below its floor or as another"));
         }
         let qualifier = (after.qualifier != after.version).then_some(after.qualifier);
-        let write = Write { time: *written.get_time(), key, version: after.version, qualifier };
+        let counts = Checker::counts_of(before, &after);
+        let mut write = Write { time: *written.get_time(), key, version: after.version, qualifier, counts };
+        // An increment alone leaves the register as it was.
+        if before.is_some_and(|before| before.rank() == after.rank()) {
+            (write.version, write.qualifier) = (nobodys(ZERO), None);
+        }
         self.writes.entry(own).or_default().push(write);
         self.newest[key] = self.newest[key].max(Some(after.version));
     }
@@ -254,7 +228,7 @@ impl Checker {
             let cell = process.local.store.cell(&self.keys[key]);
             let held = cell.map(|cell| Held::read(process, &cell));
             let effective = match &held {
-                Some(held) if !held.is_dead_at(floor) => held.admission(),
+                Some(held) if !held.is_dead_at(floor) && held.is_written() => held.admission(),
                 Some(held) => held.admission().max(floor),
                 None => floor,
             };
@@ -269,7 +243,18 @@ impl Checker {
             let text = held.clone();
             self.note(self.now, Some(key), || format!("n{node} key {key}: {text:?}"));
             if let Some(held) = &held {
+                self.look_for_killed(node, key, held, ledger.held[key].as_ref());
                 self.look_at_cell(node, key, held, &mut ledger, now);
+                let best = ledger.best[key].take();
+                if let Some(best) = &best {
+                    self.look_at_counter(node, key, held, best, floor);
+                }
+                ledger.best[key] = match best {
+                    best if held.is_kill() => best,
+                    // What it has dropped of the slots was looked at.
+                    Some(best) => Some(Held { counter: Counter::NONE, ..best.stripped(floor) }.join(held)),
+                    None => Some(held.clone()),
+                };
             }
             ledger.held[key] = held;
         }
@@ -301,10 +286,8 @@ impl Checker {
             return;
         }
         let latest = held.version.get_time().max(held.qualifier.get_time());
-        ledger.latest = ledger.latest.max(*latest);
-        if ledger.best[key].as_ref().is_none_or(|best| best.rank() < held.rank()) {
-            ledger.best[key] = Some(held.clone());
-        }
+        let counted = held.counter.slots.iter().map(|(_, slot)| slot.last);
+        ledger.latest = counted.fold(ledger.latest.max(*latest), Ord::max);
     }
 
     /// Every verified entry says that all which that incarnation wrote up to then is held.
@@ -372,8 +355,9 @@ impl Checker {
     pub(super) fn after_dropping(&mut self, node: usize, process: &Process) {
         let Some(ledger) = self.ledgers.get_mut(&node) else { return };
         for key in 0..self.keys.len() {
+            let left = process.local.store.cell(&self.keys[key]).map(|cell| Held::read(process, &cell));
             if let Some(held) = &ledger.held[key]
-                && process.local.store.cell(&self.keys[key]).is_none()
+                && left.as_ref() != Some(held)
             {
                 self.dropped[key] = self.dropped[key].max(Some(held.version));
                 ledger.effective[key] = ZERO;
@@ -448,18 +432,17 @@ impl Checker {
         }
         let Some((_, process)) = processes.first() else { return };
         for key in 0..self.keys.len() {
-            let bests = self.ledgers.values().filter_map(|ledger| ledger.best[key].as_ref());
-            let Some(newest) = bests.max_by_key(|best| best.rank()) else { continue };
+            let bests = self.ledgers.values().filter_map(|ledger| ledger.best[key].clone());
+            let floor = process.local.store.floor();
+            let bests = bests.map(|best| best.stripped(floor));
+            let Some(newest) = bests.reduce(|all, best| all.join(&best)) else { continue };
             let held = process.local.store.cell(&self.keys[key]).map(|cell| Held::read(process, &cell));
-            let shown = held.as_ref().filter(|held| held.is_live(now));
+            let shown = held.as_ref().and_then(|held| held.shown(now));
             // A purged delete may be undone by what was written before the first contact.
-            let undone = !newest.is_live(now) && shown.is_some_and(Held::is_lifted);
-            let right = if newest.is_live(now) {
-                shown.is_some_and(|shown| shown.rank() == newest.rank() && shown.value == newest.value)
-            } else {
-                shown.is_none() || undone || self.dropped[key].is_some()
-            };
-            if !right {
+            let lifted = held.as_ref().is_some_and(Held::is_lifted);
+            let undone = !newest.is_live(now) && (lifted || self.dropped[key].is_some());
+            let unseen = self.looks_rarely && self.newest[key] > Some(newest.version);
+            if shown != newest.shown(now) && !undone && !unseen {
                 let text = format!("all hold {held:?}, and the newest that was held is {newest:?}");
                 return self.fail_at(Some(key), text);
             }
@@ -470,10 +453,18 @@ impl Checker {
 /// Whether a process holds a write, or what came after it.
 fn holds(process: &Process, key: &[u8], write: &Write) -> bool {
     let floor = process.local.store.floor();
-    let passed = floor >= *write.version.get_time();
-    let Some(cell) = process.local.store.cell(key) else { return passed };
-    let held = Held::read(process, &cell);
-    if held.is_dead_at(floor) && passed {
+    // The deadline of a counter that nobody has set goes by its own stamp.
+    let known = write.qualifier.filter(|_| is_nobodys(&write.version)).unwrap_or(write.version);
+    let passed = floor >= *known.get_time();
+    let held = process.local.store.cell(key).map(|cell| Held::read(process, &cell));
+    if !Checker::holds_counts(process, held.as_ref(), &write.counts) {
+        return false;
+    }
+    let Some(held) = held else { return passed };
+    if passed && (held.is_dead_at(floor) || !held.is_written()) {
+        return true;
+    }
+    if write.version == nobodys(ZERO) {
         return true;
     }
     if held.version == write.version {

@@ -11,8 +11,9 @@ use super::checker::Held;
 use super::topology::Shape;
 use super::world::{Due, World};
 use crate::model::RangeCount;
+use crate::model::counter::strict_number;
 use crate::model::stamp;
-use crate::store::{Batch, Write};
+use crate::store::{Batch, Live, Write};
 
 /// What a history is made with.
 #[derive(Clone, Debug)]
@@ -218,7 +219,9 @@ impl World {
         let size = if self.rng.random_bool(0.05) { 300 } else { 8 };
         let mut value = vec![0; self.rng.random_range(0..size)];
         self.rng.fill(&mut value[..]);
+        let counted = key % 3 == 1;
         let write = match self.rng.random_range(0..20) {
+            0..8 if counted => Write::Add(i64::from(value.first().copied().unwrap_or(1)) - 100),
             0..8 => Write::Set { value: &value, deadline: None },
             8..10 => Write::Set { value: &value, deadline: Some(deadline) },
             10..16 => Write::Delete,
@@ -240,7 +243,13 @@ impl World {
         let before = store.cell(&name).map(|cell| Held::read(process, &cell));
         let mut batch = Batch::default();
         store.begin(&mut batch, wall);
-        let refused = store.write(&mut batch, &name, |_| (write, ())).is_err();
+        let is_text = |live: Live<'_>| strict_number(live.value()).is_none();
+        let refused = store.write(&mut batch, &name, |live| match write {
+            // As a client's `INCR` is refused.
+            Write::Add(_) if live.is_some_and(is_text) => (Write::Keep, ()),
+            write => (write, ()),
+        });
+        let refused = refused.is_err();
         store.publish(&mut batch);
         if refused {
             return;
@@ -248,6 +257,10 @@ impl World {
         let after = store.cell(&name).map(|cell| Held::read(process, &cell));
         let (woken, number) = (std::mem::replace(&mut process.feed_woken, true), process.number);
         if let Some(process) = &self.nodes[node].process {
+            if let Write::Add(by) = write {
+                let now = process.local.store.now(wall);
+                self.checker.on_add(node, key, by, before.as_ref(), after.as_ref(), now);
+            }
             self.checker.on_write(node, process, key, before.as_ref(), after);
         }
         if !woken {

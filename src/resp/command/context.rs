@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use crate::cluster::Cluster;
 use crate::env::BoxFuture;
 use crate::model::Time;
-use crate::resp::number::strict_number;
+use crate::model::counter::strict_number;
 use crate::resp::session::Session;
 use crate::resp::shared::Shared;
 use crate::resp::{Args, Proto, Reply};

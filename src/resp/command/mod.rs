@@ -18,6 +18,7 @@ mod cluster;
 mod config;
 mod connection;
 mod context;
+mod counter;
 mod entry;
 mod error;
 mod expiry;

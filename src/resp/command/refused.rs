@@ -13,10 +13,8 @@ const LATER: &str = "is not available yet";
 const NEVER: &str = "is not supported";
 
 /// What is still to come, with what each waits for.
-const AWAITED: &[Group] = &[
-    Group { why: "counters arrive in a later version", names: &["incr", "incrby", "decr", "decrby"] },
-    Group { why: "keeping data on disk arrives in a later version", names: &["waitaof"] },
-];
+const AWAITED: &[Group] =
+    &[Group { why: "keeping data on disk arrives in a later version", names: &["waitaof"] }];
 
 /// What has no honest meaning in an eventually consistent store of registers.
 const MEANINGLESS: &[Group] = &[

@@ -8,6 +8,8 @@ use crate::resp::{Args, Reply};
 
 const HELP: &[&str] = &[
     "SAPWOOD <subcommand> [<arg> ...]. Subcommands are:",
+    "COUNTER <key>",
+    "    Return what a key counts, and who counted it.",
     "CUT <peer>|* [IN|OUT|BOTH]",
     "    Stop what the link to a peer, or to all, carries, as a broken network would. Needs --enable-faults.",
     "DIGEST",
@@ -64,24 +66,21 @@ pub(super) fn digest(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
 }
 
 pub(super) fn meta(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let now = cx.now();
-    let meta = cx.shared.store.meta(&args[2]);
+    let meta = cx.shared.store.meta(&args[2], cx.now());
     let mut reply = cx.reply();
     let Some(meta) = meta else {
         reply.null();
         return DONE;
     };
-    let expired = meta.deadline.is_some_and(|deadline| deadline <= now);
-    let value = meta.value_bytes.filter(|_| !expired);
     reply.map(9);
     stamp_of(&mut reply, ["version", "version_ms", "origin"], meta.version);
     stamp_of(&mut reply, ["qualifier", "qualifier_ms", "qualifier_origin"], meta.qualifier);
     reply.bulk(b"live");
-    reply.bool(value.is_some());
+    reply.bool(meta.value_bytes.is_some());
     reply.bulk(b"deadline_ms");
     reply.int(meta.deadline.map_or(-1, millis));
     reply.bulk(b"value_bytes");
-    reply.int(value.map_or(-1, |len| i64::try_from(len).unwrap_or(i64::MAX)));
+    reply.int(meta.value_bytes.map_or(-1, |len| i64::try_from(len).unwrap_or(i64::MAX)));
     DONE
 }
 

@@ -179,12 +179,16 @@ pub(super) fn getex(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 /// Holds what is to be stored against the limits.
 fn check(cx: &Context<'_>, key: &[u8], value: &[u8]) -> Result<(), CommandError> {
+    check_key(cx, key)?;
     let settings = &cx.shared.settings;
-    if key.len() > settings.max_key {
-        return Err(CommandError::KeyTooLarge(settings.max_key));
-    }
     if value.len() > settings.max_value {
         return Err(CommandError::ValueTooLarge(settings.max_value));
     }
     Ok(())
+}
+
+/// Holds a key that is to be written against the limit.
+pub(super) fn check_key(cx: &Context<'_>, key: &[u8]) -> Result<(), CommandError> {
+    let limit = cx.shared.settings.max_key;
+    if key.len() > limit { Err(CommandError::KeyTooLarge(limit)) } else { Ok(()) }
 }

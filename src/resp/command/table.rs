@@ -6,8 +6,8 @@ use super::entry::{
     READ, SECOND_KEY, SUBSCRIBED, Table, WRITE,
 };
 use super::{
-    client, cluster, config, connection, expiry, info, introspect, keyspace, pubsub, sapwood, server, string,
-    tracking, wait, watch,
+    client, cluster, config, connection, counter, expiry, info, introspect, keyspace, pubsub, sapwood,
+    server, string, tracking, wait, watch,
 };
 
 const READS: Flags = READ.and(FAST);
@@ -49,10 +49,14 @@ pub(super) static TABLE: &[Command] = &[
     row("unsubscribe", -1, LISTENS, NO_KEY, "pubsub", "2.0.0", "Ends listening to channels", pubsub::unsubscribe),
     with(row("pubsub", -2, NONE, NO_KEY, "pubsub", "2.8.0", "Commands about who listens", introspect::unreachable), PUBSUBS),
     // string
+    row("decr", 2, STORES_FAST, ONE_KEY, "string", "1.0.0", "Subtracts one from a counter", counter::decr),
+    row("decrby", 3, STORES_FAST, ONE_KEY, "string", "1.0.0", "Subtracts from a counter", counter::decrby),
     row("get", 2, READS, ONE_KEY, "string", "1.0.0", "Returns the value of a key", string::get),
     row("getdel", 2, CHANGES, ONE_KEY, "string", "6.2.0", "Returns the value of a key and deletes it", string::getdel),
     row("getex", -2, CHANGES, ONE_KEY, "string", "6.2.0", "Returns the value of a key and sets its deadline", string::getex),
     row("getset", 3, STORES_FAST, ONE_KEY, "string", "1.0.0", "Sets a key and returns the value before", string::getset),
+    row("incr", 2, STORES_FAST, ONE_KEY, "string", "1.0.0", "Adds one to a counter", counter::incr),
+    row("incrby", 3, STORES_FAST, ONE_KEY, "string", "1.0.0", "Adds to a counter", counter::incrby),
     row("mget", -2, READS, ALL_KEYS, "string", "1.0.0", "Returns the values of many keys", string::mget),
     row("mset", -3, STORES, PAIRS, "string", "1.0.1", "Sets many keys, one after the other", string::mset),
     row("psetex", 4, STORES, ONE_KEY, "string", "2.6.0", "Sets a key with a deadline in milliseconds", string::psetex),
@@ -131,6 +135,7 @@ const PUBSUBS: &[Command] = &[
 
 #[rustfmt::skip]
 const SAPWOOD: &[Command] = &[
+    row("sapwood|counter", 3, READS, SECOND_KEY, "server", "0.1.0", "Returns what a key counts, and who counted it", counter::breakdown),
     row("sapwood|cut", -3, ADMIN, NO_KEY, "server", "0.1.0", "Stops what the link to a peer carries, for tests", cluster::cut),
     row("sapwood|digest", 2, NONE, NO_KEY, "server", "0.1.0", "Returns the digest of the live keys, and how many they are", sapwood::digest),
     row("sapwood|events", 2, PUBSUB, NO_KEY, "server", "0.1.0", "Pushes what happens to links and members from here on", cluster::events),

@@ -8,8 +8,8 @@ use super::context::{Context, DONE, Flow, Outcome, Wait, integer, is};
 use super::error::CommandError;
 use crate::cluster::{Cluster, Scope, Token, TokenError};
 use crate::env::BoxFuture;
+use crate::model::counter::strict_number;
 use crate::resp::Args;
-use crate::resp::number::strict_number;
 
 /// To wait longer is to wait for ever; timers do not reach farther than some years.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -23,17 +23,23 @@ pub enum Cause {
 impl Cause {
     /// What made `new` of `old`; `None` if no reader can tell them apart, as when a tombstone replaces another.
     pub(super) fn between(old: Option<&Cell>, new: &Cell) -> Option<Cause> {
-        let Some(old) = old.filter(|old| holds(old)) else { return holds(new).then_some(Cause::Set) };
-        if !holds(new) {
+        let Some(old) = old.filter(|old| old.is_kept()) else {
+            let first = if new.value().is_some() { Cause::Set } else { Cause::Counter };
+            return new.is_kept().then_some(first);
+        };
+        if !new.is_kept() {
             // The sweep leaves the deadline in place, a delete has none; and what is deleted after its deadline had
             // expired before.
             let expired = new.deadline().is_some() || old.is_expired(new.time());
             return Some(if expired { Cause::Expired } else { Cause::Delete });
         }
-        // Counters: a cell of the same version whose slots differ is a `Cause::Counter`.
+        // A counter may have no register, or one that holds its deadline alone: only another value is a `SET`.
         let same_version = (old.time(), old.origin()) == (new.time(), new.origin());
-        if !same_version {
+        if !same_version && (new.value().is_some() || old.value().is_some()) {
             return Some(Cause::Set);
+        }
+        if old.slots().ne(new.slots()) {
+            return Some(Cause::Counter);
         }
         // What is left to differ is the deadline, or a lift, which no reader sees.
         let ruled = |cell: &Cell| (cell.qualifier(), cell.deadline());
@@ -48,11 +54,6 @@ impl Cause {
             _ => self,
         }
     }
-}
-
-/// Whether the cell holds anything to read, its deadline aside.
-fn holds(cell: &Cell) -> bool {
-    cell.value().is_some()
 }
 
 #[cfg(test)]

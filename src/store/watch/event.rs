@@ -97,7 +97,7 @@ impl Item {
         self.cell.deadline()
     }
 
-    /// When the version was written.
+    /// When the version was written; of a counter, when it was counted last.
     pub fn time(&self) -> Time {
         self.cell.time()
     }

@@ -187,7 +187,7 @@ impl Watcher {
             });
             range += 1;
         }
-        Step::new(range, since, first, cells, |cell| WatchEvent::Entry(self.item(cell)))
+        Step::new(range, since, first, cells, |cell| WatchEvent::Entry(self.item(&cell)))
     }
 
     /// The next of the changes that happened during the walk; `None` where the stage has changed, or none was news.
@@ -240,13 +240,14 @@ impl Watcher {
         let skipped = (skipped > 0).then_some(WatchEvent::Skipped(skipped));
         let changes = changes.into_iter().map(|Change { sequence, cell, cause, .. }| WatchEvent::Change {
             cause,
-            item: self.item(cell),
+            item: self.item(&cell),
             cursor: self.cursor(sequence),
         });
         skipped.into_iter().chain(changes).collect()
     }
 
-    fn item(&self, cell: Cell) -> Item {
+    fn item(&self, cell: &Cell) -> Item {
+        let cell = cell.as_kept();
         Item { origin: self.store.incarnation(cell.origin()), cell }
     }
 

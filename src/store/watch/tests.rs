@@ -12,7 +12,7 @@ use super::*;
 use crate::ablation::{Ablation, ablate};
 use crate::model::stamp::incarnation;
 use crate::model::{HashSeed, RangeCount, Stamp};
-use crate::store::{Batch, Cause, StoreConfig, Write};
+use crate::store::{Batch, Cause, Counter, StoreConfig, Write};
 
 fn store(id: u128) -> Arc<Store> {
     Arc::new(Store::new(StoreConfig {
@@ -42,7 +42,7 @@ fn replicate(from: &Store, to: &Store, key: &str) {
     parts.origin = translate(parts.origin);
     parts.qualifier = parts.qualifier.map(|(time, origin)| (time, translate(origin)));
     to.observe(cell.latest());
-    to.merge(&mut Vec::new(), cell.key(), &parts);
+    to.merge(&mut Vec::new(), cell.key(), &parts, &Counter::NONE, &|_, _| false);
 }
 
 fn sweep(store: &Store, now: u64) {

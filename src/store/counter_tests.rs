@@ -1,0 +1,333 @@
+//! What counters promise, on stores that exchange what they hold as daemons do.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use uhlc::NTP64;
+
+use super::tests::{assert_sums_are_exact, at, config, delete, get, replicate, set};
+use super::*;
+
+fn add(store: &Store, now: u64, key: &[u8], by: i64) {
+    store.write(&mut at(store, now), key, |_| (Write::Add(by), ())).unwrap();
+}
+
+fn expire(store: &Store, now: u64, key: &[u8], deadline: u64) {
+    store.write(&mut at(store, now), key, |_| (Write::Deadline(Some(NTP64(deadline))), ())).unwrap();
+}
+
+fn number(store: &Store, now: u64, key: &[u8]) -> Option<i64> {
+    get(store, now, key).map(|digits| str::from_utf8(&digits).unwrap().parse().unwrap())
+}
+
+fn two() -> [Store; 2] {
+    [Store::new(config(1)), Store::new(config(2))]
+}
+
+fn exchange([a, b]: &[Store; 2]) {
+    replicate(a, b);
+    replicate(b, a);
+}
+
+fn sweep(store: &Store, now: u64) -> usize {
+    (0..store.range_count()).map(|range| store.sweep(range, NTP64(now))).sum()
+}
+
+fn purge(store: &Store) -> usize {
+    (0..store.range_count()).map(|range| store.purge(range)).sum()
+}
+
+#[test]
+fn what_is_counted_apart_adds_up_once_however_often_it_is_exchanged() {
+    let stores = two();
+    let [a, b] = &stores;
+    add(a, 10, b"k", 3);
+    add(b, 11, b"k", 4);
+    add(b, 12, b"k", -1);
+    for _ in 0..3 {
+        exchange(&stores);
+    }
+    assert_eq!((number(a, 20, b"k"), number(b, 20, b"k")), (Some(6), Some(6)));
+    assert_eq!(a.totals(), b.totals());
+}
+
+#[test]
+fn increments_on_both_sides_of_a_set_count_from_what_was_set() {
+    let stores = two();
+    let [a, b] = &stores;
+    set(a, 10, b"k", b"10", None);
+    exchange(&stores);
+    add(a, 20, b"k", 1);
+    add(b, 21, b"k", 1);
+    exchange(&stores);
+    assert_eq!(number(b, 30, b"k"), Some(12));
+}
+
+#[test]
+fn a_delete_takes_what_it_has_seen_and_an_increment_made_elsewhere_survives() {
+    let stores = two();
+    let [a, b] = &stores;
+    add(a, 10, b"k", 5);
+    exchange(&stores);
+    assert!(delete(b, 20, b"k"));
+    assert_eq!(number(b, 20, b"k"), None);
+    add(a, 21, b"k", 2);
+    exchange(&stores);
+    assert_eq!((number(a, 30, b"k"), number(b, 30, b"k")), (Some(2), Some(2)));
+    set(a, 40, b"k", b"100", None);
+    exchange(&stores);
+    assert_eq!(number(b, 50, b"k"), Some(100));
+}
+
+#[test]
+fn a_later_text_hides_what_was_counted_and_an_earlier_one_is_hidden() {
+    let stores = two();
+    let [a, b] = &stores;
+    add(a, 10, b"k", 5);
+    set(b, 20, b"k", b"text", None);
+    set(b, 5, b"other", b"text", None);
+    add(a, 30, b"other", 7);
+    exchange(&stores);
+    for store in &stores {
+        assert_eq!(get(store, 40, b"k"), Some(b"text".to_vec()));
+        assert_eq!(number(store, 40, b"other"), Some(7));
+    }
+}
+
+#[test]
+fn a_counter_without_a_base_expires_and_begins_anew() {
+    let stores = two();
+    let [a, b] = &stores;
+    add(a, 10, b"k", 5);
+    expire(a, 20, b"k", 60);
+    exchange(&stores);
+    add(b, 30, b"k", 2);
+    exchange(&stores);
+    assert_eq!((number(a, 59, b"k"), number(a, 60, b"k")), (Some(7), None));
+    assert_eq!(sweep(a, 60), 1);
+    assert_eq!(sweep(a, 61), 0);
+    assert_eq!((a.totals().live_cells, a.totals().live), (0, 0));
+    add(a, 70, b"k", 1);
+    exchange(&stores);
+    for store in &stores {
+        assert_eq!(number(store, 80, b"k"), Some(1));
+        assert_eq!(store.read(b"k", NTP64(80), |live| live.unwrap().deadline()), None);
+        assert_sums_are_exact(store);
+    }
+    // A new deadline brings nothing back of what had expired.
+    expire(b, 90, b"k", 200);
+    exchange(&stores);
+    assert_eq!((number(a, 100, b"k"), number(a, 200, b"k")), (Some(1), None));
+}
+
+#[test]
+fn an_expired_base_stays_expired_when_the_counter_gets_a_new_deadline() {
+    let stores = two();
+    let [a, b] = &stores;
+    set(a, 10, b"k", b"100", Some(50));
+    exchange(&stores);
+    add(b, 60, b"k", 1);
+    expire(b, 70, b"k", 500);
+    exchange(&stores);
+    assert_eq!((number(a, 80, b"k"), number(b, 80, b"k")), (Some(1), Some(1)));
+}
+
+#[test]
+fn an_increment_from_before_an_expiry_does_not_come_back_with_what_is_set_after_it() {
+    let stores = two();
+    let [a, b] = &stores;
+    set(a, 10, b"k", b"1", Some(50));
+    exchange(&stores);
+    add(b, 20, b"k", 5);
+    set(a, 60, b"k", b"7", None);
+    exchange(&stores);
+    assert_eq!((number(a, 70, b"k"), number(b, 70, b"k")), (Some(7), Some(7)));
+}
+
+#[test]
+fn an_expire_of_a_counter_does_not_revert_a_concurrent_set() {
+    let stores = two();
+    let [a, b] = &stores;
+    add(a, 10, b"k", 5);
+    exchange(&stores);
+    set(a, 20, b"k", b"9", None);
+    expire(b, 30, b"k", 60);
+    exchange(&stores);
+    for store in &stores {
+        assert_eq!(number(store, 100, b"k"), Some(9));
+    }
+}
+
+#[test]
+fn the_floor_drops_what_was_reset_and_leaves_what_counts() {
+    let stores = two();
+    let [a, b] = &stores;
+    add(a, 10, b"k", 5);
+    add(b, 11, b"k", 5);
+    exchange(&stores);
+    delete(a, 20, b"k");
+    add(a, 30, b"k", 2);
+    exchange(&stores);
+    let before = a.memory();
+    a.raise_floor(NTP64(25));
+    assert_eq!((purge(a), number(a, 40, b"k")), (0, Some(2)));
+    assert!(a.memory() < before);
+    assert_sums_are_exact(a);
+    // One has purged, the other has not: what they show to each other at the floor is the same.
+    for range in 0..a.range_count() {
+        assert_eq!(a.ranges.digest(range, NTP64(25)), b.ranges.digest(range, NTP64(25)));
+    }
+    assert_eq!(a.totals().live, b.totals().live);
+    // And nothing of it comes back.
+    exchange(&stores);
+    assert_eq!(a.cell(b"k").unwrap().slots().count(), 1);
+    delete(a, 50, b"k");
+    exchange(&stores);
+    for store in &stores {
+        store.raise_floor(NTP64(60));
+        assert_eq!(purge(store), 1);
+        assert_eq!((store.totals().live_cells + store.totals().dead_cells, store.memory()), (0, 0));
+    }
+}
+
+#[test]
+fn a_slot_that_the_floor_has_passed_is_killed_and_its_owner_begins_anew() {
+    let stores = two();
+    let [a, b] = &stores;
+    add(a, 10, b"k", 5);
+    b.raise_floor(NTP64(50));
+    let cell = a.cell(b"k").unwrap();
+    let origin = b.intern(a.own_incarnation()).unwrap();
+    let mut counter = Counter::NONE;
+    cell.slots().for_each(|(_, slot)| counter.put(origin, slot));
+    let merged = b.merge(&mut Vec::new(), b"k", &Parts::EMPTY, &counter, &|_, _| false);
+    let start = cell.slots().next().unwrap().1.start;
+    let late = Late { floor: NTP64(50), register: false, slots: vec![(origin, start)] };
+    assert_eq!(merged, Merged::Late(late));
+    assert_eq!(number(b, 60, b"k"), None);
+    let own = a.intern(a.own_incarnation()).unwrap();
+    let mut kill = Counter::NONE;
+    kill.put(own, Slot::killed(start));
+    assert!(matches!(a.merge(&mut Vec::new(), b"k", &Parts::EMPTY, &kill, &|_, _| false), Merged::Killed(_)));
+    assert_eq!(number(a, 60, b"k"), None);
+    add(a, 70, b"k", 1);
+    exchange(&stores);
+    assert_eq!((number(a, 80, b"k"), number(b, 80, b"k")), (Some(1), Some(1)));
+}
+
+#[test]
+fn another_incarnation_of_a_daemon_counts_in_a_slot_of_its_own() {
+    let [a, b] = two();
+    add(&a, 10, b"k", 5);
+    replicate(&a, &b);
+    let restarted = Store::new(config(3));
+    add(&restarted, 20, b"k", 2);
+    replicate(&restarted, &b);
+    replicate(&b, &restarted);
+    assert_eq!((number(&b, 30, b"k"), number(&restarted, 30, b"k")), (Some(7), Some(7)));
+    let count = b.count(b"k", NTP64(30)).unwrap();
+    assert_eq!((count.sum, count.base, count.slots.len()), (7, 0, 2));
+}
+
+#[test]
+fn counters_stop_at_the_memory_limit_and_at_the_limit_of_slots() {
+    let store = Store::new(StoreConfig { max_memory: Some(120), ..config(1) });
+    let incr = |key: &[u8]| store.write(&mut at(&store, 5), key, |_| (Write::Add(1), ()));
+    assert_eq!(incr(b"k"), Ok(()));
+    assert_eq!(incr(b"other"), Err(WriteError::OutOfMemory));
+    assert_eq!(incr(b"k"), Ok(()), "it does not grow");
+
+    let crowded = Store::new(config(1));
+    let mut counter = Counter::NONE;
+    for id in 0..MAX_SLOTS {
+        let origin = crowded.intern(crate::model::stamp::incarnation(id as u128 + 10).unwrap()).unwrap();
+        counter.put(origin, Slot { up: 1, ..Slot::begin(NTP64(5)) });
+    }
+    crowded.observe(NTP64(5));
+    crowded.merge(&mut Vec::new(), b"k", &Parts::EMPTY, &counter, &|_, _| false);
+    let refused = crowded.write(&mut at(&crowded, 5), b"k", |_| (Write::Add(1), ()));
+    assert_eq!(refused, Err(WriteError::TooManySlots));
+}
+
+/// One step of a random history.
+#[derive(Clone, Debug)]
+enum Step {
+    Add { store: usize, by: i64 },
+    Reset { store: usize, to: Option<u8> },
+    Exchange { from: usize, to: usize },
+    Restart { store: usize },
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let store = || 0..3usize;
+    prop_oneof![
+        6 => (store(), -3..9i64).prop_map(|(store, by)| Step::Add { store, by }),
+        1 => (store(), proptest::option::of(0..9u8)).prop_map(|(store, to)| Step::Reset { store, to }),
+        4 => (store(), store()).prop_map(|(from, to)| Step::Exchange { from, to }),
+        1 => store().prop_map(|store| Step::Restart { store }),
+    ]
+}
+
+/// What a store ought to hold, by the increments and resets that it has heard of.
+#[derive(Clone, Default)]
+struct Known {
+    increments: BTreeSet<usize>,
+    reset: BTreeSet<usize>,
+    base: Option<(u64, Option<u8>)>,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Goal: a counter is the sum of the increments that a store has heard of and no reset had seen, on top of the
+    /// latest value that was set. Method: three stores, whose processes restart under new incarnations, beside sets of
+    /// what each knows, joined as the stores exchange.
+    #[test]
+    fn a_counter_is_the_sum_of_the_increments_that_no_reset_has_seen(
+        steps in proptest::collection::vec(any_step(), 0..60)
+    ) {
+        let mut ids = 1..;
+        let mut start = || Store::new(config(ids.next().unwrap()));
+        let mut stores = [start(), start(), start()];
+        let mut known: [Known; 3] = Default::default();
+        let mut amounts = Vec::new();
+        for (now, step) in (10..).zip(steps) {
+            match step {
+                Step::Add { store, by } => {
+                    add(&stores[store], now, b"k", by);
+                    known[store].increments.insert(amounts.len());
+                    amounts.push(by);
+                }
+                Step::Reset { store, to } => {
+                    let knows = &mut known[store];
+                    match to {
+                        Some(base) => set(&stores[store], now, b"k", base.to_string().as_bytes(), None),
+                        None if delete(&stores[store], now, b"k") => {}
+                        None => continue,
+                    }
+                    knows.reset.extend(knows.increments.iter().copied());
+                    knows.base = Some((now, to));
+                }
+                Step::Exchange { from, to } => {
+                    replicate(&stores[from], &stores[to]);
+                    let heard = known[from].clone();
+                    known[to].increments.extend(heard.increments);
+                    known[to].reset.extend(heard.reset);
+                    known[to].base = known[to].base.max(heard.base);
+                }
+                Step::Restart { store } => {
+                    stores[store] = start();
+                    known[store] = Known::default();
+                }
+            }
+            for (store, known) in stores.iter().zip(&known) {
+                let counted = known.increments.difference(&known.reset).map(|&n| amounts[n]);
+                let base = known.base.and_then(|(_, base)| base);
+                let exists = base.is_some() || known.increments.difference(&known.reset).next().is_some();
+                let expected = exists.then(|| i64::from(base.unwrap_or(0)) + counted.sum::<i64>());
+                prop_assert_eq!(number(store, now, b"k"), expected);
+            }
+        }
+        stores.iter().for_each(assert_sums_are_exact);
+    }
+}

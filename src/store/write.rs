@@ -1,0 +1,147 @@
+//! Local writes: what one sees of a cell, and what it makes of it.
+
+use super::cell::{Cell, Counter, Parts};
+use super::origins::{Origin, Origins};
+use super::{MAX_SLOTS, WriteError};
+use crate::model::Time;
+use crate::model::counter::{Shown, Slot};
+use crate::model::stamp::ZERO;
+
+/// Room for the digits of a counter.
+pub(super) type Digits = itoa::Buffer;
+
+/// A live cell as readers and writers see it.
+#[derive(Clone, Copy)]
+pub struct Live<'a> {
+    value: &'a [u8],
+    deadline: Option<Time>,
+}
+
+impl<'a> Live<'a> {
+    /// What there is to see of a cell at `now`.
+    #[inline]
+    pub(super) fn at(cell: &'a Cell, now: Time, digits: &'a mut Digits) -> Option<Live<'a>> {
+        if !cell.has_counter() {
+            let value = cell.value().filter(|_| !cell.is_expired(now))?;
+            return Some(Live { value, deadline: cell.deadline() });
+        }
+        let value = match cell.shown(now)? {
+            Shown::Text(text) => text,
+            Shown::Number(number) => digits.format(number).as_bytes(),
+        };
+        Some(Live { value, deadline: cell.deadline().filter(|&deadline| deadline > now) })
+    }
+
+    /// The value; of a counter, its digits.
+    pub fn value(self) -> &'a [u8] {
+        self.value
+    }
+
+    /// From this moment on the cell is absent.
+    pub fn deadline(self) -> Option<Time> {
+        self.deadline
+    }
+}
+
+/// What a write makes of the cell it saw.
+#[derive(Clone, Copy, Debug)]
+pub enum Write<'a> {
+    /// Leave it as it is.
+    Keep,
+    /// A new version with this value; resets what has been counted. With a deadline that has passed it is a
+    /// [`Write::Delete`].
+    Set {
+        /// The value.
+        value: &'a [u8],
+        /// From this moment on the key is absent; `None` for never.
+        deadline: Option<Time>,
+    },
+    /// A tombstone in its place, and what has been counted is reset; nothing if there is no live cell.
+    Delete,
+    /// Another deadline for the version that is there; nothing if there is no live cell. With a deadline that
+    /// has passed it is a [`Write::Delete`].
+    Deadline(Option<Time>),
+    /// Adds to what this daemon has counted, whatever the value is: it is for the caller to see that it is an integer.
+    Add(i64),
+}
+
+/// What `write` with this stamp makes of a cell; `None` for no change. What is counted afterwards is in `counter`.
+pub(super) fn apply<'a>(
+    write: Write<'a>,
+    (drawn, own): (Time, Origin),
+    floor: Time,
+    cell: Option<&'a Cell>,
+    is_live: bool,
+    counter: &mut Counter,
+) -> Result<Option<Parts<'a>>, WriteError> {
+    counter.clear();
+    let passed = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= drawn);
+    let write = match write {
+        Write::Set { deadline, .. } | Write::Deadline(deadline) if passed(deadline) => Write::Delete,
+        write => write,
+    };
+    if matches!(write, Write::Keep) || !is_live && matches!(write, Write::Delete | Write::Deadline(_)) {
+        return Ok(None);
+    }
+    let version =
+        |value, deadline| Parts { time: drawn, origin: own, value, deadline, qualifier: None, lift: ZERO };
+    let Some(cell) = cell else {
+        return match write {
+            Write::Set { value, deadline } => Ok(Some(version(Some(value), deadline))),
+            Write::Add(by) => add(counter, own, by, drawn).map(|()| Some(Parts::EMPTY)),
+            _ => Ok(None),
+        };
+    };
+    if cell.has_counter() {
+        cell.counter_into(counter);
+    }
+    // What has expired stays so whatever is written now, also what was counted elsewhere and is yet to be heard of.
+    let expired = cell.is_expired(drawn);
+    if expired {
+        let void = cell.base().void_at(counter.void, drawn);
+        counter.make_void(void);
+    }
+    let parts = match write {
+        Write::Set { value, deadline } => {
+            counter.reset(drawn);
+            version(Some(value), deadline)
+        }
+        Write::Delete => {
+            counter.reset(drawn);
+            version(None, None)
+        }
+        Write::Deadline(deadline) => {
+            let qualified = Parts { deadline, qualifier: Some((drawn, own)), ..cell.parts() };
+            if cell.value().is_some() && !expired { qualified } else { of_counter(qualified, floor) }
+        }
+        Write::Add(by) => {
+            add(counter, own, by, drawn)?;
+            if expired { version(None, None) } else { cell.parts() }
+        }
+        Write::Keep => return Ok(None),
+    };
+    Ok(Some(parts))
+}
+
+/// The register of a counter that nobody has set, for its deadline.
+///
+/// Its version lies just above what is dead here. So it stands above every tombstone, also one that is forgotten here
+/// and not elsewhere; and below every `SET` that this daemon has not heard of, as all of these are above the floor.
+fn of_counter(qualified: Parts<'_>, floor: Time) -> Parts<'_> {
+    if qualified.origin == Origins::NOBODY && qualified.time > ZERO {
+        return qualified;
+    }
+    let above = qualified.time.max(floor);
+    Parts { time: uhlc::NTP64(above.0 + 1), origin: Origins::NOBODY, value: None, ..qualified }
+}
+
+/// Adds to one's own slot, whose life begins anew if what it had counted is over.
+fn add(counter: &mut Counter, own: Origin, by: i64, drawn: Time) -> Result<(), WriteError> {
+    let present = counter.slot(own).copied();
+    if present.is_none() && counter.slots.len() >= MAX_SLOTS {
+        return Err(WriteError::TooManySlots);
+    }
+    let slot = present.filter(|slot| slot.is_active(counter.void)).unwrap_or_else(|| Slot::begin(drawn));
+    counter.put(own, slot.add(by, drawn).ok_or(WriteError::Overflow)?);
+    Ok(())
+}
