@@ -245,3 +245,27 @@ async fn a_watch_goes_on_where_another_was() {
     assert_eq!(told(&mut watch).await, "set tree oak");
     assert!(node.watch(vec!["x"; 1000]).is_err(), "so many prefixes cannot be watched");
 }
+
+#[tokio::test]
+async fn what_several_nodes_count_at_the_same_time_counts_once_each() {
+    let a = builder("a").peer(any_port()).start().await.unwrap();
+    let b = builder("b").join(a.peer_addr()).start().await.unwrap();
+    a.set("visits", "5").unwrap();
+    until("the beginning is everywhere", || b.get("visits").is_some()).await;
+    assert_eq!(a.incr("visits"), Ok(6));
+    for _ in 0..10 {
+        a.incr("visits").unwrap();
+        b.incr_by("visits", 2).unwrap();
+    }
+    b.incr_by("visits", -4).unwrap();
+    for node in [&a, &b] {
+        until("both count all", || node.get("visits").is_some_and(|digits| digits == "32")).await;
+    }
+    a.set("tree", "oak").unwrap();
+    assert_eq!(a.incr("tree"), Err(NodeError::NotAnInteger));
+    a.set("most", i64::MAX.to_string()).unwrap();
+    assert_eq!(a.incr("most"), Err(NodeError::Overflow));
+    assert_eq!(a.get("most").unwrap(), i64::MAX.to_string());
+    a.expire("visits", Duration::ZERO).unwrap();
+    assert!(a.get("visits").is_none());
+}

@@ -60,6 +60,9 @@ pub enum NodeError {
     /// Restarts of nodes have left too many slots in the counter.
     #[error("too many incarnations have counted here: set the key to what it counts, and they are dropped")]
     TooManySlots,
+    /// What the key holds is no integer of 64 bits, so nothing can be counted there.
+    #[error("the value is no integer of 64 bits")]
+    NotAnInteger,
     /// The node was shut down: nobody would hear of the write.
     #[error("the node was shut down")]
     Stopped,

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Node, NodeError};
+use crate::model::counter::strict_number;
 use crate::model::{Time, stamp};
 use crate::store::{Batch, Live, Value, Write};
 
@@ -51,6 +52,30 @@ impl Node {
     /// [`NodeError`]; nothing was changed.
     pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool, NodeError> {
         self.write(key.as_ref(), |_, live| (Write::Delete, live.is_some()))
+    }
+
+    /// Adds one to what `key` counts; returns what that is here now. See [`incr_by`](Self::incr_by).
+    ///
+    /// # Errors
+    /// [`NodeError`]; nothing was changed.
+    pub fn incr(&self, key: impl AsRef<[u8]>) -> Result<i64, NodeError> {
+        self.incr_by(key, 1)
+    }
+
+    /// Adds `by`, which may be negative, to what `key` counts, from nothing or an integer on; returns what that is here
+    /// now. What is added on other nodes at the same time, or while they cannot be reached, counts too, once.
+    ///
+    /// # Errors
+    /// [`NodeError`]; nothing was changed.
+    pub fn incr_by(&self, key: impl AsRef<[u8]>, by: i64) -> Result<i64, NodeError> {
+        self.write(key.as_ref(), |_, live| {
+            let sum = match live.map(|live| strict_number(live.value())) {
+                None => Ok(by),
+                Some(None) => Err(NodeError::NotAnInteger),
+                Some(Some(present)) => present.checked_add(by).ok_or(NodeError::Overflow),
+            };
+            (if sum.is_ok() { Write::Add(by) } else { Write::Keep }, sum)
+        })?
     }
 
     /// Lets `key` last for `ttl` from now on; returns whether it was there.
