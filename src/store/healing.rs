@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::Store;
 use super::cell::{Cell, Counter, Parts};
 use super::origins::{Origin, TooManyOrigins};
-use super::ranges::Digest;
+use super::sums::Digest;
 use crate::ablation::{Ablation, ablated};
 use crate::model::{Incarnation, Prefix, RangeCount, Time, Vector, stamp};
 

@@ -1,0 +1,165 @@
+//! The sums that a range keeps of its cells, and what they are made of.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::cell::Cell;
+use crate::model::Time;
+
+/// The sums of one range. Written only under the range's write lock, so plain loads and stores suffice; atomic
+/// so that a total over all ranges needs no lock.
+#[derive(Default)]
+pub(super) struct Sums {
+    /// Sum of the hashes of values and active slots, and how many cells have any.
+    live: AtomicU64,
+    live_cells: AtomicU32,
+    /// The same for all other parts: tombstones, registers that the sweep has found expired, slots that were reset.
+    dead: AtomicU64,
+    dead_cells: AtomicU32,
+    /// How many of the live cells have a deadline.
+    expiring_cells: AtomicU32,
+    /// The bits of a time not later than the earliest deadline that the sweep awaits in the range, inverted, so that
+    /// zero means there is none.
+    pub(super) next_deadline: AtomicU64,
+    /// The same for the earliest death of a part that is not live.
+    pub(super) first_death: AtomicU64,
+}
+
+/// What the sums say of one range or of all.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Totals {
+    /// Sum modulo 2^64 of the hashes of values and of what counters count.
+    pub live: u64,
+    /// How many cells hold a value or count; an expired one is among them until it is swept.
+    pub live_cells: u64,
+    /// How many of those have a deadline.
+    pub expiring_cells: u64,
+    /// Sum modulo 2^64 of the hashes of everything else that is kept.
+    pub dead: u64,
+    /// How many cells hold nothing live: tombstones, and expired ones that were swept.
+    pub dead_cells: u64,
+}
+
+impl Totals {
+    pub(super) fn add(self, other: Totals) -> Totals {
+        Totals {
+            live: self.live.wrapping_add(other.live),
+            live_cells: self.live_cells + other.live_cells,
+            expiring_cells: self.expiring_cells + other.expiring_cells,
+            dead: self.dead.wrapping_add(other.dead),
+            dead_cells: self.dead_cells + other.dead_cells,
+        }
+    }
+}
+
+/// What is compared of a set of cells: the sum of their hashes modulo 2^64, and how many they are.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) struct Digest {
+    pub(crate) sum: u64,
+    pub(crate) cells: u64,
+}
+
+impl Digest {
+    pub(crate) fn add(&mut self, other: Digest) {
+        self.sum = self.sum.wrapping_add(other.sum);
+        self.cells += other.cells;
+    }
+}
+
+/// The hash of a cell: the sum of those of its parts, the live ones apart.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Hash {
+    pub(super) live: u64,
+    pub(super) dead: u64,
+}
+
+impl Sums {
+    pub(super) fn reset(&self) {
+        self.copy(&Sums::default());
+    }
+
+    pub(super) fn copy(&self, other: &Sums) {
+        let words = [
+            (&self.live, &other.live),
+            (&self.dead, &other.dead),
+            (&self.next_deadline, &other.next_deadline),
+            (&self.first_death, &other.first_death),
+        ];
+        for (own, other) in words {
+            own.store(other.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        let counts = [
+            (&self.live_cells, &other.live_cells),
+            (&self.dead_cells, &other.dead_cells),
+            (&self.expiring_cells, &other.expiring_cells),
+        ];
+        for (own, other) in counts {
+            own.store(other.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn add(&self, cell: &Cell, hash: Hash) {
+        let is_kept = cell.is_kept();
+        let more = |count: &AtomicU32| count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.shift(hash, u64::wrapping_add);
+        more(self.count(is_kept));
+        if let Some(deadline) = cell.deadline() {
+            if is_kept {
+                more(&self.expiring_cells);
+            }
+            if cell.awaits_sweep() {
+                self.next_deadline.fetch_max(!deadline.0, Ordering::Relaxed);
+            }
+        }
+        if let Some(death) = cell.next_death() {
+            self.first_death.fetch_max(!death.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a floor at `floor` may count a cell of the range as dead.
+    pub(super) fn may_have_dead_at(&self, floor: Time) -> bool {
+        let earliest =
+            self.first_death.load(Ordering::Relaxed).max(self.next_deadline.load(Ordering::Relaxed));
+        !earliest <= floor.0
+    }
+
+    pub(super) fn remove(&self, cell: &Cell, hash: Hash) {
+        let is_kept = cell.is_kept();
+        let less = |count: &AtomicU32| count.store(count.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+        self.shift(hash, u64::wrapping_sub);
+        less(self.count(is_kept));
+        if is_kept && cell.deadline().is_some() {
+            less(&self.expiring_cells);
+        }
+    }
+
+    fn shift(&self, hash: Hash, by: fn(u64, u64) -> u64) {
+        self.live.store(by(self.live.load(Ordering::Relaxed), hash.live), Ordering::Relaxed);
+        self.dead.store(by(self.dead.load(Ordering::Relaxed), hash.dead), Ordering::Relaxed);
+    }
+
+    /// As [`remove`](Self::remove) and [`add`](Self::add), for what is most often replaced by its like.
+    pub(super) fn replace(&self, old: &Cell, old_hash: Hash, new: &Cell, new_hash: Hash) {
+        if old.is_lasting() && new.is_lasting() {
+            let sum =
+                self.live.load(Ordering::Relaxed).wrapping_sub(old_hash.live).wrapping_add(new_hash.live);
+            self.live.store(sum, Ordering::Relaxed);
+            return;
+        }
+        self.remove(old, old_hash);
+        self.add(new, new_hash);
+    }
+
+    fn count(&self, is_kept: bool) -> &AtomicU32 {
+        if is_kept { &self.live_cells } else { &self.dead_cells }
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        Totals {
+            live: self.live.load(Ordering::Relaxed),
+            live_cells: u64::from(self.live_cells.load(Ordering::Relaxed)),
+            expiring_cells: u64::from(self.expiring_cells.load(Ordering::Relaxed)),
+            dead: self.dead.load(Ordering::Relaxed),
+            dead_cells: u64::from(self.dead_cells.load(Ordering::Relaxed)),
+        }
+    }
+}
