@@ -3,15 +3,19 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sapwood::Node;
-use sapwood::client::{Client, ClientError, ClientOptions, SetOptions, Ttl, blocking};
+use sapwood::client::{
+    Client, ClientError, ClientOptions, ResetReason, SetOptions, Ttl, Watch, WatchEvent, blocking,
+};
 use sapwood::config::Config;
 use sapwood::resp::Frame;
+use sapwood::store::Write;
 use support::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -210,20 +214,19 @@ impl Deaf {
     }
 }
 
-/// `GETDEL` stands for everything that is sent once. What the daemon executed is counted there.
 #[tokio::test]
 async fn a_request_that_timed_out_is_reported_as_possibly_applied_and_not_repeated() {
     let node = start("a", &[]).await;
     let proxy = Deaf::new(node.client_addr().unwrap()).await;
     let patient = ClientOptions { request_timeout: Duration::from_millis(300), ..options() };
     let client = Client::connect_with([proxy.addr.to_string()], patient).await.unwrap();
-    client.set("k", "v").await.unwrap();
+    assert_eq!(client.incr("k").await.unwrap(), 1);
     proxy.holding.store(true, Ordering::Relaxed);
-    let error = client.call(&[b"GETDEL", b"k"]).await.unwrap_err();
+    let error = client.incr("k").await.unwrap_err();
     assert!(error.may_be_applied(), "{error}");
     proxy.holding.store(false, Ordering::Relaxed);
     until_async("the client is connected again", async || client.get("k").await.is_ok()).await;
-    assert_eq!(calls(&node, "getdel").await, 1);
+    assert_eq!((calls(&node, "incr").await, get(&node, b"k")), (2, Some(b"2".to_vec())));
 }
 
 async fn until_async(what: &str, mut condition: impl AsyncFnMut() -> bool) {
@@ -365,4 +368,90 @@ async fn who_holds_a_write_and_when_another_daemon_does() {
     // No second peer will ever hold it; for ever is not meant by no time at all.
     on_a.set("k", "x").await.unwrap();
     assert!(on_a.wait(2, Duration::ZERO).await.unwrap() <= 1);
+}
+
+/// A watch, and what one who believes it holds.
+struct Watched {
+    watch: Watch,
+    held: BTreeMap<String, String>,
+}
+
+impl Watched {
+    async fn start(client: &Client) -> Watched {
+        let mut watched = Watched { watch: client.watch(["k"]), held: BTreeMap::new() };
+        assert_eq!(watched.next().await, WatchEvent::Reset(ResetReason::Start));
+        assert!(matches!(watched.next().await, WatchEvent::Live { .. }));
+        watched
+    }
+
+    async fn next(&mut self) -> WatchEvent {
+        let next = tokio::time::timeout(DEADLINE, self.watch.next());
+        let event = next.await.expect("an event comes").unwrap().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        match &event {
+            WatchEvent::Reset(_) => self.held.clear(),
+            WatchEvent::Entry(item) | WatchEvent::Change { item, .. } => match &item.value {
+                Some(value) => _ = self.held.insert(text(&item.key), text(value)),
+                None => _ = self.held.remove(&text(&item.key)),
+            },
+            _ => {}
+        }
+        event
+    }
+
+    /// Reads until what is held is `held`.
+    async fn until(&mut self, held: &[(&str, &str)]) {
+        let held = held.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        while self.held != held {
+            self.next().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_watch_goes_over_to_another_daemon_with_a_reset_and_sees_the_last_write() {
+    let a = start("a", &[]).await;
+    let b = start("b", &[a.peer_addr()]).await;
+    until("linked", || linked(&a) == 1 && linked(&b) == 1).await;
+    let client = connect(&[&a, &b]).await;
+    let mut watched = Watched::start(&client).await;
+    client.set("k:1", "first").await.unwrap();
+    watched.until(&[("k:1", "first")]).await;
+    set(&a, b"k:2", b"last");
+    a.shutdown().await;
+    let reset = loop {
+        match watched.next().await {
+            WatchEvent::Reset(reason) => break reason,
+            WatchEvent::Change { item, .. } => assert_eq!(item.key, "k:2"),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(reset, ResetReason::OtherDaemon);
+    while !matches!(watched.next().await, WatchEvent::Live { .. }) {}
+    watched.until(&[("k:1", "first"), ("k:2", "last")]).await;
+    write(&b, b"k:3", Write::Add(1));
+    watched.until(&[("k:1", "first"), ("k:2", "last"), ("k:3", "1")]).await;
+}
+
+#[tokio::test]
+async fn a_watch_whose_connection_is_killed_goes_on_where_it_was() {
+    let node = start("a", &[]).await;
+    let mut watched = Watched::start(&connect(&[&node]).await).await;
+    set(&node, b"k:1", b"before");
+    watched.until(&[("k:1", "before")]).await;
+    let other = connect(&[&node]).await;
+    let Frame::Int(killed) = other.call(&[b"CLIENT", b"KILL", b"SKIPME", b"yes"]).await.unwrap() else {
+        panic!("the killed are counted")
+    };
+    assert!(killed >= 1);
+    set(&node, b"k:1", b"meanwhile");
+    other.set("k:2", "too").await.unwrap();
+    other.delete("k:1").await.unwrap();
+    // One change may still have come on the old connection: nothing is missed, and nothing begins anew.
+    while watched.held != BTreeMap::from([("k:2".into(), "too".into())]) {
+        let event = watched.next().await;
+        assert!(matches!(event, WatchEvent::Live { .. } | WatchEvent::Change { .. }), "{event:?}");
+    }
+    // A line that does not break would have proved nothing.
+    assert_eq!(calls(&node, "sapwood|watch").await, 2);
 }
