@@ -4,11 +4,14 @@
 mod one_peer;
 #[path = "support/raw_client.rs"]
 mod raw_client;
+mod support;
 
 use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use raw_client::{Client, Daemon, PATIENCE};
+use support::{linked, start, until};
 
 /// A message or confirmation; `>` or `*` begins it, and a part that is a number is one.
 fn push(kind: char, parts: &[&str]) -> String {
@@ -307,6 +310,34 @@ async fn keyspace_events_are_those_of_redis() {
             assert_eq!(events(&mut listener, last).await, wanted, "{request}");
         }
     }
+    // A counter that nobody has set is as new as any key.
+    for (request, expected) in [
+        ("INCR n", &["new n", "incrby n"][..]),
+        ("INCRBY n 5", &["incrby n"]),
+        ("DECR n", &["incrby n"]),
+        ("EXPIRE n 50", &["expire n"]),
+        ("INCR n", &["incrby n"]),
+        ("PERSIST n", &["persist n"]),
+        ("DEL n", &["del n"]),
+        ("DECRBY n 5", &["new n", "incrby n"]),
+        ("SET n 7", &["set n"]),
+        ("INCR n", &["incrby n"]),
+        ("GETDEL n", &["del n"]),
+        ("INCR n", &["new n", "incrby n"]),
+        ("PEXPIRE n 20", &["expire n", "expired n"]),
+        ("INCR n", &["new n", "incrby n"]),
+    ] {
+        client.send(format!("{request}\r\n")).await;
+        let both = |event: &&str| {
+            let (event, key) = event.split_once(' ').unwrap();
+            [format!("keyspace@0:{key} {event}"), format!("keyevent@0:{event} {key}")]
+        };
+        let wanted: Vec<String> = expected.iter().flat_map(both).collect();
+        if request.contains("PEXPIRE") {
+            while client.reply("DBSIZE").await.ends_with(":2\r\n") {}
+        }
+        assert_eq!(events(&mut listener, wanted.last().unwrap()).await, wanted, "{request}");
+    }
     client.reply("CONFIG SET notify-keyspace-events Kx").await;
     client.reply("SET a 1").await;
     client.reply("CONFIG SET notify-keyspace-events Eg").await;
@@ -320,6 +351,30 @@ async fn keyspace_events_are_those_of_redis() {
                    character. Use 'Ag$lshzxeKEtdn'.\r\n";
     client.reply("PING").await;
     client.ask("CONFIG SET notify-keyspace-events q", refusal).await;
+}
+
+/// What is counted elsewhere is told here as what is counted here.
+#[tokio::test]
+async fn keyspace_events_of_counters_come_from_every_daemon() {
+    let a = start("a", &[]).await;
+    let b = start("b", &[a.peer_addr()]).await;
+    until("linked", || linked(&a) == 1 && linked(&b) == 1).await;
+    let mut listener = Client(TcpStream::connect(a.client_addr().unwrap()).await.unwrap());
+    let mut there = Client(TcpStream::connect(b.client_addr().unwrap()).await.unwrap());
+    listener.reply("CONFIG SET notify-keyspace-events EAn").await;
+    listener.ask("PSUBSCRIBE __key*", &push('*', &["psubscribe", "__key*", "1"])).await;
+    for (request, reply, told) in [
+        ("INCR n", ":1\r\n", &["new", "incrby"][..]),
+        ("INCR n", ":2\r\n", &["incrby"]),
+        ("EXPIRE n 100", ":1\r\n", &["expire"]),
+        ("DEL n", ":1\r\n", &["del"]),
+        ("INCR n", ":1\r\n", &["new", "incrby"]),
+        ("PEXPIRE n 50", ":1\r\n", &["expire", "expired"]),
+    ] {
+        there.ask(request, reply).await;
+        let told: Vec<String> = told.iter().map(|event| format!("keyevent@0:{event} n")).collect();
+        assert_eq!(events(&mut listener, told.last().unwrap()).await, told, "{request}");
+    }
 }
 
 fn changed(key: &str) -> String {
@@ -425,6 +480,7 @@ async fn a_client_that_tracks_is_told_of_what_it_has_read_when_it_changes() {
         ("SET a 3", "+OK\r\n", None),
         ("SET none 1", "+OK\r\n", Some("none")),
         ("EXPIRE b 100", ":1\r\n", Some("b")),
+        ("INCR c", ":3\r\n", None),
     ] {
         writer.ask(request, reply).await;
         if let Some(key) = told {
@@ -462,6 +518,27 @@ async fn a_client_that_tracks_is_told_of_what_it_has_read_when_it_changes() {
         }
     };
     timeout(PATIENCE, end).await.expect("a flush is told");
+}
+
+#[tokio::test]
+async fn a_client_that_tracks_is_told_when_a_counter_counts_expires_and_begins_anew() {
+    let daemon = Daemon::start().await;
+    let (mut tracker, mut writer) = (daemon.client().await, daemon.client().await);
+    tracker.reply("HELLO 3").await;
+    tracker.ask("CLIENT TRACKING on\r\nGET n", "+OK\r\n_\r\n").await;
+    for (request, reply, read) in [
+        ("INCR n", ":1\r\n", "$1\r\n1\r\n"),
+        ("INCRBY n 4", ":5\r\n", "$1\r\n5\r\n"),
+        ("EXPIRE n 100", ":1\r\n", "$1\r\n5\r\n"),
+        ("DEL n", ":1\r\n", "_\r\n"),
+        ("DECR n", ":-1\r\n", "$2\r\n-1\r\n"),
+    ] {
+        writer.ask(request, reply).await;
+        tracker.expect(changed("n")).await;
+        tracker.ask("GET n", read).await;
+    }
+    writer.ask("PEXPIRE n 1", ":1\r\n").await;
+    tracker.expect(changed("n")).await;
 }
 
 #[tokio::test]

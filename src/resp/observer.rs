@@ -160,8 +160,7 @@ fn announce(hub: &Hub, events: KeyspaceEvents, change: &Change) {
         Cause::Expire => &[("g", "expire")],
         Cause::Persist => &[("g", "persist")],
     };
-    let is_new = !change.was_live && change.cell.value().is_some();
-    let new = is_new.then_some(&("n", "new"));
+    let new = change.is_new().then_some(&("n", "new"));
     for (class, event) in new.into_iter().chain(told) {
         if !events.has(class) {
             continue;

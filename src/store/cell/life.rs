@@ -72,8 +72,7 @@ impl Cell {
 
     /// Up to when its counter is void as far as the sweep has noticed.
     fn kept_void(&self) -> Time {
-        let now = if self.has(SWEPT) { MAX } else { ZERO };
-        self.base().void_at(self.void(), now)
+        self.base().void_at(self.void(), self.swept_until())
     }
 
     /// Shows the death of each part to `visit`; the latest of what that returns, unless one is `None`.
@@ -168,7 +167,17 @@ impl Cell {
 
     /// The same as the sweep has left it: a deadline that it has not come to yet is still to come.
     pub(in crate::store) fn as_kept(&self) -> Cell {
-        self.as_shown(if self.has(SWEPT) { MAX } else { ZERO })
+        self.as_shown(self.swept_until())
+    }
+
+    /// What [`as_kept`](Self::as_kept) shows.
+    pub(in crate::store) fn shown_as_kept(&self) -> Option<Shown<'_>> {
+        self.shown(self.swept_until())
+    }
+
+    /// The moment up to which the sweep has ended what had to end.
+    fn swept_until(&self) -> Time {
+        if self.has(SWEPT) { MAX } else { ZERO }
     }
 
     #[cold]

@@ -33,12 +33,13 @@ impl Cause {
             let expired = new.deadline().is_some() || old.is_expired(new.time());
             return Some(if expired { Cause::Expired } else { Cause::Delete });
         }
-        // A counter may have no register, or one that holds its deadline alone: only another value is a `SET`.
+        // A counter may have no register, or one that holds its deadline alone: only another value is a `SET`. A delete
+        // elsewhere, or a deadline, may end a part of it: what is left counts on.
         let same_version = (old.time(), old.origin()) == (new.time(), new.origin());
-        if !same_version && (new.value().is_some() || old.value().is_some()) {
+        if !same_version && new.value().is_some() {
             return Some(Cause::Set);
         }
-        if old.slots().ne(new.slots()) {
+        if old.slots().ne(new.slots()) || old.shown_as_kept() != new.shown_as_kept() {
             return Some(Cause::Counter);
         }
         // What is left to differ is the deadline, or a lift, which no reader sees.
@@ -61,8 +62,9 @@ mod tests {
     use uhlc::NTP64;
 
     use super::*;
+    use crate::model::counter::Slot;
     use crate::model::stamp::ZERO;
-    use crate::store::Parts;
+    use crate::store::{Counter, Parts};
 
     const LIVE: Parts<'static> =
         Parts { time: NTP64(10), origin: 0, value: Some(b"v"), deadline: None, qualifier: None, lift: ZERO };
@@ -109,6 +111,49 @@ mod tests {
             let pack = |parts: Parts<'_>| Cell::pack(&mut Vec::new(), b"k", &parts);
             assert_eq!(Cause::between(old.map(pack).as_ref(), &pack(new)), cause, "{case}");
         }
+    }
+
+    #[test]
+    fn a_counter_counts_whether_or_not_a_value_is_below_it() {
+        let counted = |up| {
+            let mut counter = Counter::NONE;
+            counter.put(0, Slot::begin(NTP64(20)).add(up, NTP64(20)).unwrap());
+            counter
+        };
+        let dead = Parts { time: NTP64(15), value: None, ..LIVE };
+        let expiring = Parts { deadline: Some(NTP64(30)), ..LIVE };
+        let five = Parts { value: Some(b"5"), ..LIVE };
+        let (none, one, two) = (Counter::NONE, counted(1), counted(2));
+        let cases = [
+            ("first increment", None, (Parts::EMPTY, &one), Cause::Counter),
+            ("increment after a delete", Some((dead, &none)), (dead, &one), Cause::Counter),
+            ("increment of a value", Some((LIVE, &none)), (LIVE, &one), Cause::Counter),
+            ("another increment", Some((Parts::EMPTY, &one)), (Parts::EMPTY, &two), Cause::Counter),
+            (
+                "increment of an expired value, not yet swept",
+                Some((expiring, &none)),
+                (dead, &one),
+                Cause::Counter,
+            ),
+            (
+                "a delete that leaves what was counted elsewhere",
+                Some((five, &one)),
+                (dead, &one),
+                Cause::Counter,
+            ),
+            ("SET", Some((Parts::EMPTY, &one)), (LIVE, &none), Cause::Set),
+            ("delete", Some((Parts::EMPTY, &one)), (dead, &none), Cause::Delete),
+        ];
+        for (case, old, new, cause) in cases {
+            let pack = |(parts, counter): (Parts<'_>, &Counter)| {
+                Cell::pack_with(&mut Vec::new(), b"k", &parts, counter, false)
+            };
+            assert_eq!(Cause::between(old.map(pack).as_ref(), &pack(new)), Some(cause), "{case}");
+        }
+        // Counted elsewhere after the deadline that ends the value.
+        let expiring = Parts { deadline: Some(NTP64(15)), ..five };
+        let old = Cell::pack_with(&mut Vec::new(), b"k", &expiring, &one, false);
+        assert_eq!(Cause::between(Some(&old), &old.swept(&mut Vec::new())), Some(Cause::Counter));
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub struct Change {
     /// Its place among all changes of this process that were recorded. Rises; has gaps where changes were left out, and
     /// for prefixes that the reader does not follow.
     pub sequence: u64,
-    /// The cell after the change. One that holds no value is a delete or an expiry.
+    /// The cell after the change. One that neither holds a value nor counts is a delete or an expiry.
     pub cell: Cell,
     /// What made it.
     pub cause: Cause,
@@ -60,6 +60,13 @@ pub struct Change {
     pub skipped: u64,
     /// The hash by which the key's range is found.
     pub(super) key_hash: u64,
+}
+
+impl Change {
+    /// Whether the key was not there before and is now.
+    pub fn is_new(&self) -> bool {
+        !self.was_live && self.cell.is_kept()
+    }
 }
 
 /// How much is read at a time, which is one change at least.
