@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 
 use sapwood::client::{ClientError, Connection, Options};
 use sapwood::resp::Frame;
+use sapwood::store::Write;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
@@ -237,10 +238,34 @@ async fn what_is_written_deleted_or_expires_elsewhere_is_told_here() {
     delete(&c, b"a:old");
     watch.expect(&["change del a:old nil -1"]).await;
     let soon = sapwood::model::stamp::later(now(), std::time::Duration::from_millis(300));
-    write(&c, b"a:new", sapwood::store::Write::Deadline(Some(soon)));
+    write(&c, b"a:new", Write::Deadline(Some(soon)));
     assert!(watch.told().await.starts_with("change expire a:new 2 "));
     watch.expect(&["change expired a:new nil -1"]).await;
     assert!(watch.held.is_empty());
+}
+
+#[tokio::test]
+async fn a_counter_is_shown_in_digits_whoever_counts() {
+    let [a, b, c] = three().await;
+    write(&a, b"a:n", Write::Add(40));
+    until_equal(&[&a, &b, &c]).await;
+    let mut watch = Watch::start(b.client_addr().unwrap(), "a:", true).await;
+    watch.expect(&["reset start", "entry a:n 40 -1", "live"]).await;
+    write(&a, b"a:n", Write::Add(1));
+    watch.expect(&["change counter a:n 41 -1"]).await;
+    write(&c, b"a:n", Write::Add(-2));
+    watch.expect(&["change counter a:n 39 -1"]).await;
+    write(&b, b"a:n", Write::Add(3));
+    watch.expect(&["change counter a:n 42 -1"]).await;
+    until_equal(&[&a, &b, &c]).await;
+    delete(&c, b"a:n");
+    watch.expect(&["change del a:n nil -1"]).await;
+    write(&a, b"a:new", Write::Add(-7));
+    watch.expect(&["change counter a:new -7 -1"]).await;
+    let soon = sapwood::model::stamp::later(now(), std::time::Duration::from_millis(300));
+    write(&a, b"a:new", Write::Deadline(Some(soon)));
+    assert!(watch.told().await.starts_with("change expire a:new -7 "));
+    watch.expect(&["change expired a:new nil -1"]).await;
 }
 
 fn now() -> sapwood::model::Time {

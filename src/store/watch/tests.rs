@@ -10,9 +10,10 @@ use uhlc::NTP64;
 
 use super::*;
 use crate::ablation::{Ablation, ablate};
+use crate::model::counter::strict_number;
 use crate::model::stamp::incarnation;
 use crate::model::{HashSeed, RangeCount, Stamp};
-use crate::store::{Batch, Cause, Counter, StoreConfig, Write};
+use crate::store::{Batch, Cause, Live, StoreConfig, Write};
 
 fn store(id: u128) -> Arc<Store> {
     Arc::new(Store::new(StoreConfig {
@@ -34,6 +35,17 @@ fn set(store: &Store, now: u64, key: &str, value: &[u8]) {
     write(store, now, key, Write::Set { value, deadline: None });
 }
 
+/// Adds to a counter; nothing where there is text.
+fn add(store: &Store, now: u64, key: &str, by: i64) {
+    let mut batch = Batch::default();
+    store.begin(&mut batch, NTP64(now));
+    let write = |live: Option<Live<'_>>| {
+        let is_text = live.is_some_and(|live| strict_number(live.value()).is_none());
+        (if is_text { Write::Keep } else { Write::Add(by) }, ())
+    };
+    store.write(&mut batch, key.as_bytes(), write).unwrap();
+}
+
 /// Merges the cell of `key` into `to`, as a peer would.
 fn replicate(from: &Store, to: &Store, key: &str) {
     let Some(cell) = from.cell(key.as_bytes()) else { return };
@@ -41,8 +53,11 @@ fn replicate(from: &Store, to: &Store, key: &str) {
     let mut parts = cell.parts();
     parts.origin = translate(parts.origin);
     parts.qualifier = parts.qualifier.map(|(time, origin)| (time, translate(origin)));
+    let mut counter = cell.counter();
+    counter.slots.clear();
+    cell.counter().slots.iter().for_each(|&(owner, slot)| counter.put(translate(owner), slot));
     to.observe(cell.latest());
-    to.merge(&mut Vec::new(), cell.key(), &parts, &Counter::NONE, &|_, _| false);
+    to.merge(&mut Vec::new(), cell.key(), &parts, &counter, &|_, _| false);
 }
 
 fn sweep(store: &Store, now: u64) {
@@ -125,7 +140,7 @@ fn held(store: &Store, words: &[&str], now: u64) -> BTreeMap<Vec<u8>, Vec<u8>> {
     for range in 0..store.range_count() {
         store.walk(range, |cell| {
             if cell.is_live(NTP64(now)) && prefixes.cover(cell.key()) {
-                held.insert(cell.key().to_vec(), cell.value().unwrap().to_vec());
+                held.insert(cell.key().to_vec(), cell.as_shown(NTP64(now)).value().unwrap().to_vec());
             }
         });
     }
@@ -277,10 +292,15 @@ enum Act {
     Set(usize, Option<u64>),
     Delete(usize),
     Deadline(usize, Option<u64>),
+    Add(usize, i64),
     /// A write on the other daemon, merged here at once or later.
     SetThere(usize),
+    AddThere(usize, i64),
+    DeadlineThere(usize, u64),
     DeleteThere(usize),
     Merge(usize),
+    /// What is here, merged there.
+    Tell(usize),
     Sweep,
     Pass(u64),
     /// So many writes to so many keys, from there on.
@@ -298,9 +318,13 @@ fn act() -> impl Strategy<Value = Act> {
         4 => (key.clone(), proptest::option::of(0..20u64)).prop_map(|(key, ttl)| Act::Set(key, ttl)),
         2 => key.clone().prop_map(Act::Delete),
         2 => (key.clone(), proptest::option::of(0..20u64)).prop_map(|(key, ttl)| Act::Deadline(key, ttl)),
+        4 => (key.clone(), -3..9i64).prop_map(|(key, by)| Act::Add(key, by)),
         2 => key.clone().prop_map(Act::SetThere),
+        2 => (key.clone(), -3..9i64).prop_map(|(key, by)| Act::AddThere(key, by)),
+        1 => (key.clone(), 0..20u64).prop_map(|(key, ttl)| Act::DeadlineThere(key, ttl)),
         1 => key.clone().prop_map(Act::DeleteThere),
-        3 => key.prop_map(Act::Merge),
+        3 => key.clone().prop_map(Act::Merge),
+        2 => key.prop_map(Act::Tell),
         2 => Just(Act::Sweep),
         2 => (0..10u64).prop_map(Act::Pass),
         1 => (0..2 * MAX_RECENT, 1..40usize).prop_map(|(writes, keys)| Act::Flood(writes, keys)),
@@ -317,6 +341,8 @@ const WORDS: [&[&str]; 4] = [&["k"], &["k"], &[""], &["k1", "k3", "flood1"]];
 fn follow_through(acts: Vec<Act>) {
     let (here, there) = (store(1), store(2));
     let key = |n: usize| format!("k{n}");
+    // A number more often than text, which is not counted from.
+    let value = |now: u64| if now.is_multiple_of(4) { format!("text {now}") } else { now.to_string() };
     let mut now = 1;
     let mut watched: Vec<_> =
         WORDS.iter().map(|words| (watch(&here, words, None), Client::default())).collect();
@@ -324,15 +350,21 @@ fn follow_through(acts: Vec<Act>) {
         match act {
             Act::Set(n, ttl) => {
                 let deadline = ttl.map(|ttl| NTP64(now + ttl));
-                write(&here, now, &key(n), Write::Set { value: &now.to_le_bytes(), deadline });
+                write(&here, now, &key(n), Write::Set { value: value(now).as_bytes(), deadline });
             }
             Act::Delete(n) => write(&here, now, &key(n), Write::Delete),
             Act::Deadline(n, ttl) => {
                 write(&here, now, &key(n), Write::Deadline(ttl.map(|ttl| NTP64(now + ttl))));
             }
-            Act::SetThere(n) => set(&there, now, &key(n), &(1000 + now).to_le_bytes()),
+            Act::Add(n, by) => add(&here, now, &key(n), by),
+            Act::SetThere(n) => set(&there, now, &key(n), value(1000 + now).as_bytes()),
+            Act::AddThere(n, by) => add(&there, now, &key(n), by),
+            Act::DeadlineThere(n, ttl) => {
+                write(&there, now, &key(n), Write::Deadline(Some(NTP64(now + ttl))));
+            }
             Act::DeleteThere(n) => write(&there, now, &key(n), Write::Delete),
             Act::Merge(n) => replicate(&there, &here, &key(n)),
+            Act::Tell(n) => replicate(&here, &there, &key(n)),
             Act::Sweep => sweep(&here, now),
             Act::Pass(by) => now += by,
             Act::Flood(writes, keys) => {
