@@ -63,7 +63,7 @@ fn the_help_of_serve_is_grouped_and_has_no_colours_in_a_pipe() {
 
 #[test]
 fn wrong_usage_ends_with_2_and_a_reason_on_stderr() {
-    let cases: [(&[&str], &str); 23] = [
+    let cases: [(&[&str], &str); 25] = [
         (&[], "Usage:"),
         (&["plant"], "plant"),
         (&["get"], "<KEY>"),
@@ -76,6 +76,8 @@ fn wrong_usage_ends_with_2_and_a_reason_on_stderr() {
         (&["get", "k", "--password-file", "/nonexistent"], "--password-file /nonexistent"),
         (&["get", "k", "--node", "here"], "write HOST:PORT"),
         (&["man", "plant"], "serve, get, set"),
+        (&["incr"], "<KEY>"),
+        (&["incr", "k", "much"], "invalid digit"),
         (&["serve", "--forget-after", "59s"], "--forget-after 59s is too short: give 1m or more, or never"),
         (&["serve", "--forget-after", "soon"], "write 90s, 12h, 7d or never"),
         (&["serve", "--tombstone-limit", "0"], "--tombstone-limit must be more than 0"),
@@ -270,4 +272,20 @@ fn a_lone_daemon_answers_all_an_operator_asks() {
     assert!(stderr(&ask(&["forget", "nobody"])).contains("no member is named"));
     assert!(stderr(&ask(&["cut", "*"])).contains("--enable-faults"));
     assert!(stderr(&ask(&["found"])).contains("founded already"));
+}
+
+#[test]
+fn incr_prints_what_the_counter_has_come_to() {
+    let daemon = Daemon::start();
+    let ask = |args: &[&str]| sapwood(args).env("SAPWOOD_NODE", daemon.client()).output().unwrap();
+    assert_eq!(stdout(&ask(&["incr", "visits"])), "1\n");
+    assert_eq!(stdout(&ask(&["incr", "visits", "10"])), "11\n");
+    assert_eq!(stdout(&ask(&["incr", "visits", "-3"])), "8\n");
+    assert_eq!(stdout(&ask(&["incr", "visits", "0", "--json"])), "{\"key\":\"visits\",\"value\":8}\n");
+    assert_eq!(stdout(&ask(&["get", "visits"])), "8");
+
+    assert!(ask(&["set", "word", "tree"]).status.success());
+    let refused = ask(&["incr", "word"]);
+    assert_eq!((refused.status.code(), stdout(&refused)), (Some(1), String::new()));
+    assert!(stderr(&refused).contains("not an integer"), "{}", stderr(&refused));
 }

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! serve ──────────────► settings ► Config ► Node        check-config prints that Config
-//! get set del keys ───► target ► a connection to a node ► output
-//! watch status peers ──┤
+//! get set del incr ───► target ► a connection to a node ► output
+//! keys watch ──────────┤
+//! status peers ────────┤
 //! verify lost ─────────┤
 //! cut mend forget ────┘
 //! ```
@@ -18,6 +19,7 @@ mod fields;
 mod forget;
 mod found;
 mod get;
+mod incr;
 mod keys;
 mod logging;
 mod lost;
@@ -68,6 +70,7 @@ enum Command {
     Get(get::Args),
     Set(set::Args),
     Del(del::Args),
+    Incr(incr::Args),
     Keys(keys::Args),
     Watch(watch::Args),
     Status(status::Args),
@@ -112,6 +115,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<Exit> {
         Command::Get(args) => client(get::run(args)),
         Command::Set(args) => client(set::run(args)),
         Command::Del(args) => client(del::run(args)),
+        Command::Incr(args) => client(incr::run(args)),
         Command::Keys(args) => client(keys::run(args)),
         Command::Watch(args) => client(watch::run(args)),
         Command::Status(args) => client(status::run(args)),

@@ -80,6 +80,8 @@ fn a_person_sees_keys_and_changes_of_every_daemon_until_ctrl_c() {
     );
     b.said(&["del", "user:1"]);
     watch.expect(&["del      user:1"]);
+    c.said(&["incr", "user:logins", "7"]);
+    watch.expect(&["counter  user:logins = 7"]);
     assert_eq!(watch.interrupt(), (Some(0), String::new()));
 }
 
