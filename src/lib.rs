@@ -2,8 +2,8 @@
 //!
 //! One daemon runs on every host. Every daemon holds every key and takes reads and writes at any time, alone if it
 //! must. Daemons that can reach each other link, push every write to each other, and exchange their states when they
-//! meet; of two writes to one key the one with the larger stamp stands, everywhere. Programs talk to a daemon with
-//! any Redis client, or embed one.
+//! meet; of two writes to one key the one with the larger stamp stands, everywhere, and what several daemons add to a
+//! counter adds up. Programs talk to a daemon with any Redis client or with [`client`], or embed one.
 //!
 //! # The layers
 //!
@@ -12,43 +12,50 @@
 //! ```text
 //!                 cli            the `sapwood` command: flags, tables, exit codes (in the binary)
 //!                  |
-//!                 node           starts, wires and stops one daemon; what an application embeds
+//!                 node           starts, wires and stops one daemon; what an application embeds: keys, watches, events
 //!               /      \
 //!           resp        replication
-//!             |   \       |      the Redis protocol: parse, execute, reply
+//!             |   \       |      the Redis protocol: parse, execute, reply; subscribers, tracking, watches, WAIT
 //!             |  cluster  |      the trait through which `resp` sees the peers
-//!             |           |      links to peers: hello, pushes, rounds, dialling
+//!             |           |      links to peers: hello, pushes, messages, rounds, who holds what, dialling
 //!              \         /
-//!                 store          every key: ranges, stamping clock, change feed, expiry
+//!                 store          every key: ranges, stamping clock, expiry; the feed to peers, changes and watchers
 //!                  |
-//!                 model          pure: stamps, the merge of registers, digests
+//!                 model          pure: stamps, the merge of registers and of counters, digests
 //!
 //!   beside them:  config         what a daemon is told, checked once
 //!                 env            network, wall clock and randomness, so that tests can replace them
-//!                 client         talks to daemons from elsewhere; needs `resp`'s frames and nothing below
+//!                 client         talks to daemons from elsewhere, over fail-overs: requests, subscriptions, watches;
+//!                                needs `resp`'s frames and nothing below
 //! ```
 //!
 //! # Invariants
 //!
 //! * **Merging is a join**: commutative, associative and idempotent. So daemons agree whatever the order, repetition
-//!   or path of what they receive (`model::Register::merge`).
+//!   or path of what they receive (`model::Register::merge`, `model::counter::Slot::merge`).
+//! * **An increment counts once.** Each incarnation of a daemon adds to a slot of its own, in which larger totals replace
+//!   smaller ones; so nothing that is sent again is counted again.
 //! * **A local write is stamped above what it overwrites and above everything received**, under the lock of the range
 //!   that holds the key. A stamp is never issued twice, and never goes back when the machine's clock does.
 //! * **A range's sums describe exactly its cells**: both change under one lock. Equal digests are how daemons prove
 //!   that they agree.
 //! * **A writer never waits for a peer.** Pushes wait in bounded queues; one that overflows is emptied, and the peer
 //!   fetches the state instead. The queue is a cache, the state is the truth.
+//! * **Who watches never holds up who writes.** A change is recorded under the lock that makes it, in a log that is bounded;
+//!   a watcher that is slow is told the last change of each key, one that is too slow begins anew with a snapshot.
 //! * **Nothing received is merged before all of its frame was checked** and the clock has moved past it. A bad peer
 //!   closes its link, a bad client its connection; neither stops the daemon.
 //! * **No lock is held across an `.await`**, and no task outlives the node's shutdown.
 //!
 //! # Where to start reading
 //!
-//! 1. `model::register`: the law that everything else serves; 60 lines and their tests.
-//! 2. `store`: the few atomic operations that the rest of the program is made of.
+//! 1. `model::register`: the law that everything else serves; 60 lines and their tests. `model::counter` is the second.
+//! 2. `store`: the few atomic operations that the rest of the program is made of; then `store::watch`, all that watchers
+//!    are told, whether over Redis's protocol or in an embedded node.
 //! 3. `node`: which parts there are, and in which order they start and stop.
 //! 4. `replication`, then `replication::link`: the conversation with one peer.
-//! 5. `resp`, then its command table: from bytes to a command.
+//! 5. `resp`, then its command table: from bytes to a command. `resp::hub` and `resp::observer` are what it says unasked.
+//! 6. `client::driver`: the other end of a connection.
 //!
 //! The files in `docs/` say what users can rely on (`consistency.md`), what daemons say to each other
 //! (`peer-protocol.md`), which commands there are (`commands.md`) and how to run it (`operations.md`).
