@@ -150,7 +150,6 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         ("CONFIG GET save APPENDONLY", "*4\r\n$10\r\nappendonly\r\n$2\r\nno\r\n$4\r\nsave\r\n$0\r\n\r\n"),
         ("CONFIG RESETSTAT", "+OK\r\n"),
         ("RENAME a b", "-ERR RENAME is not supported: two keys cannot change together on every daemon\r\n"),
-        ("INCR a", "-ERR INCR is not available yet: counters arrive in a later version\r\n"),
         ("SAPWOOD META k", "$-1\r\n"),
     ],
     &[
@@ -213,6 +212,121 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
     ],
 ];
 
+/// Counters, reply for reply as Redis 7.0.15 gives them.
+const COUNTING: &[(&str, &str)] = &[
+    // Counting, and what is no integer.
+    ("INCR n", ":1\r\n"),
+    ("INCRBY n 10", ":11\r\n"),
+    ("DECR n", ":10\r\n"),
+    ("DECRBY n 30", ":-20\r\n"),
+    ("DECRBY n -5", ":-15\r\n"),
+    ("INCRBY n 0", ":-15\r\n"),
+    ("GET n", "$3\r\n-15\r\n"),
+    ("INCR", "-ERR wrong number of arguments for 'incr' command\r\n"),
+    ("INCR n 1", "-ERR wrong number of arguments for 'incr' command\r\n"),
+    ("DECR", "-ERR wrong number of arguments for 'decr' command\r\n"),
+    ("DECR n 1", "-ERR wrong number of arguments for 'decr' command\r\n"),
+    ("INCRBY n", "-ERR wrong number of arguments for 'incrby' command\r\n"),
+    ("INCRBY n 1 2", "-ERR wrong number of arguments for 'incrby' command\r\n"),
+    ("DECRBY n", "-ERR wrong number of arguments for 'decrby' command\r\n"),
+    ("INCRBY n x", "-ERR value is not an integer or out of range\r\n"),
+    ("INCRBY n 1.0", "-ERR value is not an integer or out of range\r\n"),
+    ("INCRBY n 01", "-ERR value is not an integer or out of range\r\n"),
+    ("INCRBY n +1", "-ERR value is not an integer or out of range\r\n"),
+    ("INCRBY n \"\"", "-ERR value is not an integer or out of range\r\n"),
+    ("INCRBY n \" 1\"", "-ERR value is not an integer or out of range\r\n"),
+    ("INCRBY n 9223372036854775808", "-ERR value is not an integer or out of range\r\n"),
+    ("DECRBY n -9223372036854775809", "-ERR value is not an integer or out of range\r\n"),
+    ("GET n", "$3\r\n-15\r\n"),
+    ("SET text abc", "+OK\r\n"),
+    ("INCR text", "-ERR value is not an integer or out of range\r\n"),
+    ("DECR text", "-ERR value is not an integer or out of range\r\n"),
+    ("INCRBY text 2", "-ERR value is not an integer or out of range\r\n"),
+    ("DECRBY text 2", "-ERR value is not an integer or out of range\r\n"),
+    ("GET text", "$3\r\nabc\r\n"),
+    ("SET text 1.5", "+OK\r\n"),
+    ("INCR text", "-ERR value is not an integer or out of range\r\n"),
+    ("SET text 007", "+OK\r\n"),
+    ("INCR text", "-ERR value is not an integer or out of range\r\n"),
+    ("SET text -0", "+OK\r\n"),
+    ("INCR text", "-ERR value is not an integer or out of range\r\n"),
+    ("SET text \"\"", "+OK\r\n"),
+    ("INCR text", "-ERR value is not an integer or out of range\r\n"),
+    ("SET text \"1 \"", "+OK\r\n"),
+    ("INCR text", "-ERR value is not an integer or out of range\r\n"),
+    ("SET text 9223372036854775808", "+OK\r\n"),
+    ("INCR text", "-ERR value is not an integer or out of range\r\n"),
+    ("GET text", "$19\r\n9223372036854775808\r\n"),
+    ("SET text -12", "+OK\r\n"),
+    ("INCR text", ":-11\r\n"),
+    // The ends of 64 bits, by what is set and by what is counted.
+    ("INCRBY top 9223372036854775807", ":9223372036854775807\r\n"),
+    ("INCRBY top 9223372036854775807", "-ERR increment or decrement would overflow\r\n"),
+    ("INCR top", "-ERR increment or decrement would overflow\r\n"),
+    ("GET top", "$19\r\n9223372036854775807\r\n"),
+    ("DECR top", ":9223372036854775806\r\n"),
+    ("INCR top", ":9223372036854775807\r\n"),
+    ("DECRBY low -9223372036854775808", "-ERR decrement would overflow\r\n"),
+    ("EXISTS low", ":0\r\n"),
+    ("INCRBY low -9223372036854775808", ":-9223372036854775808\r\n"),
+    ("DECR low", "-ERR increment or decrement would overflow\r\n"),
+    ("INCRBY low -1", "-ERR increment or decrement would overflow\r\n"),
+    ("INCR low", ":-9223372036854775807\r\n"),
+    ("INCRBY top -9223372036854775808", ":-1\r\n"),
+    ("SET top 9223372036854775807", "+OK\r\n"),
+    ("INCR top", "-ERR increment or decrement would overflow\r\n"),
+    ("SET low -9223372036854775808", "+OK\r\n"),
+    ("DECR low", "-ERR increment or decrement would overflow\r\n"),
+    ("INCRBY low 9223372036854775807", ":-1\r\n"),
+    // A counter is a string in every other way.
+    ("DEL n", ":1\r\n"),
+    ("INCRBY n 1234", ":1234\r\n"),
+    ("TYPE n", "+string\r\n"),
+    ("STRLEN n", ":4\r\n"),
+    ("EXISTS n", ":1\r\n"),
+    ("MGET n none", "*2\r\n$4\r\n1234\r\n$-1\r\n"),
+    ("TTL n", ":-1\r\n"),
+    ("PERSIST n", ":0\r\n"),
+    ("EXPIRE n 100", ":1\r\n"),
+    ("INCR n", ":1235\r\n"),
+    ("TTL n", ":100\r\n"),
+    ("GETEX n EX 50", "$4\r\n1235\r\n"),
+    ("TTL n", ":50\r\n"),
+    ("GETEX n PERSIST", "$4\r\n1235\r\n"),
+    ("TTL n", ":-1\r\n"),
+    ("SETNX n 1", ":0\r\n"),
+    ("SET n 5 GET", "$4\r\n1235\r\n"),
+    ("INCR n", ":6\r\n"),
+    ("SET n 7 XX GET", "$1\r\n6\r\n"),
+    ("SET n 8 NX GET", "$1\r\n7\r\n"),
+    ("GETSET n 9", "$1\r\n7\r\n"),
+    ("INCR n", ":10\r\n"),
+    ("EXPIRE n 100", ":1\r\n"),
+    ("SET n 20 KEEPTTL", "+OK\r\n"),
+    ("TTL n", ":100\r\n"),
+    ("DECR n", ":19\r\n"),
+    ("TTL n", ":100\r\n"),
+    ("SET n 30", "+OK\r\n"),
+    ("TTL n", ":-1\r\n"),
+    ("INCR n", ":31\r\n"),
+    ("GETDEL n", "$2\r\n31\r\n"),
+    ("GET n", "$-1\r\n"),
+    ("TTL n", ":-2\r\n"),
+    ("TYPE n", "+none\r\n"),
+    ("INCR n", ":1\r\n"),
+    ("EXPIRE n -1", ":1\r\n"),
+    ("EXISTS n", ":0\r\n"),
+    ("DECR n", ":-1\r\n"),
+    ("PEXPIREAT n 1", ":1\r\n"),
+    ("INCR n", ":1\r\n"),
+    ("UNLINK n", ":1\r\n"),
+    ("INCRBY n 3", ":3\r\n"),
+    ("SET n word", "+OK\r\n"),
+    ("INCR n", "-ERR value is not an integer or out of range\r\n"),
+    ("DEL n", ":1\r\n"),
+    ("INCR n", ":1\r\n"),
+];
+
 #[tokio::test]
 async fn every_reply_is_what_redis_clients_expect() {
     for conversation in CONVERSATIONS {
@@ -222,6 +336,16 @@ async fn every_reply_is_what_redis_clients_expect() {
             println!("{request}");
             client.ask(request, reply).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn counters_reply_as_redis_does() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    for (request, reply) in COUNTING {
+        println!("{request}");
+        client.ask(request, reply).await;
     }
 }
 
