@@ -340,10 +340,9 @@ impl Peers {
         self.table.lock().peers.values().any(|peer| peer.link.is_some() && peer.advertise == address)
     }
 
-    /// Whether a peer that has not left is not linked.
+    /// Whether somebody is known or dialled who has not left, whatever keeps us from being linked.
     pub(super) fn expects_someone(&self) -> bool {
-        let table = self.table.lock();
-        table.peers.values().any(|peer| peer.link.is_none() && peer.state != PeerState::Gone)
+        self.status().iter().any(|row| row.state != PeerState::Gone)
     }
 
     /// Whether this incarnation is linked.

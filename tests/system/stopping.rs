@@ -56,6 +56,16 @@ fn a_lone_daemon_stops_at_once() {
 }
 
 #[test]
+fn a_daemon_that_never_met_those_it_dials_says_that_they_lose_its_writes() {
+    let mut a = Daemon::start_at("a", (free_address(), free_address()), &[free_address()], &[]);
+    a.set("k", "x");
+    wait("nobody answers", || a.peers_in("down").len() == 1);
+    a.signal("TERM");
+    assert_eq!(a.ended().code(), Some(0), "{}", a.log());
+    assert!(a.log().contains("stopping without a link to any peer"), "{}", a.log());
+}
+
+#[test]
 fn a_daemon_killed_and_started_again_under_its_name_gets_everything_back() {
     let [a, mut b, c] = three_daemons(&[]);
     load(&mut a.connect(), 0..10_000, &[b'x'; 100]);
