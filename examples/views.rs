@@ -107,7 +107,10 @@ async fn main() -> Result<()> {
     }
     let stopped = Instant::now();
     for node in &nodes {
-        until("every node knows of every view", || total(node) == args.views).await?;
+        // A view counts under its video and then under its node.
+        let by_node = || nodes.iter().map(|maker| count(node, &node_key(maker.name()))).sum::<u64>();
+        until("every node knows of every view", || total(node) == args.views && by_node() == args.views)
+            .await?;
     }
     let took = stopped.elapsed();
     done.store(true, Ordering::Relaxed);

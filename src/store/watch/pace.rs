@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
 /// The share of each thread that watchers may take for long: one part in so many.
-const SHARE: u32 = 6;
+const SHARE: u32 = 12;
 /// Time they may take at once after they took none for a while: enough for ten thousand watchers to be told a change.
 const BURST: Duration = Duration::from_millis(200);
 
