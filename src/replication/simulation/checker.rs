@@ -171,7 +171,9 @@ impl Checker {
         let own = process.incarnation();
         let latest = |held: &Held| {
             let slots = held.counter.slots.iter().map(|(owner, slot)| Stamp::new(slot.last, *owner));
-            slots.fold(held.version.max(held.qualifier), Ord::max)
+            // The version of nobody's is not drawn: it lies just above what is dead.
+            let version = if is_nobodys(&held.version) { held.qualifier } else { held.version };
+            slots.fold(version.max(held.qualifier), Ord::max)
         };
         let before_rank = before.map(latest);
         let written = latest(&after);
