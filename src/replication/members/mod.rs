@@ -446,10 +446,12 @@ impl Membership {
     }
 
     /// Whether what an incarnation wrote at `start` is news: nothing that was held here had it, and it belongs to the
-    /// cluster, as far as this daemon knows or `theirs` tells, the vector of the peer that brings it.
+    /// cluster, as far as this daemon knows or `theirs` tells, the vector of the peer that brings it. What this daemon
+    /// wrote itself never is.
     pub(super) fn is_unheard(&self, incarnation: Incarnation, start: Time, theirs: Option<&Vector>) -> bool {
         let is_told = || theirs.is_some_and(|theirs| theirs.time_of(incarnation) >= start);
-        self.verified.time_of(incarnation) < start
+        incarnation != self.incarnation
+            && self.verified.time_of(incarnation) < start
             && !self.roster.is_gone(incarnation)
             && (self.roster.holds(incarnation) || is_told())
     }

@@ -49,8 +49,9 @@ impl Session {
         let store = &local.store;
         let checked = cells.check(store, wall, local.horizon(wall))?;
         store.observe(checked.latest);
-        let told =
-            self.round.as_ref().filter(|_| in_round).map(|current| current.round.theirs().vector.clone());
+        let counts = checked.cells.iter().any(|(.., counter)| !counter.slots.is_empty());
+        let round = self.round.as_ref().filter(|_| in_round && counts);
+        let told = round.map(|current| current.round.theirs().vector.clone());
         let is_unheard =
             |owner, start| local.members.lock().is_unheard(store.incarnation(owner), start, told.as_ref());
         let relay = !in_round && local.relays.load(Ordering::Relaxed);

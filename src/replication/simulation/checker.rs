@@ -89,6 +89,8 @@ pub(super) struct Checker {
     pub(super) kills: u64,
     pub(super) lifts: u64,
     pub(super) strangers: BTreeSet<usize>,
+    /// Those that ended while the others were not one cluster: their counts may be killed when that becomes one.
+    left_apart: BTreeSet<Incarnation>,
     /// Every floor that any process has had.
     floors: BTreeSet<Time>,
     now: Duration,
@@ -153,8 +155,10 @@ impl Checker {
         self.note(now, None, || format!("n{node} starts as {}", process.incarnation()));
     }
 
-    pub(super) fn end(&mut self, node: usize, _process: &Process, now: Duration) {
+    /// A process ends; `apart` if the others are not one cluster.
+    pub(super) fn end(&mut self, node: usize, process: &Process, apart: bool, now: Duration) {
         self.ledgers.remove(&node);
+        self.left_apart.extend(apart.then(|| process.incarnation()));
         self.note(now, None, || format!("n{node} ends"));
     }
 
@@ -340,6 +344,7 @@ impl Checker {
         let Write { key, version, .. } = *write;
         if holds(process, &self.keys[key], write)
             || self.dropped[key].is_some_and(|dropped| dropped >= version)
+            || self.was_replaced(write, process.local.store.floor())
         {
             return true;
         }
@@ -347,6 +352,17 @@ impl Checker {
         let cell = process.local.store.cell(&self.keys[key]).map(|cell| Held::read(process, &cell));
         cell.is_some_and(|held| held.is_lifted() && held.lift >= write.time)
             && self.ledgers.values().any(|ledger| ledger.buried[key] >= Some(version))
+    }
+
+    /// Whether the deadline of a counter that nobody had set has lost against a later register which was forgotten since.
+    fn was_replaced(&self, write: &Write, floor: Time) -> bool {
+        let replaces = |other: &Write| {
+            let later = other.version > write.version && *other.version.get_time() <= floor;
+            later && other.key == write.key && !is_nobodys(&other.version)
+        };
+        is_nobodys(&write.version)
+            && write.version != nobodys(ZERO)
+            && self.writes.values().flatten().any(replaces)
     }
 
     pub(super) fn before_dropping(&mut self, _node: usize, process: &Process) {

@@ -39,9 +39,8 @@ fn a_hundred_histories_hold() {
 
 #[test]
 #[ignore = "takes minutes in debug: .ci/run runs it in release"]
-fn a_thousand_histories() {
-    // Seeds 1375, 1715, 1749 and 1957 fail with counters and are open.
-    histories(1000);
+fn two_thousand_histories() {
+    histories(2000);
 }
 
 /// A cluster of this shape in which everyone is linked, with some writes at each, and nothing else going on.
