@@ -77,11 +77,18 @@ impl Checker {
         own.map(|count| (count.slot.start, count.slot.last)).max().unwrap_or_default()
     }
 
-    /// Whether a process holds what a write has counted and reset, or what came after it.
+    /// Whether a process holds what a write has counted and reset, or what came after it. Of two resets that ended the
+    /// same the earlier stands, but nobody tells of it any more once the floor has passed it.
     pub(super) fn holds_counts(process: &Process, held: Option<&Held>, counts: &[Count]) -> bool {
         let floor = process.local.store.floor();
         counts.iter().all(|Count { owner, slot }| match held.and_then(|held| held.counter.slot(*owner)) {
-            Some(present) => present.merge(*slot) == *present,
+            Some(present) => {
+                let mut slot = *slot;
+                if slot.reset.at <= floor {
+                    slot.reset.at = slot.reset.at.max(present.reset.at);
+                }
+                present.merge(slot) == *present
+            }
             None => slot.last <= floor,
         })
     }
