@@ -450,8 +450,10 @@ impl Membership {
     /// wrote itself never is.
     pub(super) fn is_unheard(&self, incarnation: Incarnation, start: Time, theirs: Option<&Vector>) -> bool {
         let is_told = || theirs.is_some_and(|theirs| theirs.time_of(incarnation) >= start);
+        // The floor does not wait for a lapsed one, so it may have passed what came by pushes and was never verified.
+        let pushed = self.roster.lapsed(incarnation).map(|member| stamp::later(member.heard, self.margin));
         incarnation != self.incarnation
-            && self.verified.time_of(incarnation) < start
+            && self.verified.time_of(incarnation).max(pushed.unwrap_or(stamp::ZERO)) < start
             && !self.roster.is_gone(incarnation)
             && (self.roster.holds(incarnation) || is_told())
     }

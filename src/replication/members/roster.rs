@@ -116,6 +116,12 @@ impl Roster {
                 .any(|(_, member)| member.incarnation == incarnation && member.standing == Standing::Gone)
     }
 
+    /// The member of this incarnation, if it has lapsed.
+    pub(super) fn lapsed(&self, incarnation: Incarnation) -> Option<&Member> {
+        let mut members = self.members.values();
+        members.find(|member| member.incarnation == incarnation && member.standing == Standing::Lapsed)
+    }
+
     /// The name that an incarnation has or had.
     pub(super) fn name_of(&self, incarnation: Incarnation) -> Option<&str> {
         let present = self.iter().find(|(_, member)| member.incarnation == incarnation).map(|(name, _)| name);
