@@ -39,12 +39,13 @@ impl Checker {
     /// A process holds this of a key: nothing of what it has counted may have got lost.
     pub(super) fn look_at_counter(&mut self, node: usize, key: usize, held: &Held, best: &Held, floor: Time) {
         for &(owner, slot) in &best.counter.slots {
+            let may_be_killed = self.excused || self.left_apart.contains(&owner);
             let right = match held.counter.slot(owner) {
-                Some(present) => present.merge(slot) == *present,
-                // Dropped once it was over and every member had it; or told to be dead, which after a lapse may be.
+                Some(present) => present.merge(slot) == *present || may_be_killed && slot.is_killed(),
+                // Dropped once it was over and every member had it; or told to be dead.
                 None => {
                     let void = best.base().void_at(best.counter.void, floor);
-                    slot.last <= floor && (!slot.is_active(void) || self.looks_rarely) || self.excused
+                    slot.last <= floor && (!slot.is_active(void) || self.looks_rarely) || may_be_killed
                 }
             };
             if !right {
