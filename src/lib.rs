@@ -107,6 +107,8 @@ mod replication;
 #[cfg(feature = "client")]
 pub mod resp;
 #[cfg(feature = "daemon")]
+pub mod stats;
+#[cfg(feature = "daemon")]
 pub mod store;
 
 #[cfg(feature = "simulation")]

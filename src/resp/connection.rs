@@ -35,6 +35,7 @@ use super::waiting::Waiting;
 use super::watch;
 use super::{ProtocolError, Reply, RequestParser, Step};
 use crate::env::BoxStream;
+use crate::stats::ONE_IN;
 use crate::store::{Batch, PREFETCH_AHEAD, Watcher};
 
 /// The output is written once it has grown beyond this.
@@ -86,6 +87,8 @@ struct Connection {
     /// Replies not yet written.
     output: Vec<u8>,
     batch: Batch,
+    /// Batches executed, of which some are measured.
+    batches: u32,
     /// A command that has not replied yet; what follows it is not executed before it has.
     waiting: Option<Waiting>,
 }
@@ -109,6 +112,7 @@ impl Connection {
             need: 0,
             output: Vec::new(),
             batch: Batch::default(),
+            batches: 0,
             waiting: None,
             shared,
             stream,
@@ -163,6 +167,8 @@ impl Connection {
 
     /// Executes all whole requests in the input and writes their replies; `false` if the connection is to close.
     async fn execute_all(&mut self) -> io::Result<bool> {
+        let started = self.batches.is_multiple_of(ONE_IN).then(Instant::now);
+        self.batches = self.batches.wrapping_add(1);
         self.begin();
         let mut at = 0;
         let mut prepared = 0;
@@ -198,6 +204,9 @@ impl Connection {
             self.input.shrink_to(KEPT);
         }
         self.session.client.note(self.batch.now(), self.session.call);
+        if let Some(started) = started {
+            self.shared.stats.latency.add(started.elapsed());
+        }
         self.flush().await?;
         Ok(open)
     }
@@ -374,5 +383,6 @@ impl Drop for Connection {
         self.session.stop_events(&self.shared);
         self.session.stop_tracking(&self.shared);
         self.shared.clients.remove(self.session.client.id);
+        self.shared.stats.open.fetch_sub(1, Relaxed);
     }
 }

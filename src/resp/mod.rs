@@ -64,8 +64,6 @@ mod session;
 #[cfg(feature = "daemon")]
 mod shared;
 #[cfg(feature = "daemon")]
-mod stats;
-#[cfg(feature = "daemon")]
 mod tracking;
 #[cfg(feature = "daemon")]
 mod waiting;
@@ -77,6 +75,8 @@ mod fuzz;
 
 #[cfg(feature = "daemon")]
 pub use args::{Args, ArgsIter};
+#[cfg(feature = "daemon")]
+pub(crate) use command::names as command_names;
 pub use encode::{EMPTY_ARRAY, OK, ONE, PONG, Proto, Reply, ZERO, encode_request};
 pub use frame::{Decoded, Frame, FrameDecoder, FrameError, FrameLimits};
 #[cfg(feature = "daemon")]

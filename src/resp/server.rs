@@ -19,11 +19,11 @@ use super::hub::Hub;
 use super::monitor::Monitors;
 use super::observer::Observer;
 use super::shared::{Settings, Shared};
-use super::stats::Stats;
 use super::tracking::Tracking;
 use crate::cluster::{Audience, Cluster, Event, Missed};
 use crate::env::{BoxStream, Env, Listener};
 use crate::model::stamp;
+use crate::stats::Stats;
 use crate::store::Store;
 
 /// How long accepting rests after an error, such as too many open files: they end when other connections do.
@@ -41,6 +41,17 @@ pub struct Server {
 impl Server {
     /// A server of this store. Its uptime counts from here.
     pub fn new(store: Arc<Store>, env: Arc<dyn Env>, cluster: Arc<dyn Cluster>, settings: Settings) -> Self {
+        Server::counting(store, env, cluster, Arc::new(Stats::new(command::names())), settings)
+    }
+
+    /// The same, with the counters to write: those of [`command_names`](super::command_names).
+    pub(crate) fn counting(
+        store: Arc<Store>,
+        env: Arc<dyn Env>,
+        cluster: Arc<dyn Cluster>,
+        stats: Arc<Stats>,
+        settings: Settings,
+    ) -> Self {
         debug_assert!(
             settings.max_key <= crate::store::MAX_KEY,
             "a cell holds every key that may be written"
@@ -57,7 +68,7 @@ impl Server {
             hub: Arc::new(Hub::default()),
             observer,
             tracking: Tracking::default(),
-            stats: Stats::new(command::names()),
+            stats,
             started: Instant::now(),
             kill: CancellationToken::new(),
         };
@@ -115,6 +126,7 @@ impl Server {
         let kill = shared.kill.child_token();
         match shared.clients.add(shared.settings.max_clients, addresses, now, kill) {
             Some(client) => {
+                shared.stats.open.fetch_add(1, Relaxed);
                 connections.spawn(connection::serve(shared.clone(), stream, client, stop.child_token()));
             }
             None => {

@@ -8,8 +8,8 @@ use super::call::Call;
 use super::clients::Client;
 use super::hub::{Kind, Subscriptions};
 use super::shared::Shared;
-use super::stats::Counts;
 use super::tracking::{Mode, Which};
+use crate::stats::Counts;
 use crate::store::{Batch, Store, TooDeep, Watcher};
 
 /// Which replies the client wants (`CLIENT REPLY`).

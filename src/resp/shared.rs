@@ -12,12 +12,12 @@ use super::events::EventReaders;
 use super::hub::Hub;
 use super::monitor::Monitors;
 use super::observer::Observer;
-use super::stats::Stats;
 use super::tracking::Tracking;
 use crate::cluster::Cluster;
 use crate::config::{KeyspaceEvents, Secret};
 use crate::env::Env;
 use crate::model::Incarnation;
+use crate::stats::Stats;
 use crate::store::Store;
 
 /// What a server is told about itself.
@@ -63,7 +63,7 @@ pub(super) struct Shared {
     pub(super) hub: Arc<Hub>,
     pub(super) observer: Observer,
     pub(super) tracking: Tracking,
-    pub(super) stats: Stats,
+    pub(super) stats: Arc<Stats>,
     pub(super) started: Instant,
     /// Ends every connection at once; each holds a child of it.
     pub(super) kill: CancellationToken,

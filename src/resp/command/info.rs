@@ -140,8 +140,8 @@ fn cpu(_shared: &Shared, lines: &mut Lines) {
 }
 
 fn commandstats(shared: &Shared, lines: &mut Lines) {
-    for (name, calls) in shared.stats.calls() {
-        lines.add(&format!("cmdstat_{name}"), format_args!("calls={calls}"));
+    for (name, calls, failures) in shared.stats.calls() {
+        lines.add(&format!("cmdstat_{name}"), format_args!("calls={calls},failed_calls={failures}"));
     }
 }
 

@@ -49,7 +49,7 @@ use error::CommandError;
 use table::TABLE;
 
 /// The commands' names, each at the place by which [`Call`] and the counters know it.
-pub(super) fn names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|command| command.name)
 }
 
@@ -69,6 +69,7 @@ pub(super) fn step(cx: &mut Context<'_>, long: &mut dyn Long) -> bool {
         Ok(Progress::More) => false,
         Ok(Progress::Done) => true,
         Err(error) => {
+            cx.session.counts.fail();
             fail(cx, start, &error);
             true
         }
@@ -79,6 +80,7 @@ pub(super) fn step(cx: &mut Context<'_>, long: &mut dyn Long) -> bool {
 pub(super) fn try_reply(cx: &mut Context<'_>, wait: &mut dyn Wait, last: bool) -> bool {
     let start = cx.out.len();
     wait.try_reply(cx, last).unwrap_or_else(|error| {
+        cx.session.counts.fail();
         fail(cx, start, &error);
         true
     })
@@ -97,8 +99,12 @@ fn fail(cx: &mut Context<'_>, start: usize, error: &CommandError) {
 
 fn run(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let Some(index) = table::find(&args[0]) else { return Err(refused::explain(args)) };
-    let command = &TABLE[index];
     cx.session.counts.call(index, &cx.shared.stats);
+    call(cx, args, index).inspect_err(|_| cx.session.counts.fail())
+}
+
+fn call(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Outcome {
+    let command = &TABLE[index];
     let (command, call) = resolve(command, Call::of(index), args)?;
     cx.session.call = call;
     if !cx.session.authenticated && !command.flags.has(NO_AUTH) {

@@ -1,17 +1,29 @@
-//! What the server counts. Connections count for themselves and add up once a batch, so that no command touches a
-//! counter that another connection writes.
+//! What a daemon counts of its clients: written by `resp`, read by `http` and told to the peers.
+//!
+//! Connections count for themselves and add up once a batch, so that no command touches a counter that another connection
+//! writes.
+
+mod latency;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// The counters of one server.
-pub(super) struct Stats {
-    /// The commands by place, and the calls of each.
+pub use latency::{BOUNDS, LatencyTotals};
+pub(crate) use latency::{Latency, ONE_IN};
+
+/// The counters of one daemon.
+pub struct Stats {
+    /// The commands by place, the calls of each, and how many of these failed.
     names: Box<[&'static str]>,
     calls: Box<[AtomicU64]>,
-    pub(super) connections: AtomicU64,
-    pub(super) refused_connections: AtomicU64,
+    failures: Box<[AtomicU64]>,
+    /// How long batches of commands took.
+    pub(crate) latency: Latency,
+    /// Connections that are open now.
+    pub(crate) open: AtomicU64,
+    pub(crate) connections: AtomicU64,
+    pub(crate) refused_connections: AtomicU64,
     /// Connections that did not read what they had asked to be told.
-    pub(super) cut_off: AtomicU64,
+    pub(crate) cut_off: AtomicU64,
     errors: AtomicU64,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -24,20 +36,22 @@ pub(super) struct Stats {
 
 /// What one connection has counted since it last added up.
 #[derive(Default)]
-pub(super) struct Counts {
+pub(crate) struct Counts {
     /// The command being repeated: pipelines are mostly of one kind.
     command: usize,
     calls: u64,
-    pub(super) errors: u64,
-    pub(super) hits: u64,
-    pub(super) misses: u64,
-    pub(super) bytes_in: u64,
-    pub(super) bytes_out: u64,
+    /// How many of these calls failed.
+    failures: u64,
+    pub(crate) errors: u64,
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
 }
 
 impl Counts {
     /// Counts one call of the command with this place.
-    pub(super) fn call(&mut self, command: usize, stats: &Stats) {
+    pub(crate) fn call(&mut self, command: usize, stats: &Stats) {
         if command != self.command {
             stats.add_calls(self);
             self.command = command;
@@ -45,8 +59,13 @@ impl Counts {
         self.calls += 1;
     }
 
+    /// The command counted last has failed.
+    pub(crate) fn fail(&mut self) {
+        self.failures += 1;
+    }
+
     /// Counts a read that found its key, or did not.
-    pub(super) fn lookup(&mut self, found: bool) {
+    pub(crate) fn lookup(&mut self, found: bool) {
         if found {
             self.hits += 1;
         } else {
@@ -57,11 +76,15 @@ impl Counts {
 
 impl Stats {
     /// Counters for commands of these names. A command's place among them is what [`Counts::call`] knows it by.
-    pub(super) fn new(names: impl Iterator<Item = &'static str>) -> Self {
-        let names: Box<[_]> = names.collect();
+    pub(crate) fn new(names: impl IntoIterator<Item = &'static str>) -> Self {
+        let names: Box<[_]> = names.into_iter().collect();
+        let zeros = || names.iter().map(|_| AtomicU64::new(0)).collect();
         Self {
-            calls: names.iter().map(|_| AtomicU64::new(0)).collect(),
+            calls: zeros(),
+            failures: zeros(),
             names,
+            latency: Latency::default(),
+            open: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             refused_connections: AtomicU64::new(0),
             cut_off: AtomicU64::new(0),
@@ -76,7 +99,7 @@ impl Stats {
     }
 
     /// Adds what a connection counted, which begins again at zero.
-    pub(super) fn add(&self, counts: &mut Counts) {
+    pub(crate) fn add(&self, counts: &mut Counts) {
         self.add_calls(counts);
         for (total, count) in [
             (&self.errors, &mut counts.errors),
@@ -95,44 +118,57 @@ impl Stats {
         if counts.calls > 0 {
             self.calls[counts.command].fetch_add(std::mem::take(&mut counts.calls), Relaxed);
         }
+        if counts.failures > 0 {
+            self.failures[counts.command].fetch_add(std::mem::take(&mut counts.failures), Relaxed);
+        }
     }
 
     /// To be called once a second.
-    pub(super) fn sample(&self) {
+    pub(crate) fn sample(&self) {
         let commands = self.commands();
         self.last_second.store(commands.saturating_sub(self.sampled.swap(commands, Relaxed)), Relaxed);
     }
 
     /// Begins again at zero.
-    pub(super) fn reset(&self) {
+    pub(crate) fn reset(&self) {
         let counters = [&self.connections, &self.refused_connections, &self.errors, &self.hits, &self.misses]
             .into_iter()
             .chain([&self.cut_off, &self.bytes_in, &self.bytes_out, &self.sampled, &self.last_second])
-            .chain(&self.calls);
+            .chain(&self.calls)
+            .chain(&self.failures);
         counters.for_each(|counter| counter.store(0, Relaxed));
     }
 
     /// All commands executed.
-    pub(super) fn commands(&self) -> u64 {
+    pub fn commands(&self) -> u64 {
         self.calls.iter().map(|calls| calls.load(Relaxed)).sum()
     }
 
     /// Commands executed in the last second sampled.
-    pub(super) fn last_second(&self) -> u64 {
+    pub fn last_second(&self) -> u64 {
         self.last_second.load(Relaxed)
     }
 
-    /// The commands that were called, by name, and how often.
-    pub(super) fn calls(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.names
-            .iter()
-            .zip(&self.calls)
-            .map(|(name, calls)| (*name, calls.load(Relaxed)))
-            .filter(|(_, calls)| *calls > 0)
+    /// Connections that are open now.
+    pub fn open_connections(&self) -> u64 {
+        self.open.load(Relaxed)
+    }
+
+    /// How long batches of commands took.
+    pub fn latency(&self) -> LatencyTotals {
+        self.latency.totals()
+    }
+
+    /// The commands that were called, by name: how often, and how many of these calls failed.
+    pub fn calls(&self) -> impl Iterator<Item = (&'static str, u64, u64)> {
+        let counts = self.calls.iter().zip(&self.failures);
+        let counts = counts.map(|(calls, failures)| (calls.load(Relaxed), failures.load(Relaxed)));
+        let rows = self.names.iter().zip(counts).map(|(name, (calls, failures))| (*name, calls, failures));
+        rows.filter(|(_, calls, _)| *calls > 0)
     }
 
     /// The other counters under the names that `INFO` gives them.
-    pub(super) fn named(&self) -> [(&'static str, u64); 8] {
+    pub fn named(&self) -> [(&'static str, u64); 8] {
         [
             ("total_connections_received", self.connections.load(Relaxed)),
             ("rejected_connections", self.refused_connections.load(Relaxed)),

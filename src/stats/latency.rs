@@ -1,0 +1,79 @@
+//! How long batches of commands take: counts in buckets.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// The upper ends of the buckets in nanoseconds; what took longer is in a last one of its own.
+pub const BOUNDS: [u64; 15] = [
+    10_000,
+    20_000,
+    50_000,
+    100_000,
+    200_000,
+    500_000,
+    1_000_000,
+    2_000_000,
+    5_000_000,
+    10_000_000,
+    20_000_000,
+    50_000_000,
+    100_000_000,
+    200_000_000,
+    1_000_000_000,
+];
+
+/// Of the batches of one connection one in so many is measured, the first included: a look at the clock costs as much as
+/// a lookup.
+pub(crate) const ONE_IN: u32 = 16;
+
+/// Counts by how long something took.
+#[derive(Default)]
+pub(crate) struct Latency {
+    buckets: [AtomicU64; BOUNDS.len() + 1],
+    nanos: AtomicU64,
+}
+
+/// How long something took, counted in buckets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LatencyTotals {
+    /// How many took no longer than each of [`BOUNDS`] and longer than the one before; and how many longer than all.
+    pub buckets: [u64; BOUNDS.len() + 1],
+    /// How long all of them took together, in nanoseconds.
+    pub nanos: u64,
+}
+
+impl Latency {
+    /// Counts one that took so long.
+    pub(crate) fn add(&self, took: Duration) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS.partition_point(|&bound| bound < nanos);
+        self.buckets[bucket].fetch_add(1, Relaxed);
+        self.nanos.fetch_add(nanos, Relaxed);
+    }
+
+    pub(crate) fn totals(&self) -> LatencyTotals {
+        LatencyTotals {
+            buckets: self.buckets.each_ref().map(|count| count.load(Relaxed)),
+            nanos: self.nanos.load(Relaxed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_as_long_as_a_bound_is_within_it() {
+        let latency = Latency::default();
+        for nanos in [0, 10_000, 10_001, 1_000_000_000, 1_000_000_001, 5_000_000_000] {
+            latency.add(Duration::from_nanos(nanos));
+        }
+        let totals = latency.totals();
+        assert_eq!(
+            (totals.buckets[0], totals.buckets[1], totals.buckets[14], totals.buckets[15]),
+            (2, 1, 1, 2)
+        );
+        assert_eq!((totals.buckets.iter().sum::<u64>(), totals.nanos), (6, 7_000_020_002));
+    }
+}
