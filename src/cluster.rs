@@ -1,4 +1,4 @@
-//! What the daemon's faces (the Redis protocol, later the page) may know of the cluster.
+//! What the daemon's faces (the Redis protocol, the http port) may know of the cluster.
 //!
 //! They reach the peers only through [`Cluster`], which the node hands them.
 
@@ -8,7 +8,7 @@ mod token;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use event::{Event, EventKind, EventSender, Events, Missed};
+pub use event::{Event, EventKind, EventSender, Events, Missed, Recorded};
 pub use token::{Token, TokenError};
 
 use crate::env::BoxFuture;
@@ -24,6 +24,9 @@ pub trait Cluster: Send + Sync {
 
     /// What happens to the links and the members from here on.
     fn events(&self) -> Events;
+
+    /// The last events, oldest first, of those after the one with this id; all for 0.
+    fn recorded_events(&self, after: u64) -> Vec<Recorded>;
 
     /// The name that a member has or had in this incarnation, if it was heard of.
     fn name_of(&self, incarnation: Incarnation) -> Option<String>;

@@ -13,18 +13,20 @@
 //!                 cli            the `sapwood` command: flags, tables, exit codes (in the binary)
 //!                  |
 //!                 node           starts, wires and stops one daemon; what an application embeds: keys, watches, events
-//!               /      \
-//!           resp        replication
-//!             |   \       |      the Redis protocol: parse, execute, reply; subscribers, tracking, watches, WAIT
-//!             |  cluster  |      the trait through which `resp` sees the peers
-//!             |           |      links to peers: hello, pushes, messages, rounds, who holds what, dialling
-//!              \         /
+//!               /   |   \
+//!           resp  http   replication
+//!             |   \ |  \   |     resp: the Redis protocol: parse, execute, reply; subscribers, tracking, watches, WAIT
+//!             |    \|   \  |     http: the page, its JSON API, metrics, health checks
+//!             |  cluster   |     the trait through which both see the peers
+//!             |            |     replication: hello, pushes, messages, rounds, who holds what, dialling
+//!              \          /
 //!                 store          every key: ranges, stamping clock, expiry; the feed to peers, changes and watchers
 //!                  |
 //!                 model          pure: stamps, the merge of registers and of counters, digests
 //!
 //!   beside them:  config         what a daemon is told, checked once
 //!                 env            network, wall clock and randomness, so that tests can replace them
+//!                 stats          what a daemon counts of its clients
 //!                 client         talks to daemons from elsewhere, over fail-overs: requests, subscriptions, watches;
 //!                                needs `resp`'s frames and nothing below
 //! ```
@@ -98,6 +100,8 @@ pub mod cluster;
 pub mod config;
 #[cfg(feature = "daemon")]
 pub mod env;
+#[cfg(feature = "daemon")]
+pub mod http;
 #[cfg(feature = "daemon")]
 pub mod model;
 #[cfg(feature = "daemon")]

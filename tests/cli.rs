@@ -204,7 +204,8 @@ struct Daemon {
 impl Daemon {
     /// Starts it and reads its banner, which ends with the `try` line.
     fn start() -> Daemon {
-        let mut command = sapwood(&["serve", "--client", "127.0.0.1:0", "--peer", "127.0.0.1:0"]);
+        let mut command =
+            sapwood(&["serve", "--client", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut banner = Vec::new();
         for line in BufReader::new(process.stdout.take().unwrap()).lines() {
@@ -240,11 +241,14 @@ fn serve_says_which_ports_it_got() {
 fn a_port_in_use_ends_with_1_and_names_the_flag_to_change() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    for (flag, other) in [("--client", "--peer"), ("--peer", "--client")] {
-        let output = run(&["serve", flag, &address, other, "127.0.0.1:0"]);
+    let flags = ["--client", "--peer", "--http"];
+    for flag in flags {
+        let args = flags.map(|each| [each, if each == flag { &address } else { "127.0.0.1:0" }]);
+        let output = run(&[&["serve"], &args.concat()[..]].concat());
         assert_eq!(output.status.code(), Some(1));
         let reason = stderr(&output);
-        assert!(reason.contains(&address) && reason.contains(flag) && !reason.contains(other), "{reason}");
+        let named = flags.iter().filter(|each| reason.contains(**each)).collect::<Vec<_>>();
+        assert!(reason.contains(&address) && named == [&flag], "{reason}");
     }
 }
 

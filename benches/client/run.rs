@@ -91,7 +91,7 @@ fn start(scratch: &Path, cores: &Cores) -> Result<(Process, SocketAddr)> {
     let [client, peer] = ask::free_ports()?;
     let mut command = Program::new(env!("CARGO_BIN_EXE_sapwood"));
     command.args(["serve", "--name", "bench"]);
-    command.args(["--client", &client.to_string(), "--peer", &peer.to_string()]);
+    command.args(["--client", &client.to_string(), "--peer", &peer.to_string(), "--http", "none"]);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SAPWOOD_") {
             command.env_remove(name);

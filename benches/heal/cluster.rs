@@ -173,7 +173,14 @@ impl Node {
         let log = format!("{}-{}.log", self.name, STARTED.fetch_add(1, Ordering::Relaxed));
         let mut command = Command::new(env!("CARGO_BIN_EXE_sapwood"));
         command.args(["serve", "--enable-faults", "--name", &self.name, "--join", &self.join]);
-        command.args(["--client", &self.client.to_string(), "--peer", &self.peer.to_string()]);
+        command.args([
+            "--client",
+            &self.client.to_string(),
+            "--peer",
+            &self.peer.to_string(),
+            "--http",
+            "none",
+        ]);
         command.args(["--advertise", &self.advertise.to_string()]);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("SAPWOOD_") {

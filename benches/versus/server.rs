@@ -88,7 +88,14 @@ impl Contender {
         match self.kind {
             Kind::Sapwood => {
                 command.args(["serve", "--name", &id]);
-                command.args(["--client", &client.to_string(), "--peer", &peer.to_string()]);
+                command.args([
+                    "--client",
+                    &client.to_string(),
+                    "--peer",
+                    &peer.to_string(),
+                    "--http",
+                    "none",
+                ]);
                 if let Some(source) = source {
                     command.args(["--join", &source.peer.to_string()]);
                 }

@@ -36,12 +36,13 @@ pub(crate) fn run(args: Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
 }
 
 /// Every setting as the file has it, in the order of the help; `None` where being unset has no spelling.
-fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Option<Value>); 25] {
+fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Option<Value>); 28] {
     let text = |value: &dyn ToString| Some(Value::String(value.to_string()));
     let size = |bytes: u64| text(&Size(bytes));
     [
         ("client", config.client.and_then(|address| text(&address))),
         ("peer", config.peer.and_then(|address| text(&address))),
+        ("http", config.http.map_or(text(&"none"), |address| text(&address))),
         ("advertise", config.advertise.clone().map(Value::String)),
         ("join", Some(config.join.clone().into())),
         ("join-first", Some(config.join_first.into())),
@@ -63,6 +64,8 @@ fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Opt
         ("insecure", Some(config.insecure.into())),
         ("enable-flush", Some(config.enable_flush.into())),
         ("enable-faults", Some(config.enable_faults.into())),
+        ("http-writes", Some(config.http_writes.into())),
+        ("http-show-values", Some(config.http_show_values.into())),
         ("log", text(&config.log)),
         (
             "log-format",

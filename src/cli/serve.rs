@@ -20,9 +20,9 @@ Examples:
     sapwood serve
 
   Three nodes on one machine, each in its own terminal; any one of them can be stopped:
-    sapwood serve --name a --client 127.0.0.1:7171 --peer 127.0.0.1:7172
-    sapwood serve --name b --client 127.0.0.1:7271 --peer 127.0.0.1:7272 --join 127.0.0.1:7172
-    sapwood serve --name c --client 127.0.0.1:7371 --peer 127.0.0.1:7372 --join 127.0.0.1:7172
+    sapwood serve --name a --client 127.0.0.1:7171 --peer 127.0.0.1:7172 --http 127.0.0.1:7173
+    sapwood serve --name b --client 127.0.0.1:7271 --peer 127.0.0.1:7272 --http 127.0.0.1:7273 --join 127.0.0.1:7172
+    sapwood serve --name c --client 127.0.0.1:7371 --peer 127.0.0.1:7372 --http 127.0.0.1:7373 --join 127.0.0.1:7172
 
   One host of a cluster on a trusted network; the same line does for all three:
     sapwood serve --client 0.0.0.0:7171 --peer 0.0.0.0:7172 --join db-1:7172,db-2:7172,db-3:7172 \\
@@ -84,12 +84,18 @@ fn greet(config: &Config, node: &Node) -> io::Result<()> {
         Some(_) => format!("redis-cli -h {} -p {} --askpass", try_at.ip(), try_at.port()),
     };
 
+    let page = match node.http_addr() {
+        Some(http) => format!("http://{}/", dialled(http)),
+        None => "none (--http ADDR serves one)".into(),
+    };
+
     let mut out = io::stdout().lock();
     writeln!(out, "{} {}", paint.bold("sapwood"), env!("CARGO_PKG_VERSION"))?;
     let rows = [
         ("node", format!("{} of cluster {}", node.name(), config.cluster)),
         ("clients", client.to_string()),
         ("peers", peer.to_string()),
+        ("page", page),
         ("joining", peers),
         ("try", next),
     ];

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::ArgMatches;
 use clap::builder::BoolishValueParser;
@@ -35,6 +36,10 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "IP:PORT", value_parser = listen_address, env = "SAPWOOD_PEER")]
     #[arg(help_heading = ADDRESSES, hide_env_values = true)]
     pub(crate) peer: Option<SocketAddr>,
+
+    /// Where the page, JSON, metrics and health checks are served, or none [default: 127.0.0.1:7173]
+    #[arg(long, value_name = "IP:PORT", env = "SAPWOOD_HTTP", help_heading = ADDRESSES, hide_env_values = true)]
+    pub(crate) http: Option<HttpAddress>,
 
     /// Address other nodes dial, where it is not that of --peer [default: that of --peer]
     #[arg(long, value_name = "HOST:PORT", env = "SAPWOOD_ADVERTISE")]
@@ -138,6 +143,18 @@ pub(crate) struct Settings {
     #[arg(help_heading = SECURITY, hide_env_values = true, hide_possible_values = true)]
     pub(crate) enable_faults: Option<bool>,
 
+    /// Let the page and the JSON API write, and cut links with --enable-faults [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = BoolishValueParser::new(), env = "SAPWOOD_HTTP_WRITES")]
+    #[arg(help_heading = SECURITY, hide_env_values = true, hide_possible_values = true)]
+    pub(crate) http_writes: Option<bool>,
+
+    /// Let the page and the JSON API show values [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = BoolishValueParser::new(), env = "SAPWOOD_HTTP_SHOW_VALUES")]
+    #[arg(help_heading = SECURITY, hide_env_values = true, hide_possible_values = true)]
+    pub(crate) http_show_values: Option<bool>,
+
     /// What to log: error, warn, info, debug, trace, or a filter such as info,sapwood=debug [default: info]
     #[arg(long, value_name = "FILTER", env = "SAPWOOD_LOG", help_heading = LOGGING, hide_env_values = true)]
     pub(crate) log: Option<String>,
@@ -235,6 +252,7 @@ impl Settings {
 
         put(&mut config.client, self.client.map(Some));
         put(&mut config.peer, self.peer.map(Some));
+        put(&mut config.http, self.http.map(|http| http.0));
         put(&mut config.advertise, self.advertise.map(Some));
         put(&mut config.join, self.join.map(without_empty));
         put(&mut config.join_first, self.join_first);
@@ -255,6 +273,8 @@ impl Settings {
         put(&mut config.insecure, self.insecure);
         put(&mut config.enable_flush, self.enable_flush);
         put(&mut config.enable_faults, self.enable_faults);
+        put(&mut config.http_writes, self.http_writes);
+        put(&mut config.http_show_values, self.http_show_values);
         put(&mut config.log, self.log);
         put(&mut config.log_format, self.log_format);
         Ok(())
@@ -277,6 +297,33 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         "write an address of this host and a port, such as 127.0.0.1:7171, or 0.0.0.0:7171 for all of them".into()
     })
+}
+
+/// An address to serve at, or `none`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct HttpAddress(pub(crate) Option<SocketAddr>);
+
+impl FromStr for HttpAddress {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" {
+            return Ok(HttpAddress(None));
+        }
+        let address = text.parse().map_err(
+            |_| "write an address of this host and a port, such as 127.0.0.1:7173, or none to serve no page",
+        )?;
+        Ok(HttpAddress(Some(address)))
+    }
+}
+
+impl TryFrom<String> for HttpAddress {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
 }
 
 fn log_format(text: &str) -> Result<LogFormat, &'static str> {
@@ -353,6 +400,7 @@ mod tests {
              max-value = '1MiB'\nmax-command = '2MiB'\nmax-clients = 7\npeer-queue = '3MiB'\n\
              client-password-file = '{}'\ninsecure = true\nenable-flush = true\nlog = 'debug'\n\
              log-format = 'json'\njoin-first = true\nforget-after = 'never'\nlost-file = '/lost'\n\
+             http = '127.0.0.1:3'\nhttp-writes = true\nhttp-show-values = true\n\
              tombstone-limit = 9\nenable-faults = true\nnotify-keyspace-events = 'KEx'\n",
             password.path().display()
         );
@@ -361,6 +409,9 @@ mod tests {
             cluster: "c".into(),
             client: "0.0.0.0:1".parse().ok(),
             peer: "0.0.0.0:2".parse().ok(),
+            http: "127.0.0.1:3".parse().ok(),
+            http_writes: true,
+            http_show_values: true,
             join: vec!["a:1".into()],
             join_first: true,
             tombstone_limit: Some(9),
@@ -384,6 +435,13 @@ mod tests {
             drain_timeout: Duration::from_secs(2),
         };
         assert_eq!(load(Some(&file), &[]).unwrap().config, expected);
+    }
+
+    #[test]
+    fn the_page_can_be_turned_off() {
+        assert_eq!(load(None, &["--http=none"]).unwrap().config.http, None);
+        assert_eq!(load(Some("http = 'none'"), &[]).unwrap().config.http, None);
+        assert!(load(None, &["--http=here"]).unwrap_err().contains("or none"));
     }
 
     #[test]
@@ -426,6 +484,9 @@ mod tests {
         let stated = [
             ("client", c.client.unwrap().to_string()),
             ("peer", c.peer.unwrap().to_string()),
+            ("http", c.http.unwrap().to_string()),
+            ("http_writes", c.http_writes.to_string()),
+            ("http_show_values", c.http_show_values.to_string()),
             ("cluster", c.cluster),
             ("max_clock_skew", Span(c.max_clock_skew).to_string()),
             ("drain_timeout", Span(c.drain_timeout).to_string()),

@@ -1,18 +1,25 @@
 //! What happens to the links and the members, as it happens, for those who want to be told.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_core::Stream;
+use parking_lot::Mutex;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::ReusableBoxFuture;
 
 /// Events that a reader may be behind: a few for each of the 256 peers that there can be. Beyond it the oldest are
 /// dropped, and the reader is told how many.
 const MAX_BEHIND: usize = 1024;
+
+/// Events that are kept for those who come later: hours of an ordinary day, and the whole of a bad minute.
+const MAX_RECORDED: usize = 512;
 
 /// Something that happened to a link or a member, as one daemon saw it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,6 +32,16 @@ pub struct Event {
     pub reason: String,
     /// When, by this machine's clock.
     pub time: SystemTime,
+}
+
+/// An [`Event`] that is kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recorded {
+    /// Unlike that of any other event of this process, and larger than those before: microseconds since 1970, or the next
+    /// number that is free. So it rises over restarts too, as far as the machine's clock does.
+    pub id: u64,
+    /// What happened.
+    pub event: Event,
 }
 
 /// What an [`Event`] is about.
@@ -62,25 +79,39 @@ impl EventKind {
     }
 }
 
-/// Where events come from. Sending never waits, whether anybody reads or not.
+/// Where events come from. Sending never waits, whether anybody reads or not. The last ones are kept.
 #[derive(Clone, Debug)]
-pub struct EventSender(broadcast::Sender<Event>);
+pub struct EventSender {
+    live: broadcast::Sender<Event>,
+    recorded: Arc<Mutex<VecDeque<Recorded>>>,
+}
 
 impl EventSender {
     /// A source that nobody reads yet.
     pub fn new() -> Self {
-        EventSender(broadcast::Sender::new(MAX_BEHIND))
+        EventSender { live: broadcast::Sender::new(MAX_BEHIND), recorded: Arc::default() }
     }
 
     /// Tells everybody who reads.
     pub fn send(&self, event: Event) {
+        let mut recorded = self.recorded.lock();
+        if recorded.len() >= MAX_RECORDED {
+            recorded.pop_front();
+        }
+        recorded.push_back(Recorded { id: draw_id(event.time), event: event.clone() });
+        drop(recorded);
         // Without a reader nobody misses it.
-        let _ = self.0.send(event);
+        let _ = self.live.send(event);
+    }
+
+    /// The events that are kept, oldest first, of those after the one with this id; all for 0.
+    pub fn recorded(&self, after: u64) -> Vec<Recorded> {
+        self.recorded.lock().iter().filter(|recorded| recorded.id > after).cloned().collect()
     }
 
     /// The events from here on.
     pub fn subscribe(&self) -> Events {
-        Events { next: ReusableBoxFuture::new(receive(self.0.subscribe())) }
+        Events { next: ReusableBoxFuture::new(receive(self.live.subscribe())) }
     }
 }
 
@@ -88,6 +119,16 @@ impl Default for EventSender {
     fn default() -> Self {
         EventSender::new()
     }
+}
+
+fn draw_id(time: SystemTime) -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let micros = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+    let micros = u64::try_from(micros).unwrap_or(u64::MAX);
+    let next = |last: u64| micros.max(last.saturating_add(1));
+    let (Ok(last) | Err(last)) =
+        LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
+    next(last)
 }
 
 /// The reader was behind, and events were dropped that it had not read.
@@ -158,6 +199,21 @@ mod tests {
         assert_eq!(events.next().await, Some(Ok(event(2))));
         assert_eq!(events.next().await, None);
         assert_eq!(events.next().await, None);
+    }
+
+    #[test]
+    fn the_last_events_are_kept_in_the_order_of_their_ids() {
+        let (sender, other) = (EventSender::new(), EventSender::new());
+        (0..MAX_RECORDED + 3).for_each(|n| sender.send(event(n)));
+        other.send(event(0));
+        let recorded = sender.recorded(0);
+        assert_eq!((recorded.len(), &*recorded[0].event.peer), (MAX_RECORDED, "3"));
+        assert!(recorded.windows(2).all(|pair| pair[0].id < pair[1].id));
+        assert!(
+            other.recorded(0)[0].id > recorded[MAX_RECORDED - 1].id,
+            "two nodes of a process share no id"
+        );
+        assert_eq!(sender.recorded(recorded[MAX_RECORDED - 3].id), recorded[MAX_RECORDED - 2..]);
     }
 
     #[tokio::test]

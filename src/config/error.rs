@@ -22,9 +22,22 @@ pub enum ConfigError {
          loopback address, or give --insecure if the network is trusted"
     )]
     OpenPeer(SocketAddr),
-    /// Both listeners ask for one address.
-    #[error("--client and --peer both ask for {0}: give them different ports")]
-    SameAddress(SocketAddr),
+    /// Anyone could look into the daemon from elsewhere.
+    #[error(
+        "refusing to serve the page on {0}, where anyone could read keys: keep --http on a loopback address, or give \
+         --insecure if the network is trusted"
+    )]
+    OpenHttp(SocketAddr),
+    /// Two listeners ask for one address.
+    #[error("{first} and {second} both ask for {address}: give them different ports")]
+    SameAddress {
+        /// The one setting.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+        /// What both were given.
+        address: SocketAddr,
+    },
     /// Not an address that can be dialled.
     #[error(
         "{flag} {value:?} is not HOST:PORT: write it like 10.0.0.2:7172, db-2.example:7172 or [fd00::2]:7172"

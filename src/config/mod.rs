@@ -61,6 +61,12 @@ pub struct Config {
     /// Where the other nodes connect; port 0 lets the system choose. `None`: nowhere, the node links only with those
     /// that it dials itself. Any two such nodes need one between them that can be dialled.
     pub peer: Option<SocketAddr>,
+    /// Where the page, the JSON API, metrics and health checks are served; port 0 lets the system choose. `None`: nowhere.
+    pub http: Option<SocketAddr>,
+    /// Let the page and the JSON API write, and with [`Config::enable_faults`] cut links.
+    pub http_writes: bool,
+    /// Let the page and the JSON API show values.
+    pub http_show_values: bool,
     /// Peers to dial first, each `HOST:PORT`; the rest are learnt from them. May name this node itself.
     pub join: Vec<String>,
     /// Refuse the writes of clients until this node belongs to a founded cluster, so that no write of its own can be
@@ -114,6 +120,9 @@ impl Default for Config {
             cluster: "sapwood".into(),
             client: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7171)),
             peer: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7172)),
+            http: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7173)),
+            http_writes: false,
+            http_show_values: false,
             join: Vec::new(),
             join_first: false,
             advertise: None,
@@ -180,8 +189,12 @@ impl Config {
     }
 
     fn check_addresses(&self) -> Result<(), ConfigError> {
-        if let Some(client) = self.client.filter(|client| Some(*client) == self.peer && client.port() != 0) {
-            return Err(ConfigError::SameAddress(client));
+        let listeners = [("--client", self.client), ("--peer", self.peer), ("--http", self.http)];
+        for (n, (second, asked)) in listeners.into_iter().enumerate() {
+            let Some(address) = asked.filter(|address| address.port() != 0) else { continue };
+            if let Some((first, _)) = listeners[..n].iter().find(|(_, other)| *other == asked) {
+                return Err(ConfigError::SameAddress { first, second, address });
+            }
         }
         for peer in &self.join {
             host_port("--join", peer)?;
@@ -205,7 +218,10 @@ impl Config {
         {
             return Err(ConfigError::OpenClient(client));
         }
-        self.peer.filter(exposed).map_or(Ok(()), |peer| Err(ConfigError::OpenPeer(peer)))
+        if let Some(peer) = self.peer.filter(exposed) {
+            return Err(ConfigError::OpenPeer(peer));
+        }
+        self.http.filter(exposed).map_or(Ok(()), |http| Err(ConfigError::OpenHttp(http)))
     }
 
     fn check_forgetting(&self) -> Result<(), ConfigError> {

@@ -19,7 +19,7 @@ pub struct NodeBuilder {
 
 impl NodeBuilder {
     pub(super) fn new() -> Self {
-        let config = Config { client: None, peer: None, ..Config::default() };
+        let config = Config { client: None, peer: None, http: None, ..Config::default() };
         NodeBuilder { config, env: Arc::new(SystemEnv) }
     }
 
@@ -51,6 +51,12 @@ impl NodeBuilder {
     /// Serves Redis clients too; port 0 lets the system choose.
     pub fn client(mut self, address: SocketAddr) -> Self {
         self.config.client = Some(address);
+        self
+    }
+
+    /// Serves the page, the JSON API, metrics and health checks; port 0 lets the system choose.
+    pub fn http(mut self, address: SocketAddr) -> Self {
+        self.config.http = Some(address);
         self
     }
 

@@ -3,8 +3,8 @@
 //! ```text
 //!   NodeBuilder --> Node --+-- keys: get, set ... straight in the store
 //!   Config -------->       +-- watch: a snapshot, then every change, as a stream
-//!                          +-- view: what the faces (resp) may know of the cluster
-//!                          +-- Server, Replication: where it listens and dials
+//!                          +-- view: what the faces (resp, http) may know of the cluster
+//!                          +-- Server, http, Replication: where it listens and dials
 //! ```
 
 mod builder;
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,9 +30,11 @@ pub use watch::{Watch, WatchError};
 use crate::cluster::{Cluster, Events, NodeState, PeerStatus};
 use crate::config::Config;
 use crate::env::{Env, Listener, SystemEnv, draw_incarnation};
+use crate::http::{self, Face, Host};
 use crate::model::{HashSeed, Incarnation, RangeCount};
 use crate::replication::{HealingConfig, Identity, Replication, Setup};
-use crate::resp::{Limits, Server, Settings};
+use crate::resp::{Limits, Server, Settings, command_names};
+use crate::stats::Stats;
 use crate::store::{Store, StoreConfig};
 
 /// A running member of a cluster.
@@ -59,14 +62,10 @@ use crate::store::{Store, StoreConfig};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct Node {
-    name: String,
-    client: Option<SocketAddr>,
-    peer: Option<SocketAddr>,
+    face: Face,
     store: Arc<Store>,
     env: Arc<dyn Env>,
     cluster: Arc<View>,
-    max_key: usize,
-    max_value: usize,
     /// No more writes of the embedding program are taken: nobody would hear of them.
     closed: AtomicBool,
     stop: CancellationToken,
@@ -97,6 +96,7 @@ impl Node {
         config.validate()?;
         let clients = listen(&*env, "--client", config.client).await?;
         let peers = listen(&*env, "--peer", config.peer).await?;
+        let pages = listen(&*env, "--http", config.http).await?;
         let (client, peer) = (clients.as_ref().map(|l| l.address), peers.as_ref().map(|l| l.address));
         let incarnation = draw_incarnation(&*env);
         let name = config.name_at(client.or(peer).map_or(0, |address| address.port()));
@@ -114,8 +114,17 @@ impl Node {
             max_clock_skew: config.max_clock_skew,
         };
         let shown = |address: Option<SocketAddr>| address.map_or("none".into(), |it| it.to_string());
-        let (client_shown, peer_shown) = (shown(client), shown(peer));
-        tracing::info!(name, cluster = config.cluster, client = client_shown, peer = peer_shown, %incarnation, "node started");
+        let http = pages.as_ref().map(|l| l.address);
+        let (client_shown, peer_shown, http_shown) = (shown(client), shown(peer), shown(http));
+        tracing::info!(
+            name,
+            cluster = config.cluster,
+            client = client_shown,
+            peer = peer_shown,
+            http = http_shown,
+            %incarnation,
+            "node started"
+        );
         let stop = CancellationToken::new();
         let tracker = TaskTracker::new();
         let healing = HealingConfig {
@@ -138,10 +147,27 @@ impl Node {
         let replication =
             Replication::start(setup, peers.map(|peers| peers.listener)).map_err(StartError::LostFile)?;
         let cluster = Arc::new(View { replication, stop: stop.clone() });
+        let stats = Arc::new(Stats::new(command_names()));
+        let face = Face {
+            name: name.clone(),
+            cluster_name: config.cluster.clone(),
+            store: Arc::clone(&store),
+            env: Arc::clone(&env),
+            cluster: Arc::clone(&cluster) as Arc<dyn Cluster>,
+            stats: Arc::clone(&stats),
+            started: Instant::now(),
+            client,
+            peer,
+            http,
+            max_memory: config.max_memory,
+            max_key: config.max_key,
+            max_value: config.max_value,
+        };
         let server = clients.map(|Listening { listener, address }| {
             let settings = settings(&config, &name, address, incarnation, &stop);
             let cluster = Arc::clone(&cluster) as Arc<dyn Cluster>;
-            (Server::new(Arc::clone(&store), Arc::clone(&env), cluster, settings), listener)
+            let server = Server::counting(Arc::clone(&store), Arc::clone(&env), cluster, stats, settings);
+            (server, listener)
         });
         if let Some((server, _)) = &server {
             cluster.replication.set_audience(server.audience());
@@ -152,6 +178,16 @@ impl Node {
             let serving = stop.clone();
             tracker.spawn(async move { server.run(listener, serving).await });
         }
+        if let Some(Listening { listener, address }) = pages {
+            let options = http::Options {
+                address,
+                env: Arc::clone(&env),
+                writes: config.http_writes,
+                values: config.http_show_values,
+                faults: config.enable_faults,
+            };
+            tracker.spawn(http::serve(listener, Arc::new(Alone(face.clone())), options, stop.clone()));
+        }
         let superseded = cluster.replication.superseded();
         let stopping = stop.clone();
         tracker.spawn(async move {
@@ -159,37 +195,33 @@ impl Node {
                 stopping.cancel();
             }
         });
-        let Config { max_key, max_value, drain_timeout, .. } = config;
-        let closed = AtomicBool::new(false);
-        Ok(Node {
-            name,
-            client,
-            peer,
-            store,
-            env,
-            cluster,
-            max_key,
-            max_value,
-            closed,
-            stop,
-            tracker,
-            drain_timeout,
-        })
+        let (closed, drain_timeout) = (AtomicBool::new(false), config.drain_timeout);
+        Ok(Node { face, store, env, cluster, closed, stop, tracker, drain_timeout })
     }
 
     /// The node's name.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.face.name
     }
 
     /// Where clients connect, with the real port; `None` if it serves none.
     pub fn client_addr(&self) -> Option<SocketAddr> {
-        self.client
+        self.face.client
     }
 
     /// Where peers connect, with the real port; `None` if it can only dial.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.peer
+        self.face.peer
+    }
+
+    /// Where the page, the JSON API, metrics and health checks are, with the real port; `None` if nowhere.
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.face.http
+    }
+
+    /// The node as an http server shows it: for a [`Host`] of several nodes.
+    pub fn face(&self) -> Face {
+        self.face.clone()
     }
 
     /// How far the node has come.
@@ -243,7 +275,16 @@ impl Node {
         self.tracker.close();
         self.tracker.wait().await;
         self.cluster.replication.drain(self.drain_timeout).await;
-        tracing::info!(name = self.name, "node stopped");
+        tracing::info!(name = self.face.name, "node stopped");
+    }
+}
+
+/// A daemon hosts itself.
+struct Alone(Face);
+
+impl Host for Alone {
+    fn nodes(&self) -> Vec<Face> {
+        vec![self.0.clone()]
     }
 }
 
@@ -251,6 +292,8 @@ impl Drop for Node {
     /// Ends every task at once; nothing is drained. Call [`shutdown`](Node::shutdown) first.
     fn drop(&mut self) {
         self.stop.cancel();
+        // Someone may still hold its face.
+        self.cluster.replication.abandon();
     }
 }
 

@@ -3,8 +3,8 @@
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{
-    Cluster, ClusterError, Events, HealingStatus, LostCell, NodeState, PeerStatus, Scope, Token, TokenError,
-    Verification, Way,
+    Cluster, ClusterError, Events, HealingStatus, LostCell, NodeState, PeerStatus, Recorded, Scope, Token,
+    TokenError, Verification, Way,
 };
 use crate::env::BoxFuture;
 use crate::model::Incarnation;
@@ -35,6 +35,10 @@ impl Cluster for View {
 
     fn events(&self) -> Events {
         self.replication.events()
+    }
+
+    fn recorded_events(&self, after: u64) -> Vec<Recorded> {
+        self.replication.recorded_events(after)
     }
 
     fn name_of(&self, incarnation: Incarnation) -> Option<String> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use crate::cluster::{Event, EventKind, EventSender, Events};
+use crate::cluster::{Event, EventKind, EventSender, Events, Recorded};
 use crate::env::Env;
 use crate::model::stamp;
 
@@ -21,6 +21,11 @@ impl Announcer {
     /// What happens from here on.
     pub(super) fn events(&self) -> Events {
         self.sender.subscribe()
+    }
+
+    /// The last events after the one with this id.
+    pub(super) fn recorded(&self, after: u64) -> Vec<Recorded> {
+        self.sender.recorded(after)
     }
 
     pub(super) fn announce(&self, kind: EventKind, peer: &str, reason: impl Into<String>) {

@@ -72,7 +72,7 @@ use round::RoundFailed;
 use session::Finished;
 use verification::Verifications;
 
-use crate::cluster::{Audience, Direction, EventKind, Events, PeerState, PeerStatus};
+use crate::cluster::{Audience, Direction, EventKind, Events, PeerState, PeerStatus, Recorded};
 use crate::env::{Env, Listener};
 use crate::model::Incarnation;
 use crate::store::Store;
@@ -353,9 +353,20 @@ impl Replication {
         self.shared.announcer.events()
     }
 
+    /// The last events after the one with this id.
+    pub(crate) fn recorded_events(&self, after: u64) -> Vec<Recorded> {
+        self.shared.announcer.recorded(after)
+    }
+
     /// Every peer, as `SAPWOOD PEERS` shows them.
     pub(crate) fn peers(&self) -> Vec<PeerStatus> {
         self.shared.status()
+    }
+
+    /// Ends every task at once; nothing is drained.
+    pub(crate) fn abandon(&self) {
+        self.shared.draining.cancel();
+        self.shared.stop.cancel();
     }
 
     /// Waits until a peer holds everything, at most `limit`; then says goodbye and ends all links.
@@ -402,8 +413,7 @@ impl Replication {
 impl Drop for Replication {
     /// A node dropped without a shutdown leaves no task behind.
     fn drop(&mut self) {
-        self.shared.draining.cancel();
-        self.shared.stop.cancel();
+        self.abandon();
     }
 }
 

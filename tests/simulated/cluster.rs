@@ -120,6 +120,7 @@ impl Cluster<'_> {
                         name: Some(name.into()),
                         client: Some("0.0.0.0:7171".parse()?),
                         peer: Some("0.0.0.0:7172".parse()?),
+                        http: None,
                         join: if join == name { vec![] } else { vec![format!("{join}:7172")] },
                         advertise: Some(format!("{name}:7172")),
                         insecure: true,

@@ -190,7 +190,7 @@ impl Daemon {
         flags: &[&str],
     ) -> Daemon {
         let mut args: Vec<String> = ["serve", "--name", name].map(String::from).into();
-        args.extend([format!("--client={client}"), format!("--peer={peer}")]);
+        args.extend([format!("--client={client}"), format!("--peer={peer}"), "--http=127.0.0.1:0".into()]);
         if !join.is_empty() {
             let join: Vec<_> = join.iter().map(ToString::to_string).collect();
             args.push(format!("--join={}", join.join(",")));

@@ -30,6 +30,7 @@ pub fn config(name: &str, join: &[Option<SocketAddr>]) -> Config {
         name: Some(name.into()),
         client: "127.0.0.1:0".parse().ok(),
         peer: "127.0.0.1:0".parse().ok(),
+        http: None,
         join: join.iter().map(|address| address.unwrap().to_string()).collect(),
         ..Config::default()
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sapwood::cluster::{
     Cluster, ClusterError, Direction, EventSender, Events, Heal, HealingStatus, LostCell, NodeState,
-    PeerState, PeerStatus, Scope, Token, TokenError, Verification, VerificationState, Way,
+    PeerState, PeerStatus, Recorded, Scope, Token, TokenError, Verification, VerificationState, Way,
 };
 use sapwood::config::KeyspaceEvents;
 use sapwood::env::{BoxFuture, SystemEnv};
@@ -48,6 +48,10 @@ impl Cluster for OnePeer {
 
     fn events(&self) -> Events {
         self.events.subscribe()
+    }
+
+    fn recorded_events(&self, after: u64) -> Vec<Recorded> {
+        self.events.recorded(after)
     }
 
     fn peers(&self) -> Vec<PeerStatus> {

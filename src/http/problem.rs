@@ -1,0 +1,95 @@
+//! Errors as RFC 9457 wants them: `application/problem+json`.
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::cluster::ClusterError;
+use crate::store::WriteError;
+
+use super::StageError;
+
+/// A request that was not done, and why. Nothing was changed.
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    detail: String,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Problem { status, detail: detail.into() }
+    }
+
+    /// The request makes no sense.
+    pub(super) fn bad(detail: impl Into<String>) -> Self {
+        Problem::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// There is no such thing.
+    pub(super) fn unknown(detail: impl Into<String>) -> Self {
+        Problem::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// It is not for this caller, or was not allowed by the operator.
+    pub(super) fn forbidden(detail: impl Into<String>) -> Self {
+        Problem::new(StatusCode::FORBIDDEN, detail)
+    }
+
+    /// What there is does not go together with it.
+    pub(super) fn conflict(detail: impl Into<String>) -> Self {
+        Problem::new(StatusCode::CONFLICT, detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or("Error"),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+        });
+        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        (self.status, kind, body.to_string()).into_response()
+    }
+}
+
+impl From<WriteError> for Problem {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::OutOfMemory => {
+                let text = "the node is out of memory (--max-memory): only deletes are taken";
+                Problem::new(StatusCode::INSUFFICIENT_STORAGE, text)
+            }
+            WriteError::Unfounded => {
+                let text = "the node takes no writes before it has joined its cluster (--join-first)";
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, text)
+            }
+            WriteError::Overflow => Problem::conflict("the counter would overflow"),
+            WriteError::TooManySlots => {
+                let text = "too many incarnations have counted here: set the key to what it counts";
+                Problem::conflict(text)
+            }
+        }
+    }
+}
+
+impl From<ClusterError> for Problem {
+    fn from(error: ClusterError) -> Self {
+        match error {
+            ClusterError::UnknownMember(_) => Problem::unknown(error.to_string()),
+            ClusterError::FaultsDisabled => Problem::forbidden(error.to_string()),
+            _ => Problem::conflict(error.to_string()),
+        }
+    }
+}
+
+impl From<StageError> for Problem {
+    fn from(error: StageError) -> Self {
+        match error {
+            StageError::UnknownNode(_) => Problem::unknown(error.to_string()),
+            StageError::NotNow(_) => Problem::conflict(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The server: accepts connections, holds them to their limits, and ends them.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::middleware;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::patient::Patient;
+use super::problem::Problem;
+use super::{Host, guard, page};
+use crate::env::{BoxStream, Env, Listener};
+
+/// Most connections at a time: a page takes one or two, a scraper and a probe one each. One more is answered 503.
+pub(super) const MAX_CONNECTIONS: usize = 256;
+
+/// Most bytes of a request's head. A long key travels in it, up to what an address may have: 64 KiB.
+const MAX_HEAD: usize = 128 << 10;
+
+/// Most header fields of a request: browsers send about twenty.
+const MAX_HEADERS: usize = 64;
+
+/// Most bytes of a request's body. Larger values are written over the Redis protocol.
+const MAX_BODY: usize = 1 << 20;
+
+/// How long a head may take to arrive, and a connection be idle between two requests.
+const HEAD_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a request may take until its answer begins, the arrival of its body included.
+pub(super) const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a client may take nothing of an answer.
+const STALL_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a stopping server waits for its answers to be taken.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long accepting rests after an error, such as too many open files: they end when other connections do.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How a server is set up.
+#[derive(Clone)]
+pub struct Options {
+    /// The address it was bound to.
+    pub address: SocketAddr,
+    /// Where its secrets come from.
+    pub env: Arc<dyn Env>,
+    /// Whether anything may be changed from here.
+    pub writes: bool,
+    /// Whether values are shown.
+    pub values: bool,
+    /// Whether links may be cut (if anything may be changed).
+    pub faults: bool,
+}
+
+/// What all requests share.
+pub(super) struct App {
+    pub(super) host: Arc<dyn Host>,
+    pub(super) options: Options,
+    pub(super) address: SocketAddr,
+    /// What a request must carry to change anything; only this server's page knows it.
+    pub(super) token: String,
+}
+
+/// Serves the nodes of `host` until `stop` is cancelled; returns once every connection is closed, two seconds later at
+/// the latest.
+pub async fn serve(
+    mut listener: Box<dyn Listener>,
+    host: Arc<dyn Host>,
+    options: Options,
+    stop: CancellationToken,
+) {
+    let token = format!("{:016x}{:016x}", options.env.random(), options.env.random());
+    let app = Arc::new(App { host, address: options.address, options, token });
+    let router = router(&app);
+    let connections = TaskTracker::new();
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        // Cancel-safe: an accept that is dropped has lost no connection.
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => match Arc::clone(&places).try_acquire_owned() {
+                Ok(place) => {
+                    let (router, stop) = (router.clone(), stop.clone());
+                    connections.spawn(async move {
+                        connection(stream, router, stop).await;
+                        drop(place);
+                    });
+                }
+                Err(_) => _ = connections.spawn(refuse(stream)),
+            },
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections of the page");
+                stop.run_until_cancelled(sleep(ACCEPT_PAUSE)).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+fn router(app: &Arc<App>) -> Router {
+    let nothing =
+        || async { Problem::unknown("there is nothing at this path: docs/http.md lists what there is") };
+    let method = || async { Problem::new(StatusCode::METHOD_NOT_ALLOWED, "not with this method") };
+    Router::new()
+        .merge(page::routes(&app.token))
+        .fallback(nothing)
+        .method_not_allowed_fallback(method)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(Arc::clone(app), guard::watch))
+        .with_state(Arc::clone(app))
+}
+
+/// Serves one connection to its end. What its client does wrong ends it and nothing else.
+async fn connection(stream: BoxStream, router: Router, stop: CancellationToken) {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_LIMIT)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS);
+    let stream = TokioIo::new(Patient::new(stream, STALL_LIMIT));
+    let mut serving = pin!(builder.serve_connection(stream, TowerToHyperService::new(router)));
+    let outcome = tokio::select! {
+        outcome = serving.as_mut() => outcome,
+        () = stop.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            // Whoever takes no answers by then gets none.
+            timeout(DRAIN_LIMIT, serving).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "a connection of the page has failed");
+    }
+}
+
+async fn refuse(mut stream: BoxStream) {
+    const TEXT: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let refusal = async {
+        stream.write_all(TEXT).await?;
+        stream.shutdown().await
+    };
+    // The client is turned away either way.
+    let _ = timeout(DRAIN_LIMIT, refusal).await;
+}
