@@ -3,12 +3,14 @@
 //! They reach the peers only through [`Cluster`], which the node hands them.
 
 mod event;
+mod figures;
 mod token;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use event::{Event, EventKind, EventSender, Events, Missed, Recorded};
+pub use figures::{Activity, Traffic, TrafficKind};
 pub use token::{Token, TokenError};
 
 use crate::env::BoxFuture;
@@ -33,6 +35,9 @@ pub trait Cluster: Send + Sync {
 
     /// How far healing has come, and what it waits for.
     fn healing(&self) -> HealingStatus;
+
+    /// What replication has done since the start.
+    fn activity(&self) -> Activity;
 
     /// What this daemon had to give up when it came back after the others had forgotten it, oldest first.
     fn lost(&self) -> Vec<LostCell>;
@@ -382,6 +387,10 @@ pub struct PeerStatus {
     pub received_bytes: u64,
     /// Bytes sent to it over the present link.
     pub sent_bytes: u64,
+    /// The same by what it was for, and in the last second.
+    pub traffic: Traffic,
+    /// How often pushes were dropped on the present link because too many waited, or one was lost before it came there.
+    pub overflows: u64,
     /// How many of the 16,384 ranges of keys differ, as far as the present or the last round has found.
     pub ranges_differing: u64,
     /// How long ago both were last verified to be equal; `None` if never over the present link.

@@ -19,7 +19,9 @@
 //! - Nothing is sampled while nobody looks.
 
 mod guard;
+mod health;
 mod host;
+mod metrics;
 mod page;
 mod patient;
 mod problem;

@@ -9,6 +9,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware;
+use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -20,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::patient::Patient;
 use super::problem::Problem;
-use super::{Host, guard, page};
+use super::{Face, Host, guard, health, metrics, page};
 use crate::env::{BoxStream, Env, Listener};
 
 /// Most connections at a time: a page takes one or two, a scraper and a probe one each. One more is answered 503.
@@ -74,6 +75,19 @@ pub(super) struct App {
     pub(super) token: String,
 }
 
+impl App {
+    /// The node of this name, or the first.
+    pub(super) fn face(&self, name: Option<&str>) -> Result<Face, Problem> {
+        let mut nodes = self.host.nodes().into_iter();
+        match name {
+            None => nodes.next().ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no node runs")),
+            Some(name) => nodes
+                .find(|face| face.name == name)
+                .ok_or_else(|| Problem::unknown(format!("no node is named {name:?} here"))),
+        }
+    }
+}
+
 /// Serves the nodes of `host` until `stop` is cancelled; returns once every connection is closed, two seconds later at
 /// the latest.
 pub async fn serve(
@@ -122,6 +136,9 @@ fn router(app: &Arc<App>) -> Router {
     let method = || async { Problem::new(StatusCode::METHOD_NOT_ALLOWED, "not with this method") };
     Router::new()
         .merge(page::routes(&app.token))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::show))
         .fallback(nothing)
         .method_not_allowed_fallback(method)
         .layer(DefaultBodyLimit::max(MAX_BODY))

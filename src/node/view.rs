@@ -3,8 +3,8 @@
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{
-    Cluster, ClusterError, Events, HealingStatus, LostCell, NodeState, PeerStatus, Recorded, Scope, Token,
-    TokenError, Verification, Way,
+    Activity, Cluster, ClusterError, Events, HealingStatus, LostCell, NodeState, PeerStatus, Recorded, Scope,
+    Token, TokenError, Verification, Way,
 };
 use crate::env::BoxFuture;
 use crate::model::Incarnation;
@@ -47,6 +47,10 @@ impl Cluster for View {
 
     fn healing(&self) -> HealingStatus {
         self.replication.healing()
+    }
+
+    fn activity(&self) -> Activity {
+        self.replication.activity()
     }
 
     fn lost(&self) -> Vec<LostCell> {

@@ -16,7 +16,7 @@ pub(super) const MAX_FRAME: usize = (512 << 20) + (1 << 20);
 pub(super) const MAX_HELLO_FRAME: usize = 4 << 10;
 
 /// Bytes of the big-endian length before every message.
-const PREFIX: usize = 4;
+pub(super) const PREFIX: usize = 4;
 
 const CONFIG: Configuration<LittleEndian, Varint, Limit<MAX_FRAME>> =
     bincode::config::standard().with_limit::<MAX_FRAME>();

@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -104,7 +103,7 @@ impl Wire<'_> {
             if self.link.stop.is_cancelled() {
                 return Err(LinkError::Superseded);
             }
-            self.link.received.fetch_add(frame.len() as u64, Ordering::Relaxed);
+            self.link.carried.receive(&frame);
             let wall = self.shared.env.wall_clock();
             let (has_work, in_round, events) = {
                 let mut session = self.link.session.lock();
@@ -147,8 +146,8 @@ impl Wire<'_> {
             }
             self.shared.faults.pass_out(&self.link.peer).await;
             let bytes = frames.iter().map(Bytes::len).sum::<usize>();
+            frames.iter().for_each(|frame| self.link.carried.send(frame));
             writer.write(&mut frames).await?;
-            self.link.sent.fetch_add(bytes as u64, Ordering::Relaxed);
             if bytes > FAIR_SHARE || in_round {
                 tokio::task::yield_now().await;
             }
@@ -163,6 +162,7 @@ impl Wire<'_> {
             ticks.tick().await;
             // After a pause of this daemon itself, what the peer said meanwhile has yet to be read.
             let awake = last.elapsed() < 2 * BEAT_EVERY;
+            self.link.carried.sample(last.elapsed());
             last = Instant::now();
             if awake && self.heard.lock().elapsed() > SILENCE_LIMIT {
                 return Err(LinkError::Silent);

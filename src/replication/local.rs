@@ -61,6 +61,9 @@ pub(super) struct Local {
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) kills: AtomicU64,
+    /// Rounds that finished, and those that were given up.
+    pub(super) rounds: AtomicU64,
+    pub(super) failed_rounds: AtomicU64,
     pub(super) late: AtomicU64,
     pub(super) lost: AtomicU64,
     pub(super) dropped_tombstones: AtomicU64,

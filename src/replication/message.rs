@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::codec::Packed;
+use crate::cluster::TrafficKind;
 use crate::model::Incarnation;
 use bincode::{BorrowDecode, Encode};
 
@@ -112,6 +113,16 @@ pub(super) enum Message<'a> {
     Goodbye,
     /// A client of the sender has published this. It goes no further, and nobody acknowledges it.
     Publish { channel: &'a [u8], message: &'a [u8] },
+}
+
+/// What a message is for, told by its first byte: the number of the variant.
+pub(super) fn kind(message: &[u8]) -> TrafficKind {
+    match message.first() {
+        Some(3..=5) => TrafficKind::Pushes,
+        Some(6..=14) => TrafficKind::Rounds,
+        Some(16..) => TrafficKind::Messages,
+        _ => TrafficKind::Beats,
+    }
 }
 
 /// A daemon's view of the cluster.

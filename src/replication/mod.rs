@@ -43,6 +43,7 @@ mod session;
 #[cfg_attr(not(feature = "simulation"), expect(unreachable_pub, reason = "public for the example `soak`"))]
 pub mod simulation;
 mod tokens;
+mod traffic;
 mod upkeep;
 mod verification;
 
@@ -198,6 +199,7 @@ impl Shared {
             self.verifications.finish(&link.peer, progress, took);
         }
         self.peers.joined(link);
+        self.local.counts.rounds.fetch_add(1, Ordering::Relaxed);
         if first || healed {
             let moved = format!("{cells_in} cells in, {cells_out} out, in {took:.1?}");
             self.announcer.announce(EventKind::Healed, &link.peer, moved);
@@ -206,6 +208,7 @@ impl Shared {
     }
 
     fn failed(&self, link: &Link, deep: bool, why: &RoundFailed) {
+        self.local.counts.failed_rounds.fetch_add(1, Ordering::Relaxed);
         match why {
             RoundFailed::Fuse => tracing::error!(peer = %link.peer, %why, "a round was given up"),
             _ => tracing::warn!(peer = %link.peer, %why, "a round was given up"),

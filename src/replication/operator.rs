@@ -8,7 +8,9 @@ use super::faults::EVERYONE;
 use super::members::{ForgetError, Standing};
 use super::refused::unlinked;
 use super::{Replication, Shared, draw_lineage};
-use crate::cluster::{ClusterError, HealingStatus, LostCell, PeerState, PeerStatus, Verification, Way};
+use crate::cluster::{
+    Activity, ClusterError, HealingStatus, LostCell, PeerState, PeerStatus, Verification, Way,
+};
 use crate::env::draw_incarnation;
 use crate::model::{Incarnation, stamp};
 
@@ -80,6 +82,18 @@ impl Replication {
             lost: count(&local.counts.lost),
             dropped_tombstones: count(&local.counts.dropped_tombstones),
             scrub_errors: count(&local.counts.scrub_errors),
+        }
+    }
+
+    /// What has been done since the start.
+    pub(crate) fn activity(&self) -> Activity {
+        let counts = &self.shared.local.counts;
+        let (links, refusals) = self.shared.peers.made_and_refused();
+        Activity {
+            links,
+            rounds: counts.rounds.load(Ordering::Relaxed),
+            failed_rounds: counts.failed_rounds.load(Ordering::Relaxed),
+            refusals,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -16,6 +16,7 @@ use super::message::Refusal;
 use super::queue::Queue;
 use super::refused::{RefusedPeers, unlinked};
 use super::session::Session;
+use super::traffic::Carried;
 use crate::cluster::{Direction, EventKind, Heal, PeerState, PeerStatus};
 use crate::model::Incarnation;
 
@@ -35,8 +36,7 @@ pub(super) struct Link {
     pub(super) session: Mutex<Session>,
     /// Ends the connection.
     pub(super) stop: CancellationToken,
-    pub(super) received: AtomicU64,
-    pub(super) sent: AtomicU64,
+    pub(super) carried: Carried,
     /// The first round on this link has finished.
     joined: AtomicBool,
 }
@@ -58,6 +58,8 @@ struct Table {
     /// What is dialled, by the address as it was given or learnt.
     targets: BTreeMap<String, Target>,
     links_made: u64,
+    /// How often a daemon was refused, by the word of the state.
+    refusals: BTreeMap<&'static str, (PeerState, u64)>,
 }
 
 struct Peer {
@@ -142,8 +144,7 @@ impl Peers {
             queue,
             session: Mutex::new(session),
             stop: CancellationToken::new(),
-            received: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
+            carried: Carried::default(),
             joined: AtomicBool::new(false),
         });
         table.refused.forget(peer.incarnation);
@@ -226,6 +227,7 @@ impl Peers {
             Refusal::Linked | Refusal::Itself => return,
         };
         let mut table = self.table.lock();
+        table.refusals.entry(state.as_str()).or_insert((state, 0)).1 += 1;
         let news = table.refuse(name, incarnation, address, state, &refused.text);
         drop(table);
         if news {
@@ -383,6 +385,12 @@ impl Peers {
         !table.peers.is_empty() || table.targets.values().all(|target| target.untried == Some(0))
     }
 
+    /// Links that came about, and how often a daemon was refused, by state.
+    pub(super) fn made_and_refused(&self) -> (u64, Vec<(PeerState, u64)>) {
+        let table = self.table.lock();
+        (table.links_made, table.refusals.values().copied().collect())
+    }
+
     /// Everyone this daemon has heard or dials.
     pub(super) fn status(&self) -> Vec<PeerStatus> {
         let table = self.table.lock();
@@ -509,6 +517,7 @@ impl Link {
 impl Peer {
     fn status(&self, name: &str) -> PeerStatus {
         let link = self.link.as_deref();
+        let traffic = link.map(|link| link.carried.totals()).unwrap_or_default();
         PeerStatus {
             name: name.to_owned(),
             state: self.state,
@@ -520,8 +529,10 @@ impl Peer {
             since: self.since.elapsed(),
             lag: link.map(|link| link.queue.lag()).unwrap_or_default(),
             queued_bytes: link.map_or(0, |link| link.queue.push_bytes()),
-            received_bytes: link.map_or(0, |link| link.received.load(Ordering::Relaxed)),
-            sent_bytes: link.map_or(0, |link| link.sent.load(Ordering::Relaxed)),
+            received_bytes: traffic.received.iter().sum(),
+            sent_bytes: traffic.sent.iter().sum(),
+            traffic,
+            overflows: link.map_or(0, |link| link.queue.losses()),
             ranges_differing: 0,
             verified: self.verified.map(|at| at.elapsed()),
             heal: None,

@@ -230,6 +230,11 @@ impl Queue {
         inner.state_sent == Some(inner.losses) && inner.acked == inner.puts && inner.frames.is_empty()
     }
 
+    /// How often pushes were lost.
+    pub(super) fn losses(&self) -> u64 {
+        self.inner.lock().losses
+    }
+
     /// Bytes of pushes that wait.
     pub(super) fn push_bytes(&self) -> u64 {
         self.inner.lock().push_bytes as u64

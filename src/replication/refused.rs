@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::cluster::{PeerState, PeerStatus};
+use crate::cluster::{PeerState, PeerStatus, Traffic};
 use crate::model::Incarnation;
 
 /// How many refused daemons are shown at most; the one heard longest ago makes room.
@@ -109,6 +109,8 @@ pub(super) fn unlinked(address: &str, state: PeerState, since: Instant) -> PeerS
         queued_bytes: 0,
         received_bytes: 0,
         sent_bytes: 0,
+        traffic: Traffic::default(),
+        overflows: 0,
         ranges_differing: 0,
         verified: None,
         heal: None,

@@ -241,9 +241,7 @@ impl Store {
         decide: impl FnOnce(Option<Live<'_>>) -> (Write<'v>, T),
     ) -> Result<T, WriteError> {
         // Also where nothing would change: `DEL` may not answer that there is no such key.
-        if self.closed.load(Ordering::Relaxed) {
-            return Err(WriteError::Unfounded);
-        }
+        self.check_write(0)?;
         let Batch { now, applied, scratch, counter } = batch;
         let outcome = self.ranges.update(key, |cell| {
             let drawn = self.clock.draw(*now, cell.map_or(ZERO, Cell::latest));
@@ -259,14 +257,29 @@ impl Store {
             };
             let next = Cell::pack_with(scratch, key, &parts, counter, false);
             let may_grow = parts.value.is_some() || matches!(write, Write::Add(_));
-            if may_grow && self.grows_beyond(self.max_memory, cell, &next) {
-                return (None, Err(WriteError::OutOfMemory));
+            let growth = next.memory().saturating_sub(cell.map_or(0, Cell::memory));
+            if let Err(error) = self.check_write(if may_grow { growth } else { 0 }) {
+                return (None, Err(error));
             }
             applied.push(next.clone());
             (Some(next), Ok(outcome))
         });
         trim(scratch);
         outcome
+    }
+
+    /// Whether a client's write would be taken now that lets the cells grow by so many bytes. Every write is asked this.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn check_write(&self, growth: u64) -> Result<(), WriteError> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(WriteError::Unfounded);
+        }
+        if growth > 0 && self.ranges.memory().saturating_add(growth) > self.max_memory {
+            return Err(WriteError::OutOfMemory);
+        }
+        Ok(())
     }
 
     /// Refuses clients' writes, or takes them again.

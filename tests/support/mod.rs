@@ -5,6 +5,7 @@
 pub mod counting;
 pub mod daemon;
 pub mod faketime;
+pub mod http;
 pub mod network;
 
 use std::net::SocketAddr;

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sapwood::cluster::{
-    Cluster, ClusterError, Direction, EventSender, Events, Heal, HealingStatus, LostCell, NodeState,
-    PeerState, PeerStatus, Recorded, Scope, Token, TokenError, Verification, VerificationState, Way,
+    Activity, Cluster, ClusterError, Direction, EventSender, Events, Heal, HealingStatus, LostCell,
+    NodeState, PeerState, PeerStatus, Recorded, Scope, Token, TokenError, Traffic, Verification,
+    VerificationState, Way,
 };
 use sapwood::config::KeyspaceEvents;
 use sapwood::env::{BoxFuture, SystemEnv};
@@ -68,6 +69,8 @@ impl Cluster for OnePeer {
             queued_bytes: 1,
             received_bytes: 2,
             sent_bytes: 3,
+            traffic: Traffic::default(),
+            overflows: 0,
             ranges_differing: 4,
             verified: None,
             heal: Some(Heal {
@@ -100,6 +103,10 @@ impl Cluster for OnePeer {
             dropped_tombstones: 6,
             scrub_errors: 0,
         }
+    }
+
+    fn activity(&self) -> Activity {
+        Activity::default()
     }
 
     fn lost(&self) -> Vec<LostCell> {

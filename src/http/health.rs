@@ -1,0 +1,76 @@
+//! Probes: whether the process lives, and whether it does what it is there for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+
+use super::Face;
+use super::problem::Problem;
+use super::server::App;
+use crate::cluster::NodeState;
+use crate::config::Span;
+
+/// Bytes of a write that a ready node takes: about one key and value of an ordinary kind.
+const ORDINARY_WRITE: u64 = 256;
+
+/// What `/readyz` is to hold a node to beyond being ready.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Goals {
+    /// The oldest write that a linked peer may not have acknowledged, as `500ms`.
+    max_lag: Option<String>,
+    /// The ranges that may differ from a linked peer's.
+    max_differs: Option<u64>,
+    /// Which of several nodes.
+    node: Option<String>,
+}
+
+/// The process answers.
+pub(super) async fn alive() -> &'static str {
+    "ok\n"
+}
+
+/// The node has joined and takes writes, and keeps within the goals.
+pub(super) async fn ready(
+    State(app): State<Arc<App>>,
+    goals: Result<Query<Goals>, axum::extract::rejection::QueryRejection>,
+) -> Result<&'static str, Problem> {
+    let Query(goals) = goals.map_err(|error| Problem::bad(error.body_text()))?;
+    let max_lag = goals.max_lag.map(|text| text.parse::<Span>()).transpose();
+    let max_lag = max_lag.map_err(|error| Problem::bad(format!("max_lag: {error}")))?.map(|span| span.0);
+    let face = app.face(goals.node.as_deref())?;
+    match why_not(&face).or_else(|| misses(&face, max_lag, goals.max_differs)) {
+        None => Ok("ready\n"),
+        Some(reason) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason)),
+    }
+}
+
+/// Why a node is not ready; `None` if it is. Whether it takes writes is asked where writes are.
+pub(super) fn why_not(face: &Face) -> Option<String> {
+    match face.cluster.state() {
+        NodeState::Joining => return Some("joining: the state of the peers is being fetched".into()),
+        NodeState::Full => return Some("full: data of a peer was refused for want of memory".into()),
+        NodeState::Draining => return Some("draining: the node is shutting down".into()),
+        NodeState::Ready => {}
+    }
+    face.store.check_write(ORDINARY_WRITE).err().map(|error| format!("it takes no writes: {error}"))
+}
+
+/// Which goal a node misses, if it does.
+fn misses(face: &Face, max_lag: Option<Duration>, max_differs: Option<u64>) -> Option<String> {
+    let mut linked = face.cluster.peers();
+    linked.retain(|peer| peer.state.is_linked());
+    linked.iter().find_map(|peer| {
+        if let Some(limit) = max_lag.filter(|limit| peer.lag > *limit) {
+            return Some(format!("{} lags by {:?}, more than {limit:?}", peer.name, peer.lag));
+        }
+        let limit = max_differs.filter(|limit| peer.ranges_differing > *limit)?;
+        Some(format!(
+            "{} ranges differ from those of {}, more than {limit}",
+            peer.ranges_differing, peer.name
+        ))
+    })
+}

@@ -1,0 +1,221 @@
+//! `/metrics`: what the nodes count, for Prometheus. Read when it is asked for; nothing is kept for it.
+
+mod node;
+mod peers;
+
+use std::fmt::{Error, Write as _};
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::problem::Problem;
+use super::server::App;
+use super::{Face, health};
+use crate::cluster::{Activity, HealingStatus, NodeState, PeerStatus};
+use crate::stats::{BOUNDS, LatencyTotals};
+use crate::store::Totals;
+
+/// The format of the answer, as Prometheus negotiates it.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+const BYTES: Option<&Unit> = Some(&Unit::Bytes);
+const SECONDS: Option<&Unit> = Some(&Unit::Seconds);
+
+pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
+    let readings = app.host.nodes().into_iter().map(Reading::of).collect();
+    let mut registry = Registry::with_prefix("sapwood");
+    registry.register_collector(Box::new(Readings(readings)));
+    let mut text = String::new();
+    match encode(&mut text, &registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(_) => {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written").into_response()
+        }
+    }
+}
+
+/// What was read of one node.
+struct Reading {
+    face: Face,
+    state: NodeState,
+    is_ready: bool,
+    totals: Totals,
+    healing: HealingStatus,
+    activity: Activity,
+    peers: Vec<PeerStatus>,
+}
+
+impl Reading {
+    fn of(face: Face) -> Reading {
+        let cluster = &face.cluster;
+        Reading {
+            state: cluster.state(),
+            is_ready: health::why_not(&face).is_none(),
+            totals: face.store.totals(),
+            healing: cluster.healing(),
+            activity: cluster.activity(),
+            peers: cluster.peers(),
+            face,
+        }
+    }
+}
+
+struct Readings(Vec<Reading>);
+
+impl std::fmt::Debug for Readings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Readings").finish_non_exhaustive()
+    }
+}
+
+impl Collector for Readings {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let mut sheet = Sheet { encoder, readings: &self.0 };
+        node::write(&mut sheet)?;
+        peers::write(&mut sheet)
+    }
+}
+
+/// Labels beside the node's.
+type Labels<'a> = Vec<(&'static str, &'a str)>;
+
+/// Where the metrics are written, one after the other, each for all nodes.
+struct Sheet<'e, 'r> {
+    encoder: DescriptorEncoder<'e>,
+    readings: &'r [Reading],
+}
+
+impl<'r> Sheet<'_, 'r> {
+    /// A gauge of each node.
+    fn gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        value: impl Fn(&Reading) -> f64,
+    ) -> Result<(), Error> {
+        self.gauges(name, help, unit, |reading| [(Labels::new(), value(reading))])
+    }
+
+    /// Gauges of each node, with labels.
+    fn gauges<R>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        rows: impl Fn(&'r Reading) -> R,
+    ) -> Result<(), Error>
+    where
+        R: IntoIterator<Item = (Labels<'r>, f64)>,
+    {
+        let mut metric = self.encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        for reading in self.readings {
+            for (labels, value) in rows(reading) {
+                metric.encode_family(&with_node(reading, &labels))?.encode_gauge(&value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A counter of each node; the suffix `_total` is added.
+    fn counter(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        value: impl Fn(&Reading) -> u64,
+    ) -> Result<(), Error> {
+        self.counters(name, help, unit, |reading| [(Labels::new(), value(reading))])
+    }
+
+    /// Counters of each node, with labels.
+    fn counters<R>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        rows: impl Fn(&'r Reading) -> R,
+    ) -> Result<(), Error>
+    where
+        R: IntoIterator<Item = (Labels<'r>, u64)>,
+    {
+        let mut metric = self.encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
+        for reading in self.readings {
+            for (labels, value) in rows(reading) {
+                metric
+                    .encode_family(&with_node(reading, &labels))?
+                    .encode_counter::<NoLabelSet, u64, f64>(&value, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A histogram of each node, of seconds.
+    fn histogram(
+        &mut self,
+        name: &str,
+        help: &str,
+        value: impl Fn(&Reading) -> LatencyTotals,
+    ) -> Result<(), Error> {
+        let unit = Unit::Seconds;
+        let mut metric = self.encoder.encode_descriptor(name, help, Some(&unit), MetricType::Histogram)?;
+        for reading in self.readings {
+            let LatencyTotals { buckets, nanos } = value(reading);
+            let bounds = BOUNDS.iter().map(|&bound| seconds(bound)).chain([f64::MAX]);
+            let rows: Vec<_> = bounds.zip(buckets).collect();
+            let labels = with_node(reading, &[]);
+            metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
+                seconds(nanos),
+                buckets.iter().sum(),
+                &rows,
+                None,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
+}
+
+fn with_node(reading: &Reading, labels: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
+    let labels = labels.iter().copied().chain([("node", reading.face.name.as_str())]);
+    labels.map(|(name, value)| (name, escaped(value))).collect()
+}
+
+/// The text of a label. Names of peers may have anything in them that is no blank, and the library escapes nothing.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\\' => escaped.push_str("\\\\"),
+            '"' => escaped.push_str("\\\""),
+            '\n' => escaped.push_str("\\n"),
+            letter if letter.is_control() => {
+                // A string takes all that is written.
+                let _ = write!(escaped, "\\\\u{:04x}", u32::from(letter));
+            }
+            letter => escaped.push(letter),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_of_a_peer_breaks_out_of_its_label() {
+        assert_eq!(escaped("db-1:7171"), "db-1:7171");
+        assert_eq!(escaped("a\"} 1\nb\\\r"), "a\\\"} 1\\nb\\\\\\\\u000d");
+    }
+}

@@ -1,0 +1,166 @@
+//! The metrics of a node itself.
+
+use std::fmt::Error;
+
+use super::{BYTES, Labels, Reading, SECONDS, Sheet};
+
+/// What a counter of the node reads.
+type Count = fn(&Reading) -> u64;
+
+pub(super) fn write(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
+    state(sheet)?;
+    keys(sheet)?;
+    clients(sheet)?;
+    healing(sheet)
+}
+
+fn state(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
+    let version = env!("CARGO_PKG_VERSION");
+    sheet.gauges(
+        "build_info",
+        "The version that runs, and the cluster that it belongs to. Always 1.",
+        None,
+        |reading| [(vec![("version", version), ("cluster", &reading.face.cluster_name)], 1.0)],
+    )?;
+    sheet.gauge("uptime", "How long the node has been running.", SECONDS, |reading| {
+        reading.face.started.elapsed().as_secs_f64()
+    })?;
+    sheet.gauges("state", "The state of the node, by name. Always 1.", None, |reading| {
+        [(vec![("state", reading.state.as_str())], 1.0)]
+    })?;
+    sheet.gauge("ready", "Whether the node has joined and takes writes, as /readyz says.", None, |reading| {
+        flag(reading.is_ready)
+    })
+}
+
+fn keys(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
+    sheet.gauge("keys", "Keys that hold a value.", None, |reading| reading.totals.live_cells as f64)?;
+    sheet.gauge("expiring_keys", "Keys that hold a value and have a deadline.", None, |reading| {
+        reading.totals.expiring_cells as f64
+    })?;
+    sheet.gauge(
+        "tombstones",
+        "Deletes and expired keys that are kept until every member holds them.",
+        None,
+        |reading| reading.totals.dead_cells as f64,
+    )?;
+    sheet.gauge("memory", "What all cells take.", BYTES, |reading| reading.face.store.memory() as f64)?;
+    sheet.gauges("memory_limit", "--max-memory, if it is set.", BYTES, |reading| {
+        reading.face.max_memory.map(|limit| (Labels::new(), limit as f64))
+    })
+}
+
+fn clients(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
+    sheet.gauge("client_connections", "Connections of clients that are open.", None, |reading| {
+        reading.face.stats.open_connections() as f64
+    })?;
+    // By the names that `INFO` gives them.
+    let counters = [
+        (
+            "total_connections_received",
+            "client_connections_opened",
+            "Connections of clients, refused ones included.",
+            None,
+        ),
+        (
+            "rejected_connections",
+            "client_connections_refused",
+            "Connections refused beyond --max-clients.",
+            None,
+        ),
+        (
+            "client_output_buffer_limit_disconnections",
+            "client_connections_cut_off",
+            "Connections closed because the client did not read what it had asked to be told.",
+            None,
+        ),
+        (
+            "total_error_replies",
+            "client_errors",
+            "Replies that were errors, those to unknown commands included.",
+            None,
+        ),
+        ("keyspace_hits", "key_hits", "Reads that found their key.", None),
+        ("keyspace_misses", "key_misses", "Reads that did not find their key.", None),
+        ("total_net_input_bytes", "client_received", "Received from clients.", BYTES),
+        ("total_net_output_bytes", "client_sent", "Sent to clients.", BYTES),
+    ];
+    for (info, name, help, unit) in counters {
+        sheet.counter(name, help, unit, |reading| {
+            reading
+                .face
+                .stats
+                .named()
+                .into_iter()
+                .find(|(name, _)| *name == info)
+                .map_or(0, |(_, value)| value)
+        })?;
+    }
+    sheet.counters("commands", "Commands executed, by command and result.", None, |reading| {
+        reading.face.stats.calls().flat_map(|(command, calls, failures)| {
+            let row = |result, count| (vec![("command", command), ("result", result)], count);
+            [row("ok", calls.saturating_sub(failures)), row("error", failures)]
+        })
+    })?;
+    sheet.histogram(
+        "command_batch_duration",
+        "How long the commands that came in one read took to execute, of one in 16 batches of each connection.",
+        |reading| reading.face.stats.latency(),
+    )
+}
+
+fn healing(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
+    sheet.gauge("founded", "Whether the node belongs to a founded cluster.", None, |reading| {
+        flag(reading.healing.founded)
+    })?;
+    sheet.gauge(
+        "members",
+        "Members of the cluster, this one included, neither lapsed nor gone.",
+        None,
+        |reading| reading.healing.members as f64,
+    )?;
+    sheet.gauges(
+        "floor_age",
+        "How long ago the time is up to which every member holds every write. Absent while there is none.",
+        SECONDS,
+        |reading| reading.healing.floor_age.map(|age| (Labels::new(), age.as_secs_f64())),
+    )?;
+    let counters: [(&str, &str, Count); 7] = [
+        ("kills", "Keys that were told to be dead, to a peer or by one.", |reading| reading.healing.kills),
+        ("late_cells", "Pushed cells that came after the floor had passed them.", |reading| {
+            reading.healing.late
+        }),
+        ("lost_cells", "Writes that no other member had and that had to be given up.", |reading| {
+            reading.healing.lost
+        }),
+        (
+            "dropped_tombstones",
+            "Tombstones dropped beyond --tombstone-limit by a node that is alone.",
+            |reading| reading.healing.dropped_tombstones,
+        ),
+        (
+            "scrub_errors",
+            "Ranges whose digest did not match their keys. Anything but 0 is a fault.",
+            |reading| reading.healing.scrub_errors,
+        ),
+        ("links", "Links to peers that came about.", |reading| reading.activity.links),
+        ("dropped_messages", "Published messages that were dropped on their way to peers.", |reading| {
+            reading.face.cluster.dropped_messages()
+        }),
+    ];
+    for (name, help, count) in counters {
+        sheet.counter(name, help, None, count)?;
+    }
+    sheet.counters("rounds", "Comparisons with peers that came to an end, by how.", None, |reading| {
+        let row = |outcome, count| (vec![("outcome", outcome)], count);
+        [row("finished", reading.activity.rounds), row("failed", reading.activity.failed_rounds)]
+    })?;
+    sheet.counters("refusals", "Links that one of the two sides refused, by reason.", None, |reading| {
+        let refusals = reading.activity.refusals.iter();
+        refusals.map(|(state, count)| (vec![("reason", state.as_str())], *count)).collect::<Vec<_>>()
+    })
+}
+
+fn flag(set: bool) -> f64 {
+    f64::from(u8::from(set))
+}
