@@ -10,11 +10,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use event::{Event, EventKind, EventSender, Events, Missed, Recorded};
-pub use figures::{Activity, Traffic, TrafficKind};
+pub use figures::{Activity, Figures, RemoteNode, Traffic, TrafficKind};
 pub use token::{Token, TokenError};
 
 use crate::env::BoxFuture;
 use crate::model::{Incarnation, Stamp, Time};
+use crate::store::KeyCopy;
 
 /// The daemon's view of its cluster, and what an operator can do to it.
 pub trait Cluster: Send + Sync {
@@ -38,6 +39,20 @@ pub trait Cluster: Send + Sync {
 
     /// What replication has done since the start.
     fn activity(&self) -> Activity;
+
+    /// What this daemon says of itself to others.
+    fn figures(&self) -> Figures;
+
+    /// What every linked peer has said of itself last.
+    fn remote_figures(&self) -> Vec<RemoteNode>;
+
+    /// Which ranges of keys are known to differ from a peer's, as far as the round under way has found: one bit each, the
+    /// lowest of the first byte first. `None` if it is not linked.
+    fn differing(&self, peer: &str) -> Option<Vec<u8>>;
+
+    /// Asks every linked peer what it holds of `key`: its name, and `None` if it does not answer within a second. Of
+    /// values at most [`MAX_SHOWN_VALUE`] bytes come.
+    fn look(&self, key: &[u8]) -> BoxFuture<'static, Vec<(String, Option<KeyCopy>)>>;
 
     /// What this daemon had to give up when it came back after the others had forgotten it, oldest first.
     fn lost(&self) -> Vec<LostCell>;
@@ -110,6 +125,9 @@ pub trait Cluster: Send + Sync {
     /// Asks for what `token` speaks of, rather than to wait until it comes by itself.
     fn seek(&self, token: &Token);
 }
+
+/// The most bytes of a value that are shown of a key that is looked at.
+pub const MAX_SHOWN_VALUE: usize = 1 << 10;
 
 /// How much of what a daemon held when it issued a token is meant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

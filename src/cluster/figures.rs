@@ -1,5 +1,10 @@
 //! What a daemon counts of its links, and what it knows of others in numbers.
 
+use std::time::Duration;
+
+use super::NodeState;
+use crate::model::Incarnation;
+
 /// What a link carries, told apart by what it is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TrafficKind {
@@ -53,4 +58,52 @@ pub struct Activity {
     pub failed_rounds: u64,
     /// How often a daemon was refused or has refused this one, by the state that this shows as.
     pub refusals: Vec<(super::PeerState, u64)>,
+}
+
+/// What a daemon says of itself in numbers; `None` where it does not say.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Figures {
+    /// How far it has come.
+    pub state: Option<NodeState>,
+    /// Whether it belongs to a founded cluster.
+    pub founded: Option<bool>,
+    /// Keys that hold a value.
+    pub keys: u64,
+    /// The digest of what is live there.
+    pub digest: Option<u64>,
+    /// What its cells take.
+    pub memory_bytes: Option<u64>,
+    /// Deletes and expired keys that it keeps.
+    pub tombstones: Option<u64>,
+    /// Commands of its clients in the last second.
+    pub ops_per_second: Option<u64>,
+    /// Bytes received from its peers in the last second.
+    pub bytes_in_per_second: Option<u64>,
+    /// Bytes sent to its peers in the last second.
+    pub bytes_out_per_second: Option<u64>,
+    /// How far its floor is behind the present.
+    pub floor_age_ms: Option<u64>,
+    /// How long it has been running.
+    pub uptime_ms: Option<u64>,
+    /// As [`HealingStatus::kills`](super::HealingStatus::kills).
+    pub kills: Option<u64>,
+    /// As [`HealingStatus::late`](super::HealingStatus::late).
+    pub late: Option<u64>,
+    /// As [`HealingStatus::lost`](super::HealingStatus::lost).
+    pub lost: Option<u64>,
+}
+
+/// A linked daemon, as it said of itself last.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RemoteNode {
+    /// Its name.
+    pub name: String,
+    /// Which incarnation of the name it is.
+    pub incarnation: Incarnation,
+    /// How long ago it said so.
+    pub age: Duration,
+    /// What it said.
+    pub figures: Figures,
+    /// The names of those that it is linked to, as far as these are known here.
+    pub links: Vec<String>,
 }

@@ -133,8 +133,10 @@ impl Node {
             tombstone_limit: config.effective_tombstone_limit(),
             join_first: config.join_first,
         };
+        let stats = Arc::new(Stats::new(command_names()));
         let setup = Setup {
             store: Arc::clone(&store),
+            stats: Arc::clone(&stats),
             env: Arc::clone(&env),
             own,
             incarnation,
@@ -147,7 +149,6 @@ impl Node {
         let replication =
             Replication::start(setup, peers.map(|peers| peers.listener)).map_err(StartError::LostFile)?;
         let cluster = Arc::new(View { replication, stop: stop.clone() });
-        let stats = Arc::new(Stats::new(command_names()));
         let face = Face {
             name: name.clone(),
             cluster_name: config.cluster.clone(),

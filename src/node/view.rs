@@ -3,12 +3,13 @@
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{
-    Activity, Cluster, ClusterError, Events, HealingStatus, LostCell, NodeState, PeerStatus, Recorded, Scope,
-    Token, TokenError, Verification, Way,
+    Activity, Cluster, ClusterError, Events, Figures, HealingStatus, LostCell, NodeState, PeerStatus,
+    Recorded, RemoteNode, Scope, Token, TokenError, Verification, Way,
 };
 use crate::env::BoxFuture;
 use crate::model::Incarnation;
 use crate::replication::Replication;
+use crate::store::KeyCopy;
 
 /// What the node's faces may know of the cluster.
 pub(super) struct View {
@@ -51,6 +52,22 @@ impl Cluster for View {
 
     fn activity(&self) -> Activity {
         self.replication.activity()
+    }
+
+    fn figures(&self) -> Figures {
+        self.replication.figures()
+    }
+
+    fn remote_figures(&self) -> Vec<RemoteNode> {
+        self.replication.remote_figures()
+    }
+
+    fn differing(&self, peer: &str) -> Option<Vec<u8>> {
+        self.replication.differing(peer)
+    }
+
+    fn look(&self, key: &[u8]) -> BoxFuture<'static, Vec<(String, Option<KeyCopy>)>> {
+        self.replication.look(key)
     }
 
     fn lost(&self) -> Vec<LostCell> {

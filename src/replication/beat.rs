@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use uhlc::NTP64;
 
 use super::codec::{self, CodecError, Packed};
+use super::figures;
 use super::hello::MAX_GENERATION;
 use super::local::Local;
 use super::members::{Gossip, MAX_ADDRESS, Member, Report, Standing};
 use super::message::{Acquaintance, Beat, Message, WireMember, WireReport, WireStanding, incarnation_number};
+use crate::cluster::Figures;
 use crate::config::MAX_NAME;
 use crate::model::{Incarnation, Time, stamp};
 
@@ -20,6 +22,7 @@ pub(super) fn frame<'a>(
     local: &Local,
     wall: Time,
     peers: impl IntoIterator<Item = (&'a str, Incarnation, &'a str)>,
+    figures: &Figures,
 ) -> bytes::Bytes {
     let hlc = local.store.now(wall);
     let members = local.members.lock();
@@ -44,10 +47,11 @@ pub(super) fn frame<'a>(
         wall: wall.0,
         hlc: hlc.0,
         sight: sight.wire(&packed),
-        keys: local.store.totals().live_cells,
+        keys: figures.keys,
         peers: Packed(&packed_peers),
         members: Packed(&members),
         reports: Packed(&reports),
+        figures: Packed(&figures::pack(figures)),
     }))
 }
 

@@ -170,7 +170,8 @@ impl Wire<'_> {
             let peers = self.shared.peers.acquaintances();
             let peers =
                 peers.iter().map(|(name, incarnation, at)| (name.as_str(), *incarnation, at.as_str()));
-            let frame = beat::frame(&self.shared.local, self.shared.env.wall_clock(), peers);
+            let frame =
+                beat::frame(&self.shared.local, self.shared.env.wall_clock(), peers, &self.shared.figures());
             self.link.queue.beat(frame);
             self.link.session.lock().tick(&self.shared.local, last)?;
             self.link.queue.wake();
@@ -200,6 +201,9 @@ impl Wire<'_> {
                     if let Some(audience) = self.shared.audience.get() {
                         audience.hear(&channel, &message);
                     }
+                }
+                Event::Seen(question, copy) => {
+                    self.shared.questions.answer(self.link.incarnation, question, *copy);
                 }
                 Event::Lost(lost) => self.shared.lost.write(&lost),
                 Event::Withholding(true) => {

@@ -8,7 +8,7 @@ use crate::model::Incarnation;
 use bincode::{BorrowDecode, Encode};
 
 /// The protocol versions that this build speaks.
-pub(super) const VERSIONS: Versions = Versions { oldest: 2, newest: 2 };
+pub(super) const VERSIONS: Versions = Versions { oldest: 3, newest: 3 };
 
 /// A range of protocol versions, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
@@ -113,6 +113,10 @@ pub(super) enum Message<'a> {
     Goodbye,
     /// A client of the sender has published this. It goes no further, and nobody acknowledges it.
     Publish { channel: &'a [u8], message: &'a [u8] },
+    /// Someone wants to see what the receiver holds of a key.
+    Look { question: u32, key: &'a [u8] },
+    /// Answers a `Look` by its number.
+    Seen { question: u32, copy: WireCopy<'a> },
 }
 
 /// What a message is for, told by its first byte: the number of the variant.
@@ -140,6 +144,15 @@ pub(super) struct Beat<'a> {
     pub(super) members: Packed<'a>,
     /// Packs [`WireReport`]s: the newest known of each member.
     pub(super) reports: Packed<'a>,
+    /// Packs [`Figure`]s: what the sender says of itself, for people to see.
+    pub(super) figures: Packed<'a>,
+}
+
+/// A number that a daemon says of itself. An id that the receiver does not know is skipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct Figure {
+    pub(super) id: u8,
+    pub(super) value: u64,
 }
 
 /// What a daemon holds and of which founding it is.
@@ -302,6 +315,51 @@ pub(super) struct WireReset {
     pub(super) at: u64,
     pub(super) up: u64,
     pub(super) down: u64,
+}
+
+/// What a daemon holds of a key that someone looks at; of the value at most the first 1,024 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct WireCopy<'a> {
+    pub(super) state: WireCopyState,
+    pub(super) value: Option<&'a [u8]>,
+    /// Of the whole value.
+    pub(super) value_bytes: u64,
+    /// Time and incarnation of the latest write, if there is any.
+    pub(super) version: Option<(u64, [u8; 16])>,
+    pub(super) deadline: Option<u64>,
+    pub(super) counter: Option<WireCount<'a>>,
+}
+
+impl fmt::Debug for WireCopy<'_> {
+    /// Never shows a value.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WireCopy({:?}, {} bytes)", self.state, self.value_bytes)
+    }
+}
+
+/// Whether there is anything of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) enum WireCopyState {
+    Absent,
+    Dead,
+    Live,
+}
+
+/// What a counter counts: `slots` packs [`WireTotals`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct WireCount<'a> {
+    pub(super) total: i128,
+    pub(super) base: Option<i128>,
+    pub(super) slots: Packed<'a>,
+}
+
+/// What one incarnation has counted since the last reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct WireTotals {
+    pub(super) owner: [u8; 16],
+    pub(super) up: u64,
+    pub(super) down: u64,
+    pub(super) active: bool,
 }
 
 /// The number of an incarnation, as it travels.

@@ -23,11 +23,13 @@ mod codec;
 mod connect;
 mod dial;
 mod faults;
+mod figures;
 mod frames;
 mod hello;
 mod holdings;
 mod link;
 mod local;
+mod look;
 mod lost;
 mod members;
 mod message;
@@ -64,6 +66,7 @@ pub(crate) use hello::Identity;
 use hello::{Introduction, Refused};
 pub(crate) use local::HealingConfig;
 use local::Local;
+use look::Questions;
 use lost::LostFile;
 use members::MembershipConfig;
 use message::{Message, Refusal};
@@ -76,6 +79,7 @@ use verification::Verifications;
 use crate::cluster::{Audience, Direction, EventKind, Events, PeerState, PeerStatus, Recorded};
 use crate::env::{Env, Listener};
 use crate::model::Incarnation;
+use crate::stats::Stats;
 use crate::store::Store;
 
 /// How many accepted connections may be at their hellos at one time.
@@ -109,6 +113,11 @@ struct Shared {
     /// What clients have published, on its way to the links.
     messages: Messages,
     audience: OnceLock<Arc<dyn Audience>>,
+    /// What people have asked of the peers.
+    questions: Questions,
+    /// What clients do here, to be told to the peers.
+    stats: Arc<Stats>,
+    started: Instant,
     /// The first round with every peer that could be reached has finished.
     joined: watch::Sender<bool>,
     /// From here on no new links: nobody is dialled or accepted.
@@ -237,6 +246,7 @@ impl Shared {
 /// What replication is started with.
 pub(crate) struct Setup {
     pub(crate) store: Arc<Store>,
+    pub(crate) stats: Arc<Stats>,
     pub(crate) env: Arc<dyn Env>,
     pub(crate) own: Identity,
     pub(crate) incarnation: Incarnation,
@@ -260,8 +270,18 @@ pub(crate) struct Replication {
 impl Replication {
     /// Starts to accept peers on `listener`, if there is one, and to dial those in `join`.
     pub(crate) fn start(setup: Setup, listener: Option<Box<dyn Listener>>) -> std::io::Result<Self> {
-        let Setup { store, env, own, incarnation, healing, join, queue_limit, lost_file, enable_faults } =
-            setup;
+        let Setup {
+            store,
+            stats,
+            env,
+            own,
+            incarnation,
+            healing,
+            join,
+            queue_limit,
+            lost_file,
+            enable_faults,
+        } = setup;
         let lost = LostFile::open(lost_file.as_deref())?;
         let membership = MembershipConfig {
             name: own.name.clone(),
@@ -283,6 +303,9 @@ impl Replication {
             verifications: Verifications::default(),
             messages: Messages::default(),
             audience: OnceLock::new(),
+            questions: Questions::default(),
+            stats,
+            started: Instant::now(),
             joined: watch::Sender::new(false),
             draining: CancellationToken::new(),
             stop: CancellationToken::new(),

@@ -24,8 +24,10 @@ pub(super) use error::{LinkError, SILENCE_LIMIT};
 
 use super::cells::CellsError;
 use super::codec;
+use super::figures::Heard;
 use super::hello::Refused;
 use super::local::{Local, Turn};
+use super::look;
 use super::members::Sight;
 use super::message::Message;
 use super::queue::{Queue, StateMark};
@@ -33,7 +35,7 @@ use super::round::{Progress, Round, RoundFailed};
 use crate::ablation::{Ablation, ablated};
 use crate::cluster::LostCell;
 use crate::model::{Incarnation, Time, stamp};
-use crate::store::Cell;
+use crate::store::{Cell, KeyCopy};
 
 /// How many bytes and messages of a round are gathered before other tasks of the daemon may run.
 const POLL_BATCH: usize = 512 << 10;
@@ -56,6 +58,8 @@ pub(super) enum Event {
     Heard(Box<[u8]>, Box<[u8]>),
     /// Cells to pass on to a peer that has no link to their origin.
     Relay(Incarnation, Vec<Cell>),
+    /// The peer's answer to the question with this number.
+    Seen(u32, Box<KeyCopy>),
     /// Cells that had to be given up.
     Lost(LostCell),
     /// The peer has no more room, or has again.
@@ -92,6 +96,8 @@ pub(super) struct Session {
     /// The last round has failed.
     failed: bool,
     verified: Option<Instant>,
+    /// What the peer has said of itself last.
+    heard: Option<Heard>,
     deep_wanted: bool,
     joined: bool,
     events: Vec<Event>,
@@ -181,6 +187,7 @@ impl Session {
             last_round: None,
             failed: false,
             verified: None,
+            heard: None,
             deep_wanted: false,
             joined: false,
             events: Vec::new(),
@@ -227,7 +234,7 @@ impl Session {
                 let theirs = Sight::read(&sight)?;
                 self.on_start(local, Offer { number: round, deep, patient, theirs, since: now }, wall)?;
             }
-            Message::Beat(beat) => self.on_beat(local, &beat, wall)?,
+            Message::Beat(beat) => self.on_beat(local, &beat, wall, now)?,
             Message::Goodbye => {
                 let hlc = local.store.now(wall);
                 local.members.lock().on_goodbye(self.peer, hlc);
@@ -238,6 +245,13 @@ impl Session {
             }
             Message::Publish { channel, message } => {
                 self.events.push(Event::Heard(channel.into(), message.into()));
+            }
+            Message::Look { question, key } => {
+                // Best effort, and bounded like what clients publish: a peer that asks and does not read gets no answer.
+                self.queue.publish(look::answer(&local.store, question, key, local.store.now(wall)));
+            }
+            Message::Seen { question, copy } => {
+                self.events.push(Event::Seen(question, Box::new(look::read(&copy)?)));
             }
             Message::Welcome => return Err(LinkError::OutOfTurn("Welcome")),
             Message::Cells { round, cells, ends } => {
@@ -373,6 +387,16 @@ impl Session {
     /// When both were last known to be equal.
     pub(super) fn verified_at(&self) -> Option<Instant> {
         self.verified
+    }
+
+    /// What the peer has said of itself last.
+    pub(super) fn heard(&self) -> Option<&Heard> {
+        self.heard.as_ref()
+    }
+
+    /// Shows every range that is known to differ to `visit`.
+    pub(super) fn differing(&self, visit: impl FnMut(usize)) {
+        self.round.iter().flat_map(|current| current.round.differing()).for_each(visit);
     }
 
     /// The link has ended: nothing of this session holds up others.

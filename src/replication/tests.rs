@@ -13,7 +13,10 @@ use uhlc::NTP64;
 
 use super::codec::{self, MAX_FRAME, Packed};
 use super::members::Sight;
-use super::message::{Acquaintance, Cells, Hello, MAGIC, Message, Refusal, VERSIONS, WireCell};
+use super::message::{
+    Acquaintance, Cells, Hello, MAGIC, Message, Refusal, VERSIONS, WireCell, WireCopy, WireCopyState,
+    WireCount,
+};
 use super::*;
 use crate::env::SystemEnv;
 use crate::model::{HashSeed, RangeCount, stamp};
@@ -46,6 +49,7 @@ async fn daemon(name: &str, id: u128, join: &[String]) -> Daemon {
     };
     let setup = Setup {
         store: Arc::clone(&store),
+        stats: Arc::new(Stats::new([])),
         env: Arc::new(SystemEnv),
         own,
         incarnation,
@@ -154,8 +158,21 @@ fn beat(wall: u64, hlc: u64, peers: &[u8]) -> Vec<u8> {
         peers: Packed(peers),
         members: none,
         reports: none,
+        figures: none,
     };
     codec::frame(&Message::Beat(beat)).to_vec()
+}
+
+fn seen() -> Vec<u8> {
+    let copy = WireCopy {
+        state: WireCopyState::Live,
+        value: Some(b"9"),
+        value_bytes: 1,
+        version: Some((5, [7; 16])),
+        deadline: Some(6),
+        counter: Some(WireCount { total: -9, base: Some(1), slots: Packed(&[]) }),
+    };
+    codec::frame(&Message::Seen { question: 7, copy }).to_vec()
 }
 
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {
@@ -169,6 +186,49 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 fn linked(daemon: &Daemon, name: &str) -> bool {
     daemon.replication.peers().iter().any(|peer| peer.name == name && peer.state.is_linked())
+}
+
+/// The answer to a question of this number, unless the link ends first.
+async fn answer(puppet: &mut Puppet, question: u32) -> Option<crate::store::KeyCopy> {
+    loop {
+        let frame = puppet.hear().await?;
+        match codec::decode::<Message<'_>>(&frame).unwrap() {
+            Message::Seen { question: number, copy } if number == question => {
+                return Some(look::read(&copy).unwrap());
+            }
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_looks_is_told_what_there_is_and_what_it_tells_unasked_is_ignored() {
+    let a = daemon("a", 1, &[]).await;
+    let mut batch = Batch::default();
+    a.store.begin(&mut batch, SystemEnv.wall_clock());
+    a.store.write(&mut batch, b"k", |_| (Write::Set { value: b"v", deadline: None }, ())).unwrap();
+    let mut puppet = Puppet::link(&a).await;
+    puppet.say(&seen()).await;
+    puppet.say(&codec::frame(&Message::Look { question: 5, key: b"k" })).await;
+    let copy = answer(&mut puppet, 5).await.unwrap();
+    assert_eq!((copy.value.as_deref(), copy.value_bytes), (Some(&b"v"[..]), 1));
+    assert_eq!(copy.version.unwrap().get_id(), &a.store.own_incarnation());
+    puppet.say(&codec::frame(&Message::Look { question: 6, key: b"nope" })).await;
+    assert_eq!(answer(&mut puppet, 6).await, Some(crate::store::KeyCopy::default()));
+    assert!(linked(&a, "puppet"));
+    // The puppet answers nothing itself: whoever asks goes without.
+    assert_eq!(a.replication.look(b"k").await, [("puppet".to_owned(), None)]);
+    let torn = WireCount { total: 1, base: None, slots: Packed(b"torn") };
+    let copy = WireCopy {
+        state: WireCopyState::Live,
+        value: None,
+        value_bytes: 0,
+        version: None,
+        deadline: None,
+        counter: Some(torn),
+    };
+    puppet.say(&codec::frame(&Message::Seen { question: 1, copy })).await;
+    puppet.until_closed().await;
 }
 
 #[tokio::test]
@@ -329,6 +389,7 @@ fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
     let valid: Vec<Vec<u8>> = [
         put(b"key", 1 << 32),
         beat(1, 2, &peers),
+        seen(),
         codec::frame(&Message::Refuse { refusal: Refusal::Skewed, text: "late" }).to_vec(),
         codec::frame(&Message::Ack { epoch: 1, puts: 1 << 40 }).to_vec(),
         start(7),
@@ -363,6 +424,7 @@ fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
                 let _ = beat::read(&beat, NTP64(u64::MAX));
             }
             Message::Start { sight, .. } => drop(Sight::read(&sight)),
+            Message::Seen { copy, .. } => drop(look::read(&copy)),
             _ => {}
         }
     }
@@ -390,7 +452,7 @@ fn golden_bytes_pin_the_wire() {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(
         hex(&codec::frame(&hello)),
-        "0000002d736170776f6f64000202036f616b016107fd0000000001000000fb2c01053a37313732fc000010000309010400"
+        "0000002d736170776f6f64000303036f616b016107fd0000000001000000fb2c01053a37313732fc000010000309010400"
     );
     assert_eq!(
         hex(&put(b"k", 1 << 32)),
@@ -411,11 +473,14 @@ fn golden_bytes_pin_the_wire() {
         codec::frame(&Message::Abort { round: 5, reason: "no" }),
         codec::frame(&Message::Goodbye),
         codec::frame(&Message::Publish { channel: b"c", message: b"m" }),
+        codec::frame(&Message::Look { question: 7, key: b"k" }),
+        seen().into(),
     ];
     assert_eq!(
         few.iter().map(|frame| hex(frame)).collect::<Vec<_>>().join(" "),
-        "0000000100 000000050100026e6f 0000000f020102000500010000000278790000 000000050401fb2c01 0000000105 \
+        "0000000100 000000050100026e6f 0000001002010200050001000000027879000000 000000050401fb2c01 0000000105 \
          0000000a06050000000500010000 000000050805000178 0000000409050178 000000060a05016f0178 000000030c0506 \
-         000000020d05 000000050e05026e6f 000000010f 00000005100163016d"
+         000000020d05 000000050e05026e6f 000000010f 00000005100163016d 000000041107016b \
+         000000201207020101390101050707070707070707070707070707070701060111010200"
     );
 }

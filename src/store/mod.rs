@@ -22,6 +22,7 @@
 mod cell;
 mod changes;
 mod clock;
+mod copy;
 mod feed;
 mod healing;
 mod merge;
@@ -38,6 +39,7 @@ pub(crate) use cell::{Counter, Parts};
 pub use changes::{
     Cause, Change, Follower, MAX_PREFIXES, Prefixes, Read, ReadLimit, TooDeep, TooManyPrefixes,
 };
+pub use copy::{CopyState, CountCopy, KeyCopy, SlotCopy};
 pub(crate) use feed::Feed;
 pub(crate) use healing::Entry;
 pub(crate) use merge::{Killed, Late, Merged};

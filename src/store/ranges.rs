@@ -180,6 +180,11 @@ impl Ranges {
         self.sums[range].totals().live_cells
     }
 
+    /// The sum over what is live in a range.
+    pub(super) fn live_digest(&self, range: usize) -> u64 {
+        self.sums[range].totals().live
+    }
+
     /// The totals of all ranges.
     pub(super) fn totals(&self) -> Totals {
         self.sums.iter().map(Sums::totals).fold(Totals::default(), Totals::add)

@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sapwood::cluster::{
-    Activity, Cluster, ClusterError, Direction, EventSender, Events, Heal, HealingStatus, LostCell,
-    NodeState, PeerState, PeerStatus, Recorded, Scope, Token, TokenError, Traffic, Verification,
+    Activity, Cluster, ClusterError, Direction, EventSender, Events, Figures, Heal, HealingStatus, LostCell,
+    NodeState, PeerState, PeerStatus, Recorded, RemoteNode, Scope, Token, TokenError, Traffic, Verification,
     VerificationState, Way,
 };
 use sapwood::config::KeyspaceEvents;
 use sapwood::env::{BoxFuture, SystemEnv};
 use sapwood::model::{HashSeed, RangeCount, Stamp, stamp};
 use sapwood::resp::{Limits, Server, Settings};
-use sapwood::store::{Store, StoreConfig};
+use sapwood::store::{KeyCopy, Store, StoreConfig};
 use tokio_util::sync::CancellationToken;
 
 /// A cluster of one peer that never changes. It notes what it is told to do.
@@ -107,6 +107,22 @@ impl Cluster for OnePeer {
 
     fn activity(&self) -> Activity {
         Activity::default()
+    }
+
+    fn figures(&self) -> Figures {
+        Figures::default()
+    }
+
+    fn remote_figures(&self) -> Vec<RemoteNode> {
+        Vec::new()
+    }
+
+    fn differing(&self, _peer: &str) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn look(&self, _key: &[u8]) -> BoxFuture<'static, Vec<(String, Option<KeyCopy>)>> {
+        Box::pin(std::future::ready(Vec::new()))
     }
 
     fn lost(&self) -> Vec<LostCell> {

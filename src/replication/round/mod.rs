@@ -281,6 +281,11 @@ impl Round {
         }
     }
 
+    /// The ranges that are known to differ still.
+    pub(super) fn differing(&self) -> impl Iterator<Item = usize> {
+        self.books.ranges.keys().copied()
+    }
+
     /// When [`next`](Self::next) may have something although nothing arrived.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         self.books.recheck.as_ref().filter(|_| self.books.is_answered()).map(|(at, _)| *at)

@@ -9,13 +9,20 @@ use uhlc::NTP64;
 use super::{Event, LinkError, Session, Withheld};
 use crate::model::{Incarnation, Time, stamp};
 use crate::replication::beat;
+use crate::replication::figures::{self, Heard};
 use crate::replication::local::Local;
 use crate::replication::members::Sight;
 use crate::replication::message::{Beat, Cells};
 use crate::store::{Cell, Counter, Killed, Merged, Origin, PREFETCH_AHEAD, Parts};
 
 impl Session {
-    pub(super) fn on_beat(&mut self, local: &Local, beat: &Beat<'_>, wall: Time) -> Result<(), LinkError> {
+    pub(super) fn on_beat(
+        &mut self,
+        local: &Local,
+        beat: &Beat<'_>,
+        wall: Time,
+        now: Instant,
+    ) -> Result<(), LinkError> {
         let (theirs, hlc) = (NTP64(beat.wall), NTP64(beat.hlc));
         // A beat may be late, so it can show that the peer's clock leads, but not that it lags: that the peer
         // sees for itself.
@@ -30,8 +37,9 @@ impl Session {
         let sight = Sight::read(&beat.sight)?;
         self.observe(local, &sight, wall)?;
         let (gossip, addresses) = beat::read(beat, horizon)?;
-        let now = local.store.now(wall);
-        local.members.lock().on_beat(self.peer, &sight, gossip, now);
+        let figures = figures::read(beat.figures, beat.keys)?;
+        self.heard = Some(Heard { at: now, figures, links: gossip.links.clone() });
+        local.members.lock().on_beat(self.peer, &sight, gossip, local.store.now(wall));
         self.events
             .extend(addresses.into_iter().map(|(incarnation, address)| Event::Dial(incarnation, address)));
         Ok(())

@@ -10,6 +10,7 @@ use super::network::{Frame, Stage};
 use super::node::{address, node_at};
 use super::world::{Due, HANDSHAKE_LIMIT, SECOND, World};
 use crate::ablation::{Ablation, ablated};
+use crate::cluster::Figures;
 use crate::replication::beat;
 use crate::replication::cells::{CellsEncoder, CellsError};
 use crate::replication::push;
@@ -74,8 +75,8 @@ impl World {
         let peers: Vec<_> = process.links.iter().map(|(&peer, link)| (peer, link.incarnation)).collect();
         let names: Vec<_> =
             peers.iter().map(|&(peer, id)| (super::node::name(peer), id, address(peer))).collect();
-        let frame =
-            beat::frame(&process.local, wall, names.iter().map(|(name, id, at)| (&**name, *id, &**at)));
+        let names = names.iter().map(|(name, id, at)| (&**name, *id, &**at));
+        let frame = beat::frame(&process.local, wall, names, &Figures::default());
         let Some((_, link)) = process.links.iter_mut().find(|(_, link)| link.connection == connection) else {
             return;
         };
@@ -212,7 +213,8 @@ impl World {
                 | Event::Healing
                 | Event::Lost(_)
                 | Event::Withholding(_)
-                | Event::Heard(..) => {}
+                | Event::Heard(..)
+                | Event::Seen(..) => {}
             }
         }
     }

@@ -1,0 +1,182 @@
+//! What daemons tell each other of themselves in numbers, for people to see.
+//!
+//! They travel in beats as pairs of an id and a value; whoever does not know an id skips it. So a later version may tell
+//! more without being another version.
+
+use std::collections::BTreeSet;
+
+use tokio::time::Instant;
+
+use super::codec::{self, CodecError, Packed};
+use super::message::Figure;
+use super::{Replication, Shared};
+use crate::cluster::{Figures, NodeState, RemoteNode};
+use crate::model::{Incarnation, stamp};
+
+/// The most pairs of a beat that are read.
+const MAX_FIGURES: usize = 64;
+
+const STATE: u8 = 0;
+const FOUNDED: u8 = 1;
+
+/// The states by the number that they travel as.
+const STATES: [NodeState; 4] = [NodeState::Joining, NodeState::Ready, NodeState::Full, NodeState::Draining];
+
+/// What a linked peer said last.
+#[derive(Clone, Debug)]
+pub(super) struct Heard {
+    pub(super) at: Instant,
+    pub(super) figures: Figures,
+    pub(super) links: BTreeSet<Incarnation>,
+}
+
+/// The figures that travel as they are, by id.
+fn numbers(figures: &mut Figures) -> [(u8, &mut Option<u64>); 11] {
+    [
+        (2, &mut figures.digest),
+        (3, &mut figures.memory_bytes),
+        (4, &mut figures.tombstones),
+        (5, &mut figures.ops_per_second),
+        (6, &mut figures.bytes_in_per_second),
+        (7, &mut figures.bytes_out_per_second),
+        (8, &mut figures.floor_age_ms),
+        (9, &mut figures.uptime_ms),
+        (10, &mut figures.kills),
+        (11, &mut figures.late),
+        (12, &mut figures.lost),
+    ]
+}
+
+/// The figures as a beat has them, but for the keys, which are a field of it.
+pub(super) fn pack(figures: &Figures) -> Vec<u8> {
+    let mut packed = Vec::new();
+    let mut put = |id, value: Option<u64>| {
+        if let Some(value) = value {
+            codec::append(&Figure { id, value }, &mut packed);
+        }
+    };
+    let state = figures.state.and_then(|state| STATES.iter().position(|other| *other == state));
+    put(STATE, state.map(|state| state as u64));
+    put(FOUNDED, figures.founded.map(u64::from));
+    for (id, value) in numbers(&mut figures.clone()) {
+        put(id, *value);
+    }
+    packed
+}
+
+/// Reads [`pack`] back.
+pub(super) fn read(packed: Packed<'_>, keys: u64) -> Result<Figures, CodecError> {
+    let mut figures = Figures { keys, ..Figures::default() };
+    for figure in packed.items::<Figure>().take(MAX_FIGURES) {
+        let Figure { id, value } = figure?;
+        match id {
+            STATE => figures.state = usize::try_from(value).ok().and_then(|state| STATES.get(state)).copied(),
+            FOUNDED => figures.founded = Some(value != 0),
+            _ => {
+                for (_, known) in numbers(&mut figures).into_iter().filter(|(known, _)| *known == id) {
+                    *known = Some(value);
+                }
+            }
+        }
+    }
+    Ok(figures)
+}
+
+impl Shared {
+    /// This daemon's own figures.
+    pub(super) fn figures(&self) -> Figures {
+        use std::sync::atomic::Ordering::Relaxed;
+        let local = &self.local;
+        let (totals, floor) = (local.store.totals(), local.store.floor());
+        let now = local.store.now(self.env.wall_clock());
+        let traffic = self.peers.links().into_iter().map(|link| link.carried.totals());
+        let (received, sent) = traffic.fold((0, 0), |(received, sent), link| {
+            (received + link.received_per_second, sent + link.sent_per_second)
+        });
+        let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Figures {
+            state: Some(match () {
+                () if self.draining.is_cancelled() => NodeState::Draining,
+                () if local.refusing.load(Relaxed) > 0 => NodeState::Full,
+                () if *self.joined.borrow() => NodeState::Ready,
+                () => NodeState::Joining,
+            }),
+            founded: Some(local.members.lock().is_founded()),
+            keys: totals.live_cells,
+            digest: Some(totals.live),
+            memory_bytes: Some(local.store.memory()),
+            tombstones: Some(totals.dead_cells),
+            ops_per_second: Some(self.stats.last_second()),
+            bytes_in_per_second: Some(received),
+            bytes_out_per_second: Some(sent),
+            floor_age_ms: (floor > stamp::ZERO).then(|| millis(stamp::distance(now, floor))),
+            uptime_ms: Some(millis(self.started.elapsed())),
+            kills: Some(local.counts.kills.load(Relaxed)),
+            late: Some(local.counts.late.load(Relaxed)),
+            lost: Some(local.counts.lost.load(Relaxed)),
+        }
+    }
+}
+
+impl Replication {
+    /// This daemon's own figures.
+    pub(crate) fn figures(&self) -> Figures {
+        self.shared.figures()
+    }
+
+    /// What every linked peer said of itself last.
+    pub(crate) fn remote_figures(&self) -> Vec<RemoteNode> {
+        let links = self.shared.peers.links();
+        let heard = links.iter().filter_map(|link| Some((link, link.session.lock().heard()?.clone())));
+        let heard: Vec<_> = heard.collect();
+        let members = self.shared.local.members.lock();
+        let name_of = |incarnation: &Incarnation| members.name_of(*incarnation).map(str::to_owned);
+        heard
+            .into_iter()
+            .map(|(link, Heard { at, figures, links })| RemoteNode {
+                name: link.peer.clone(),
+                incarnation: link.incarnation,
+                age: at.elapsed(),
+                figures,
+                links: links.iter().filter_map(name_of).collect(),
+            })
+            .collect()
+    }
+
+    /// Which ranges are known to differ from a linked peer's, a bit each; `None` if it is not linked.
+    pub(crate) fn differing(&self, peer: &str) -> Option<Vec<u8>> {
+        let link = self.shared.peers.links().into_iter().find(|link| link.peer == peer)?;
+        let mut bits = vec![0; self.shared.local.store.range_count().div_ceil(8)];
+        link.session.lock().differing(|range| bits[range / 8] |= 1 << (range % 8));
+        Some(bits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_travel_whole_and_unknown_ones_are_skipped() {
+        let mut figures =
+            Figures { keys: 9, state: Some(NodeState::Full), founded: Some(true), ..Figures::default() };
+        for (id, value) in numbers(&mut figures) {
+            *value = Some(u64::from(id) << 40);
+        }
+        let mut packed = pack(&figures);
+        assert_eq!(read(Packed(&packed), 9).unwrap(), figures);
+        codec::append(&Figure { id: 250, value: 1 }, &mut packed);
+        assert_eq!(read(Packed(&packed), 9).unwrap(), figures);
+        let few = Figures { keys: 1, ..Figures::default() };
+        assert_eq!(read(Packed(&pack(&few)), 1).unwrap(), few);
+        assert!(read(Packed(&packed[..3]), 9).is_err(), "torn in the middle");
+    }
+
+    #[test]
+    fn a_state_that_is_none_is_not_known() {
+        let mut packed = Vec::new();
+        codec::append(&Figure { id: STATE, value: 99 }, &mut packed);
+        codec::append(&Figure { id: STATE, value: u64::MAX }, &mut packed);
+        assert_eq!(read(Packed(&packed), 0).unwrap().state, None);
+    }
+}

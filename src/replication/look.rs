@@ -1,0 +1,201 @@
+//! Looking at a key on other daemons: a question to each linked peer, and what it holds as the answer.
+//!
+//! For people who compare copies. It proves nothing, moves no clock and merges nothing: what an answer says is shown and
+//! forgotten.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+use uhlc::NTP64;
+
+use super::Replication;
+use super::codec::{self, CodecError, Packed};
+use super::message::{Message, WireCopy, WireCopyState, WireCount, WireTotals};
+use crate::cluster::MAX_SHOWN_VALUE;
+use crate::env::BoxFuture;
+use crate::model::{Incarnation, Stamp, Time};
+use crate::store::{CopyState, CountCopy, KeyCopy, SlotCopy, Store};
+
+/// How long the answers are waited for.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+
+/// The most questions that wait for an answer; one more is not asked.
+const MAX_QUESTIONS: usize = 1024;
+
+/// The most slots of a counter that an answer has.
+const MAX_SLOTS: usize = 1024;
+
+/// The questions that were asked and not answered yet, by number.
+#[derive(Default)]
+pub(super) struct Questions(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    last: u32,
+    by_number: BTreeMap<u32, (Incarnation, oneshot::Sender<KeyCopy>)>,
+}
+
+impl Questions {
+    /// A question to a peer, by its number; `None` if too many wait.
+    fn ask(&self, peer: Incarnation) -> Option<(u32, oneshot::Receiver<KeyCopy>)> {
+        let mut waiting = self.0.lock();
+        waiting.by_number.retain(|_, (_, asker)| !asker.is_closed());
+        if waiting.by_number.len() >= MAX_QUESTIONS {
+            return None;
+        }
+        waiting.last = waiting.last.wrapping_add(1);
+        let (asker, answer) = oneshot::channel();
+        let number = waiting.last;
+        waiting.by_number.insert(number, (peer, asker));
+        Some((number, answer))
+    }
+
+    /// A peer has answered. What it was not asked is ignored.
+    pub(super) fn answer(&self, peer: Incarnation, number: u32, copy: KeyCopy) {
+        let mut waiting = self.0.lock();
+        if waiting.by_number.get(&number).is_some_and(|(asked, _)| *asked == peer)
+            && let Some((_, asker)) = waiting.by_number.remove(&number)
+        {
+            // Who no longer waits has missed it.
+            let _ = asker.send(copy);
+        }
+    }
+}
+
+/// The frame that answers a question with what is held here.
+pub(super) fn answer(store: &Store, question: u32, key: &[u8], now: Time) -> Bytes {
+    let copy = store.copy(key, now, MAX_SHOWN_VALUE);
+    let mut slots = Vec::new();
+    let counted = copy.counter.as_ref().map(|count| count.slots.as_slice()).unwrap_or_default();
+    for &SlotCopy { owner, up, down, active } in &counted[..counted.len().min(MAX_SLOTS)] {
+        codec::append(&WireTotals { owner: owner.to_le_bytes(), up, down, active }, &mut slots);
+    }
+    let copy = WireCopy {
+        state: match copy.state {
+            CopyState::Live => WireCopyState::Live,
+            CopyState::Dead => WireCopyState::Dead,
+            CopyState::Absent => WireCopyState::Absent,
+        },
+        value: copy.value.as_deref(),
+        value_bytes: copy.value_bytes,
+        version: copy.version.map(|version| (version.get_time().0, version.get_id().to_le_bytes())),
+        deadline: copy.deadline.map(|deadline| deadline.0),
+        counter: copy.counter.as_ref().map(|&CountCopy { total, base, .. }| WireCount {
+            total,
+            base,
+            slots: Packed(&slots),
+        }),
+    };
+    codec::frame(&Message::Seen { question, copy })
+}
+
+/// What an answer says, cut to what is shown.
+pub(super) fn read(copy: &WireCopy<'_>) -> Result<KeyCopy, CodecError> {
+    let counter = copy.counter.map(|count| -> Result<CountCopy, CodecError> {
+        let mut slots = Vec::new();
+        for slot in count.slots.items::<WireTotals>().take(MAX_SLOTS) {
+            let WireTotals { owner, up, down, active } = slot?;
+            let Ok(owner) = Incarnation::try_from(&owner) else { continue };
+            slots.push(SlotCopy { owner, up, down, active });
+        }
+        Ok(CountCopy { total: count.total, base: count.base, slots })
+    });
+    let version = copy
+        .version
+        .and_then(|(time, origin)| Some(Stamp::new(NTP64(time), Incarnation::try_from(&origin).ok()?)));
+    Ok(KeyCopy {
+        state: match copy.state {
+            WireCopyState::Live => CopyState::Live,
+            WireCopyState::Dead => CopyState::Dead,
+            WireCopyState::Absent => CopyState::Absent,
+        },
+        value: copy.value.map(|value| value[..value.len().min(MAX_SHOWN_VALUE)].to_vec()),
+        value_bytes: copy.value_bytes,
+        version,
+        deadline: copy.deadline.map(NTP64),
+        counter: counter.transpose()?,
+    })
+}
+
+impl Replication {
+    /// What each linked peer holds of `key`; `None` for one that does not say so in time.
+    pub(crate) fn look(&self, key: &[u8]) -> BoxFuture<'static, Vec<(String, Option<KeyCopy>)>> {
+        let asked = self.shared.peers.links().into_iter().map(|link| {
+            let answer = self.shared.questions.ask(link.incarnation).filter(|(question, _)| {
+                link.queue.publish(codec::frame(&Message::Look { question: *question, key }))
+            });
+            (link.peer.clone(), answer)
+        });
+        let asked: Vec<_> = asked.collect();
+        let until = Instant::now() + ANSWER_LIMIT;
+        Box::pin(async move {
+            let mut copies = Vec::with_capacity(asked.len());
+            for (peer, answer) in asked {
+                let copy = match answer {
+                    Some((_, answer)) => timeout_at(until, answer).await.ok().and_then(Result::ok),
+                    None => None,
+                };
+                copies.push((peer, copy));
+            }
+            copies
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::stamp::incarnation;
+
+    fn id(n: u128) -> Incarnation {
+        incarnation(n).unwrap()
+    }
+
+    #[test]
+    fn what_was_not_asked_or_was_asked_of_another_is_ignored() {
+        let questions = Questions::default();
+        let (number, mut answer) = questions.ask(id(7)).unwrap();
+        questions.answer(id(8), number, KeyCopy::default());
+        questions.answer(id(7), number + 1, KeyCopy::default());
+        assert!(answer.try_recv().is_err());
+        questions.answer(id(7), number, KeyCopy { value_bytes: 3, ..KeyCopy::default() });
+        assert_eq!(answer.try_recv().map(|copy| copy.value_bytes), Ok(3));
+        questions.answer(id(7), number, KeyCopy::default());
+    }
+
+    #[test]
+    fn no_more_questions_wait_than_the_limit_and_those_given_up_make_room() {
+        let questions = Questions::default();
+        let waiting: Vec<_> = (0..MAX_QUESTIONS).map(|_| questions.ask(id(7)).unwrap()).collect();
+        assert!(questions.ask(id(7)).is_none());
+        drop(waiting);
+        assert!(questions.ask(id(7)).is_some());
+        assert_eq!(questions.0.lock().by_number.len(), 1);
+    }
+
+    #[test]
+    fn an_answer_larger_than_it_may_be_is_cut() {
+        let value = vec![b'x'; MAX_SHOWN_VALUE + 10];
+        let mut slots = Vec::new();
+        let slot = WireTotals { owner: id(7).to_le_bytes(), up: 1, down: 0, active: true };
+        (0..MAX_SLOTS + 10).for_each(|_| codec::append(&slot, &mut slots));
+        let copy = WireCopy {
+            state: WireCopyState::Live,
+            value: Some(&value),
+            value_bytes: 1 << 40,
+            version: Some((1, [0; 16])),
+            deadline: None,
+            counter: Some(WireCount { total: 5, base: None, slots: Packed(&slots) }),
+        };
+        let read = read(&copy).unwrap();
+        assert_eq!(read.value.unwrap().len(), MAX_SHOWN_VALUE);
+        assert_eq!(read.counter.unwrap().slots.len(), MAX_SLOTS);
+        assert_eq!(read.version, None, "nobody has the incarnation 0");
+        let torn = WireCount { total: 5, base: None, slots: Packed(&slots[..10]) };
+        assert!(super::read(&WireCopy { counter: Some(torn), ..copy }).is_err());
+    }
+}

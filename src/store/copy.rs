@@ -1,0 +1,168 @@
+//! What is held of one key, for people to look at.
+
+use super::Store;
+use super::cell::Cell;
+use super::write::{Digits, Live};
+use crate::model::counter::Shown;
+use crate::model::{Incarnation, Stamp, Time};
+
+/// What one daemon holds of a key.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct KeyCopy {
+    /// Whether there is anything.
+    pub state: CopyState,
+    /// The beginning of what a reader sees; `None` where there is nothing to see.
+    pub value: Option<Vec<u8>>,
+    /// How long that is as a whole.
+    pub value_bytes: u64,
+    /// When and by whom it was written last, or counted; `None` only if it is absent.
+    pub version: Option<Stamp>,
+    /// From this moment on it is absent.
+    pub deadline: Option<Time>,
+    /// What it counts, if it is a counter.
+    pub counter: Option<CountCopy>,
+}
+
+/// Whether there is anything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum CopyState {
+    /// A reader sees a value.
+    Live,
+    /// It was deleted or has expired, and that is remembered.
+    Dead,
+    /// Nothing is known of it.
+    #[default]
+    Absent,
+}
+
+impl CopyState {
+    /// The word used in the JSON API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CopyState::Live => "live",
+            CopyState::Dead => "dead",
+            CopyState::Absent => "absent",
+        }
+    }
+}
+
+/// What a counter counts, and who has counted it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CountCopy {
+    /// All of it together.
+    pub total: i128,
+    /// What was set, beside what has been counted since; `None` if nothing was.
+    pub base: Option<i128>,
+    /// What each incarnation has counted.
+    pub slots: Vec<SlotCopy>,
+}
+
+/// What one incarnation has counted since the last reset.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SlotCopy {
+    /// Who.
+    pub owner: Incarnation,
+    /// What was added.
+    pub up: u64,
+    /// What was subtracted.
+    pub down: u64,
+    /// Whether it counts still: nothing has reset it.
+    pub active: bool,
+}
+
+impl Store {
+    /// What is held of `key`, with at most `limit` bytes of its value.
+    pub fn copy(&self, key: &[u8], now: Time, limit: usize) -> KeyCopy {
+        self.ranges
+            .read(key, |cell| cell.map_or_else(KeyCopy::default, |cell| self.copy_of(cell, now, limit)))
+    }
+
+    fn copy_of(&self, cell: &Cell, now: Time, limit: usize) -> KeyCopy {
+        let mut digits = Digits::new();
+        let live = Live::at(cell, now, &mut digits);
+        let value = live.map(Live::value);
+        // When it was counted last, of a counter.
+        let shown = cell.as_shown(now);
+        KeyCopy {
+            state: if live.is_some() { CopyState::Live } else { CopyState::Dead },
+            value: value.map(|value| value[..value.len().min(limit)].to_vec()),
+            value_bytes: value.map_or(0, |value| value.len() as u64),
+            version: Some(Stamp::new(shown.time(), self.incarnation(shown.origin()))),
+            deadline: live.and_then(Live::deadline),
+            counter: self.count_of(cell, now),
+        }
+    }
+
+    fn count_of(&self, cell: &Cell, now: Time) -> Option<CountCopy> {
+        let total = match cell.shown(now) {
+            Some(Shown::Number(total)) => total,
+            None if cell.has_counter() => 0,
+            _ => return None,
+        };
+        let void = cell.base().void_at(cell.void(), now);
+        let slots = cell.slots().map(|(owner, slot)| SlotCopy {
+            owner: self.incarnation(owner),
+            up: slot.up(),
+            down: slot.down(),
+            active: slot.is_active(void),
+        });
+        let counted =
+            cell.slots().filter(|(_, slot)| slot.is_active(void)).map(|(_, slot)| slot.net()).sum::<i128>();
+        let is_set = cell.value().is_some() && !cell.is_expired(now);
+        Some(CountCopy { total, base: is_set.then(|| total - counted), slots: slots.collect() })
+    }
+
+    /// The sum over what is live in a range: equal on two daemons that hold the same there. Takes no lock.
+    pub fn live_digest(&self, range: usize) -> u64 {
+        self.ranges.live_digest(range)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::config;
+    use super::super::{Batch, Write};
+    use super::*;
+    use uhlc::NTP64;
+
+    const NOW: Time = NTP64(5 << 32);
+
+    fn write(store: &Store, key: &[u8], write: Write<'_>) {
+        let mut batch = Batch::default();
+        store.begin(&mut batch, NOW);
+        store.write(&mut batch, key, |_| (write, ())).unwrap();
+    }
+
+    #[test]
+    fn a_copy_tells_what_there_is_of_a_key_and_shows_no_more_than_the_limit() {
+        let store = Store::new(config(7));
+        let copy = |key: &[u8]| store.copy(key, store.now(NOW), 3);
+        assert_eq!(copy(b"tree"), KeyCopy::default());
+        write(&store, b"tree", Write::Set { value: b"maple", deadline: None });
+        let tree = copy(b"tree");
+        assert_eq!(
+            (tree.state, tree.value.as_deref(), tree.value_bytes),
+            (CopyState::Live, Some(&b"map"[..]), 5)
+        );
+        assert_eq!((tree.counter, tree.version.unwrap().get_id()), (None, &store.own_incarnation()));
+        write(&store, b"tree", Write::Delete);
+        let dead = copy(b"tree");
+        assert_eq!((dead.state, dead.value), (CopyState::Dead, None));
+        assert!(dead.version > tree.version);
+    }
+
+    #[test]
+    fn a_copy_of_a_counter_tells_what_was_set_and_what_was_counted() {
+        let store = Store::new(config(7));
+        let count = || store.copy(b"n", store.now(NOW), 3).counter.unwrap();
+        write(&store, b"n", Write::Add(5));
+        assert_eq!((count().total, count().base, count().slots.len()), (5, None, 1));
+        write(&store, b"n", Write::Set { value: b"100", deadline: None });
+        write(&store, b"n", Write::Add(-2));
+        let CountCopy { total, base, slots } = count();
+        assert_eq!((total, base), (98, Some(100)));
+        assert_eq!((slots[0].up, slots[0].down, slots[0].active), (0, 2, true));
+        write(&store, b"n", Write::Delete);
+        assert_eq!((count().total, count().slots[0].active), (0, false));
+    }
+}
