@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 
 use sapwood::Node;
 use sapwood::config::Config;
-use support::http::{get, send};
+use serde_json::{Value, json};
+use support::http::{Events, get, json, post, send, token};
 use support::{config, linked, until, until_equal};
 
 /// A node with an http port, on which anything goes.
@@ -230,4 +231,366 @@ async fn a_node_that_stops_ends_its_http_port() {
     let _idle = tokio::net::TcpStream::connect(http).await.unwrap();
     node.shutdown().await;
     assert!(tokio::net::TcpStream::connect(http).await.is_err());
+}
+
+#[tokio::test]
+async fn status_has_both_nodes_and_the_link_as_each_sees_it() {
+    let [(a, http), (b, _)] = pair().await;
+    let c = start("c", &[a.peer_addr()]).await;
+    for node in [&a, &b, &c.0] {
+        until("all are linked", || linked(node) == 2).await;
+    }
+    a.set("tree", "oak").unwrap();
+    until_equal(&[&a, &b, &c.0]).await;
+    let mut stream = Events::open(http, "/api/stream", &[]).await;
+    let status = stream
+        .until("status", |status| {
+            let nodes = status["nodes"].as_array().unwrap();
+            let heard = nodes.iter().filter(|node| node["keys"] == 1 && node["state"] == "ready").count();
+            let digests: std::collections::BTreeSet<_> =
+                nodes.iter().map(|node| node["digest"].to_string()).collect();
+            let reported = status["links"].as_array().unwrap().iter().any(|link| {
+                link["from"] == "b"
+                    && link["to"] == "c"
+                    && link["reported"] == true
+                    && link["state"] == "linked"
+            });
+            heard == 3 && digests.len() == 1 && reported
+        })
+        .await;
+    assert_eq!(
+        (&status["demo"], &status["writes"], &status["faults"], &status["values"]),
+        (&false.into(), &true.into(), &true.into(), &true.into())
+    );
+    let names: Vec<_> =
+        status["nodes"].as_array().unwrap().iter().map(|node| node["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["a", "b", "c"]);
+    assert_eq!((&status["nodes"][0]["local"], &status["nodes"][1]["local"]), (&true.into(), &false.into()));
+    assert_eq!(status["nodes"][0]["http"], http.to_string());
+    for node in status["nodes"].as_array().unwrap() {
+        for field in
+            ["memory_bytes", "tombstones", "ops_per_second", "bytes_in_per_second", "uptime_ms", "kills"]
+        {
+            assert!(node[field].is_u64(), "{field} of {node}");
+        }
+    }
+    let link = status["links"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|link| link["from"] == "a" && link["to"] == "b")
+        .unwrap();
+    assert_eq!((&link["state"], &link["reported"]), (&"linked".into(), &false.into()));
+    for field in [
+        "lag_ms",
+        "queued_bytes",
+        "received_bytes",
+        "sent_bytes",
+        "ranges_differing",
+        "verified_ms",
+        "since_ms",
+    ] {
+        assert!(link[field].is_u64(), "{field} of {link}");
+    }
+    assert_eq!(json(http, "/api/status").await["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[tokio::test]
+async fn what_the_page_writes_is_written_like_any_clients() {
+    let [(a, http), (b, _)] = pair().await;
+    let answer = post(http, "/api/write", &json!({"key": "tree", "value": {"text": "oak"}})).await;
+    assert_eq!((answer.status, answer.text()), (204, ""));
+    assert_eq!(post(http, "/api/incr", &json!({"key": "n", "by": 5})).await.json(), json!({"value": "5"}));
+    assert_eq!(post(http, "/api/incr", &json!({"key": "n", "set": 40})).await.json(), json!({"value": "40"}));
+    assert_eq!(post(http, "/api/incr", &json!({"key": "n", "by": 2})).await.json(), json!({"value": "42"}));
+    until("b has it all", || b.get("tree").is_some() && b.get("n").is_some_and(|n| n == "42")).await;
+    assert_eq!(
+        post(http, "/api/delete", &json!({"key": {"base64": "dHJlZQ=="}})).await.json(),
+        json!({"deleted": true})
+    );
+    assert_eq!(post(http, "/api/delete", &json!({"key": "tree"})).await.json(), json!({"deleted": false}));
+    assert!(a.get("tree").is_none());
+    assert_eq!(
+        post(http, "/api/write", &json!({"key": "brief", "value": "x", "ttl_ms": 1})).await.status,
+        204
+    );
+    until("it has expired", || a.get("brief").is_none()).await;
+    let added = post(http, "/api/random-incr", &json!({"key": "m", "times": 100})).await.json();
+    assert_eq!(a.get("m").unwrap(), added["added"]["a"].to_string());
+
+    let cases = [
+        ("/api/write", json!({"key": "k"}), 400),
+        ("/api/write", json!({"key": "k", "value": "v", "typo": 1}), 400),
+        ("/api/write", json!({"node": "nobody", "key": "k", "value": "v"}), 404),
+        ("/api/write", json!({"key": "x".repeat(70_000), "value": "v"}), 400),
+        ("/api/write", json!({"key": {"base64": "%"}, "value": "v"}), 400),
+        ("/api/write", json!({"key": "k", "value": "x".repeat(1 << 20)}), 413),
+        ("/api/incr", json!({"key": "k"}), 400),
+        ("/api/incr", json!({"key": "k", "by": 1, "set": 1}), 400),
+        ("/api/incr", json!({"key": "k", "by": "1"}), 400),
+        ("/api/random-incr", json!({"key": "k", "times": 1_000_000_000}), 400),
+        ("/api/cut", json!({"peer": "nobody"}), 404),
+        ("/api/cut", json!({"peer": "b", "way": "up"}), 400),
+        ("/api/stage/stop", json!({"node": "a"}), 404),
+        ("/api/stage/add", json!({}), 404),
+    ];
+    for (path, body, status) in cases {
+        let answer = post(http, path, &body).await;
+        let shown = body.to_string();
+        assert_eq!(answer.status, status, "{path} {}: {}", &shown[..shown.len().min(80)], answer.text());
+        assert_eq!(answer.header("content-type"), "application/problem+json", "{path}");
+    }
+    a.set("word", "tree").unwrap();
+    assert_eq!(post(http, "/api/incr", &json!({"key": "word", "by": 1})).await.status, 409);
+    a.set("most", i64::MAX.to_string()).unwrap();
+    assert_eq!(post(http, "/api/incr", &json!({"key": "most", "by": 1})).await.status, 409);
+}
+
+#[tokio::test]
+async fn only_the_servers_own_page_may_write_and_only_where_that_is_allowed() {
+    let (node, http) = start("a", &[]).await;
+    let (closed, its_http) = start_with("b", &[], |_| {}).await;
+    let token = token(http).await;
+    let own = format!("http://{http}");
+    let body = json!({"key": "k", "value": "v"}).to_string();
+    let (token, its_token) = (token.as_str(), support::http::token(its_http).await);
+    for (what, headers) in [
+        ("no token", vec![]),
+        ("a wrong token", vec![("x-sapwood-token", "0123456789abcdef0123456789abcdef")]),
+        ("another server's token", vec![("x-sapwood-token", its_token.as_str())]),
+        ("another origin", vec![("x-sapwood-token", token), ("origin", "http://evil.example")]),
+        ("an opaque origin", vec![("x-sapwood-token", token), ("origin", "null")]),
+        ("the origin of another port", vec![("x-sapwood-token", token), ("origin", "http://127.0.0.1:1")]),
+    ] {
+        for path in [
+            "/api/write",
+            "/api/delete",
+            "/api/incr",
+            "/api/random-incr",
+            "/api/cut",
+            "/api/mend",
+            "/api/stage/add",
+            "/nowhere",
+        ] {
+            let answer = send(http, "POST", path, &headers, &body).await;
+            assert_eq!(
+                (answer.status, answer.header("content-type")),
+                (403, "application/problem+json"),
+                "{path}: {what}"
+            );
+        }
+    }
+    assert!(node.get("k").is_none());
+    let answer =
+        send(http, "POST", "/api/write", &[("x-sapwood-token", token), ("origin", &own)], &body).await;
+    assert_eq!(answer.status, 204, "{}", answer.text());
+    for path in ["/api/write", "/api/cut", "/api/stage/add"] {
+        let answer = post(its_http, path, &json!({"key": "k", "value": "v"})).await;
+        assert_eq!(answer.status, 403);
+        assert!(answer.text().contains("--http-writes"), "{}", answer.text());
+    }
+    assert!(closed.get("k").is_none());
+    let (_c, without_faults) = start_with("c", &[], |config| config.http_writes = true).await;
+    let answer = post(without_faults, "/api/cut", &json!({"peer": "*"})).await;
+    assert_eq!(answer.status, 403);
+    assert!(answer.text().contains("--enable-faults"), "{}", answer.text());
+    assert_eq!(send(http, "PUT", "/api/write", &[("x-sapwood-token", token)], "").await.status, 405);
+}
+
+#[tokio::test]
+async fn keys_come_a_page_at_a_time_each_once() {
+    let (node, http) = start("a", &[]).await;
+    for n in 0..300 {
+        node.set(format!("tree/{n}"), "x").unwrap();
+        node.set(format!("rock/{n}"), "x").unwrap();
+    }
+    node.delete("tree/7").unwrap();
+    let mut found = std::collections::BTreeSet::new();
+    let mut next = String::new();
+    loop {
+        let page = json(http, &format!("/api/keys?prefix=tree/&limit=20{next}")).await;
+        let keys = page["keys"].as_array().unwrap();
+        assert!(keys.len() <= 20);
+        for row in keys {
+            assert!(found.insert(row["key"]["text"].as_str().unwrap().to_owned()), "{row} came twice");
+        }
+        let Some(cursor) = page["next"].as_str() else { break };
+        next = format!("&after={cursor}");
+    }
+    assert_eq!(found.len(), 299);
+    assert!(found.iter().all(|key| key.starts_with("tree/") && key != "tree/7"));
+    let one = json(http, "/api/keys?prefix64=dHJlZS8yOTk").await;
+    let row = &one["keys"][0];
+    assert_eq!(
+        (&row["key"], &row["kind"], &row["value"]),
+        (&json!({"text": "tree/299"}), &"string".into(), &json!({"text": "x"}))
+    );
+    assert_eq!(
+        (&row["value_bytes"], &row["origin"], &row["deadline"]),
+        (&1.into(), &"a".into(), &Value::Null)
+    );
+    assert!(row["time"].as_str().unwrap().ends_with('Z') && row["stamp"].as_str().unwrap().len() == 16);
+    for bad in ["limit=0", "limit=501", "after=x", "prefix=a&prefix64=YQ", "node=b", "typo=1"] {
+        assert!([400, 404].contains(&get(http, &format!("/api/keys?{bad}")).await.status), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn values_are_not_shown_unless_that_was_asked_for() {
+    let (node, http) = start_with("a", &[], |config| config.http_writes = true).await;
+    node.set("k", "a very secret value").unwrap();
+    node.incr_by("n", 77_777_777).unwrap();
+    for path in ["/api/keys", "/api/key?key=k", "/api/key?key=n", "/api/status", "/api/events", "/metrics"] {
+        let text = get(http, path).await.text().to_owned();
+        assert!(!text.contains("secret") && !text.contains("77777777"), "{path}: {text}");
+    }
+    let mut stream = Events::open(http, "/api/stream?key=k&prefix=", &[]).await;
+    let key = stream.until("key", |_| true).await;
+    assert_eq!((&key["copies"][0]["value"], &key["copies"][0]["value_bytes"]), (&Value::Null, &19.into()));
+}
+
+#[tokio::test]
+async fn hostile_keys_and_values_come_out_as_json_and_cut() {
+    let (node, http) = start("a", &[]).await;
+    let keys: [&[u8]; 4] = [b"<script>alert(1)</script>", b"\0\r\n\x1b[31m", b"\xff\xfe", &[b'x'; 64 << 10]];
+    for key in keys {
+        node.set(key, key).unwrap();
+    }
+    let answer = get(http, "/api/keys").await;
+    assert_eq!(
+        (answer.header("content-type"), answer.header("x-content-type-options")),
+        ("application/json", "nosniff")
+    );
+    assert!(answer.body.len() < 16 << 10 && !answer.body.iter().any(|byte| byte.is_ascii_control()));
+    let page = answer.json();
+    let find = |fits: &dyn Fn(&Value) -> bool| {
+        let rows = page["keys"].as_array().unwrap();
+        rows.iter().find(|row| fits(&row["key"])).unwrap_or_else(|| panic!("{page}")).clone()
+    };
+    find(&|key| key["text"] == "<script>alert(1)</script>");
+    find(&|key| key["base64"] == "AA0KG1szMW0=");
+    find(&|key| key["base64"] == "//4=");
+    let long = find(&|key| key["cut"] == true);
+    assert_eq!(long["key"]["bytes"], 64 << 10);
+    assert_eq!(long["value"]["text"].as_str().unwrap().len(), 1 << 10);
+    assert_eq!((&long["value"]["bytes"], &long["value_bytes"]), (&(64 << 10).into(), &(64 << 10).into()));
+    let answer = get(http, "/api/key?key=%3Cscript%3Ealert(1)%3C/script%3E").await;
+    assert_eq!(answer.json()["copies"][0]["state"], "live");
+    assert_eq!(get(http, "/api/key?key64=__4").await.json()["copies"][0]["state"], "live");
+}
+
+#[tokio::test]
+async fn a_key_is_shown_side_by_side_and_the_larger_stamp_wins() {
+    let [(a, http), (b, _)] = pair().await;
+    a.set("tree", "oak").unwrap();
+    a.incr_by("visits", 3).unwrap();
+    b.incr_by("visits", 4).unwrap();
+    until_equal(&[&a, &b]).await;
+    until("b has counted both", || a.get("visits").is_some_and(|visits| visits == "7")).await;
+    let tree = json(http, "/api/key?key=tree").await;
+    assert_eq!(tree["winner"], "a, b");
+    for copy in tree["copies"].as_array().unwrap() {
+        assert_eq!(
+            (&copy["answered"], &copy["state"], &copy["value"]),
+            (&true.into(), &"live".into(), &json!({"text": "oak"}))
+        );
+        assert_eq!((&copy["origin"], &copy["counter"]), (&"a".into(), &Value::Null));
+    }
+    let visits = json(http, "/api/key?key=visits").await;
+    for copy in visits["copies"].as_array().unwrap() {
+        let counter = &copy["counter"];
+        assert_eq!(
+            (&copy["kind"], &counter["total"], &counter["base"]),
+            (&"counter".into(), &"7".into(), &Value::Null)
+        );
+        let slots = counter["slots"].as_array().unwrap();
+        let sum = |name: &str| slots.iter().find(|slot| slot["name"] == name).unwrap()["sum"].clone();
+        assert_eq!((sum("a"), sum("b")), ("3".into(), "4".into()));
+    }
+
+    a.cluster().cut("*", sapwood::cluster::Way::Both).unwrap();
+    until("the link has ended", || linked(&b) == 0).await;
+    a.set("tree", "elm").unwrap();
+    let cut = json(http, "/api/key?key=tree").await;
+    let copy = |name: &str| {
+        cut["copies"].as_array().unwrap().iter().find(|copy| copy["node"] == name).unwrap().clone()
+    };
+    assert_eq!((&copy("a")["value"], &copy("b")["answered"]), (&json!({"text": "elm"}), &false.into()));
+    a.cluster().mend("*", sapwood::cluster::Way::Both).unwrap();
+    let mut stream = Events::open(http, "/api/stream?key=tree", &[]).await;
+    let healed = stream.until("key", |key| key["winner"] == "a, b").await;
+    assert_eq!(healed["copies"][1]["value"], json!({"text": "elm"}));
+    assert_eq!(json(http, "/api/key?key=nope").await["winner"], Value::Null);
+    assert_eq!(get(http, "/api/key").await.status, 400);
+}
+
+#[tokio::test]
+async fn ranges_of_a_linked_pair_are_a_bit_each() {
+    let [(a, http), (b, _)] = pair().await;
+    a.set("tree", "oak").unwrap();
+    until_equal(&[&a, &b]).await;
+    for pair in ["from=a&to=b", "from=b&to=a"] {
+        let map = json(http, &format!("/api/ranges?{pair}")).await;
+        assert_eq!(map["known"], "round");
+        // 2,048 bytes in base64.
+        assert_eq!(map["bits"].as_str().unwrap().len(), 2732);
+    }
+    for unknown in ["from=a&to=nobody", "from=x&to=y"] {
+        assert_eq!(get(http, &format!("/api/ranges?{unknown}")).await.status, 404, "{unknown}");
+    }
+    assert_eq!(get(http, "/api/ranges?from=a").await.status, 400);
+}
+
+#[tokio::test]
+async fn a_stream_tells_what_changes_and_goes_on_where_another_was() {
+    let [(a, http), (b, _)] = pair().await;
+    let mut stream = Events::open(http, "/api/stream?key=k&prefix=tree/&map=a,b", &[]).await;
+    let up = stream.until("event", |event| event["kind"] == "up" && event["peer"] == "b").await;
+    assert_eq!(up["node"], "a");
+    assert!(up["time"].as_str().unwrap().ends_with('Z'));
+    stream.until("keys", |keys| keys["keys"].as_array().unwrap().is_empty()).await;
+    stream.until("ranges", |map| map["from"] == "a" && map["to"] == "b").await;
+    stream.until("key", |key| key["copies"][0]["state"] == "absent").await;
+    b.set("k", "v").unwrap();
+    b.set("tree/1", "oak").unwrap();
+    let mut seen = (false, false);
+    while seen != (true, true) {
+        let event = stream.next().await.unwrap();
+        seen.0 |= event.name == "key" && event.json()["copies"][0]["value"] == json!({"text": "v"});
+        seen.1 |= event.name == "keys" && event.json()["keys"][0]["key"] == json!({"text": "tree/1"});
+    }
+    drop(stream);
+
+    let events = json(http, "/api/events").await;
+    let events = events["events"].as_array().unwrap();
+    let ids: Vec<_> = events.iter().map(|event| event["id"].as_u64().unwrap()).collect();
+    assert!(ids.is_sorted() && ids.len() >= 2);
+    let last = ids[ids.len() - 2].to_string();
+    for (path, headers) in [
+        ("/api/stream".to_owned(), vec![("last-event-id", last.as_str())]),
+        (format!("/api/stream?after={last}"), vec![]),
+    ] {
+        let mut stream = Events::open(http, &path, &headers).await;
+        let first = loop {
+            let event = stream.next().await.unwrap();
+            if event.name == "event" {
+                break event;
+            }
+        };
+        assert_eq!(
+            (first.id.parse().unwrap(), &first.json()["id"]),
+            (ids[ids.len() - 1], &ids[ids.len() - 1].into())
+        );
+    }
+    let mut stream = Events::open(http, "/api/stream", &[]).await;
+    b.cluster().cut("a", sapwood::cluster::Way::Both).unwrap();
+    stream.until("event", |event| event["kind"] == "down").await;
+    b.cluster().mend("a", sapwood::cluster::Way::Both).unwrap();
+    stream.until("event", |event| event["kind"] == "up" && event["id"].as_u64() > ids.last().copied()).await;
+    a.shutdown().await;
+    while stream.next().await.is_some() {}
+    for bad in ["map=a", "typo=1", "key64=%25"] {
+        let answer = get(b.http_addr().unwrap(), &format!("/api/stream?{bad}")).await;
+        assert_eq!(answer.status, 400, "{bad}");
+    }
 }

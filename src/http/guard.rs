@@ -10,6 +10,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -18,7 +19,7 @@ use axum::response::{IntoResponse as _, Response};
 use tokio::time::timeout;
 
 use super::problem::Problem;
-use super::server::{App, REQUEST_LIMIT};
+use super::server::{App, MAX_BODY, REQUEST_LIMIT};
 
 /// What the page sends its token in.
 pub(super) const TOKEN: HeaderName = HeaderName::from_static("x-sapwood-token");
@@ -40,13 +41,17 @@ const HEADERS: [(HeaderName, &str); 7] = [
 
 /// Lets through what may pass, within the time limit, and marks every answer.
 pub(super) async fn watch(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let mut response = match check(&app, request.method(), request.headers()) {
-        Err(problem) => problem.into_response(),
-        Ok(()) => match timeout(REQUEST_LIMIT, next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "it took too long").into_response(),
-        },
+    let answer = async {
+        let Err(problem) = check(&app, request.method(), request.headers()) else {
+            return next.run(request).await;
+        };
+        // A connection that is closed with something unread is reset, and the answer may be lost.
+        let _ = to_bytes(request.into_body(), MAX_BODY).await;
+        problem.into_response()
     };
+    let mut response = timeout(REQUEST_LIMIT, answer).await.unwrap_or_else(|_| {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "it took too long").into_response()
+    });
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));

@@ -18,6 +18,7 @@
 //!   other site's script can.
 //! - Nothing is sampled while nobody looks.
 
+mod api;
 mod guard;
 mod health;
 mod host;

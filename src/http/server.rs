@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::api::{self, Topics};
 use super::patient::Patient;
 use super::problem::Problem;
 use super::{Face, Host, guard, health, metrics, page};
@@ -34,13 +35,17 @@ const MAX_HEAD: usize = 128 << 10;
 const MAX_HEADERS: usize = 64;
 
 /// Most bytes of a request's body. Larger values are written over the Redis protocol.
-const MAX_BODY: usize = 1 << 20;
+pub(super) const MAX_BODY: usize = 1 << 20;
 
 /// How long a head may take to arrive, and a connection be idle between two requests.
 const HEAD_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a request may take until its answer begins, the arrival of its body included.
-pub(super) const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+/// How long a request may take until its answer begins, the arrival of its body included. Starting and stopping the nodes
+/// of a demonstration takes seconds.
+pub(super) const REQUEST_LIMIT: Duration = Duration::from_secs(30);
+
+/// Most streams of events at a time, so that there is always a place for probes and scrapers.
+pub(super) const MAX_STREAMS: usize = 128;
 
 /// How long a client may take nothing of an answer.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
@@ -73,9 +78,24 @@ pub(super) struct App {
     pub(super) address: SocketAddr,
     /// What a request must carry to change anything; only this server's page knows it.
     pub(super) token: String,
+    /// What streams are told.
+    pub(super) topics: Topics,
+    /// Places for streams.
+    pub(super) streams: Arc<Semaphore>,
 }
 
 impl App {
+    pub(super) fn new(host: Arc<dyn Host>, options: Options, stop: CancellationToken) -> App {
+        App {
+            host,
+            address: options.address,
+            token: format!("{:016x}{:016x}", options.env.random(), options.env.random()),
+            options,
+            topics: Topics::new(stop),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+        }
+    }
+
     /// The node of this name, or the first.
     pub(super) fn face(&self, name: Option<&str>) -> Result<Face, Problem> {
         let mut nodes = self.host.nodes().into_iter();
@@ -96,8 +116,7 @@ pub async fn serve(
     options: Options,
     stop: CancellationToken,
 ) {
-    let token = format!("{:016x}{:016x}", options.env.random(), options.env.random());
-    let app = Arc::new(App { host, address: options.address, options, token });
+    let app = Arc::new(App::new(host, options, stop.clone()));
     let router = router(&app);
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -128,6 +147,7 @@ pub async fn serve(
     drop(listener);
     connections.close();
     connections.wait().await;
+    app.topics.ended().await;
 }
 
 fn router(app: &Arc<App>) -> Router {
@@ -136,6 +156,7 @@ fn router(app: &Arc<App>) -> Router {
     let method = || async { Problem::new(StatusCode::METHOD_NOT_ALLOWED, "not with this method") };
     Router::new()
         .merge(page::routes(&app.token))
+        .merge(api::routes())
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::show))

@@ -1,0 +1,245 @@
+//! `/api/key`: one key side by side on every node, and which of the copies stands.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+
+use super::bytes::Shown;
+use super::keys::MAX_SHOWN_KEY;
+use super::query::{Asked, Problem, bytes, moment};
+use crate::cluster::{MAX_SHOWN_VALUE, PeerState};
+use crate::http::Face;
+use crate::http::server::App;
+use crate::model::stamp;
+use crate::store::{CopyState, CountCopy, KeyCopy};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Query {
+    key: Option<String>,
+    key64: Option<String>,
+}
+
+/// A key on every node.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub(super) struct KeyView {
+    key: Shown,
+    copies: Vec<CopyRow>,
+    winner: Option<String>,
+    why: String,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize)]
+struct CopyRow {
+    node: String,
+    answered: bool,
+    #[serde(flatten)]
+    held: Option<HeldRow>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize)]
+struct HeldRow {
+    state: &'static str,
+    kind: Option<&'static str>,
+    value: Option<Shown>,
+    value_bytes: u64,
+    time: Option<String>,
+    stamp: Option<String>,
+    origin: Option<String>,
+    deadline: Option<String>,
+    counter: Option<CounterRow>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize)]
+struct CounterRow {
+    total: String,
+    base: Option<String>,
+    slots: Vec<SlotRow>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize)]
+struct SlotRow {
+    name: String,
+    incarnation: String,
+    up: String,
+    down: String,
+    sum: String,
+    active: bool,
+}
+
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    Asked(Query { key, key64 }): Asked<Query>,
+) -> Result<Json<KeyView>, Problem> {
+    let key = bytes(key, key64.as_deref(), "key")?.ok_or_else(|| Problem::bad("key or key64 says which"))?;
+    Ok(Json(KeyView::of(&app, &key).await))
+}
+
+impl KeyView {
+    /// What every node holds of `key`. Waits a second at most for those elsewhere.
+    pub(super) async fn of(app: &App, key: &[u8]) -> KeyView {
+        let faces = app.host.nodes();
+        let local: BTreeSet<_> = faces.iter().map(|face| face.name.clone()).collect();
+        let mut copies: Vec<(String, Option<KeyCopy>)> = Vec::new();
+        for face in &faces {
+            copies.push((face.name.clone(), Some(face.store.copy(key, face.now(), MAX_SHOWN_VALUE))));
+        }
+        // Those of another process are asked by the first node here that is linked to them.
+        let mut asked = local.clone();
+        for face in &faces {
+            let peers = face.cluster.peers();
+            let is_news = |name: &str| !name.is_empty() && !asked.contains(name);
+            if peers.iter().any(|peer| peer.state.is_linked() && is_news(&peer.name)) {
+                for (name, copy) in face.cluster.look(key).await {
+                    if asked.insert(name.clone()) {
+                        copies.push((name, copy));
+                    }
+                }
+            }
+        }
+        let known = faces.iter().flat_map(|face| face.cluster.peers());
+        for peer in known.filter(|peer| !peer.state.is_refused() && peer.state != PeerState::Gone) {
+            if !peer.name.is_empty() && asked.insert(peer.name.clone()) {
+                copies.push((peer.name, None));
+            }
+        }
+        let (winner, why) = judge(&copies);
+        let values = app.options.values;
+        let row = |(node, copy): (String, Option<KeyCopy>)| CopyRow {
+            answered: copy.is_some(),
+            held: copy.zip(faces.first()).map(|(copy, face)| HeldRow::of(face, &copy, values)),
+            node,
+        };
+        KeyView {
+            key: Shown::of(key, MAX_SHOWN_KEY),
+            copies: copies.into_iter().map(row).collect(),
+            winner,
+            why,
+        }
+    }
+
+    /// Whether every node that has answered holds the same.
+    pub(super) fn is_settled(&self) -> bool {
+        let mut held = self.copies.iter().filter_map(|copy| copy.held.as_ref());
+        let first = held.next();
+        held.all(|other| {
+            first.is_some_and(|first| {
+                (&first.stamp, &first.value, &first.counter) == (&other.stamp, &other.value, &other.counter)
+            })
+        })
+    }
+}
+
+impl HeldRow {
+    fn of(face: &Face, copy: &KeyCopy, values: bool) -> HeldRow {
+        let value = copy.value.as_deref().filter(|_| values);
+        HeldRow {
+            state: copy.state.as_str(),
+            kind: copy.value.as_ref().map(|_| if copy.counter.is_some() { "counter" } else { "string" }),
+            value: value.map(|value| Shown::beginning(value, copy.value_bytes, MAX_SHOWN_VALUE)),
+            value_bytes: copy.value_bytes,
+            time: copy.version.map(|version| moment(*version.get_time())),
+            stamp: copy.version.map(|version| format!("{:016x}", version.get_time().0)),
+            origin: copy.version.map(|version| face.name_of(*version.get_id())),
+            deadline: copy.deadline.map(moment),
+            counter: copy.counter.as_ref().filter(|_| values).map(|count| CounterRow::of(face, count)),
+        }
+    }
+}
+
+impl CounterRow {
+    fn of(face: &Face, count: &CountCopy) -> CounterRow {
+        let slots = count.slots.iter().map(|slot| SlotRow {
+            name: face.name_of(slot.owner),
+            incarnation: slot.owner.to_string(),
+            up: slot.up.to_string(),
+            down: slot.down.to_string(),
+            sum: (i128::from(slot.up) - i128::from(slot.down)).to_string(),
+            active: slot.active,
+        });
+        CounterRow {
+            total: count.total.to_string(),
+            base: count.base.map(|base| base.to_string()),
+            slots: slots.collect(),
+        }
+    }
+}
+
+/// Who holds the copy that stands, and why it is that one.
+fn judge(copies: &[(String, Option<KeyCopy>)]) -> (Option<String>, String) {
+    let held: Vec<_> = copies.iter().filter_map(|(node, copy)| Some((node, copy.as_ref()?))).collect();
+    let Some(largest) = held.iter().filter_map(|(_, copy)| copy.version).max() else {
+        return (None, "no node that has answered knows the key".into());
+    };
+    if held.iter().any(|(_, copy)| copy.counter.is_some()) {
+        let totals: BTreeSet<_> =
+            held.iter().map(|(_, copy)| copy.counter.as_ref().map(|count| count.total)).collect();
+        let why = if totals.len() == 1 {
+            "a counter: what all have added is on every node that has answered"
+        } else {
+            "a counter: what each has added counts, and the nodes will show the sum when they meet"
+        };
+        return (None, why.into());
+    }
+    let (latest, others): (Vec<_>, Vec<_>) = held.iter().partition(|(_, copy)| copy.version == Some(largest));
+    let names = |rows: &[&(&String, &KeyCopy)]| {
+        rows.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let winner = names(&latest);
+    let what = match latest.first().map(|(_, copy)| copy.state) {
+        Some(CopyState::Dead) => "the delete or expiry",
+        _ => "the write",
+    };
+    let beaten = others.iter().filter_map(|(name, copy)| Some((copy.version?, name.as_str()))).max();
+    let why = match beaten {
+        None if others.is_empty() => "every node that has answered holds the same".into(),
+        None => format!("{} has not heard of it yet", names(&others)),
+        Some((version, name)) if version.get_time() == largest.get_time() => {
+            format!("{what} stands: of the same moment as that of {name}, by the larger incarnation")
+        }
+        Some((version, name)) => {
+            let later = stamp::distance(*version.get_time(), *largest.get_time());
+            format!("{what} stands: its stamp is the largest, {later:.1?} after that of {name}")
+        }
+    };
+    (Some(winner), why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Stamp, stamp::incarnation};
+    use uhlc::NTP64;
+
+    fn copy(node: &str, version: Option<(u64, u128)>, state: CopyState) -> (String, Option<KeyCopy>) {
+        let version = version.map(|(time, id)| Stamp::new(NTP64(time << 32), incarnation(id).unwrap()));
+        (node.to_owned(), Some(KeyCopy { state, version, ..KeyCopy::default() }))
+    }
+
+    #[test]
+    fn the_largest_stamp_wins_and_the_reason_says_by_how_much() {
+        use CopyState::{Absent, Dead, Live};
+        let away = ("c".to_owned(), None);
+        let judged = |copies: &[(String, Option<KeyCopy>)]| {
+            let (winner, why) = judge(copies);
+            format!("{}: {why}", winner.unwrap_or_default())
+        };
+        let (a, b) = (copy("a", Some((5, 1)), Live), copy("b", Some((5, 1)), Live));
+        assert_eq!(
+            judged(&[a.clone(), b, away.clone()]),
+            "a, b: every node that has answered holds the same"
+        );
+        let b = copy("b", Some((8, 2)), Live);
+        assert!(
+            judged(&[a.clone(), b])
+                .starts_with("b: the write stands: its stamp is the largest, 3.0s after that of a")
+        );
+        let b = copy("b", Some((5, 2)), Dead);
+        assert!(judged(&[a.clone(), b]).starts_with("b: the delete or expiry stands: of the same moment"));
+        assert_eq!(judged(&[a, copy("b", None, Absent)]), "a: b has not heard of it yet");
+        assert_eq!(judged(&[copy("a", None, Absent), away]), ": no node that has answered knows the key");
+    }
+}

@@ -1,0 +1,180 @@
+//! `/api/keys`: the keys under a prefix, a page at a time.
+//!
+//! Keys lie in ranges by their hash, so a page is what a bounded walk has found, sorted by key within each range. The
+//! cursor is the place in the walk: a range, and the last key told of it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use super::bytes::{Shown, decode};
+use super::query::{Asked, Problem, bytes, moment};
+use crate::cluster::MAX_SHOWN_VALUE;
+use crate::http::Face;
+use crate::http::server::App;
+use crate::model::Time;
+
+/// The most cells that one request looks at: some milliseconds.
+const MAX_SCANNED: usize = 50_000;
+
+/// Cells after which others may run.
+const STEP: usize = 4096;
+
+/// Keys of a page, unless the request says how many.
+pub(super) const DEFAULT_LIMIT: usize = 50;
+
+/// The most that it may say.
+const MAX_LIMIT: usize = 500;
+
+/// Bytes that are shown of a key.
+pub(super) const MAX_SHOWN_KEY: usize = 1 << 10;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Query {
+    prefix: Option<String>,
+    prefix64: Option<String>,
+    after: Option<String>,
+    limit: Option<usize>,
+    node: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub(super) struct Page {
+    keys: Vec<KeyRow>,
+    next: Option<String>,
+    scanned: usize,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize)]
+struct KeyRow {
+    key: Shown,
+    kind: &'static str,
+    value: Option<Shown>,
+    value_bytes: u64,
+    time: Option<String>,
+    stamp: Option<String>,
+    origin: Option<String>,
+    deadline: Option<String>,
+}
+
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    Asked(query): Asked<Query>,
+) -> Result<Json<Page>, Problem> {
+    let face = app.face(query.node.as_deref())?;
+    let prefix = bytes(query.prefix, query.prefix64.as_deref(), "prefix")?.unwrap_or_default();
+    let from = query.after.map_or(Ok(Place::default()), |after| Place::read(&after))?;
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    if limit == 0 || limit > MAX_LIMIT {
+        return Err(Problem::bad(format!("limit is 1 to {MAX_LIMIT}")));
+    }
+    Ok(Json(page(&face, &prefix, from, limit, app.options.values).await))
+}
+
+impl Page {
+    /// Whether a reader would see the same keys.
+    pub(super) fn shows_the_same(&self, other: &Page) -> bool {
+        self.keys == other.keys
+    }
+}
+
+/// Where a walk goes on.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Place {
+    range: usize,
+    /// The last key of the range that was told.
+    told: Option<Vec<u8>>,
+}
+
+impl Place {
+    fn read(text: &str) -> Result<Place, Problem> {
+        let bad = || Problem::bad("after is not the `next` of an earlier answer");
+        let (range, told) = text.split_once('.').map_or((text, None), |(range, told)| (range, Some(told)));
+        let told = told.map(decode).transpose().map_err(|_| bad())?;
+        Ok(Place { range: range.parse().map_err(|_| bad())?, told })
+    }
+
+    fn text(&self) -> String {
+        match &self.told {
+            None => self.range.to_string(),
+            Some(key) => format!("{}.{}", self.range, URL_SAFE_NO_PAD.encode(key)),
+        }
+    }
+}
+
+/// The first `limit` keys under `prefix` that a walk from `from` meets.
+pub(super) async fn page(face: &Face, prefix: &[u8], from: Place, limit: usize, values: bool) -> Page {
+    let now = face.now();
+    let (mut found, mut scanned, mut breath) = (Vec::new(), 0, 0);
+    let Place { mut range, mut told } = from;
+    let mut next = None;
+    while range < face.store.range_count() {
+        let mut keys = Vec::new();
+        face.store.walk(range, |cell| {
+            scanned += 1;
+            let key = cell.key();
+            let is_news = told.as_deref().is_none_or(|told| key > told);
+            if key.starts_with(prefix) && is_news && cell.is_live(now) {
+                keys.push(key.to_vec());
+            }
+        });
+        keys.sort_unstable();
+        let room = limit - found.len();
+        if keys.len() > room || (keys.len() == room && range + 1 < face.store.range_count()) {
+            let more = keys.len() > room;
+            keys.truncate(room);
+            let last = if more { keys.last().cloned() } else { None };
+            next = Some(Place { range: if more { range } else { range + 1 }, told: last });
+            found.extend(keys);
+            break;
+        }
+        found.extend(keys);
+        (told, range) = (None, range + 1);
+        if scanned >= MAX_SCANNED && range < face.store.range_count() {
+            next = Some(Place { range, told: None });
+            break;
+        }
+        if scanned - breath > STEP {
+            breath = scanned;
+            tokio::task::yield_now().await;
+        }
+    }
+    let keys = found.iter().filter_map(|key| row(face, key, now, values)).collect();
+    Page { keys, next: next.map(|place| place.text()), scanned }
+}
+
+/// A row for a key, unless it has gone meanwhile.
+fn row(face: &Face, key: &[u8], now: Time, values: bool) -> Option<KeyRow> {
+    let copy = face.store.copy(key, now, MAX_SHOWN_VALUE);
+    let value = copy.value.as_deref()?;
+    Some(KeyRow {
+        key: Shown::of(key, MAX_SHOWN_KEY),
+        kind: if copy.counter.is_some() { "counter" } else { "string" },
+        value: values.then(|| Shown::beginning(value, copy.value_bytes, MAX_SHOWN_VALUE)),
+        value_bytes: copy.value_bytes,
+        time: copy.version.map(|version| moment(*version.get_time())),
+        stamp: copy.version.map(|version| format!("{:016x}", version.get_time().0)),
+        origin: copy.version.map(|version| face.name_of(*version.get_id())),
+        deadline: copy.deadline.map(moment),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_survives_as_text() {
+        for place in [Place::default(), Place { range: 16_383, told: Some(b"a.\xff/b".to_vec()) }] {
+            assert_eq!(Place::read(&place.text()).unwrap(), place);
+        }
+        for bad in ["", ".", "x", "-1", "1.%", "1.2.3"] {
+            assert!(Place::read(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The JSON API: what the page knows, asks and does. `docs/http.md` and `openapi.json` describe it.
+
+mod bytes;
+mod faults;
+mod key;
+mod keys;
+mod query;
+mod ranges;
+mod stage;
+mod status;
+mod stream;
+mod topics;
+mod write;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::header;
+use axum::routing::{get, post};
+
+pub(super) use topics::Topics;
+
+use super::server::App;
+
+/// What describes the API to programs.
+const OPEN_API: &str = include_str!("openapi.json");
+
+pub(super) fn routes() -> Router<Arc<App>> {
+    let open_api = || async { ([(header::CONTENT_TYPE, "application/json")], OPEN_API) };
+    Router::new()
+        .route("/api/openapi.json", get(open_api))
+        .route("/api/status", get(status::show))
+        .route("/api/events", get(status::events))
+        .route("/api/keys", get(keys::show))
+        .route("/api/key", get(key::show))
+        .route("/api/ranges", get(ranges::show))
+        .route("/api/stream", get(stream::show))
+        .route("/api/write", post(write::write))
+        .route("/api/delete", post(write::delete))
+        .route("/api/incr", post(write::incr))
+        .route("/api/random-incr", post(write::random_incr))
+        .route("/api/cut", post(faults::cut))
+        .route("/api/mend", post(faults::mend))
+        .route("/api/stage/stop", post(stage::stop))
+        .route("/api/stage/start", post(stage::start))
+        .route("/api/stage/add", post(stage::add))
+        .route("/api/stage/load", post(stage::load))
+}

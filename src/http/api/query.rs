@@ -1,0 +1,82 @@
+//! What requests ask with: queries and bodies, taken apart with errors as problems.
+
+use std::time::SystemTime;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+
+pub(super) use super::super::problem::Problem;
+
+use super::bytes::decode;
+use crate::http::Face;
+use crate::model::{Incarnation, Time, stamp};
+
+/// The query of a request; what it does not know is refused, so that a typing error shows.
+pub(super) struct Asked<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Query(asked) = Query::<T>::from_request_parts(parts, state)
+            .await
+            .map_err(|error| Problem::bad(error.body_text()))?;
+        Ok(Asked(asked))
+    }
+}
+
+/// The body of a request, in JSON.
+pub(super) struct Sent<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Sent<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let body = Bytes::from_request(request, state)
+            .await
+            .map_err(|error| Problem::new(error.status(), error.body_text()))?;
+        let sent = serde_json::from_slice(&body);
+        Ok(Sent(sent.map_err(|error| Problem::bad(format!("the body is not what is expected: {error}")))?))
+    }
+}
+
+/// A key or prefix that a query gives as text, or in base64 under the name that ends with 64.
+pub(super) fn bytes(
+    text: Option<String>,
+    base64: Option<&str>,
+    name: &str,
+) -> Result<Option<Vec<u8>>, Problem> {
+    match (text, base64) {
+        (Some(_), Some(_)) => Err(Problem::bad(format!("give {name} or {name}64, not both"))),
+        (Some(text), None) => Ok(Some(text.into_bytes())),
+        (None, Some(base64)) => decode(base64).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// A moment as RFC 3339 has it, to the millisecond.
+pub(super) fn moment(time: Time) -> String {
+    point(SystemTime::UNIX_EPOCH + stamp::distance(time, stamp::ZERO))
+}
+
+/// The same of the machine's clock.
+pub(super) fn point(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+impl Face {
+    /// The present, as its readers see it.
+    pub(in crate::http) fn now(&self) -> Time {
+        self.store.now(self.env.wall_clock())
+    }
+
+    /// The name of the node that this was an incarnation of, or else its number.
+    pub(in crate::http) fn name_of(&self, incarnation: Incarnation) -> String {
+        if incarnation == self.store.own_incarnation() {
+            return self.name.clone();
+        }
+        self.cluster.name_of(incarnation).unwrap_or_else(|| incarnation.to_string())
+    }
+}

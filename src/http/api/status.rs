@@ -1,0 +1,306 @@
+//! `/api/status`, `/api/events`: nodes, links and what has happened to them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+
+use super::query::point;
+use crate::cluster::{Figures, NodeState, PeerState, PeerStatus, Recorded, RemoteNode};
+use crate::http::server::App;
+use crate::http::{Face, health};
+
+/// Everything that the page draws.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub(super) struct Status {
+    version: &'static str,
+    cluster: String,
+    demo: bool,
+    writes: bool,
+    faults: bool,
+    values: bool,
+    nodes: Vec<NodeRow>,
+    links: Vec<LinkRow>,
+}
+
+/// A node of this process, or what is known of another.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+struct NodeRow {
+    name: String,
+    local: bool,
+    state: &'static str,
+    /// Why a node of this process is not ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    digest: Option<String>,
+    keys: Option<u64>,
+    tombstones: Option<u64>,
+    memory_bytes: Option<u64>,
+    ops_per_second: Option<u64>,
+    bytes_in_per_second: Option<u64>,
+    bytes_out_per_second: Option<u64>,
+    floor_age_ms: Option<u64>,
+    founded: Option<bool>,
+    uptime_ms: Option<u64>,
+    kills: Option<u64>,
+    late: Option<u64>,
+    lost: Option<u64>,
+    incarnation: Option<String>,
+    client: Option<String>,
+    peer: Option<String>,
+    http: Option<String>,
+    age_ms: u64,
+}
+
+/// A link as one of its ends sees it.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+struct LinkRow {
+    from: String,
+    to: String,
+    state: &'static str,
+    reported: bool,
+    #[serde(flatten)]
+    own: Option<OwnLink>,
+}
+
+/// What only the end of a link knows of it.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+struct OwnLink {
+    reason: String,
+    direction: Option<&'static str>,
+    since_ms: u64,
+    lag_ms: u64,
+    queued_bytes: u64,
+    received_bytes: u64,
+    sent_bytes: u64,
+    received_per_second: u64,
+    sent_per_second: u64,
+    ranges_differing: u64,
+    verified_ms: Option<u64>,
+    heal: Option<HealRow>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize)]
+struct HealRow {
+    took_ms: u64,
+    cells_in: u64,
+    cells_out: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+    cells_left: u64,
+    time_left_ms: Option<u64>,
+}
+
+pub(super) async fn show(State(app): State<Arc<App>>) -> Json<Status> {
+    Json(Status::of(&app))
+}
+
+impl Status {
+    pub(super) fn of(app: &App) -> Status {
+        let faces = app.host.nodes();
+        let peers: Vec<_> = faces.iter().map(|face| face.cluster.peers()).collect();
+        let remotes: Vec<_> = faces.iter().map(|face| face.cluster.remote_figures()).collect();
+        let local: BTreeSet<_> = faces.iter().map(|face| face.name.as_str()).collect();
+        let stopped = app.host.stage().map(|stage| stage.stopped()).unwrap_or_default();
+
+        let mut nodes: Vec<_> = faces.iter().map(NodeRow::local).collect();
+        nodes.extend(stopped.iter().map(|name| NodeRow {
+            name: name.clone(),
+            local: true,
+            state: "stopped",
+            ..NodeRow::default()
+        }));
+        for (row, remotes) in
+            peers.iter().zip(&remotes).flat_map(|(rows, remotes)| rows.iter().map(move |row| (row, remotes)))
+        {
+            // Refused daemons have names that are anybody's, and addresses that answered nobody have none.
+            if row.name.is_empty() || row.state.is_refused() {
+                continue;
+            }
+            let heard = remotes.iter().find(|remote| remote.name == row.name && row.state.is_linked());
+            match nodes.iter_mut().find(|node| node.name == row.name) {
+                None => nodes.push(NodeRow::remote(row, heard)),
+                // Another node of this process may be linked to it.
+                Some(known) if !known.local && known.state == "unknown" && heard.is_some() => {
+                    *known = NodeRow::remote(row, heard);
+                }
+                Some(_) => {}
+            }
+        }
+
+        let own = faces
+            .iter()
+            .zip(&peers)
+            .flat_map(|(face, rows)| rows.iter().map(|row| LinkRow::own(&face.name, row)));
+        let mut links: Vec<_> = own.collect();
+        for remote in remotes.iter().flatten().filter(|remote| !local.contains(remote.name.as_str())) {
+            for to in &remote.links {
+                if !links.iter().any(|link| link.from == remote.name && link.to == *to) {
+                    let state = PeerState::Linked.as_str();
+                    links.push(LinkRow {
+                        from: remote.name.clone(),
+                        to: to.clone(),
+                        state,
+                        reported: true,
+                        own: None,
+                    });
+                }
+            }
+        }
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            cluster: faces.first().map(|face| face.cluster_name.clone()).unwrap_or_default(),
+            demo: app.host.stage().is_some(),
+            writes: app.options.writes,
+            faults: app.options.writes && app.options.faults,
+            values: app.options.values,
+            nodes,
+            links,
+        }
+    }
+
+    /// The same without what changes by the mere passing of time.
+    pub(super) fn still(&self) -> Status {
+        let mut still = self.clone();
+        for node in &mut still.nodes {
+            (node.uptime_ms, node.floor_age_ms, node.age_ms) = (None, None, 0);
+        }
+        for own in still.links.iter_mut().filter_map(|link| link.own.as_mut()) {
+            (own.since_ms, own.verified_ms) = (0, own.verified_ms.map(|_| 0));
+        }
+        still
+    }
+}
+
+impl NodeRow {
+    fn local(face: &Face) -> NodeRow {
+        let state = face.cluster.state();
+        let address = |address: Option<std::net::SocketAddr>| address.map(|address| address.to_string());
+        let mut row = NodeRow {
+            incarnation: Some(face.store.own_incarnation().to_string()),
+            client: address(face.client),
+            peer: address(face.peer),
+            http: address(face.http),
+            reason: health::why_not(face),
+            ..NodeRow::with(&face.name, state.as_str(), &face.cluster.figures())
+        };
+        row.local = true;
+        row.uptime_ms = Some(millis(face.started.elapsed()));
+        row
+    }
+
+    fn remote(row: &PeerStatus, heard: Option<&RemoteNode>) -> NodeRow {
+        let shared = NodeRow {
+            name: row.name.clone(),
+            state: "unknown",
+            incarnation: row.incarnation.map(|incarnation| incarnation.to_string()),
+            peer: (!row.address.is_empty()).then(|| row.address.clone()),
+            ..NodeRow::default()
+        };
+        let Some(RemoteNode { figures, age, .. }) = heard else { return shared };
+        let state = figures.state.map_or("unknown", NodeState::as_str);
+        let NodeRow { incarnation, peer, .. } = shared;
+        NodeRow { incarnation, peer, age_ms: millis(*age), ..NodeRow::with(&row.name, state, figures) }
+    }
+
+    fn with(name: &str, state: &'static str, figures: &Figures) -> NodeRow {
+        NodeRow {
+            name: name.to_owned(),
+            state,
+            digest: figures.digest.map(|digest| format!("{digest:016x}")),
+            keys: Some(figures.keys),
+            tombstones: figures.tombstones,
+            memory_bytes: figures.memory_bytes,
+            ops_per_second: figures.ops_per_second,
+            bytes_in_per_second: figures.bytes_in_per_second,
+            bytes_out_per_second: figures.bytes_out_per_second,
+            floor_age_ms: figures.floor_age_ms,
+            founded: figures.founded,
+            uptime_ms: figures.uptime_ms,
+            kills: figures.kills,
+            late: figures.late,
+            lost: figures.lost,
+            ..NodeRow::default()
+        }
+    }
+}
+
+impl LinkRow {
+    fn own(from: &str, row: &PeerStatus) -> LinkRow {
+        let heal = row.heal.as_ref().map(|heal| HealRow {
+            took_ms: millis(heal.took),
+            cells_in: heal.cells_in,
+            cells_out: heal.cells_out,
+            bytes_in: heal.bytes_in,
+            bytes_out: heal.bytes_out,
+            cells_left: heal.cells_left,
+            time_left_ms: heal.time_left.map(millis),
+        });
+        LinkRow {
+            from: from.to_owned(),
+            to: if row.name.is_empty() { row.address.clone() } else { row.name.clone() },
+            state: row.state.as_str(),
+            reported: false,
+            own: Some(OwnLink {
+                reason: row.reason.clone(),
+                direction: row.direction.map(|direction| direction.as_str()),
+                since_ms: millis(row.since),
+                lag_ms: millis(row.lag),
+                queued_bytes: row.queued_bytes,
+                received_bytes: row.received_bytes,
+                sent_bytes: row.sent_bytes,
+                received_per_second: row.traffic.received_per_second,
+                sent_per_second: row.traffic.sent_per_second,
+                ranges_differing: row.ranges_differing,
+                verified_ms: row.verified.map(millis),
+                heal,
+            }),
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The time line.
+#[derive(Debug, Serialize)]
+pub(super) struct EventList {
+    events: Vec<EventRow>,
+}
+
+/// One event of the time line.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct EventRow {
+    pub(super) id: u64,
+    node: String,
+    kind: &'static str,
+    peer: String,
+    reason: String,
+    time: String,
+}
+
+pub(super) async fn events(State(app): State<Arc<App>>) -> Json<EventList> {
+    Json(EventList { events: events_after(&app.host.nodes(), 0) })
+}
+
+/// The events of these nodes after the one with this id, oldest first.
+pub(super) fn events_after(faces: &[Face], after: u64) -> Vec<EventRow> {
+    let recorded = faces.iter().flat_map(|face| {
+        let recorded = face.cluster.recorded_events(after);
+        recorded.into_iter().map(|Recorded { id, event }| EventRow {
+            id,
+            node: face.name.clone(),
+            kind: event.kind.as_str(),
+            peer: event.peer,
+            reason: event.reason,
+            time: point(event.time),
+        })
+    });
+    let mut events: Vec<_> = recorded.collect();
+    events.sort_by_key(|event| event.id);
+    events
+}

@@ -1,0 +1,181 @@
+//! `/api/stream`: what changes, as it changes, by server-sent events.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::sse::{Event, KeepAlive, KeepAliveStream, Sse};
+use futures_core::Stream;
+use serde::Deserialize;
+use tokio::sync::{mpsc, watch};
+
+use super::query::{Asked, Problem, bytes};
+use super::status::events_after;
+use super::topics::{Sample, Topic};
+use crate::cluster::Events;
+use crate::http::server::{App, MAX_STREAMS};
+use crate::model::Incarnation;
+
+/// Events that wait for a reader. Beyond it nothing is made for that reader until it has read.
+const MAX_WAITING: usize = 8;
+
+/// How often a stream that has nothing to tell shows that it stands.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Query {
+    key: Option<String>,
+    key64: Option<String>,
+    prefix: Option<String>,
+    prefix64: Option<String>,
+    map: Option<String>,
+    after: Option<u64>,
+}
+
+impl Query {
+    fn topics(self) -> Result<Vec<Topic>, Problem> {
+        let key = bytes(self.key, self.key64.as_deref(), "key")?.map(Topic::Key);
+        let keys = bytes(self.prefix, self.prefix64.as_deref(), "prefix")?.map(Topic::Keys);
+        let map = self.map.map(|map| match map.split_once(',') {
+            Some((from, to)) => Ok(Topic::Ranges(from.to_owned(), to.to_owned())),
+            None => Err(Problem::bad("map names two nodes: map=A,B")),
+        });
+        Ok([Some(Topic::Status), key, keys, map.transpose()?].into_iter().flatten().collect())
+    }
+}
+
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Asked(query): Asked<Query>,
+) -> Result<Sse<KeepAliveStream<Told>>, Problem> {
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    let after = last.or(query.after).unwrap_or(0);
+    let topics = query.topics()?;
+    let Ok(place) = Arc::clone(&app.streams).try_acquire_owned() else {
+        let text = format!("{MAX_STREAMS} streams are open already");
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, text));
+    };
+    let (sender, told) = mpsc::channel(MAX_WAITING);
+    let topics = topics.into_iter().map(|topic| {
+        let samples = app.topics.subscribe(&app, &topic);
+        (topic, samples)
+    });
+    let mut reader = Reader { topics: topics.collect(), app: Arc::clone(&app), told: sender, after };
+    app.topics.spawn(async move {
+        // Whoever reads no more is told no more.
+        let _ = reader.run().await;
+        drop(place);
+    });
+    Ok(Sse::new(Told(told)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+/// The events of one stream.
+pub(super) struct Told(mpsc::Receiver<Event>);
+
+impl Stream for Told {
+    type Item = Result<Event, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(cx).map(|event| event.map(Ok))
+    }
+}
+
+/// The reader has left.
+struct Left;
+
+/// Tells one reader.
+struct Reader {
+    topics: Vec<(Topic, watch::Receiver<Sample>)>,
+    app: Arc<App>,
+    told: mpsc::Sender<Event>,
+    /// The last event of the time line that was told.
+    after: u64,
+}
+
+impl Reader {
+    async fn run(&mut self) -> Result<(), Left> {
+        let (mut nodes, mut live) = self.follow();
+        loop {
+            self.tell_events().await?;
+            let changed = tokio::select! {
+                () = self.told.closed() => return Err(Left),
+                // Cancel-safe: it takes nothing but the word that something has changed.
+                changed = changed(&mut self.topics) => Some(changed),
+                // What is lost here is in the record.
+                () = happened(&mut live) => None,
+            };
+            let Some((name, sample)) = changed else { continue };
+            if let Some(sample) = sample {
+                self.tell(Event::default().event(name).data(&*sample)).await?;
+            }
+            // A demonstration may have started or stopped nodes.
+            if self.nodes() != nodes {
+                (nodes, live) = self.follow();
+            }
+        }
+    }
+
+    fn nodes(&self) -> Vec<Incarnation> {
+        self.app.host.nodes().iter().map(|face| face.store.own_incarnation()).collect()
+    }
+
+    /// What happens on each node from here on.
+    fn follow(&self) -> (Vec<Incarnation>, Vec<Events>) {
+        let live = self.app.host.nodes().iter().map(|face| face.cluster.events()).collect();
+        (self.nodes(), live)
+    }
+
+    async fn tell_events(&mut self) -> Result<(), Left> {
+        for row in events_after(&self.app.host.nodes(), self.after) {
+            self.after = row.id;
+            let Ok(data) = serde_json::to_string(&row) else { continue };
+            self.tell(Event::default().event("event").id(row.id.to_string()).data(data)).await?;
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, event: Event) -> Result<(), Left> {
+        self.told.send(event).await.map_err(|_| Left)
+    }
+}
+
+/// The next topic that has changed, by the name of its events, and what it is now.
+async fn changed(topics: &mut [(Topic, watch::Receiver<Sample>)]) -> (&'static str, Sample) {
+    loop {
+        let mut waits: Vec<_> = topics.iter_mut().map(|(_, samples)| Box::pin(samples.changed())).collect();
+        let at = poll_fn(|cx| {
+            let ready =
+                waits.iter_mut().position(|wait| matches!(wait.as_mut().poll(cx), Poll::Ready(Ok(()))));
+            ready.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await;
+        drop(waits);
+        if let Some((topic, samples)) = topics.get_mut(at) {
+            return (topic.name(), samples.borrow_and_update().clone());
+        }
+    }
+}
+
+/// Something has happened on one of the nodes.
+async fn happened(live: &mut Vec<Events>) {
+    poll_fn(|cx| {
+        let mut is_news = false;
+        live.retain_mut(|events| match Pin::new(events).poll_next(cx) {
+            Poll::Ready(Some(_)) => {
+                is_news = true;
+                true
+            }
+            Poll::Ready(None) => false,
+            Poll::Pending => true,
+        });
+        if is_news { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}

@@ -1,0 +1,291 @@
+//! What streams tell, sampled once for all who read it, and only while somebody does.
+//!
+//! ```text
+//!   reader ──► subscribe ──► Topics: one task a topic ──► watch channel ──► every reader of the topic
+//!                              ends with its last reader
+//! ```
+//!
+//! A sample is passed on if it differs from the one before. A reader that is slow gets the latest, not all.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::key::KeyView;
+use super::keys::{DEFAULT_LIMIT, Page, Place, page};
+use super::ranges::Map;
+use super::status::Status;
+use crate::cluster::MAX_SHOWN_VALUE;
+use crate::http::server::App;
+use crate::store::{KeyCopy, Totals};
+
+/// How often each topic is looked at, at most.
+const STATUS_EVERY: Duration = Duration::from_millis(500);
+const KEY_EVERY: Duration = Duration::from_millis(250);
+const KEYS_EVERY: Duration = Duration::from_secs(1);
+const RANGES_EVERY: Duration = Duration::from_millis(200);
+
+/// How often nodes elsewhere are asked for a key that is not the same on all.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Something that readers want to be told of.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Topic {
+    Status,
+    /// A key.
+    Key(Vec<u8>),
+    /// The first keys under a prefix.
+    Keys(Vec<u8>),
+    /// The ranges that two nodes hold differently.
+    Ranges(String, String),
+}
+
+impl Topic {
+    /// The name of its events.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Topic::Status => "status",
+            Topic::Key(_) => "key",
+            Topic::Keys(_) => "keys",
+            Topic::Ranges(..) => "ranges",
+        }
+    }
+}
+
+/// The latest sample in JSON; `None` before the first.
+pub(super) type Sample = Option<Arc<str>>;
+
+/// The topics that somebody reads.
+pub(in crate::http) struct Topics {
+    open: Mutex<HashMap<Topic, watch::Sender<Sample>>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Topics {
+    /// Its tasks end when `stop` is cancelled.
+    pub(in crate::http) fn new(stop: CancellationToken) -> Topics {
+        Topics { open: Mutex::default(), tasks: TaskTracker::new(), stop }
+    }
+
+    /// Waits until all tasks have ended, once they were told to.
+    pub(in crate::http) async fn ended(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Runs a task that ends with the server.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move { _ = stop.run_until_cancelled(task).await });
+    }
+
+    /// The samples of a topic, the latest at once if there is one.
+    pub(super) fn subscribe(&self, app: &Arc<App>, topic: &Topic) -> watch::Receiver<Sample> {
+        let mut open = self.open.lock();
+        if let Some(sender) = open.get(topic) {
+            let mut receiver = sender.subscribe();
+            if receiver.borrow().is_some() {
+                receiver.mark_changed();
+            }
+            return receiver;
+        }
+        let (sender, receiver) = watch::channel(None);
+        open.insert(topic.clone(), sender.clone());
+        self.spawn(sample(Arc::clone(app), topic.clone(), sender));
+        receiver
+    }
+
+    /// Closes a topic that nobody reads; returns whether it did.
+    fn close(&self, topic: &Topic) -> bool {
+        let mut open = self.open.lock();
+        let is_unread = open.get(topic).is_some_and(|sender| sender.receiver_count() == 0);
+        if is_unread {
+            open.remove(topic);
+        }
+        is_unread
+    }
+}
+
+/// Samples a topic for as long as somebody reads it.
+async fn sample(app: Arc<App>, topic: Topic, sender: watch::Sender<Sample>) {
+    let mut sampler = Sampler::new(&topic);
+    loop {
+        // A sample that is dropped midway was for nobody.
+        let fresh = tokio::select! {
+            biased;
+            () = sender.closed() => {
+                if app.topics.close(&topic) {
+                    return;
+                }
+                continue;
+            }
+            fresh = sampler.next(&app) => fresh,
+        };
+        if let Some(fresh) = fresh {
+            sender.send_if_modified(|latest| {
+                let is_news = latest.as_deref() != Some(&fresh);
+                if is_news {
+                    *latest = Some(fresh.into());
+                }
+                is_news
+            });
+        }
+    }
+}
+
+/// What was sampled last, to see whether it is worth another look.
+enum Sampler {
+    Status { ticks: Interval, last: Option<Box<Status>> },
+    Key { ticks: Interval, key: Vec<u8>, last: Option<Held>, settled: bool, looked: Instant },
+    Keys { ticks: Interval, prefix: Vec<u8>, last: Option<Totals>, told: Option<Page> },
+    Ranges { ticks: Interval, from: String, to: String },
+}
+
+/// What the nodes of this process hold of a key, and whom they are linked to.
+#[derive(PartialEq)]
+struct Held {
+    copies: Vec<(String, KeyCopy)>,
+    links: Vec<String>,
+}
+
+impl Held {
+    fn of(app: &App, key: &[u8]) -> Held {
+        let faces = app.host.nodes();
+        let copy = |face: &crate::http::Face| face.store.copy(key, face.now(), MAX_SHOWN_VALUE);
+        let links = faces.iter().flat_map(|face| face.cluster.peers());
+        Held {
+            links: links.filter(|peer| peer.state.is_linked()).map(|peer| peer.name).collect(),
+            copies: faces.iter().map(|face| (face.name.clone(), copy(face))).collect(),
+        }
+    }
+}
+
+impl Sampler {
+    fn new(topic: &Topic) -> Sampler {
+        let every = |time| {
+            let mut ticks = interval(time);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        };
+        match topic.clone() {
+            Topic::Status => Sampler::Status { ticks: every(STATUS_EVERY), last: None },
+            Topic::Key(key) => {
+                let (ticks, looked) = (every(KEY_EVERY), Instant::now());
+                Sampler::Key { ticks, key, last: None, settled: false, looked }
+            }
+            Topic::Keys(prefix) => Sampler::Keys { ticks: every(KEYS_EVERY), prefix, last: None, told: None },
+            Topic::Ranges(from, to) => Sampler::Ranges { ticks: every(RANGES_EVERY), from, to },
+        }
+    }
+
+    /// The next sample, if there is reason to believe that it is another one.
+    async fn next(&mut self, app: &App) -> Option<String> {
+        match self {
+            Sampler::Status { ticks, last } => {
+                ticks.tick().await;
+                let status = Status::of(app);
+                let still = Box::new(status.still());
+                let is_news = last.as_ref() != Some(&still);
+                *last = Some(still);
+                is_news.then(|| json(&status)).flatten()
+            }
+            Sampler::Key { ticks, key, last, settled, looked } => {
+                ticks.tick().await;
+                let held = Held::of(app, key);
+                let is_due = !*settled && looked.elapsed() >= LOOK_AGAIN;
+                if last.as_ref() == Some(&held) && !is_due {
+                    return None;
+                }
+                let view = KeyView::of(app, key).await;
+                (*last, *settled, *looked) = (Some(held), view.is_settled(), Instant::now());
+                json(&view)
+            }
+            Sampler::Keys { ticks, prefix, last, told } => {
+                ticks.tick().await;
+                let face = app.host.nodes().into_iter().next()?;
+                let totals = face.store.totals();
+                if *last == Some(totals) {
+                    return None;
+                }
+                let fresh = page(&face, prefix, Place::default(), DEFAULT_LIMIT, app.options.values).await;
+                *last = Some(totals);
+                let is_news = !told.as_ref().is_some_and(|told| told.shows_the_same(&fresh));
+                let text = is_news.then(|| json(&fresh)).flatten();
+                *told = Some(fresh);
+                text
+            }
+            Sampler::Ranges { ticks, from, to } => {
+                ticks.tick().await;
+                json(&Map::of(app, from, to)?)
+            }
+        }
+    }
+}
+
+fn json(value: &impl Serialize) -> Option<String> {
+    serde_json::to_string(value).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::SystemEnv;
+    use crate::http::{Face, Host, Options};
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    /// Counts how often somebody looks at its nodes, of which there are none.
+    #[derive(Default)]
+    struct Looks(AtomicUsize);
+
+    impl Host for Looks {
+        fn nodes(&self) -> Vec<Face> {
+            self.0.fetch_add(1, Relaxed);
+            Vec::new()
+        }
+    }
+
+    fn app(host: &Arc<Looks>) -> Arc<App> {
+        let options = Options {
+            address: "127.0.0.1:1".parse().unwrap(),
+            env: Arc::new(SystemEnv),
+            writes: false,
+            values: false,
+            faults: false,
+        };
+        Arc::new(App::new(Arc::clone(host) as Arc<dyn Host>, options, CancellationToken::new()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_topic_is_sampled_once_for_all_its_readers_and_not_at_all_without_one() {
+        let host = Arc::new(Looks::default());
+        let app = app(&host);
+        let second = || tokio::time::sleep(Duration::from_secs(1));
+        second().await;
+        assert_eq!(host.0.load(Relaxed), 0, "nobody reads");
+        let mut readers: Vec<_> = (0..10).map(|_| app.topics.subscribe(&app, &Topic::Status)).collect();
+        second().await;
+        assert!((2..=3).contains(&host.0.load(Relaxed)), "{} looks", host.0.load(Relaxed));
+        for reader in &mut readers {
+            assert!(reader.has_changed().unwrap() && reader.borrow_and_update().is_some());
+        }
+        let late = app.topics.subscribe(&app, &Topic::Status);
+        assert!(late.has_changed().unwrap(), "who comes later gets the latest at once");
+        second().await;
+        assert!(!readers[0].has_changed().unwrap(), "nothing has changed");
+        drop((readers, late));
+        second().await;
+        let looks = host.0.load(Relaxed);
+        second().await;
+        assert_eq!(host.0.load(Relaxed), looks, "the last reader has left");
+        assert!(app.topics.open.lock().is_empty());
+        assert!(app.topics.tasks.is_empty());
+    }
+}
