@@ -594,3 +594,64 @@ async fn a_stream_tells_what_changes_and_goes_on_where_another_was() {
         assert_eq!(answer.status, 400, "{bad}");
     }
 }
+
+#[tokio::test]
+async fn the_description_for_programs_has_every_path_and_no_other() {
+    let (_node, http) = start("a", &[]).await;
+    let described = json(http, "/api/openapi.json").await;
+    for (path, methods) in described["paths"].as_object().unwrap() {
+        let answer = match methods.get("post") {
+            Some(_) => post(http, path, &Value::Null).await,
+            None => send(http, "HEAD", path, &[], "").await,
+        };
+        // Nothing but the stage of a demonstration is missing in a daemon.
+        let is_there = answer.status != 404 && answer.status != 405;
+        assert!(is_there || path.starts_with("/api/stage/"), "{path}: {}", answer.status);
+    }
+    let docs = include_str!("../docs/http.md");
+    for path in described["paths"].as_object().unwrap().keys().filter(|path| !path.starts_with("/api/stage/"))
+    {
+        assert!(docs.contains(path.as_str()), "docs/http.md says nothing of {path}");
+    }
+}
+
+/// Names in the text that begin as metrics do.
+fn names(text: &str) -> std::collections::BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit() && c != '_');
+    words.filter(|word| word.starts_with("sapwood_")).collect()
+}
+
+#[tokio::test]
+async fn every_metric_of_the_alerts_the_dashboard_and_the_documentation_exists() {
+    let [(a, http), (_b, _)] = pair().await;
+    let client = sapwood::client::Client::connect([a.client_addr().unwrap().to_string()]).await.unwrap();
+    client.set("k", "v").await.unwrap();
+    let answer = get(http, "/metrics").await;
+    let described = answer.text().lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let mut known = std::collections::BTreeSet::new();
+    for (name, kind) in described.filter_map(|line| line.split_once(' ')) {
+        match kind {
+            "counter" => known.extend([format!("{name}_total")]),
+            "histogram" => {
+                known.extend(["", "_bucket", "_sum", "_count"].map(|suffix| format!("{name}{suffix}")))
+            }
+            _ => known.extend([name.to_owned()]),
+        }
+    }
+    let alerts = include_str!("../deploy/prometheus/sapwood.rules.yml");
+    let dashboard = include_str!("../deploy/grafana/sapwood.json");
+    let docs = include_str!("../docs/http.md");
+    serde_json::from_str::<Value>(dashboard).unwrap();
+    for (file, text) in [("alerts", alerts), ("dashboard", dashboard), ("docs", docs)] {
+        let unknown: Vec<_> = names(text).into_iter().filter(|name| !known.contains(*name)).collect();
+        assert!(unknown.is_empty() && names(text).len() > 10, "{file}: {unknown:?}");
+    }
+    let told = names(docs);
+    let short = ["refused_total", "cut_off_total"].map(|end| format!("sapwood_client_connections_{end}"));
+    let untold: Vec<_> = known
+        .iter()
+        .filter(|name| !told.contains(name.as_str()) && !short.contains(name))
+        .filter(|name| !["_bucket", "_sum", "_count"].iter().any(|suffix| name.ends_with(suffix)))
+        .collect();
+    assert!(untold.is_empty(), "docs/http.md says nothing of {untold:?}");
+}
