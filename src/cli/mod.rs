@@ -15,10 +15,12 @@ mod check_config;
 mod completions;
 mod cut;
 mod del;
+mod demo;
 mod fields;
 mod forget;
 mod found;
 mod get;
+mod in_place;
 mod incr;
 mod keys;
 mod logging;
@@ -56,6 +58,7 @@ struct Cli {
 
 const WHERE_TO_START: &str = "\
 Where to start:
+  sapwood demo --script heal         # watch three nodes come apart and heal
   sapwood serve                      # a node on this machine; leave it running
   sapwood set hello world            # in another terminal
   sapwood get hello
@@ -67,6 +70,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found";
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Serve(serve::Args),
+    Demo(demo::Args),
     Get(get::Args),
     Set(set::Args),
     Del(del::Args),
@@ -112,6 +116,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<Exit> {
     let cli = Cli::from_arg_matches(matches)?;
     match cli.command {
         Command::Serve(args) => serve::run(args),
+        Command::Demo(args) => demo::run(&args),
         Command::Get(args) => client(get::run(args)),
         Command::Set(args) => client(set::run(args)),
         Command::Del(args) => client(del::run(args)),

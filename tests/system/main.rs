@@ -11,6 +11,7 @@ mod support;
 
 mod clients;
 mod clocks;
+mod containers;
 mod counters;
 mod cuts;
 mod deletes;

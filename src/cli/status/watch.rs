@@ -3,11 +3,11 @@
 use std::io;
 
 use anyhow::Context as _;
-use console::Term;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Args, Status, screen};
 use crate::cli::Exit;
+use crate::cli::in_place::InPlace;
 use crate::cli::output::{self, Paint, Stream};
 use crate::cli::stop::Stop;
 use crate::cli::target::{Session, Target};
@@ -65,7 +65,7 @@ impl Display {
     fn new(json: bool) -> Self {
         match (json, Stream::Stdout.is_terminal()) {
             (true, _) => Display::Json,
-            (false, true) => Display::InPlace(InPlace::new(Term::buffered_stdout())),
+            (false, true) => Display::InPlace(InPlace::new()),
             (false, false) => Display::Blocks { first: true },
         }
     }
@@ -89,69 +89,5 @@ impl Display {
                 screen::lines(&status, paint).iter().try_for_each(|line| output::line(line))
             }
         }
-    }
-}
-
-/// A block of lines at the end of a terminal that is written over. What was there before stays, and so does the last block
-/// in the end.
-struct InPlace {
-    term: Term,
-    /// Lines of the block, all of them still on the screen.
-    drawn: usize,
-}
-
-impl InPlace {
-    fn new(term: Term) -> Self {
-        // A terminal that keeps its cursor is not worth ending for.
-        let _ = term.hide_cursor().and_then(|()| term.flush());
-        InPlace { term, drawn: 0 }
-    }
-
-    fn draw(&mut self, lines: &[String]) -> io::Result<()> {
-        let (height, width) = self.term.size();
-        let lines = fitted(lines, height.into(), width.into());
-        if self.drawn > 0 {
-            self.term.move_cursor_up(self.drawn)?;
-        }
-        for line in &lines {
-            self.term.clear_line()?;
-            self.term.write_line(line)?;
-        }
-        self.term.clear_to_end_of_screen()?;
-        self.term.flush()?;
-        self.drawn = lines.len();
-        Ok(())
-    }
-}
-
-impl Drop for InPlace {
-    fn drop(&mut self) {
-        let _ = self.term.show_cursor().and_then(|()| self.term.flush());
-    }
-}
-
-/// What of `lines` fits the terminal: a line that were wrapped, or scrolled away, could not be written over.
-fn fitted(lines: &[String], height: usize, width: usize) -> Vec<String> {
-    // The cursor stands on the line below the block.
-    let room = height.saturating_sub(1).max(1);
-    let cut = |line: &String| console::truncate_str(line, width.saturating_sub(1), "…").into_owned();
-    if lines.len() <= room {
-        return lines.iter().map(cut).collect();
-    }
-    let hidden = lines.len() - (room - 1);
-    lines[..room - 1].iter().map(cut).chain([format!("… {hidden} more lines")]).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_line_is_wrapped_or_scrolled_away() {
-        let lines = ["one", "\x1b[1mtwo and more\x1b[0m", "three", "four"].map(String::from);
-        assert_eq!(fitted(&lines, 5, 80), lines);
-        assert_eq!(fitted(&lines, 4, 80), ["one", &lines[1], "… 2 more lines"]);
-        assert_eq!(fitted(&lines, 0, 80), ["… 4 more lines"]);
-        assert_eq!(fitted(&lines, 9, 6)[1..3], ["\x1b[1mtwo …\x1b[0m", "three"]);
     }
 }

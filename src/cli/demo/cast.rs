@@ -1,0 +1,234 @@
+//! The nodes of a demo: started, stopped, started empty and added, all in this process.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use anyhow::Context as _;
+use sapwood::env::BoxFuture;
+use sapwood::http::{Face, Host, Stage, StageError};
+use sapwood::{Node, StartError};
+
+/// The most nodes that a demo has: each holds a copy of every key.
+const MAX_NODES: usize = 8;
+
+/// The most keys that are loaded at once.
+const MAX_LOAD: u64 = 1_000_000;
+
+/// Keys that are loaded between two turns of the other tasks.
+const LOAD_STEP: u64 = 1_000;
+
+/// The value of keys that are loaded.
+pub(super) const LOADED: [u8; 100] = [b'.'; 100];
+
+const CLUSTER: &str = "demo";
+
+/// The nodes by their place: `a`, `b`, `c` and on.
+pub(super) struct Cast {
+    actors: Mutex<Vec<Actor>>,
+    /// Held by who starts or stops a node.
+    changing: tokio::sync::Mutex<()>,
+}
+
+struct Actor {
+    name: String,
+    /// Where it was found first, and is again after a stop.
+    client: SocketAddr,
+    peer: SocketAddr,
+    /// `None` while it is stopped.
+    node: Option<Arc<Node>>,
+}
+
+impl Cast {
+    /// Nobody yet.
+    pub(super) fn new() -> Cast {
+        Cast { actors: Mutex::new(Vec::new()), changing: tokio::sync::Mutex::new(()) }
+    }
+
+    /// Starts one more node, with ports that the system chooses.
+    pub(super) async fn admit(&self) -> anyhow::Result<Arc<Node>> {
+        let _changing = self.changing.lock().await;
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let place = u8::try_from(self.lock().len()).unwrap_or(u8::MAX);
+        let name = char::from(b'a'.saturating_add(place)).to_string();
+        let node = start(&name, any, any, self.peers_but(&name)).await?;
+        let node = Arc::new(node);
+        let client = node.client_addr().context("the node was told to serve clients")?;
+        let peer = node.peer_addr().context("the node was told to take peers")?;
+        self.lock().push(Actor { name, client, peer, node: Some(Arc::clone(&node)) });
+        Ok(node)
+    }
+
+    /// The nodes by name; `None` is stopped.
+    pub(super) fn all(&self) -> Vec<(String, Option<Arc<Node>>)> {
+        self.lock().iter().map(|actor| (actor.name.clone(), actor.node.clone())).collect()
+    }
+
+    /// Stops all, the last first.
+    pub(super) async fn end(&self) {
+        let _changing = self.changing.lock().await;
+        let nodes: Vec<_> = self.lock().iter_mut().filter_map(|actor| actor.node.take()).collect();
+        for node in nodes.iter().rev() {
+            node.shutdown().await;
+        }
+    }
+
+    fn peers_but(&self, name: &str) -> Vec<SocketAddr> {
+        self.lock().iter().filter(|actor| actor.name != name).map(|actor| actor.peer).collect()
+    }
+
+    fn with<T>(&self, name: &str, what: impl FnOnce(&mut Actor) -> T) -> Result<T, StageError> {
+        let mut actors = self.lock();
+        let actor = actors.iter_mut().find(|actor| actor.name == name);
+        actor.map(what).ok_or_else(|| StageError::UnknownNode(name.to_owned()))
+    }
+
+    fn running(&self, name: &str) -> Result<Arc<Node>, StageError> {
+        self.with(name, |actor| actor.node.clone())?.ok_or_else(|| not_now(format!("{name} is stopped")))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Actor>> {
+        self.actors.lock().expect("nobody panics with the lock")
+    }
+}
+
+impl Host for Cast {
+    fn nodes(&self) -> Vec<Face> {
+        self.lock().iter().filter_map(|actor| actor.node.as_ref().map(|node| node.face())).collect()
+    }
+
+    fn stage(&self) -> Option<&dyn Stage> {
+        Some(self)
+    }
+}
+
+impl Stage for Cast {
+    fn stopped(&self) -> Vec<String> {
+        let actors = self.lock();
+        actors.iter().filter(|actor| actor.node.is_none()).map(|actor| actor.name.clone()).collect()
+    }
+
+    fn stop<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), StageError>> {
+        Box::pin(async move {
+            let _changing = self.changing.lock().await;
+            let node = self.running(name)?;
+            if self.lock().iter().filter(|actor| actor.node.is_some()).count() == 1 {
+                return Err(not_now("it is the last that runs, and holds everything".into()));
+            }
+            self.with(name, |actor| actor.node = None)?;
+            node.shutdown().await;
+            Ok(())
+        })
+    }
+
+    fn start<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), StageError>> {
+        Box::pin(async move {
+            let _changing = self.changing.lock().await;
+            let (client, peer, runs) =
+                self.with(name, |actor| (actor.client, actor.peer, actor.node.is_some()))?;
+            if runs {
+                return Err(not_now(format!("{name} runs")));
+            }
+            let node = start(name, client, peer, self.peers_but(name)).await;
+            let node = Arc::new(node.map_err(|error| not_now(error.to_string()))?);
+            self.with(name, |actor| actor.node = Some(node))
+        })
+    }
+
+    fn add(&self) -> BoxFuture<'_, Result<String, StageError>> {
+        Box::pin(async move {
+            if self.lock().len() >= MAX_NODES {
+                return Err(not_now(format!("a demo has at most {MAX_NODES} nodes")));
+            }
+            let node = self.admit().await.map_err(|error| not_now(format!("{error:#}")))?;
+            Ok(node.name().to_owned())
+        })
+    }
+
+    fn load<'a>(
+        &'a self,
+        name: &'a str,
+        prefix: &'a str,
+        count: u64,
+    ) -> BoxFuture<'a, Result<(), StageError>> {
+        Box::pin(async move {
+            if count > MAX_LOAD {
+                return Err(not_now(format!("at most {MAX_LOAD} keys at once")));
+            }
+            let node = self.running(name)?;
+            for key in 0..count {
+                node.set(format!("{prefix}{key}"), LOADED).map_err(|error| not_now(error.to_string()))?;
+                if key % LOAD_STEP == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+fn not_now(why: String) -> StageError {
+    StageError::NotNow(why)
+}
+
+async fn start(
+    name: &str,
+    client: SocketAddr,
+    peer: SocketAddr,
+    join: Vec<SocketAddr>,
+) -> Result<Node, StartError> {
+    let builder = Node::builder().name(name).cluster(CLUSTER).client(client).peer(peer).join(join);
+    builder.configure(|config| config.enable_faults = true).start().await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    async fn until(what: &str, condition: impl Fn() -> bool) {
+        let waited = async {
+            while !condition() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(30), waited).await.is_ok(), "{what}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_node_that_was_stopped_starts_empty_at_its_place_and_takes_everything() {
+        let cast = Cast::new();
+        let (a, b) = (cast.admit().await.unwrap(), cast.admit().await.unwrap());
+        cast.load("a", "key:", 2_500).await.unwrap();
+        let holds_all = |node: &Node| node.store().totals().live_cells == 2_500;
+        until("b has all", || holds_all(&b)).await;
+        let place = b.client_addr();
+        drop(b);
+        cast.stop("b").await.unwrap();
+        assert_eq!(cast.stopped(), ["b"]);
+        assert_eq!(cast.nodes().len(), 1);
+        assert!(cast.stop("b").await.is_err() && cast.load("b", "key:", 1).await.is_err(), "it is stopped");
+
+        cast.start("b").await.unwrap();
+        assert!(cast.start("b").await.is_err(), "it runs");
+        let b = cast.running("b").unwrap();
+        assert_eq!(b.client_addr(), place);
+        until("b has all again", || holds_all(&b) && holds_all(&a)).await;
+        assert_eq!(cast.add().await.unwrap(), "c");
+        cast.end().await;
+    }
+
+    #[tokio::test]
+    async fn what_a_demo_will_not_do() {
+        let cast = Cast::new();
+        cast.admit().await.unwrap();
+        assert!(matches!(cast.stop("z").await, Err(StageError::UnknownNode(name)) if name == "z"));
+        assert!(matches!(cast.stop("a").await, Err(StageError::NotNow(_))), "the last one stays");
+        assert!(matches!(cast.load("a", "", MAX_LOAD + 1).await, Err(StageError::NotNow(_))));
+        for _ in 1..MAX_NODES {
+            cast.add().await.unwrap();
+        }
+        assert!(matches!(cast.add().await, Err(StageError::NotNow(_))));
+        cast.end().await;
+    }
+}

@@ -1,0 +1,180 @@
+//! `sapwood demo`: a cluster in one process, to play with or to watch as it heals.
+//!
+//! ```text
+//!   page of sapwood::http ---.
+//!   view in the terminal ----+--> cast: starts, stops and adds nodes
+//!   story (--script heal) ---'
+//!     '-- told by a narrator; the ending is what every node must show
+//! ```
+
+mod cast;
+mod ending;
+mod narrator;
+mod story;
+mod view;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use cast::Cast;
+use narrator::Narrator;
+use sapwood::env::{Env, SystemEnv};
+use sapwood::http::{self, Host};
+use tokio_util::sync::CancellationToken;
+
+use super::output::{self, Paint, Stream};
+use super::stop::Stop;
+use super::{Exit, WrongUsage};
+
+/// Nodes of a demo without a script.
+const NODES: usize = 3;
+
+/// Run a cluster of three in this process, to play with or to watch it heal
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  Watch a partition heal, without doing anything: exit code 0 only if all nodes end equal:
+    sapwood demo --script heal
+
+  The same with a million keys, and left open afterwards:
+    sapwood demo --script heal --keys 1000000 --keep
+
+  Three nodes to play with until Ctrl-C, on a page and in the terminal:
+    sapwood demo")]
+pub(crate) struct Args {
+    /// Let the demo tell a story by itself
+    #[arg(long, value_enum)]
+    script: Option<Script>,
+
+    /// Keys that the story loads at its beginning
+    #[arg(long, value_name = "N", default_value_t = 100_000, requires = "script")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=50_000_000))]
+    keys: u64,
+
+    /// Leave the nodes running after the story, until Ctrl-C
+    #[arg(long, requires = "script")]
+    keep: bool,
+
+    /// Where the page is; port 0 lets the system choose
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    http: SocketAddr,
+
+    /// Write the story as JSON, for machines
+    #[arg(long, requires = "script", help_heading = "Output")]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Script {
+    /// Load, join, relay, isolate, diverge, mend, equal
+    Heal,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let exit = runtime.block_on(play(args));
+    runtime.shutdown_background();
+    exit
+}
+
+/// Runs the demo. Ctrl-C ends it at any time, and is no failure once the story is over.
+async fn play(args: &Args) -> anyhow::Result<Exit> {
+    if !args.http.ip().is_loopback() {
+        return Err(WrongUsage(
+            "--http: the page of a demo lets anybody write: give it an address of loopback",
+        )
+        .into());
+    }
+    let mut stop = Stop::new().context("cannot watch for Ctrl-C")?;
+    let cast = Arc::new(Cast::new());
+    let closed = CancellationToken::new();
+    let (page, serving) = serve(args.http, Arc::clone(&cast), closed.clone()).await?;
+    let exit = tokio::select! {
+        exit = perform(args, &cast, page) => exit,
+        _ = stop.asked() => Ok(if args.script.is_some() { Exit::Failed } else { Exit::Done }),
+    };
+    if args.keep && matches!(exit, Ok(Exit::Done)) {
+        eprintln!("\nThe page is at http://{page}/ until Ctrl-C.");
+        stop.asked().await;
+    }
+    closed.cancel();
+    let end = async {
+        cast.end().await;
+        serving.await
+    };
+    tokio::select! {
+        _ = end => {}
+        _ = stop.asked() => {}
+    }
+    exit
+}
+
+/// Serves the page of all nodes until `closed` is cancelled; returns where it is.
+async fn serve(
+    address: SocketAddr,
+    cast: Arc<Cast>,
+    closed: CancellationToken,
+) -> anyhow::Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
+    let env: Arc<dyn Env> = Arc::new(SystemEnv);
+    let listener = env.listen(address).await.with_context(|| format!("cannot listen at --http {address}"))?;
+    let address = listener.local_addr()?;
+    let options = http::Options { address, env, writes: true, values: true, faults: true };
+    let host: Arc<dyn Host> = cast;
+    Ok((address, tokio::spawn(http::serve(listener, host, options, closed))))
+}
+
+async fn perform(args: &Args, cast: &Cast, page: SocketAddr) -> anyhow::Result<Exit> {
+    match args.script {
+        Some(Script::Heal) => tell(args, cast, page).await,
+        None => {
+            for _ in 0..NODES {
+                cast.admit().await?;
+            }
+            output::line(&greeting(cast, page)?)?;
+            show(cast).await
+        }
+    }
+}
+
+async fn tell(args: &Args, cast: &Cast, page: SocketAddr) -> anyhow::Result<Exit> {
+    if !args.json {
+        output::line(&format!("To watch it: http://{page}/\n"))?;
+    }
+    let mut narrator = Narrator::new(args.json);
+    let ending = story::heal(cast, args.keys, &mut narrator).await?;
+    if args.json {
+        output::json(&ending.json(narrator.told()))?;
+    } else {
+        output::line("")?;
+        ending.lines(Paint::on(Stream::Stdout)).iter().try_for_each(|line| output::line(line))?;
+    }
+    Ok(if ending.is_happy() { Exit::Done } else { Exit::Failed })
+}
+
+/// Where the page is, and what to try.
+fn greeting(cast: &Cast, page: SocketAddr) -> anyhow::Result<String> {
+    let nodes = cast.nodes();
+    let first = nodes.first().and_then(|node| node.client).context("there are nodes")?;
+    let paint = Paint::on(Stream::Stdout);
+    Ok(format!(
+        "{}  http://{page}/
+
+Open it, or try in another terminal:
+  sapwood set tree oak --node {first}
+  sapwood cut '*' --node {first}        # isolate it; write on both sides
+  sapwood mend '*' --node {first}
+",
+        paint.bold("page"),
+    ))
+}
+
+/// Shows the nodes until the demo ends: in place on a terminal, else once.
+async fn show(cast: &Cast) -> anyhow::Result<Exit> {
+    if Stream::Stdout.is_terminal() {
+        let never = view::run(cast).await?;
+        match never {}
+    }
+    view::lines(cast, Paint::on(Stream::Stdout)).iter().try_for_each(|line| output::line(line))?;
+    std::future::pending().await
+}

@@ -1,0 +1,72 @@
+//! How the story is told: a line a step on stdout, bars while something takes its time on stderr.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::cli::output::{self, Paint, Stream};
+
+/// Characters of the longest name of a step.
+const NAME: usize = 8;
+
+/// Tells the steps as they are done, and keeps them for `--json`.
+pub(super) struct Narrator {
+    told: Vec<Value>,
+    json: bool,
+}
+
+impl Narrator {
+    pub(super) fn new(json: bool) -> Narrator {
+        Narrator { told: Vec::new(), json }
+    }
+
+    /// Something is about to take a while. Seen only on a terminal; gone when it is dropped.
+    pub(super) fn bar(&self, step: &str, length: u64) -> Bar {
+        let shown = !self.json && Stream::Stderr.is_terminal();
+        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let style = ProgressStyle::with_template("{prefix:<8}  [{bar:30}] {pos} of {len} {msg}")
+            .expect("the template is well-formed")
+            .progress_chars("#>-");
+        let bar = ProgressBar::with_draw_target(Some(length), target).with_style(style);
+        Bar(bar.with_prefix(step.to_owned()))
+    }
+
+    /// A step is done: what happened, and how long it took if that is of interest.
+    pub(super) fn tell(&mut self, step: &str, text: &str, took: Option<Duration>) -> anyhow::Result<()> {
+        self.told
+            .push(json!({ "step": step, "text": text, "ms": took.map(|took| took.as_secs_f64() * 1e3) }));
+        if !self.json {
+            output::line(&format!("{}{text}", Paint::on(Stream::Stdout).bold(&format!("{step:<NAME$}  "))))?;
+        }
+        Ok(())
+    }
+
+    /// What was told, for machines.
+    pub(super) fn told(self) -> Vec<Value> {
+        self.told
+    }
+}
+
+/// Progress of something. It vanishes when dropped: what remains is what the narrator tells.
+pub(super) struct Bar(ProgressBar);
+
+impl Bar {
+    pub(super) fn at(&self, position: u64) {
+        self.0.set_position(position);
+    }
+
+    pub(super) fn of(&self, length: u64) {
+        self.0.set_length(length);
+    }
+
+    pub(super) fn say(&self, text: String) {
+        self.0.set_message(text);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

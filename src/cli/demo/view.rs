@@ -1,0 +1,60 @@
+//! The demo in the terminal: a row a node, redrawn in place.
+
+use std::convert::Infallible;
+use std::io;
+use std::time::Duration;
+
+use sapwood::Node;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::cast::Cast;
+use crate::cli::in_place::InPlace;
+use crate::cli::output::{Paint, Stream, Table, grouped, rough_size};
+
+/// How often it is redrawn.
+const FRAME: Duration = Duration::from_millis(250);
+
+/// Draws until it is dropped.
+pub(super) async fn run(cast: &Cast) -> io::Result<Infallible> {
+    let mut place = InPlace::new();
+    let mut frames = interval(FRAME);
+    frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        frames.tick().await;
+        place.draw(&lines(cast, Paint::on(Stream::Stdout)))?;
+    }
+}
+
+/// What is to be seen of every node.
+pub(super) fn lines(cast: &Cast, paint: Paint) -> Vec<String> {
+    let mut table = Table::default();
+    table.row(["NODE", "STATE", "CLIENTS", "KEYS", "TOMBSTONES", "MEMORY", "DIGEST", "LINKS"]);
+    for (name, node) in cast.all() {
+        match node {
+            Some(node) => table.row(row(&node)),
+            None => table.row([name, "stopped".to_owned()]),
+        }
+    }
+    table.painted(paint, Some(1))
+}
+
+fn row(node: &Node) -> [String; 8] {
+    let totals = node.store().totals();
+    let links = node.peers().into_iter().map(|peer| {
+        let differing = match peer.ranges_differing {
+            0 => String::new(),
+            ranges => format!(" ({} ranges differ)", grouped(ranges)),
+        };
+        format!("{} {}{differing}", peer.name, peer.state.as_str())
+    });
+    [
+        node.name().to_owned(),
+        node.state().as_str().to_owned(),
+        node.client_addr().map_or_else(String::new, |address| address.to_string()),
+        grouped(totals.live_cells),
+        grouped(totals.dead_cells),
+        rough_size(node.store().memory()),
+        format!("{:016x}", totals.live),
+        links.collect::<Vec<_>>().join(", "),
+    ]
+}
