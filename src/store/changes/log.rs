@@ -2,90 +2,67 @@
 //!
 //! ```text
 //!   evicted ◄── settled: the last change of each key, by sequence ◄── recent: every change ◄── a writer
-//!      │
+//!      │                                                   a batch at a time
 //!      └─► what lags behind the floor must look at the state itself
 //! ```
 //!
 //! A change that grows old replaces the settled one of its key. So a reader that is slow, however slow, finds no more
 //! than one change a key, and falls off only when more keys have changed than are kept.
+//!
+//! A writer appends to the recent changes and does nothing else, until they are so many that half of them settle. That is
+//! what recording costs: one reference counted, one push, and a share of a batch that takes well under a millisecond.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
-use hashbrown::raw::RawTable;
-
-use super::{Change, ReadLimit};
+use super::settled::{Settled, SettledTotal};
+use super::{Cause, Change, ReadLimit, SMALL};
 use crate::ablation::{Ablation, ablated};
 use crate::store::Cell;
 
-/// Limits on numbers are small in tests, so that random histories reach them.
-const SMALL: bool = cfg!(test);
-/// Changes that are kept one by one: about what a pipelining writer makes in ten milliseconds, so that whoever keeps up
-/// sees every change, and few enough that their cells are still in the processor's cache when they settle.
+/// Changes that are kept one by one at most: then the older half settles. Few enough that their cells are still in the
+/// processor's cache when they do, and that a reader which is behind finds little that is not the last of its key; many
+/// enough that keys which are written again and again are more than once in a batch.
 pub(in crate::store) const MAX_RECENT: usize = if SMALL { 64 } else { 4096 };
-/// Bytes of cells that the recent changes may hold back from being freed.
+/// Changes that stay one by one when others settle: about what a pipelining writer makes in five milliseconds, so that
+/// whoever keeps up sees every change.
+pub(super) const KEPT_RECENT: usize = MAX_RECENT / 2;
+/// Bytes of cells that the recent changes may hold back from being freed: then, too, half of them settle.
 pub(super) const MAX_RECENT_BYTES: u64 = 8 << 20;
-/// Keys whose last change is kept, in all logs together: some 40 MiB. The cells are mostly those that the store holds
-/// anyway.
-pub(super) const MAX_SETTLED: usize = if SMALL { 128 } else { 1 << 18 };
-/// Bytes of cells that the settled changes of all logs may hold.
-pub(super) const MAX_SETTLED_BYTES: u64 = 256 << 20;
+
+/// One change, as it is kept.
+pub(super) struct Record {
+    pub(super) sequence: u64,
+    pub(super) cell: Cell,
+    pub(super) key_hash: u64,
+    /// What the cell takes in memory: it may be long out of the processor's cache when that is asked again.
+    pub(super) bytes: u32,
+    pub(super) cause: Cause,
+    pub(super) was_live: bool,
+}
+
+impl Record {
+    pub(super) fn new(sequence: u64, cell: Cell, key_hash: u64, cause: Cause, was_live: bool) -> Record {
+        let bytes = u32::try_from(cell.memory()).unwrap_or(u32::MAX);
+        Record { sequence, cell, key_hash, bytes, cause, was_live }
+    }
+
+    /// As it is told.
+    pub(super) fn change(&self, skipped: u64) -> Change {
+        let &Record { sequence, key_hash, cause, was_live, .. } = self;
+        Change { sequence, cell: self.cell.clone(), cause, was_live, skipped, key_hash }
+    }
+}
 
 /// The changes under one prefix.
 pub(super) struct Log {
-    recent: VecDeque<Change>,
+    recent: VecDeque<Record>,
     recent_bytes: u64,
-    /// By sequence; every sequence here is below those in `recent`. One change a key.
-    settled: BTreeMap<u64, Settled>,
-    /// Key hash and sequence of everything settled, by key.
-    by_key: RawTable<(u64, u64)>,
+    /// Every sequence here is below those in `recent`.
+    settled: Settled,
     /// Every change up to here may be gone.
     floor: u64,
     /// The sequence of the last change, or the floor.
     last: u64,
-}
-
-struct Settled {
-    change: Change,
-    /// Earlier changes of the key that this one replaced: how many, and the sequences of the first and the last.
-    replaced: u32,
-    first_replaced: u64,
-    last_replaced: u64,
-}
-
-impl Settled {
-    /// How many of the replaced changes a reader that has read up to `from` will not see; never too many.
-    fn unseen_since(&self, from: u64) -> u64 {
-        if self.replaced == 0 || from >= self.last_replaced {
-            0
-        } else if from < self.first_replaced {
-            u64::from(self.replaced)
-        } else {
-            1
-        }
-    }
-}
-
-/// What the settled changes of all logs take.
-#[derive(Default)]
-pub(super) struct SettledTotal {
-    pub(super) changes: usize,
-    pub(super) bytes: u64,
-}
-
-impl SettledTotal {
-    fn is_over(&self) -> bool {
-        self.changes > MAX_SETTLED || self.bytes > MAX_SETTLED_BYTES
-    }
-
-    fn add(&mut self, cell: &Cell) {
-        self.changes += 1;
-        self.bytes += cell.memory();
-    }
-
-    fn remove(&mut self, cell: &Cell) {
-        self.changes -= 1;
-        self.bytes -= cell.memory();
-    }
 }
 
 /// The reader has fallen behind the [floor](Log::floor).
@@ -95,14 +72,7 @@ pub(super) struct BehindFloor;
 impl Log {
     /// An empty log that knows of every change after `floor`.
     pub(super) fn new(floor: u64) -> Self {
-        Log {
-            recent: VecDeque::new(),
-            recent_bytes: 0,
-            settled: BTreeMap::new(),
-            by_key: RawTable::new(),
-            floor,
-            last: floor,
-        }
+        Log { recent: VecDeque::new(), recent_bytes: 0, settled: Settled::default(), floor, last: floor }
     }
 
     /// The sequence of the last change; of the floor if there was none.
@@ -116,44 +86,28 @@ impl Log {
     }
 
     /// Appends a change; its sequence is above all others here.
-    pub(super) fn push(&mut self, change: Change, total: &mut SettledTotal) {
-        debug_assert!(change.sequence > self.last, "sequences rise");
-        self.last = change.sequence;
-        self.recent_bytes += change.cell.memory();
-        self.recent.push_back(change);
-        while self.recent.len() > MAX_RECENT || self.recent_bytes > MAX_RECENT_BYTES {
-            let Some(oldest) = self.recent.pop_front() else { break };
-            self.recent_bytes -= oldest.cell.memory();
-            self.settle(oldest, total);
+    pub(super) fn push(&mut self, record: Record, total: &mut SettledTotal) {
+        debug_assert!(record.sequence > self.last, "sequences rise");
+        let bytes = u64::from(record.bytes);
+        if self.recent.len() >= MAX_RECENT || self.recent_bytes + bytes > MAX_RECENT_BYTES {
+            self.settle(total);
         }
+        self.last = record.sequence;
+        self.recent_bytes += bytes;
+        self.recent.push_back(record);
     }
 
-    fn settle(&mut self, mut change: Change, total: &mut SettledTotal) {
-        let (hash, sequence) = (change.key_hash, change.sequence);
-        total.add(&change.cell);
-        let Log { settled, by_key, .. } = self;
-        let same_key = |&(other, at): &(u64, u64)| {
-            other == hash && settled.get(&at).is_some_and(|earlier| earlier.change.cell == change.cell)
-        };
-        let mut replaced = (0, 0, 0);
-        if let Some((_, at)) = by_key.get_mut(hash, same_key) {
-            let earlier =
-                settled.remove(&std::mem::replace(at, sequence)).expect("what is indexed is settled");
-            total.remove(&earlier.change.cell);
-            change.cause = change.cause.after(earlier.change.cause);
-            change.was_live = earlier.change.was_live;
-            let first = if earlier.replaced > 0 { earlier.first_replaced } else { earlier.change.sequence };
-            replaced = (earlier.replaced.saturating_add(1), first, earlier.change.sequence);
-        } else {
-            by_key.insert(hash, (hash, sequence), |&(hash, _)| hash);
+    /// Settles the older half of the recent changes.
+    #[cold]
+    fn settle(&mut self, total: &mut SettledTotal) {
+        let mut old = 0;
+        while self.recent.len() - old > KEPT_RECENT || self.recent_bytes > MAX_RECENT_BYTES / 2 {
+            let Some(record) = self.recent.get(old) else { break };
+            self.recent_bytes -= u64::from(record.bytes);
+            old += 1;
         }
-        let (replaced, first_replaced, last_replaced) = replaced;
-        settled.insert(sequence, Settled { change, replaced, first_replaced, last_replaced });
-        while total.is_over() {
-            let Some((sequence, oldest)) = self.settled.pop_first() else { break };
-            total.remove(&oldest.change.cell);
-            self.by_key.remove_entry(oldest.change.key_hash, |&(_, at)| at == sequence);
-            self.floor = sequence;
+        if let Some(gone) = self.settled.settle(&mut self.recent, old, total) {
+            self.floor = gone;
         }
     }
 
@@ -167,14 +121,11 @@ impl Log {
         if from < self.floor && !ablated(Ablation::ToldOfLag) {
             return Err(BehindFloor);
         }
-        let settled = self.settled.range(from + 1..).map(|(_, settled)| settled);
-        into.extend(
-            settled
-                .take_while(|settled| room.admits(&settled.change))
-                .map(|settled| Change { skipped: settled.unseen_since(from), ..settled.change.clone() }),
-        );
-        let first = self.recent.partition_point(|change| change.sequence <= from);
-        into.extend(self.recent.range(first..).take_while(|change| room.admits(change)).cloned());
+        let settled = self.settled.after(from).take_while(|(_, bytes)| room.admits(*bytes));
+        into.extend(settled.map(|(change, _)| change));
+        let first = self.recent.partition_point(|record| record.sequence <= from);
+        let recent = self.recent.range(first..).take_while(|record| room.admits(record.bytes.into()));
+        into.extend(recent.map(|record| record.change(0)));
         Ok(())
     }
 
@@ -196,7 +147,7 @@ impl Log {
 
     /// Forgets everything up to `floor`.
     pub(super) fn forget(&mut self, floor: u64, total: &mut SettledTotal) {
-        self.settled.values().for_each(|settled| total.remove(&settled.change.cell));
+        self.settled.leave(total);
         *self = Log::new(floor);
     }
 }
@@ -208,12 +159,12 @@ mod tests {
     use proptest::prelude::*;
     use uhlc::NTP64;
 
-    use super::super::Cause;
+    use super::super::settled::{MAX_SETTLED, MAX_SETTLED_BYTES};
     use super::*;
     use crate::model::stamp::ZERO;
     use crate::store::Parts;
 
-    fn change(sequence: u64, key: u64) -> Change {
+    fn change(sequence: u64, key: u64) -> Record {
         let parts = Parts {
             time: NTP64(sequence),
             origin: 0,
@@ -224,7 +175,7 @@ mod tests {
         };
         let cell = Cell::pack(&mut Vec::new(), &key.to_le_bytes(), &parts);
         // Few hashes, so that they collide.
-        Change { sequence, cell, key_hash: key % 7, cause: Cause::Set, was_live: true, skipped: 0 }
+        Record::new(sequence, cell, key % 7, Cause::Set, true)
     }
 
     const ALL: ReadLimit = ReadLimit { changes: usize::MAX, bytes: u64::MAX };
@@ -239,15 +190,22 @@ mod tests {
     #[test]
     fn who_keeps_up_sees_every_change_and_who_does_not_the_last_of_each_key() {
         let (mut log, mut total) = (Log::new(10), SettledTotal::default());
-        let recent = MAX_RECENT as u64;
-        (11..=10 + recent).for_each(|n| log.push(change(n, n % 3), &mut total));
-        assert_eq!(sequences(&log, 10), ((11..=10 + recent).collect(), 0));
-        (11 + recent..=20 + recent).for_each(|n| log.push(change(n, n % 3), &mut total));
-        let expected: Vec<u64> = (18..=20 + recent).collect();
-        assert_eq!(sequences(&log, 10), (expected.clone(), 7), "seven of the ten that settled were replaced");
+        let max = MAX_RECENT as u64;
+        (11..=10 + max).for_each(|n| log.push(change(n, n % 3), &mut total));
+        assert_eq!(sequences(&log, 10), ((11..=10 + max).collect(), 0));
+        // One too many: those up to here settle, and of these the last three stay.
+        let settled = 10 + max - KEPT_RECENT as u64;
+        log.push(change(11 + max, (11 + max) % 3), &mut total);
+        let expected: Vec<u64> = (settled - 2..=11 + max).collect();
+        assert_eq!(sequences(&log, 10), (expected.clone(), settled - 10 - 3), "all but three were replaced");
         assert_eq!(sequences(&log, 13), (expected, 3), "where some were seen, one a key is sure");
-        assert_eq!(sequences(&log, 19).1, 0);
-        assert_eq!(total.changes, 3);
+        assert_eq!(sequences(&log, settled - 1).1, 0);
+        assert_eq!((total.changes, log.settled.checked_len()), (3, 3));
+        // What settles later replaces what has settled before.
+        (12 + max..11 + 2 * max).for_each(|n| log.push(change(n, n % 3), &mut total));
+        let (changes, skipped) = sequences(&log, 10);
+        assert_eq!(changes.len() as u64 + skipped, 2 * max);
+        assert_eq!((total.changes, log.settled.checked_len()), (3, 3));
     }
 
     #[test]
@@ -265,13 +223,15 @@ mod tests {
     fn the_settled_changes_of_all_logs_share_one_limit() {
         let mut total = SettledTotal { changes: MAX_SETTLED - 5, bytes: 0 };
         let mut log = Log::new(0);
-        (1..=MAX_RECENT as u64 + 8).for_each(|n| log.push(change(n, n), &mut total));
-        assert_eq!(total.changes, MAX_SETTLED);
-        assert_eq!(log.read(2, ALL, &mut Vec::new()), Err(BehindFloor));
-        assert_eq!(sequences(&log, 3).0.len(), MAX_RECENT + 5);
+        let settled = (MAX_RECENT - KEPT_RECENT) as u64;
+        (1..=MAX_RECENT as u64 + 1).for_each(|n| log.push(change(n, n), &mut total));
+        assert_eq!((total.changes, log.settled.checked_len()), (MAX_SETTLED, 5));
+        assert_eq!(log.floor(), settled - 5);
+        assert_eq!(log.read(log.floor() - 1, ALL, &mut Vec::new()), Err(BehindFloor));
+        assert_eq!(sequences(&log, log.floor()).0.len(), 5 + KEPT_RECENT + 1);
         total = SettledTotal { changes: 5, bytes: 2 * MAX_SETTLED_BYTES };
-        log.push(change(MAX_RECENT as u64 + 9, 1), &mut total);
-        assert_eq!(log.settled.len() + log.by_key.len(), 0);
+        (0..MAX_RECENT as u64).for_each(|n| log.push(change(MAX_RECENT as u64 + 2 + n, 1), &mut total));
+        assert_eq!(log.settled.checked_len(), 0);
     }
 
     #[test]
@@ -282,7 +242,7 @@ mod tests {
             let small = change(n, 1);
             let parts = Parts { value: Some(&value), ..small.cell.parts() };
             let cell = Cell::pack(&mut Vec::new(), small.cell.key(), &parts);
-            log.push(Change { cell, ..small }, &mut total);
+            log.push(Record::new(n, cell, 1, Cause::Set, true), &mut total);
         }
         assert_eq!((log.recent.len(), total.changes), (2, 1));
         assert_eq!(sequences(&log, 0), (vec![2, 3, 4], 1));
@@ -306,6 +266,7 @@ mod tests {
                 log.push(change(pushed, key), &mut total);
             };
             let mut read = |log: &Log, max| {
+                log.settled.checked_len();
                 let mut changes = Vec::new();
                 log.read(from, ReadLimit { changes: max, bytes: 500 }, &mut changes).unwrap();
                 for change in &changes {

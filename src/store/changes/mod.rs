@@ -15,6 +15,7 @@
 mod cause;
 mod log;
 mod prefixes;
+mod settled;
 
 pub use cause::Cause;
 pub use prefixes::{MAX_PREFIXES, Prefixes, TooManyPrefixes};
@@ -30,11 +31,14 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub(super) use self::log::MAX_RECENT;
-use self::log::{Log, SettledTotal};
+use self::log::{Log, Record};
 use self::prefixes::PrefixMap;
+use self::settled::SettledTotal;
 use super::cell::Cell;
 use crate::ablation::{Ablation, ablated};
 
+/// Limits on numbers are small in tests, so that random histories reach them.
+const SMALL: bool = cfg!(test);
 /// How deep followed prefixes may lie one inside the other: each change is recorded once for each that it is under.
 const MAX_DEPTH: usize = 16;
 /// How long changes go on being kept for those who left, so that they can come back and miss nothing.
@@ -79,11 +83,11 @@ pub struct ReadLimit {
 }
 
 impl ReadLimit {
-    /// Whether there is room for one more change, which is then taken off.
-    fn admits(&mut self, change: &Change) -> bool {
+    /// Whether there is room for one more change, whose cell takes so much, which is then taken off.
+    fn admits(&mut self, bytes: u64) -> bool {
         let admitted = self.changes > 0 && self.bytes > 0;
         self.changes = self.changes.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(change.cell.memory());
+        self.bytes = self.bytes.saturating_sub(bytes);
         admitted
     }
 }
@@ -179,14 +183,7 @@ impl Changes {
         let Some(cause) = Cause::between(old, new) else { return };
         let was_live = old.is_some_and(|old| old.is_live(new.latest()));
         let mut book = self.book.lock();
-        book.note(new.key(), |sequence| Change {
-            sequence,
-            cell: new.clone(),
-            cause,
-            was_live,
-            skipped: 0,
-            key_hash,
-        });
+        book.note(new.key(), |sequence| Record::new(sequence, new.clone(), key_hash, cause, was_live));
         if book.empty_groups > 0 && book.head.is_multiple_of(LOOK_EVERY) {
             book.forget_empty_groups(Instant::now());
             self.logs.store(book.logs.len(), Ordering::Relaxed);
@@ -271,12 +268,12 @@ impl Book {
         self.empty_groups = self.groups.values().filter(|members| members.empty_since.is_some()).count();
     }
 
-    fn note(&mut self, key: &[u8], change: impl Fn(u64) -> Change) {
+    fn note(&mut self, key: &[u8], record: impl Fn(u64) -> Record) {
         let Book { head, logs, settled, .. } = self;
         let sequence = *head + 1;
         logs.visit(key, |kept| {
             *head = sequence;
-            kept.log.push(change(sequence), settled);
+            kept.log.push(record(sequence), settled);
             kept.wake();
         });
     }
@@ -309,7 +306,7 @@ impl Book {
         if logs > 1 {
             changes.sort_unstable_by_key(|change| change.sequence);
             let mut room = limit;
-            let taken = changes.iter().take_while(|change| room.admits(change)).count();
+            let taken = changes.iter().take_while(|change| room.admits(change.cell.memory())).count();
             changes.truncate(taken);
         }
         Read::Changes(changes)

@@ -199,6 +199,31 @@ fn a_slow_watcher_is_told_the_last_change_of_each_key_and_how_many_it_missed() {
     assert_eq!(client.held, held(&store, &["a"], writes));
 }
 
+/// However far the writers are when it comes back: among the changes that are kept one by one, at their limit, or where they
+/// have become one a key, once or again and again.
+#[test]
+fn a_cursor_has_no_gap_wherever_the_changes_after_it_are_kept() {
+    let store = store(1);
+    let (mut watcher, mut client) = (watch(&store, &["a"], None), Client::default());
+    client.drain(&mut watcher, 1);
+    let mut now = 1;
+    for written in [1, MAX_RECENT / 2, MAX_RECENT - 1, MAX_RECENT, MAX_RECENT + 1, 7 * MAX_RECENT, 2] {
+        drop(watcher);
+        let told = client.changes + client.skipped;
+        for n in 0..written {
+            now += 1;
+            set(&store, now, &format!("a{}", (n * n) % 23), &now.to_le_bytes());
+        }
+        client.live = false;
+        watcher = watch(&store, &["a"], client.cursor);
+        client.drain(&mut watcher, now);
+        assert_eq!(client.resets, [Start], "after {written} changes");
+        // Where some of those that were left out had been told before, no more than is sure is counted.
+        assert!(client.changes + client.skipped - told <= written as u64);
+        assert_eq!(client.held, held(&store, &["a"], now));
+    }
+}
+
 #[test]
 fn a_watcher_that_falls_off_begins_anew() {
     let store = store(1);
