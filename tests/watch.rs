@@ -334,6 +334,23 @@ async fn a_watcher_that_does_not_read_ends_with_the_last_values() {
 }
 
 #[tokio::test]
+async fn info_counts_the_connections_that_watch() {
+    let daemon = Daemon::start().await;
+    let (mut client, mut watcher) = (daemon.client().await, daemon.client().await);
+    let mut count = async |expected: &str| {
+        let info = client.reply("INFO clients").await;
+        assert!(info.contains(&format!("watching_clients:{expected}\r\n")), "{info}");
+    };
+    count("0").await;
+    watcher.send("SAPWOOD WATCH a\r\n").await;
+    until(&mut watcher, |text| text.contains("live")).await;
+    count("1").await;
+    watcher.send("SAPWOOD UNWATCH\r\n").await;
+    until(&mut watcher, |text| text.ends_with("+OK\r\n")).await;
+    count("0").await;
+}
+
+#[tokio::test]
 async fn a_stopping_daemon_ends_its_watches() {
     let daemon = Daemon::start().await;
     let mut watch = Watch::start(daemon.address, "a", true).await;

@@ -34,6 +34,8 @@ pub(super) struct Client {
     /// Whether it is told which keys change, and whether of all under some prefixes.
     pub(super) tracks: AtomicBool,
     pub(super) broadcasts: AtomicBool,
+    /// Whether it watches.
+    pub(super) watches: AtomicBool,
     /// How many it has subscribed to.
     pub(super) channels: AtomicUsize,
     pub(super) patterns: AtomicUsize,
@@ -149,6 +151,7 @@ impl Clients {
             reads_events: AtomicBool::new(false),
             tracks: AtomicBool::new(false),
             broadcasts: AtomicBool::new(false),
+            watches: AtomicBool::new(false),
             channels: AtomicUsize::new(0),
             patterns: AtomicUsize::new(0),
             waits: AtomicBool::new(false),

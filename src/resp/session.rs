@@ -40,7 +40,7 @@ pub(super) struct Session {
     pub(super) written: u64,
     /// There while the connection wants to be told which keys change.
     pub(super) tracking: Option<Mode>,
-    /// There while the connection watches.
+    /// There while the connection watches: see [`watch`](Self::watch).
     pub(super) watcher: Option<Box<Watcher>>,
 }
 
@@ -146,6 +146,12 @@ impl Session {
             self.client.broadcasts.store(false, Relaxed);
             shared.adjust_observer();
         }
+    }
+
+    /// Begins to watch, or ends it.
+    pub(super) fn watch(&mut self, watcher: Option<Watcher>) {
+        self.client.watches.store(watcher.is_some(), Relaxed);
+        self.watcher = watcher.map(Box::new);
     }
 
     pub(super) fn start_monitoring(&mut self, shared: &Shared) {

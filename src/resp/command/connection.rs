@@ -145,7 +145,7 @@ pub(super) fn reset(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     cx.session.stop_monitoring(cx.shared);
     cx.session.unsubscribe(cx.shared);
     cx.session.stop_events(cx.shared);
-    cx.session.watcher = None;
+    cx.session.watch(None);
     set_proto(cx, Proto::Resp2);
     cx.session.replies = Replies::On;
     cx.session.authenticated = cx.shared.settings.password.is_none();

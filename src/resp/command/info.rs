@@ -85,6 +85,7 @@ fn clients(shared: &Shared, lines: &mut Lines) {
     lines.add("blocked_clients", all.iter().filter(|client| client.waits.load(Relaxed)).count());
     lines.add("pubsub_clients", all.iter().filter(|client| client.is_subscriber()).count());
     lines.add("tracking_clients", shared.tracking.totals().clients);
+    lines.add("watching_clients", all.iter().filter(|client| client.watches.load(Relaxed)).count());
 }
 
 fn memory(shared: &Shared, lines: &mut Lines) {

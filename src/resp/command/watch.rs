@@ -19,7 +19,7 @@ pub(super) fn watch(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let refused = |reason: &dyn std::fmt::Display| CommandError::said(format!("ERR {reason}"));
     let prefixes = Prefixes::new(&prefixes).map_err(|error| refused(&error))?;
     let watcher = Watcher::new(Arc::clone(&cx.shared.store), &prefixes, cursor);
-    cx.session.watcher = Some(Box::new(watcher.map_err(|error| refused(&error))?));
+    cx.session.watch(Some(watcher.map_err(|error| refused(&error))?));
     DONE
 }
 
@@ -41,7 +41,7 @@ fn request(args: Args<'_>) -> Result<(Vec<&[u8]>, Option<Cursor>), CommandError>
 }
 
 pub(super) fn unwatch(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
-    cx.session.watcher = None;
+    cx.session.watch(None);
     cx.reply().ok();
     DONE
 }
