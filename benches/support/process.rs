@@ -87,6 +87,13 @@ impl Drop for Process {
     }
 }
 
+/// What the calling thread used so far. Exact only right after it has yielded.
+pub(crate) fn cpu_of_thread() -> Result<Duration> {
+    let mut cpu = Cpu::default();
+    cpu.add(&fs::read_to_string("/proc/thread-self/schedstat")?).context("unexpected schedstat")?;
+    Ok(cpu.used)
+}
+
 /// What the threads of a process used so far.
 pub(crate) fn cpu_of(pid: u32) -> Result<Cpu> {
     let mut cpu = Cpu::default();

@@ -1,0 +1,230 @@
+//! What watchers that are told cost a daemon, and when they know the last.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command as Program;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde::Serialize;
+
+use crate::drain::{FINAL, Watchers};
+use crate::options::Options;
+use crate::support::ask::{self, ask, pause};
+use crate::support::cores::{self, Cores};
+use crate::support::figures::{aligned, median, millis, number};
+use crate::support::load::{Command, KEY, Load, VALUE, write_key};
+use crate::support::process::Process;
+
+const KEYS: u32 = 1_000;
+const LOAD: Load = Load { command: Command::Set, pipeline: 16, connections: 8, keys: KEYS };
+/// How long the daemon may take to start or to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long it may take until every watcher has been told everything.
+const LAST: Duration = Duration::from_secs(900);
+/// What was asked of the rate with watchers, as a part of that without.
+const ASKED: f64 = 0.7;
+
+/// Who watches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+enum Who {
+    Nobody,
+    /// Nobody any more: changes are kept for a minute.
+    Left,
+    Watchers(u32),
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Sample {
+    turn: u32,
+    who: Who,
+    sets_per_second: f64,
+    daemon_micros_per_set: f64,
+    told_bytes: u64,
+    last_millis: Option<f64>,
+    resident_bytes: u64,
+}
+
+/// # Errors
+/// If a watcher does not end with the final value of every key.
+pub(crate) fn run(options: &Options) -> Result<Vec<Sample>> {
+    let cores = Cores::detect()?;
+    let scratch = tempfile::tempdir()?;
+    raise_files()?;
+    let everyone = [Who::Nobody, Who::Left, Who::Watchers(options.watchers())];
+    let mut samples = Vec::new();
+    for turn in 0..options.turns() {
+        for who in everyone {
+            samples.push(measure(options, &cores, scratch.path(), who, turn)?);
+        }
+    }
+    println!(
+        "\nSETs a second of a daemon, asked: with watchers {ASKED} of without\n{}",
+        table(&samples, &everyone)
+    );
+    if options.crowd() > 0 {
+        let crowd = measure(options, &cores, scratch.path(), Who::Watchers(options.crowd()), 0)?;
+        println!(
+            "{} watchers: {} SETs a second; the last value of every key reached the last one after {} ms; {} MiB resident",
+            number(f64::from(options.crowd()), 0),
+            number(crowd.sets_per_second, 0),
+            number(crowd.last_millis.unwrap_or_default(), 0),
+            crowd.resident_bytes >> 20,
+        );
+        samples.push(crowd);
+    }
+    Ok(samples)
+}
+
+/// A watcher is a file here and one in the daemon, which inherits the limit.
+fn raise_files() -> Result<()> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
+}
+
+fn measure(options: &Options, cores: &Cores, scratch: &Path, who: Who, turn: u32) -> Result<Sample> {
+    let (daemon, server) = start(scratch, cores)?;
+    cores::on(cores.load(), || {
+        LOAD.each(server)?;
+        let watchers = match who {
+            Who::Nobody => None,
+            Who::Left => {
+                watch(server, 1)?.end()?;
+                None
+            }
+            Who::Watchers(watchers) => Some(watch(server, watchers)?),
+        };
+        let seed = u64::from(turn) << 32;
+        LOAD.run(server, options.duration() / 10, seed + 1)?;
+        let before = daemon.cpu()?;
+        let done = LOAD.run(server, options.duration(), seed)?;
+        let cpu = daemon.cpu()?.since(before).used;
+        let resident_bytes = daemon.resident()?;
+        let (mut last_millis, mut told_bytes) = (None, 0);
+        if let Some(watchers) = watchers {
+            told_bytes = watchers.progress.bytes.load(Relaxed);
+            write_final(server)?;
+            let began = Instant::now();
+            let Who::Watchers(number) = who else { unreachable!() };
+            wait(&watchers, &watchers.progress.done, number)?;
+            last_millis = Some(millis(began.elapsed()));
+            watchers.end()?;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
+        let sets = done.requests as f64;
+        anyhow::Ok(Sample {
+            turn,
+            who,
+            sets_per_second: sets / done.elapsed.as_secs_f64(),
+            daemon_micros_per_set: cpu.as_secs_f64() * 1e6 / sets,
+            told_bytes,
+            last_millis,
+            resident_bytes: resident_bytes.max(daemon.resident()?),
+        })
+    })?
+    .with_context(|| format!("{who:?}; the daemon printed:\n{}", daemon.last_words()))
+}
+
+/// Starts a daemon without peers.
+fn start(scratch: &Path, cores: &Cores) -> Result<(Process, SocketAddr)> {
+    let [client, peer] = ask::free_ports()?;
+    let mut command = Program::new(env!("CARGO_BIN_EXE_sapwood"));
+    command.args(["serve", "--name", "bench", "--max-clients", "30000"]);
+    command.args(["--client", &client.to_string(), "--peer", &peer.to_string()]);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SAPWOOD_") {
+            command.env_remove(name);
+        }
+    }
+    let daemon = Process::start(command, cores.server(), scratch.join("daemon.log"))?;
+    let started = Instant::now();
+    while ask::control(client, PATIENCE).and_then(|mut c| ask::<String>(&mut c, &["PING"])).is_err() {
+        ensure!(started.elapsed() < PATIENCE, "the daemon did not start:\n{}", daemon.last_words());
+        pause();
+    }
+    Ok((daemon, client))
+}
+
+/// Watchers that have been told all there is.
+fn watch(server: SocketAddr, number: u32) -> Result<Watchers> {
+    let watchers = Watchers::start(server, number, KEYS);
+    wait(&watchers, &watchers.progress.live, number)?;
+    Ok(watchers)
+}
+
+fn wait(watchers: &Watchers, reached: &AtomicUsize, number: u32) -> Result<()> {
+    let began = Instant::now();
+    while reached.load(Relaxed) < number as usize {
+        ensure!(!watchers.have_ended(), "a watcher was told what it must not be, or cut off");
+        ensure!(began.elapsed() < LAST, "{} of {number} after {LAST:?}", reached.load(Relaxed));
+        pause();
+    }
+    Ok(())
+}
+
+fn write_final(server: SocketAddr) -> Result<()> {
+    let mut control = ask::control(server, PATIENCE)?;
+    let mut value = [b'.'; VALUE];
+    value[..FINAL.len()].copy_from_slice(FINAL);
+    let mut pipe = redis::pipe();
+    for number in 0..KEYS {
+        let mut key = [0; KEY];
+        write_key(&mut key, number);
+        pipe.cmd("SET").arg(&key).arg(&value).ignore();
+    }
+    Ok(pipe.query(&mut control)?)
+}
+
+fn table(samples: &[Sample], everyone: &[Who]) -> String {
+    let heading = [
+        "watchers",
+        "",
+        "SET/s",
+        "min–max",
+        "of without",
+        "min–max",
+        "daemon us/SET",
+        "of without",
+        "last ms",
+    ];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    let sorted = |who: Who, figure: &dyn Fn(&Sample) -> Option<f64>| {
+        let mut all: Vec<f64> =
+            samples.iter().filter(|sample| sample.who == who).filter_map(figure).collect();
+        all.sort_by(f64::total_cmp);
+        all
+    };
+    let alone = |turn| samples.iter().find(|sample| sample.turn == turn && sample.who == Who::Nobody);
+    let range = |all: &[f64], decimals| match (all.first(), all.last()) {
+        (Some(&first), Some(&last)) => format!("{}–{}", number(first, decimals), number(last, decimals)),
+        _ => "-".into(),
+    };
+    for &who in everyone {
+        let rates = sorted(who, &|sample| Some(sample.sets_per_second));
+        let ratios =
+            sorted(who, &|sample| Some(sample.sets_per_second / alone(sample.turn)?.sets_per_second));
+        let cpu = sorted(who, &|sample| Some(sample.daemon_micros_per_set));
+        let costs = sorted(who, &|sample| {
+            Some(alone(sample.turn)?.daemon_micros_per_set / sample.daemon_micros_per_set)
+        });
+        let last = sorted(who, &|sample| sample.last_millis);
+        rows.push(vec![
+            match who {
+                Who::Nobody => "none".into(),
+                Who::Left => "none, log kept".into(),
+                Who::Watchers(watchers) => number(f64::from(watchers), 0),
+            },
+            String::new(),
+            number(median(&rates), 0),
+            range(&rates, 0),
+            number(median(&ratios), 2),
+            range(&ratios, 2),
+            number(median(&cpu), 2),
+            number(median(&costs), 2),
+            if last.is_empty() { "-".into() } else { number(median(&last), 0) },
+        ]);
+    }
+    aligned(&rows)
+}
