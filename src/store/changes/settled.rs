@@ -15,7 +15,7 @@ use hashbrown::raw::RawTable;
 
 use super::log::Record;
 use super::{Change, SMALL};
-use crate::store::PREFETCH_AHEAD;
+use crate::store::{PREFETCH_AHEAD, raw};
 
 /// Keys whose last change is kept, in all logs together: some 40 MiB. The cells are mostly those that the store holds
 /// anyway.
@@ -129,8 +129,11 @@ impl Settled {
     ) -> Option<u64> {
         self.batch.conflate(recent, count);
         let mut entries = std::mem::take(&mut self.batch.entries);
-        for entry in &mut entries {
-            self.index(entry, total);
+        for n in 0..entries.len() {
+            if let Some(ahead) = entries.get(n + PREFETCH_AHEAD) {
+                raw::prefetch_slot(&self.by_key, ahead.record.key_hash);
+            }
+            self.index(&mut entries[n], total);
         }
         let slot = |entry: Entry| Slot { sequence: entry.record.sequence, entry: Some(entry) };
         let slots: VecDeque<Slot> = entries.drain(..).map(slot).collect();
@@ -185,6 +188,10 @@ impl Settled {
         let mut gone = None;
         while total.is_over() {
             let Some(oldest) = self.segments.front_mut() else { break };
+            if let Some(Slot { entry: Some(ahead), .. }) = oldest.slots.get(PREFETCH_AHEAD) {
+                raw::prefetch_slot(&self.by_key, ahead.record.key_hash);
+                ahead.record.cell.prefetch();
+            }
             match oldest.slots.pop_front() {
                 None => _ = self.segments.pop_front(),
                 Some(Slot { entry: None, .. }) => {}
