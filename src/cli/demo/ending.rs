@@ -95,7 +95,7 @@ impl Ending {
         table.painted(paint, None)
     }
 
-    pub(super) fn json(&self, steps: Vec<Value>) -> Value {
+    pub(super) fn json(&self, steps: &[Value]) -> Value {
         let row = |(outcome, answers): &(Outcome, Vec<Answer>)| {
             let nodes = answers
                 .iter()
@@ -161,7 +161,7 @@ mod tests {
                 "leaf:* (2)  set on a      a: green, b: nothing  WRONG: must be green",
             ]
         );
-        let json = ending.json(Vec::new());
+        let json = ending.json(&[]);
         assert_eq!((&json["ok"], &json["outcomes"][2]["nodes"][1]["wrong"]), (&json!(false), &json!(1)));
 
         b.set("leaf:1", "green").unwrap();

@@ -43,8 +43,8 @@ impl Narrator {
     }
 
     /// What was told, for machines.
-    pub(super) fn told(self) -> Vec<Value> {
-        self.told
+    pub(super) fn told(&self) -> &[Value] {
+        &self.told
     }
 }
 
