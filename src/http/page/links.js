@@ -1,0 +1,92 @@
+// The links as rows, and one of them in full.
+
+import { byId, el, figures, keyed, setAttribute, setText, show } from "./dom.js";
+import { LINK_STATES, rowsOf } from "./cluster.js";
+import { ago, count, plural, size, span } from "./format.js";
+
+const MOST = 60;
+
+export class Links {
+  #choose; #actions;
+
+  /** `actions(pair, model)` are the buttons of a link. */
+  constructor(actions, choose) {
+    this.#actions = actions;
+    this.#choose = choose;
+  }
+
+  update(model, selection, now) {
+    const { rows, left, total } = rowsOf(model, MOST);
+    const since = now - model.at;
+    show(byId("links-scroll"), rows.length > 0);
+    show(byId("links-empty"), total === 0);
+    if (total === 0) setText(byId("links-empty"), alone(model));
+    show(byId("links-more"), left > 0);
+    if (left > 0) setText(byId("links-more"), `${plural(left, "link")} between other nodes not listed.`);
+    keyed(byId("links-rows"), rows, pair => pair.name, pair => this.#row(pair), (row, pair) => {
+      setAttribute(row, "class", `state-${pair.kind}${selection.pair === pair.name ? " chosen" : ""}`);
+      setAttribute(row.button_, "aria-pressed", selection.pair === pair.name);
+      const [, state, lag, queue, differ, verified] = row.cells;
+      setText(state, `${LINK_STATES[pair.kind].mark} ${pair.state}`);
+      setText(lag, pair.known ? span(pair.lag) : "");
+      setText(queue, pair.known ? size(pair.queued) : "");
+      setText(differ, pair.known ? count(pair.differing) : "");
+      setText(verified, pair.verified === null ? "" : ago(pair.verified + since));
+    });
+    const pair = model.pairs.get(selection.pair);
+    show(byId("link"), !!pair);
+    if (pair) this.#fill(pair, model, since);
+  }
+
+  #row(pair) {
+    const button = el("button", { type: "button", class: "name" }, `${pair.a} – ${pair.b}`);
+    button.addEventListener("click", () => this.#choose({ pair: pair.name }));
+    const row = el("tr", {}, el("th", { scope: "row" }, button), el("td", { class: "state" }), el("td", { class: "number" }),
+      el("td", { class: "number wide" }), el("td", { class: "number" }), el("td", { class: "number wide" }));
+    row.button_ = button;
+    return row;
+  }
+
+  #fill(pair, model, since) {
+    setText(byId("link-title"), `${pair.a} – ${pair.b}`);
+    keyed(byId("link-views"), pair.views, view => view.from, () => el("li"), (row, view) => {
+      const why = view.reason ? `: ${view.reason}` : "";
+      const how = view.since_ms === undefined ? "" : ` for ${span(view.since_ms + since)}`;
+      setText(row, `${view.from} sees ${view.to} ${view.state}${how}${why}`);
+    });
+    keyed(byId("link-actions"), this.#actions(pair, model), action => action.label, action => action.button());
+    const heal = pair.heal;
+    const done = heal ? heal.cells_in + heal.cells_out : 0;
+    show(byId("heal-bar"), !!heal);
+    if (heal) byId("heal-bar").value = done + heal.cells_left ? done / (done + heal.cells_left) : 0;
+    const traffic = pair.views.filter(view => !view.reported);
+    figures(byId("link-figures"), [
+      ["Cells to go", heal ? count(heal.cells_left) : null],
+      ["Cells moved", heal ? `${count(heal.cells_in)} in, ${count(heal.cells_out)} out` : null],
+      ["Bytes moved", heal ? `${size(heal.bytes_in)} in, ${size(heal.bytes_out)} out` : null],
+      ["Bytes to go", heal && done ? `about ${size((heal.bytes_in + heal.bytes_out) / done * heal.cells_left)}` : null],
+      ["Time", heal ? `${span(heal.took_ms)}${heal.time_left_ms === null || heal.time_left_ms === undefined ? "" : `, ${span(heal.time_left_ms)} to go`}` : null],
+      ["Lag", pair.known ? span(pair.lag) : null, "age of the oldest write that is not acknowledged"],
+      ["Queue", pair.known ? size(pair.queued) : null, "bytes of pushes that wait to be sent"],
+      ["Verified", !pair.known ? null : pair.verified === null ? "not yet" : ago(pair.verified + since), "when both were last known to hold the same"],
+      ...traffic.map(view => [`${view.from} has`, `sent ${size(view.sent_bytes)}, received ${size(view.received_bytes)}`,
+        "over the present link"]),
+    ]);
+  }
+}
+
+function alone(model) {
+  const node = model.status.nodes[0];
+  const join = node?.peer ? ` --join ${node.peer}` : " --join and the address of this one's peer port";
+  return `No peer yet. Start another node with${join}.`;
+}
+
+/** The link to look at while nobody has chosen one: what differs most, then what is not linked, then the first. */
+export function mostTelling(model, present) {
+  const weight = pair => (pair.kind === "healing" ? 1e6 : 0) + pair.differing * 10 + (pair.kind === "linked" ? 0 : 5) + (pair.local ? 2 : 0);
+  let best = model.pairs.get(present);
+  for (const pair of model.pairs.values()) {
+    if (!best || weight(pair) > weight(best) + 5) best = pair;
+  }
+  return best?.name;
+}

@@ -1,0 +1,103 @@
+// A card for each node, with its figures and what can be done to it.
+
+import { byId, el, figures, keyed, setAttribute, setText, show } from "./dom.js";
+import { isUp } from "./cluster.js";
+import { ago, compact, count, names, size, span } from "./format.js";
+import { hueClass, short } from "./hues.js";
+
+const MOST = 64;
+/** Up to here a card has room for everything. */
+const MOST_WHOLE = 9;
+
+const MARKS = { ready: "●", joining: "◔", full: "▲", draining: "◑", stopped: "■", unknown: "?" };
+const MEANS = {
+  ready: "it holds the state of every peer that it could reach",
+  joining: "it fetches the state of its peers",
+  full: "at its memory limit: what would grow it is refused",
+  draining: "it is shutting down",
+  stopped: "it does not run",
+  unknown: "nothing was heard of it for a while",
+};
+
+export class Nodes {
+  #actions; #choose;
+
+  /** `actions(node, model)` are the buttons of a node. */
+  constructor(actions, choose) {
+    this.#actions = actions;
+    this.#choose = choose;
+  }
+
+  update(model, selection, now) {
+    const all = model.status.nodes;
+    const nodes = all.length <= MOST ? all : [...all].sort((a, b) => b.local - a.local || isUp(a) - isUp(b)).slice(0, MOST);
+    const list = byId("nodes");
+    list.classList.toggle("dense", all.length > MOST_WHOLE);
+    keyed(list, nodes, node => node.name, node => this.#make(node),
+      (card, node) => this.#fill(card, node, model, selection, now));
+    show(byId("nodes-more"), all.length > nodes.length);
+    setText(byId("nodes-more"), `${nodes.length} of ${all.length}`);
+  }
+
+  #make(node) {
+    const name = el("button", { type: "button", class: "name" });
+    name.addEventListener("click", () => this.#choose({ node: node.name }));
+    const card = el("li", {},
+      el("div", { class: "head" }, el("h3", {}, name), el("span", { class: "state" })),
+      el("p", { class: "digest-line" }, el("span", { class: "chip mono" }), el("span", { class: "quiet small same" })),
+      el("dl", { class: "figures" }), el("div", { class: "actions" }));
+    [card.title_, card.state_] = [name, card.querySelector(".state")];
+    [card.chip_, card.same_] = card.querySelector(".digest-line").children;
+    [card.figures_, card.actions_] = [card.children[2], card.children[3]];
+    return card;
+  }
+
+  #fill(card, node, model, selection, now) {
+    setAttribute(card, "class", `node-card ${node.state}${selection.node === node.name ? " chosen" : ""}`);
+    setText(card.title_, node.name);
+    setAttribute(card.title_, "aria-pressed", selection.node === node.name);
+    setText(card.state_, `${MARKS[node.state] ?? "●"} ${node.state}`);
+    setAttribute(card.state_, "title", MEANS[node.state] ?? null);
+    setAttribute(card.chip_, "class", `chip mono ${hueClass(node.digest)}`);
+    setText(card.chip_, short(node.digest) || "no digest");
+    setAttribute(card.chip_, "title", node.digest ? `digest ${node.digest}` : null);
+    setText(card.same_, sameAs(node, model));
+    figures(card.figures_, rows(node, now - model.at, model.nodes.size > MOST_WHOLE));
+    const actions = this.#actions(node, model);
+    keyed(card.actions_, actions, action => action.label, action => action.button());
+    show(card.actions_, actions.length > 0);
+  }
+}
+
+function sameAs(node, model) {
+  const group = model.groups.get(node.digest);
+  if (!isUp(node) || !group) return "";
+  const others = group.filter(name => name !== node.name);
+  const rest = [...model.groups.values()].reduce((sum, names) => sum + names.length, 0) - group.length;
+  if (!others.length) return rest ? "no other holds this" : "";
+  return rest ? `as ${names(others, 3)}` : "as all others";
+}
+
+function rows(node, since, dense) {
+  if (node.state === "stopped") return [["Keys", count(node.keys ?? 0)]];
+  const kept = node.kills || node.late || node.lost;
+  return [
+    ["Keys", count(node.keys), `${count(node.tombstones)} tombstones`],
+    ["Memory", size(node.memory_bytes)],
+    ["Operations", `${compact(node.ops_per_second)}/s`, "commands of clients"],
+    ["Replication", `${size(node.bytes_in_per_second)}/s in, ${size(node.bytes_out_per_second)}/s out`],
+    ["Tombstones", dense ? null : count(node.tombstones), "deletes and expiries that are not freed yet"],
+    ["Floor", floor(node, since), "every member is known to hold every write up to then"],
+    ["Up", dense || !Number.isFinite(node.uptime_ms) ? null : span(node.uptime_ms + since)],
+    ["Told to be dead", kept ? `${count(node.kills)} kills, ${count(node.late)} late, ${count(node.lost)} lost` : null,
+      "keys deleted long ago elsewhere; pushes that came after the floor; cells that it alone held and gave up"],
+    ["Clients", dense ? null : node.client ?? null],
+    ["Heard", node.local ? null : ago((node.age_ms ?? 0) + since), "these figures are what it said last"],
+  ];
+}
+
+function floor(node, since) {
+  if (Number.isFinite(node.floor_age_ms)) return ago(node.floor_age_ms + since);
+  if (node.founded === false) return "not founded";
+  return node.founded ? "never raised" : null;
+}
