@@ -83,16 +83,21 @@ export const isUp = node => node.state !== "stopped" && node.state !== "unknown"
 function islands(nodes, pairs) {
   const root = new Map(nodes.map(node => [node.name, node.name]));
   const find = name => {
-    while (root.get(name) !== name) name = root.get(name);
-    return name;
+    let at = name;
+    for (let up = root.get(at); up !== at; up = root.get(at)) {
+      root.set(at, root.get(up));
+      at = up;
+    }
+    return at;
   };
   for (const pair of pairs.values()) {
     if (LIVE.has(pair.kind) && root.has(pair.a) && root.has(pair.b)) root.set(find(pair.a), find(pair.b));
   }
   const sets = new Map();
   for (const node of nodes) {
-    const at = find(node.name);
-    sets.set(at, [...(sets.get(at) ?? []), node.name]);
+    const set = sets.get(find(node.name));
+    if (set) set.push(node.name);
+    else sets.set(find(node.name), [node.name]);
   }
   return [...sets.values()].sort((a, b) => b.length - a.length);
 }
@@ -100,14 +105,17 @@ function islands(nodes, pairs) {
 /** One sentence on the whole cluster. */
 function verdictOf(all, pairs, groups) {
   const up = all.filter(isUp);
-  const away = all.filter(node => !isUp(node)).map(node => node.name);
+  const running = new Set(up.map(node => node.name));
   const sets = islands(up, pairs);
-  const among = [...pairs.values()].filter(pair => up.some(node => node.name === pair.a) && up.some(node => node.name === pair.b));
+  const among = [...pairs.values()].filter(pair => running.has(pair.a) && running.has(pair.b));
   const differing = among.reduce((most, pair) => Math.max(most, pair.differing), 0);
   const equal = groups.size === 1;
   const verdict = (tone, head, more = "") =>
-    ({ tone, head, more, equal, apart: sets.length > 1, sets, differing, away });
-  const also = away.length ? [`not running: ${away.join(", ")}`] : [];
+    ({ tone, head, more, equal, apart: sets.length > 1, sets, differing });
+  const also = [["stopped", "stopped"], ["unknown", "not heard of"]].flatMap(([state, words]) => {
+    const there = all.filter(node => node.state === state).map(node => node.name);
+    return there.length ? [`${words}: ${brief(there)}`] : [];
+  });
   if (up.length === 0) return verdict("bad", "No node runs", "");
   if (up.length === 1) return verdict(also.length ? "bad" : "calm", `${up[0].name} is alone`, also[0] ?? "no peer has linked yet");
   if (sets.length > 1) {
@@ -115,7 +123,7 @@ function verdictOf(all, pairs, groups) {
     return verdict("bad", `Apart: ${sets.slice(0, 4).map(set => brief(set)).join(" | ")}${sets.length > 4 ? " | …" : ""}`, also.join("; "));
   }
   const cut = among.filter(pair => !LIVE.has(pair.kind)).length;
-  if (cut) also.unshift(`${cut} of ${among.length} links down, others relay`);
+  if (cut) also.unshift(`${cut} of ${among.length.toLocaleString("en")} links not there, others relay`);
   if (equal) return verdict("good", up.length === 2 ? "Both nodes hold the same" : `All ${up.length} nodes hold the same`, also.join("; "));
   if (among.some(pair => pair.kind === "healing" || pair.kind === "joining")) {
     also.unshift(differing ? `${differing.toLocaleString("en")} of 16,384 ranges differ` : "exchanging what differs");
@@ -130,7 +138,7 @@ const brief = set => set.length <= 4 ? set.join(", ") : `${set.slice(0, 3).join(
 export function rowsOf(model, most) {
   const all = [...model.pairs.values()];
   const worth = all.length <= most ? all : all.filter(pair => pair.local || pair.kind !== "linked");
-  worth.sort((x, y) => x.a < y.a ? -1 : x.a > y.a ? 1 : x.b < y.b ? -1 : 1);
-  if (worth.length > most) worth.sort((x, y) => RANK[y.kind] - RANK[x.kind]);
+  worth.sort((x, y) => y.local - x.local || (x.a < y.a ? -1 : x.a > y.a ? 1 : x.b < y.b ? -1 : 1));
+  if (worth.length > most) worth.sort((x, y) => y.local - x.local || RANK[y.kind] - RANK[x.kind]);
   return { rows: worth.slice(0, most), left: all.length - Math.min(worth.length, most), total: all.length };
 }

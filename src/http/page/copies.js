@@ -58,7 +58,7 @@ function make() {
 
 function fill(item, { nodes, copy }, disagree, best, model) {
   const [head, value, list] = item.children;
-  const wins = disagree && best && copy.stamp === best;
+  const wins = disagree && best && copy.answered && copy.stamp === best;
   const older = disagree && best && !wins && copy.answered && !copy.counter;
   setAttribute(item, "class", `copy ${copy.state}${wins ? " wins" : ""}${older ? " older" : ""}`);
   setText(head.firstElementChild, names(nodes, 6));
@@ -82,7 +82,6 @@ function fill(item, { nodes, copy }, disagree, best, model) {
 }
 
 function say(node, text) {
-  node.holds_ = null;
   setAttribute(node, "class", /^-?\d+$/.test(text) ? "mono value" : "value quiet");
   setText(node, text);
 }

@@ -26,7 +26,18 @@ function fill(node, attributes, children) {
 /** Sets the text unless it is there already: an unchanged text costs no layout and is not read out again. */
 export function setText(node, text) {
   text = String(text);
-  if (node.textContent !== text) node.textContent = text;
+  if (node.text_ === text) return;
+  node.text_ = text;
+  node.holds_ = undefined;
+  node.textContent = text;
+}
+
+/** Fills an element with pieces of text and elements, unless it holds what has this name already. */
+export function setPieces(node, name, pieces) {
+  if (node.holds_ === name) return;
+  node.holds_ = name;
+  node.text_ = undefined;
+  node.replaceChildren(...pieces());
 }
 
 /** Sets an attribute unless it is there already; null removes it. */

@@ -117,6 +117,9 @@ export class Drawing {
       setText(keys, detailed ? (node.state === "ready" ? compact(node.keys) : node.state) : "");
       setText(digest, detailed ? short(node.digest) : "");
       if (detailed) {
+        setAttribute(name, "class", "name");
+        setAttribute(name, "transform", null);
+        setAttribute(name, "x", null);
         setAttribute(name, "y", -2);
         setAttribute(keys, "y", 13);
         setAttribute(digest, "y", below ? radius + 22 : -radius - 12);
@@ -125,7 +128,7 @@ export class Drawing {
         setAttribute(name, "transform", `rotate(${round(place.angle * 180 / Math.PI + (turned ? 180 : 0))})`);
         setAttribute(name, "x", turned ? -outside : outside);
         setAttribute(name, "y", 3);
-        setAttribute(name, "text-anchor", turned ? "end" : "start");
+        setAttribute(name, "class", turned ? "name end" : "name");
       }
     });
   }
@@ -134,11 +137,13 @@ export class Drawing {
 /** Where each node is, the first at the top, clockwise. */
 function circle(nodes) {
   const detailed = nodes.length <= MOST_IN_DETAIL;
-  const radius = nodes.length === 1 ? 0 : detailed ? Math.min(136, 96 + nodes.length * 8) : 132;
-  // Three on a circle leave more room below than above.
-  const drop = nodes.length === 3 ? 26 : 0;
+  // Three on a circle leave more room below than above; two stand side by side.
+  const three = nodes.length === 3;
+  const radius = nodes.length === 1 ? 0 : detailed ? (three ? 158 : 134) : 132;
+  const drop = three ? 40 : 0;
+  const first = nodes.length === 2 ? Math.PI : -Math.PI / 2;
   return new Map(nodes.map((node, i) => {
-    const turn = i / nodes.length * 2 * Math.PI - Math.PI / 2;
+    const turn = i / nodes.length * 2 * Math.PI + first;
     const angle = turn > Math.PI ? turn - 2 * Math.PI : turn;
     const wide = detailed ? 1.16 : 1;
     return [node.name, {

@@ -2,10 +2,6 @@
 
 const COUNT = new Intl.NumberFormat("en");
 const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
-const CLOCK = new Intl.DateTimeFormat("en-GB", {
-  hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3,
-});
-const DAY = new Intl.DateTimeFormat("sv-SE");
 
 export const NONE = "–";
 
@@ -50,9 +46,13 @@ export function ago(ms) {
 export function moment(text) {
   const time = new Date(text);
   if (Number.isNaN(time.getTime())) return NONE;
-  const day = DAY.format(time);
-  return day === DAY.format(new Date()) ? CLOCK.format(time) : `${day} ${CLOCK.format(time)}`;
+  const clock = `${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}.${String(time.getMilliseconds()).padStart(3, "0")}`;
+  return day(time) === day(new Date()) ? clock : `${day(time)} ${clock}`;
 }
+
+const two = n => String(n).padStart(2, "0");
+
+const day = time => `${time.getFullYear()}-${two(time.getMonth() + 1)}-${two(time.getDate())}`;
 
 /** Names as a list, of which the first few are named. */
 export function names(list, most = 4) {
@@ -61,8 +61,8 @@ export function names(list, most = 4) {
 }
 
 // What would not be seen, or would change how its neighbours are read: controls, direction marks, other invisible
-// characters, lone surrogates, and spaces that are not the usual one.
-const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cs}\p{Cn}]|(?! )\p{Zs}/gu;
+// characters, lone surrogates, spaces that are not the usual one, and those at either end.
+const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cs}\p{Cn}]|(?! )\p{Zs}|^ +| +$/gu;
 
 /** Bytes as the API sends them, cut to `most` characters: pieces of text, each either as it is or an escape. */
 export function pieces(bytes, most = 200) {
@@ -79,7 +79,8 @@ function ofText(text, most) {
   if (cut) text = text.slice(0, most);
   for (const match of text.matchAll(UNSEEN)) {
     if (match.index > from) list.push({ text: text.slice(from, match.index) });
-    list.push({ escape: true, text: `\\u{${match[0].codePointAt(0).toString(16)}}` });
+    const spaces = match[0].startsWith(" ");
+    list.push({ escape: true, text: spaces ? match[0] : `\\u{${match[0].codePointAt(0).toString(16)}}` });
     from = match.index + match[0].length;
   }
   if (from < text.length) list.push({ text: text.slice(from) });

@@ -1,7 +1,7 @@
 // The keys that begin with a prefix: the first of them live, more on demand.
 
 import { read } from "./api.js";
-import { byId, el, keyed, setAttribute, setText, show } from "./dom.js";
+import { byId, el, keyed, setAttribute, setPieces, setText, show } from "./dom.js";
 import { count, moment, pieces, plural, size, word } from "./format.js";
 import { attempt } from "./notices.js";
 
@@ -14,10 +14,8 @@ const PAUSE = 200;
 /** Bytes into a place of the page, with what is no plain text marked as such. */
 export function put(node, bytes, most) {
   const name = bytes ? `${word(bytes)} ${bytes.cut ?? ""}` : "";
-  if (node.holds_ === name) return;
-  node.holds_ = name;
-  node.replaceChildren(el("bdi", {}, ...pieces(bytes, most)
-    .map(piece => piece.escape ? el("span", { class: "escape" }, piece.text) : piece.text)));
+  setPieces(node, name, () => [el("bdi", {}, ...pieces(bytes, most)
+    .map(piece => piece.escape ? el("span", { class: "escape" }, piece.text) : piece.text))]);
 }
 
 export class Keys {
@@ -113,7 +111,7 @@ export class Keys {
     const [, value, written, by, expires] = tr.cells;
     setAttribute(value, "class", `mono value ${row.kind}`);
     if (row.value) put(value, row.value, 60);
-    else { value.holds_ = null; setText(value, size(row.value_bytes)); }
+    else setText(value, size(row.value_bytes));
     setAttribute(value, "title", row.value?.cut ? size(row.value_bytes) : null);
     setText(written, moment(row.time));
     setAttribute(written, "title", `stamp ${row.stamp}`);

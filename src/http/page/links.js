@@ -59,20 +59,31 @@ export class Links {
     const done = heal ? heal.cells_in + heal.cells_out : 0;
     show(byId("heal-bar"), !!heal);
     if (heal) byId("heal-bar").value = done + heal.cells_left ? done / (done + heal.cells_left) : 0;
-    const traffic = pair.views.filter(view => !view.reported);
+    const left = heal && done ? `, about ${size((heal.bytes_in + heal.bytes_out) / done * heal.cells_left)}` : "";
+    const soon = Number.isFinite(heal?.time_left_ms) ? `, ${span(heal.time_left_ms)} to go` : "";
     figures(byId("link-figures"), [
-      ["Cells to go", heal ? count(heal.cells_left) : null],
-      ["Cells moved", heal ? `${count(heal.cells_in)} in, ${count(heal.cells_out)} out` : null],
-      ["Bytes moved", heal ? `${size(heal.bytes_in)} in, ${size(heal.bytes_out)} out` : null],
-      ["Bytes to go", heal && done ? `about ${size((heal.bytes_in + heal.bytes_out) / done * heal.cells_left)}` : null],
-      ["Time", heal ? `${span(heal.took_ms)}${heal.time_left_ms === null || heal.time_left_ms === undefined ? "" : `, ${span(heal.time_left_ms)} to go`}` : null],
+      ["To go", heal ? `${plural(heal.cells_left, "cell")}${left}` : null, "an estimate"],
+      ["Cells in / out", heal ? `${count(heal.cells_in)} / ${count(heal.cells_out)}` : null],
+      ["Bytes in / out", heal ? `${size(heal.bytes_in)} / ${size(heal.bytes_out)}` : null],
+      ["Time", heal ? `${span(heal.took_ms)}${soon}` : null],
       ["Lag", pair.known ? span(pair.lag) : null, "age of the oldest write that is not acknowledged"],
       ["Queue", pair.known ? size(pair.queued) : null, "bytes of pushes that wait to be sent"],
-      ["Verified", !pair.known ? null : pair.verified === null ? "not yet" : ago(pair.verified + since), "when both were last known to hold the same"],
-      ...traffic.map(view => [`${view.from} has`, `sent ${size(view.sent_bytes)}, received ${size(view.received_bytes)}`,
-        "over the present link"]),
+      ["Verified", pair.known ? verified(pair, since) : null, "when both were last known to hold the same"],
+      ...traffic(pair),
     ]);
   }
+}
+
+const verified = (pair, since) => pair.verified === null ? "not yet" : ago(pair.verified + since);
+
+/** Bytes over the present link: of two ends in this process each says what it has sent. */
+function traffic(pair) {
+  const own = pair.views.filter(view => !view.reported);
+  if (own.length > 1) return own.map(view => [`${view.from} sent`, size(view.sent_bytes), "over the present link"]);
+  return own.flatMap(view => [
+    [`${view.from} sent`, size(view.sent_bytes), "over the present link"],
+    [`${view.from} received`, size(view.received_bytes), "over the present link"],
+  ]);
 }
 
 function alone(model) {
@@ -83,9 +94,11 @@ function alone(model) {
 
 /** The link to look at while nobody has chosen one: what differs most, then what is not linked, then the first. */
 export function mostTelling(model, present) {
-  const weight = pair => (pair.kind === "healing" ? 1e6 : 0) + pair.differing * 10 + (pair.kind === "linked" ? 0 : 5) + (pair.local ? 2 : 0);
+  const weight = pair => (pair.kind === "healing" ? 1e6 : 0) + pair.differing * 10 + (pair.kind === "linked" ? 0 : 5);
   let best = model.pairs.get(present);
   for (const pair of model.pairs.values()) {
+    // Of links between others only the state is known.
+    if (!pair.known) continue;
     if (!best || weight(pair) > weight(best) + 5) best = pair;
   }
   return best?.name;

@@ -6,6 +6,8 @@ import { count } from "./format.js";
 
 const SIDE = 128, RANGES = SIDE * SIDE;
 const GLOW = 900;
+/** Between two pictures of the glow. */
+const STEP = 60;
 /** Below this many a dot alone would be overlooked. */
 const FEW = 400;
 
@@ -63,7 +65,7 @@ export class RangeMap {
     this.#drawing = true;
     requestAnimationFrame(now => {
       this.#drawing = false;
-      if (this.#draw(now)) this.#schedule();
+      if (this.#draw(now)) setTimeout(() => this.#schedule(), STEP);
     });
   }
 

@@ -8,6 +8,8 @@ import { hueClass, short } from "./hues.js";
 const MOST = 64;
 /** Up to here a card has room for everything. */
 const MOST_WHOLE = 9;
+/** Cards that are brought up to date in one frame: what is changed is laid out and painted in it, too. */
+const A_FRAME = 12;
 
 const MARKS = { ready: "●", joining: "◔", full: "▲", draining: "◑", stopped: "■", unknown: "?" };
 const MEANS = {
@@ -20,7 +22,7 @@ const MEANS = {
 };
 
 export class Nodes {
-  #actions; #choose;
+  #actions; #choose; #version = ""; #next = 0; #left = 0;
 
   /** `actions(node, model)` are the buttons of a node. */
   constructor(actions, choose) {
@@ -28,15 +30,25 @@ export class Nodes {
     this.#choose = choose;
   }
 
+  /** Whether there is more to bring up to date, in another frame. */
   update(model, selection, now) {
     const all = model.status.nodes;
     const nodes = all.length <= MOST ? all : [...all].sort((a, b) => b.local - a.local || isUp(a) - isUp(b)).slice(0, MOST);
     const list = byId("nodes");
     list.classList.toggle("dense", all.length > MOST_WHOLE);
-    keyed(list, nodes, node => node.name, node => this.#make(node),
-      (card, node) => this.#fill(card, node, model, selection, now));
+    const version = `${model.at} ${selection.node} ${Math.floor(now / 1000)}`;
+    if (version !== this.#version) this.#left = nodes.length;
+    this.#version = version;
+    const turn = new Set();
+    for (let i = 0; i < Math.min(A_FRAME, nodes.length); i += 1) turn.add(nodes[(this.#next + i) % nodes.length]);
+    this.#next = (this.#next + A_FRAME) % (nodes.length || 1);
+    this.#left -= A_FRAME;
+    keyed(list, nodes, node => node.name, node => this.#make(node), (card, node) => {
+      if (turn.has(node)) this.#fill(card, node, model, selection, now);
+    });
     show(byId("nodes-more"), all.length > nodes.length);
     setText(byId("nodes-more"), `${nodes.length} of ${all.length}`);
+    return this.#left > 0;
   }
 
   #make(node) {
@@ -75,7 +87,8 @@ function sameAs(node, model) {
   const others = group.filter(name => name !== node.name);
   const rest = [...model.groups.values()].reduce((sum, names) => sum + names.length, 0) - group.length;
   if (!others.length) return rest ? "no other holds this" : "";
-  return rest ? `as ${names(others, 3)}` : "as all others";
+  if (!rest) return "as all others";
+  return others.length > 3 ? `as ${others.length} others` : `as ${names(others)}`;
 }
 
 function rows(node, since, dense) {
@@ -85,12 +98,14 @@ function rows(node, since, dense) {
     ["Keys", count(node.keys), `${count(node.tombstones)} tombstones`],
     ["Memory", size(node.memory_bytes)],
     ["Operations", `${compact(node.ops_per_second)}/s`, "commands of clients"],
-    ["Replication", `${size(node.bytes_in_per_second)}/s in, ${size(node.bytes_out_per_second)}/s out`],
+    ["Received", `${size(node.bytes_in_per_second)}/s`, "from other nodes"],
+    ["Sent", `${size(node.bytes_out_per_second)}/s`, "to other nodes"],
     ["Tombstones", dense ? null : count(node.tombstones), "deletes and expiries that are not freed yet"],
     ["Floor", floor(node, since), "every member is known to hold every write up to then"],
     ["Up", dense || !Number.isFinite(node.uptime_ms) ? null : span(node.uptime_ms + since)],
-    ["Told to be dead", kept ? `${count(node.kills)} kills, ${count(node.late)} late, ${count(node.lost)} lost` : null,
-      "keys deleted long ago elsewhere; pushes that came after the floor; cells that it alone held and gave up"],
+    ["Kills", kept ? count(node.kills) : null, "keys that were told to be dead: they were deleted long ago"],
+    ["Late", kept ? count(node.late) : null, "pushes that came after the floor had passed them"],
+    ["Lost", kept ? count(node.lost) : null, "cells that it alone held, and gave up when it came back"],
     ["Clients", dense ? null : node.client ?? null],
     ["Heard", node.local ? null : ago((node.age_ms ?? 0) + since), "these figures are what it said last"],
   ];

@@ -32,9 +32,9 @@ const feed = new Feed({
     follow();
     draw();
   },
-  event: message => { timeLine.add(message); draw(); },
-  key: message => { if (selection.key && same(message.key, selection.key)) { copies.set(message); draw(); } },
-  keys: message => { keys.set(message); draw(); },
+  event: message => { timeLine.add(message); draw("timeline"); },
+  key: message => { if (selection.key && same(message.key, selection.key)) { copies.set(message); draw("copies"); } },
+  keys: message => { keys.set(message); draw("keys"); },
   ranges: message => map.update([message.from, message.to].sort().join("\n"), message),
 }, connection);
 
@@ -125,18 +125,47 @@ function readAddress() {
   }
 }
 
+/** What is drawn, in this order, when what it shows may have changed. One that returns true goes on in the next frame. */
+const PARTS = {
+  timeline: () => timeLine.update(),
+  head: drawHead,
+  steps: () => steps.update(model),
+  drawing: () => drawing.update(model, selection),
+  stage: () => { stage.update(model); stage.updateChosen(model, selection); },
+  links: now => links.update(model, selection, now),
+  nodes: now => nodes.update(model, selection, now),
+  form: () => form.update(model, selection),
+  keys: () => keys.update(model, selection),
+  copies: () => copies.update(model, selection),
+};
+/** Milliseconds of a frame that go into it; what is left over is drawn in the next. */
+const BUDGET = 5;
+const stale = new Set();
 let waiting = false;
-function draw() {
+
+function draw(...parts) {
+  for (const part of parts.length ? parts : Object.keys(PARTS)) stale.add(part);
   if (waiting) return;
   waiting = true;
-  requestAnimationFrame(() => {
-    waiting = false;
-    timeLine.update();
-    if (model) drawAll(Date.now());
-  });
+  requestAnimationFrame(drawStale);
 }
 
-function drawAll(now) {
+function drawStale() {
+  const begin = performance.now();
+  const left = [];
+  waiting = false;
+  for (const [part, drawIt] of Object.entries(PARTS)) {
+    if (!stale.has(part) || !model && part !== "timeline") continue;
+    if (performance.now() - begin > BUDGET) left.push(part);
+    else {
+      stale.delete(part);
+      if (drawIt(Date.now())) left.push(part);
+    }
+  }
+  if (left.length) draw(...left);
+}
+
+function drawHead() {
   const { status, verdict } = model;
   byId("verdict").dataset.tone = verdict.tone;
   setText(byId("verdict-head"), verdict.head);
@@ -145,14 +174,6 @@ function drawAll(now) {
   setText(byId("version"), `Sapwood ${status.version}.`);
   show(byId("values-off"), !status.values);
   document.title = `${verdict.tone === "bad" ? "! " : ""}${status.cluster} – Sapwood`;
-  steps.update(model);
-  drawing.update(model, selection);
-  stage.update(model);
-  links.update(model, selection, now);
-  nodes.update(model, selection, now);
-  form.update(model, selection);
-  keys.update(model, selection);
-  copies.update(model, selection);
 }
 
 /** The state of the stream, where it cannot be overlooked. */
@@ -169,14 +190,16 @@ function connection() {
   setText(byId("lost-more"), `${model ? `What you see is from ${moment(model.at).slice(-12, -4)}. ` : ""}${wait > 300 ? `Trying again in ${span(Math.ceil(wait / 1000) * 1000).replace(".0", "")}.` : "Trying again."}`);
 }
 
-async function history_() {
+async function loadEvents() {
   const { done, answer } = await attempt(() => read("events"));
-  if (done) for (const event of answer.events) timeLine.add(event);
+  if (!done) return;
+  for (const event of answer.events) timeLine.add(event);
+  draw("timeline");
 }
 
 byId("lost-now").addEventListener("click", () => feed.retry());
 // Ages grow by themselves: only a second's worth of arithmetic, nothing is asked for.
-setInterval(() => { connection(); if (model && !document.hidden) draw(); }, 1000);
+setInterval(() => { connection(); if (model && !document.hidden) draw("links", "nodes"); }, 1000);
 readAddress();
-history_().then(draw);
+loadEvents();
 listen();

@@ -1,7 +1,7 @@
 // What can be done to nodes and links: cutting and mending, and in a demonstration stopping, starting and adding nodes.
 
 import { act } from "./api.js";
-import { byId, button, el, keyed, show } from "./dom.js";
+import { byId, button, el, keyed, setText, show } from "./dom.js";
 import { attempt } from "./notices.js";
 
 export class Stage {
@@ -63,6 +63,16 @@ export class Stage {
       return this.#action(all ? `Mend ${view.from}` : `Mend ${pair.a} – ${pair.b}`, "mend",
         { node: view.from, peer: all ? "*" : view.to }, "mend");
     });
+  }
+
+  /** The buttons of the chosen node again, by the drawing in which it was chosen. */
+  updateChosen(model, selection) {
+    const node = model.nodes.get(selection.node) ?? model.status.nodes[0];
+    const actions = node ? this.ofNode(node, model) : [];
+    show(byId("node-actions"), actions.length > 0);
+    if (!actions.length) return;
+    setText(byId("chosen-node"), `Node ${node.name}`);
+    keyed(byId("chosen-actions"), actions, action => `${node.name} ${action.label}`, action => action.button());
   }
 
   /** What concerns the whole cluster. */
