@@ -8,9 +8,37 @@ use axum::routing::get;
 const JS: &str = "text/javascript; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 
+/// A file of the page under the name that it has here.
+macro_rules! file {
+    ($name:literal, $kind:expr) => {
+        (concat!("/page/", $name), $kind, include_bytes!(concat!("page/", $name)))
+    };
+}
+
 /// Every file beside the first: its path, its type and its bytes. What is added to the page gets a line here.
-const FILES: &[(&str, &str, &[u8])] =
-    &[("/page.css", CSS, include_bytes!("page/page.css")), ("/page.js", JS, include_bytes!("page/page.js"))];
+const FILES: &[(&str, &str, &[u8])] = &[
+    file!("page.css", CSS),
+    file!("api.js", JS),
+    file!("cluster.js", JS),
+    file!("copies.js", JS),
+    file!("counters.js", JS),
+    file!("dom.js", JS),
+    file!("drawing.js", JS),
+    file!("feed.js", JS),
+    file!("format.js", JS),
+    file!("hues.js", JS),
+    file!("keys.js", JS),
+    file!("links.js", JS),
+    file!("map.js", JS),
+    file!("nodes.js", JS),
+    file!("notices.js", JS),
+    file!("page.js", JS),
+    file!("stage.js", JS),
+    file!("steps.js", JS),
+    file!("theme.js", JS),
+    file!("timeline.js", JS),
+    file!("write.js", JS),
+];
 
 /// What `/` serves.
 const INDEX: &str = include_str!("page/index.html");
@@ -32,6 +60,18 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>(token: &str) -> Router<S>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_file_of_the_page_is_served() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/page");
+        let here = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut here: Vec<_> = here.map(|name| format!("/page/{}", name.to_str().unwrap())).collect();
+        let mut served: Vec<_> = FILES.iter().map(|(path, ..)| (*path).to_owned()).collect();
+        served.push("/page/index.html".into());
+        here.sort();
+        served.sort();
+        assert_eq!(here, served);
+    }
 
     #[test]
     fn the_page_loads_nothing_that_is_not_in_the_program() {

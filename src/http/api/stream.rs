@@ -73,7 +73,9 @@ pub(super) async fn show(
         let _ = reader.run().await;
         drop(place);
     });
-    Ok(Sse::new(Told(told)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    // An event and no comment: scripts are not told of comments, and a connection that hangs looks like a quiet one.
+    let alive = Event::default().event("alive").data("{}");
+    Ok(Sse::new(Told(told)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).event(alive)))
 }
 
 /// The events of one stream.

@@ -47,7 +47,8 @@ function cardsOf(copies) {
 
 /** The largest stamp of a register: the one that stands, or will once all have met. */
 function largest(cards) {
-  return cards.reduce((best, { copy }) => copy.answered && !copy.counter && copy.stamp > best ? copy.stamp : best, "");
+  if (cards.some(({ copy }) => copy.counter)) return "";
+  return cards.reduce((best, { copy }) => copy.answered && copy.stamp > best ? copy.stamp : best, "");
 }
 
 function make() {

@@ -8,7 +8,7 @@
 // browser allows for each server to the tabs that are seen.
 
 const FIRST_WAIT = 500, LONGEST_WAIT = 8000;
-/** The server says that it lives every 15 s. */
+/** The server shows every 15 s that it is there. */
 const SILENCE = 40_000;
 /** A glance at another window is not worth a new connection. */
 const UNSEEN = 20_000;
@@ -37,7 +37,7 @@ export class Feed {
 
   /** What the stream is to carry beside the status; a change opens it anew. */
   select(parameters) {
-    const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value)).toString();
+    const query = new URLSearchParams(parameters).toString();
     if (query === this.#query && this.#source) return;
     this.#query = query;
     if (this.state !== "paused") this.#open();
@@ -51,8 +51,8 @@ export class Feed {
 
   #open() {
     this.#close();
-    const since = this.#lastId === null ? "" : `since=${this.#lastId}`;
-    const source = new EventSource(`api/stream?${[this.#query, since].filter(Boolean).join("&")}`);
+    const after = this.#lastId === null ? "" : `&after=${this.#lastId}`;
+    const source = new EventSource(`api/stream?${this.#query}${after}`);
     this.#source = source;
     source.onopen = () => {
       this.#wait = FIRST_WAIT;
@@ -74,6 +74,8 @@ export class Feed {
 
   #failed() {
     this.#close();
+    // It may be another process that answers next time, whose events are numbered anew.
+    this.#lastId = null;
     this.retryAt = Date.now() + this.#wait;
     this.#timer = setTimeout(() => this.#open(), this.#wait);
     this.#wait = Math.min(this.#wait * 2, LONGEST_WAIT);

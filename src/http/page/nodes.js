@@ -57,10 +57,10 @@ export class Nodes {
     const card = el("li", {},
       el("div", { class: "head" }, el("h3", {}, name), el("span", { class: "state" })),
       el("p", { class: "digest-line" }, el("span", { class: "chip mono" }), el("span", { class: "quiet small same" })),
-      el("dl", { class: "figures" }), el("div", { class: "actions" }));
+      el("p", { class: "quiet small reason" }), el("dl", { class: "figures" }), el("div", { class: "actions" }));
     [card.title_, card.state_] = [name, card.querySelector(".state")];
     [card.chip_, card.same_] = card.querySelector(".digest-line").children;
-    [card.figures_, card.actions_] = [card.children[2], card.children[3]];
+    [card.reason_, card.figures_, card.actions_] = [...card.children].slice(2);
     return card;
   }
 
@@ -74,6 +74,9 @@ export class Nodes {
     setText(card.chip_, short(node.digest) || "no digest");
     setAttribute(card.chip_, "title", node.digest ? `digest ${node.digest}` : null);
     setText(card.same_, sameAs(node, model));
+    const reason = node.state === "stopped" ? "What it held is gone. Started again, it is empty and takes all from a peer." : node.reason;
+    setText(card.reason_, reason ?? "");
+    show(card.reason_, !!reason);
     figures(card.figures_, rows(node, now - model.at, model.nodes.size > MOST_WHOLE));
     const actions = this.#actions(node, model);
     keyed(card.actions_, actions, action => action.label, action => action.button());
@@ -92,7 +95,7 @@ function sameAs(node, model) {
 }
 
 function rows(node, since, dense) {
-  if (node.state === "stopped") return [["Keys", count(node.keys ?? 0)]];
+  if (node.state === "stopped") return [];
   const kept = node.kills || node.late || node.lost;
   return [
     ["Keys", count(node.keys), `${count(node.tombstones)} tombstones`],

@@ -1,6 +1,5 @@
 // The page: what is selected, what was heard, and one drawing of it all a frame at most.
 
-import { read } from "./api.js";
 import { derive } from "./cluster.js";
 import { Copies } from "./copies.js";
 import { byId, setText, show } from "./dom.js";
@@ -12,13 +11,16 @@ import { Keys } from "./keys.js";
 import { Links, mostTelling } from "./links.js";
 import { RangeMap } from "./map.js";
 import { Nodes } from "./nodes.js";
-import { attempt, watchErrors } from "./notices.js";
+import { watchErrors } from "./notices.js";
 import { Stage } from "./stage.js";
 import { Steps } from "./steps.js";
 import { TimeLine } from "./timeline.js";
 import { WriteForm } from "./write.js";
 
 watchErrors();
+
+/** By name, db-2 before db-10: a node keeps its place, whatever becomes of it. */
+const ORDER = new Intl.Collator("en", { numeric: true });
 
 let model = null;
 const selection = { pair: null, node: null, key: null };
@@ -27,6 +29,7 @@ let pairChosen = false;
 
 const feed = new Feed({
   status: message => {
+    message.nodes.sort((a, b) => ORDER.compare(a.name, b.name));
     observe(message.nodes);
     model = derive(message, Date.now());
     follow();
@@ -95,7 +98,7 @@ function listen() {
   feed.select({
     ...(key ? "text" in key ? { key: key.text } : { key64: key.base64 } : {}),
     prefix: keys.prefix,
-    map: selection.pair?.split("\n").join(",") ?? "",
+    ...(selection.pair ? { map: selection.pair.split("\n").join(",") } : {}),
   });
 }
 
@@ -190,16 +193,8 @@ function connection() {
   setText(byId("lost-more"), `${model ? `What you see is from ${moment(model.at).slice(-12, -4)}. ` : ""}${wait > 300 ? `Trying again in ${span(Math.ceil(wait / 1000) * 1000).replace(".0", "")}.` : "Trying again."}`);
 }
 
-async function loadEvents() {
-  const { done, answer } = await attempt(() => read("events"));
-  if (!done) return;
-  for (const event of answer.events) timeLine.add(event);
-  draw("timeline");
-}
-
 byId("lost-now").addEventListener("click", () => feed.retry());
 // Ages grow by themselves: only a second's worth of arithmetic, nothing is asked for.
 setInterval(() => { connection(); if (model && !document.hidden) draw("links", "nodes"); }, 1000);
 readAddress();
-loadEvents();
 listen();

@@ -37,7 +37,7 @@ export class Stage {
     if (node.state === "stopped") return demo ? [this.#action("Start empty", "stage/start", { node: node.name }, "start")] : [];
     const actions = [];
     if (faults) {
-      const views = model.status.links.filter(link => link.from === node.name && !link.reported && link.to);
+      const views = viewsOf(node.name, model);
       const cut = views.filter(link => link.state === "cut").length;
       if (cut < views.length) {
         actions.push(this.#action("Isolate", "cut", { node: node.name, peer: "*" }, "isolate", node.name));
@@ -97,10 +97,12 @@ export class Stage {
   }
 }
 
+/** How a node of this process sees those that it could be linked to. */
+const viewsOf = (name, model) => model.status.links
+  .filter(link => link.from === name && !link.reported && model.nodes.has(link.to) && link.state !== "gone");
+
 /** A node that was cut off as a whole is mended as a whole. */
 function isIsolated(name, model) {
-  const told = model.nodes.get(name)?.isolated;
-  if (typeof told === "boolean") return told;
-  const views = model.status.links.filter(link => link.from === name && !link.reported && link.to);
+  const views = viewsOf(name, model);
   return views.length > 0 && views.every(view => view.state === "cut");
 }

@@ -23,7 +23,7 @@ export class TimeLine {
   #known = new Set();
   #waiting = [];
 
-  /** An event, which may have been told before. */
+  /** An event, which may have been told before: a stream that is opened anew after a loss begins from the start. */
   add(event) {
     // The numbers begin again when a server is restarted, the times do not.
     const name = `${event.id} ${event.time} ${event.node}`;
