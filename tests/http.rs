@@ -633,7 +633,7 @@ async fn every_metric_of_the_alerts_the_dashboard_and_the_documentation_exists()
         match kind {
             "counter" => known.extend([format!("{name}_total")]),
             "histogram" => {
-                known.extend(["", "_bucket", "_sum", "_count"].map(|suffix| format!("{name}{suffix}")))
+                known.extend(["", "_bucket", "_sum", "_count"].map(|suffix| format!("{name}{suffix}")));
             }
             _ => known.extend([name.to_owned()]),
         }
