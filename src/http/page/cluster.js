@@ -18,6 +18,8 @@ const LIVE = new Set(["linked", "joining", "healing"]);
 /** The class that a state is drawn as: the five ways to be refused look alike, and are told apart by their words. */
 export const kindOf = state => state in RANK ? state : "refused";
 
+export const isLive = pair => LIVE.has(pair.kind);
+
 /** The name of a pair, whichever way round. */
 export const pairName = (a, b) => a < b ? `${a}\n${b}` : `${b}\n${a}`;
 

@@ -1,6 +1,6 @@
 // A colour for each digest: the same digest has the same colour, and digests seen at one time are told apart.
 
-const HUES = 13;
+const HUES = 12;
 
 const held = new Map();
 let before = new Map();

@@ -91,7 +91,7 @@ export class Keys {
 
   #make(row) {
     const name = el("button", { type: "button", class: "name mono" });
-    put(name, row.key, 80);
+    put(name, row.key, 60);
     if (row.key.cut) {
       name.disabled = true;
       name.title = `${count(row.key.bytes)} bytes: too long to be looked up from here`;
@@ -110,7 +110,7 @@ export class Keys {
     setAttribute(tr.name_, "aria-pressed", !!chosen);
     const [, value, written, by, expires] = tr.cells;
     setAttribute(value, "class", `mono value ${row.kind}`);
-    if (row.value) put(value, row.value, 60);
+    if (row.value) put(value, row.value, 36);
     else setText(value, size(row.value_bytes));
     setAttribute(value, "title", row.value?.cut ? size(row.value_bytes) : null);
     setText(written, moment(row.time));

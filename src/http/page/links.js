@@ -1,8 +1,8 @@
 // The links as rows, and one of them in full.
 
 import { byId, el, figures, keyed, setAttribute, setText, show } from "./dom.js";
-import { LINK_STATES, rowsOf } from "./cluster.js";
-import { ago, count, plural, size, span } from "./format.js";
+import { isLive, LINK_STATES, rowsOf } from "./cluster.js";
+import { ago, count, NONE, plural, size, span } from "./format.js";
 
 const MOST = 60;
 
@@ -28,10 +28,12 @@ export class Links {
       setAttribute(row.button_, "aria-pressed", selection.pair === pair.name);
       const [, state, lag, queue, differ, verified] = row.cells;
       setText(state, `${LINK_STATES[pair.kind].mark} ${pair.state}`);
-      setText(lag, pair.known ? span(pair.lag) : "");
-      setText(queue, pair.known ? size(pair.queued) : "");
-      setText(differ, pair.known ? count(pair.differing) : "");
-      setText(verified, pair.verified === null ? "" : ago(pair.verified + since));
+      // Without a link nothing waits for it, and nobody compares.
+      const live = pair.known && isLive(pair);
+      setText(lag, live ? span(pair.lag) : NONE);
+      setText(queue, live ? size(pair.queued) : NONE);
+      setText(differ, live ? count(pair.differing) : NONE);
+      setText(verified, pair.verified === null ? NONE : ago(pair.verified + since));
     });
     const pair = model.pairs.get(selection.pair);
     show(byId("link"), !!pair);
@@ -56,20 +58,24 @@ export class Links {
     });
     keyed(byId("link-actions"), this.#actions(pair, model), action => action.label, action => action.button());
     const heal = pair.heal;
+    const live = pair.known && isLive(pair);
     const done = heal ? heal.cells_in + heal.cells_out : 0;
     show(byId("heal-bar"), !!heal);
-    if (heal) byId("heal-bar").value = done + heal.cells_left ? done / (done + heal.cells_left) : 0;
-    const left = heal && done ? `, about ${size((heal.bytes_in + heal.bytes_out) / done * heal.cells_left)}` : "";
+    // While ranges are still compared nobody knows how many cells there are.
+    const counted = heal && heal.cells_left > 0;
+    if (counted) byId("heal-bar").value = done / (done + heal.cells_left);
+    else byId("heal-bar").removeAttribute("value");
+    const left = counted && done ? `, about ${size((heal.bytes_in + heal.bytes_out) / done * heal.cells_left)}` : "";
     const soon = Number.isFinite(heal?.time_left_ms) ? `, ${span(heal.time_left_ms)} to go` : "";
     figures(byId("link-figures"), [
-      ["To go", heal ? `${plural(heal.cells_left, "cell")}${left}` : null, "an estimate"],
+      ["To go", heal ? (counted ? `${plural(heal.cells_left, "cell")}${left}` : "not counted yet") : null, "an estimate"],
       ["Cells in / out", heal ? `${count(heal.cells_in)} / ${count(heal.cells_out)}` : null],
       ["Bytes in / out", heal ? `${size(heal.bytes_in)} / ${size(heal.bytes_out)}` : null],
       ["Time", heal ? `${span(heal.took_ms)}${soon}` : null],
-      ["Lag", pair.known ? span(pair.lag) : null, "age of the oldest write that is not acknowledged"],
-      ["Queue", pair.known ? size(pair.queued) : null, "bytes of pushes that wait to be sent"],
+      ["Lag", live ? span(pair.lag) : null, "age of the oldest write that is not acknowledged"],
+      ["Queue", live ? size(pair.queued) : null, "bytes of pushes that wait to be sent"],
       ["Verified", pair.known ? verified(pair, since) : null, "when both were last known to hold the same"],
-      ...traffic(pair),
+      ...(live ? traffic(pair) : []),
     ]);
   }
 }

@@ -74,12 +74,13 @@ export class RangeMap {
     const canvas = this.#canvas;
     const pixels = Math.round(canvas.clientWidth * devicePixelRatio);
     if (!pixels) return false;
-    if (canvas.width !== pixels) canvas.width = canvas.height = pixels;
+    // A whole number of pixels a dot, or there would be patterns that mean nothing; the browser scales the rest.
+    const cell = Math.max(2, Math.round(pixels / SIDE));
+    if (canvas.width !== cell * SIDE) canvas.width = canvas.height = cell * SIDE;
     const style = this.#colours ??= getComputedStyle(canvas);
     const context = canvas.getContext("2d");
-    const cell = pixels / SIDE;
     const grown = this.#differing && this.#differing < FEW ? 1.4 : 0.5;
-    context.clearRect(0, 0, pixels, pixels);
+    context.clearRect(0, 0, canvas.width, canvas.height);
     let glows = false;
     if (!this.#still.matches) {
       context.fillStyle = style.caretColor;

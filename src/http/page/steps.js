@@ -67,6 +67,7 @@ export class Steps {
       ["equal", "All are equal again", "one colour, one digest; the later write has won, and counters are summed"],
     ];
     const next = list.find(([name]) => !done[name])?.[0];
+    show(byId("steps-next"), !next);
     keyed(byId("steps-list"), list, ([name]) => name, () => el("li", {}, el("span", { class: "tick", "aria-hidden": "true" }),
       el("div", {}, el("strong"), el("span", { class: "quiet small" }), el("span", { class: "unseen" }))),
     (item, [name, title, hint]) => {
