@@ -113,11 +113,11 @@ export class Drawing {
       setAttribute(body, "r", radius);
       const named = detailed || nodes.length <= MOST_NAMES;
       const below = detailed && place.angle > 0.1 && place.angle < Math.PI - 0.1;
-      setText(name, named ? clip(node.name, detailed ? 7 : 12) : "");
+      setText(name, named ? clip(node.name, detailed ? 8 : 12) : "");
       setText(keys, detailed ? (node.state === "ready" ? compact(node.keys) : node.state) : "");
       setText(digest, detailed ? short(node.digest) : "");
       if (detailed) {
-        setAttribute(name, "class", "name");
+        setAttribute(name, "class", node.name.length > 4 ? "name long" : "name");
         setAttribute(name, "transform", null);
         setAttribute(name, "x", null);
         setAttribute(name, "y", -2);

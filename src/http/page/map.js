@@ -15,7 +15,7 @@ export class RangeMap {
   #canvas = byId("map");
   #differs = new Uint8Array(RANGES);
   #equalSince = new Float64Array(RANGES);
-  #pair = null; #known = false; #differing = 0; #drawing = false; #colours = null;
+  #pair = null; #known = null; #differing = 0; #drawing = false; #colours = null;
   #still = matchMedia("(prefers-reduced-motion: reduce)");
 
   constructor() {
@@ -29,7 +29,7 @@ export class RangeMap {
   select(pair) {
     if (pair === this.#pair) return;
     this.#pair = pair;
-    this.#known = false;
+    this.#known = null;
     this.#differing = 0;
     this.#differs.fill(0);
     this.#equalSince.fill(0);
@@ -49,15 +49,16 @@ export class RangeMap {
       this.#differs[range] = differs;
       differing += differs;
     }
-    this.#known = true;
+    this.#known = message.known;
     this.#differing = differing;
     this.#tell();
     this.#schedule();
   }
 
   #tell() {
-    setText(byId("map-words"), !this.#known ? "Nothing is known of their ranges yet."
-      : this.#differing ? `${count(this.#differing)} of 16,384 ranges differ` : "No range differs");
+    const words = this.#differing ? `${count(this.#differing)} of 16,384 ranges differ`
+      : this.#known === "round" ? "No range differs, by the last round" : "No range differs";
+    setText(byId("map-words"), this.#known ? words : "Nothing is known of their ranges yet.");
   }
 
   #schedule() {

@@ -21,6 +21,11 @@ const MEANS = {
   unknown: "nothing was heard of it for a while",
 };
 
+const WORDS = {
+  stopped: "What it held is gone. Started again, it is empty and takes all from a peer.",
+  unknown: "Nothing is heard of it.",
+};
+
 export class Nodes {
   #actions; #choose; #version = ""; #next = 0; #left = 0;
 
@@ -68,13 +73,14 @@ export class Nodes {
     setAttribute(card, "class", `node-card ${node.state}${selection.node === node.name ? " chosen" : ""}`);
     setText(card.title_, node.name);
     setAttribute(card.title_, "aria-pressed", selection.node === node.name);
-    setText(card.state_, `${MARKS[node.state] ?? "●"} ${node.state}`);
+    const here = node.local && !model.status.demo ? "this one, " : "";
+    setText(card.state_, `${MARKS[node.state] ?? "●"} ${here}${node.state}`);
     setAttribute(card.state_, "title", MEANS[node.state] ?? null);
     setAttribute(card.chip_, "class", `chip mono ${hueClass(node.digest)}`);
     setText(card.chip_, short(node.digest) || "no digest");
     setAttribute(card.chip_, "title", node.digest ? `digest ${node.digest}` : null);
     setText(card.same_, sameAs(node, model));
-    const reason = node.state === "stopped" ? "What it held is gone. Started again, it is empty and takes all from a peer." : node.reason;
+    const reason = WORDS[node.state] ?? node.reason;
     setText(card.reason_, reason ?? "");
     show(card.reason_, !!reason);
     figures(card.figures_, rows(node, now - model.at, model.nodes.size > MOST_WHOLE));
@@ -95,7 +101,7 @@ function sameAs(node, model) {
 }
 
 function rows(node, since, dense) {
-  if (node.state === "stopped") return [];
+  if (node.state === "stopped" || !node.local && node.state === "unknown") return [];
   const kept = node.kills || node.late || node.lost;
   return [
     ["Keys", count(node.keys), `${count(node.tombstones)} tombstones`],
