@@ -5,8 +5,12 @@ const HUES = 12;
 const held = new Map();
 let before = new Map();
 
-/** Tells which digests there are now, by node. A digest that only one node holds and that has just changed is in motion. */
+/**
+ * Tells which digests there are now, by node; returns whether one has got its colour. A digest that only one node holds
+ * and that has just changed is in motion: it has none until it is seen again.
+ */
 export function observe(nodes) {
+  let coloured = false;
   const holders = new Map();
   for (const node of nodes) if (node.digest) holders.set(node.digest, (holders.get(node.digest) ?? 0) + 1);
   for (const digest of held.keys()) if (!holders.has(digest)) held.delete(digest);
@@ -20,8 +24,10 @@ export function observe(nodes) {
     for (let tries = 0; taken.has(hue) && tries < HUES; tries += 1) hue = (hue + 5) % HUES;
     taken.add(hue);
     held.set(digest, hue);
+    coloured = true;
   }
   before = new Map(nodes.map(node => [node.name, node.digest]));
+  return coloured;
 }
 
 /** The class that carries the colour, from `page.css`; a digest without one is grey. */

@@ -41,7 +41,7 @@ export class Nodes {
     const nodes = all.length <= MOST ? all : [...all].sort((a, b) => b.local - a.local || isUp(a) - isUp(b)).slice(0, MOST);
     const list = byId("nodes");
     list.classList.toggle("dense", all.length > MOST_WHOLE);
-    const version = `${model.at} ${selection.node} ${Math.floor(now / 1000)}`;
+    const version = `${model.at} ${selection.node} ${Math.floor(now / 500)}`;
     if (version !== this.#version) this.#left = nodes.length;
     this.#version = version;
     const turn = new Set();

@@ -194,7 +194,12 @@ function connection() {
 }
 
 byId("lost-now").addEventListener("click", () => feed.retry());
-// Ages grow by themselves: only a second's worth of arithmetic, nothing is asked for.
-setInterval(() => { connection(); if (model && !document.hidden) draw("links", "nodes"); }, 1000);
+// Ages grow by themselves, and what has not changed for a while is at rest: arithmetic, nothing is asked for.
+setInterval(() => {
+  connection();
+  if (!model || document.hidden) return;
+  if (Date.now() - model.at > 900 && observe(model.status.nodes)) draw("drawing");
+  draw("links", "nodes");
+}, 1000);
 readAddress();
 listen();
