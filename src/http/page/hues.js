@@ -1,6 +1,6 @@
 // A colour for each digest: the same digest has the same colour, and digests seen at one time are told apart.
 
-const HUES = 12;
+const HUES = 11;
 
 const held = new Map();
 let before = new Map();

@@ -8,6 +8,8 @@ import { attempt } from "./notices.js";
 const PAGE = 50;
 /** Beyond this a longer prefix finds a key sooner than scrolling does. */
 const MOST = 500;
+/** Cells that a search looks through by itself, some ten thousand a request; whoever wants more asks for it. */
+const MOST_LOOKED = 3_000_000;
 /** A pause in typing that is taken for the end of a word. */
 const PAUSE = 200;
 
@@ -19,8 +21,12 @@ export function put(node, bytes, most) {
 }
 
 export class Keys {
-  #first = []; #more = []; #next = null; #firstNext = null; #choose; #said = false;
+  #first = []; #more = []; #next = null; #firstNext = null; #choose; #told = false;
+  /** Searches so far: one that is not the last is given up. */
+  #search = 0; #looked = 0; #looking = false;
   prefix = "";
+  model = null;
+  selection = null;
 
   /** `search` is told when another prefix is meant, `choose` when a key is chosen. */
   constructor(search, choose) {
@@ -28,39 +34,75 @@ export class Keys {
     let pause = 0;
     byId("prefix").addEventListener("input", () => {
       clearTimeout(pause);
-      pause = setTimeout(() => this.#search(search), PAUSE);
+      pause = setTimeout(() => this.#mean(search), PAUSE);
     });
     byId("keys-next").addEventListener("click", () => this.#fetchMore());
   }
 
-  #search(search) {
+  #mean(search) {
     const prefix = byId("prefix").value;
     if (prefix === this.prefix) return;
     this.prefix = prefix;
-    this.#more = [];
-    this.#next = null;
+    this.#search += 1;
+    this.#first = this.#more = [];
+    this.#next = this.#firstNext = null;
+    this.#told = this.#looking = false;
     search(prefix);
+    this.update(this.model, this.selection);
   }
 
   /** The first page, as the stream tells it. */
   set(message) {
     this.#first = message.keys;
     this.#firstNext = message.next;
-    this.#said = true;
-    if (!this.#more.length) this.#next = message.next;
+    if (!this.#more.length && !this.#looking) this.#next = message.next;
+    if (!this.#told) this.#look();
+    this.#told = true;
+  }
+
+  /** A key was written from here: it may be one that only a search finds. */
+  written() {
+    if (this.#more.length || this.#firstNext !== null && this.#first.length < PAGE) this.#look();
+  }
+
+  /** Goes through the store until there is a page of keys: the stream looks at the first cells only. */
+  async #look() {
+    const search = this.#search += 1;
+    const found = [];
+    let next = this.#firstNext, looked = 0;
+    this.#looking = true;
+    while (next !== null && this.#first.length + found.length < PAGE && looked < MOST_LOOKED) {
+      const { done, answer } = await this.#read(next);
+      if (search !== this.#search) return;
+      if (!done) break;
+      found.push(...answer.keys);
+      next = answer.next;
+      looked += answer.scanned;
+      if (found.length >= this.#more.length) this.#more = [...found];
+      [this.#next, this.#looked] = [next, looked];
+      this.update(this.model, this.selection);
+    }
+    [this.#more, this.#next, this.#looking] = [found, next, false];
+    this.update(this.model, this.selection);
   }
 
   async #fetchMore() {
-    const prefix = this.prefix;
-    const query = new URLSearchParams({ prefix, after: this.#next, limit: PAGE });
-    const { done, answer } = await attempt(() => read(`keys?${query}`));
-    if (!done || prefix !== this.prefix) return;
+    const search = this.#search += 1;
+    this.#looking = false;
+    const { done, answer } = await this.#read(this.#next);
+    if (!done || search !== this.#search) return;
     this.#more.push(...answer.keys);
     this.#next = answer.next;
     this.update(this.model, this.selection);
   }
 
+  #read(after) {
+    const query = new URLSearchParams({ prefix: this.prefix, after, limit: PAGE });
+    return attempt(() => read(`keys?${query}`));
+  }
+
   update(model, selection) {
+    if (!model) return;
     [this.model, this.selection] = [model, selection];
     const rows = this.#rows();
     const node = model.status.nodes.find(node => node.local && node.state !== "stopped");
@@ -69,10 +111,14 @@ export class Keys {
     show(byId("keys-empty"), rows.length === 0);
     if (!rows.length) setText(byId("keys-empty"), this.#empty(model, node));
     keyed(byId("keys-rows"), rows, row => word(row.key), row => this.#make(row), (tr, row) => this.#fill(tr, row, selection));
-    const goesOn = this.#next !== null && rows.length < MOST;
-    show(byId("keys-next"), goesOn);
-    setText(byId("keys-said"), goesOn ? `${count(rows.length)} shown`
-      : this.#next !== null ? `${count(rows.length)} shown: a longer beginning finds the rest` : rows.length ? `${plural(rows.length, "key")}, all shown` : "");
+    show(byId("keys-next"), this.#next !== null && rows.length < MOST && !this.#looking);
+    setText(byId("keys-said"), this.#words(rows.length));
+  }
+
+  #words(shown) {
+    if (this.#looking) return `${count(shown)} found, ${count(this.#looked)} cells looked through`;
+    if (this.#next === null) return shown ? `${plural(shown, "key")}, all shown` : "";
+    return shown < MOST ? `${count(shown)} shown` : `${count(shown)} shown: a longer beginning finds the rest`;
   }
 
   #rows() {
@@ -82,8 +128,8 @@ export class Keys {
   }
 
   #empty(model, node) {
-    if (!this.#said) return "Waiting for the first keys.";
-    if (this.#firstNext !== null) return "None found yet: there are more keys to look through.";
+    if (!this.#told) return "Waiting for the first keys.";
+    if (this.#next !== null || this.#looking) return "None found yet: there are more cells to look through.";
     if (this.prefix) return "No key begins with this.";
     if (model.status.writes) return "No key yet. Write one: it appears here and on every other node.";
     return `No key yet. Try: sapwood set hello world${node?.client ? ` --node ${node.client}` : ""}`;

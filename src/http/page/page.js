@@ -51,7 +51,7 @@ const timeLine = new TimeLine();
 const copies = new Copies();
 const keys = new Keys(() => { address(); listen(); }, key => chooseKey(key));
 const form = new WriteForm({
-  written: node => steps.wrote(node),
+  written: node => { steps.wrote(node); keys.written(); },
   chooseNode: node => { selection.node = node; draw(); },
   chooseKey: (key, kind) => chooseKey(key, kind, false),
 });
