@@ -156,7 +156,7 @@ export class Keys {
     setAttribute(tr.name_, "aria-pressed", !!chosen);
     const [, value, written, by, expires] = tr.cells;
     setAttribute(value, "class", `mono value ${row.kind}`);
-    if (row.value) put(value, row.value, 36);
+    if (row.value) put(value, row.value, 26);
     else setText(value, size(row.value_bytes));
     setAttribute(value, "title", row.value?.cut ? size(row.value_bytes) : null);
     setText(written, moment(row.time));
