@@ -48,7 +48,7 @@ fn write(path: &Path, content: &str) -> String {
 fn help_tells_where_to_start() {
     let help = run(&["--help"]);
     assert!(help.status.success());
-    assert!(stdout(&help).contains("Where to start:\n  sapwood serve"));
+    assert!(stdout(&help).contains("Where to start:\n  sapwood demo"));
     assert!(run(&["--version"]).stdout.starts_with(b"sapwood "));
 }
 
@@ -75,7 +75,7 @@ fn wrong_usage_ends_with_2_and_a_reason_on_stderr() {
         (&["check-config", "--join", "here"], "--join \"here\" is not HOST:PORT"),
         (&["get", "k", "--password-file", "/nonexistent"], "--password-file /nonexistent"),
         (&["get", "k", "--node", "here"], "write HOST:PORT"),
-        (&["man", "plant"], "serve, get, set"),
+        (&["man", "plant"], "serve, demo, get, set"),
         (&["incr"], "<KEY>"),
         (&["incr", "k", "much"], "invalid digit"),
         (&["serve", "--forget-after", "59s"], "--forget-after 59s is too short: give 1m or more, or never"),
