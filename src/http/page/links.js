@@ -100,7 +100,7 @@ function alone(model) {
 
 /** The link to look at while nobody has chosen one: what differs most, then what is not linked, then the first. */
 export function mostTelling(model, present) {
-  const weight = pair => (pair.kind === "healing" ? 1e6 : 0) + pair.differing * 10 + (pair.kind === "linked" ? 0 : 5);
+  const weight = pair => (pair.kind === "healing" ? 1e6 : 0) + pair.differing * 10 + (pair.kind === "linked" ? 0 : 50);
   let best = model.pairs.get(present);
   for (const pair of model.pairs.values()) {
     // Of links between others only the state is known.
