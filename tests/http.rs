@@ -46,7 +46,9 @@ async fn pair() -> [(Node, SocketAddr); 2] {
 #[tokio::test]
 async fn the_page_comes_whole_from_this_server_and_may_load_nothing_else() {
     let (_node, http) = start("a", &[]).await;
-    for (path, kind) in [("/", "text/html"), ("/page/page.css", "text/css"), ("/page/page.js", "text/javascript")] {
+    for (path, kind) in
+        [("/", "text/html"), ("/page/page.css", "text/css"), ("/page/page.js", "text/javascript")]
+    {
         let answer = get(http, path).await;
         assert_eq!(answer.status, 200, "{path}");
         assert_eq!(answer.header("content-type"), format!("{kind}; charset=utf-8"));

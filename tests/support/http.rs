@@ -66,6 +66,10 @@ pub async fn send(
             while let Some(chunk) = chunk(&mut reader).await {
                 body.extend(chunk);
             }
+        } else if let Some((_, length)) = headers.iter().find(|(name, _)| name == "content-length") {
+            // Not every server closes a connection because it is asked to; an answer to HEAD ends before its length.
+            let length = length.parse().unwrap();
+            (&mut reader).take(length).read_to_end(&mut body).await.unwrap();
         } else {
             reader.read_to_end(&mut body).await.unwrap();
         }
@@ -132,8 +136,8 @@ async fn head(reader: &mut BufReader<TcpStream>) -> (u16, Vec<(String, String)>)
     let mut headers = Vec::new();
     loop {
         let line = line(reader).await;
-        let Some((name, value)) = line.split_once(": ") else { return (status, headers) };
-        headers.push((name.to_owned(), value.to_owned()));
+        let Some((name, value)) = line.split_once(':') else { return (status, headers) };
+        headers.push((name.to_ascii_lowercase(), value.trim_start().to_owned()));
     }
 }
 
