@@ -106,7 +106,11 @@ impl Watcher {
         if let Stage::Follow { from, told: true } = self.stage {
             self.follower.news(from).await;
         }
-        self.store.watches.pace.turn().await;
+        let digest = || {
+            let totals = self.store.totals();
+            totals.live.wrapping_add(totals.dead)
+        };
+        self.store.watches.pace.turn(digest).await;
     }
 
     /// Accounts for what the watcher's turn has taken; the more, the later is the next one, for all watchers.

@@ -3,7 +3,8 @@
 //! Writers and watchers share the runtime's threads, and a thousand watchers can make more work of one write than the
 //! write was. So all watchers of a daemon draw on one bucket of time. What it holds goes at once: while there is little to
 //! tell nobody waits. Beyond that they take turns, in the order in which they came, at a share of each thread; those
-//! whose turn is not yet find fewer changes when it is, as changes of one key become one.
+//! whose turn is not yet find fewer changes when it is, as changes of one key become one. Once nothing is written any more
+//! there is nobody to spare but readers, and what is left is told at a larger share.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -13,8 +14,12 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
-/// The share of each thread that watchers may take for long: one part in so many.
+/// The share of each thread that watchers may take for long while there are writes: one part in so many.
 const SHARE: u32 = 12;
+/// The same while there are none.
+const CALM_SHARE: u32 = 2;
+/// How long nothing was written until it counts as calm.
+const CALM: Duration = Duration::from_millis(20);
 /// Time they may take at once after they took none for a while: enough for ten thousand watchers to be told a change.
 const BURST: Duration = Duration::from_millis(200);
 
@@ -22,23 +27,39 @@ const BURST: Duration = Duration::from_millis(200);
 pub(super) struct Pace {
     /// Lets one wait for the bucket at a time, in the order they came.
     queue: Semaphore,
-    /// When the bucket will be full again.
-    full_at: Mutex<Option<Instant>>,
+    bucket: Mutex<Bucket>,
     /// The runtime's threads.
     threads: OnceLock<u32>,
 }
 
+#[derive(Default)]
+struct Bucket {
+    /// When it will be full again.
+    full_at: Option<Instant>,
+    /// The digest of the store when it was looked at last, and since when it has been this.
+    digest: u64,
+    since: Option<Instant>,
+}
+
+impl Bucket {
+    fn share(&self, now: Instant) -> u32 {
+        let is_calm = self.since.is_some_and(|since| now.duration_since(since) >= CALM);
+        if is_calm { CALM_SHARE } else { SHARE }
+    }
+}
+
 impl Pace {
     pub(super) fn new() -> Self {
-        Pace { queue: Semaphore::new(1), full_at: Mutex::new(None), threads: OnceLock::new() }
+        Pace { queue: Semaphore::new(1), bucket: Mutex::default(), threads: OnceLock::new() }
     }
 
-    /// Waits for a turn. Cancel-safe: who leaves loses its place and nothing else.
-    pub(super) async fn turn(&self) {
+    /// Waits for a turn; `digest` changes with everything that is written. Cancel-safe: who leaves loses its place and
+    /// nothing else.
+    pub(super) async fn turn(&self, digest: impl Fn() -> u64) {
         let first = self.queue.acquire().await.expect("the semaphore is never closed");
         // Once more after each sleep: a turn that was taken before may have been paid meanwhile.
-        while let Some(begins) = self.begins().filter(|begins| *begins > Instant::now()) {
-            sleep_until(begins).await;
+        while let Some(begins) = self.begins(digest()) {
+            sleep_until(begins.min(Instant::now() + CALM)).await;
         }
         drop(first);
     }
@@ -46,58 +67,98 @@ impl Pace {
     /// Takes `time` out of the bucket.
     pub(super) fn pay(&self, time: Duration) {
         let now = Instant::now();
-        let mut full_at = self.full_at.lock();
-        *full_at = Some(full_at.map_or(now, |at| at.max(now)) + self.refill(time));
+        let mut bucket = self.bucket.lock();
+        let full_at = bucket.full_at.map_or(now, |at| at.max(now));
+        bucket.full_at = Some(full_at + self.refill(time, bucket.share(now)));
     }
 
-    /// Since when, or from when on, the bucket holds more than nothing.
-    fn begins(&self) -> Option<Instant> {
-        (*self.full_at.lock())?.checked_sub(self.refill(BURST))
+    /// From when on the bucket will hold more than nothing, unless it does.
+    fn begins(&self, digest: u64) -> Option<Instant> {
+        let now = Instant::now();
+        let mut bucket = self.bucket.lock();
+        if bucket.digest != digest || bucket.since.is_none() {
+            (bucket.digest, bucket.since) = (digest, Some(now));
+        }
+        let burst = self.refill(BURST, bucket.share(now));
+        if bucket.share(now) == CALM_SHARE {
+            // What was owed to writers is not owed any more.
+            bucket.full_at = bucket.full_at.map(|at| at.min(now + burst + self.refill(CALM, CALM_SHARE)));
+        }
+        bucket.full_at?.checked_sub(burst).filter(|begins| *begins > now)
     }
 
     /// How long it takes to give `time` back.
-    fn refill(&self, time: Duration) -> Duration {
+    fn refill(&self, time: Duration, share: u32) -> Duration {
         let threads = *self.threads.get_or_init(|| {
             let threads = Handle::try_current().map_or(1, |handle| handle.metrics().num_workers());
             u32::try_from(threads).unwrap_or(1).max(1)
         });
-        time * SHARE / threads
+        time * share / threads
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    /// A store to which something is written before each look.
+    fn busy() -> impl Fn() -> u64 {
+        let writes = Cell::new(0);
+        move || writes.replace(writes.get() + 1)
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_goes_at_once_and_then_turns_come_at_the_share() {
-        let pace = Pace::new();
+        let (pace, busy) = (Pace::new(), busy());
         let start = Instant::now();
         let turn = BURST / 10;
         for _ in 0..10 {
-            pace.turn().await;
+            pace.turn(&busy).await;
             pace.pay(turn);
         }
         assert_eq!(start.elapsed(), Duration::ZERO);
         for n in 1..=20 {
-            pace.turn().await;
+            pace.turn(&busy).await;
             pace.pay(turn);
             assert!(start.elapsed().abs_diff(turn * SHARE * (n - 1)) < Duration::from_millis(5));
         }
         tokio::time::advance(BURST * SHARE * 2).await;
         let rested = Instant::now();
         for _ in 0..10 {
-            pace.turn().await;
+            pace.turn(&busy).await;
             pace.pay(turn);
         }
         assert_eq!(rested.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
+    async fn once_nothing_is_written_turns_come_sooner_and_nothing_is_owed() {
+        let pace = Pace::new();
+        pace.pay(BURST * 100);
+        let (start, turn) = (Instant::now(), BURST / 10);
+        for _ in 0..100 {
+            pace.turn(|| 7).await;
+            pace.pay(turn);
+        }
+        let took = start.elapsed();
+        assert!(took > turn * CALM_SHARE * 80, "{took:?}");
+        assert!(took < turn * CALM_SHARE * 100 + CALM * 4, "{took:?}");
+        // There are writes, and it is as before.
+        let (start, busy) = (Instant::now(), busy());
+        for _ in 0..20 {
+            pace.turn(&busy).await;
+            pace.pay(turn);
+        }
+        assert!(start.elapsed() > turn * SHARE * 9, "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_waits_for_its_turn_and_leaves_holds_nobody_up() {
         let pace = std::sync::Arc::new(Pace::new());
         pace.pay(BURST * 2);
-        let wait = |pace: std::sync::Arc<Pace>| tokio::spawn(async move { pace.turn().await });
+        let wait = |pace: std::sync::Arc<Pace>| tokio::spawn(async move { pace.turn(|| 0).await });
         let tasks: Vec<_> = (0..10).map(|_| wait(pace.clone())).collect();
         tokio::task::yield_now().await;
         tasks[..9].iter().for_each(tokio::task::JoinHandle::abort);
