@@ -80,6 +80,8 @@ async fn a_partition_is_made_written_on_both_sides_and_seen_to_heal() {
     page.until_text(&card("c"), "300,001").await;
     page.until_text("#map-words", "ranges differ").await;
     page.whole_picture("isolated", 1440).await;
+    // A link that is mended before it was given up heals at once.
+    page.until_text("#timeline", "lost b").await;
     page.resize(1280, 900).await;
     page.click(&format!("{}//button", link("a – b"))).await;
     page.until_text("#map-words", "ranges differ").await;

@@ -18,9 +18,10 @@ use super::target::{Session, Target, bytes};
 const SECTION: &str = "Sapwood";
 
 /// Fields of Redis's own sections that complete the picture, where the node has them.
-const TOTALS: [&str; 5] = [
+const TOTALS: [&str; 6] = [
     "uptime_in_seconds",
     "connected_clients",
+    "instantaneous_ops_per_sec",
     "used_memory_human",
     "total_commands_processed",
     "expired_keys",

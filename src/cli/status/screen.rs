@@ -37,6 +37,7 @@ fn own(Status { own, healing, peers, .. }: &Status) -> Table {
     table.row(["keys", &grouped(own.count("keys"))]);
     table.row(["memory", &own.text("used_memory_human")]);
     table.row(["clients", &grouped(own.count("connected_clients"))]);
+    table.row(["commands", &format!("{}/s", grouped(own.count("instantaneous_ops_per_sec")))]);
     table.row(["members", &members(healing)]);
     table.row(["linked", &format!("{} of {}", own.count("linked_peers"), peers.len())]);
     let floor = healing.number("floor_age_ms");
@@ -148,6 +149,7 @@ mod tests {
             own: fields(&json!({
                 "name": "a", "cluster": "orders", "state": "ready", "digest": "92682454fb46dc52", "keys": 1_000_000,
                 "uptime_in_seconds": 61, "used_memory_human": "162.12M", "connected_clients": 2, "linked_peers": 0,
+                "instantaneous_ops_per_sec": 98_765,
                 "tombstones": 0,
             })),
             healing: fields(
@@ -168,6 +170,7 @@ mod tests {
                 "keys        1,000,000",
                 "memory      162.12M",
                 "clients     2",
+                "commands    98,765/s",
                 "members     1",
                 "linked      0 of 0",
                 "floor       never raised",
