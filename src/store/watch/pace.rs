@@ -39,12 +39,20 @@ struct Bucket {
     /// The digest of the store when it was looked at last, and since when it has been this.
     digest: u64,
     since: Option<Instant>,
+    /// Whether it had been this for long enough then.
+    is_calm: bool,
 }
 
 impl Bucket {
-    fn share(&self, now: Instant) -> u32 {
-        let is_calm = self.since.is_some_and(|since| now.duration_since(since) >= CALM);
-        if is_calm { CALM_SHARE } else { SHARE }
+    fn share(&self) -> u32 {
+        if self.is_calm { CALM_SHARE } else { SHARE }
+    }
+
+    fn look(&mut self, digest: u64, now: Instant) {
+        if self.digest != digest || self.since.is_none() {
+            (self.digest, self.since) = (digest, Some(now));
+        }
+        self.is_calm = self.since.is_some_and(|since| now.duration_since(since) >= CALM);
     }
 }
 
@@ -69,18 +77,16 @@ impl Pace {
         let now = Instant::now();
         let mut bucket = self.bucket.lock();
         let full_at = bucket.full_at.map_or(now, |at| at.max(now));
-        bucket.full_at = Some(full_at + self.refill(time, bucket.share(now)));
+        bucket.full_at = Some(full_at + self.refill(time, bucket.share()));
     }
 
     /// From when on the bucket will hold more than nothing, unless it does.
     fn begins(&self, digest: u64) -> Option<Instant> {
         let now = Instant::now();
         let mut bucket = self.bucket.lock();
-        if bucket.digest != digest || bucket.since.is_none() {
-            (bucket.digest, bucket.since) = (digest, Some(now));
-        }
-        let burst = self.refill(BURST, bucket.share(now));
-        if bucket.share(now) == CALM_SHARE {
+        bucket.look(digest, now);
+        let burst = self.refill(BURST, bucket.share());
+        if bucket.is_calm {
             // What was owed to writers is not owed any more.
             bucket.full_at = bucket.full_at.map(|at| at.min(now + burst + self.refill(CALM, CALM_SHARE)));
         }
