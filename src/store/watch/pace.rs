@@ -36,10 +36,9 @@ pub(super) struct Pace {
 struct Bucket {
     /// When it will be full again.
     full_at: Option<Instant>,
-    /// The digest of the store when it was looked at last, and since when it has been this.
-    digest: u64,
-    since: Option<Instant>,
-    /// Whether it had been this for long enough then.
+    /// The digest of the store when it was looked at last, and when that was.
+    looked: Option<(u64, Instant)>,
+    /// Whether it was the same the time before.
     is_calm: bool,
 }
 
@@ -48,11 +47,13 @@ impl Bucket {
         if self.is_calm { CALM_SHARE } else { SHARE }
     }
 
-    fn look(&mut self, digest: u64, now: Instant) {
-        if self.digest != digest || self.since.is_none() {
-            (self.digest, self.since) = (digest, Some(now));
+    /// Looks whether anything is written, unless it has just been looked at: the digest of all ranges is a sum of many.
+    fn look(&mut self, digest: impl Fn() -> u64, now: Instant) {
+        if self.looked.is_none_or(|(_, at)| now.duration_since(at) >= CALM) {
+            let digest = digest();
+            self.is_calm = self.looked.is_some_and(|(before, _)| before == digest);
+            self.looked = Some((digest, now));
         }
-        self.is_calm = self.since.is_some_and(|since| now.duration_since(since) >= CALM);
     }
 }
 
@@ -66,7 +67,7 @@ impl Pace {
     pub(super) async fn turn(&self, digest: impl Fn() -> u64) {
         let first = self.queue.acquire().await.expect("the semaphore is never closed");
         // Once more after each sleep: a turn that was taken before may have been paid meanwhile.
-        while let Some(begins) = self.begins(digest()) {
+        while let Some(begins) = self.begins(&digest) {
             sleep_until(begins.min(Instant::now() + CALM)).await;
         }
         drop(first);
@@ -81,7 +82,7 @@ impl Pace {
     }
 
     /// From when on the bucket will hold more than nothing, unless it does.
-    fn begins(&self, digest: u64) -> Option<Instant> {
+    fn begins(&self, digest: impl Fn() -> u64) -> Option<Instant> {
         let now = Instant::now();
         let mut bucket = self.bucket.lock();
         bucket.look(digest, now);
