@@ -11,7 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -115,13 +115,9 @@ impl<'r> Sheet<'_, 'r> {
     where
         R: IntoIterator<Item = (Labels<'r>, f64)>,
     {
-        let mut metric = self.encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
-        for reading in self.readings {
-            for (labels, value) in rows(reading) {
-                metric.encode_family(&with_node(reading, &labels))?.encode_gauge(&value)?;
-            }
-        }
-        Ok(())
+        self.families(MetricType::Gauge, name, help, unit, rows, |mut metric, value| {
+            metric.encode_gauge(&value)
+        })
     }
 
     /// A counter of each node; the suffix `_total` is added.
@@ -146,12 +142,28 @@ impl<'r> Sheet<'_, 'r> {
     where
         R: IntoIterator<Item = (Labels<'r>, u64)>,
     {
-        let mut metric = self.encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
+        self.families(MetricType::Counter, name, help, unit, rows, |mut metric, value| {
+            metric.encode_counter::<NoLabelSet, u64, f64>(&value, None)
+        })
+    }
+
+    /// One metric: the rows of each node, under labels of their own and the node's.
+    fn families<R, V>(
+        &mut self,
+        kind: MetricType,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        rows: impl Fn(&'r Reading) -> R,
+        encode: impl Fn(MetricEncoder<'_>, V) -> Result<(), Error>,
+    ) -> Result<(), Error>
+    where
+        R: IntoIterator<Item = (Labels<'r>, V)>,
+    {
+        let mut metric = self.encoder.encode_descriptor(name, help, unit, kind)?;
         for reading in self.readings {
             for (labels, value) in rows(reading) {
-                metric
-                    .encode_family(&with_node(reading, &labels))?
-                    .encode_counter::<NoLabelSet, u64, f64>(&value, None)?;
+                encode(metric.encode_family(&with_node(reading, &labels))?, value)?;
             }
         }
         Ok(())
@@ -164,21 +176,13 @@ impl<'r> Sheet<'_, 'r> {
         help: &str,
         value: impl Fn(&Reading) -> LatencyTotals,
     ) -> Result<(), Error> {
-        let unit = Unit::Seconds;
-        let mut metric = self.encoder.encode_descriptor(name, help, Some(&unit), MetricType::Histogram)?;
-        for reading in self.readings {
-            let LatencyTotals { buckets, nanos } = value(reading);
+        let rows = |reading| [(Labels::new(), value(reading))];
+        self.families(MetricType::Histogram, name, help, SECONDS, rows, |mut metric, totals| {
+            let LatencyTotals { buckets, nanos } = totals;
             let bounds = BOUNDS.iter().map(|&bound| seconds(bound)).chain([f64::MAX]);
             let rows: Vec<_> = bounds.zip(buckets).collect();
-            let labels = with_node(reading, &[]);
-            metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
-                seconds(nanos),
-                buckets.iter().sum(),
-                &rows,
-                None,
-            )?;
-        }
-        Ok(())
+            metric.encode_histogram::<NoLabelSet>(seconds(nanos), buckets.iter().sum(), &rows, None)
+        })
     }
 }
 
