@@ -206,6 +206,11 @@ impl Cell {
         self.parts().register(origins)
     }
 
+    /// Whether this is the other, not only one of the same key.
+    pub(super) fn is_same(&self, other: &Cell) -> bool {
+        self.0.heap_ptr() == other.0.heap_ptr()
+    }
+
     /// Starts to load the cell's first cache lines.
     pub(super) fn prefetch(&self) {
         const LINE: usize = 64;

@@ -15,6 +15,8 @@
 mod cause;
 mod log;
 mod prefixes;
+mod recent;
+mod record;
 mod settled;
 
 pub use cause::Cause;
@@ -30,9 +32,10 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use self::log::Log;
 pub(super) use self::log::MAX_RECENT;
-use self::log::{Log, Record};
 use self::prefixes::PrefixMap;
+use self::record::Record;
 use self::settled::SettledTotal;
 use super::cell::Cell;
 use crate::ablation::{Ablation, ablated};
@@ -183,7 +186,7 @@ impl Changes {
         let Some(cause) = Cause::between(old, new) else { return };
         let was_live = old.is_some_and(|old| old.is_live(new.latest()));
         let mut book = self.book.lock();
-        book.note(new.key(), |sequence| Record::new(sequence, new.clone(), key_hash, cause, was_live));
+        book.note(old, new.key(), |sequence| Record::new(sequence, new.clone(), key_hash, cause, was_live));
         if book.empty_groups > 0 && book.head.is_multiple_of(LOOK_EVERY) {
             book.forget_empty_groups(Instant::now());
             self.logs.store(book.logs.len(), Ordering::Relaxed);
@@ -268,12 +271,12 @@ impl Book {
         self.empty_groups = self.groups.values().filter(|members| members.empty_since.is_some()).count();
     }
 
-    fn note(&mut self, key: &[u8], record: impl Fn(u64) -> Record) {
+    fn note(&mut self, old: Option<&Cell>, key: &[u8], record: impl Fn(u64) -> Record) {
         let Book { head, logs, settled, .. } = self;
         let sequence = *head + 1;
         logs.visit(key, |kept| {
             *head = sequence;
-            kept.log.push(record(sequence), settled);
+            kept.log.push(record(sequence), old, settled);
             kept.wake();
         });
     }
@@ -294,10 +297,11 @@ impl Book {
         from <= self.head && logs.all(|kept| kept.log.floor() <= from)
     }
 
-    fn read(&self, group: &Group, from: u64, limit: ReadLimit) -> Read {
+    fn read(&mut self, group: &Group, from: u64, limit: ReadLimit) -> Read {
         let mut changes = Vec::new();
         let mut logs = 0;
-        for kept in group.prefixes.iter().filter_map(|prefix| self.logs.get(prefix)) {
+        for prefix in group.prefixes.iter() {
+            let Some(kept) = self.logs.at(prefix) else { continue };
             if kept.log.read(from, limit, &mut changes).is_err() {
                 return Read::Lagged;
             }
@@ -360,7 +364,7 @@ impl Follower {
     /// As [`read`](Self::read), without those that a later change of their key follows, read or not. Returns up to where
     /// was read, too; `None` if the reader lags.
     pub(super) fn read_last(&self, from: u64, limit: ReadLimit) -> Option<(u64, Vec<Change>)> {
-        let book = self.changes.book.lock();
+        let mut book = self.changes.book.lock();
         let Read::Changes(changes) = book.read(&self.group, from, limit) else { return None };
         let through = changes.last().map_or(from, |change| change.sequence);
         Some((through, book.last_of_keys(&self.group, changes)))

@@ -27,7 +27,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use self::event::ResetReason::{Discarded, Lagged, OtherDaemon, Start};
-use self::pace::Pace;
+use self::pace::{Pace, Work};
 use self::page::{Library, PAGE, Shelf, Step};
 use super::Store;
 use super::cell::Cell;
@@ -106,11 +106,7 @@ impl Watcher {
         if let Stage::Follow { from, told: true } = self.stage {
             self.follower.news(from).await;
         }
-        let digest = || {
-            let totals = self.store.totals();
-            totals.live.wrapping_add(totals.dead)
-        };
-        self.store.watches.pace.turn(digest).await;
+        self.store.watches.pace.turn(Work::of_runtime).await;
     }
 
     /// Accounts for what the watcher's turn has taken; the more, the later is the next one, for all watchers.

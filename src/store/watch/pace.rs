@@ -2,11 +2,11 @@
 //!
 //! Writers and watchers share the runtime's threads, and a thousand watchers can make more work of one write than the
 //! write was. So all watchers of a daemon draw on one bucket of time. What it holds goes at once: while there is little to
-//! tell nobody waits. Beyond that they take turns, in the order in which they came, at a share of each thread; those
-//! whose turn is not yet find fewer changes when it is, as changes of one key become one. Once nothing is written any more
-//! there is nobody to spare but readers, and what is left is told at a larger share.
+//! tell nobody waits. Beyond that they take turns, in the order in which they came, for half of the time that all others
+//! leave idle; those whose turn is not yet find fewer changes when it is, as changes of one key become one. Where clients
+//! would use every thread to the full, what watchers take is the time that is left, and half of it is less each time: so
+//! there is a least share, which is little enough that clients hardly notice and enough that nobody is forgotten.
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,162 +14,188 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
-/// The share of each thread that watchers may take for long while there are writes: one part in so many.
-const SHARE: u32 = 12;
-/// The same while there are none.
-const CALM_SHARE: u32 = 2;
-/// How long nothing was written until it counts as calm.
-const CALM: Duration = Duration::from_millis(20);
+/// The part of each thread that watchers may always take for long, and the most.
+const LEAST: f64 = 1.0 / 64.0;
+const MOST: f64 = 1.0 / 2.0;
+/// How long the threads are looked at to see how busy they are.
+const WINDOW: Duration = Duration::from_millis(20);
+/// The runtime's timers know no less.
+const TICK: Duration = Duration::from_millis(1);
 /// Time they may take at once after they took none for a while: enough for ten thousand watchers to be told a change.
 const BURST: Duration = Duration::from_millis(200);
+
+/// What the runtime's threads have done.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Work {
+    threads: f64,
+    /// How long they were busy, ever, all together.
+    busy: Duration,
+}
+
+impl Work {
+    /// Of the runtime that this is called on.
+    pub(super) fn of_runtime() -> Work {
+        let metrics = Handle::current().metrics();
+        let threads = metrics.num_workers();
+        let busy = (0..threads).map(|thread| metrics.worker_total_busy_duration(thread)).sum();
+        Work { threads: f64::from(u32::try_from(threads).unwrap_or(u32::MAX)), busy }
+    }
+}
 
 /// The bucket. A turn is waited for, taken, and [paid](Pace::pay).
 pub(super) struct Pace {
     /// Lets one wait for the bucket at a time, in the order they came.
     queue: Semaphore,
     bucket: Mutex<Bucket>,
-    /// The runtime's threads.
-    threads: OnceLock<u32>,
 }
 
-#[derive(Default)]
 struct Bucket {
-    /// When it will be full again.
-    full_at: Option<Instant>,
-    /// The digest of the store when it was looked at last, and when that was.
-    looked: Option<(u64, Instant)>,
-    /// Whether it was the same the time before.
-    is_calm: bool,
+    /// Seconds that may be taken; what was taken beyond is below zero.
+    holds: f64,
+    /// Seconds that flow in each second: so many threads' share.
+    inflow: f64,
+    filled: Option<Instant>,
+    looked: Option<(Work, Instant)>,
+    /// Seconds paid since.
+    paid: f64,
 }
 
 impl Bucket {
-    fn share(&self) -> u32 {
-        if self.is_calm { CALM_SHARE } else { SHARE }
+    fn fill(&mut self, now: Instant) {
+        let since = self.filled.replace(now).map_or(Duration::ZERO, |filled| now.duration_since(filled));
+        self.holds = since.as_secs_f64().mul_add(self.inflow, self.holds).min(BURST.as_secs_f64());
     }
 
-    /// Looks whether anything is written, unless it has just been looked at: the digest of all ranges is a sum of many.
-    fn look(&mut self, digest: impl Fn() -> u64, now: Instant) {
-        if self.looked.is_none_or(|(_, at)| now.duration_since(at) >= CALM) {
-            let digest = digest();
-            self.is_calm = self.looked.is_some_and(|(before, _)| before == digest);
-            self.looked = Some((digest, now));
+    /// Looks how busy the threads have been, unless they were looked at a moment ago.
+    fn look(&mut self, work: impl Fn() -> Work, now: Instant) {
+        let Some((before, at)) = self.looked else {
+            let work = work();
+            self.inflow = LEAST * work.threads;
+            self.looked = Some((work, now));
+            return;
+        };
+        let passed = now.duration_since(at);
+        if passed >= WINDOW {
+            let work = work();
+            let all = passed.as_secs_f64() * work.threads;
+            let others = (work.busy.saturating_sub(before.busy).as_secs_f64() - self.paid).max(0.0);
+            let idle = 1.0 - others / all;
+            self.inflow = (idle / 2.0).clamp(LEAST, MOST) * work.threads;
+            self.looked = Some((work, now));
+            self.paid = 0.0;
         }
     }
 }
 
 impl Pace {
     pub(super) fn new() -> Self {
-        Pace { queue: Semaphore::new(1), bucket: Mutex::default(), threads: OnceLock::new() }
+        let bucket =
+            Bucket { holds: BURST.as_secs_f64(), inflow: LEAST, filled: None, looked: None, paid: 0.0 };
+        Pace { queue: Semaphore::new(1), bucket: Mutex::new(bucket) }
     }
 
-    /// Waits for a turn; `digest` changes with everything that is written. Cancel-safe: who leaves loses its place and
+    /// Waits for a turn; `work` tells what the threads have done so far. Cancel-safe: who leaves loses its place and
     /// nothing else.
-    pub(super) async fn turn(&self, digest: impl Fn() -> u64) {
+    pub(super) async fn turn(&self, work: impl Fn() -> Work) {
         let first = self.queue.acquire().await.expect("the semaphore is never closed");
         // Once more after each sleep: a turn that was taken before may have been paid meanwhile.
-        while let Some(begins) = self.begins(&digest) {
-            sleep_until(begins.min(Instant::now() + CALM)).await;
+        while let Some(begins) = self.begins(&work) {
+            sleep_until(begins).await;
         }
         drop(first);
     }
 
     /// Takes `time` out of the bucket.
     pub(super) fn pay(&self, time: Duration) {
-        let now = Instant::now();
         let mut bucket = self.bucket.lock();
-        let full_at = bucket.full_at.map_or(now, |at| at.max(now));
-        bucket.full_at = Some(full_at + self.refill(time, bucket.share()));
+        bucket.holds -= time.as_secs_f64();
+        bucket.paid += time.as_secs_f64();
     }
 
-    /// From when on the bucket will hold more than nothing, unless it does.
-    fn begins(&self, digest: impl Fn() -> u64) -> Option<Instant> {
+    /// When to look again whether the bucket holds anything, unless it does.
+    fn begins(&self, work: impl Fn() -> Work) -> Option<Instant> {
         let now = Instant::now();
         let mut bucket = self.bucket.lock();
-        bucket.look(digest, now);
-        let burst = self.refill(BURST, bucket.share());
-        if bucket.is_calm {
-            // What was owed to writers is not owed any more.
-            bucket.full_at = bucket.full_at.map(|at| at.min(now + burst + self.refill(CALM, CALM_SHARE)));
-        }
-        bucket.full_at?.checked_sub(burst).filter(|begins| *begins > now)
-    }
-
-    /// How long it takes to give `time` back.
-    fn refill(&self, time: Duration, share: u32) -> Duration {
-        let threads = *self.threads.get_or_init(|| {
-            let threads = Handle::try_current().map_or(1, |handle| handle.metrics().num_workers());
-            u32::try_from(threads).unwrap_or(1).max(1)
-        });
-        time * share / threads
+        bucket.fill(now);
+        bucket.look(work, now);
+        let missing = -bucket.holds;
+        (missing > 0.0).then(|| now + Duration::from_secs_f64(missing / bucket.inflow).clamp(TICK, WINDOW))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::sync::Arc;
 
     use super::*;
 
-    /// A store to which something is written before each look.
-    fn busy() -> impl Fn() -> u64 {
-        let writes = Cell::new(0);
-        move || writes.replace(writes.get() + 1)
+    const TURN: Duration = Duration::from_micros(200);
+
+    /// A runtime of two threads whose others keep a part of it busy.
+    struct Runtime {
+        pace: Pace,
+        start: Instant,
+        others: f64,
+        paid: Cell<Duration>,
+    }
+
+    impl Runtime {
+        fn new(others: f64) -> Runtime {
+            Runtime { pace: Pace::new(), start: Instant::now(), others, paid: Cell::default() }
+        }
+
+        /// Takes so many turns; returns which part of the threads they were.
+        async fn take(&self, turns: u32) -> f64 {
+            let start = Instant::now();
+            let work = || {
+                let all = self.start.elapsed() * 2;
+                // Threads are not busier than they can be.
+                Work { threads: 2.0, busy: all.min(all.mul_f64(self.others) + self.paid.get()) }
+            };
+            for _ in 0..turns {
+                self.pace.turn(work).await;
+                self.pace.pay(TURN);
+                self.paid.set(self.paid.get() + TURN);
+            }
+            (TURN * turns).as_secs_f64() / (2.0 * start.elapsed().as_secs_f64())
+        }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_burst_goes_at_once_and_then_turns_come_at_the_share() {
-        let (pace, busy) = (Pace::new(), busy());
-        let start = Instant::now();
-        let turn = BURST / 10;
-        for _ in 0..10 {
-            pace.turn(&busy).await;
-            pace.pay(turn);
+    async fn a_burst_goes_at_once_and_comes_back_when_nobody_takes_turns() {
+        let runtime = Runtime::new(1.0);
+        for _ in 0..3 {
+            let start = Instant::now();
+            runtime.take(1000).await;
+            assert_eq!(start.elapsed(), Duration::ZERO, "{:?} are {BURST:?}", TURN * 1000);
+            runtime.take(10).await;
+            assert!(start.elapsed() > TURN * 9);
+            tokio::time::sleep(BURST.mul_f64(1.0 / LEAST)).await;
         }
-        assert_eq!(start.elapsed(), Duration::ZERO);
-        for n in 1..=20 {
-            pace.turn(&busy).await;
-            pace.pay(turn);
-            assert!(start.elapsed().abs_diff(turn * SHARE * (n - 1)) < Duration::from_millis(5));
-        }
-        tokio::time::advance(BURST * SHARE * 2).await;
-        let rested = Instant::now();
-        for _ in 0..10 {
-            pace.turn(&busy).await;
-            pace.pay(turn);
-        }
-        assert_eq!(rested.elapsed(), Duration::ZERO);
     }
 
+    /// The last of these are clients that always have something to ask: they take what the turns leave.
     #[tokio::test(start_paused = true)]
-    async fn once_nothing_is_written_turns_come_sooner_and_nothing_is_owed() {
-        let pace = Pace::new();
-        pace.pay(BURST * 100);
-        let (start, turn) = (Instant::now(), BURST / 10);
-        for _ in 0..100 {
-            pace.turn(|| 7).await;
-            pace.pay(turn);
+    async fn turns_take_half_of_what_others_leave() {
+        for (others, expected) in [(0.0, 0.5), (0.5, 0.25), (0.8, 0.1), (1.0, LEAST)] {
+            let runtime = Runtime::new(others);
+            runtime.take(2000).await;
+            let part = runtime.take(5000).await;
+            assert!((part / expected - 1.0).abs() < 0.15, "{others}: {part}, not {expected}");
         }
-        let took = start.elapsed();
-        assert!(took > turn * CALM_SHARE * 80, "{took:?}");
-        assert!(took < turn * CALM_SHARE * 100 + CALM * 4, "{took:?}");
-        // There are writes, and it is as before.
-        let (start, busy) = (Instant::now(), busy());
-        for _ in 0..20 {
-            pace.turn(&busy).await;
-            pace.pay(turn);
-        }
-        assert!(start.elapsed() > turn * SHARE * 9, "{:?}", start.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_for_its_turn_and_leaves_holds_nobody_up() {
-        let pace = std::sync::Arc::new(Pace::new());
+        let pace = Arc::new(Pace::new());
         pace.pay(BURST * 2);
-        let wait = |pace: std::sync::Arc<Pace>| tokio::spawn(async move { pace.turn(|| 0).await });
-        let tasks: Vec<_> = (0..10).map(|_| wait(pace.clone())).collect();
+        let wait = |pace: Arc<Pace>| tokio::spawn(async move { pace.turn(Work::of_runtime).await });
+        let tasks: Vec<_> = (0..10).map(|_| wait(Arc::clone(&pace))).collect();
         tokio::task::yield_now().await;
         tasks[..9].iter().for_each(tokio::task::JoinHandle::abort);
         let last = tasks.into_iter().next_back();
-        tokio::time::timeout(BURST * SHARE * 3, async { last.unwrap().await.unwrap() }).await.unwrap();
+        let long = BURST.mul_f64(2.0 / LEAST);
+        tokio::time::timeout(long, async { last.unwrap().await.unwrap() }).await.unwrap();
     }
 }

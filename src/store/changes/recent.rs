@@ -1,0 +1,100 @@
+//! The latest changes, one by one.
+//!
+//! While every reader is behind, a change takes the place of the one before it of its key at once, if that is here and
+//! easily found: what is told in the end is the same, and a key that is written again and again costs no more than its
+//! last change. It also gives the replaced cell's memory back while it is at hand, for the next cell to be made in.
+
+use std::collections::VecDeque;
+
+use super::SMALL;
+use super::record::{Record, Slot};
+use crate::store::{Cell, PREFETCH_AHEAD};
+
+/// Changes that no reader has read yet: with more, all of them are behind.
+pub(super) const BEHIND: usize = if SMALL { 16 } else { 512 };
+/// Keys of which is noted where their last change is, by some bits of their hash.
+const PLACES: usize = if SMALL { 16 } else { 4096 };
+
+/// Changes in the order of their sequence, with holes where one was replaced.
+#[derive(Default)]
+pub(super) struct Recent {
+    slots: VecDeque<Slot>,
+    /// Bytes of the cells.
+    bytes: u64,
+    /// How many slots were taken from the front, ever.
+    taken: u64,
+    /// How many slots had been there, ever, when a reader had read everything up to there.
+    read: u64,
+    /// The number of a key's last slot, counted from the first one ever. Another key's may stand in its place, or it may
+    /// be taken. Empty until readers are behind for the first time.
+    places: Vec<u64>,
+}
+
+impl Recent {
+    /// Slots, holes included.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Appends the change that made the cell of `old`.
+    pub(super) fn push(&mut self, mut record: Record, old: Option<&Cell>) {
+        let next = self.taken + self.slots.len() as u64;
+        if next - self.read > BEHIND as u64 {
+            self.replace(&mut record, old, next);
+        }
+        self.bytes += u64::from(record.bytes);
+        self.slots.push_back(record.into());
+    }
+
+    /// Lets `record`, about to be the slot of number `next`, take the place of the change that made `old`.
+    fn replace(&mut self, record: &mut Record, old: Option<&Cell>, next: u64) {
+        self.places.resize(PLACES, 0);
+        #[expect(clippy::cast_possible_truncation, reason = "some bits will do")]
+        let number = &mut self.places[record.key_hash as usize % PLACES];
+        let place = std::mem::replace(number, next).checked_sub(self.taken);
+        let slot = place.and_then(|place| self.slots.get_mut(usize::try_from(place).ok()?));
+        let is_of_old = |earlier: &Record| old.is_some_and(|old| earlier.cell.is_same(old));
+        if let Some(earlier) = slot.and_then(|slot| slot.record.take_if(|earlier| is_of_old(earlier))) {
+            self.bytes -= u64::from(earlier.bytes);
+            record.replace(&earlier);
+        }
+    }
+
+    /// Notes that a reader has read everything up to `sequence`.
+    pub(super) fn note_read(&mut self, sequence: u64) {
+        self.read = self.read.max(self.taken + self.place(sequence.saturating_add(1)) as u64);
+    }
+
+    /// The changes after `from`, in order.
+    pub(super) fn after(&self, from: u64) -> impl Iterator<Item = &Record> {
+        let slots = self.slots.range(self.place(from.saturating_add(1))..);
+        slots.filter_map(|slot| slot.record.as_ref())
+    }
+
+    /// Takes the oldest slots out until no more than so many are left, and bytes.
+    pub(super) fn drain(&mut self, slots: usize, bytes: u64) -> impl Iterator<Item = Record> {
+        std::iter::from_fn(move || {
+            while self.slots.len() > slots || self.bytes > bytes {
+                let oldest = self.slots.pop_front()?;
+                self.taken += 1;
+                if let Some(Slot { record: Some(ahead), .. }) = self.slots.get(PREFETCH_AHEAD) {
+                    ahead.cell.prefetch();
+                }
+                if let Some(record) = oldest.record {
+                    self.bytes -= u64::from(record.bytes);
+                    return Some(record);
+                }
+            }
+            None
+        })
+    }
+
+    /// The place of the first slot that is not below `sequence`.
+    fn place(&self, sequence: u64) -> usize {
+        self.slots.partition_point(|slot| slot.sequence < sequence)
+    }
+}

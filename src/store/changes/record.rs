@@ -1,0 +1,68 @@
+//! A change, as it is kept.
+
+use super::{Cause, Change};
+use crate::store::Cell;
+
+/// One change, or the last of some of its key.
+pub(super) struct Record {
+    pub(super) sequence: u64,
+    pub(super) cell: Cell,
+    pub(super) key_hash: u64,
+    /// What the cell takes in memory: it may be long out of the processor's cache when that is asked again.
+    pub(super) bytes: u32,
+    pub(super) cause: Cause,
+    pub(super) was_live: bool,
+    /// Earlier changes of the key that this one replaced: how many, and the sequences of the first and the last.
+    replaced: u32,
+    first_replaced: u64,
+    last_replaced: u64,
+}
+
+impl Record {
+    pub(super) fn new(sequence: u64, cell: Cell, key_hash: u64, cause: Cause, was_live: bool) -> Record {
+        let bytes = u32::try_from(cell.memory()).unwrap_or(u32::MAX);
+        let (replaced, first_replaced, last_replaced) = (0, 0, 0);
+        Record { sequence, cell, key_hash, bytes, cause, was_live, replaced, first_replaced, last_replaced }
+    }
+
+    /// Takes the place of the change before it of the same key.
+    pub(super) fn replace(&mut self, earlier: &Record) {
+        self.cause = self.cause.after(earlier.cause);
+        self.was_live = earlier.was_live;
+        if self.replaced == 0 {
+            self.last_replaced = earlier.sequence;
+        }
+        self.first_replaced = if earlier.replaced > 0 { earlier.first_replaced } else { earlier.sequence };
+        self.replaced = self.replaced.saturating_add(earlier.replaced).saturating_add(1);
+    }
+
+    /// As it is told to a reader that has read up to `from`.
+    pub(super) fn change(&self, from: u64) -> Change {
+        let &Record { sequence, key_hash, cause, was_live, .. } = self;
+        let skipped = self.unseen_since(from);
+        Change { sequence, cell: self.cell.clone(), cause, was_live, skipped, key_hash }
+    }
+
+    /// How many of the replaced changes a reader that has read up to `from` will not see; never too many.
+    fn unseen_since(&self, from: u64) -> u64 {
+        if self.replaced == 0 || from >= self.last_replaced {
+            0
+        } else if from < self.first_replaced {
+            u64::from(self.replaced)
+        } else {
+            1
+        }
+    }
+}
+
+/// Where a record is kept, or was: then it is a hole.
+pub(super) struct Slot {
+    pub(super) sequence: u64,
+    pub(super) record: Option<Record>,
+}
+
+impl From<Record> for Slot {
+    fn from(record: Record) -> Slot {
+        Slot { sequence: record.sequence, record: Some(record) }
+    }
+}
