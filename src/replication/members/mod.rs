@@ -64,6 +64,8 @@ pub(super) struct MembershipConfig {
 pub(super) struct Membership {
     name: String,
     incarnation: Incarnation,
+    /// When this incarnation began.
+    began: Time,
     generation: u64,
     lineage: u128,
     founded: bool,
@@ -132,6 +134,7 @@ impl Membership {
         let mut membership = Membership {
             name: config.name,
             incarnation: config.incarnation,
+            began: now,
             generation: 1,
             lineage: config.lineage,
             founded,
@@ -446,10 +449,21 @@ impl Membership {
     }
 
     /// Whether what an incarnation wrote at `start` is news: nothing that was held here had it, and it belongs to the
-    /// cluster, as far as this daemon knows or `theirs` tells, the vector of the peer that brings it. What this daemon
+    /// cluster, as far as this daemon knows or is `told`, by the peer that brings it with its vector. What this daemon
     /// wrote itself never is.
-    pub(super) fn is_unheard(&self, incarnation: Incarnation, start: Time, theirs: Option<&Vector>) -> bool {
-        let is_told = || theirs.is_some_and(|theirs| theirs.time_of(incarnation) >= start);
+    pub(super) fn is_unheard(
+        &self,
+        incarnation: Incarnation,
+        start: Time,
+        told: Option<(Incarnation, &Vector)>,
+    ) -> bool {
+        let is_told = || {
+            told.is_some_and(|(peer, vector)| {
+                let until = vector.time_of(incarnation);
+                // What had ended before this daemon began may have been forgotten since, but by one that was away.
+                until >= start && (until > self.began || self.roster.lapsed(peer).is_none())
+            })
+        };
         // The floor does not wait for a lapsed one, so it may have passed what came by pushes and was never verified.
         let pushed = self.roster.lapsed(incarnation).map(|member| stamp::later(member.heard, self.margin));
         incarnation != self.incarnation

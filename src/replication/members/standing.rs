@@ -82,6 +82,7 @@ impl Membership {
     /// Goes on as another incarnation.
     pub(in crate::replication) fn renew(&mut self, incarnation: Incarnation, now: Time) {
         self.incarnation = incarnation;
+        self.began = now;
         self.generation += 1;
         self.awaited.clear();
         self.linked.clear();

@@ -280,3 +280,26 @@ fn a_daemon_that_was_forgotten_is_not_alone() {
     a.renew(id(3), at(3));
     assert!(!a.is_alone());
 }
+
+/// A history: the cluster reset what a daemon had counted that has ended since, let go of one that was cut off, and forgot
+/// the reset. The one that was cut off comes back to a daemon that began later and never heard of who had counted.
+#[test]
+fn a_lapsed_peer_is_not_believed_of_those_that_had_ended_before_this_daemon_began() {
+    let (mut a, mut b) = (member("a", 1, &[]), member("b", 2, &["a"]));
+    link(&mut a, &mut b, at(1));
+    round(&mut a, &mut b, at(1));
+    let (ended, lives) = (id(9), id(10));
+    a.began = at(100);
+    let mut theirs = Vector::default();
+    theirs.raise(ended, at(99));
+    theirs.raise(lives, at(101));
+    let told = Some((id(2), &theirs));
+    assert!(a.is_unheard(ended, at(50), told), "b is a member");
+    b.on_unlink(id(1));
+    a.on_unlink(id(2));
+    assert_eq!(a.lapse_overdue(true, at(300)), ["b"]);
+    assert!(!a.is_unheard(ended, at(50), told));
+    assert!(a.is_unheard(lives, at(50), told), "it may have met b alone");
+    assert!(!a.is_unheard(lives, at(102), told) && !a.is_unheard(id(11), at(50), told), "b never heard of it");
+    assert!(!a.is_unheard(lives, at(50), None));
+}

@@ -60,8 +60,9 @@ impl Session {
         let counts = checked.cells.iter().any(|(.., counter)| !counter.slots.is_empty());
         let round = self.round.as_ref().filter(|_| in_round && counts);
         let told = round.map(|current| current.round.theirs().vector.clone());
+        let told = told.as_ref().map(|vector| (self.peer, vector));
         let is_unheard =
-            |owner, start| local.members.lock().is_unheard(store.incarnation(owner), start, told.as_ref());
+            |owner, start| local.members.lock().is_unheard(store.incarnation(owner), start, told);
         let relay = !in_round && local.relays.load(Ordering::Relaxed);
         let mut fresh = Vec::new();
         for cells in checked.cells.chunks(PREFETCH_AHEAD) {
