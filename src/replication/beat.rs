@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use uhlc::NTP64;
 
+use super::Shared;
 use super::codec::{self, CodecError, Packed};
 use super::figures;
 use super::hello::MAX_GENERATION;
@@ -53,6 +54,15 @@ pub(super) fn frame<'a>(
         reports: Packed(&reports),
         figures: Packed(&figures::pack(figures)),
     }))
+}
+
+impl Shared {
+    /// The frame of this daemon's next beat.
+    pub(super) fn beat(&self) -> bytes::Bytes {
+        let peers = self.peers.acquaintances();
+        let peers = peers.iter().map(|(name, incarnation, at)| (name.as_str(), *incarnation, at.as_str()));
+        frame(&self.local, self.env.wall_clock(), peers, &self.figures())
+    }
 }
 
 fn wire_member<'a>(name: &'a str, member: &Member) -> WireMember<'a> {

@@ -12,7 +12,6 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::Shared;
-use super::beat;
 use super::cells::CellsEncoder;
 use super::frames::{FrameReader, FrameWriter};
 use super::hello::Refused;
@@ -167,12 +166,7 @@ impl Wire<'_> {
             if awake && self.heard.lock().elapsed() > SILENCE_LIMIT {
                 return Err(LinkError::Silent);
             }
-            let peers = self.shared.peers.acquaintances();
-            let peers =
-                peers.iter().map(|(name, incarnation, at)| (name.as_str(), *incarnation, at.as_str()));
-            let frame =
-                beat::frame(&self.shared.local, self.shared.env.wall_clock(), peers, &self.shared.figures());
-            self.link.queue.beat(frame);
+            self.link.queue.beat(self.shared.beat());
             self.link.session.lock().tick(&self.shared.local, last)?;
             self.link.queue.wake();
         }

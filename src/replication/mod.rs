@@ -420,6 +420,8 @@ impl Replication {
         }
         let links = shared.peers.links();
         for link in &links {
+            // Whom it has met lately others may not have heard of yet, and they will not wait for whom they do not know.
+            link.queue.beat(shared.beat());
             link.queue.send(&Message::Goodbye);
         }
         // A peer closes when it has taken in all that came before the goodbye.

@@ -158,6 +158,28 @@ fn an_expire_of_a_counter_does_not_revert_a_concurrent_set() {
     }
 }
 
+/// A history: the deadline of a counter that nobody has set, from a daemon with a low floor, stands below a delete that was
+/// applied and forgotten here. What was deleted must not come back past it.
+#[test]
+fn the_deadline_of_a_counter_lets_nothing_in_that_was_deleted_before() {
+    let [a, b] = &two();
+    let late = Store::new(config(3));
+    set(&late, 60, b"k", b"7", None);
+    replicate(&late, b);
+    delete(b, 65, b"k");
+    b.raise_floor(NTP64(70));
+    assert_eq!(purge(b), 1);
+    add(a, 80, b"k", 1);
+    expire(a, 90, b"k", 500);
+    replicate(a, b);
+    assert_eq!((number(b, 100, b"k"), b.cell(b"k").unwrap().time() < NTP64(60)), (Some(1), true));
+    replicate(&late, b);
+    assert_eq!(number(b, 100, b"k"), Some(1));
+    set(&late, 120, b"k", b"8", None);
+    replicate(&late, b);
+    assert_eq!(number(b, 130, b"k"), Some(9), "what is above the floor is let in, and counted from");
+}
+
 #[test]
 fn the_floor_drops_what_was_reset_and_leaves_what_counts() {
     let stores = two();

@@ -1,7 +1,7 @@
 //! The merge of what a peer sends into what is held: the admission rule, then the law of each part.
 
 use super::cell::{Cell, Counter, Parts};
-use super::origins::Origin;
+use super::origins::{Origin, Origins};
 use super::{Store, trim};
 use crate::ablation::{Ablation, ablated};
 use crate::model::counter::Slot;
@@ -62,7 +62,8 @@ impl Store {
                 return self.merge_parts(scratch, key, cell, received, counter, is_unheard);
             }
             let floor = self.floor();
-            if self.is_late(received, floor) && cell.is_none_or(|cell| cell.is_dead_at(floor)) {
+            let is_absent = |cell: &Cell| cell.is_dead_at(floor) || stands_for_none(&cell.parts(), received);
+            if self.is_late(received, floor) && cell.is_none_or(is_absent) {
                 let dead = received.register(self.ranges.origins()).death().is_some_and(|at| at <= floor);
                 let late = Late { floor, register: true, slots: Vec::new() };
                 return (None, if dead { Merged::Known } else { Merged::Late(late) });
@@ -121,7 +122,7 @@ impl Store {
         let base = received.base();
         let mut parts = own;
         if received.is_empty() {
-        } else if own.is_empty() && self.is_late(received, floor) {
+        } else if (own.is_empty() || stands_for_none(&own, received)) && self.is_late(received, floor) {
             let slots = theirs.slots.iter().map(|(_, slot)| slot);
             let death = base.register_death(theirs.void, slots);
             late.register = death.is_none_or(|death| death > floor);
@@ -195,4 +196,10 @@ impl Store {
             lift: merged.lift,
         })
     }
+}
+
+/// Whether `held` counts as absent where a register that somebody has written is `received`: the deadline of a counter that
+/// nobody has set is admitted by its own stamp, so its version may lie below a delete that was applied and forgotten here.
+fn stands_for_none(held: &Parts<'_>, received: &Parts<'_>) -> bool {
+    held.origin == Origins::NOBODY && received.origin != Origins::NOBODY
 }

@@ -300,6 +300,9 @@ fn a_lapsed_peer_is_not_believed_of_those_that_had_ended_before_this_daemon_bega
     assert_eq!(a.lapse_overdue(true, at(300)), ["b"]);
     assert!(!a.is_unheard(ended, at(50), told));
     assert!(a.is_unheard(lives, at(50), told), "it may have met b alone");
-    assert!(!a.is_unheard(lives, at(102), told) && !a.is_unheard(id(11), at(50), told), "b never heard of it");
+    assert!(
+        !a.is_unheard(lives, at(102), told) && !a.is_unheard(id(11), at(50), told),
+        "b never heard of it"
+    );
     assert!(!a.is_unheard(lives, at(50), None));
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rand::Rng as _;
 
+use super::links::beat_of;
 use super::network::{Frame, Stage};
 use super::node::Process;
 use super::world::{DRAIN_LIMIT, Due, GOODBYE_LIMIT, World};
@@ -44,7 +45,7 @@ impl World {
     }
 
     pub(super) fn leave_if_drained(&mut self, node: usize) {
-        let now = self.now;
+        let (now, wall) = (self.now, self.wall(node));
         let Some(process) = &mut self.nodes[node].process else { return };
         let number = process.number;
         let held = process.local.store.feed().is_empty()
@@ -53,7 +54,9 @@ impl World {
             return self.after(Duration::from_millis(50), Due::Drained(node, number));
         }
         self.checker.note(now, None, || format!("n{node} says goodbye, drained: {held}"));
+        let beat = beat_of(process, wall);
         for (&peer, link) in &process.links {
+            link.queue.beat(beat.clone());
             link.queue.send(&Message::Goodbye);
             self.stirred.insert((node, peer));
         }

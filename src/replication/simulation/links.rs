@@ -7,10 +7,11 @@ use bytes::Bytes;
 use rand::Rng as _;
 
 use super::network::{Frame, Stage};
-use super::node::{address, node_at};
+use super::node::{Process, address, name, node_at};
 use super::world::{Due, HANDSHAKE_LIMIT, SECOND, World};
 use crate::ablation::{Ablation, ablated};
 use crate::cluster::Figures;
+use crate::model::Time;
 use crate::replication::beat;
 use crate::replication::cells::{CellsEncoder, CellsError};
 use crate::replication::push;
@@ -72,12 +73,9 @@ impl World {
     pub(super) fn beat(&mut self, node: usize, connection: u64) {
         let (wall, instant, now) = (self.wall(node), self.instant(), self.now);
         let Some(process) = &mut self.nodes[node].process else { return };
-        let peers: Vec<_> = process.links.iter().map(|(&peer, link)| (peer, link.incarnation)).collect();
-        let names: Vec<_> =
-            peers.iter().map(|&(peer, id)| (super::node::name(peer), id, address(peer))).collect();
-        let names = names.iter().map(|(name, id, at)| (&**name, *id, &**at));
-        let frame = beat::frame(&process.local, wall, names, &Figures::default());
-        let Some((_, link)) = process.links.iter_mut().find(|(_, link)| link.connection == connection) else {
+        let frame = beat_of(process, wall);
+        let Some((&peer, link)) = process.links.iter_mut().find(|(_, link)| link.connection == connection)
+        else {
             return;
         };
         let side = link.side;
@@ -88,8 +86,7 @@ impl World {
         if let Err(error) = link.session.tick(&process.local, instant) {
             return self.end_link(node, connection, side, &error);
         }
-        let peer = peers.iter().find(|(peer, _)| process.links[peer].connection == connection);
-        self.stirred.extend(peer.map(|&(peer, _)| (node, peer)));
+        self.stirred.insert((node, peer));
         self.after(SECOND, Due::Beat(node, connection));
     }
 
@@ -248,4 +245,12 @@ impl World {
             self.stirred.insert((node, other));
         }
     }
+}
+
+/// What a daemon says of itself every second, and before it leaves.
+pub(super) fn beat_of(process: &Process, wall: Time) -> Bytes {
+    let peers = process.links.iter().map(|(&peer, link)| (name(peer), link.incarnation, address(peer)));
+    let peers: Vec<_> = peers.collect();
+    let peers = peers.iter().map(|(name, id, at)| (&**name, *id, &**at));
+    beat::frame(&process.local, wall, peers, &Figures::default())
 }
