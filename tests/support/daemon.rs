@@ -325,6 +325,10 @@ impl Daemon {
         line.unwrap_or_else(|| panic!("no {field} in {info}")).to_owned()
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Resident memory in bytes.
     pub fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

@@ -21,6 +21,7 @@ mod members;
 mod memory;
 mod networks;
 mod noise;
+mod page;
 mod refusals;
 mod scale;
 mod stopping;

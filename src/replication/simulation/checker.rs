@@ -89,7 +89,9 @@ pub(super) struct Checker {
     pub(super) kills: u64,
     pub(super) lifts: u64,
     pub(super) strangers: BTreeSet<usize>,
-    /// Those that ended while the others were not one cluster: their counts may be killed when that becomes one.
+    ended: BTreeSet<Incarnation>,
+    /// Those that ended while the others were not one cluster, or before those who had met them met the others: their
+    /// counts may be killed.
     left_apart: BTreeSet<Incarnation>,
     /// Every floor that any process has had.
     floors: BTreeSet<Time>,
@@ -158,6 +160,7 @@ impl Checker {
     /// A process ends; `apart` if the others are not one cluster.
     pub(super) fn end(&mut self, node: usize, process: &Process, apart: bool, now: Duration) {
         self.ledgers.remove(&node);
+        self.ended.insert(process.incarnation());
         self.left_apart.extend(apart.then(|| process.incarnation()));
         self.note(now, None, || format!("n{node} ends"));
     }
@@ -249,7 +252,7 @@ impl Checker {
             let text = held.clone();
             self.note(self.now, Some(key), || format!("n{node} key {key}: {text:?}"));
             if let Some(held) = &held {
-                self.look_for_killed(node, key, held, ledger.held[key].as_ref());
+                self.look_for_killed(node, key, held, ledger.held[key].as_ref(), floor);
                 self.look_at_cell(node, key, held, &mut ledger, now);
                 let best = ledger.best[key].take();
                 if let Some(best) = &best {

@@ -2,6 +2,7 @@
 
 use super::{Checker, Count, Held, Process};
 use crate::model::counter::{KILLED, Shown, strict_number};
+use crate::model::stamp::ZERO;
 use crate::model::{Incarnation, Time};
 
 impl Checker {
@@ -56,7 +57,14 @@ impl Checker {
     }
 
     /// A peer has told that a slot is dead.
-    pub(super) fn look_for_killed(&mut self, node: usize, key: usize, held: &Held, before: Option<&Held>) {
+    pub(super) fn look_for_killed(
+        &mut self,
+        node: usize,
+        key: usize,
+        held: &Held,
+        before: Option<&Held>,
+        floor: Time,
+    ) {
         for &(owner, slot) in &held.counter.slots {
             let was = before.and_then(|before| before.counter.slot(owner));
             if slot.reset.mark != KILLED || was.is_some_and(super::Slot::is_killed) {
@@ -64,6 +72,10 @@ impl Checker {
             }
             self.kills += 1;
             let newest = self.newest_count(key, owner);
+            // It is about to join, or was joined by none that had a floor.
+            if floor == ZERO && self.ended.contains(&owner) {
+                self.left_apart.insert(owner);
+            }
             let excused = self.excused || self.left_apart.contains(&owner);
             if !excused && slot.start == newest.0 && slot.last >= newest.1 {
                 self.fail_at(Some(key), format!("n{node} gave up {slot:?} of {owner}, the newest there is"));
