@@ -16,7 +16,7 @@ const BATCH: u32 = 100;
 const CONNECTIONS: usize = 10;
 /// How long the daemon is measured at a time, and how often in each way, in turns.
 const WINDOW: Duration = Duration::from_secs(1);
-const TURNS: usize = 30;
+const TURNS: usize = 24;
 /// What a reader may cost of the daemon's CPU time: 2 in a hundred, and as much for the noise of a shared machine.
 const MOST: f64 = 0.04;
 

@@ -54,6 +54,7 @@ const form = new WriteForm({
   written: node => { steps.wrote(node); keys.written(); },
   chooseNode: node => { selection.node = node; draw(); },
   chooseKey: (key, kind) => chooseKey(key, kind, false),
+  chooseKind: address,
 });
 
 /** A link or a node was chosen in the drawing or in a list. */
@@ -76,7 +77,10 @@ function chooseKey(key, kind, fill = true) {
     address();
     listen();
   }
-  if (fill) form.choose(key, kind ?? kindOf(key));
+  if (fill) {
+    form.choose(key, kind ?? kindOf(key));
+    address();
+  }
   draw();
 }
 
@@ -108,6 +112,7 @@ function address() {
   const parameters = new URLSearchParams();
   if (key && "text" in key) parameters.set("key", key.text);
   else if (key) parameters.set("key64", key.base64);
+  if (form.kind === "counter") parameters.set("as", form.kind);
   if (keys.prefix) parameters.set("prefix", keys.prefix);
   if (pairChosen && pair) parameters.set("link", pair.split("\n").join(","));
   const text = parameters.toString();
@@ -120,7 +125,8 @@ function readAddress() {
   const key = parameters.get("key"), key64 = parameters.get("key64"), link = parameters.get("link");
   if (key) selection.key = { text: key };
   else if (key64) selection.key = { base64: key64 };
-  if (selection.key) form.choose(selection.key);
+  if (selection.key) form.choose(selection.key, parameters.get("as"));
+  else form.kind = parameters.get("as");
   keys.prefix = byId("prefix").value = parameters.get("prefix") ?? "";
   if (link?.includes(",")) {
     selection.pair = link.split(",").sort().join("\n");

@@ -9,18 +9,21 @@ import { decimal } from "./counters.js";
 export class WriteForm {
   #key = null; #written; #chooseNode; #chooseKey;
 
-  /** `written(node)` is told of each write that was done; `chooseNode` and `chooseKey` of what the form is about now. */
-  constructor({ written, chooseNode, chooseKey }) {
+  /**
+   * `written(node)` is told of each write that was done; `chooseNode`, `chooseKey` and `chooseKind` of what the form is
+   * about now.
+   */
+  constructor({ written, chooseNode, chooseKey, chooseKind }) {
     this.#written = written;
     this.#chooseNode = chooseNode;
     this.#chooseKey = chooseKey;
     const form = byId("write");
     form.addEventListener("submit", event => {
       event.preventDefault();
-      if (this.#kind() === "counter") this.#count("by");
+      if (this.kind === "counter") this.#count("by");
       else this.#write();
     });
-    for (const radio of form.elements.kind) radio.addEventListener("change", () => this.#showKind());
+    for (const radio of form.elements.kind) radio.addEventListener("change", () => { this.#showKind(); chooseKind(); });
     byId("write-key").addEventListener("input", () => { this.#key = null; });
     byId("do-delete").addEventListener("click", () => this.#delete());
     byId("do-delete-counter").addEventListener("click", () => this.#delete());
@@ -29,19 +32,24 @@ export class WriteForm {
     byId("do-random").addEventListener("click", () => this.#random());
   }
 
-  #kind() { return byId("write").elements.kind.value; }
+  /** What is written: `register` or `counter`. */
+  get kind() { return byId("write").elements.kind.value; }
+
+  set kind(kind) {
+    byId("write").elements.kind.value = kind === "counter" ? "counter" : "register";
+    this.#showKind();
+  }
 
   #showKind() {
-    show(byId("as-register"), this.#kind() === "register");
-    show(byId("as-counter"), this.#kind() === "counter");
+    show(byId("as-register"), this.kind === "register");
+    show(byId("as-counter"), this.kind === "counter");
   }
 
   /** A key was chosen elsewhere: the form is about it now. */
   choose(key, kind) {
     this.#key = key;
     byId("write-key").value = line(key, 4000);
-    byId("write").elements.kind.value = kind === "counter" ? "counter" : "register";
-    this.#showKind();
+    this.kind = kind;
     setText(byId("write-said"), "");
   }
 
@@ -80,7 +88,7 @@ export class WriteForm {
     setText(byId("write-said"), done ? say(answer, node ?? "") : "Nothing was written.");
     if (!done) return;
     this.#written(node, key);
-    this.#chooseKey(key, this.#kind());
+    this.#chooseKey(key, this.kind);
   }
 
   #write() {

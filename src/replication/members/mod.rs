@@ -189,6 +189,11 @@ impl Membership {
         self.met.is_empty()
     }
 
+    /// Whether a state may be on its way here.
+    pub(super) fn has_links(&self) -> bool {
+        !self.linked.is_empty()
+    }
+
     fn others(&self) -> impl Iterator<Item = (&str, &Member)> {
         self.roster.iter().filter(|(name, _)| *name != self.name)
     }
