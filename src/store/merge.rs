@@ -141,8 +141,6 @@ impl Store {
         let void = base.void_at(theirs.void, floor);
         for &(owner, slot) in &theirs.slots {
             let present = slot.start > floor || before.slot(owner).is_some();
-            // One that was reset brings nothing back, and without it the copies would differ until the floor has passed it.
-            let present = present || !slot.is_active(ZERO);
             if present || is_unheard(owner, slot.start) || ablated(Ablation::Admission) {
                 ours.merge_slot(owner, slot);
             } else if slot.is_active(void) {
