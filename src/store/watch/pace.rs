@@ -33,9 +33,10 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// Of the runtime that this is called on.
+    /// Of the runtime that this is called on; none of anything else.
     pub(super) fn of_runtime() -> Work {
-        let metrics = Handle::current().metrics();
+        let Ok(runtime) = Handle::try_current() else { return Work { threads: 1.0, busy: Duration::ZERO } };
+        let metrics = runtime.metrics();
         let threads = metrics.num_workers();
         let busy = (0..threads).map(|thread| metrics.worker_total_busy_duration(thread)).sum();
         Work { threads: f64::from(u32::try_from(threads).unwrap_or(u32::MAX)), busy }
