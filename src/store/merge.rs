@@ -133,7 +133,8 @@ impl Store {
         // later register may have forgotten both.
         let ended = |side: &Parts<'_>| {
             let is_replaced = (side.time, side.origin) != (parts.time, parts.origin);
-            side.deadline.filter(|&deadline| is_replaced && deadline <= parts.time.max(floor)).unwrap_or(ZERO)
+            let by = parts.time.max(parts.lift).max(floor);
+            side.deadline.filter(|&deadline| is_replaced && deadline <= by).unwrap_or(ZERO)
         };
         ours.end(ended(&own));
         let mut theirs = theirs.clone();

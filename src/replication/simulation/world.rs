@@ -213,6 +213,10 @@ impl World {
         };
         process.targets.extend(awaited.iter().filter_map(|address| node_at(address)));
         let store = &process.local.store;
+        if store.totals().dead_cells > self.plan.tombstone_limit {
+            // What is about to be dropped may never have been looked at.
+            self.checker.look(node, process, wall, now);
+        }
         self.checker.before_dropping(node, process);
         if process.local.limit_tombstones_alone() > 0 {
             self.checker.after_dropping(node, process);
