@@ -18,8 +18,6 @@ pub(crate) enum Ablation {
     RoundsAloneVerify,
     /// A kill is stamped just above what it kills, not at the floor.
     KillAtFloor,
-    /// The floor is not kept behind what all members hold.
-    Margin,
     /// An unfounded daemon waits for its own addresses alone.
     OwnJoinListOnly,
     /// A link carries rounds before it takes part in pushes.

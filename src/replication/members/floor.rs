@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use uhlc::NTP64;
 
-use crate::ablation::{Ablation, ablated};
 use crate::model::{Time, stamp};
 
 /// How many candidates wait at one time, at least [`APART`] from each other: so a delete waits for the two steps
@@ -54,7 +53,6 @@ impl Candidates {
         }
         let low = reports.iter().map(|report| report.low).min()?;
         let newest = reports.iter().map(|report| report.clock).max()?;
-        let margin = if ablated(Ablation::Margin) { Duration::ZERO } else { margin };
         let floor = NTP64(low.0.saturating_sub(stamp::time_since_epoch(margin).0));
         let apart = |last: &Candidate| newest >= stamp::later(last.once, APART) && floor > last.floor;
         if self.waiting.len() < MAX_CANDIDATES && self.waiting.back().is_none_or(apart) {

@@ -162,7 +162,5 @@ noticed! {
     #[ignore = "takes long in debug: .ci/run runs it in release"]
     what_is_killed_without_lifts_is_noticed: Lift,
     #[ignore = "takes long in debug: .ci/run runs it in release"]
-    a_floor_without_margin_is_noticed: Margin,
-    #[ignore = "takes long in debug: .ci/run runs it in release"]
     admission_by_the_stamp_of_an_expire_is_noticed: AdmitByVersion,
 }
