@@ -148,7 +148,8 @@ fn a_daemon_away_so_long_that_it_lapsed_gives_up_what_it_alone_held_and_brings_n
     assert_eq!(a.state_of("c"), "down", "too soon");
     let long = Duration::from_secs(150);
     wait_within(long, "c lapses", || a.state_of("c") == "lapsed" && b.state_of("c") == "lapsed");
-    assert!(a.log().contains("lapsed"), "{}", a.log());
+    // The other one may have heard of it before its own minute was over, and then does not warn.
+    assert!([&a, &b].iter().any(|daemon| daemon.log().contains("lapsed")), "{}{}", a.log(), b.log());
     for daemon in [&a, &b] {
         wait("the floor goes on without it", || daemon.tombstones() == 0);
     }
