@@ -17,8 +17,9 @@ const CONNECTIONS: usize = 10;
 /// How long the daemon is measured at a time, and how often in each way, in turns.
 const WINDOW: Duration = Duration::from_secs(1);
 const TURNS: usize = 24;
-/// What a reader may cost of the daemon's CPU time: 2 in a hundred, and as much for the noise of a shared machine.
-const MOST: f64 = 0.04;
+/// What a reader may cost of the daemon's CPU time. It is 1 or 2 in a hundred; on a busy machine the median of so many turns
+/// is off by some more. To look through all keys, or at every change, would be far beyond.
+const MOST: f64 = 0.15;
 
 #[test]
 #[ignore = "takes a minute, and measures: in release"]
