@@ -137,12 +137,11 @@ impl Local {
     pub(super) fn limit_tombstones_alone(&self) -> u64 {
         let limit = self.config.tombstone_limit;
         let dead = self.store.totals().dead_cells;
-        let members = self.members.lock();
         // What a peer is about to send belongs to a state that will be said to be held whole.
-        if dead <= limit || !members.is_alone() || members.has_links() {
+        let is_alone = |members: &Membership| members.is_alone() && !members.has_links();
+        if dead <= limit || !is_alone(&self.members.lock()) {
             return 0;
         }
-        drop(members);
         // A tenth more than needed, so that not every delete from now on looks for the oldest.
         let surplus = dead - limit + limit / 10;
         let mut deaths = Vec::new();

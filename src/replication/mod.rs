@@ -419,9 +419,10 @@ impl Replication {
             tracing::warn!(?limit, "stopping although no peer holds every write");
         }
         let links = shared.peers.links();
+        // Whom it has met lately others may not have heard of yet, and they will not wait for whom they do not know.
+        let beat = shared.beat();
         for link in &links {
-            // Whom it has met lately others may not have heard of yet, and they will not wait for whom they do not know.
-            link.queue.beat(shared.beat());
+            link.queue.beat(beat.clone());
             link.queue.send(&Message::Goodbye);
         }
         // A peer closes when it has taken in all that came before the goodbye.

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::SMALL;
-use super::record::{Record, Slot};
+use super::record::{self, Record, Slot};
 use crate::store::{Cell, PREFETCH_AHEAD};
 
 /// Changes that no reader has read yet: with more, all of them are behind.
@@ -66,13 +66,12 @@ impl Recent {
 
     /// Notes that a reader has read everything up to `sequence`.
     pub(super) fn note_read(&mut self, sequence: u64) {
-        self.read = self.read.max(self.taken + self.place(sequence.saturating_add(1)) as u64);
+        self.read = self.read.max(self.taken + record::place(&self.slots, sequence.saturating_add(1)) as u64);
     }
 
     /// The changes after `from`, in order.
     pub(super) fn after(&self, from: u64) -> impl Iterator<Item = &Record> {
-        let slots = self.slots.range(self.place(from.saturating_add(1))..);
-        slots.filter_map(|slot| slot.record.as_ref())
+        record::after(&self.slots, from)
     }
 
     /// Takes the oldest slots out until no more than so many are left, and bytes.
@@ -91,10 +90,5 @@ impl Recent {
             }
             None
         })
-    }
-
-    /// The place of the first slot that is not below `sequence`.
-    fn place(&self, sequence: u64) -> usize {
-        self.slots.partition_point(|slot| slot.sequence < sequence)
     }
 }

@@ -1,5 +1,7 @@
 //! A change, as it is kept.
 
+use std::collections::VecDeque;
+
 use super::{Cause, Change};
 use crate::store::Cell;
 
@@ -65,4 +67,14 @@ impl From<Record> for Slot {
     fn from(record: Record) -> Slot {
         Slot { sequence: record.sequence, record: Some(record) }
     }
+}
+
+/// The place of the first of `slots`, which are sorted, that is not below `sequence`.
+pub(super) fn place(slots: &VecDeque<Slot>, sequence: u64) -> usize {
+    slots.partition_point(|slot| slot.sequence < sequence)
+}
+
+/// The records of `slots` after `from`, in order.
+pub(super) fn after(slots: &VecDeque<Slot>, from: u64) -> impl Iterator<Item = &Record> {
+    slots.range(place(slots, from.saturating_add(1))..).filter_map(|slot| slot.record.as_ref())
 }

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 
 use hashbrown::raw::RawTable;
 
-use super::record::{Record, Slot};
+use super::record::{self, Record, Slot};
 use super::{Change, SMALL};
 use crate::store::{PREFETCH_AHEAD, raw};
 
@@ -113,7 +113,7 @@ impl Settled {
             let n = segments.partition_point(|segment| segment.last < at);
             // One of the same batch is of another key.
             let Some(segment) = segments.get(n) else { return false };
-            place = (n, segment.place(at));
+            place = (n, record::place(&segment.slots, at));
             let earlier = segment.slots[place.1].record.as_ref();
             earlier.expect("what is indexed is settled").cell == record.cell
         };
@@ -165,10 +165,8 @@ impl Settled {
     /// their cells.
     pub(super) fn after(&self, from: u64) -> impl Iterator<Item = (Change, u64)> {
         let first = self.segments.partition_point(|segment| segment.last <= from);
-        let records = self.segments.range(first..).flat_map(move |segment| {
-            let slots = segment.slots.range(segment.place(from.saturating_add(1))..);
-            slots.filter_map(|slot| slot.record.as_ref())
-        });
+        let records =
+            self.segments.range(first..).flat_map(move |segment| record::after(&segment.slots, from));
         records.map(move |record| (record.change(from), record.bytes.into()))
     }
 
@@ -201,11 +199,6 @@ impl Batch {
 }
 
 impl Segment {
-    /// The place of the first slot that is not below `sequence`.
-    fn place(&self, sequence: u64) -> usize {
-        self.slots.partition_point(|slot| slot.sequence < sequence)
-    }
-
     /// Takes the record of a slot out, leaving a hole.
     fn take(&mut self, place: usize) -> Record {
         let record = self.slots[place].record.take().expect("what is indexed is settled");
