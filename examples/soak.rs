@@ -32,8 +32,8 @@ struct Args {
 struct Totals {
     histories: u64,
     rounds: u64,
-    kills: u64,
-    lifts: u64,
+    retractions: u64,
+    lost: u64,
     lapsed: u64,
     slowest: Duration,
 }
@@ -42,17 +42,17 @@ impl Totals {
     fn add(&mut self, outcome: &Outcome) {
         self.histories += 1;
         self.rounds += outcome.rounds;
-        self.kills += outcome.kills;
-        self.lifts += outcome.lifts;
+        self.retractions += outcome.retractions;
+        self.lost += outcome.lost;
         self.lapsed += u64::from(outcome.lapsed);
         self.slowest = self.slowest.max(outcome.settled_after);
     }
 
     fn print(&self, began: Instant) {
-        let Totals { histories, rounds, kills, lifts, lapsed, slowest } = self;
+        let Totals { histories, rounds, retractions, lost, lapsed, slowest } = self;
         let rate = *histories as f64 / began.elapsed().as_secs_f64();
         println!(
-            "{histories} histories held ({rate:.1}/s): {rounds} rounds, {kills} kills, {lifts} lifts, {lapsed} with \
+            "{histories} histories held ({rate:.1}/s): {rounds} rounds, {retractions} retractions, {lost} given up, {lapsed} with \
              lapses, settled after {slowest:?} at most"
         );
     }

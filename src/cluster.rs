@@ -63,13 +63,6 @@ pub trait Cluster: Send + Sync {
     /// [`ClusterError`] if there is no such member, or it is linked to this daemon.
     fn forget(&self, name: &str) -> Result<(), ClusterError>;
 
-    /// Declares the daemons that this one has met to be a cluster, without waiting for those of `--join` that
-    /// were never reached.
-    ///
-    /// # Errors
-    /// [`ClusterError`] if it is founded already.
-    fn found(&self) -> Result<(), ClusterError>;
-
     /// Discards every key held here and joins the others as a new daemon.
     ///
     /// # Errors
@@ -158,9 +151,6 @@ pub enum ClusterError {
     /// A daemon cannot forget itself.
     #[error("this daemon is {0:?} itself: stop it with SHUTDOWN")]
     Itself(String),
-    /// The cluster of this daemon has been founded.
-    #[error("the cluster is founded already")]
-    Founded,
     /// The daemon has gone through too many incarnations.
     #[error("{0}: restart the daemon")]
     TooManyOrigins(String),
@@ -195,21 +185,18 @@ impl Way {
 /// How far healing has come, and what it waits for.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct HealingStatus {
-    /// Whether the daemon belongs to a founded cluster; an unfounded one keeps every tombstone.
-    pub founded: bool,
-    /// What an unfounded daemon waits for: addresses of `--join`, its own or another's, that were not reached.
-    pub awaited: Vec<String>,
     /// How many members there are, this daemon included; neither lapsed nor gone.
     pub members: usize,
-    /// How far the floor is behind the present; `None` while it has never been raised.
-    pub floor_age: Option<Duration>,
+    /// How far the stable time is behind the present; `None` while it has never been raised.
+    pub stable_age: Option<Duration>,
     /// How many tombstones and expired registers are kept.
     pub tombstones: u64,
-    /// The members that keep the floor from rising.
+    /// The members that keep the stable time from rising.
     pub waits_for: Vec<String>,
-    /// Keys that were told to be dead, to a peer or by one, since the start.
-    pub kills: u64,
-    /// Pushed cells that came after the floor had passed them, since the start.
+    /// Keys that a peer was told to drop, or that this node was told to drop, because they had been removed elsewhere,
+    /// since the start.
+    pub retractions: u64,
+    /// Pushed cells that had been removed here before they came, since the start.
     pub late: u64,
     /// Cells that [`lost`](Cluster::lost) lists.
     pub lost: u64,
@@ -324,8 +311,6 @@ pub enum PeerState {
     Skewed,
     /// Refused: no protocol version in common, or limits that do not fit.
     Incompatible,
-    /// Refused: it belongs to a cluster of the same name that was founded apart from this one.
-    Stranger,
 }
 
 impl PeerState {
@@ -343,7 +328,6 @@ impl PeerState {
             PeerState::Foreign => "foreign",
             PeerState::Skewed => "skewed",
             PeerState::Incompatible => "incompatible",
-            PeerState::Stranger => "stranger",
         }
     }
 
@@ -354,8 +338,8 @@ impl PeerState {
 
     /// Whether one of the two will not link with the other as it is.
     pub fn is_refused(self) -> bool {
-        use PeerState::{Duplicate, Foreign, Incompatible, Skewed, Stranger};
-        matches!(self, Duplicate | Foreign | Skewed | Incompatible | Stranger)
+        use PeerState::{Duplicate, Foreign, Incompatible, Skewed};
+        matches!(self, Duplicate | Foreign | Skewed | Incompatible)
     }
 }
 

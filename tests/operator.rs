@@ -126,7 +126,7 @@ fn the_status_is_one_screen_of_the_node_and_its_peers() {
         "linked      1 of 1\n",
         "floor       12s ago\n",
         "tombstones  0, kept for b, c\n",
-        "kills       4\n",
+        "retractions       4\n",
         "lost        2 keys given up",
         "\n\nPEER  STATE ",
         "b     healing  0ms  1B      4          never     \

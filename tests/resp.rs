@@ -188,7 +188,7 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         (
             "SAPWOOD HEALING",
             "%11\r\n$7\r\nfounded\r\n#t\r\n$7\r\nawaited\r\n*0\r\n$7\r\nmembers\r\n:2\r\n$12\r\n\
-             floor_age_ms\r\n:12345\r\n$10\r\ntombstones\r\n:3\r\n$9\r\nwaits_for\r\n*2\r\n$1\r\nb\r\n\
+             stable_age_ms\r\n:12345\r\n$10\r\ntombstones\r\n:3\r\n$9\r\nwaits_for\r\n*2\r\n$1\r\nb\r\n\
              $1\r\nc\r\n$5\r\nkills\r\n:4\r\n$4\r\nlate\r\n:5\r\n$4\r\nlost\r\n:2\r\n$18\r\n\
              dropped_tombstones\r\n:6\r\n$12\r\nscrub_errors\r\n:0\r\n",
         ),
@@ -204,7 +204,7 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         (
             "SAPWOOD HEALING",
             "*22\r\n$7\r\nfounded\r\n:1\r\n$7\r\nawaited\r\n*0\r\n$7\r\nmembers\r\n:2\r\n$12\r\n\
-             floor_age_ms\r\n:12345\r\n$10\r\ntombstones\r\n:3\r\n$9\r\nwaits_for\r\n*2\r\n$1\r\nb\r\n\
+             stable_age_ms\r\n:12345\r\n$10\r\ntombstones\r\n:3\r\n$9\r\nwaits_for\r\n*2\r\n$1\r\nb\r\n\
              $1\r\nc\r\n$5\r\nkills\r\n:4\r\n$4\r\nlate\r\n:5\r\n$4\r\nlost\r\n:2\r\n$18\r\n\
              dropped_tombstones\r\n:6\r\n$12\r\nscrub_errors\r\n:0\r\n",
         ),
@@ -610,9 +610,9 @@ async fn info_has_what_monitoring_reads() {
         "ranges_differing:4",
         "founded:1",
         "members:2",
-        "floor_age_seconds:12",
+        "stable_age_seconds:12",
         "waits_for:b,c",
-        "kills_total:4",
+        "retractions_total:4",
         "late_total:5",
         "lost:2",
     ] {

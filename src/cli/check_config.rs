@@ -45,7 +45,6 @@ fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Opt
         ("http", config.http.map_or(text(&"none"), |address| text(&address))),
         ("advertise", config.advertise.clone().map(Value::String)),
         ("join", Some(config.join.clone().into())),
-        ("join-first", Some(config.join_first.into())),
         ("name", config.name.clone().map(Value::String)),
         ("cluster", text(&config.cluster)),
         ("max-clock-skew", text(&Span(config.max_clock_skew))),

@@ -18,7 +18,6 @@ mod del;
 mod demo;
 mod fields;
 mod forget;
-mod found;
 mod get;
 mod in_place;
 mod incr;
@@ -82,7 +81,6 @@ enum Command {
     Verify(verify::Args),
     Lost(lost::Args),
     Forget(forget::Args),
-    Found(found::Args),
     Rejoin(rejoin::Args),
     Cut(cut::Cut),
     Mend(cut::Mend),
@@ -128,7 +126,6 @@ fn run(matches: &ArgMatches) -> anyhow::Result<Exit> {
         Command::Verify(args) => client(verify::run(args)),
         Command::Lost(args) => client(lost::run(args)),
         Command::Forget(args) => client(forget::run(args)),
-        Command::Found(args) => client(found::run(args)),
         Command::Rejoin(args) => client(rejoin::run(args)),
         Command::Cut(args) => client(cut::cut(args)),
         Command::Mend(args) => client(cut::mend(args)),

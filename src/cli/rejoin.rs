@@ -14,8 +14,7 @@ Examples:
   sapwood rejoin --discard --node 10.0.0.3:7171
   sapwood rejoin --discard --yes        # without a question, for scripts
 
-It is the way out for a node that its peers call a stranger: it belongs to a cluster of the same name \
-that was founded apart from theirs. What no other node holds is lost for good.")]
+For a node whose keys are not wanted. What no other node holds is lost for good.")]
 pub(crate) struct Args {
     /// Yes, discard every key of this node
     #[arg(long)]

@@ -51,12 +51,6 @@ pub(crate) struct Settings {
     #[arg(help_heading = CLUSTER, hide_env_values = true)]
     pub(crate) join: Option<Vec<String>>,
 
-    /// Refuse the writes of clients until this node belongs to a founded cluster [default: false]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(value_parser = BoolishValueParser::new(), env = "SAPWOOD_JOIN_FIRST")]
-    #[arg(help_heading = CLUSTER, hide_env_values = true, hide_possible_values = true)]
-    pub(crate) join_first: Option<bool>,
-
     /// Name of this node: stable over restarts, unlike any other [default: host:client-port]
     #[arg(long, env = "SAPWOOD_NAME", help_heading = CLUSTER, hide_env_values = true)]
     pub(crate) name: Option<String>,
@@ -255,7 +249,6 @@ impl Settings {
         put(&mut config.http, self.http.map(|http| http.0));
         put(&mut config.advertise, self.advertise.map(Some));
         put(&mut config.join, self.join.map(without_empty));
-        put(&mut config.join_first, self.join_first);
         put(&mut config.name, self.name.map(Some));
         put(&mut config.cluster, self.cluster);
         put(&mut config.max_clock_skew, self.max_clock_skew.map(|span| span.0));
@@ -413,7 +406,6 @@ mod tests {
             http_writes: true,
             http_show_values: true,
             join: vec!["a:1".into()],
-            join_first: true,
             tombstone_limit: Some(9),
             forget_after: None,
             lost_file: Some("/lost".into()),
@@ -490,7 +482,6 @@ mod tests {
             ("cluster", c.cluster),
             ("max_clock_skew", Span(c.max_clock_skew).to_string()),
             ("drain_timeout", Span(c.drain_timeout).to_string()),
-            ("join_first", c.join_first.to_string()),
             ("forget_after", SpanOrNever(c.forget_after).to_string()),
             ("enable_faults", c.enable_faults.to_string()),
             ("max_key", size(c.max_key)),

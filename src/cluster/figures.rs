@@ -65,8 +65,6 @@ pub struct Activity {
 pub struct Figures {
     /// How far it has come.
     pub state: Option<NodeState>,
-    /// Whether it belongs to a founded cluster.
-    pub founded: Option<bool>,
     /// Keys that hold a value.
     pub keys: u64,
     /// The digest of what is live there.
@@ -81,12 +79,12 @@ pub struct Figures {
     pub bytes_in_per_second: Option<u64>,
     /// Bytes sent to its peers in the last second.
     pub bytes_out_per_second: Option<u64>,
-    /// How far its floor is behind the present.
-    pub floor_age_ms: Option<u64>,
+    /// How far its stable time is behind the present.
+    pub stable_age_ms: Option<u64>,
     /// How long it has been running.
     pub uptime_ms: Option<u64>,
-    /// As [`HealingStatus::kills`](super::HealingStatus::kills).
-    pub kills: Option<u64>,
+    /// As [`HealingStatus::retractions`](super::HealingStatus::retractions).
+    pub retractions: Option<u64>,
     /// As [`HealingStatus::late`](super::HealingStatus::late).
     pub late: Option<u64>,
     /// As [`HealingStatus::lost`](super::HealingStatus::lost).

@@ -69,9 +69,6 @@ pub struct Config {
     pub http_show_values: bool,
     /// Peers to dial first, each `HOST:PORT`; the rest are learnt from them. May name this node itself.
     pub join: Vec<String>,
-    /// Refuse the writes of clients until this node belongs to a founded cluster, so that no write of its own can be
-    /// older than what the cluster has deleted meanwhile.
-    pub join_first: bool,
     /// The `HOST:PORT` other nodes are told to dial, where it is not [`Config::peer`].
     pub advertise: Option<String>,
     /// Bytes of keys and values to hold at most; `None` is unlimited.
@@ -124,7 +121,6 @@ impl Default for Config {
             http_writes: false,
             http_show_values: false,
             join: Vec::new(),
-            join_first: false,
             advertise: None,
             max_memory: None,
             max_clock_skew: Duration::from_millis(500),

@@ -131,7 +131,6 @@ impl Node {
             max_clock_skew: config.max_clock_skew,
             forget_after: config.forget_after,
             tombstone_limit: config.effective_tombstone_limit(),
-            join_first: config.join_first,
         };
         let stats = Arc::new(Stats::new(command_names()));
         let setup = Setup {

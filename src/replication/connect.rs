@@ -201,7 +201,7 @@ impl Connection {
     async fn say_hello(&mut self, shared: &Shared) -> io::Result<Incarnation> {
         let wall = shared.env.wall_clock();
         let hlc = shared.local.store.now(wall);
-        let place = shared.local.members.lock().place(shared.local.store.floor());
+        let place = shared.local.members.lock().place();
         let hello = shared.peers.own().hello(place, wall, hlc);
         self.writer.write_one(codec::frame(&hello)).await?;
         Ok(place.incarnation)

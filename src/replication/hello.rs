@@ -42,9 +42,6 @@ impl Identity {
             advertise: &self.advertise,
             max_frame: MAX_FRAME as u64,
             generation: place.generation,
-            lineage: place.lineage,
-            founded: place.founded,
-            floor: place.floor.0,
             extension: &[],
         }
     }
@@ -60,9 +57,6 @@ impl Identity {
 pub(super) struct Place {
     pub(super) incarnation: Incarnation,
     pub(super) generation: u64,
-    pub(super) lineage: u128,
-    pub(super) founded: bool,
-    pub(super) floor: Time,
 }
 
 /// A peer whose hello was accepted.
@@ -142,8 +136,7 @@ pub(super) fn judge(
         Some(port) => format!("{}:{port}", remote.ip()),
         None => hello.advertise.to_owned(),
     };
-    let Hello { generation, lineage, founded, floor, .. } = *hello;
-    let place = Place { incarnation, generation, lineage, founded, floor: NTP64(floor) };
+    let place = Place { incarnation, generation: hello.generation };
     Ok(Introduction { name: hello.name.to_owned(), incarnation, place, advertise, hlc: NTP64(hello.hlc) })
 }
 
@@ -190,13 +183,7 @@ mod tests {
     fn verdict(change: impl FnOnce(&mut Hello<'_>)) -> Result<Introduction, Refusal> {
         let other = identity("b");
         let incarnation = |id| stamp::incarnation(id).unwrap();
-        let place = Place {
-            incarnation: incarnation(2),
-            generation: 1,
-            lineage: 9,
-            founded: true,
-            floor: stamp::ZERO,
-        };
+        let place = Place { incarnation: incarnation(2), generation: 1 };
         let mut hello = other.hello(place, WALL, WALL);
         change(&mut hello);
         let remote = "10.0.0.7:999".parse().unwrap();

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Pure parts: [`hello`] judges a peer, [`session`] holds the conversation with one, [`round`] compares and
-//! exchanges states, [`members`] knows who holds what and how far the floor may rise, [`message`] and [`codec`] are
+//! exchanges states, [`members`] knows who has incorporated what and how far the stable time may rise, [`message`] and [`codec`] are
 //! the wire. The rest moves bytes and asks the clock. Invariants:
 //!
 //! * A local writer never waits for a peer: it hands its changes to the feed and goes on.
@@ -151,20 +151,10 @@ impl Shared {
 
     /// Whether a daemon may link that says this of its place in the cluster.
     fn check_place(&self, peer: &Introduction) -> Result<(), Refused> {
-        let mut members = self.local.members.lock();
+        let members = self.local.members.lock();
         if members.has_live_namesake(&peer.name, peer.incarnation) {
             let text = format!("another live daemon is named {:?}: give one another --name", peer.name);
             return Err(Refused { refusal: Refusal::Duplicate, text });
-        }
-        let hello::Place { lineage, founded, floor, .. } = peer.place;
-        if members.is_stranger(self.local.store.floor(), lineage, founded, floor) {
-            let text = format!(
-                "{} and {} belong to clusters that were founded apart: `sapwood rejoin --discard` on one side \
-                 discards what it holds and joins the other",
-                self.peers.own().name,
-                peer.name
-            );
-            return Err(Refused { refusal: Refusal::Stranger, text });
         }
         Ok(())
     }
@@ -213,27 +203,17 @@ impl Shared {
             let moved = format!("{cells_in} cells in, {cells_out} out, in {took:.1?}");
             self.announcer.announce(EventKind::Healed, &link.peer, moved);
         }
-        self.found_if_complete();
     }
 
     fn failed(&self, link: &Link, deep: bool, why: &RoundFailed) {
         self.local.counts.failed_rounds.fetch_add(1, Ordering::Relaxed);
         match why {
-            RoundFailed::Fuse => tracing::error!(peer = %link.peer, %why, "a round was given up"),
+            RoundFailed::RetractionLimit => tracing::error!(peer = %link.peer, %why, "a round was given up"),
             _ => tracing::warn!(peer = %link.peer, %why, "a round was given up"),
         }
         if deep {
             self.verifications.fail(&link.peer, &why.to_string());
         }
-    }
-
-    /// Founds the cluster if nobody is left to wait for.
-    fn found_if_complete(&self) {
-        let mut members = self.local.members.lock();
-        if members.found_if_complete(|address| self.peers.found(address)) {
-            tracing::info!("every address of --join was reached: the cluster is founded");
-        }
-        self.local.store.close_to_writes(self.local.config.join_first && !members.is_founded());
     }
 
     /// Runs a task until it ends or `until` is cancelled.
@@ -258,10 +238,6 @@ pub(crate) struct Setup {
     pub(crate) enable_faults: bool,
 }
 
-fn draw_lineage(env: &dyn Env) -> u128 {
-    u128::from(env.random()) << 64 | u128::from(env.random())
-}
-
 /// The running replication of one daemon.
 pub(crate) struct Replication {
     shared: Arc<Shared>,
@@ -283,14 +259,8 @@ impl Replication {
             enable_faults,
         } = setup;
         let lost = LostFile::open(lost_file.as_deref())?;
-        let membership = MembershipConfig {
-            name: own.name.clone(),
-            incarnation,
-            lineage: draw_lineage(&*env),
-            join: join.clone(),
-            max_clock_skew: healing.max_clock_skew,
-            forget_after: healing.forget_after,
-        };
+        let membership =
+            MembershipConfig { name: own.name.clone(), incarnation, forget_after: healing.forget_after };
         let now = store.now(env.wall_clock());
         let announcer = Arc::new(Announcer::new(Arc::clone(&env)));
         let shared = Arc::new_cyclic(|itself| Shared {

@@ -223,7 +223,6 @@ impl Peers {
             Refusal::Duplicate => PeerState::Duplicate,
             Refusal::Skewed => PeerState::Skewed,
             Refusal::Incompatible | Refusal::Crowded => PeerState::Incompatible,
-            Refusal::Stranger => PeerState::Stranger,
             Refusal::Linked | Refusal::Itself => return,
         };
         let mut table = self.table.lock();
@@ -311,20 +310,6 @@ impl Peers {
         if let Some(target) = self.table.lock().targets.get_mut(target) {
             target.found.insert(address, incarnation);
         }
-    }
-
-    /// The daemons found at everything that `address` resolves to, this one included; `None` while one has not
-    /// been heard.
-    pub(super) fn found(&self, address: &str) -> Option<Vec<Incarnation>> {
-        let table = self.table.lock();
-        if address == self.own.advertise {
-            return Some(Vec::new());
-        }
-        if let Some(peer) = table.peers.values().find(|peer| peer.advertise == address) {
-            return Some(vec![peer.incarnation]);
-        }
-        let target = table.targets.get(address).filter(|target| !target.addresses.is_empty())?;
-        target.addresses.iter().map(|address| target.found.get(address).copied()).collect()
     }
 
     /// An operator has forgotten a peer: it is not expected back.
@@ -575,8 +560,7 @@ mod tests {
 
     fn introduction(name: &str, id: u128) -> Introduction {
         let incarnation = incarnation(id).unwrap();
-        let place =
-            Place { incarnation, generation: 1, lineage: 1, founded: true, floor: crate::model::stamp::ZERO };
+        let place = Place { incarnation, generation: 1 };
         Introduction { name: name.into(), incarnation, place, advertise: format!("{name}:1"), hlc: NTP64(0) }
     }
 

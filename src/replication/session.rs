@@ -22,13 +22,13 @@ use tokio::time::Instant;
 
 pub(super) use error::{LinkError, SILENCE_LIMIT};
 
-use super::cells::CellsError;
+use super::cells::{self, CellsError};
 use super::codec;
 use super::figures::Heard;
 use super::hello::Refused;
 use super::local::{Local, Turn};
 use super::look;
-use super::members::Sight;
+use super::members::Summary;
 use super::message::Message;
 use super::queue::{Queue, StateMark};
 use super::round::{Progress, Round, RoundFailed};
@@ -144,7 +144,7 @@ struct Current {
 }
 
 struct Accepted {
-    theirs: Sight,
+    theirs: Summary,
     sums: Vec<u64>,
     at: Instant,
 }
@@ -153,7 +153,7 @@ struct Offer {
     number: u32,
     deep: bool,
     patient: bool,
-    theirs: Sight,
+    theirs: Summary,
     since: Instant,
 }
 
@@ -214,9 +214,8 @@ impl Session {
                 self.note_held(local);
                 if ablated(Ablation::RoundsAloneVerify) {
                     let own_time = local.store.now(wall);
-                    let theirs =
-                        Sight { vector: [(self.peer, own_time)].into_iter().collect(), ..Sight::default() };
-                    local.members.lock().on_round(self.peer, &theirs, own_time);
+                    let vector = [(self.peer, own_time)].into_iter().collect();
+                    local.members.lock().on_sync(self.peer, &Summary { vector, ..Summary::default() }, &[]);
                 }
             }
             Message::Ack { epoch, puts } => {
@@ -230,8 +229,8 @@ impl Session {
                 self.inbound.whole = ablated(Ablation::RoundAfterGap);
                 self.want_round(now);
             }
-            Message::Start { round, deep, patient, sight } => {
-                let theirs = Sight::read(&sight)?;
+            Message::Start { round, deep, patient, summary } => {
+                let theirs = Summary::read(&summary)?;
                 self.on_start(local, Offer { number: round, deep, patient, theirs, since: now }, wall)?;
             }
             Message::Beat(beat) => self.on_beat(local, &beat, wall, now)?,
@@ -261,9 +260,21 @@ impl Session {
                     current.round.on_ends(ends, &local.store)?;
                 }
             }
-            Message::Accept { round, sight, sums } => {
-                let theirs = Sight::read(&sight)?;
+            Message::Accept { round, summary, sums } => {
+                let theirs = Summary::read(&summary)?;
                 self.on_accept(local, round, theirs, sums, wall, now)?;
+            }
+            Message::Coverage { round, items } => {
+                if let Some(current) = self.current(round, now) {
+                    current.round.on_coverage(items)?;
+                }
+            }
+            Message::Retract { round, origins, items } => {
+                let retractions = cells::read_retractions(&local.store, origins, items)?;
+                if let Some(current) = self.current(round, now) {
+                    current.round.on_merged(0, frame.len() as u64);
+                    self.retract(local, retractions);
+                }
             }
             Message::Digests { round, look, items } => {
                 if let Some(current) = self.current(round, now) {
@@ -289,13 +300,13 @@ impl Session {
                 if let Some(current) = self.current(round, now) {
                     current.round.on_done()?;
                 }
-                self.conclude_if_over(local, wall, now);
+                self.conclude_if_over(local, now);
             }
             Message::Abort { round, reason } => {
                 if let Some(current) = self.current(round, now) {
                     current.round.on_abort(reason);
                 }
-                self.conclude_if_over(local, wall, now);
+                self.conclude_if_over(local, now);
             }
         }
         Ok(())
@@ -308,19 +319,13 @@ impl Session {
         Some(current)
     }
 
-    /// The clock moves past everything a peer speaks of before it is acted upon; and a cluster that was founded
-    /// apart is noticed before anything is exchanged with it.
-    fn observe(&self, local: &Local, theirs: &Sight, wall: Time) -> Result<(), LinkError> {
+    /// The clock moves past everything a peer speaks of before it is acted upon.
+    fn observe(&self, local: &Local, theirs: &Summary, wall: Time) -> Result<(), LinkError> {
         let latest = theirs.latest();
         if latest > local.horizon(wall) {
             return Err(CellsError::Future(stamp::distance(latest, wall)).into());
         }
         local.store.observe(latest);
-        // At their hellos one of the two may not have been founded yet.
-        let Sight { lineage, founded, floor, .. } = *theirs;
-        if local.members.lock().is_stranger(local.store.floor(), lineage, founded, floor) {
-            return Err(LinkError::Stranger);
-        }
         Ok(())
     }
 
@@ -335,7 +340,7 @@ impl Session {
         if self.round.is_none() {
             frames.extend(self.begin(local, wall, now));
         }
-        self.take_up(local, wall, now);
+        self.take_up(local, now);
         let (mut bytes, mut count) = (0, 0);
         while bytes < POLL_BATCH
             && count < POLL_FRAMES
@@ -347,7 +352,7 @@ impl Session {
             current.moved = now;
             frames.extend([frame]);
         }
-        self.conclude_if_over(local, wall, now);
+        self.conclude_if_over(local, now);
     }
 
     /// Whether [`poll`](Self::poll) may have something to send.

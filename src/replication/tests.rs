@@ -12,10 +12,10 @@ use tokio::time::timeout;
 use uhlc::NTP64;
 
 use super::codec::{self, MAX_FRAME, Packed};
-use super::members::Sight;
+use super::members::Summary;
 use super::message::{
     Acquaintance, Cells, Hello, MAGIC, Message, Refusal, VERSIONS, WireCell, WireCopy, WireCopyState,
-    WireCount,
+    WireCount, WireRetraction,
 };
 use super::*;
 use crate::env::SystemEnv;
@@ -57,7 +57,6 @@ async fn daemon(name: &str, id: u128, join: &[String]) -> Daemon {
             max_clock_skew: Duration::from_millis(500),
             forget_after: None,
             tombstone_limit: 1_000_000,
-            join_first: false,
         },
         join: join.to_vec(),
         queue_limit: 1 << 20,
@@ -87,9 +86,6 @@ impl Puppet {
             advertise: "127.0.0.1:1",
             max_frame: MAX_FRAME as u64,
             generation: 1,
-            lineage: 5,
-            founded: false,
-            floor: 0,
             extension: b"from a later version",
         };
         puppet.say(&codec::frame(&hello)).await;
@@ -120,32 +116,18 @@ impl Puppet {
 
 fn put(key: &[u8], time: u64) -> Vec<u8> {
     let mut cells = Vec::new();
-    let cell = WireCell {
-        key,
-        time,
-        origin: 0,
-        value: Some(b"v"),
-        deadline: None,
-        qualifier: None,
-        lift: None,
-        counter: None,
-    };
+    let cell =
+        WireCell { key, time, origin: 0, value: Some(b"v"), deadline: None, qualifier: None, counter: None };
     codec::append(&cell, &mut cells);
     let cells = Cells { origins: &77u128.to_le_bytes(), cells: Packed(&cells) };
     codec::frame(&Message::Put { through: 0, cells }).to_vec()
 }
 
-const SIGHT: message::Sight<'_> = message::Sight {
-    floor: 0,
-    lineage: 5,
-    founded: false,
-    alone: true,
-    vector: Packed(&[]),
-    join: Packed(&[]),
-};
+const SUMMARY: message::Summary<'_> =
+    message::Summary { stable: 0, members: 5, vector: Packed(&[]), away: Packed(&[]), hashes: &[] };
 
 fn start(round: u32) -> Vec<u8> {
-    codec::frame(&Message::Start { round, deep: false, patient: false, sight: SIGHT }).to_vec()
+    codec::frame(&Message::Start { round, deep: false, patient: false, summary: SUMMARY }).to_vec()
 }
 
 fn beat(wall: u64, hlc: u64, peers: &[u8]) -> Vec<u8> {
@@ -153,7 +135,7 @@ fn beat(wall: u64, hlc: u64, peers: &[u8]) -> Vec<u8> {
     let beat = message::Beat {
         wall,
         hlc,
-        sight: SIGHT,
+        summary: SUMMARY,
         keys: 0,
         peers: Packed(peers),
         members: none,
@@ -173,6 +155,16 @@ fn seen() -> Vec<u8> {
         counter: Some(WireCount { total: -9, base: Some(1), slots: Packed(&[]) }),
     };
     codec::frame(&Message::Seen { question: 7, copy }).to_vec()
+}
+
+fn retract() -> Vec<u8> {
+    let mut items = Vec::new();
+    let register = Some([(1 << 32, 0), (2 << 32, 0)]);
+    let slots = Packed(&[0, 1, 2]);
+    let retraction = WireRetraction { key: b"k", register, expiry: Some((3, 0)), slots, given_up: true };
+    codec::append(&retraction, &mut items);
+    codec::frame(&Message::Retract { round: 1, origins: &77u128.to_le_bytes(), items: Packed(&items) })
+        .to_vec()
 }
 
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {
@@ -250,7 +242,6 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
             value: None,
             deadline: None,
             qualifier: None,
-            lift: None,
             counter: None,
         };
         codec::append(&cell, &mut cells);
@@ -267,7 +258,6 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
                 value: Some(b"v"),
                 deadline: None,
                 qualifier: None,
-                lift: None,
                 counter: None,
             };
             codec::append(&cell, &mut cells);
@@ -394,6 +384,7 @@ fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
         codec::frame(&Message::Ack { epoch: 1, puts: 1 << 40 }).to_vec(),
         start(7),
         codec::frame(&Message::Digests { round: 1, look: true, items: Packed(b"items") }).to_vec(),
+        retract(),
     ]
     .map(|frame| frame[4..].to_vec())
     .into();
@@ -423,7 +414,8 @@ fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
             Message::Beat(beat) => {
                 let _ = beat::read(&beat, NTP64(u64::MAX));
             }
-            Message::Start { sight, .. } => drop(Sight::read(&sight)),
+            Message::Start { summary, .. } => drop(Summary::read(&summary)),
+            Message::Retract { origins, items, .. } => drop(cells::read_retractions(&store, origins, items)),
             Message::Seen { copy, .. } => drop(look::read(&copy)),
             _ => {}
         }
@@ -444,19 +436,16 @@ fn golden_bytes_pin_the_wire() {
         advertise: ":7172",
         max_frame: 1 << 20,
         generation: 3,
-        lineage: 9,
-        founded: true,
-        floor: 4,
         extension: &[],
     };
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(
         hex(&codec::frame(&hello)),
-        "0000002d736170776f6f64000303036f616b016107fd0000000001000000fb2c01053a37313732fc000010000309010400"
+        "0000002a736170776f6f64000303036f616b016107fd0000000001000000fb2c01053a37313732fc000010000300"
     );
     assert_eq!(
         hex(&put(b"k", 1 << 32)),
-        "000000270300104d00000000000000000000000000000013016bfd00000000010000000001017600000000"
+        "000000260300104d00000000000000000000000000000012016bfd000000000100000000010176000000"
     );
     let few = [
         codec::frame(&Message::Welcome),
@@ -465,9 +454,11 @@ fn golden_bytes_pin_the_wire() {
         codec::frame(&Message::Ack { epoch: 1, puts: 300 }),
         codec::frame(&Message::Gap),
         start(5).into(),
+        codec::frame(&Message::Coverage { round: 5, items: Packed(b"x") }),
         codec::frame(&Message::Digests { round: 5, look: false, items: Packed(b"x") }),
         codec::frame(&Message::Differ { round: 5, items: Packed(b"x") }),
         codec::frame(&Message::List { round: 5, origins: b"o", items: Packed(b"x") }),
+        codec::frame(&Message::Retract { round: 5, origins: b"o", items: Packed(b"x") }),
         codec::frame(&Message::Credit { round: 5, bytes: 6 }),
         codec::frame(&Message::Done { round: 5 }),
         codec::frame(&Message::Abort { round: 5, reason: "no" }),
@@ -478,9 +469,9 @@ fn golden_bytes_pin_the_wire() {
     ];
     assert_eq!(
         few.iter().map(|frame| hex(frame)).collect::<Vec<_>>().join(" "),
-        "0000000100 000000050100026e6f 0000001002010200050001000000027879000000 000000050401fb2c01 0000000105 \
-         0000000a06050000000500010000 000000050805000178 0000000409050178 000000060a05016f0178 000000030c0506 \
-         000000020d05 000000050e05026e6f 000000010f 00000005100163016d 000000041107016b \
-         000000201207020101390101050707070707070707070707070707070701060111010200"
+        "0000000100 000000050100026e6f 0000000f020102000500000000027879000000 000000050401fb2c01 0000000105 \
+         00000009060500000005000000 0000000408050178 000000050905000178 000000040a050178 000000060b05016f0178 \
+         000000060d05016f0178 000000030e0506 000000020f05 000000051005026e6f 0000000111 00000005120163016d \
+         000000041307016b 000000201407020101390101050707070707070707070707070707070701060111010200"
     );
 }

@@ -99,15 +99,15 @@ impl Store {
             None if cell.has_counter() => 0,
             _ => return None,
         };
-        let void = cell.base().void_at(cell.void(), now);
+        let passed = cell.lives().passed(now);
         let slots = cell.slots().map(|(owner, slot)| SlotCopy {
             owner: self.incarnation(owner),
             up: slot.up(),
             down: slot.down(),
-            active: slot.is_active(void),
+            active: slot.is_active(passed),
         });
         let counted =
-            cell.slots().filter(|(_, slot)| slot.is_active(void)).map(|(_, slot)| slot.net()).sum::<i128>();
+            cell.slots().filter(|(_, slot)| slot.is_active(passed)).map(|(_, slot)| slot.net()).sum::<i128>();
         let is_set = cell.value().is_some() && !cell.is_expired(now);
         Some(CountCopy { total, base: is_set.then(|| total - counted), slots: slots.collect() })
     }

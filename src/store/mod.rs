@@ -15,8 +15,8 @@
 //! * A range's sums always equal the sum over its cells: both change under the same lock.
 //! * A local write is stamped, under that lock, above the cell it replaces and above everything received.
 //! * A reader never sees a value whose deadline has passed; the sweep only frees its memory.
-//! * The floor never falls. A cell that is absent, or dead at the floor, is taken in from a peer only if it is newer
-//!   than the floor; so what was deleted here stays deleted, purged or not.
+//! * A cell that is absent is admitted from a peer only if the summary vector does not cover it (see [`merge`]); so what
+//!   was removed here stays removed, purged or not. The stable time, which never falls, only says what is purged.
 //! * No call blocks on anything but one range's lock, and none is held across an `.await`.
 
 mod cell;
@@ -42,9 +42,9 @@ pub use changes::{
 pub use copy::{CopyState, CountCopy, KeyCopy, SlotCopy};
 pub(crate) use feed::Feed;
 pub(crate) use healing::Entry;
-pub(crate) use merge::{Killed, Late, Merged};
+pub(crate) use merge::{Outcome, Retracted, Retraction};
 pub use origins::TooManyOrigins;
-pub(crate) use origins::{Origin, Origins};
+pub(crate) use origins::{Coverage, Origin, Origins};
 pub(crate) use ranges::PREFETCH_AHEAD;
 pub(crate) use sums::Digest;
 pub use sums::Totals;
@@ -57,7 +57,7 @@ use ranges::Ranges;
 use watch::Watches;
 use write::Digits;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use crate::ablation::{Ablation, ablated};
 use crate::model::counter::{Shown, Slot};
@@ -86,9 +86,6 @@ pub enum WriteError {
     /// It would have grown the cells beyond `--max-memory`.
     #[error("OOM command not allowed when used memory > 'maxmemory'.")]
     OutOfMemory,
-    /// The daemon has not met its cluster yet and was told to wait for it.
-    #[error("UNFOUNDED this daemon takes no writes before it has joined its cluster (--join-first)")]
-    Unfounded,
     /// A counter, or one daemon's share of it, would leave the range of its totals.
     #[error("ERR increment or decrement would overflow")]
     Overflow,
@@ -154,10 +151,8 @@ pub struct Store {
     watches: Watches,
     max_memory: u64,
     ceiling: u64,
-    /// Time below which every member held every write: see [`Store::floor`].
-    floor: AtomicU64,
-    /// Clients' writes are refused.
-    closed: AtomicBool,
+    /// See [`Store::stable_time`].
+    stable: AtomicU64,
 }
 
 impl Store {
@@ -171,8 +166,7 @@ impl Store {
             watches: Watches::new(),
             max_memory,
             ceiling: max_memory.saturating_add(max_memory / 4),
-            floor: AtomicU64::new(0),
-            closed: AtomicBool::new(false),
+            stable: AtomicU64::new(0),
         }
     }
 
@@ -234,16 +228,13 @@ impl Store {
     ///
     /// # Errors
     /// [`WriteError::OutOfMemory`] if the write would grow the cells beyond `--max-memory`, which a
-    /// [`Write::Delete`] never does; [`WriteError::Unfounded`] while the daemon waits for its cluster. `decide` has
-    /// run, nothing else happened.
+    /// [`Write::Delete`] never does. `decide` has run, nothing else happened.
     pub fn write<'v, T>(
         &self,
         batch: &mut Batch,
         key: &[u8],
         decide: impl FnOnce(Option<Live<'_>>) -> (Write<'v>, T),
     ) -> Result<T, WriteError> {
-        // Also where nothing would change: `DEL` may not answer that there is no such key.
-        self.check_write(0)?;
         let Batch { now, applied, scratch, counter } = batch;
         let outcome = self.ranges.update(key, |cell| {
             let drawn = self.clock.draw(*now, cell.map_or(ZERO, Cell::latest));
@@ -252,7 +243,7 @@ impl Store {
             let is_live = live.is_some();
             let (write, outcome) = decide(live);
             let stamp = (drawn, self.ranges.origins().own());
-            let parts = match write::apply(write, stamp, self.floor(), cell, is_live, counter) {
+            let parts = match write::apply(write, stamp, cell, is_live, counter) {
                 Ok(Some(parts)) => parts,
                 Ok(None) => return (None, Ok(outcome)),
                 Err(error) => return (None, Err(error)),
@@ -275,18 +266,10 @@ impl Store {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn check_write(&self, growth: u64) -> Result<(), WriteError> {
-        if self.closed.load(Ordering::Relaxed) {
-            return Err(WriteError::Unfounded);
-        }
         if growth > 0 && self.ranges.memory().saturating_add(growth) > self.max_memory {
             return Err(WriteError::OutOfMemory);
         }
         Ok(())
-    }
-
-    /// Refuses clients' writes, or takes them again.
-    pub(crate) fn close_to_writes(&self, closed: bool) {
-        self.closed.store(closed, Ordering::Relaxed);
     }
 
     fn grows_beyond(&self, limit: u64, current: Option<&Cell>, next: &Cell) -> bool {
@@ -339,8 +322,8 @@ impl Store {
         self.ranges.read(key, |cell| {
             let cell = cell?;
             let Some(Shown::Number(sum)) = cell.shown(now) else { return None };
-            let void = cell.base().void_at(cell.void(), now);
-            let active = cell.slots().filter(|(_, slot)| slot.is_active(void));
+            let passed = cell.lives().passed(now);
+            let active = cell.slots().filter(|(_, slot)| slot.is_active(passed));
             let slots: Vec<_> = active.map(|(owner, slot)| (self.incarnation(owner), slot)).collect();
             let base = sum - slots.iter().map(|(_, slot)| slot.net()).sum::<i128>();
             Some(Count { sum, base, slots })
@@ -370,8 +353,8 @@ impl Store {
         let mut scratch = Vec::new();
         let swept = expired.iter().filter(|expired| {
             self.ranges.update(expired.key(), |cell| {
-                let due = cell.filter(|cell| cell.awaits_sweep() && cell.is_expired(now));
-                let next = due.map(|cell| cell.swept(&mut scratch));
+                let is_due = |cell: &&Cell| cell.pending_deadline().is_some_and(|deadline| deadline <= now);
+                let next = cell.filter(is_due).map(|cell| cell.swept(&mut scratch, now));
                 let swept = next.is_some();
                 (next, swept)
             })

@@ -28,7 +28,7 @@ fn daemons_that_name_each_other_wait_for_the_missing_one_and_found_the_cluster_w
     for daemon in [&a, &b] {
         assert!(!is_founded(daemon));
         assert_eq!(daemon.healing()["awaited"], serde_json::json!([join[2].to_string()]));
-        assert_eq!(daemon.healing()["floor_age_ms"], -1);
+        assert_eq!(daemon.healing()["stable_age_ms"], -1);
         assert_eq!(daemon.tombstones(), 1);
     }
     assert!(a.said(&["status"]).contains("not founded"), "{}", a.said(&["status"]));
@@ -40,7 +40,7 @@ fn daemons_that_name_each_other_wait_for_the_missing_one_and_found_the_cluster_w
     }
     until_equal(&[&a, &b, &c]);
     assert_eq!((c.get("k"), c.get("kept").as_deref()), (None, Some("x")));
-    wait("the floor rises", || a.healing()["floor_age_ms"].as_i64() != Some(-1));
+    wait("the floor rises", || a.healing()["stable_age_ms"].as_i64() != Some(-1));
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn an_operator_founds_a_cluster_whose_third_daemon_never_comes() {
     a.said(&["found"]);
     assert!(is_founded(&a));
     wait("the other learns of it", || is_founded(&b));
-    wait("the floor rises", || b.healing()["floor_age_ms"].as_i64() != Some(-1));
+    wait("the floor rises", || b.healing()["stable_age_ms"].as_i64() != Some(-1));
     let again = a.cli(&["found"]);
     assert_eq!(again.status.code(), Some(1), "{again:?}");
     assert!(String::from_utf8_lossy(&again.stderr).contains("founded already"), "{again:?}");
@@ -132,7 +132,7 @@ fn what_a_restarted_founder_takes_before_it_comes_home_is_kept() {
 fn two_clusters_refuse_each_other_until_one_is_discarded() {
     // Of the first two, d also names a, which is not there yet.
     let at_a = addresses();
-    let has_floor = |daemon: &Daemon| daemon.healing()["floor_age_ms"].as_i64() != Some(-1);
+    let has_floor = |daemon: &Daemon| daemon.healing()["stable_age_ms"].as_i64() != Some(-1);
     let mut c = Daemon::start("c", &[], FAULTS);
     let d = Daemon::start_at("d", addresses(), &[c.peer, at_a.1], FAULTS);
     until_linked(&[&c, &d]);
@@ -188,7 +188,7 @@ fn a_daemon_with_data_of_its_own_joins_a_cluster_with_a_floor_and_loses_nothing(
     until_linked(&[&a, &b]);
     load(&mut a.connect(), 500..1500, b"a");
     wait("the floor has passed what x wrote", || {
-        let floor = b.healing()["floor_age_ms"].as_i64().unwrap();
+        let floor = b.healing()["stable_age_ms"].as_i64().unwrap();
         floor >= 0 && Duration::from_millis(floor.unsigned_abs()) + Duration::from_secs(1) < written.elapsed()
     });
     x.mend("*");

@@ -42,10 +42,9 @@ struct NodeRow {
     ops_per_second: Option<u64>,
     bytes_in_per_second: Option<u64>,
     bytes_out_per_second: Option<u64>,
-    floor_age_ms: Option<u64>,
-    founded: Option<bool>,
+    stable_age_ms: Option<u64>,
     uptime_ms: Option<u64>,
-    kills: Option<u64>,
+    retractions: Option<u64>,
     late: Option<u64>,
     lost: Option<u64>,
     incarnation: Option<String>,
@@ -166,7 +165,7 @@ impl Status {
     pub(super) fn still(&self) -> Status {
         let mut still = self.clone();
         for node in &mut still.nodes {
-            (node.uptime_ms, node.floor_age_ms, node.age_ms) = (None, None, 0);
+            (node.uptime_ms, node.stable_age_ms, node.age_ms) = (None, None, 0);
         }
         for own in still.links.iter_mut().filter_map(|link| link.own.as_mut()) {
             (own.since_ms, own.verified_ms) = (0, own.verified_ms.map(|_| 0));
@@ -217,10 +216,9 @@ impl NodeRow {
             ops_per_second: figures.ops_per_second,
             bytes_in_per_second: figures.bytes_in_per_second,
             bytes_out_per_second: figures.bytes_out_per_second,
-            floor_age_ms: figures.floor_age_ms,
-            founded: figures.founded,
+            stable_age_ms: figures.stable_age_ms,
             uptime_ms: figures.uptime_ms,
-            kills: figures.kills,
+            retractions: figures.retractions,
             late: figures.late,
             lost: figures.lost,
             ..NodeRow::default()

@@ -110,9 +110,6 @@ fn clients(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
 }
 
 fn healing(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
-    sheet.gauge("founded", "Whether the node belongs to a founded cluster.", None, |reading| {
-        flag(reading.healing.founded)
-    })?;
     sheet.gauge(
         "members",
         "Members of the cluster, this one included, neither lapsed nor gone.",
@@ -120,14 +117,18 @@ fn healing(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
         |reading| reading.healing.members as f64,
     )?;
     sheet.gauges(
-        "floor_age",
+        "stable_age",
         "How long ago the time is up to which every member holds every write. Absent while there is none.",
         SECONDS,
-        |reading| reading.healing.floor_age.map(|age| (Labels::new(), age.as_secs_f64())),
+        |reading| reading.healing.stable_age.map(|age| (Labels::new(), age.as_secs_f64())),
     )?;
     let counters: [(&str, &str, Count); 7] = [
-        ("kills", "Keys that were told to be dead, to a peer or by one.", |reading| reading.healing.kills),
-        ("late_cells", "Pushed cells that came after the floor had passed them.", |reading| {
+        (
+            "retractions",
+            "Keys that a peer or this node was told to drop, as they had been removed.",
+            |reading| reading.healing.retractions,
+        ),
+        ("late_cells", "Pushed cells that had been removed here before they came.", |reading| {
             reading.healing.late
         }),
         ("lost_cells", "Writes that no other member had and that had to be given up.", |reading| {

@@ -102,7 +102,7 @@ function sameAs(node, model) {
 
 function rows(node, since, dense) {
   if (node.state === "stopped" || !node.local && node.state === "unknown") return [];
-  const kept = node.kills || node.late || node.lost;
+  const kept = node.retractions || node.late || node.lost;
   return [
     ["Keys", count(node.keys), `${count(node.tombstones)} tombstones`],
     ["Memory", size(node.memory_bytes)],
@@ -112,7 +112,7 @@ function rows(node, since, dense) {
     ["Tombstones", dense ? null : count(node.tombstones), "deletes and expiries that are not freed yet"],
     ["Floor", floor(node, since), "every member is known to hold every write up to then"],
     ["Up", dense || !Number.isFinite(node.uptime_ms) ? null : span(node.uptime_ms + since)],
-    ["Kills", kept ? count(node.kills) : null, "keys that were told to be dead: they were deleted long ago"],
+    ["Kills", kept ? count(node.retractions) : null, "keys that were told to be dead: they were deleted long ago"],
     ["Late", kept ? count(node.late) : null, "pushes that came after the floor had passed them"],
     ["Lost", kept ? count(node.lost) : null, "cells that it alone held, and gave up when it came back"],
     ["Clients", dense ? null : node.client ?? null],
@@ -121,7 +121,7 @@ function rows(node, since, dense) {
 }
 
 function floor(node, since) {
-  if (Number.isFinite(node.floor_age_ms)) return ago(node.floor_age_ms + since);
+  if (Number.isFinite(node.stable_age_ms)) return ago(node.stable_age_ms + since);
   if (node.founded === false) return "not founded";
   return node.founded ? "never raised" : null;
 }

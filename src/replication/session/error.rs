@@ -35,8 +35,6 @@ pub(in crate::replication) enum LinkError {
     Stalled,
     #[error("its clock ran {0:.1?} ahead of this one, more than --max-clock-skew allows: set both by NTP")]
     Skewed(Duration),
-    #[error("its cluster and this one were founded apart, and both have members")]
-    Stranger,
     #[error("it shut down")]
     Goodbye,
     #[error("{0}")]
@@ -61,7 +59,6 @@ impl LinkError {
             LinkError::Goodbye => PeerState::Gone,
             LinkError::Refused(refused) if refused.refusal == Refusal::Skewed => PeerState::Skewed,
             LinkError::Cut => PeerState::Cut,
-            LinkError::Stranger => PeerState::Stranger,
             _ => PeerState::Down,
         }
     }

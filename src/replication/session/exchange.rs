@@ -7,14 +7,15 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{Accepted, Current, Event, Finished, LinkError, Offer, Session, Wanted};
-use crate::model::{Time, stamp};
+use crate::model::stamp::ZERO;
+use crate::model::{Incarnation, Time};
 use crate::replication::cells::{Carrier, CellsEncoder};
 use crate::replication::codec;
 use crate::replication::local::{Local, Turn};
-use crate::replication::members::Sight;
+use crate::replication::members::Summary;
 use crate::replication::message::Message;
 use crate::replication::queue::StateMark;
-use crate::replication::round::{Round, Terms};
+use crate::replication::round::{PeerSummary, Round, Terms};
 
 /// How long one exchange may keep the others waiting. A slower one goes on, beside the next.
 const ALONE: Duration = Duration::from_secs(30);
@@ -22,10 +23,10 @@ const ALONE: Duration = Duration::from_secs(30);
 /// How often two linked daemons verify that they are equal.
 pub(super) const VERIFY_EVERY: Duration = Duration::from_secs(5);
 
-/// The same while tombstones wait for the floor.
+/// The same while tombstones wait for the stable time.
 const VERIFY_SOON: Duration = Duration::from_secs(2);
 
-/// The same after a round that failed, for want of memory or because the fuse has blown.
+/// The same after a round that failed, for want of memory or at the retraction limit.
 const FAILED_PAUSE: Duration = Duration::from_secs(30);
 
 /// How soon after a round another one may follow that something calls for.
@@ -65,6 +66,10 @@ impl Session {
             refused.since = now;
             self.want_round(now);
         }
+        let time = local.store.now(ZERO);
+        if local.store.feed().is_empty() && self.queue.is_drained() {
+            local.hand_over(time);
+        }
         if self.wanted.is_some() || self.round.is_some() {
             return Ok(());
         }
@@ -84,7 +89,7 @@ impl Session {
 
     pub(super) fn on_start(&mut self, local: &Local, offer: Offer, wall: Time) -> Result<(), LinkError> {
         self.observe(local, &offer.theirs, wall)?;
-        local.members.lock().on_sight(self.peer, &offer.theirs);
+        local.members.lock().on_summary(self.peer, &offer.theirs);
         if let Some(current) = &self.round {
             if !current.round.is_offered() {
                 return Err(LinkError::OutOfTurn("Start"));
@@ -107,25 +112,25 @@ impl Session {
         &mut self,
         local: &Local,
         number: u32,
-        theirs: Sight,
+        theirs: Summary,
         sums: &[u8],
         wall: Time,
         now: Instant,
     ) -> Result<(), LinkError> {
         self.observe(local, &theirs, wall)?;
-        local.members.lock().on_sight(self.peer, &theirs);
+        local.members.lock().on_summary(self.peer, &theirs);
         let Some(current) = self.current(number, now).filter(|current| current.round.is_offered()) else {
             return Ok(());
         };
         let sums = current.round.read_sums(sums, &local.store)?;
         current.accepted = Some(Accepted { theirs, sums, at: now });
-        self.take_up(local, wall, now);
+        self.take_up(local, now);
         Ok(())
     }
 
     /// Begins the exchange that the peer has agreed to, unless another one has to end first: what that one brings
     /// need not come from this peer too, whose sums will then be found equal.
-    pub(super) fn take_up(&mut self, local: &Local, wall: Time, now: Instant) {
+    pub(super) fn take_up(&mut self, local: &Local, now: Instant) {
         let Some(current) = &mut self.round else { return };
         let Some(accepted) = &current.accepted else { return };
         // To hold up others is for those that move something.
@@ -137,26 +142,17 @@ impl Session {
         };
         let Some(Accepted { theirs, sums, at }) = current.accepted.take() else { return };
         (current.turn, current.moved) = (turn, now);
-        self.lift_before_first_contact(local, &theirs, wall);
-        let guarded = self.is_guarded(local, &theirs);
-        if let Some(current) = &mut self.round {
-            current.round.on_accept(theirs, sums, guarded, &local.store, at);
-        }
+        let ours = current.round.ours().clone();
+        let theirs = Session::peer_summary(self.peer, local, &ours, theirs);
+        current.round.on_accept(theirs, sums, &local.store, at);
     }
 
-    /// What this daemon wrote before it knew its cluster must not be taken for what the cluster has deleted.
-    pub(super) fn lift_before_first_contact(&self, local: &Local, theirs: &Sight, wall: Time) {
-        let own_is_founded = local.members.lock().is_founded();
-        if !own_is_founded && theirs.founded && (theirs.floor > stamp::ZERO || !theirs.alone) {
-            local.store.lift(&theirs.vector, wall);
-        }
-    }
-
-    /// Whether the peer counts and claims to hold what the floor here has passed.
-    pub(super) fn is_guarded(&self, local: &Local, theirs: &Sight) -> bool {
+    /// What follows from what the peer has said at the start of a sync.
+    fn peer_summary(peer: Incarnation, local: &Local, ours: &Summary, summary: Summary) -> PeerSummary {
         let members = local.members.lock();
-        let claimed = theirs.vector.time_of(members.incarnation());
-        members.is_present(self.peer) && claimed >= local.store.floor() && claimed > stamp::ZERO
+        let limited = members.has_incorporated(peer, &summary, local.store.stable_time());
+        let coverage = members.coverage(&ours.hashes, &summary.hashes);
+        PeerSummary { summary, limited, coverage }
     }
 
     /// Accepts or offers a round, if one is due and may begin.
@@ -172,15 +168,14 @@ impl Session {
             }
             let turn = if offer.patient { None } else { Some(local.gate.turn(may_wait)?) };
             let Offer { number, deep, theirs, .. } = self.offered.take()?;
-            self.lift_before_first_contact(local, &theirs, wall);
-            let guarded = self.is_guarded(local, &theirs);
             let state = self.mark_state(local);
-            let ours = local.sight(wall);
+            let ours = local.summary(wall);
             let packed = ours.pack();
             terms.deep = deep;
-            let (round, sums) = Round::accept(number, terms, &ours, theirs, guarded, &local.store, now);
+            let theirs = Session::peer_summary(self.peer, local, &ours, theirs);
+            let (round, sums) = Round::accept(number, terms, ours.clone(), theirs, &local.store, now);
             self.enter(round, state, turn, now);
-            let accept = Message::Accept { round: number, sight: ours.wire(&packed), sums: &sums };
+            let accept = Message::Accept { round: number, summary: ours.wire(&packed), sums: &sums };
             return Some(codec::frame(&accept));
         }
         let wanted = self.wanted?;
@@ -192,15 +187,15 @@ impl Session {
         }
         self.wanted = None;
         let state = self.mark_state(local);
-        let ours = local.sight(wall);
+        let ours = local.summary(wall);
         let packed = ours.pack();
         self.next_number = self.next_number.wrapping_add(2);
         let number = self.next_number;
         terms.deep = std::mem::take(&mut self.deep_wanted);
         terms.patient = wanted.patient && !terms.deep;
         let Terms { deep, patient, .. } = terms;
-        self.enter(Round::offer(number, terms, ours.floor, now), state, Some(local.gate.offer()), now);
-        let start = Message::Start { round: number, deep, patient, sight: ours.wire(&packed) };
+        self.enter(Round::offer(number, terms, ours.clone(), now), state, Some(local.gate.offer()), now);
+        let start = Message::Start { round: number, deep, patient, summary: ours.wire(&packed) };
         Some(codec::frame(&start))
     }
 
@@ -230,7 +225,7 @@ impl Session {
         }
     }
 
-    pub(super) fn conclude_if_over(&mut self, local: &Local, wall: Time, now: Instant) {
+    pub(super) fn conclude_if_over(&mut self, local: &Local, now: Instant) {
         self.announce_healing();
         let Some(outcome) = self.round.as_ref().and_then(|current| current.round.outcome()) else { return };
         let Some(current) = self.round.take() else { return };
@@ -240,23 +235,19 @@ impl Session {
         let (deep, progress) = (round.is_deep(), round.progress());
         self.events.push(Event::TurnOver);
         self.failed = outcome.is_err();
-        local.counts.kills.fetch_add(round.killed(), Ordering::Relaxed);
+        local.counts.retractions.fetch_add(round.retracted(), Ordering::Relaxed);
         if let Err(why) = outcome {
             self.events.push(Event::Failed { deep, why });
             return;
         }
-        let hlc = local.store.now(wall);
         let mut members = local.members.lock();
         if members.incarnation() != self.own {
             // What this daemon held when the round began may have been discarded since.
             return;
         }
-        members.on_round(self.peer, round.theirs(), hlc);
-        local.store.raise_floor(round.floor());
-        if members.is_founded() {
-            local.store.close_to_writes(false);
-        }
+        members.on_sync(self.peer, round.theirs(), round.coverage());
         drop(members);
+        local.hand_over(round.ours().vector.time_of(self.own));
         // Acknowledged like any push, and only if nothing was refused: so what the round sent has been merged.
         let closing = CellsEncoder::default().finish(&local.store, Carrier::Put { through: state.through() });
         self.queue.close_state(closing, state);

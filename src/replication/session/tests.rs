@@ -29,7 +29,7 @@ struct Side {
     bytes: usize,
 }
 
-/// Two linked daemons, `a` founded and `b` not, with a clock that the test turns.
+/// Two linked nodes, with a clock that the test turns.
 struct Pair {
     a: Side,
     b: Side,
@@ -50,20 +50,8 @@ impl Side {
             max_memory: None,
             feed_limit: 0,
         }));
-        let config = HealingConfig {
-            max_clock_skew: SKEW,
-            forget_after: None,
-            tombstone_limit: 1000,
-            join_first: false,
-        };
-        let membership = MembershipConfig {
-            name: own.to_string(),
-            incarnation: id(own),
-            lineage: own,
-            join: if own == 1 { vec![] } else { vec!["1".into()] },
-            max_clock_skew: SKEW,
-            forget_after: None,
-        };
+        let config = HealingConfig { max_clock_skew: SKEW, forget_after: None, tombstone_limit: 1000 };
+        let membership = MembershipConfig { name: own.to_string(), incarnation: id(own), forget_after: None };
         let mut local = Local::new(store, config, membership, wall);
         if ranges != RangeCount::FULL {
             local.list_limit = ListLimit(4);
@@ -180,7 +168,7 @@ fn key(n: u32) -> Vec<u8> {
 }
 
 #[test]
-fn a_first_contact_leaves_both_with_the_merge_and_founded() {
+fn a_first_contact_leaves_both_with_the_merge() {
     let mut pair = Pair::new(RangeCount::power_of_two(4));
     for n in 0..300 {
         pair.a.set(pair.wall, &key(n), b"a");
@@ -189,7 +177,6 @@ fn a_first_contact_leaves_both_with_the_merge_and_founded() {
     pair.settle();
     pair.assert_equal();
     assert_eq!(pair.a.local.store.totals().live_cells, 500);
-    assert!(pair.b.local.members.lock().is_founded());
     for side in [&pair.a, &pair.b] {
         assert!(!side.local.gate.is_busy(), "a round still holds its turn");
     }
@@ -233,7 +220,7 @@ fn a_difference_that_arrives_meanwhile_is_not_exchanged() {
     let origin = pair.b.local.store.intern(id(1)).unwrap();
     let arrived = crate::store::Parts { origin, ..cell.parts() };
     pair.b.local.store.observe(arrived.time);
-    pair.b.local.store.merge(&mut Vec::new(), &key(3), &arrived, &crate::store::Counter::NONE, &|_, _| false);
+    pair.b.local.store.merge(&mut Vec::new(), &key(3), &arrived, &crate::store::Counter::NONE, stamp::ZERO);
     pair.a.session.take_events();
     pair.pass(Duration::from_secs(1));
     pair.settle();
@@ -282,35 +269,61 @@ fn values_that_differ_under_equal_stamps_are_found_by_a_deep_round_alone() {
     assert_eq!(pair.a.get(pair.wall, &key(5)), pair.b.get(pair.wall, &key(5)));
 }
 
-#[test]
-fn what_was_deleted_and_purged_is_not_taken_back_and_its_holder_is_told() {
-    let mut pair = Pair::new(RangeCount::power_of_two(4));
-    pair.settle();
-    pair.b.set(pair.wall, b"old", b"v");
-    pair.pass(Duration::from_secs(100));
-    // The floor of a passes what b alone holds: b was forgotten meanwhile.
-    pair.a.local.store.raise_floor(stamp::later(pair.wall, Duration::ZERO));
-    pair.b.local.members.lock().forget("1", pair.wall).ok();
-    pair.verify();
-    assert_eq!(pair.a.get(pair.wall, b"old"), None);
-    assert_eq!(pair.b.get(pair.wall, b"old"), None);
-    let lost = pair.b.local.lost.lock().to_vec();
-    assert_eq!(lost.iter().map(|lost| &lost.key[..]).collect::<Vec<_>>(), [b"old"]);
-    assert_eq!(pair.b.local.store.floor(), pair.a.local.store.floor());
+/// Purges at a whatever is dead, as if every member held it.
+fn purge_at(side: &Side, stable: Time) {
+    side.local.store.raise_stable_time(stable);
+    (0..side.local.store.range_count()).for_each(|range| {
+        side.local.store.purge(range);
+    });
 }
 
 #[test]
-fn the_fuse_keeps_the_keys_of_a_peer_that_holds_everything() {
+fn what_was_deleted_and_purged_is_not_taken_back_and_its_holder_drops_it() {
+    let mut pair = Pair::new(RangeCount::power_of_two(4));
+    pair.b.set(pair.wall, b"old", b"v");
+    pair.settle();
+    pair.pass(Duration::from_secs(10));
+    // b is away meanwhile: no push reaches it.
+    pair.a.write(pair.wall, b"old", Write::Delete);
+    pair.pass(Duration::from_secs(100));
+    pair.b.set(pair.wall, b"unseen", b"v");
+    purge_at(&pair.a, pair.wall);
+    pair.verify();
+    assert_eq!((pair.a.get(pair.wall, b"old"), pair.b.get(pair.wall, b"old")), (None, None));
+    assert!(pair.a.get(pair.wall, b"unseen").is_some(), "nobody had seen it");
+    assert!(pair.b.local.lost.lock().to_vec().is_empty(), "it was deleted, and not given up");
+}
+
+/// b's last pushes were lost, and a has closed it: what it has seen of a later push covers the one that it has not.
+#[test]
+fn a_write_that_is_given_up_is_listed_by_the_one_that_held_it() {
     let mut pair = Pair::new(RangeCount::power_of_two(4));
     pair.settle();
-    (0..65).for_each(|n| pair.b.set(pair.wall, &key(n), b"v"));
+    pair.pass(Duration::from_secs(10));
+    pair.b.set(pair.wall, b"lost on the way", b"v");
+    let origin = pair.a.local.store.intern(id(2)).unwrap();
+    pair.a.local.store.origins().see(origin, stamp::later(pair.wall, Duration::from_secs(1)));
+    pair.a.local.store.origins().close(id(2));
     pair.pass(Duration::from_secs(100));
-    let floor = pair.wall;
-    pair.a.local.store.raise_floor(floor);
-    // b claims to hold all that a has written up to its floor.
+    pair.verify();
+    assert_eq!(pair.b.get(pair.wall, b"lost on the way"), None);
+    let lost = pair.b.local.lost.lock().to_vec();
+    assert_eq!(lost.iter().map(|lost| &lost.key[..]).collect::<Vec<_>>(), [b"lost on the way"]);
+}
+
+#[test]
+fn the_retraction_limit_keeps_the_keys_of_a_peer_that_has_incorporated_every_delete() {
+    let mut pair = Pair::new(RangeCount::power_of_two(4));
+    (0..65).for_each(|n| pair.b.set(pair.wall, &key(n), b"v"));
+    pair.settle();
+    // a loses everything, which nobody can know.
+    (0..65).for_each(|n| pair.a.write(pair.wall, &key(n), Write::Delete));
+    pair.pass(Duration::from_secs(100));
+    purge_at(&pair.a, pair.wall);
+    // b claims to hold all that a has written up to its stable time.
     pair.pass(Duration::from_secs(1));
-    let claim = Sight { vector: [(id(1), pair.wall)].into_iter().collect(), ..Sight::default() };
-    pair.b.local.members.lock().on_round(id(1), &claim, pair.wall);
+    let vector = [(id(1), pair.wall)].into_iter().collect();
+    pair.b.local.members.lock().on_sync(id(1), &Summary { vector, ..Summary::default() }, &[]);
     pair.verify();
     assert_eq!(pair.b.local.store.totals().live_cells, 65);
     assert_eq!(pair.a.local.store.totals().live_cells, 0);
@@ -319,14 +332,39 @@ fn the_fuse_keeps_the_keys_of_a_peer_that_holds_everything() {
 }
 
 #[test]
-fn what_a_daemon_brings_to_its_first_contact_is_kept() {
+fn what_a_node_brings_to_its_first_contact_is_kept_and_so_are_the_deletes_of_the_shared_past() {
     let mut pair = Pair::new(RangeCount::power_of_two(4));
+    pair.a.set(pair.wall, b"shared", b"past");
+    pair.settle();
+    pair.pass(Duration::from_secs(100));
+    pair.a.write(pair.wall, b"shared", Write::Delete);
     pair.b.set(pair.wall, b"brought", b"along");
     pair.pass(Duration::from_secs(100));
-    pair.a.local.store.raise_floor(pair.wall);
-    pair.settle();
+    purge_at(&pair.a, pair.wall);
+    purge_at(&pair.b, pair.wall);
+    pair.reconnect();
+    pair.verify();
     assert_eq!(pair.a.get(pair.wall, b"brought").as_deref(), Some(&b"along"[..]));
-    pair.assert_equal();
+    assert_eq!(pair.b.get(pair.wall, b"shared"), None);
+    assert_eq!(pair.a.digest().0, pair.b.digest().0);
+}
+
+#[test]
+fn what_is_known_of_incarnations_that_have_ended_is_exchanged_once() {
+    let mut pair = Pair::new(RangeCount::power_of_two(4));
+    pair.settle();
+    for n in 0..300u128 {
+        pair.a.local.store.origins().raise(
+            id(1000 + n),
+            stamp::later(pair.wall, Duration::ZERO),
+            stamp::ZERO,
+        );
+    }
+    pair.verify();
+    let of = |side: &Side, n| side.local.store.origins().coverage_of(id(n)).synced;
+    assert_eq!(of(&pair.a, 1007), of(&pair.b, 1007));
+    let again = pair.verify();
+    assert!(again <= 1536, "equal states took {again} bytes");
 }
 
 /// One write of a random history.
@@ -471,27 +509,26 @@ fn frames_are_whole_messages() {
     assert!(buffer.is_empty());
 }
 
-/// A history: b was cut off, deleted keys there, and was forgotten or lapsed; the floor of a passed these deletes.
-/// Both left them out of the round as dead, so b purged the tombstones when its floor rose and a kept the keys; the
-/// next round found keys that b had purged, and blew the fuse against a for ever.
+/// A history: b was cut off, deleted keys there, and lapsed; the stable time of a passed these deletes. Had both left them
+/// out of the sync as dead, b would have purged the tombstones and a kept the keys.
 #[test]
-fn what_a_daemon_deleted_while_it_was_left_behind_is_deleted_everywhere() {
+fn what_a_node_deleted_while_it_was_away_is_deleted_everywhere() {
     let mut pair = Pair::new(RangeCount::power_of_two(4));
     (0..200).for_each(|n| pair.a.set(pair.wall, &key(n), b"v"));
     pair.verify();
     pair.pass(Duration::from_secs(50));
     (0..100).for_each(|n| pair.b.write(pair.wall, &key(n), Write::Delete));
     pair.pass(Duration::from_secs(50));
-    pair.a.local.store.raise_floor(pair.wall);
+    // a counts with itself alone.
+    pair.a.local.members.lock().on_unlink(id(2));
+    pair.a.local.members.lock().forget("2", pair.wall).unwrap();
+    purge_at(&pair.a, pair.wall);
     pair.reconnect();
     for _ in 0..3 {
         pair.verify();
         for side in [&mut pair.a, &mut pair.b] {
             let failed = side.session.take_events().into_iter().find(|e| matches!(e, Event::Failed { .. }));
             assert!(failed.is_none(), "{failed:?}");
-            for range in 0..16 {
-                side.local.store.purge(range);
-            }
         }
     }
     assert_eq!(pair.b.local.store.totals().live_cells, 100);
@@ -499,15 +536,15 @@ fn what_a_daemon_deleted_while_it_was_left_behind_is_deleted_everywhere() {
     assert!(pair.b.local.lost.lock().to_vec().is_empty() && pair.a.local.lost.lock().to_vec().is_empty());
 }
 
-/// A history: an operator discarded a daemon's state while the last message of a round was on its way. The round's
-/// end then claimed everything for the empty daemon, raised its floor, and the next round killed the cluster's keys.
+/// A history: an operator discarded a daemon's state while the last message of a round was on its way. The end
+/// of the sync then claimed everything for the empty node, and the next one deleted the cluster's keys.
 #[test]
 fn a_round_that_began_before_everything_was_discarded_claims_nothing() {
     let mut pair = Pair::new(RangeCount::power_of_two(4));
     (0..200).for_each(|n| pair.a.set(pair.wall, &key(n), b"v"));
     pair.verify();
     pair.pass(Duration::from_secs(60));
-    pair.a.local.store.raise_floor(pair.wall);
+    pair.a.local.store.raise_stable_time(pair.wall);
     pair.verify();
     pair.pass(VERIFY_EVERY);
     pair.b.session.tick(&pair.b.local, pair.now).unwrap();
@@ -515,9 +552,8 @@ fn a_round_that_began_before_everything_was_discarded_claims_nothing() {
         assert!(pair.step().unwrap());
     }
     pair.b.local.store.discard(id(3)).unwrap();
-    pair.b.local.members.lock().discard(id(3), 9, false, pair.wall);
+    pair.b.local.members.lock().discard(id(3), pair.wall);
     while matches!(pair.step(), Ok(true)) {}
-    assert!(!pair.b.local.members.lock().is_founded());
-    assert_eq!(pair.b.local.store.floor(), stamp::ZERO);
-    assert_eq!(pair.b.local.members.lock().verified().time_of(id(1)), stamp::ZERO);
+    assert_eq!(pair.b.local.store.stable_time(), stamp::ZERO);
+    assert_eq!(pair.b.local.members.lock().synced(id(1)), stamp::ZERO);
 }

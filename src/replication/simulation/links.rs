@@ -177,7 +177,6 @@ impl World {
             // Of two connections one has become the link meanwhile.
             LinkError::Goodbye | LinkError::Refused(_) | LinkError::Skewed(_) => {}
             LinkError::Cells(CellsError::Future(_)) => {}
-            LinkError::Stranger => self.checker.on_stranger(node, self.now),
             error => self.checker.fail(format!("n{node} takes an honest peer for a liar: {error}")),
         }
         self.close(connection, side);
@@ -191,11 +190,11 @@ impl World {
                 Event::Finished(finished) => {
                     self.checker.rounds += 1;
                     self.checker.healed += finished.progress.cells_in;
-                    self.found_if_complete(node);
                 }
-                Event::Failed { why: RoundFailed::Fuse, .. } => {
-                    self.checker.fail(format!("the fuse of n{node} has blown"));
+                Event::Failed { why: RoundFailed::RetractionLimit, .. } => {
+                    self.checker.fail(format!("n{node} has come to the retraction limit"));
                 }
+                Event::Lost(lost) => self.checker.on_lost(node, &lost, self.now),
                 Event::Dial(_, address) => process.targets.extend(node_at(&address)),
                 Event::Relay(to, cells) => {
                     let Some((&peer, link)) = process.links.iter().find(|(_, link)| link.incarnation == to)
@@ -208,7 +207,6 @@ impl World {
                 }
                 Event::Failed { .. }
                 | Event::Healing
-                | Event::Lost(_)
                 | Event::Withholding(_)
                 | Event::Heard(..)
                 | Event::Seen(..) => {}

@@ -18,8 +18,6 @@ const HELP: &[&str] = &[
     "    Push what happens to links and members, from here on until RESET.",
     "FORGET <name>",
     "    Stop waiting for a member that is down: it is gone, and its name free.",
-    "FOUND",
-    "    Declare the daemons that have met to be a cluster, without waiting for others of --join.",
     "HEALING",
     "    Return how far healing has come, and what it waits for.",
     "LOST",

@@ -140,7 +140,6 @@ const SAPWOOD: &[Command] = &[
     row("sapwood|digest", 2, NONE, NO_KEY, "server", "0.1.0", "Returns the digest of the live keys, and how many they are", sapwood::digest),
     row("sapwood|events", 2, PUBSUB, NO_KEY, "server", "0.1.0", "Pushes what happens to links and members from here on", cluster::events),
     row("sapwood|forget", 3, ADMIN, NO_KEY, "server", "0.1.0", "Stops waiting for a member that is down", cluster::forget),
-    row("sapwood|found", 2, ADMIN, NO_KEY, "server", "0.1.0", "Declares the daemons that have met to be a cluster", cluster::found),
     row("sapwood|healing", 2, NONE, NO_KEY, "server", "0.1.0", "Returns how far healing has come, and what it waits for", cluster::healing),
     row("sapwood|help", 2, NONE, NO_KEY, "server", "0.1.0", "Explains the subcommands", sapwood::help),
     row("sapwood|lost", 2, NONE, NO_KEY, "server", "0.1.0", "Returns what had to be given up after an absence", cluster::lost),
