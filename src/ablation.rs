@@ -16,6 +16,8 @@ pub(crate) enum Ablation {
     WaitAway,
     /// The stable time runs ahead of what members hold.
     EarlyPurge,
+    /// The stable time stays as it is when there is a member more.
+    Regroup,
     /// What others have received of those that are away is not taken note of.
     SeenExchanged,
     /// The stable time follows the clock instead of what members hold.

@@ -1,9 +1,6 @@
 //! What healing asks of the store: digests and lists along the tree of prefixes, the stable time, purging.
 
-use uhlc::NTP64;
-
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::Store;
 use super::cell::Cell;
@@ -30,13 +27,13 @@ pub(crate) struct Entry {
 impl Store {
     /// The time below which every member holds every write, or something that has replaced it.
     pub(crate) fn stable_time(&self) -> Time {
-        NTP64(self.stable.load(Ordering::Acquire))
+        self.origins().stable_time()
     }
 
-    /// Raises the stable time, never lowers it. Every timestamp drawn from now on is above it.
+    /// Raises the stable time. Every timestamp drawn from now on is above it.
     pub(crate) fn raise_stable_time(&self, stable: Time) {
         self.observe(stable);
-        self.stable.fetch_max(stable.0, Ordering::AcqRel);
+        self.origins().raise_stable_time(stable);
     }
 
     /// The incarnations that this store refers to, and its summary vector.
@@ -145,7 +142,7 @@ impl Store {
 
     /// Discards the stable time of a store that was [discarded](Self::discard).
     pub(crate) fn discard_stable_time(&self) {
-        self.stable.store(0, Ordering::Release);
+        self.origins().reset_stable_time();
     }
 
     /// Puts a cell in place of another without any rule: what bad memory or a bug of our own would do.

@@ -12,6 +12,27 @@ use crate::ablation::{Ablation, ablated};
 use crate::model::Time;
 use crate::model::counter::{Expiry, Slot};
 
+/// How a cell has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// By a push, which may have been under way for long: the peer may hold it no more.
+    Push,
+    /// By a sync, in which digests leave out what is dead at the stable time `cutoff`: the peer holds it now.
+    Sync {
+        /// Zero if the two do not agree on the members.
+        cutoff: Time,
+    },
+}
+
+impl Way {
+    fn cutoff(self) -> Time {
+        match self {
+            Way::Push => Time::default(),
+            Way::Sync { cutoff } => cutoff,
+        }
+    }
+}
+
 /// What became of a received cell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Merged {
@@ -77,22 +98,22 @@ impl Merged {
 
 impl Store {
     /// Merges a received cell. The clock must have [observed](Self::observe) its times, and its origins must be
-    /// [interned](Self::intern) here. `stable` is the time at which digests leave out what is dead.
+    /// [interned](Self::intern) here.
     pub(crate) fn merge(
         &self,
         scratch: &mut Vec<u8>,
         key: &[u8],
         received: &Parts<'_>,
         counter: &Counter,
-        stable: Time,
+        way: Way,
     ) -> Merged {
         let merged = self.ranges.update(key, |cell| {
             if !counter.is_empty() || cell.is_some_and(Cell::has_counter) {
-                return self.merge_parts(scratch, key, cell, received, counter, stable);
+                return self.merge_parts(scratch, key, cell, received, counter, way);
             }
             let mut retraction = Retraction::default();
             let own = cell.map_or(Parts::EMPTY, Cell::parts);
-            let next = match self.admit_register(&own, received, stable, &mut retraction) {
+            let next = match self.admit_register(&own, received, way, &mut retraction) {
                 Some(register) => Cell::pack(scratch, key, &register),
                 None => return (None, Merged { outcome: Outcome::Known, retraction: retraction.boxed() }),
             };
@@ -110,18 +131,20 @@ impl Store {
         &self,
         held: &Parts<'p>,
         received: &Parts<'p>,
-        stable: Time,
+        way: Way,
         retraction: &mut Retraction,
     ) -> Option<Parts<'p>> {
         if received.is_empty() {
             return None;
         }
+        let stable = way.cutoff();
         let origins = self.ranges.origins();
         let covers = |(time, origin)| origins.covers(time, origin) && !ablated(Ablation::Admission);
         let dots = [(received.time, received.origin), received.deadline_dot()];
-        let is_live = received.value.is_some() && received.deadline.is_none_or(|deadline| deadline > stable);
+        let is_live = received.value.is_some() && !self.has_passed(received.deadline, stable);
         let removed_here = if held.is_empty() {
-            dots.iter().all(|&dot| covers(dot))
+            // An `EXPIRE` that was under way while the key was deleted and purged is no news: a sync tells.
+            covers(dots[0]) && (way == Way::Push || covers(dots[1]))
         } else if self.stands(held, received) {
             // No digest shows the peer what has won here, if that is dead.
             let is_beaten = is_live && held.value.is_none() && self.is_dead(held, stable);
@@ -139,6 +162,11 @@ impl Store {
         retraction.register = is_live.then_some(dots);
         retraction.is_given_up |= is_live && self.is_given_up(dots[0]);
         None
+    }
+
+    /// Whether a deadline has passed: what it has ended needs no retraction, which would bring that back.
+    fn has_passed(&self, deadline: Option<Time>, stable: Time) -> bool {
+        deadline.is_some_and(|deadline| deadline <= stable.max(self.now(Time::default())))
     }
 
     /// Whether the law of registers prefers what is held to what was received.
@@ -170,24 +198,25 @@ impl Store {
         cell: Option<&Cell>,
         received: &Parts<'_>,
         theirs: &Counter,
-        stable: Time,
+        way: Way,
     ) -> (Option<Cell>, Merged) {
         let mut retraction = Retraction::default();
         let before = cell.map_or(Counter::NONE, Cell::counter);
         let own = cell.map_or(Parts::EMPTY, Cell::parts);
-        let register = self.admit_register(&own, received, stable, &mut retraction);
+        let stable = way.cutoff();
+        let register = self.admit_register(&own, received, way, &mut retraction);
         let parts = register.unwrap_or(own);
         let mut ours = before.clone();
         let mut theirs = theirs.clone();
         let expiry = self.admit_expiry(before.expiry, theirs.expiry, stable, &mut retraction);
         // A deadline that had passed when its successor was written has ended the lives that began before it, wherever
-        // they were counted. One that does not come in has ended them too, if it has passed everywhere.
+        // they were counted. One that does not come in has ended them too, if it has passed.
         ours.end(self.ended_by_successor(&own, &parts, before.expiry, expiry));
         let replaced = self.ended_by_successor(received, &parts, theirs.expiry, expiry);
-        let passed_everywhere =
-            |deadline: Option<Time>| deadline.filter(|&deadline| deadline <= self.stable_time());
+        let now = self.now(Time::default());
         let passed = [received.deadline, theirs.expiry.and_then(|(_, expiry)| expiry.deadline)];
-        theirs.end(passed.into_iter().filter_map(passed_everywhere).fold(replaced, Time::max));
+        let passed = passed.into_iter().flatten().filter(|&deadline| deadline <= now);
+        theirs.end(passed.fold(replaced, Time::max));
         for &(owner, slot) in &theirs.slots {
             self.admit_slot(&mut ours, owner, slot, stable, &mut retraction);
         }
@@ -231,7 +260,7 @@ impl Store {
     ) -> Option<(Origin, Expiry)> {
         let (Some((writer, expiry)), origins) = (received, self.ranges.origins()) else { return held };
         let rank = |(writer, expiry): (Origin, Expiry)| expiry.rank(origins.incarnation(writer));
-        let is_live = expiry.deadline.is_some_and(|deadline| deadline > stable);
+        let is_live = expiry.deadline.is_some() && !self.has_passed(expiry.deadline, stable);
         let is_covered = origins.covers(expiry.set_at, writer) && !ablated(Ablation::Admission);
         match held {
             Some(held) if rank(held) >= rank((writer, expiry)) => Some(held),

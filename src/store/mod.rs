@@ -16,7 +16,7 @@
 //! * A local write is stamped, under that lock, above the cell it replaces and above everything received.
 //! * A reader never sees a value whose deadline has passed; the sweep only frees its memory.
 //! * A cell that is absent is admitted from a peer only if the summary vector does not cover it (see [`merge`]); so what
-//!   was removed here stays removed, purged or not. The stable time, which never falls, only says what is purged.
+//!   was removed here stays removed, purged or not. The stable time only says what is purged.
 //! * No call blocks on anything but one range's lock, and none is held across an `.await`.
 
 mod cell;
@@ -42,7 +42,7 @@ pub use changes::{
 pub use copy::{CopyState, CountCopy, KeyCopy, SlotCopy};
 pub(crate) use feed::Feed;
 pub(crate) use healing::Entry;
-pub(crate) use merge::{Outcome, Retracted, Retraction};
+pub(crate) use merge::{Outcome, Retracted, Retraction, Way};
 pub use origins::TooManyOrigins;
 pub(crate) use origins::{Coverage, Origin, Origins};
 pub(crate) use ranges::PREFETCH_AHEAD;
@@ -56,8 +56,6 @@ use clock::Clock;
 use ranges::Ranges;
 use watch::Watches;
 use write::Digits;
-
-use std::sync::atomic::AtomicU64;
 
 use crate::ablation::{Ablation, ablated};
 use crate::model::counter::{Shown, Slot};
@@ -151,8 +149,6 @@ pub struct Store {
     watches: Watches,
     max_memory: u64,
     ceiling: u64,
-    /// See [`Store::stable_time`].
-    stable: AtomicU64,
 }
 
 impl Store {
@@ -166,7 +162,6 @@ impl Store {
             watches: Watches::new(),
             max_memory,
             ceiling: max_memory.saturating_add(max_memory / 4),
-            stable: AtomicU64::new(0),
         }
     }
 

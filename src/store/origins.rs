@@ -30,6 +30,8 @@ pub struct TooManyOrigins;
 pub(crate) struct Origins {
     /// This process's own present one.
     own: AtomicU32,
+    /// The stable time.
+    stable: AtomicU64,
     entries: boxcar::Vec<Entry>,
     index: RwLock<HashMap<Incarnation, Origin>>,
 }
@@ -100,7 +102,22 @@ impl Origins {
         entries.push(Entry::new(nobody));
         entries.push(Entry::new(own));
         let index = HashMap::from([(nobody, Self::NOBODY), (own, 1)]);
-        Origins { own: AtomicU32::new(1), entries, index: RwLock::new(index) }
+        Origins { own: AtomicU32::new(1), stable: AtomicU64::new(0), entries, index: RwLock::new(index) }
+    }
+
+    /// The time below which every member has incorporated every write.
+    pub(crate) fn stable_time(&self) -> Time {
+        NTP64(self.stable.load(Ordering::Acquire))
+    }
+
+    /// Raises the stable time, as far as the members of the cluster allow.
+    pub(crate) fn raise_stable_time(&self, stable: Time) {
+        self.stable.fetch_max(stable.0, Ordering::AcqRel);
+    }
+
+    /// Nothing is known to be stable: there is a member more, or nothing is held any more.
+    pub(crate) fn reset_stable_time(&self) {
+        self.stable.store(0, Ordering::Release);
     }
 
     /// This process itself.

@@ -81,6 +81,8 @@ pub(super) struct Membership {
     reports: BTreeMap<Incarnation, Report>,
     /// Who is linked to this node, and what each said of itself last.
     linked: BTreeMap<Incarnation, Linked>,
+    /// The members that the stable time was computed with, and those that have ceased to be some since.
+    counted: BTreeSet<Incarnation>,
     /// The incarnations with which a sync has finished.
     met: BTreeSet<Incarnation>,
     /// A later incarnation of this node's name.
@@ -130,6 +132,7 @@ impl Membership {
             unknown: BTreeMap::new(),
             reports: BTreeMap::new(),
             linked: BTreeMap::new(),
+            counted: BTreeSet::new(),
             met: BTreeSet::new(),
             namesake: None,
         };
@@ -200,6 +203,17 @@ impl Membership {
         let standing = Standing::Present;
         self.roster.merge(name, Member { incarnation, generation, standing, since: now, heard: now });
         self.linked.entry(incarnation).or_default();
+        self.count_members();
+    }
+
+    /// A member more may not have what was stable without it, and may bring deletes that are older: nothing is purged until
+    /// all have exchanged their states.
+    fn count_members(&mut self) {
+        let present: BTreeSet<_> = self.roster.present().map(|(_, member)| member.incarnation).collect();
+        if !present.is_subset(&self.counted) && !ablated(Ablation::Regroup) {
+            self.origins.reset_stable_time();
+        }
+        self.counted.extend(present);
     }
 
     /// The link to a peer has ended.
@@ -231,6 +245,7 @@ impl Membership {
         }
         let roster = &self.roster;
         self.reports.retain(|&incarnation, _| roster.holds(incarnation));
+        self.count_members();
     }
 
     /// What a linked peer says of itself, in a heartbeat or at the start of a sync.
@@ -331,6 +346,11 @@ impl Membership {
     /// and so is `coverage`, which it said of incarnations that are not members.
     pub(super) fn on_sync(&mut self, peer: Incarnation, theirs: &Summary, coverage: &[ClosedCoverage]) {
         let others = |of: Incarnation| of != self.incarnation;
+        let is_told = |of: Incarnation| self.is_present(of) || self.roster.has_ended(of);
+        if !theirs.vector.iter().all(|(of, _)| is_told(of)) {
+            // The peer counts with a member that nobody has told this node of yet.
+            self.origins.reset_stable_time();
+        }
         for (incarnation, time) in theirs.vector.iter().filter(|&(of, _)| others(of)) {
             self.origins.raise(incarnation, time, stamp::ZERO);
         }
@@ -370,7 +390,10 @@ impl Membership {
         };
         let reports = present.map(report).collect::<Option<Vec<_>>>()?;
         let low = reports.iter().map(|report| report.low).min()?;
-        self.close_away(low).then_some(if ablated(Ablation::EarlyPurge) {
+        let present: BTreeSet<_> = self.roster.present().map(|(_, member)| member.incarnation).collect();
+        let is_closed = self.close_away(low);
+        self.counted = present;
+        is_closed.then_some(if ablated(Ablation::EarlyPurge) {
             stamp::later(low, Duration::from_secs(3))
         } else {
             low

@@ -82,6 +82,7 @@ impl Membership {
         self.unknown.clear();
         self.reports.clear();
         self.linked.clear();
+        self.counted.clear();
         self.met.clear();
         self.namesake = None;
         self.enter(now);

@@ -13,7 +13,7 @@ use crate::replication::figures::{self, Heard};
 use crate::replication::local::Local;
 use crate::replication::members::Summary;
 use crate::replication::message::{Beat, Cells};
-use crate::store::{Cell, Counter, Origin, Outcome, PREFETCH_AHEAD, Parts, Retraction};
+use crate::store::{Cell, Counter, Origin, Outcome, PREFETCH_AHEAD, Parts, Retraction, Way};
 
 impl Session {
     pub(super) fn on_beat(
@@ -58,8 +58,13 @@ impl Session {
         let checked = cells.check(store, wall, local.horizon(wall))?;
         store.observe(checked.latest);
         checked.seen.iter().for_each(|&(origin, time)| store.origins().see(origin, time));
-        let round = self.round.as_ref().filter(|_| in_round);
-        let cutoff = round.map(|current| current.round.cutoff()).unwrap_or_default();
+        let way = if in_round {
+            Way::Sync {
+                cutoff: self.round.as_ref().map(|current| current.round.cutoff()).unwrap_or_default(),
+            }
+        } else {
+            Way::Push
+        };
         let relay = !in_round && local.relays.load(Ordering::Relaxed);
         let mut fresh = Vec::new();
         for cells in checked.cells.chunks(PREFETCH_AHEAD) {
@@ -67,7 +72,7 @@ impl Session {
             keys.iter_mut().zip(cells).for_each(|(next, (key, ..))| *next = key);
             store.prefetch(&keys[..cells.len()]);
             for (key, parts, counter) in cells {
-                let merged = store.merge(&mut self.inbound.scratch, key, parts, counter, cutoff);
+                let merged = store.merge(&mut self.inbound.scratch, key, parts, counter, way);
                 match merged.outcome {
                     Outcome::Applied if relay => {
                         fresh.extend(store.cell(key).map(|cell| (author(parts, counter), cell)));

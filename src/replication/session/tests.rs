@@ -220,7 +220,13 @@ fn a_difference_that_arrives_meanwhile_is_not_exchanged() {
     let origin = pair.b.local.store.intern(id(1)).unwrap();
     let arrived = crate::store::Parts { origin, ..cell.parts() };
     pair.b.local.store.observe(arrived.time);
-    pair.b.local.store.merge(&mut Vec::new(), &key(3), &arrived, &crate::store::Counter::NONE, stamp::ZERO);
+    pair.b.local.store.merge(
+        &mut Vec::new(),
+        &key(3),
+        &arrived,
+        &crate::store::Counter::NONE,
+        crate::store::Way::Push,
+    );
     pair.a.session.take_events();
     pair.pass(Duration::from_secs(1));
     pair.settle();

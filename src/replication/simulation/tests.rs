@@ -156,4 +156,10 @@ noticed! {
     a_push_that_counts_as_held_although_others_were_lost_is_noticed: StateAfterLoss,
     a_token_that_counts_as_held_although_pushes_were_lost_is_noticed: RoundAfterGap,
     purging_ahead_of_what_members_hold_is_noticed: EarlyPurge,
+    leaving_open_what_is_away_is_noticed: Close,
+    a_stable_time_that_does_not_wait_for_those_away_is_noticed: WaitAway,
+    closing_without_what_others_have_seen_is_noticed: SeenExchanged,
+    leaving_out_what_the_other_has_not_incorporated_is_noticed: Cutoff,
+    lives_that_a_replaced_deadline_does_not_end_are_noticed: EndedBySuccessor,
+    a_stable_time_that_outlives_a_new_member_is_noticed: Regroup,
 }

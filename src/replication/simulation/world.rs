@@ -134,6 +134,9 @@ impl World {
 
     pub(super) fn check(&mut self, node: usize) {
         self.steps += 1;
+        if let Some(process) = &self.nodes[node].process {
+            self.checker.note_stable(process);
+        }
         let deep = self.steps.is_multiple_of(SCRUB_EVERY);
         // Looking at every range of a full-size store is not cheap.
         if self.plan.is_full_size() && !deep {

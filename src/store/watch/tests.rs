@@ -58,7 +58,7 @@ fn replicate(from: &Store, to: &Store, key: &str) {
     counter.expiry = counter.expiry.map(|(writer, expiry)| (translate(writer), expiry));
     cell.counter().slots.iter().for_each(|&(owner, slot)| counter.put(translate(owner), slot));
     to.observe(cell.latest());
-    to.merge(&mut Vec::new(), cell.key(), &parts, &counter, NTP64(0));
+    to.merge(&mut Vec::new(), cell.key(), &parts, &counter, crate::store::Way::Push);
 }
 
 fn sweep(store: &Store, now: u64) {
