@@ -120,7 +120,8 @@ fn a_seed_is_one_history() {
 fn must_be_noticed(rule: Ablation) {
     let noticed = std::thread::spawn(move || {
         ablate(Some(rule));
-        (0..NOTICED_WITHIN).find_map(|seed| {
+        let within = number("SAPWOOD_SIM_NOTICED_WITHIN", NOTICED_WITHIN);
+        (0..within).find_map(|seed| {
             let outcome = std::panic::catch_unwind(|| history_of(seed, false));
             outcome.map_or_else(
                 |_| Some((seed, "a panic".to_owned())),
