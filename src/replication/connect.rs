@@ -121,7 +121,7 @@ impl Connection {
         if self.direction == Direction::Out {
             own = Some(self.say_hello(shared).await?);
         }
-        let frame = self.receive().await?;
+        let frame = self.receive(shared).await?;
         let hello: Hello<'_> = codec::decode(&frame).map_err(LinkError::from)?;
         let own = match own {
             Some(own) => own,
@@ -165,7 +165,7 @@ impl Connection {
         if self.direction == Direction::Out {
             self.writer.write_one(codec::frame(&Message::Welcome)).await?;
         }
-        let frame = self.receive().await?;
+        let frame = self.receive(shared).await?;
         match codec::decode::<Message<'_>>(&frame)? {
             Message::Welcome => {}
             Message::Refuse { refusal, text } => {
@@ -212,9 +212,9 @@ impl Connection {
         let _ = timeout(HANDSHAKE_LIMIT, self.writer.write_one(codec::frame(&message))).await;
     }
 
-    async fn receive(&mut self) -> Result<bytes::BytesMut, LinkError> {
+    async fn receive(&mut self, shared: &Shared) -> Result<bytes::BytesMut, LinkError> {
         match timeout(HANDSHAKE_LIMIT, self.reader.next(|| ())).await {
-            Ok(frame) => frame?.ok_or(LinkError::Closed),
+            Ok(frame) => frame.inspect_err(|error| shared.count_damage(error))?.ok_or(LinkError::Closed),
             Err(_) => Err(LinkError::Silent),
         }
     }

@@ -7,6 +7,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 
 use super::codec::{self, MAX_HELLO_FRAME};
+use super::session::LinkError;
 use crate::env::BoxStream;
 
 /// How much is read from the socket at once.
@@ -30,20 +31,16 @@ impl FrameReader {
         self.max_frame = max_frame;
     }
 
-    /// The next frame without its length; `None` when the peer has closed between two frames. Calls `heard`
+    /// The checked message of the next frame; `None` when the peer has closed between two frames. Calls `heard`
     /// whenever bytes arrive: a large frame may take a while. Cancel-safe.
     ///
     /// # Errors
-    /// As the socket reports them; `InvalidData` for a frame over the limit, `UnexpectedEof` within a frame.
-    pub(super) async fn next(&mut self, heard: impl Fn()) -> io::Result<Option<BytesMut>> {
+    /// `Frame` for a damaged frame and one over the limit; `Io` as the socket reports it, with `UnexpectedEof` within a
+    /// frame.
+    pub(super) async fn next(&mut self, heard: impl Fn()) -> Result<Option<BytesMut>, LinkError> {
         loop {
-            match codec::take_frame(&mut self.buffer, self.max_frame) {
-                Ok(Some(frame)) => return Ok(Some(frame)),
-                Ok(None) => {}
-                Err(length) => {
-                    let text = format!("a frame of {length} bytes, more than {}", self.max_frame);
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-                }
+            if let Some(message) = codec::take_frame(&mut self.buffer, self.max_frame)? {
+                return Ok(Some(message));
             }
             self.buffer.reserve(READ_AHEAD);
             let read = self.half.read_buf(&mut self.buffer).await?;
@@ -52,7 +49,7 @@ impl FrameReader {
                 return if self.buffer.is_empty() {
                     Ok(None)
                 } else {
-                    Err(io::ErrorKind::UnexpectedEof.into())
+                    Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())
                 };
             }
         }

@@ -48,6 +48,9 @@ pub(super) async fn run(
         end = wire.beat() => end,
         () = link.stop.cancelled() => Err(LinkError::Superseded),
     };
+    if let Err(error) = &outcome {
+        shared.count_damage(error);
+    }
     ending.error = match outcome {
         Err(_) if shared.draining.is_cancelled() => LinkError::Stopping,
         Err(_) if shared.faults.cuts(&link.peer) => LinkError::Cut,

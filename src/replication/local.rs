@@ -64,6 +64,8 @@ pub(super) struct Counts {
     /// Rounds that finished, and those that were given up.
     pub(super) rounds: AtomicU64,
     pub(super) failed_rounds: AtomicU64,
+    /// Frames of peers whose checksum was wrong.
+    pub(super) damaged_frames: AtomicU64,
     pub(super) late: AtomicU64,
     pub(super) lost: AtomicU64,
     pub(super) dropped_tombstones: AtomicU64,

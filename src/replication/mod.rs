@@ -61,6 +61,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use announce::Announcer;
+use codec::FrameError;
 use faults::Faults;
 pub(crate) use hello::Identity;
 use hello::{Introduction, Refused};
@@ -73,7 +74,7 @@ use message::{Message, Refusal};
 use peers::{Link, Peers};
 use publish::Messages;
 use round::RoundFailed;
-use session::Finished;
+use session::{Finished, LinkError};
 use verification::Verifications;
 
 use crate::cluster::{Audience, Direction, EventKind, Events, PeerState, PeerStatus, Recorded};
@@ -224,6 +225,13 @@ impl Shared {
         }
         if deep {
             self.verifications.fail(&link.peer, &why.to_string());
+        }
+    }
+
+    /// Counts a frame that was damaged on its way, if that is what ended a connection.
+    fn count_damage(&self, error: &LinkError) {
+        if let LinkError::Frame(FrameError::Damaged) = error {
+            self.local.counts.damaged_frames.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -194,7 +194,7 @@ impl Session {
         }
     }
 
-    /// Takes a whole frame, without its length.
+    /// Takes the checked message of a frame.
     ///
     /// # Errors
     /// [`LinkError`]: the link must end. What was merged before stays merged.

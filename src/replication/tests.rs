@@ -104,12 +104,14 @@ impl Puppet {
         let _ = self.0.write_all(bytes).await;
     }
 
-    /// The next frame without its length; `None` when the other side has closed.
+    /// The message of the next frame; `None` when the other side has closed.
     async fn hear(&mut self) -> Option<Vec<u8>> {
-        let length = timeout(PATIENCE, self.0.read_u32()).await.expect("heard in time").ok()?;
-        let mut frame = vec![0; length as usize];
-        self.0.read_exact(&mut frame).await.ok()?;
-        Some(frame)
+        let mut frame = vec![0; codec::HEADER];
+        timeout(PATIENCE, self.0.read_exact(&mut frame)).await.expect("heard in time").ok()?;
+        let length = u32::from_be_bytes(*frame.first_chunk().unwrap()) as usize;
+        frame.resize(codec::HEADER + length, 0);
+        self.0.read_exact(&mut frame[codec::HEADER..]).await.ok()?;
+        Some(codec::open(&frame).expect("undamaged").to_vec())
     }
 
     /// Waits until the other side has closed.
@@ -238,9 +240,15 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
     until("a and b are linked", || linked(&a, "b") && linked(&b, "a")).await;
 
     let now = SystemEnv.wall_clock();
-    let with_length = |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat();
-    let trailing = with_length(&[&put(b"trailing", now.0)[4..], b"x"].concat());
-    let truncated = with_length(&put(b"truncated", now.0)[4..30]);
+    let frame = |message: &[u8]| codec::seal([&[0; codec::HEADER], message].concat()).to_vec();
+    let message = |frame: &[u8]| codec::open(frame).unwrap().to_vec();
+    let trailing = frame(&[&message(&put(b"trailing", now.0))[..], b"x"].concat());
+    let truncated = frame(&message(&put(b"truncated", now.0))[..26]);
+    let damaged = {
+        let mut damaged = put(b"damaged", now.0);
+        *damaged.last_mut().unwrap() ^= 1;
+        damaged
+    };
     let unknown_origin = {
         let mut cells = Vec::new();
         let cell = WireCell {
@@ -276,11 +284,12 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
         codec::frame(&Message::Put { through: 0, cells }).to_vec()
     };
     let mistakes = [
-        ("a frame too large", u32::MAX.to_be_bytes().to_vec()),
+        ("a frame too large", codec::header(u32::MAX, 0).to_vec()),
+        ("a damaged frame", damaged),
         ("a truncated message", truncated),
         ("trailing bytes", trailing),
-        ("an unknown message", with_length(&[200, 1, 2, 3])),
-        ("an empty message", with_length(&[])),
+        ("an unknown message", frame(&[200, 1, 2, 3])),
+        ("an empty message", frame(&[])),
         ("an origin that is not listed", unknown_origin),
         ("a stamp far in the future", put(b"future", stamp::later(now, Duration::from_secs(400)).0)),
         ("a stamp at the end of time", put(b"end", u64::MAX)),
@@ -299,11 +308,12 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
         until("the puppet is unlinked", || !linked(&a, "puppet")).await;
         assert!(linked(&a, "b"), "{what} ended another link");
     }
-    for key in [&b"trailing"[..], b"truncated", b"origin", b"future", b"end", b"half"] {
+    for key in [&b"trailing"[..], b"truncated", b"damaged", b"origin", b"future", b"end", b"half"] {
         assert_eq!(a.store.meta(key, stamp::ZERO), None, "{:?}", String::from_utf8_lossy(key));
     }
     let later = a.store.now(SystemEnv.wall_clock());
     assert!(stamp::distance(later, now) < Duration::from_secs(60), "the clock was carried off");
+    assert_eq!(a.replication.activity().damaged_frames, 1);
 }
 
 /// A large value on a slow link: the peer is heard while its frame arrives, not only when it has.
@@ -395,7 +405,7 @@ fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
         start(7),
         codec::frame(&Message::Digests { round: 1, look: true, items: Packed(b"items") }).to_vec(),
     ]
-    .map(|frame| frame[4..].to_vec())
+    .map(|frame| codec::open(&frame).unwrap().to_vec())
     .into();
     let (mut decoded, mut cells_seen) = (0u32, 0u32);
     for _ in 0..cases {
@@ -452,11 +462,11 @@ fn golden_bytes_pin_the_wire() {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(
         hex(&codec::frame(&hello)),
-        "0000002d736170776f6f64000303036f616b016107fd0000000001000000fb2c01053a37313732fc000010000309010400"
+        "0000002d6879fa94601ee906736170776f6f64000404036f616b016107fd0000000001000000fb2c01053a37313732fc000010000309010400"
     );
     assert_eq!(
         hex(&put(b"k", 1 << 32)),
-        "000000270300104d00000000000000000000000000000013016bfd00000000010000000001017600000000"
+        "000000276000db5e2cca815c0300104d00000000000000000000000000000013016bfd00000000010000000001017600000000"
     );
     let few = [
         codec::frame(&Message::Welcome),
@@ -477,10 +487,10 @@ fn golden_bytes_pin_the_wire() {
         seen().into(),
     ];
     assert_eq!(
-        few.iter().map(|frame| hex(frame)).collect::<Vec<_>>().join(" "),
-        "0000000100 000000050100026e6f 0000001002010200050001000000027879000000 000000050401fb2c01 0000000105 \
-         0000000a06050000000500010000 000000050805000178 0000000409050178 000000060a05016f0178 000000030c0506 \
-         000000020d05 000000050e05026e6f 000000010f 00000005100163016d 000000041107016b \
-         000000201207020101390101050707070707070707070707070707070701060111010200"
+        few.iter().map(|frame| hex(codec::open(frame).unwrap())).collect::<Vec<_>>().join(" "),
+        "00 0100026e6f 02010200050001000000027879000000 0401fb2c01 05 \
+         06050000000500010000 0805000178 09050178 0a05016f0178 0c0506 \
+         0d05 0e05026e6f 0f 100163016d 1107016b \
+         1207020101390101050707070707070707070707070707070701060111010200"
     );
 }

@@ -125,7 +125,7 @@ fn healing(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
         SECONDS,
         |reading| reading.healing.floor_age.map(|age| (Labels::new(), age.as_secs_f64())),
     )?;
-    let counters: [(&str, &str, Count); 7] = [
+    let counters: [(&str, &str, Count); 8] = [
         ("kills", "Keys that were told to be dead, to a peer or by one.", |reading| reading.healing.kills),
         ("late_cells", "Pushed cells that came after the floor had passed them.", |reading| {
             reading.healing.late
@@ -144,6 +144,9 @@ fn healing(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
             |reading| reading.healing.scrub_errors,
         ),
         ("links", "Links to peers that came about.", |reading| reading.activity.links),
+        ("damaged_frames", "Peer frames whose checksum was wrong. Each ended its connection.", |reading| {
+            reading.activity.damaged_frames
+        }),
         ("dropped_messages", "Published messages that were dropped on their way to peers.", |reading| {
             reading.face.cluster.dropped_messages()
         }),

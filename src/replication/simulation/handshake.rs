@@ -37,9 +37,10 @@ impl World {
         if self.nodes[node].process.as_ref().is_none_or(|process| process.leaving.is_some()) {
             return self.close(connection, side);
         }
+        let message = codec::open(frame).expect("the simulated network damages nothing");
         match std::mem::replace(&mut wire.stages[side], Stage::Hello) {
-            Stage::Hello => self.take_hello(connection, side, &frame[4..]),
-            Stage::Welcome(peer) => match codec::decode::<Message<'_>>(&frame[4..]) {
+            Stage::Hello => self.take_hello(connection, side, message),
+            Stage::Welcome(peer) => match codec::decode::<Message<'_>>(message) {
                 Ok(Message::Welcome) => self.admit(connection, side, &peer),
                 Ok(Message::Refuse { refusal, text }) => {
                     self.checker.on_refusal(node, refusal, text, self.now);
