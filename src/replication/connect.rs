@@ -213,7 +213,7 @@ impl Connection {
     }
 
     async fn receive(&mut self, shared: &Shared) -> Result<bytes::BytesMut, LinkError> {
-        match timeout(HANDSHAKE_LIMIT, self.reader.next(|| ())).await {
+        match timeout(HANDSHAKE_LIMIT, self.reader.next(|_| ())).await {
             Ok(frame) => frame.inspect_err(|error| shared.count_damage(error))?.ok_or(LinkError::Closed),
             Err(_) => Err(LinkError::Silent),
         }

@@ -32,19 +32,20 @@ impl FrameReader {
     }
 
     /// The checked message of the next frame; `None` when the peer has closed between two frames. Calls `heard`
-    /// whenever bytes arrive: a large frame may take a while. Cancel-safe.
+    /// whenever bytes arrive, as a large frame may take a while, and says whether they continue a frame. Cancel-safe.
     ///
     /// # Errors
     /// `Frame` for a damaged frame and one over the limit; `Io` as the socket reports it, with `UnexpectedEof` within a
     /// frame.
-    pub(super) async fn next(&mut self, heard: impl Fn()) -> Result<Option<BytesMut>, LinkError> {
+    pub(super) async fn next(&mut self, heard: impl Fn(bool)) -> Result<Option<BytesMut>, LinkError> {
         loop {
             if let Some(message) = codec::take_frame(&mut self.buffer, self.max_frame)? {
                 return Ok(Some(message));
             }
+            let continues = !self.buffer.is_empty();
             self.buffer.reserve(READ_AHEAD);
             let read = self.half.read_buf(&mut self.buffer).await?;
-            heard();
+            heard(continues);
             if read == 0 {
                 return if self.buffer.is_empty() {
                     Ok(None)
@@ -68,8 +69,9 @@ impl FrameWriter {
         FrameWriter { half, in_frame: false }
     }
 
-    /// Writes all frames, without copying them together, and leaves `frames` empty.
-    pub(super) async fn write(&mut self, frames: &mut VecDeque<Bytes>) -> io::Result<()> {
+    /// Writes all frames, without copying them together, and leaves `frames` empty. Calls `busy` whenever the connection
+    /// has taken a part of them and no more, with the size of the frames that have left whole by that.
+    pub(super) async fn write(&mut self, frames: &mut VecDeque<Bytes>, busy: impl Fn(u64)) -> io::Result<()> {
         /// How many frames go into one system call.
         const SLICES: usize = 64;
         self.in_frame = true;
@@ -83,12 +85,15 @@ impl FrameWriter {
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
+            let mut whole = 0;
             while let Some(front) = frames.front_mut() {
                 if front.len() > written {
                     front.advance(written);
+                    busy(whole);
                     break;
                 }
                 written -= front.len();
+                whole += front.len() as u64;
                 frames.pop_front();
             }
         }
@@ -103,7 +108,7 @@ impl FrameWriter {
 
     /// Writes one frame.
     pub(super) async fn write_one(&mut self, frame: Bytes) -> io::Result<()> {
-        self.write(&mut VecDeque::from([frame])).await
+        self.write(&mut VecDeque::from([frame]), |_| ()).await
     }
 
     /// Ends the connection in good order.

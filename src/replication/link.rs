@@ -97,7 +97,13 @@ struct Wire<'a> {
 impl Wire<'_> {
     async fn read(&self, reader: &mut FrameReader) -> Result<(), LinkError> {
         let mut share = 0;
-        let heard = || *self.heard.lock() = Instant::now();
+        let heard = |continues| {
+            let now = Instant::now();
+            *self.heard.lock() = now;
+            if continues {
+                self.link.session.lock().on_busy_line(0, now);
+            }
+        };
         loop {
             self.shared.faults.pass_in(&self.link.peer).await;
             let Some(frame) = reader.next(heard).await? else { return Err(LinkError::Closed) };
@@ -149,7 +155,8 @@ impl Wire<'_> {
             self.shared.faults.pass_out(&self.link.peer).await;
             let bytes = frames.iter().map(Bytes::len).sum::<usize>();
             frames.iter().for_each(|frame| self.link.carried.send(frame));
-            writer.write(&mut frames).await?;
+            let busy = |passed| self.link.session.lock().on_busy_line(passed, Instant::now());
+            writer.write(&mut frames, busy).await?;
             if bytes > FAIR_SHARE || in_round {
                 tokio::task::yield_now().await;
             }
@@ -170,7 +177,9 @@ impl Wire<'_> {
                 return Err(LinkError::Silent);
             }
             self.link.queue.beat(self.shared.beat());
-            self.link.session.lock().tick(&self.shared.local, last)?;
+            if awake {
+                self.link.session.lock().tick(&self.shared.local, last)?;
+            }
             self.link.queue.wake();
         }
     }

@@ -223,6 +223,8 @@ impl Lost {
 /// incarnation, and an answer to its own then waits until that exchange is over. So whoever keeps an answer waiting
 /// is in an exchange with a larger incarnation: of daemons that wait for each other one is the largest, and goes on.
 /// If an offer barred acceptance, three daemons that offer to each other in a circle would wait for ever.
+///
+/// A turn is for an exchange that moves: a session gives up that of one that stands still, within seconds.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     offering: AtomicUsize,

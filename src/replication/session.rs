@@ -135,8 +135,13 @@ struct Current {
     /// The peer's epoch when the round began.
     gaps: u32,
     began: Instant,
+    /// When something of it was last sent or received, or the line was too busy for it.
     moved: Instant,
+    /// Bytes of other frames that have passed since something of it was sent or received.
+    others: u64,
     turn: Option<Turn>,
+    /// The turn was given up because the exchange stood still.
+    idle: bool,
     /// The answer to this side's offer, while another exchange keeps it waiting.
     accepted: Option<Accepted>,
     /// That it heals was announced.
@@ -206,6 +211,9 @@ impl Session {
         now: Instant,
     ) -> Result<(), LinkError> {
         let message = codec::decode::<Message<'_>>(frame)?;
+        if let Some(current) = &mut self.round {
+            current.others = current.others.saturating_add(frame.len() as u64);
+        }
         match message {
             Message::Put { through, cells } => {
                 self.merge(local, &cells, wall, now, false)?;
@@ -304,7 +312,7 @@ impl Session {
     /// The round under way, if it has this number: messages of one that was given up may still arrive.
     fn current(&mut self, number: u32, now: Instant) -> Option<&mut Current> {
         let current = self.round.as_mut().filter(|current| current.round.number() == number)?;
-        current.moved = now;
+        (current.moved, current.others) = (now, 0);
         Some(current)
     }
 
@@ -344,7 +352,7 @@ impl Session {
         {
             bytes += frame.len();
             count += 1;
-            current.moved = now;
+            (current.moved, current.others) = (now, 0);
             frames.extend([frame]);
         }
         self.conclude_if_over(local, wall, now);

@@ -118,6 +118,19 @@ impl Puppet {
     async fn until_closed(mut self) {
         while self.hear().await.is_some() {}
     }
+
+    /// Says that it is alive every second, and nothing else, until the other side has closed.
+    async fn beat_until_closed(mut self) {
+        loop {
+            let now = SystemEnv.wall_clock().0;
+            self.say(&beat(now, now, &[])).await;
+            let mut ignored = [0; 64 << 10];
+            let ended = async { while self.0.read(&mut ignored).await.is_ok_and(|read| read > 0) {} };
+            if timeout(Duration::from_secs(1), ended).await.is_ok() {
+                return;
+            }
+        }
+    }
 }
 
 fn put(key: &[u8], time: u64) -> Vec<u8> {
@@ -376,6 +389,46 @@ async fn a_peer_that_takes_nothing_costs_its_queue_and_the_credit() {
             break;
         }
     }
+}
+
+/// A peer that beats and answers nothing once a round has begun.
+#[tokio::test]
+async fn a_peer_that_stops_answering_in_a_round_holds_up_nobody_and_loses_its_link() {
+    let a = daemon("a", 1, &[]).await;
+    let mut batch = Batch::default();
+    for key in 0..100u32 {
+        a.store.begin(&mut batch, SystemEnv.wall_clock());
+        let write = Write::Set { value: b"v", deadline: None };
+        a.store.write(&mut batch, &key.to_le_bytes(), |_| (write, ())).unwrap();
+        a.store.publish(&mut batch);
+    }
+    let mut puppet = Puppet::link(&a).await;
+    puppet.say(&start(2)).await;
+    let accepted = loop {
+        let frame = puppet.hear().await.expect("the link lives");
+        match codec::decode::<Message<'_>>(&frame).unwrap() {
+            // Its own offer gives way, or is answered before the puppet's.
+            Message::Accept { .. } => break Instant::now(),
+            Message::Start { round, .. } => {
+                let sums = vec![7; 8 * crate::model::Prefix::groups(a.store.ranges()).count()];
+                puppet.say(&codec::frame(&Message::Accept { round, sight: SIGHT, sums: &sums })).await;
+                break Instant::now();
+            }
+            _ => {}
+        }
+    };
+    let beating = tokio::spawn(puppet.beat_until_closed());
+    let b = daemon("b", 2, &[a.address.to_string()]).await;
+    until("b has the state of a", || b.store.totals().live_cells == 100).await;
+    let waited = accepted.elapsed();
+    assert!(waited < Duration::from_secs(8), "the round that stands still held up another for {waited:?}");
+    assert!(linked(&a, "puppet"), "it is too early to give it up");
+    until("the puppet's link has ended", || !linked(&a, "puppet")).await;
+    let reason = a.replication.peers().into_iter().find(|peer| peer.name == "puppet").unwrap().reason;
+    assert!(reason.contains("stood still"), "{reason}");
+    let ended = accepted.elapsed();
+    assert!(ended < Duration::from_secs(20), "after {ended:?}");
+    beating.await.unwrap();
 }
 
 /// Goal: no bytes make a decoder panic or allocate out of proportion. Method: random bytes, and messages with

@@ -16,8 +16,16 @@ use crate::replication::message::Message;
 use crate::replication::queue::StateMark;
 use crate::replication::round::{Round, Terms};
 
-/// How long one exchange may keep the others waiting. A slower one goes on, beside the next.
+/// How long one exchange that moves may keep the others waiting. A slower one goes on, beside the next.
 const ALONE: Duration = Duration::from_secs(30);
+
+/// How long the peer's answer to an offer may wait for this side's turn. The peer cannot tell this wait from a
+/// standstill, so it is well below [`STALL_LIMIT`].
+const ANSWER_WAIT: Duration = Duration::from_secs(8);
+
+/// An exchange that has moved nothing for this long gives up its turn. Ten times what a retransmission over a line of
+/// 80 ms takes, and a tenth of what others wait for one that moves.
+const IDLE_LIMIT: Duration = Duration::from_secs(3);
 
 /// How often two linked daemons verify that they are equal.
 pub(super) const VERIFY_EVERY: Duration = Duration::from_secs(5);
@@ -31,8 +39,16 @@ const FAILED_PAUSE: Duration = Duration::from_secs(30);
 /// How soon after a round another one may follow that something calls for.
 const ROUND_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a round may stand still.
-pub(super) const STALL_LIMIT: Duration = Duration::from_secs(90);
+/// How long a round may stand still: nothing of it is sent or arrives although one side owes the other a message. Above
+/// [`ANSWER_WAIT`], and above what reading the values of one group for a deep round takes (a second per few GB).
+pub(super) const STALL_LIMIT: Duration = Duration::from_secs(15);
+
+/// How long an offer may stay unanswered: the peer may keep it waiting for as long as [`ALONE`].
+const OFFER_LIMIT: Duration = Duration::from_secs(ALONE.as_secs() + STALL_LIMIT.as_secs());
+
+/// While so many bytes of other frames have passed, a line that is busy counts as one on which the round moves: the
+/// socket buffers of both sides and a batch of pushes may lie before the next message of the round.
+const AHEAD: u64 = 8 << 20;
 
 /// How often a daemon that had to refuse data for want of memory asks for it again.
 const REFUSED_RETRY: Duration = Duration::from_secs(5);
@@ -55,8 +71,14 @@ impl Session {
 
     /// Once a second or more often: asks for the rounds that are due, and notices one that stands still.
     pub(in crate::replication) fn tick(&mut self, local: &Local, now: Instant) -> Result<(), LinkError> {
-        if self.round.as_ref().is_some_and(|current| now - current.moved > STALL_LIMIT) {
-            return Err(LinkError::Stalled);
+        if let Some(current) = &mut self.round {
+            let waits_for_answer = current.round.is_offered() && current.accepted.is_none();
+            if now - current.moved > if waits_for_answer { OFFER_LIMIT } else { STALL_LIMIT } {
+                return Err(LinkError::Stalled);
+            }
+            if current.pass_turn(local, now) {
+                self.events.push(Event::TurnOver);
+            }
         }
         if let Some(refused) = &mut self.inbound.refused
             && now - refused.since > REFUSED_RETRY
@@ -132,11 +154,11 @@ impl Session {
         let turn = if current.round.is_patient() {
             None
         } else {
-            let Some(turn) = local.gate.turn(now - accepted.at < ALONE) else { return };
+            let Some(turn) = local.gate.turn(now - accepted.at < ANSWER_WAIT) else { return };
             Some(turn)
         };
         let Some(Accepted { theirs, sums, at }) = current.accepted.take() else { return };
-        (current.turn, current.moved) = (turn, now);
+        (current.turn, current.moved, current.idle) = (turn, now, false);
         self.lift_before_first_contact(local, &theirs, wall);
         let guarded = self.is_guarded(local, &theirs);
         if let Some(current) = &mut self.round {
@@ -214,8 +236,28 @@ impl Session {
             refused.retried = true;
         }
         let gaps = self.inbound.epoch;
-        self.round =
-            Some(Current { round, state, gaps, began: now, moved: now, turn, accepted: None, heals: false });
+        self.round = Some(Current {
+            round,
+            state,
+            gaps,
+            began: now,
+            moved: now,
+            others: 0,
+            turn,
+            idle: false,
+            accepted: None,
+            heals: false,
+        });
+    }
+
+    /// The line is busy with a frame that has passed in part, so what follows it cannot move. `passed` is the size of the
+    /// frames that have passed whole since the last call, of whatever kind.
+    pub(in crate::replication) fn on_busy_line(&mut self, passed: u64, now: Instant) {
+        let Some(current) = &mut self.round else { return };
+        current.others = current.others.saturating_add(passed);
+        if current.others < AHEAD {
+            current.moved = now;
+        }
     }
 
     /// Tells once of a round that it heals: the first over a link as soon as anything is exchanged, a later one when
@@ -271,5 +313,22 @@ impl Session {
         self.verified = Some(now);
         let finished = Finished { first, healed: heals, deep, progress, took: now - began };
         self.events.push(Event::Finished(finished));
+    }
+}
+
+impl Current {
+    /// Gives up the turn of an exchange that stands still, and takes one again, if one is free, when it has moved since.
+    /// Returns whether it was given up.
+    fn pass_turn(&mut self, local: &Local, now: Instant) -> bool {
+        let is_still = now - self.moved > IDLE_LIMIT;
+        if is_still && self.turn.take().is_some() {
+            self.idle = true;
+            return true;
+        }
+        if !is_still && self.idle && !self.round.is_offered() {
+            self.turn = local.gate.turn(true);
+            self.idle = self.turn.is_none();
+        }
+        false
     }
 }

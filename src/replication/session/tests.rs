@@ -512,6 +512,111 @@ fn no_frame_of_a_conversation_is_accepted_with_any_bit_or_byte_of_it_damaged() {
     assert!(tried > 10_000, "{tried}");
 }
 
+/// Brings a pair into the middle of an exchange: each side waits for messages of the other that have not been carried.
+fn pair_in_exchange() -> Pair {
+    let mut pair = Pair::new(RangeCount::power_of_two(4));
+    (0..300).for_each(|n| pair.a.set(pair.wall, &key(n), b"a"));
+    (0..300).for_each(|n| pair.b.set(pair.wall, &key(n + 200), b"b"));
+    while !(pair.a.session.is_exchanging() && pair.b.session.is_exchanging()) {
+        assert!(pair.step().unwrap());
+    }
+    pair.a.collect(pair.wall, pair.now);
+    pair.b.collect(pair.wall, pair.now);
+    assert!(pair.a.local.gate.is_exchanging() && pair.b.local.gate.is_exchanging());
+    pair
+}
+
+/// Lets seconds pass in which nothing is carried; returns after which one a link was to end.
+fn seconds_until_stalled(pair: &mut Pair, seconds: u64) -> Option<u64> {
+    (1..=seconds).find(|_| {
+        pair.pass(Duration::from_secs(1));
+        let ticked = [&mut pair.a, &mut pair.b].map(|side| side.session.tick(&side.local, pair.now));
+        ticked.iter().any(|ticked| matches!(ticked, Err(LinkError::Stalled)))
+    })
+}
+
+#[test]
+fn an_exchange_that_stands_still_gives_up_its_turn_and_goes_on_when_it_moves() {
+    let mut pair = pair_in_exchange();
+    assert_eq!(seconds_until_stalled(&mut pair, 3), None);
+    assert!(
+        pair.a.local.gate.is_exchanging() && pair.b.local.gate.is_exchanging(),
+        "3 s is not yet too long"
+    );
+    assert_eq!(seconds_until_stalled(&mut pair, 1), None);
+    for side in [&mut pair.a, &mut pair.b] {
+        assert!(!side.local.gate.is_busy(), "others may begin");
+        assert!(side.session.take_events().iter().any(|event| matches!(event, Event::TurnOver)));
+    }
+    for _ in 0..2 {
+        pair.step().unwrap();
+    }
+    assert_eq!(seconds_until_stalled(&mut pair, 1), None);
+    assert!(pair.a.local.gate.is_exchanging(), "it has its turn again, as nobody else took it");
+    pair.settle();
+    pair.assert_equal();
+    assert!(!pair.a.local.gate.is_busy() && !pair.b.local.gate.is_busy());
+}
+
+#[test]
+fn a_round_that_stands_still_ends_its_link_within_seconds() {
+    let mut pair = pair_in_exchange();
+    assert_eq!(seconds_until_stalled(&mut pair, 60), Some(16));
+}
+
+/// A line that takes a minute for one frame: its bytes come, and no message.
+#[test]
+fn a_line_that_moves_bytes_of_a_frame_is_slow_and_does_not_stand_still() {
+    let mut pair = pair_in_exchange();
+    for _ in 0..60 {
+        assert_eq!(seconds_until_stalled(&mut pair, 1), None);
+        pair.a.session.on_busy_line(0, pair.now);
+        pair.b.session.on_busy_line(100_000, pair.now);
+        assert!(pair.a.local.gate.is_exchanging() && pair.b.local.gate.is_exchanging(), "it moves");
+    }
+    pair.settle();
+    pair.assert_equal();
+}
+
+/// A peer that pushes as fast as the line allows, and says nothing of the round.
+#[test]
+fn a_line_that_is_busy_with_all_but_the_round_does_not_hide_that_it_stands_still() {
+    let mut pair = pair_in_exchange();
+    let stalled = (1..60).find(|_| {
+        pair.a.session.on_busy_line(4 << 20, pair.now);
+        seconds_until_stalled(&mut pair, 1).is_some()
+    });
+    assert!(stalled.is_some_and(|seconds| seconds <= 18), "{stalled:?}");
+}
+
+#[test]
+fn an_offer_and_an_answer_that_wait_for_their_turns_end_no_link() {
+    let mut pair = Pair::new(RangeCount::power_of_two(4));
+    (0..300).for_each(|n| pair.a.set(pair.wall, &key(n), b"a"));
+    // Exchanges with others keep both busy, and they move. a is the smaller incarnation: the offer of b stands.
+    let busy = [pair.a.local.gate.turn(true).unwrap(), pair.b.local.gate.turn(true).unwrap()];
+    pair.a.session.wanted = None;
+    let step_for = |pair: &mut Pair, seconds: u64| {
+        for second in 0..seconds {
+            assert_eq!(seconds_until_stalled(pair, 1), None, "after {second} s");
+            while pair.step().unwrap() {}
+        }
+    };
+    step_for(&mut pair, 31);
+    // b has offered beside the other exchange, and a keeps the offer waiting.
+    assert!(pair.b.session.round.as_ref().is_some_and(|current| current.round.is_offered()));
+    assert!(pair.a.session.offered.is_some());
+    step_for(&mut pair, 27);
+    let [busy_a, busy_b] = busy;
+    drop(busy_a);
+    // a answers, and b keeps the answer waiting.
+    step_for(&mut pair, 1);
+    assert!(pair.b.session.round.as_ref().is_some_and(|current| current.accepted.is_some()));
+    step_for(&mut pair, 10);
+    pair.assert_equal();
+    drop(busy_b);
+}
+
 /// A history: b was cut off, deleted keys there, and was forgotten or lapsed; the floor of a passed these deletes.
 /// Both left them out of the round as dead, so b purged the tombstones when its floor rose and a kept the keys; the
 /// next round found keys that b had purged, and blew the fuse against a for ever.
