@@ -71,6 +71,7 @@ impl FrameWriter {
 
     /// Writes all frames, without copying them together, and leaves `frames` empty. Calls `busy` whenever the connection
     /// has taken a part of them and no more, with the size of the frames that have left whole by that.
+    /// Cancel-safe: what has not left stays in `frames`, to be written next.
     pub(super) async fn write(&mut self, frames: &mut VecDeque<Bytes>, busy: impl Fn(u64)) -> io::Result<()> {
         /// How many frames go into one system call.
         const SLICES: usize = 64;

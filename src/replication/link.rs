@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::Shared;
 use super::cells::CellsEncoder;
+use super::faults::Traffic;
 use super::frames::{FrameReader, FrameWriter};
 use super::hello::Refused;
 use super::message::Refusal;
@@ -105,23 +106,14 @@ impl Wire<'_> {
             }
         };
         loop {
-            self.shared.faults.pass_in(&self.link.peer).await;
+            self.shared.faults.pass(&self.link.peer, Traffic::Inward).await;
             let Some(frame) = reader.next(heard).await? else { return Err(LinkError::Closed) };
-            self.shared.faults.pass_in(&self.link.peer).await;
-            if self.link.stop.is_cancelled() {
-                return Err(LinkError::Superseded);
-            }
-            self.link.carried.receive(&frame);
-            let wall = self.shared.env.wall_clock();
-            let (has_work, in_round, events) = {
-                let mut session = self.link.session.lock();
-                session.receive(&self.shared.local, &frame, wall, Instant::now())?;
-                (session.has_work(), session.is_exchanging(), session.take_events())
+            let in_round = loop {
+                if let Some(in_round) = self.take_in(&frame)? {
+                    break in_round;
+                }
+                self.shared.faults.pass(&self.link.peer, Traffic::Inward).await;
             };
-            if has_work {
-                self.link.queue.wake();
-            }
-            self.handle(events);
             share += frame.len();
             // A small message of a round can ask for many ranges to be read.
             if share > FAIR_SHARE || (in_round && frame.len() < FAIR_SHARE / 2) {
@@ -129,6 +121,28 @@ impl Wire<'_> {
                 tokio::task::yield_now().await;
             }
         }
+    }
+
+    /// Acts on a frame, unless the peer is cut off; returns whether a round is under way then.
+    fn take_in(&self, frame: &[u8]) -> Result<Option<bool>, LinkError> {
+        let Some(_held) = self.shared.faults.passage(&self.link.peer, Traffic::Inward) else {
+            return Ok(None);
+        };
+        if self.link.stop.is_cancelled() {
+            return Err(LinkError::Superseded);
+        }
+        self.link.carried.receive(frame);
+        let wall = self.shared.env.wall_clock();
+        let (has_work, in_round, events) = {
+            let mut session = self.link.session.lock();
+            session.receive(&self.shared.local, frame, wall, Instant::now())?;
+            (session.has_work(), session.is_exchanging(), session.take_events())
+        };
+        if has_work {
+            self.link.queue.wake();
+        }
+        self.handle(events);
+        Ok(Some(in_round))
     }
 
     async fn write(&self, writer: &mut FrameWriter) -> Result<(), LinkError> {
@@ -152,11 +166,17 @@ impl Wire<'_> {
                 }
                 continue;
             }
-            self.shared.faults.pass_out(&self.link.peer).await;
             let bytes = frames.iter().map(Bytes::len).sum::<usize>();
             frames.iter().for_each(|frame| self.link.carried.send(frame));
             let busy = |passed| self.link.session.lock().on_busy_line(passed, Instant::now());
-            writer.write(&mut frames, busy).await?;
+            // What a cut interrupts goes on where it stopped once it is mended.
+            loop {
+                let writing = writer.write(&mut frames, busy);
+                match self.shared.faults.guard(&self.link.peer, Traffic::Outward, writing).await {
+                    Some(written) => break written?,
+                    None => self.shared.faults.pass(&self.link.peer, Traffic::Outward).await,
+                }
+            }
             if bytes > FAIR_SHARE || in_round {
                 tokio::task::yield_now().await;
             }

@@ -150,6 +150,13 @@ impl Shared {
         }
     }
 
+    /// The links that are not cut off.
+    fn open_links(&self) -> Vec<Arc<Link>> {
+        let mut links = self.peers.links();
+        links.retain(|link| !self.faults.cuts(&link.peer));
+        links
+    }
+
     /// Whether a daemon may link that says this of its place in the cluster.
     fn check_place(&self, peer: &Introduction) -> Result<(), Refused> {
         let mut members = self.local.members.lock();
@@ -413,7 +420,7 @@ impl Replication {
                 sleep(DRAIN_POLL).await;
             }
             loop {
-                let links = shared.peers.links();
+                let links = shared.open_links();
                 if links.is_empty() && shared.peers.expects_someone() {
                     tracing::warn!("stopping without a link to any peer: what they have not got is lost");
                 }
@@ -426,7 +433,7 @@ impl Replication {
         if timeout(limit, held).await.is_err() {
             tracing::warn!(?limit, "stopping although no peer holds every write");
         }
-        let links = shared.peers.links();
+        let links = shared.open_links();
         // Whom it has met lately others may not have heard of yet, and they will not wait for whom they do not know.
         let beat = shared.beat();
         for link in &links {
@@ -435,11 +442,11 @@ impl Replication {
         }
         // A peer closes when it has taken in all that came before the goodbye.
         let until = (started + limit).max(Instant::now() + GOODBYE_LIMIT);
-        while Instant::now() < until && !shared.peers.links().is_empty() {
+        while Instant::now() < until && !shared.open_links().is_empty() {
             sleep(DRAIN_POLL).await;
         }
         shared.stop.cancel();
-        for link in links {
+        for link in shared.peers.links() {
             link.stop.cancel();
         }
         shared.tracker.close();

@@ -18,6 +18,7 @@ use super::message::{
     WireCount,
 };
 use super::*;
+use crate::cluster::Way;
 use crate::env::SystemEnv;
 use crate::model::{HashSeed, RangeCount, stamp};
 use crate::store::{Batch, StoreConfig, Write};
@@ -62,7 +63,7 @@ async fn daemon(name: &str, id: u128, join: &[String]) -> Daemon {
         join: join.to_vec(),
         queue_limit: 1 << 20,
         lost_file: None,
-        enable_faults: false,
+        enable_faults: true,
     };
     let replication = Replication::start(setup, Some(listener)).unwrap();
     Daemon { store, replication, address }
@@ -72,18 +73,18 @@ async fn daemon(name: &str, id: u128, join: &[String]) -> Daemon {
 struct Puppet(TcpStream);
 
 impl Puppet {
-    /// Connects and links under the name `puppet`.
-    async fn link(to: &Daemon) -> Puppet {
+    /// Connects and says hello under the name `puppet`, with its hybrid clock so far ahead.
+    async fn greet(to: &Daemon, ahead: Duration) -> Puppet {
         let mut puppet = Puppet(TcpStream::connect(to.address).await.unwrap());
-        let now = SystemEnv.wall_clock().0;
+        let now = SystemEnv.wall_clock();
         let hello = Hello {
             magic: MAGIC,
             versions: VERSIONS,
             cluster: "oak",
             name: "puppet",
             incarnation: 77,
-            wall: now,
-            hlc: now,
+            wall: now.0,
+            hlc: stamp::later(now, ahead).0,
             advertise: "127.0.0.1:1",
             max_frame: MAX_FRAME as u64,
             generation: 1,
@@ -93,6 +94,12 @@ impl Puppet {
             extension: b"from a later version",
         };
         puppet.say(&codec::frame(&hello)).await;
+        puppet
+    }
+
+    /// Connects and links.
+    async fn link(to: &Daemon) -> Puppet {
+        let mut puppet = Puppet::greet(to, Duration::ZERO).await;
         codec::decode::<Hello<'_>>(&puppet.hear().await.unwrap()).unwrap();
         puppet.say(&codec::frame(&Message::Welcome)).await;
         assert_eq!(codec::decode::<Message<'_>>(&puppet.hear().await.unwrap()).unwrap(), Message::Welcome);
@@ -112,6 +119,17 @@ impl Puppet {
         frame.resize(codec::HEADER + length, 0);
         self.0.read_exact(&mut frame[codec::HEADER..]).await.ok()?;
         Some(codec::open(&frame).expect("undamaged").to_vec())
+    }
+
+    /// How long the message of the next frame is.
+    async fn peek_length(&mut self) -> usize {
+        let mut length = [0; 4];
+        while timeout(PATIENCE, self.0.peek(&mut length)).await.expect("heard in time").unwrap()
+            < length.len()
+        {
+            sleep(Duration::from_millis(1)).await;
+        }
+        u32::from_be_bytes(length) as usize
     }
 
     /// Waits until the other side has closed.
@@ -389,6 +407,133 @@ async fn a_peer_that_takes_nothing_costs_its_queue_and_the_credit() {
             break;
         }
     }
+}
+
+#[tokio::test]
+async fn nothing_of_a_handshake_passes_a_cut() {
+    let a = daemon("a", 1, &[]).await;
+    let faults = &a.replication.shared.faults;
+    let cuts =
+        ["*", "puppet"].into_iter().flat_map(|name| [Way::In, Way::Out, Way::Both].map(|way| (name, way)));
+    for (name, way) in cuts {
+        faults.cut(name, way);
+        let mut puppet = Puppet::greet(&a, Duration::from_secs(3)).await;
+        assert_eq!(puppet.hear().await, None, "a answers through a cut of {name}, {way:?}");
+        let lead = stamp::distance(a.store.now(SystemEnv.wall_clock()), SystemEnv.wall_clock());
+        assert!(lead < Duration::from_secs(1), "a cut of {name}, {way:?}: the clock was moved by {lead:?}");
+        assert_eq!(a.replication.peers(), []);
+        assert_eq!(a.replication.healing().members, 1);
+        assert!(faults.mend("*", Way::Both));
+    }
+    Puppet::link(&a).await;
+    until("linked once mended", || linked(&a, "puppet")).await;
+}
+
+/// The dialler is the first to say hello: the other side learns its clock and address by that.
+#[tokio::test]
+async fn a_hello_that_is_not_followed_by_a_welcome_changes_nothing() {
+    let a = daemon("a", 1, &[]).await;
+    let mut puppet = Puppet::greet(&a, Duration::from_secs(3)).await;
+    codec::decode::<Hello<'_>>(&puppet.hear().await.unwrap()).unwrap();
+    puppet.0.shutdown().await.unwrap();
+    timeout(PATIENCE, puppet.until_closed()).await.expect("the other side closes");
+    let lead = stamp::distance(a.store.now(SystemEnv.wall_clock()), SystemEnv.wall_clock());
+    assert!(lead < Duration::from_secs(1), "the clock was moved by {lead:?}");
+    assert_eq!(a.replication.peers(), []);
+}
+
+#[tokio::test]
+async fn nobody_is_dialled_through_a_cut_of_all() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let a = daemon("a", 1, &[listener.local_addr().unwrap().to_string()]).await;
+    drop(timeout(PATIENCE, listener.accept()).await.expect("dialled").unwrap());
+    a.replication.cut("*", Way::In).unwrap();
+    // A connection may have been opened before the cut. After it the pauses between two tries are shorter than this.
+    let quiet = Duration::from_millis(1500);
+    let mut accepted = 0;
+    while let Ok(connection) = timeout(quiet, listener.accept()).await {
+        drop(connection.unwrap());
+        accepted += 1;
+        assert!(accepted < 2, "dialled through the cut");
+    }
+    a.replication.mend("*", Way::Both).unwrap();
+    timeout(PATIENCE, listener.accept()).await.expect("dialled once mended").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_merged_once_a_cut_has_returned() {
+    /// So many that a merge takes a while.
+    const CELLS: u32 = 2_000;
+    let a = daemon("a", 1, &[]).await;
+    let puppet = Puppet::link(&a).await;
+    let (mut from, mut to) = puppet.0.into_split();
+    tokio::spawn(async move { tokio::io::copy(&mut from, &mut tokio::io::sink()).await });
+    tokio::spawn(async move {
+        loop {
+            let time = SystemEnv.wall_clock().0;
+            let mut cells = Vec::new();
+            for key in 0..CELLS {
+                let cell = WireCell {
+                    key: &key.to_le_bytes(),
+                    time: time + u64::from(key),
+                    origin: 0,
+                    value: Some(b"v"),
+                    deadline: None,
+                    qualifier: None,
+                    lift: None,
+                    counter: None,
+                };
+                codec::append(&cell, &mut cells);
+            }
+            let cells = Cells { origins: &77u128.to_le_bytes(), cells: Packed(&cells) };
+            if to.write_all(&codec::frame(&Message::Put { through: 0, cells })).await.is_err() {
+                return;
+            }
+        }
+    });
+    for round in 0..40 {
+        let before = a.store.totals().live;
+        until("something is merged", || a.store.totals().live != before).await;
+        let (peer, way) = (["puppet", "*"][round % 2], [Way::In, Way::Both][round / 2 % 2]);
+        a.replication.cut(peer, way).unwrap();
+        let at_the_cut = a.store.totals().live;
+        for _ in 0..20 {
+            sleep(Duration::from_millis(1)).await;
+            assert_eq!(a.store.totals().live, at_the_cut, "merged through a cut of {peer}, {way:?}");
+        }
+        a.replication.mend(peer, way).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_frame_that_a_cut_interrupts_goes_on_when_it_is_mended() {
+    const VALUE: usize = 64 << 20;
+    let a = daemon("a", 1, &[]).await;
+    let mut puppet = Puppet::link(&a).await;
+    until("linked", || linked(&a, "puppet")).await;
+    let mut batch = Batch::default();
+    a.store.begin(&mut batch, SystemEnv.wall_clock());
+    let value = vec![7; VALUE];
+    a.store.write(&mut batch, b"large", |_| (Write::Set { value: &value, deadline: None }, ())).unwrap();
+    a.store.publish(&mut batch);
+    // The puppet reads up to the head of the large frame, so that this is under way.
+    while puppet.peek_length().await < VALUE {
+        puppet.hear().await.unwrap();
+    }
+    a.replication.cut("puppet", Way::Out).unwrap();
+    let mut frame = Vec::new();
+    let mut chunk = vec![0; 64 << 10];
+    while let Ok(read) = timeout(Duration::from_millis(300), puppet.0.read(&mut chunk)).await {
+        frame.extend_from_slice(&chunk[..read.unwrap()]);
+    }
+    assert!(frame.len() < VALUE, "all of the frame has passed the cut");
+    a.replication.mend("puppet", Way::Out).unwrap();
+    let whole = codec::HEADER + u32::from_be_bytes(*frame.first_chunk().unwrap()) as usize;
+    while frame.len() < whole {
+        let read = timeout(PATIENCE, puppet.0.read(&mut chunk)).await.expect("the rest comes").unwrap();
+        frame.extend_from_slice(&chunk[..read]);
+    }
+    codec::open(&frame[..whole]).expect("it is one frame");
 }
 
 /// A peer that beats and answers nothing once a round has begun.

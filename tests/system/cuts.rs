@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use sapwood::env::{Env as _, SystemEnv};
+
 use crate::support::daemon::*;
 
 /// What is cut can be mended by the test.
@@ -9,8 +11,12 @@ const FAULTS: &[&str] = &["--enable-faults"];
 
 /// Two linked daemons that hold the same.
 fn pair() -> [Daemon; 2] {
-    let a = Daemon::start("a", &[], FAULTS);
-    let b = Daemon::start("b", &[&a], FAULTS);
+    pair_with(FAULTS)
+}
+
+fn pair_with(flags: &[&str]) -> [Daemon; 2] {
+    let a = Daemon::start("a", &[], flags);
+    let b = Daemon::start("b", &[&a], flags);
     until_linked(&[&a, &b]);
     load(&mut a.connect(), 0..500, b"before");
     until_equal(&[&a, &b]);
@@ -105,6 +111,78 @@ fn with_one_link_cut_the_third_daemon_relays_writes_within_a_second_or_so() {
     a.mend("b");
     until_linked(&[a, b, c]);
     until_equal(&[a, b, c]);
+}
+
+/// Checks for a while, in which daemons that are not linked dial each other several times.
+fn holds_meanwhile(mut check: impl FnMut()) {
+    let until = Instant::now() + Duration::from_secs(6);
+    wait("a while has passed", || {
+        check();
+        Instant::now() > until
+    });
+}
+
+/// How many seconds the hybrid clock of a daemon leads the machine's.
+fn lead(daemon: &Daemon) -> f64 {
+    let token: String = ask(&mut daemon.connect(), &["SAPWOOD", "TOKEN"]);
+    let time: u64 = token.split('.').nth(2).unwrap().parse().unwrap();
+    time.wrapping_sub(SystemEnv.wall_clock().0).cast_signed() as f64 / f64::from(1 << 16).powi(2)
+}
+
+/// Moves the hybrid clock of a daemon so far ahead, as a client may that brings a token.
+fn lead_by(daemon: &Daemon, seconds: u64) {
+    let mut client = daemon.connect();
+    let token: String = ask(&mut client, &["SAPWOOD", "TOKEN"]);
+    let mut parts: Vec<String> = token.split('.').map(str::to_owned).collect();
+    parts[2] = (parts[2].parse::<u64>().unwrap() + (seconds << 32)).to_string();
+    ask::<u32>(&mut client, &["SAPWOOD", "READY", &parts.join("."), "0"]);
+}
+
+#[test]
+fn a_daemon_that_is_restarted_behind_a_cut_of_all_neither_gets_nor_gives_anything() {
+    // Clocks may lead by a minute and more, so that one that is moved shows for as long as the test takes.
+    let [a, mut b] = pair_with(&["--enable-faults", "--max-clock-skew", "10s"]);
+    let row = |daemon: &Daemon, field: &str| {
+        daemon.peers().iter().map(|row| row[field].clone()).collect::<Vec<_>>()
+    };
+    let members = |daemon: &Daemon| daemon.healing()["members"].clone();
+    a.cut("*", "both");
+    b.signal("KILL");
+    lead_by(&a, 60);
+    b.restart();
+    assert!(lead(&a) > 30.0, "the clock of a must lead while the two dial each other");
+    a.set("of a", "1");
+    b.set("of b", "1");
+    let before = (row(&a, "incarnation"), members(&a));
+    let digest_of_a = digest(&mut a.connect());
+    holds_meanwhile(|| {
+        assert_eq!(digest(&mut a.connect()), digest_of_a);
+        assert_eq!(digest(&mut b.connect()).1, 1, "b has something of a");
+        assert_eq!((row(&a, "incarnation"), members(&a)), before);
+        assert_eq!(a.state_of("b"), "cut");
+        assert!(row(&b, "name").iter().all(|name| name == ""), "b knows of a: {:?}", b.peers());
+        assert_eq!(members(&b), 1);
+        assert!(lead(&b) < 1.0, "the clock of b was moved");
+    });
+    a.mend("*");
+    until_linked(&[&a, &b]);
+    until_equal(&[&a, &b]);
+    assert_eq!(b.get("of a").as_deref(), Some("1"));
+    assert_eq!(a.get("of b").as_deref(), Some("1"));
+}
+
+#[test]
+fn a_daemon_that_stops_behind_a_cut_says_no_goodbye_and_hands_over_nothing() {
+    let [a, mut b] = pair();
+    b.cut("*", "both");
+    b.set("of b", "1");
+    let stopped = Instant::now();
+    b.signal("TERM");
+    assert_eq!(b.ended().code(), Some(0));
+    assert!(stopped.elapsed() < Duration::from_secs(5), "it waited for a peer behind the cut");
+    wait("a notices", || a.linked() == 0);
+    assert_eq!(a.state_of("b"), "down", "not gone: a has heard no goodbye");
+    assert_eq!(a.get("of b"), None);
 }
 
 #[test]

@@ -90,7 +90,6 @@ impl World {
             Ok(peer) => peer,
             Err(refusal) => return self.refuse(connection, side, peer_node, refusal),
         };
-        process.local.store.observe(peer.hlc);
         if side == 0 {
             self.send(connection, 1, Frame::Bytes(codec::frame(&Message::Welcome)));
         }
@@ -144,6 +143,7 @@ impl World {
         let (wall, instant, now) = (self.wall(node), self.instant(), self.now);
         let limit = self.plan.queue_limit;
         let Some(process) = &mut self.nodes[node].process else { return };
+        process.local.store.observe(peer.hlc);
         let queue = Arc::new(Queue::new(limit));
         let session = Session::new(own, peer.incarnation, &peer.name, Arc::clone(&queue), instant);
         let incarnation = peer.incarnation;
