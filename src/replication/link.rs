@@ -78,11 +78,13 @@ impl Drop for Ending<'_> {
     fn drop(&mut self) {
         let news = self.shared.unlink(self.link, self.error.state(), &self.error.to_string());
         if news {
-            // The peer may have reached some of us with its last pushes and not the others.
-            let now = Instant::now();
-            for other in self.shared.peers.links() {
+            // The peer may have reached some of us with its last pushes and not the others; and from here on the others
+            // have to pass on what it writes, so the next beat, which says so, does not wait for its time.
+            let (now, links) = (Instant::now(), self.shared.peers.links());
+            let beat = (!links.is_empty()).then(|| self.shared.beat());
+            for other in links {
                 other.session.lock().want_round(now);
-                other.queue.wake();
+                other.queue.beat(beat.clone().unwrap_or_default());
             }
         }
     }

@@ -185,6 +185,79 @@ fn a_daemon_that_stops_behind_a_cut_says_no_goodbye_and_hands_over_nothing() {
     assert_eq!(a.get("of b"), None);
 }
 
+/// How long what `a` writes takes to `b`, by way of `c`, from the moment on at which `b` takes its link to `a` for dead. Writes
+/// are made all the time, so that one is on its way at each moment. Returns the time from the cut to that moment, and of
+/// the writes since then the longest.
+fn relay_after(way: &str) -> (Duration, Duration) {
+    let daemons = three_daemons(FAULTS);
+    let [a, b, _c] = &daemons;
+    let (mut on_a, mut on_b) = (a.connect(), b.connect());
+    let cut = Instant::now();
+    a.cut("b", way);
+    let (mut written, mut noticed, mut worst) = (Vec::new(), None, Duration::ZERO);
+    let mut arrived = 0;
+    let mut looked = Instant::now();
+    while noticed.is_none_or(|at: Instant| at.elapsed() < Duration::from_secs(6)) {
+        assert!(cut.elapsed() < Duration::from_secs(60), "b has not noticed");
+        ask::<()>(&mut on_a, &["SET", &format!("relayed:{}", written.len()), "x"]);
+        written.push(Instant::now());
+        while arrived < written.len() && ask::<bool>(&mut on_b, &["EXISTS", &format!("relayed:{arrived}")]) {
+            if noticed.is_some_and(|at| written[arrived] > at) {
+                worst = worst.max(written[arrived].elapsed());
+            }
+            arrived += 1;
+        }
+        if noticed.is_none() && looked.elapsed() > Duration::from_millis(50) {
+            looked = Instant::now();
+            let rows = peers(&mut on_b);
+            noticed =
+                rows.iter().any(|row| row["name"] == "a" && row["state"] != "linked").then(Instant::now);
+        }
+        // A pause: nobody else is there.
+        ask::<u32>(&mut on_a, &["WAIT", "9", "5"]);
+    }
+    let waiting = written.get(arrived).map_or(Duration::ZERO, Instant::elapsed);
+    (noticed.unwrap() - cut, worst.max(waiting))
+}
+
+/// A history: the two that had lost each other said so with their next beats, the third looked a second later whether to
+/// relay, and what was written meanwhile waited for the next verification, for up to 7 s.
+#[test]
+fn writes_take_the_way_round_a_cut_as_soon_as_the_link_is_known_to_be_lost() {
+    // A busy machine may spoil a run.
+    let soon = |_| relay_after("in").1 < Duration::from_millis(800);
+    assert!((0..3).any(soon), "writes waited for something that happens once a second");
+}
+
+#[test]
+#[ignore = "takes minutes: measures what docs/consistency.md says of relays"]
+fn what_a_relay_round_a_cut_takes() {
+    for loaded in [false, true] {
+        for way in ["in", "out"] {
+            let mut runs = Vec::new();
+            for _ in 0..5 {
+                let stop = std::sync::atomic::AtomicBool::new(false);
+                let run = std::thread::scope(|scope| {
+                    if loaded {
+                        for _ in 0..2 {
+                            scope.spawn(|| {
+                                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                                    std::hint::spin_loop();
+                                }
+                            });
+                        }
+                    }
+                    let run = relay_after(way);
+                    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+                    run
+                });
+                runs.push(run);
+            }
+            println!("cut {way}, loaded {loaded}: noticed after, then longest way round: {runs:.2?}");
+        }
+    }
+}
+
 #[test]
 fn an_isolated_daemon_serves_on_and_comes_back() {
     let daemons = three_daemons(FAULTS);
