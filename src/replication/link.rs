@@ -104,7 +104,7 @@ impl Wire<'_> {
             let now = Instant::now();
             *self.heard.lock() = now;
             if continues {
-                self.link.session.lock().on_busy_line(0, now);
+                self.link.session.lock().on_part_received(now);
             }
         };
         loop {
@@ -170,7 +170,7 @@ impl Wire<'_> {
             }
             let bytes = frames.iter().map(Bytes::len).sum::<usize>();
             frames.iter().for_each(|frame| self.link.carried.send(frame));
-            let busy = |passed| self.link.session.lock().on_busy_line(passed, Instant::now());
+            let busy = |passed| self.link.session.lock().on_part_sent(passed, Instant::now());
             // What a cut interrupts goes on where it stopped once it is mended.
             loop {
                 let writing = writer.write(&mut frames, busy);

@@ -137,6 +137,10 @@ struct Current {
     began: Instant,
     /// When something of it was last sent or received, or the line was too busy for it.
     moved: Instant,
+    /// When something of it was last sent.
+    spoke: Instant,
+    /// Parts of frames have arrived since.
+    receives: bool,
     /// Bytes of other frames that have passed since something of it was sent or received.
     others: u64,
     turn: Option<Turn>,
@@ -353,8 +357,10 @@ impl Session {
             bytes += frame.len();
             count += 1;
             (current.moved, current.others) = (now, 0);
+            (current.spoke, current.receives) = (now, false);
             frames.extend([frame]);
         }
+        frames.extend(self.round.as_mut().and_then(|current| current.tell_receiving(now)));
         self.conclude_if_over(local, wall, now);
     }
 

@@ -46,6 +46,10 @@ pub(super) const STALL_LIMIT: Duration = Duration::from_secs(15);
 /// How long an offer may stay unanswered: the peer may keep it waiting for as long as [`ALONE`].
 const OFFER_LIMIT: Duration = Duration::from_secs(ALONE.as_secs() + STALL_LIMIT.as_secs());
 
+/// How often a side that receives parts of frames, and has nothing to say, tells the other that its bytes arrive. The sender
+/// cannot know: they may lie in buffers on the way for longer than [`STALL_LIMIT`].
+const RECEIVING_EVERY: Duration = Duration::from_secs(1);
+
 /// While so many bytes of other frames have passed, a line that is busy counts as one on which the round moves: the
 /// socket buffers of both sides and a batch of pushes may lie before the next message of the round.
 const AHEAD: u64 = 8 << 20;
@@ -243,6 +247,8 @@ impl Session {
             began: now,
             moved: now,
             others: 0,
+            spoke: now,
+            receives: false,
             turn,
             idle: false,
             accepted: None,
@@ -250,13 +256,21 @@ impl Session {
         });
     }
 
-    /// The line is busy with a frame that has passed in part, so what follows it cannot move. `passed` is the size of the
-    /// frames that have passed whole since the last call, of whatever kind.
-    pub(in crate::replication) fn on_busy_line(&mut self, passed: u64, now: Instant) {
+    /// A frame has left in part, so what follows it cannot move. `passed` is the size of the frames that have left whole
+    /// with it.
+    pub(in crate::replication) fn on_part_sent(&mut self, passed: u64, now: Instant) {
         let Some(current) = &mut self.round else { return };
         current.others = current.others.saturating_add(passed);
         if current.others < AHEAD {
             current.moved = now;
+        }
+    }
+
+    /// A frame has arrived in part, so what follows it cannot move.
+    pub(in crate::replication) fn on_part_received(&mut self, now: Instant) {
+        let Some(current) = &mut self.round else { return };
+        if current.others < AHEAD {
+            (current.moved, current.receives) = (now, true);
         }
     }
 
@@ -317,6 +331,16 @@ impl Session {
 }
 
 impl Current {
+    /// Tells the peer, if that is due, that what it has sent is on its way in: grants no credit, and that is news enough.
+    /// Only bytes that arrive lead to it, so the two cannot keep a round alive by such messages alone.
+    pub(super) fn tell_receiving(&mut self, now: Instant) -> Option<Bytes> {
+        let is_due = self.receives && !self.round.is_offered() && now - self.spoke >= RECEIVING_EVERY;
+        is_due.then(|| {
+            (self.spoke, self.receives) = (now, false);
+            codec::frame(&Message::Credit { round: self.round.number(), bytes: 0 })
+        })
+    }
+
     /// Gives up the turn of an exchange that stands still, and takes one again, if one is free, when it has moved since.
     /// Returns whether it was given up.
     fn pass_turn(&mut self, local: &Local, now: Instant) -> bool {

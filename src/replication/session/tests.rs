@@ -570,12 +570,39 @@ fn a_line_that_moves_bytes_of_a_frame_is_slow_and_does_not_stand_still() {
     let mut pair = pair_in_exchange();
     for _ in 0..60 {
         assert_eq!(seconds_until_stalled(&mut pair, 1), None);
-        pair.a.session.on_busy_line(0, pair.now);
-        pair.b.session.on_busy_line(100_000, pair.now);
+        pair.a.session.on_part_received(pair.now);
+        pair.b.session.on_part_sent(100_000, pair.now);
         assert!(pair.a.local.gate.is_exchanging() && pair.b.local.gate.is_exchanging(), "it moves");
     }
     pair.settle();
     pair.assert_equal();
+}
+
+/// The sender has handed a frame to its socket, which takes a minute to deliver it: it is told that the bytes arrive, and not
+/// beyond that.
+#[test]
+fn a_side_that_has_sent_all_is_told_while_it_arrives() {
+    let mut pair = pair_in_exchange();
+    // What b sends stays on its way to a; what a says meanwhile arrives at b.
+    for _ in 0..60 {
+        assert_eq!(seconds_until_stalled(&mut pair, 1), None);
+        pair.a.session.on_part_received(pair.now);
+        pair.a.sent.clear();
+        pair.a.collect(pair.wall, pair.now);
+        let [told] = pair.a.sent.make_contiguous() else { panic!("{} frames", pair.a.sent.len()) };
+        pair.b.session.receive(&pair.b.local, codec::open(told).unwrap(), pair.wall, pair.now).unwrap();
+        pair.b.collect(pair.wall, pair.now);
+    }
+    pair.a.sent.clear();
+    // Nothing arrives any more. The two exchange what they say, and that keeps nothing alive.
+    let stalled = (1..=60).find(|_| {
+        pair.a.collect(pair.wall, pair.now);
+        for told in std::mem::take(&mut pair.a.sent) {
+            pair.b.session.receive(&pair.b.local, codec::open(&told).unwrap(), pair.wall, pair.now).unwrap();
+        }
+        seconds_until_stalled(&mut pair, 1).is_some()
+    });
+    assert!(stalled.is_some_and(|seconds| seconds <= 18), "{stalled:?}");
 }
 
 /// A peer that pushes as fast as the line allows, and says nothing of the round.
@@ -583,7 +610,7 @@ fn a_line_that_moves_bytes_of_a_frame_is_slow_and_does_not_stand_still() {
 fn a_line_that_is_busy_with_all_but_the_round_does_not_hide_that_it_stands_still() {
     let mut pair = pair_in_exchange();
     let stalled = (1..60).find(|_| {
-        pair.a.session.on_busy_line(4 << 20, pair.now);
+        pair.a.session.on_part_sent(4 << 20, pair.now);
         seconds_until_stalled(&mut pair, 1).is_some()
     });
     assert!(stalled.is_some_and(|seconds| seconds <= 18), "{stalled:?}");
