@@ -13,6 +13,7 @@ use sapwood::config::Config;
 use sapwood::env::{BoxFuture, BoxStream, Env, Listener, SystemEnv};
 use sapwood::model::{Time, stamp};
 use sapwood::store::Write;
+use support::peer_frames;
 use support::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -379,8 +380,8 @@ async fn malformed_frames_close_only_their_own_connection() {
     let a = start("a", &[]).await;
     let b = start("b", &[a.peer_addr()]).await;
     until("linked", || linked(&a) == 1).await;
-    let too_large = (1u32 << 30).to_be_bytes();
-    let truncated_hello = [&8u32.to_be_bytes()[..], b"sapwood\0"].concat();
+    let too_large = peer_frames::header(1 << 30, b"");
+    let truncated_hello = peer_frames::frame(b"sapwood\0");
     let http = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
     for bytes in [&too_large[..], &truncated_hello, http, &[0; 4096]] {
         let mut stream = TcpStream::connect(a.peer_addr().unwrap()).await.unwrap();

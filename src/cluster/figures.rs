@@ -56,6 +56,8 @@ pub struct Activity {
     pub rounds: u64,
     /// Rounds that were given up.
     pub failed_rounds: u64,
+    /// Frames from the peer port whose checksum was wrong; each has ended its connection.
+    pub damaged_frames: u64,
     /// How often a daemon was refused or has refused this one, by the state that this shows as.
     pub refusals: Vec<(super::PeerState, u64)>,
 }

@@ -65,6 +65,8 @@ pub(super) struct Counts {
     /// Rounds that finished, and those that were given up.
     pub(super) rounds: AtomicU64,
     pub(super) failed_rounds: AtomicU64,
+    /// Frames of peers whose checksum was wrong.
+    pub(super) damaged_frames: AtomicU64,
     pub(super) late: AtomicU64,
     pub(super) lost: AtomicU64,
     pub(super) dropped_tombstones: AtomicU64,
@@ -230,6 +232,8 @@ impl Lost {
 /// incarnation, and an answer to its own then waits until that exchange is over. So whoever keeps an answer waiting
 /// is in an exchange with a larger incarnation: of daemons that wait for each other one is the largest, and goes on.
 /// If an offer barred acceptance, three daemons that offer to each other in a circle would wait for ever.
+///
+/// A turn is for an exchange that moves: a session gives up that of one that stands still, within seconds.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     offering: AtomicUsize,

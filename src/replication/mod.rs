@@ -61,6 +61,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use announce::Announcer;
+use codec::FrameError;
 use faults::Faults;
 pub(crate) use hello::Identity;
 use hello::{Introduction, Refused};
@@ -73,7 +74,7 @@ use message::{Message, Refusal};
 use peers::{Link, Peers};
 use publish::Messages;
 use round::RoundFailed;
-use session::Finished;
+use session::{Finished, LinkError};
 use verification::Verifications;
 
 use crate::cluster::{Audience, Direction, EventKind, Events, PeerState, PeerStatus, Recorded};
@@ -149,6 +150,13 @@ impl Shared {
         }
     }
 
+    /// The links that are not cut off.
+    fn open_links(&self) -> Vec<Arc<Link>> {
+        let mut links = self.peers.links();
+        links.retain(|link| !self.faults.cuts(&link.peer));
+        links
+    }
+
     /// Whether a daemon may link that says this of its place in the cluster.
     fn check_place(&self, peer: &Introduction) -> Result<(), Refused> {
         let members = self.local.members.lock();
@@ -213,6 +221,13 @@ impl Shared {
         }
         if deep {
             self.verifications.fail(&link.peer, &why.to_string());
+        }
+    }
+
+    /// Counts a frame that was damaged on its way, if that is what ended a connection.
+    fn count_damage(&self, error: &LinkError) {
+        if let LinkError::Frame(FrameError::Damaged) = error {
+            self.local.counts.damaged_frames.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -375,7 +390,7 @@ impl Replication {
                 sleep(DRAIN_POLL).await;
             }
             loop {
-                let links = shared.peers.links();
+                let links = shared.open_links();
                 if links.is_empty() && shared.peers.expects_someone() {
                     tracing::warn!("stopping without a link to any peer: what they have not got is lost");
                 }
@@ -388,7 +403,7 @@ impl Replication {
         if timeout(limit, held).await.is_err() {
             tracing::warn!(?limit, "stopping although no peer holds every write");
         }
-        let links = shared.peers.links();
+        let links = shared.open_links();
         // Whom it has met lately others may not have heard of yet, and they will not wait for whom they do not know.
         let beat = shared.beat();
         for link in &links {
@@ -397,11 +412,11 @@ impl Replication {
         }
         // A peer closes when it has taken in all that came before the goodbye.
         let until = (started + limit).max(Instant::now() + GOODBYE_LIMIT);
-        while Instant::now() < until && !shared.peers.links().is_empty() {
+        while Instant::now() < until && !shared.open_links().is_empty() {
             sleep(DRAIN_POLL).await;
         }
         shared.stop.cancel();
-        for link in links {
+        for link in shared.peers.links() {
             link.stop.cancel();
         }
         shared.tracker.close();

@@ -89,6 +89,7 @@ impl Replication {
             links,
             rounds: counts.rounds.load(Ordering::Relaxed),
             failed_rounds: counts.failed_rounds.load(Ordering::Relaxed),
+            damaged_frames: counts.damaged_frames.load(Ordering::Relaxed),
             refusals,
         }
     }

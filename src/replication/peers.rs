@@ -312,6 +312,16 @@ impl Peers {
         }
     }
 
+    /// The names of the peers that are or were at one of a target's addresses.
+    pub(super) fn names_at(&self, target: &str, address: SocketAddr) -> Vec<String> {
+        let table = self.table.lock();
+        let found = table.targets.get(target).and_then(|target| target.found.get(&address));
+        let there = table.peers.iter().filter(|(_, peer)| {
+            peer.advertise == target || found.is_some_and(|found| *found == peer.incarnation)
+        });
+        there.map(|(name, _)| name.clone()).collect()
+    }
+
     /// An operator has forgotten a peer: it is not expected back.
     pub(super) fn forgotten(&self, name: &str) {
         if let Some(peer) = self.table.lock().peers.get_mut(name).filter(|peer| peer.link.is_none()) {

@@ -135,8 +135,17 @@ struct Current {
     /// The peer's epoch when the round began.
     gaps: u32,
     began: Instant,
+    /// When something of it was last sent or received, or the line was too busy for it.
     moved: Instant,
+    /// When something of it was last sent.
+    spoke: Instant,
+    /// Parts of frames have arrived since.
+    receives: bool,
+    /// Bytes of other frames that have passed since something of it was sent or received.
+    others: u64,
     turn: Option<Turn>,
+    /// The turn was given up because the exchange stood still.
+    idle: bool,
     /// The answer to this side's offer, while another exchange keeps it waiting.
     accepted: Option<Accepted>,
     /// That it heals was announced.
@@ -194,7 +203,7 @@ impl Session {
         }
     }
 
-    /// Takes a whole frame, without its length.
+    /// Takes the checked message of a frame.
     ///
     /// # Errors
     /// [`LinkError`]: the link must end. What was merged before stays merged.
@@ -206,6 +215,9 @@ impl Session {
         now: Instant,
     ) -> Result<(), LinkError> {
         let message = codec::decode::<Message<'_>>(frame)?;
+        if let Some(current) = &mut self.round {
+            current.others = current.others.saturating_add(frame.len() as u64);
+        }
         match message {
             Message::Put { through, cells } => {
                 self.merge(local, &cells, wall, now, false)?;
@@ -315,7 +327,7 @@ impl Session {
     /// The round under way, if it has this number: messages of one that was given up may still arrive.
     fn current(&mut self, number: u32, now: Instant) -> Option<&mut Current> {
         let current = self.round.as_mut().filter(|current| current.round.number() == number)?;
-        current.moved = now;
+        (current.moved, current.others) = (now, 0);
         Some(current)
     }
 
@@ -349,9 +361,11 @@ impl Session {
         {
             bytes += frame.len();
             count += 1;
-            current.moved = now;
+            (current.moved, current.others) = (now, 0);
+            (current.spoke, current.receives) = (now, false);
             frames.extend([frame]);
         }
+        frames.extend(self.round.as_mut().and_then(|current| current.tell_receiving(now)));
         self.conclude_if_over(local, now);
     }
 

@@ -18,6 +18,7 @@ use super::message::{
     WireCount, WireRetraction,
 };
 use super::*;
+use crate::cluster::Way;
 use crate::env::SystemEnv;
 use crate::model::{HashSeed, RangeCount, stamp};
 use crate::store::{Batch, StoreConfig, Write};
@@ -61,7 +62,7 @@ async fn daemon(name: &str, id: u128, join: &[String]) -> Daemon {
         join: join.to_vec(),
         queue_limit: 1 << 20,
         lost_file: None,
-        enable_faults: false,
+        enable_faults: true,
     };
     let replication = Replication::start(setup, Some(listener)).unwrap();
     Daemon { store, replication, address }
@@ -71,24 +72,30 @@ async fn daemon(name: &str, id: u128, join: &[String]) -> Daemon {
 struct Puppet(TcpStream);
 
 impl Puppet {
-    /// Connects and links under the name `puppet`.
-    async fn link(to: &Daemon) -> Puppet {
+    /// Connects and says hello under the name `puppet`, with its hybrid clock so far ahead.
+    async fn greet(to: &Daemon, ahead: Duration) -> Puppet {
         let mut puppet = Puppet(TcpStream::connect(to.address).await.unwrap());
-        let now = SystemEnv.wall_clock().0;
+        let now = SystemEnv.wall_clock();
         let hello = Hello {
             magic: MAGIC,
             versions: VERSIONS,
             cluster: "oak",
             name: "puppet",
             incarnation: 77,
-            wall: now,
-            hlc: now,
+            wall: now.0,
+            hlc: stamp::later(now, ahead).0,
             advertise: "127.0.0.1:1",
             max_frame: MAX_FRAME as u64,
             generation: 1,
             extension: b"from a later version",
         };
         puppet.say(&codec::frame(&hello)).await;
+        puppet
+    }
+
+    /// Connects and links.
+    async fn link(to: &Daemon) -> Puppet {
+        let mut puppet = Puppet::greet(to, Duration::ZERO).await;
         codec::decode::<Hello<'_>>(&puppet.hear().await.unwrap()).unwrap();
         puppet.say(&codec::frame(&Message::Welcome)).await;
         assert_eq!(codec::decode::<Message<'_>>(&puppet.hear().await.unwrap()).unwrap(), Message::Welcome);
@@ -100,17 +107,43 @@ impl Puppet {
         let _ = self.0.write_all(bytes).await;
     }
 
-    /// The next frame without its length; `None` when the other side has closed.
+    /// The message of the next frame; `None` when the other side has closed.
     async fn hear(&mut self) -> Option<Vec<u8>> {
-        let length = timeout(PATIENCE, self.0.read_u32()).await.expect("heard in time").ok()?;
-        let mut frame = vec![0; length as usize];
-        self.0.read_exact(&mut frame).await.ok()?;
-        Some(frame)
+        let mut frame = vec![0; codec::HEADER];
+        timeout(PATIENCE, self.0.read_exact(&mut frame)).await.expect("heard in time").ok()?;
+        let length = u32::from_be_bytes(*frame.first_chunk().unwrap()) as usize;
+        frame.resize(codec::HEADER + length, 0);
+        self.0.read_exact(&mut frame[codec::HEADER..]).await.ok()?;
+        Some(codec::open(&frame).expect("undamaged").to_vec())
+    }
+
+    /// How long the message of the next frame is.
+    async fn peek_length(&mut self) -> usize {
+        let mut length = [0; 4];
+        while timeout(PATIENCE, self.0.peek(&mut length)).await.expect("heard in time").unwrap()
+            < length.len()
+        {
+            sleep(Duration::from_millis(1)).await;
+        }
+        u32::from_be_bytes(length) as usize
     }
 
     /// Waits until the other side has closed.
     async fn until_closed(mut self) {
         while self.hear().await.is_some() {}
+    }
+
+    /// Says that it is alive every second, and nothing else, until the other side has closed.
+    async fn beat_until_closed(mut self) {
+        loop {
+            let now = SystemEnv.wall_clock().0;
+            self.say(&beat(now, now, &[])).await;
+            let mut ignored = [0; 64 << 10];
+            let ended = async { while self.0.read(&mut ignored).await.is_ok_and(|read| read > 0) {} };
+            if timeout(Duration::from_secs(1), ended).await.is_ok() {
+                return;
+            }
+        }
     }
 }
 
@@ -230,9 +263,15 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
     until("a and b are linked", || linked(&a, "b") && linked(&b, "a")).await;
 
     let now = SystemEnv.wall_clock();
-    let with_length = |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat();
-    let trailing = with_length(&[&put(b"trailing", now.0)[4..], b"x"].concat());
-    let truncated = with_length(&put(b"truncated", now.0)[4..30]);
+    let frame = |message: &[u8]| codec::seal([&[0; codec::HEADER], message].concat()).to_vec();
+    let message = |frame: &[u8]| codec::open(frame).unwrap().to_vec();
+    let trailing = frame(&[&message(&put(b"trailing", now.0))[..], b"x"].concat());
+    let truncated = frame(&message(&put(b"truncated", now.0))[..26]);
+    let damaged = {
+        let mut damaged = put(b"damaged", now.0);
+        *damaged.last_mut().unwrap() ^= 1;
+        damaged
+    };
     let unknown_origin = {
         let mut cells = Vec::new();
         let cell = WireCell {
@@ -266,11 +305,12 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
         codec::frame(&Message::Put { through: 0, cells }).to_vec()
     };
     let mistakes = [
-        ("a frame too large", u32::MAX.to_be_bytes().to_vec()),
+        ("a frame too large", codec::header(u32::MAX, 0).to_vec()),
+        ("a damaged frame", damaged),
         ("a truncated message", truncated),
         ("trailing bytes", trailing),
-        ("an unknown message", with_length(&[200, 1, 2, 3])),
-        ("an empty message", with_length(&[])),
+        ("an unknown message", frame(&[200, 1, 2, 3])),
+        ("an empty message", frame(&[])),
         ("an origin that is not listed", unknown_origin),
         ("a stamp far in the future", put(b"future", stamp::later(now, Duration::from_secs(400)).0)),
         ("a stamp at the end of time", put(b"end", u64::MAX)),
@@ -289,11 +329,12 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
         until("the puppet is unlinked", || !linked(&a, "puppet")).await;
         assert!(linked(&a, "b"), "{what} ended another link");
     }
-    for key in [&b"trailing"[..], b"truncated", b"origin", b"future", b"end", b"half"] {
+    for key in [&b"trailing"[..], b"truncated", b"damaged", b"origin", b"future", b"end", b"half"] {
         assert_eq!(a.store.meta(key, stamp::ZERO), None, "{:?}", String::from_utf8_lossy(key));
     }
     let later = a.store.now(SystemEnv.wall_clock());
     assert!(stamp::distance(later, now) < Duration::from_secs(60), "the clock was carried off");
+    assert_eq!(a.replication.activity().damaged_frames, 1);
 }
 
 /// A large value on a slow link: the peer is heard while its frame arrives, not only when it has.
@@ -358,6 +399,173 @@ async fn a_peer_that_takes_nothing_costs_its_queue_and_the_credit() {
     }
 }
 
+#[tokio::test]
+async fn nothing_of_a_handshake_passes_a_cut() {
+    let a = daemon("a", 1, &[]).await;
+    let faults = &a.replication.shared.faults;
+    let cuts =
+        ["*", "puppet"].into_iter().flat_map(|name| [Way::In, Way::Out, Way::Both].map(|way| (name, way)));
+    for (name, way) in cuts {
+        faults.cut(name, way);
+        let mut puppet = Puppet::greet(&a, Duration::from_secs(3)).await;
+        assert_eq!(puppet.hear().await, None, "a answers through a cut of {name}, {way:?}");
+        let lead = stamp::distance(a.store.now(SystemEnv.wall_clock()), SystemEnv.wall_clock());
+        assert!(lead < Duration::from_secs(1), "a cut of {name}, {way:?}: the clock was moved by {lead:?}");
+        assert_eq!(a.replication.peers(), []);
+        assert_eq!(a.replication.healing().members, 1);
+        assert!(faults.mend("*", Way::Both));
+    }
+    Puppet::link(&a).await;
+    until("linked once mended", || linked(&a, "puppet")).await;
+}
+
+/// The dialler is the first to say hello: the other side learns its clock and address by that.
+#[tokio::test]
+async fn a_hello_that_is_not_followed_by_a_welcome_changes_nothing() {
+    let a = daemon("a", 1, &[]).await;
+    let mut puppet = Puppet::greet(&a, Duration::from_secs(3)).await;
+    codec::decode::<Hello<'_>>(&puppet.hear().await.unwrap()).unwrap();
+    puppet.0.shutdown().await.unwrap();
+    timeout(PATIENCE, puppet.until_closed()).await.expect("the other side closes");
+    let lead = stamp::distance(a.store.now(SystemEnv.wall_clock()), SystemEnv.wall_clock());
+    assert!(lead < Duration::from_secs(1), "the clock was moved by {lead:?}");
+    assert_eq!(a.replication.peers(), []);
+}
+
+#[tokio::test]
+async fn nobody_is_dialled_through_a_cut_of_all() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let a = daemon("a", 1, &[listener.local_addr().unwrap().to_string()]).await;
+    drop(timeout(PATIENCE, listener.accept()).await.expect("dialled").unwrap());
+    a.replication.cut("*", Way::In).unwrap();
+    // A connection may have been opened before the cut. After it the pauses between two tries are shorter than this.
+    let quiet = Duration::from_millis(1500);
+    let mut accepted = 0;
+    while let Ok(connection) = timeout(quiet, listener.accept()).await {
+        drop(connection.unwrap());
+        accepted += 1;
+        assert!(accepted < 2, "dialled through the cut");
+    }
+    a.replication.mend("*", Way::Both).unwrap();
+    timeout(PATIENCE, listener.accept()).await.expect("dialled once mended").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_merged_once_a_cut_has_returned() {
+    /// So many that a merge takes a while.
+    const CELLS: u32 = 2_000;
+    let a = daemon("a", 1, &[]).await;
+    let puppet = Puppet::link(&a).await;
+    let (mut from, mut to) = puppet.0.into_split();
+    tokio::spawn(async move { tokio::io::copy(&mut from, &mut tokio::io::sink()).await });
+    tokio::spawn(async move {
+        loop {
+            let time = SystemEnv.wall_clock().0;
+            let mut cells = Vec::new();
+            for key in 0..CELLS {
+                let cell = WireCell {
+                    key: &key.to_le_bytes(),
+                    time: time + u64::from(key),
+                    origin: 0,
+                    value: Some(b"v"),
+                    deadline: None,
+                    qualifier: None,
+                    lift: None,
+                    counter: None,
+                };
+                codec::append(&cell, &mut cells);
+            }
+            let cells = Cells { origins: &77u128.to_le_bytes(), cells: Packed(&cells) };
+            if to.write_all(&codec::frame(&Message::Put { through: 0, cells })).await.is_err() {
+                return;
+            }
+        }
+    });
+    for round in 0..40 {
+        let before = a.store.totals().live;
+        until("something is merged", || a.store.totals().live != before).await;
+        let (peer, way) = (["puppet", "*"][round % 2], [Way::In, Way::Both][round / 2 % 2]);
+        a.replication.cut(peer, way).unwrap();
+        let at_the_cut = a.store.totals().live;
+        for _ in 0..20 {
+            sleep(Duration::from_millis(1)).await;
+            assert_eq!(a.store.totals().live, at_the_cut, "merged through a cut of {peer}, {way:?}");
+        }
+        a.replication.mend(peer, way).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_frame_that_a_cut_interrupts_goes_on_when_it_is_mended() {
+    const VALUE: usize = 64 << 20;
+    let a = daemon("a", 1, &[]).await;
+    let mut puppet = Puppet::link(&a).await;
+    until("linked", || linked(&a, "puppet")).await;
+    let mut batch = Batch::default();
+    a.store.begin(&mut batch, SystemEnv.wall_clock());
+    let value = vec![7; VALUE];
+    a.store.write(&mut batch, b"large", |_| (Write::Set { value: &value, deadline: None }, ())).unwrap();
+    a.store.publish(&mut batch);
+    // The puppet reads up to the head of the large frame, so that this is under way.
+    while puppet.peek_length().await < VALUE {
+        puppet.hear().await.unwrap();
+    }
+    a.replication.cut("puppet", Way::Out).unwrap();
+    let mut frame = Vec::new();
+    let mut chunk = vec![0; 64 << 10];
+    while let Ok(read) = timeout(Duration::from_millis(300), puppet.0.read(&mut chunk)).await {
+        frame.extend_from_slice(&chunk[..read.unwrap()]);
+    }
+    assert!(frame.len() < VALUE, "all of the frame has passed the cut");
+    a.replication.mend("puppet", Way::Out).unwrap();
+    let whole = codec::HEADER + u32::from_be_bytes(*frame.first_chunk().unwrap()) as usize;
+    while frame.len() < whole {
+        let read = timeout(PATIENCE, puppet.0.read(&mut chunk)).await.expect("the rest comes").unwrap();
+        frame.extend_from_slice(&chunk[..read]);
+    }
+    codec::open(&frame[..whole]).expect("it is one frame");
+}
+
+/// A peer that beats and answers nothing once a round has begun.
+#[tokio::test]
+async fn a_peer_that_stops_answering_in_a_round_holds_up_nobody_and_loses_its_link() {
+    let a = daemon("a", 1, &[]).await;
+    let mut batch = Batch::default();
+    for key in 0..100u32 {
+        a.store.begin(&mut batch, SystemEnv.wall_clock());
+        let write = Write::Set { value: b"v", deadline: None };
+        a.store.write(&mut batch, &key.to_le_bytes(), |_| (write, ())).unwrap();
+        a.store.publish(&mut batch);
+    }
+    let mut puppet = Puppet::link(&a).await;
+    puppet.say(&start(2)).await;
+    let accepted = loop {
+        let frame = puppet.hear().await.expect("the link lives");
+        match codec::decode::<Message<'_>>(&frame).unwrap() {
+            // Its own offer gives way, or is answered before the puppet's.
+            Message::Accept { .. } => break Instant::now(),
+            Message::Start { round, .. } => {
+                let sums = vec![7; 8 * crate::model::Prefix::groups(a.store.ranges()).count()];
+                puppet.say(&codec::frame(&Message::Accept { round, sight: SIGHT, sums: &sums })).await;
+                break Instant::now();
+            }
+            _ => {}
+        }
+    };
+    let beating = tokio::spawn(puppet.beat_until_closed());
+    let b = daemon("b", 2, &[a.address.to_string()]).await;
+    until("b has the state of a", || b.store.totals().live_cells == 100).await;
+    let waited = accepted.elapsed();
+    assert!(waited < Duration::from_secs(8), "the round that stands still held up another for {waited:?}");
+    assert!(linked(&a, "puppet"), "it is too early to give it up");
+    until("the puppet's link has ended", || !linked(&a, "puppet")).await;
+    let reason = a.replication.peers().into_iter().find(|peer| peer.name == "puppet").unwrap().reason;
+    assert!(reason.contains("stood still"), "{reason}");
+    let ended = accepted.elapsed();
+    assert!(ended < Duration::from_secs(20), "after {ended:?}");
+    beating.await.unwrap();
+}
+
 /// Goal: no bytes make a decoder panic or allocate out of proportion. Method: random bytes, and messages with
 /// random bytes changed, through everything that decodes what a peer sends. `SAPWOOD_FUZZ_CASES` sets how many.
 #[test]
@@ -386,7 +594,7 @@ fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
         codec::frame(&Message::Digests { round: 1, look: true, items: Packed(b"items") }).to_vec(),
         retract(),
     ]
-    .map(|frame| frame[4..].to_vec())
+    .map(|frame| codec::open(&frame).unwrap().to_vec())
     .into();
     let (mut decoded, mut cells_seen) = (0u32, 0u32);
     for _ in 0..cases {
@@ -468,7 +676,7 @@ fn golden_bytes_pin_the_wire() {
         seen().into(),
     ];
     assert_eq!(
-        few.iter().map(|frame| hex(frame)).collect::<Vec<_>>().join(" "),
+        few.iter().map(|frame| hex(codec::open(frame).unwrap())).collect::<Vec<_>>().join(" "),
         "0000000100 000000050100026e6f 0000000f020102000500000000027879000000 000000050401fb2c01 0000000105 \
          00000009060500000005000000 0000000408050178 000000050905000178 000000040a050178 000000060b05016f0178 \
          000000060d05016f0178 000000030e0506 000000020f05 000000051005026e6f 0000000111 00000005120163016d \

@@ -122,7 +122,7 @@ fn healing(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
         SECONDS,
         |reading| reading.healing.stable_age.map(|age| (Labels::new(), age.as_secs_f64())),
     )?;
-    let counters: [(&str, &str, Count); 7] = [
+    let counters: [(&str, &str, Count); 8] = [
         (
             "retractions",
             "Keys that a peer or this node was told to drop, as they had been removed.",
@@ -145,6 +145,9 @@ fn healing(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
             |reading| reading.healing.scrub_errors,
         ),
         ("links", "Links to peers that came about.", |reading| reading.activity.links),
+        ("damaged_frames", "Peer frames whose checksum was wrong. Each ended its connection.", |reading| {
+            reading.activity.damaged_frames
+        }),
         ("dropped_messages", "Published messages that were dropped on their way to peers.", |reading| {
             reading.face.cluster.dropped_messages()
         }),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::exchange::STALL_LIMIT;
 use crate::cluster::PeerState;
 use crate::replication::cells::CellsError;
-use crate::replication::codec::CodecError;
+use crate::replication::codec::{CodecError, FrameError};
 use crate::replication::hello::Refused;
 use crate::replication::message::Refusal;
 use crate::replication::round::RoundError;
@@ -21,6 +21,8 @@ pub(in crate::replication) enum LinkError {
     Closed,
     #[error("{0}")]
     Io(#[from] io::Error),
+    #[error(transparent)]
+    Frame(#[from] FrameError),
     #[error(transparent)]
     Codec(#[from] CodecError),
     #[error(transparent)]

@@ -17,8 +17,16 @@ use crate::replication::message::Message;
 use crate::replication::queue::StateMark;
 use crate::replication::round::{PeerSummary, Round, Terms};
 
-/// How long one exchange may keep the others waiting. A slower one goes on, beside the next.
+/// How long one exchange that moves may keep the others waiting. A slower one goes on, beside the next.
 const ALONE: Duration = Duration::from_secs(30);
+
+/// How long the peer's answer to an offer may wait for this side's turn. The peer cannot tell this wait from a
+/// standstill, so it is well below [`STALL_LIMIT`].
+const ANSWER_WAIT: Duration = Duration::from_secs(8);
+
+/// An exchange that has moved nothing for this long gives up its turn. Ten times what a retransmission over a line of
+/// 80 ms takes, and a tenth of what others wait for one that moves.
+const IDLE_LIMIT: Duration = Duration::from_secs(3);
 
 /// How often two linked daemons verify that they are equal.
 pub(super) const VERIFY_EVERY: Duration = Duration::from_secs(5);
@@ -32,8 +40,20 @@ const FAILED_PAUSE: Duration = Duration::from_secs(30);
 /// How soon after a round another one may follow that something calls for.
 const ROUND_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a round may stand still.
-pub(super) const STALL_LIMIT: Duration = Duration::from_secs(90);
+/// How long a round may stand still: nothing of it is sent or arrives although one side owes the other a message. Above
+/// [`ANSWER_WAIT`], and above what reading the values of one group for a deep round takes (a second per few GB).
+pub(super) const STALL_LIMIT: Duration = Duration::from_secs(15);
+
+/// How long an offer may stay unanswered: the peer may keep it waiting for as long as [`ALONE`].
+const OFFER_LIMIT: Duration = Duration::from_secs(ALONE.as_secs() + STALL_LIMIT.as_secs());
+
+/// How often a side that receives parts of frames, and has nothing to say, tells the other that its bytes arrive. The sender
+/// cannot know: they may lie in buffers on the way for longer than [`STALL_LIMIT`].
+const RECEIVING_EVERY: Duration = Duration::from_secs(1);
+
+/// While so many bytes of other frames have passed, a line that is busy counts as one on which the round moves: the
+/// socket buffers of both sides and a batch of pushes may lie before the next message of the round.
+const AHEAD: u64 = 8 << 20;
 
 /// How often a daemon that had to refuse data for want of memory asks for it again.
 const REFUSED_RETRY: Duration = Duration::from_secs(5);
@@ -56,8 +76,14 @@ impl Session {
 
     /// Once a second or more often: asks for the rounds that are due, and notices one that stands still.
     pub(in crate::replication) fn tick(&mut self, local: &Local, now: Instant) -> Result<(), LinkError> {
-        if self.round.as_ref().is_some_and(|current| now - current.moved > STALL_LIMIT) {
-            return Err(LinkError::Stalled);
+        if let Some(current) = &mut self.round {
+            let waits_for_answer = current.round.is_offered() && current.accepted.is_none();
+            if now - current.moved > if waits_for_answer { OFFER_LIMIT } else { STALL_LIMIT } {
+                return Err(LinkError::Stalled);
+            }
+            if current.pass_turn(local, now) {
+                self.events.push(Event::TurnOver);
+            }
         }
         if let Some(refused) = &mut self.inbound.refused
             && now - refused.since > REFUSED_RETRY
@@ -137,11 +163,11 @@ impl Session {
         let turn = if current.round.is_patient() {
             None
         } else {
-            let Some(turn) = local.gate.turn(now - accepted.at < ALONE) else { return };
+            let Some(turn) = local.gate.turn(now - accepted.at < ANSWER_WAIT) else { return };
             Some(turn)
         };
         let Some(Accepted { theirs, sums, at }) = current.accepted.take() else { return };
-        (current.turn, current.moved) = (turn, now);
+        (current.turn, current.moved, current.idle) = (turn, now, false);
         let ours = current.round.ours().clone();
         let theirs = Session::peer_summary(self.peer, local, &ours, theirs);
         current.round.on_accept(theirs, sums, &local.store, at);
@@ -209,8 +235,38 @@ impl Session {
             refused.retried = true;
         }
         let gaps = self.inbound.epoch;
-        self.round =
-            Some(Current { round, state, gaps, began: now, moved: now, turn, accepted: None, heals: false });
+        self.round = Some(Current {
+            round,
+            state,
+            gaps,
+            began: now,
+            moved: now,
+            others: 0,
+            spoke: now,
+            receives: false,
+            turn,
+            idle: false,
+            accepted: None,
+            heals: false,
+        });
+    }
+
+    /// A frame has left in part, so what follows it cannot move. `passed` is the size of the frames that have left whole
+    /// with it.
+    pub(in crate::replication) fn on_part_sent(&mut self, passed: u64, now: Instant) {
+        let Some(current) = &mut self.round else { return };
+        current.others = current.others.saturating_add(passed);
+        if current.others < AHEAD {
+            current.moved = now;
+        }
+    }
+
+    /// A frame has arrived in part, so what follows it cannot move.
+    pub(in crate::replication) fn on_part_received(&mut self, now: Instant) {
+        let Some(current) = &mut self.round else { return };
+        if current.others < AHEAD {
+            (current.moved, current.receives) = (now, true);
+        }
     }
 
     /// Tells once of a round that it heals: the first over a link as soon as anything is exchanged, a later one when
@@ -262,5 +318,32 @@ impl Session {
         self.verified = Some(now);
         let finished = Finished { first, healed: heals, deep, progress, took: now - began };
         self.events.push(Event::Finished(finished));
+    }
+}
+
+impl Current {
+    /// Tells the peer, if that is due, that what it has sent is on its way in: grants no credit, and that is news enough.
+    /// Only bytes that arrive lead to it, so the two cannot keep a round alive by such messages alone.
+    pub(super) fn tell_receiving(&mut self, now: Instant) -> Option<Bytes> {
+        let is_due = self.receives && !self.round.is_offered() && now - self.spoke >= RECEIVING_EVERY;
+        is_due.then(|| {
+            (self.spoke, self.receives) = (now, false);
+            codec::frame(&Message::Credit { round: self.round.number(), bytes: 0 })
+        })
+    }
+
+    /// Gives up the turn of an exchange that stands still, and takes one again, if one is free, when it has moved since.
+    /// Returns whether it was given up.
+    fn pass_turn(&mut self, local: &Local, now: Instant) -> bool {
+        let is_still = now - self.moved > IDLE_LIMIT;
+        if is_still && self.turn.take().is_some() {
+            self.idle = true;
+            return true;
+        }
+        if !is_still && self.idle && !self.round.is_offered() {
+            self.turn = local.gate.turn(true);
+            self.idle = self.turn.is_none();
+        }
+        false
     }
 }

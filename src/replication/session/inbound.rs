@@ -38,8 +38,16 @@ impl Session {
         self.observe(local, &summary, wall)?;
         let (gossip, addresses) = beat::read(beat, horizon)?;
         let figures = figures::read(beat.figures, beat.keys)?;
+        let links_changed = self.heard.as_ref().is_none_or(|heard| heard.links != gossip.links);
         self.heard = Some(Heard { at: now, figures, links: gossip.links.clone() });
-        local.members.lock().on_beat(self.peer, &summary, gossip, local.store.now(wall));
+        let hlc = local.store.now(wall);
+        let mut members = local.members.lock();
+        members.on_beat(self.peer, &summary, gossip, hlc);
+        if links_changed {
+            // What arrives from now on is passed on, without waiting for the next look at the members.
+            local.relays.store(members.must_relay(hlc), Ordering::Relaxed);
+        }
+        drop(members);
         self.events
             .extend(addresses.into_iter().map(|(incarnation, address)| Event::Dial(incarnation, address)));
         Ok(())

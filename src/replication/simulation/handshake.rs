@@ -37,9 +37,10 @@ impl World {
         if self.nodes[node].process.as_ref().is_none_or(|process| process.leaving.is_some()) {
             return self.close(connection, side);
         }
+        let message = codec::open(frame).expect("the simulated network damages nothing");
         match std::mem::replace(&mut wire.stages[side], Stage::Hello) {
-            Stage::Hello => self.take_hello(connection, side, &frame[4..]),
-            Stage::Welcome(peer) => match codec::decode::<Message<'_>>(&frame[4..]) {
+            Stage::Hello => self.take_hello(connection, side, message),
+            Stage::Welcome(peer) => match codec::decode::<Message<'_>>(message) {
                 Ok(Message::Welcome) => self.admit(connection, side, &peer),
                 Ok(Message::Refuse { refusal, text }) => {
                     self.checker.on_refusal(refusal, text, self.now);
@@ -82,7 +83,6 @@ impl World {
             Ok(peer) => peer,
             Err(refusal) => return self.refuse(connection, side, peer_node, refusal),
         };
-        process.local.store.observe(peer.hlc);
         if side == 0 {
             self.send(connection, 1, Frame::Bytes(codec::frame(&Message::Welcome)));
         }
@@ -136,6 +136,7 @@ impl World {
         let (wall, instant, now) = (self.wall(node), self.instant(), self.now);
         let limit = self.plan.queue_limit;
         let Some(process) = &mut self.nodes[node].process else { return };
+        process.local.store.observe(peer.hlc);
         let queue = Arc::new(Queue::new(limit));
         let session = Session::new(own, peer.incarnation, &peer.name, Arc::clone(&queue), instant);
         let incarnation = peer.incarnation;

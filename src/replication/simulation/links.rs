@@ -14,6 +14,7 @@ use crate::cluster::Figures;
 use crate::model::Time;
 use crate::replication::beat;
 use crate::replication::cells::{CellsEncoder, CellsError};
+use crate::replication::codec;
 use crate::replication::push;
 use crate::replication::round::RoundFailed;
 use crate::replication::session::{Event, LinkError, SILENCE_LIMIT};
@@ -162,7 +163,8 @@ impl World {
         let (local, links) = (&process.local, &mut process.links);
         let link = links.get_mut(&from).filter(|link| link.connection == connection)?;
         link.heard = now;
-        let received = link.session.receive(local, &bytes[4..], wall, instant);
+        let message = codec::open(&bytes).map_err(LinkError::from);
+        let received = message.and_then(|message| link.session.receive(local, message, wall, instant));
         let events = link.session.take_events();
         self.stirred.insert((node, from));
         self.handle(node, events);
