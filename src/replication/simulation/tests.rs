@@ -156,6 +156,7 @@ noticed! {
     floors_of_unfounded_daemons_are_noticed: Founding,
     lapses_of_live_members_are_noticed: LapseOnlySilent,
     a_push_that_counts_as_held_although_others_were_lost_is_noticed: StateAfterLoss,
+    a_write_that_counts_as_held_by_a_sync_that_began_before_it_is_noticed: StateAsOfItsStart,
     a_token_that_counts_as_held_although_pushes_were_lost_is_noticed: RoundAfterGap,
     #[ignore = "takes long in debug: .ci/run runs it in release"]
     a_kill_just_above_its_victim_is_noticed: KillAtFloor,
