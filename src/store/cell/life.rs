@@ -3,10 +3,10 @@
 use uhlc::NTP64;
 
 use super::{Cell, Counter, HAS_COUNTER, HAS_DEADLINE, HAS_VALUE, Parts, SWEPT};
-use crate::model::Time;
 use crate::model::counter::{Shown, Slot, shown};
 use crate::model::stamp::ZERO;
-use crate::store::origins::Origin;
+use crate::model::{Stamp, Time};
+use crate::store::origins::{Origin, Origins};
 
 /// One of the parts that a cell's hash is the sum of.
 #[derive(Clone, Copy)]
@@ -159,7 +159,17 @@ impl Cell {
         self.has(HAS_VALUE) && !self.is_expired(now)
     }
 
-    /// A cell without a counter that shows what this one shows at `now`, and when and by whom that was written last.
+    /// The stamp of the latest `SET`, `DEL` or increment, whether it still shows or not. An `EXPIRE` or `PERSIST` is not
+    /// meant: it changes a value that stays, and a concurrent `SET` with a smaller stamp may replace both, so the stamps
+    /// of a key would not always rise.
+    pub(in crate::store) fn last_write(&self, origins: &Origins) -> Stamp {
+        let stamp = |time, origin| Stamp::new(time, origins.incarnation(origin));
+        let slots = self.slots().map(|(owner, slot)| stamp(slot.last, owner));
+        slots.fold(stamp(self.time(), self.origin()), Ord::max)
+    }
+
+    /// A cell without a counter that shows what this one shows at `now`. Its stamp is the register's, not that of the
+    /// [last write](Self::last_write).
     #[inline]
     pub(in crate::store) fn as_shown(&self, now: Time) -> Cell {
         if self.has_counter() { self.without_counter(now) } else { self.clone() }
@@ -187,10 +197,8 @@ impl Cell {
             Shown::Text(text) => text,
             Shown::Number(number) => digits.format(number).as_bytes(),
         });
-        let (time, origin) = self.slots().fold((self.time(), self.origin()), |latest, (owner, slot)| {
-            if slot.last > latest.0 { (slot.last, owner) } else { latest }
-        });
         let deadline = self.deadline().filter(|&deadline| deadline > now);
+        let (time, origin) = (self.time(), self.origin());
         let parts = Parts { time, origin, value, deadline, qualifier: None, lift: ZERO };
         Cell::pack(&mut Vec::new(), self.key(), &parts)
     }
