@@ -360,8 +360,10 @@ impl Checker {
     /// Whether the deadline of a counter that nobody had set has lost against a later register which was forgotten since.
     fn was_replaced(&self, write: &Write, floor: Time) -> bool {
         let replaces = |other: &Write| {
-            let later = other.version > write.version && *other.version.get_time() <= floor;
-            later && other.key == write.key && !is_nobodys(&other.version)
+            // A register that nobody set is kept for the sake of the deadline, so up to the stamp of that.
+            let latest = other.qualifier.map_or(other.version, |qualifier| qualifier.max(other.version));
+            let later = other.version > write.version && *latest.get_time() <= floor;
+            later && other.key == write.key
         };
         is_nobodys(&write.version)
             && write.version != nobodys(ZERO)
