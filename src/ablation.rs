@@ -46,6 +46,8 @@ pub(crate) enum Ablation {
     ToldOfLag,
     /// Acknowledged pushes count as held although others were lost before them and no state was sent since.
     StateAfterLoss,
+    /// Writes made during a sync count as held when the sync finishes.
+    StateAsOfItsStart,
     /// What a peer's pushes reach up to counts as held although it said that some were lost.
     RoundAfterGap,
 }

@@ -121,4 +121,6 @@ pub use replication::simulation;
 #[cfg(feature = "daemon")]
 pub use node::{Node, NodeBuilder, NodeError, StartError, Watch, WatchError};
 #[cfg(feature = "daemon")]
+pub use replication::ShutdownReport;
+#[cfg(feature = "daemon")]
 pub use store::WatchEvent;

@@ -269,3 +269,29 @@ async fn what_several_nodes_count_at_the_same_time_counts_once_each() {
     a.expire("visits", Duration::ZERO).unwrap();
     assert!(a.get("visits").is_none());
 }
+
+#[tokio::test]
+async fn a_shutdown_reports_the_writes_that_no_peer_holds() {
+    // Nobody can know a port that the system picked.
+    let alone = builder("alone").peer(any_port()).start().await.unwrap();
+    alone.set("tree", "oak").unwrap();
+    let report = alone.shutdown().await;
+    assert_eq!((report.unheld_writes, report.is_alone, report.lost_writes()), (1, true, 0));
+
+    let nobody = std::net::TcpListener::bind(any_port()).unwrap().local_addr().unwrap();
+    let short = |config: &mut sapwood::config::Config| config.drain_timeout = Duration::from_millis(50);
+    let apart = builder("apart").join(Some(nobody)).configure(short).start().await.unwrap();
+    apart.set("tree", "oak").unwrap();
+    apart.set("tree", "elm").unwrap();
+    let report = apart.shutdown().await;
+    assert_eq!((report.unheld_writes, report.is_alone, report.lost_writes()), (2, false, 2));
+    assert_eq!(apart.shutdown().await, report, "a second call waits no longer");
+
+    let a = builder("a").peer(any_port()).start().await.unwrap();
+    let b = builder("b").join(a.peer_addr()).start().await.unwrap();
+    until("they are linked", || linked(&a) == 1 && linked(&b) == 1).await;
+    a.set("tree", "oak").unwrap();
+    assert_eq!(a.shutdown().await.unheld_writes, 0);
+    assert_eq!(b.get("tree").unwrap(), "oak");
+    assert_eq!(b.shutdown().await.unheld_writes, 0, "it has written nothing");
+}

@@ -64,7 +64,8 @@ Where to start:
   redis-cli -p 7171 get hello        # any Redis client will do
   sapwood serve --help               # how to run three nodes, or a cluster
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found,
+  4 a node has stopped with writes that no other node holds";
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
@@ -96,6 +97,8 @@ enum Exit {
     Failed = 1,
     Usage = 2,
     NotFound = 3,
+    /// A node has stopped with writes of its clients that no peer holds, although one could be expected.
+    Lost = 4,
 }
 
 /// Arguments that are well-formed and yet ask for nothing that should be done.

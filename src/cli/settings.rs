@@ -64,7 +64,7 @@ pub(crate) struct Settings {
     #[arg(help_heading = CLUSTER, hide_env_values = true)]
     pub(crate) max_clock_skew: Option<Span>,
 
-    /// How long a stopping node may take to hand its last writes to a peer [default: 5s]
+    /// How long a stopping node may wait for a peer to take its last writes [default: 5s]
     #[arg(long, value_name = "TIME", env = "SAPWOOD_DRAIN_TIMEOUT")]
     #[arg(help_heading = CLUSTER, hide_env_values = true)]
     pub(crate) drain_timeout: Option<Span>,

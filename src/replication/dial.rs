@@ -24,6 +24,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between two tries, and how often a name is resolved again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// A reachable node is dialled within this time by every node that knows its address.
+pub(super) const REDIAL_LIMIT: Duration = LONGEST_PAUSE.saturating_add(CONNECT_LIMIT);
+
 /// A link that lasted at least this long was a good one: the pauses start anew after it.
 const GOOD_LINK: Duration = Duration::from_secs(10);
 

@@ -93,7 +93,7 @@ impl Shared {
         let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Figures {
             state: Some(match () {
-                () if self.draining.is_cancelled() => NodeState::Draining,
+                () if self.stopping.load(Relaxed) => NodeState::Draining,
                 () if local.refusing.load(Relaxed) > 0 => NodeState::Full,
                 () if *self.joined.borrow() => NodeState::Ready,
                 () => NodeState::Joining,

@@ -155,7 +155,7 @@ impl Wire<'_> {
             let (wake_at, in_round, events) = {
                 let mut session = self.link.session.lock();
                 session.poll(&self.shared.local, wall, Instant::now(), &mut frames);
-                (session.wake_at(), session.is_exchanging(), session.take_events())
+                (session.wake_at(Instant::now()), session.is_exchanging(), session.take_events())
             };
             self.handle(events);
             if frames.is_empty() {

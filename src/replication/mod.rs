@@ -22,6 +22,7 @@ mod cells;
 mod codec;
 mod connect;
 mod dial;
+mod drain;
 mod faults;
 mod figures;
 mod frames;
@@ -51,7 +52,7 @@ mod verification;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -62,6 +63,7 @@ use tokio_util::task::TaskTracker;
 
 use announce::Announcer;
 use codec::FrameError;
+pub use drain::ShutdownReport;
 use faults::Faults;
 pub(crate) use hello::Identity;
 use hello::{Introduction, Refused};
@@ -70,7 +72,7 @@ use local::Local;
 use look::Questions;
 use lost::LostFile;
 use members::MembershipConfig;
-use message::{Message, Refusal};
+use message::Refusal;
 use peers::{Link, Peers};
 use publish::Messages;
 use round::RoundFailed;
@@ -91,12 +93,6 @@ const JOIN_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long to wait before accepting again when the system refused to.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// How often a draining daemon looks whether a peer holds everything.
-const DRAIN_POLL: Duration = Duration::from_millis(2);
-
-/// How long goodbyes may take to leave.
-const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
 
 /// How long a starting daemon waits to hear one of its peers before it serves clients: what it wrote before a
 /// restart may be later than its clock.
@@ -121,6 +117,10 @@ struct Shared {
     started: Instant,
     /// The first round with every peer that could be reached has finished.
     joined: watch::Sender<bool>,
+    /// Peers may know this node's address from an earlier run: its port was given, not picked by the system.
+    known_address: bool,
+    /// The node shuts down, and may be waiting until a peer holds its writes.
+    stopping: AtomicBool,
     /// From here on no new links: nobody is dialled or accepted.
     draining: CancellationToken,
     /// Ends every task.
@@ -247,6 +247,8 @@ pub(crate) struct Setup {
     pub(crate) incarnation: Incarnation,
     pub(crate) healing: HealingConfig,
     pub(crate) join: Vec<String>,
+    /// Peers may know this node's address from an earlier run.
+    pub(crate) known_address: bool,
     /// Bytes of pushes that may wait for one peer.
     pub(crate) queue_limit: usize,
     pub(crate) lost_file: Option<PathBuf>,
@@ -269,6 +271,7 @@ impl Replication {
             incarnation,
             healing,
             join,
+            known_address,
             queue_limit,
             lost_file,
             enable_faults,
@@ -292,6 +295,8 @@ impl Replication {
             stats,
             started: Instant::now(),
             joined: watch::Sender::new(false),
+            known_address,
+            stopping: AtomicBool::new(false),
             draining: CancellationToken::new(),
             stop: CancellationToken::new(),
             superseded: CancellationToken::new(),
@@ -378,49 +383,6 @@ impl Replication {
     pub(crate) fn abandon(&self) {
         self.shared.draining.cancel();
         self.shared.stop.cancel();
-    }
-
-    /// Waits until a peer holds everything, at most `limit`; then says goodbye and ends all links.
-    pub(crate) async fn drain(&self, limit: Duration) {
-        let shared = &self.shared;
-        let started = Instant::now();
-        shared.draining.cancel();
-        let held = async {
-            while !shared.local.store.feed().is_empty() {
-                sleep(DRAIN_POLL).await;
-            }
-            loop {
-                let links = shared.open_links();
-                if links.is_empty() && shared.peers.expects_someone() {
-                    tracing::warn!("stopping without a link to any peer: what they have not got is lost");
-                }
-                if links.is_empty() || links.iter().any(|link| link.queue.is_drained()) {
-                    break;
-                }
-                sleep(DRAIN_POLL).await;
-            }
-        };
-        if timeout(limit, held).await.is_err() {
-            tracing::warn!(?limit, "stopping although no peer holds every write");
-        }
-        let links = shared.open_links();
-        // Whom it has met lately others may not have heard of yet, and they will not wait for whom they do not know.
-        let beat = shared.beat();
-        for link in &links {
-            link.queue.beat(beat.clone());
-            link.queue.send(&Message::Goodbye);
-        }
-        // A peer closes when it has taken in all that came before the goodbye.
-        let until = (started + limit).max(Instant::now() + GOODBYE_LIMIT);
-        while Instant::now() < until && !shared.open_links().is_empty() {
-            sleep(DRAIN_POLL).await;
-        }
-        shared.stop.cancel();
-        for link in shared.peers.links() {
-            link.stop.cancel();
-        }
-        shared.tracker.close();
-        shared.tracker.wait().await;
     }
 }
 

@@ -337,9 +337,9 @@ impl Peers {
         self.table.lock().peers.values().any(|peer| peer.link.is_some() && peer.advertise == address)
     }
 
-    /// Whether somebody is known or dialled who has not left, whatever keeps us from being linked.
-    pub(super) fn expects_someone(&self) -> bool {
-        self.status().iter().any(|row| row.state != PeerState::Gone)
+    /// Whether another node was linked or refused, or an address is dialled that is not known to be this node's own.
+    pub(super) fn knows_someone(&self) -> bool {
+        !self.status().is_empty()
     }
 
     /// Whether this incarnation is linked.

@@ -349,6 +349,11 @@ impl Session {
             let ack = Message::Ack { epoch: inbound.epoch, puts: inbound.puts };
             frames.extend([codec::frame(&ack)]);
         }
+        if let Some(through) = self.queue.take_wanted_state()
+            && self.round.as_ref().is_none_or(|current| current.state.through() < through)
+        {
+            self.want_round(now);
+        }
         if self.round.is_none() {
             frames.extend(self.begin(local, wall, now));
         }
@@ -378,8 +383,11 @@ impl Session {
     }
 
     /// When [`poll`](Self::poll) may have something although nothing arrived and nothing was queued.
-    pub(super) fn wake_at(&self) -> Option<Instant> {
-        self.round.as_ref().and_then(|current| current.round.wake_at())
+    pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
+        match &self.round {
+            Some(current) => current.round.wake_at(),
+            None => self.wanted.and(self.pause_until()).filter(|&until| until > now),
+        }
     }
 
     /// Takes what the driver should know.

@@ -20,6 +20,7 @@ impl Replication {
     }
 
     pub(crate) fn held_by_more(&self, through: u64) -> BoxFuture<'static, ()> {
+        self.shared.peers.links().iter().for_each(|link| link.queue.want_held(through));
         self.shared.local.holdings.wait_for_peers(through)
     }
 

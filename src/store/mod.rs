@@ -120,7 +120,7 @@ impl Batch {
 /// Everything that is known of one key, a tombstone included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
-    /// The stamp of the version.
+    /// The stamp of the latest `SET`, `DEL` or increment.
     pub version: Stamp,
     /// The stamp of the write that set the deadline; equals `version` unless an `EXPIRE` or `PERSIST` did.
     pub qualifier: Stamp,
@@ -285,6 +285,11 @@ impl Store {
         self.incarnation(self.ranges.origins().own())
     }
 
+    /// The stamp of the latest `SET`, `DEL` or increment in a cell of this store.
+    fn last_write(&self, cell: &Cell) -> Stamp {
+        cell.last_write(self.ranges.origins())
+    }
+
     /// The incarnation behind an interned origin of this store.
     pub(crate) fn incarnation(&self, origin: Origin) -> Incarnation {
         self.ranges.origins().incarnation(origin)
@@ -303,9 +308,10 @@ impl Store {
         self.ranges.read(key, |cell| {
             let cell = cell?;
             let register = cell.register(self.ranges.origins());
+            let version = self.last_write(cell);
             Some(Meta {
-                version: register.version,
-                qualifier: register.qualifier,
+                version,
+                qualifier: if register.is_qualified() { register.qualifier } else { version },
                 deadline: register.deadline,
                 value_bytes: Live::at(cell, now, &mut Digits::new()).map(|live| live.value().len()),
             })

@@ -359,6 +359,38 @@ proptest! {
     }
 }
 
+/// Why an `EXPIRE` is no part of the last write: the time that watchers see would fall.
+#[test]
+fn the_last_write_never_falls_when_a_set_replaces_what_a_later_expire_had_changed() {
+    let [a, b] = [1, 2].map(|id| Store::new(config(id)));
+    set(&a, 10, b"k", b"v1", None);
+    let first = a.meta(b"k", NTP64(10)).unwrap();
+    let expire = Write::Deadline(Some(NTP64(1000)));
+    a.write(&mut at(&a, 20), b"k", |_| (expire, ())).unwrap();
+    let expiring = a.meta(b"k", NTP64(20)).unwrap();
+    assert_eq!((expiring.version, expiring.qualifier.get_time()), (first.version, &NTP64(21)));
+    set(&b, 15, b"k", b"v2", None);
+    replicate(&b, &a);
+    let replaced = a.meta(b"k", NTP64(20)).unwrap();
+    assert_eq!((replaced.version.get_time(), replaced.qualifier), (&NTP64(16), replaced.version));
+    assert!(first.version < replaced.version && replaced.version < expiring.qualifier);
+}
+
+#[test]
+fn a_key_that_was_only_counted_has_the_stamp_of_its_last_increment() {
+    let [a, b] = [1, 2].map(|id| Store::new(config(id)));
+    a.write(&mut at(&a, 10), b"n", |_| (Write::Add(1), ())).unwrap();
+    b.write(&mut at(&b, 20), b"n", |_| (Write::Add(1), ())).unwrap();
+    replicate(&a, &b);
+    replicate(&b, &a);
+    for store in [&a, &b] {
+        let meta = store.meta(b"n", NTP64(30)).unwrap();
+        assert_eq!((meta.version.get_time(), *meta.version.get_id()), (&NTP64(21), b.own_incarnation()));
+        assert_eq!(meta.qualifier, meta.version);
+        assert_eq!(store.copy(b"n", NTP64(30), 9).version, Some(meta.version));
+    }
+}
+
 #[test]
 fn later_deadlines_use_the_same_scale_as_stamps() {
     let day = Duration::from_secs(86_400);

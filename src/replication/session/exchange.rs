@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{Accepted, Current, Event, Finished, LinkError, Offer, Session, Wanted};
+use crate::ablation::{Ablation, ablated};
 use crate::model::stamp::ZERO;
 use crate::model::{Incarnation, Time};
 use crate::replication::cells::{Carrier, CellsEncoder};
@@ -208,7 +209,7 @@ impl Session {
         if local.gate.is_busy() && now - wanted.since < ALONE {
             return None;
         }
-        if self.joined && self.last_round.is_some_and(|at| now - at < ROUND_PAUSE) {
+        if self.pause_until().is_some_and(|until| now < until) {
             return None;
         }
         self.wanted = None;
@@ -223,6 +224,11 @@ impl Session {
         self.enter(Round::offer(number, terms, ours.clone(), now), state, Some(local.gate.offer()), now);
         let start = Message::Start { round: number, deep, patient, summary: ours.wire(&packed) };
         Some(codec::frame(&start))
+    }
+
+    /// When this side may offer a round again.
+    pub(super) fn pause_until(&self) -> Option<Instant> {
+        self.last_round.filter(|_| self.joined).map(|at| at + ROUND_PAUSE)
     }
 
     /// Taken before any digest is read: what is written or lost from then on need not be in the state.
@@ -306,6 +312,7 @@ impl Session {
         local.hand_over(round.ours().vector.time_of(self.own));
         // Acknowledged like any push, and only if nothing was refused: so what the round sent has been merged.
         let closing = CellsEncoder::default().finish(&local.store, Carrier::Put { through: state.through() });
+        let state = if ablated(Ablation::StateAsOfItsStart) { self.mark_state(local) } else { state };
         self.queue.close_state(closing, state);
         if self.inbound.refused.take_if(|refused| refused.retried).is_some() {
             local.refusing.fetch_sub(1, Ordering::Relaxed);

@@ -114,7 +114,7 @@ impl World {
             link.session.poll(&process.local, wall, instant, &mut frames);
             let events = link.session.take_events();
             let side = link.side;
-            let wake_at = link.session.wake_at().filter(|&at| link.wake_at != Some(at));
+            let wake_at = link.session.wake_at(instant).filter(|&at| link.wake_at != Some(at));
             if let Some(at) = wake_at {
                 link.wake_at = Some(at);
                 self.after(at.saturating_duration_since(instant), Due::Wake(node, connection));

@@ -155,6 +155,7 @@ noticed! {
     an_exchange_cut_short_is_noticed: ExchangeInFull,
     lapses_of_live_members_are_noticed: LapseOnlySilent,
     a_push_that_counts_as_held_although_others_were_lost_is_noticed: StateAfterLoss,
+    a_write_that_counts_as_held_by_a_sync_that_began_before_it_is_noticed: StateAsOfItsStart,
     a_token_that_counts_as_held_although_pushes_were_lost_is_noticed: RoundAfterGap,
     purging_ahead_of_what_members_hold_is_noticed: EarlyPurge,
     leaving_open_what_is_away_is_noticed: Close,

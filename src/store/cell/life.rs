@@ -1,10 +1,10 @@
 //! What of a cell is live, what a reader sees of it, and when each part of it is dead.
 
 use super::{Cell, HAS_COUNTER, HAS_DEADLINE, HAS_VALUE, Parts, SWEPT};
-use crate::model::Time;
 use crate::model::counter::{Expiry, Shown, Slot, shown};
 use crate::model::stamp::ZERO;
-use crate::store::origins::Origin;
+use crate::model::{Stamp, Time};
+use crate::store::origins::{Origin, Origins};
 
 /// One of the parts that a cell's hash is the sum of.
 #[derive(Clone, Copy)]
@@ -156,7 +156,17 @@ impl Cell {
         later(self.expiry().and_then(|(_, expiry)| expiry.deadline))
     }
 
-    /// A cell without a counter that shows what this one shows at `now`, and when and by whom that was written last.
+    /// The stamp of the latest `SET`, `DEL` or increment, whether it still shows or not. An `EXPIRE` or `PERSIST` is not
+    /// meant: it changes a value that stays, and a concurrent `SET` with a smaller stamp may replace both, so the stamps
+    /// of a key would not always rise.
+    pub(in crate::store) fn last_write(&self, origins: &Origins) -> Stamp {
+        let stamp = |time, origin| Stamp::new(time, origins.incarnation(origin));
+        let slots = self.slots().map(|(owner, slot)| stamp(slot.last, owner));
+        slots.fold(stamp(self.time(), self.origin()), Ord::max)
+    }
+
+    /// A cell without a counter that shows what this one shows at `now`. Its stamp is the register's, not that of the
+    /// [last write](Self::last_write).
     #[inline]
     pub(in crate::store) fn as_shown(&self, now: Time) -> Cell {
         if self.has_counter() {
@@ -194,9 +204,7 @@ impl Cell {
             Shown::Text(text) => text,
             Shown::Number(number) => digits.format(number).as_bytes(),
         });
-        let (time, origin) = self.slots().fold((self.time(), self.origin()), |latest, (owner, slot)| {
-            if slot.last > latest.0 { (slot.last, owner) } else { latest }
-        });
+        let (time, origin) = (self.time(), self.origin());
         let parts = Parts { time, origin, value, deadline, qualifier: None };
         Cell::pack(&mut Vec::new(), self.key(), &parts)
     }
