@@ -1,6 +1,7 @@
 //! The merge of what a peer sends into what is held: the admission rule, then the law of each part.
 
 use super::cell::{Cell, Counter, Parts};
+use super::memory::Growth;
 use super::origins::{Origin, Origins};
 use super::{Store, trim};
 use crate::ablation::{Ablation, ablated};
@@ -20,8 +21,8 @@ pub(crate) enum Merged {
     /// Something of it is absent here and the floor has passed it: every member held it, and it was deleted since. That
     /// was left out; what else there was has been merged.
     Late(Late),
-    /// The cells are at the hard ceiling and this would have grown them. Nothing was changed.
-    Refused,
+    /// The cells are at a limit and this would have grown them, by so many bytes. Nothing was changed.
+    Refused(u64),
 }
 
 /// What the floor has passed.
@@ -82,8 +83,8 @@ impl Store {
                 }
                 _ => Cell::pack(scratch, key, received),
             };
-            if self.grows_beyond(self.ceiling, cell, &next) {
-                return (None, Merged::Refused);
+            if let Some(bytes) = self.refusal(cell, &next, received.value.is_none()) {
+                return (None, Merged::Refused(bytes));
             }
             let victim = cell.filter(|cell| cell.value().is_some() && self.is_kill(received));
             let killed = victim.map(|cell| Killed { cell: cell.clone(), register: true, slots: Vec::new() });
@@ -91,6 +92,13 @@ impl Store {
         });
         trim(scratch);
         merged
+    }
+
+    /// By how much a received cell would grow the cells, if there is no room for that.
+    fn refusal(&self, current: Option<&Cell>, next: &Cell, received_is_dead: bool) -> Option<u64> {
+        let growth = Growth::of(current, next);
+        let taken = self.limits.admit_peers(self.ranges.memory(), growth, received_is_dead);
+        (!taken).then_some(growth.live.max(growth.total))
     }
 
     /// Whether a register that is absent here must stay out.
@@ -162,8 +170,9 @@ impl Store {
             return (None, merged(Merged::Known));
         }
         let next = Cell::pack_with(scratch, key, &parts, &ours, false);
-        if self.grows_beyond(self.ceiling, cell, &next) {
-            return (None, Merged::Refused);
+        let is_dead = received.value.is_none() && !theirs.slots.iter().any(|(_, slot)| slot.is_active(void));
+        if let Some(bytes) = self.refusal(cell, &next, is_dead) {
+            return (None, Merged::Refused(bytes));
         }
         let register = own.value.is_some() && parts.value.is_none() && self.is_kill(received);
         if let Some(cell) = cell

@@ -15,6 +15,7 @@ use crate::replication::members::Sight;
 use crate::replication::message::Message;
 use crate::replication::queue::StateMark;
 use crate::replication::round::{Round, Terms};
+use crate::store::{Room, Shortfall};
 
 /// How long one exchange may keep the others waiting. A slower one goes on, beside the next.
 const ALONE: Duration = Duration::from_secs(30);
@@ -34,8 +35,12 @@ const ROUND_PAUSE: Duration = Duration::from_secs(1);
 /// How long a round may stand still.
 pub(super) const STALL_LIMIT: Duration = Duration::from_secs(90);
 
-/// How often a daemon that had to refuse data for want of memory asks for it again.
-const REFUSED_RETRY: Duration = Duration::from_secs(5);
+/// How soon a daemon that had to refuse data for want of memory asks for it again, once there is room for all of it.
+const REFUSED_RETRY: Duration = Duration::from_secs(1);
+
+/// The same once there is room for a part: it may be that the peer has deleted the rest, or that the rest is sent and
+/// refused once more.
+const PARTIAL_RETRY: Duration = Duration::from_secs(5);
 
 /// Fewer cells than these may differ because they were in flight when a round looked.
 const IN_FLIGHT: u64 = 10_000;
@@ -58,11 +63,11 @@ impl Session {
         if self.round.as_ref().is_some_and(|current| now - current.moved > STALL_LIMIT) {
             return Err(LinkError::Stalled);
         }
-        if let Some(refused) = &mut self.inbound.refused
-            && now - refused.since > REFUSED_RETRY
-            && local.store.has_room()
+        if let Some(withheld) = &mut self.inbound.refused
+            && let Some(pause) = retry_pause(local.store.room_for(&withheld.shortfall))
+            && now - withheld.since >= pause
         {
-            refused.since = now;
+            withheld.since = now;
             self.want_round(now);
         }
         if self.wanted.is_some() || self.round.is_some() {
@@ -210,8 +215,8 @@ impl Session {
     }
 
     pub(super) fn enter(&mut self, round: Round, state: StateMark, turn: Option<Turn>, now: Instant) {
-        if let Some(refused) = &mut self.inbound.refused {
-            refused.retried = true;
+        if let Some(withheld) = &mut self.inbound.refused {
+            (withheld.retried, withheld.shortfall) = (true, Shortfall::default());
         }
         let gaps = self.inbound.epoch;
         self.round =
@@ -240,6 +245,9 @@ impl Session {
         let (deep, progress) = (round.is_deep(), round.progress());
         self.events.push(Event::TurnOver);
         self.failed = outcome.is_err();
+        if let Some(withheld) = &mut self.inbound.refused {
+            withheld.since = now;
+        }
         local.counts.kills.fetch_add(round.killed(), Ordering::Relaxed);
         if let Err(why) = outcome {
             self.events.push(Event::Failed { deep, why });
@@ -260,7 +268,7 @@ impl Session {
         // Acknowledged like any push, and only if nothing was refused: so what the round sent has been merged.
         let closing = CellsEncoder::default().finish(&local.store, Carrier::Put { through: state.through() });
         self.queue.close_state(closing, state);
-        if self.inbound.refused.take_if(|refused| refused.retried).is_some() {
+        if self.inbound.refused.take_if(|withheld| withheld.retried).is_some() {
             local.refusing.fetch_sub(1, Ordering::Relaxed);
             self.events.push(Event::Withholding(false));
         }
@@ -271,5 +279,14 @@ impl Session {
         self.verified = Some(now);
         let finished = Finished { first, healed: heals, deep, progress, took: now - began };
         self.events.push(Event::Finished(finished));
+    }
+}
+
+/// How long to wait before what was refused is asked for again; `None` for as long as there is no room.
+fn retry_pause(room: Room) -> Option<Duration> {
+    match room {
+        Room::None => None,
+        Room::Some => Some(PARTIAL_RETRY),
+        Room::All => Some(REFUSED_RETRY),
     }
 }

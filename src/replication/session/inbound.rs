@@ -13,7 +13,7 @@ use crate::replication::figures::{self, Heard};
 use crate::replication::local::Local;
 use crate::replication::members::Sight;
 use crate::replication::message::{Beat, Cells};
-use crate::store::{Cell, Counter, Killed, Merged, Origin, PREFETCH_AHEAD, Parts};
+use crate::store::{Cell, Counter, Killed, Merged, Origin, PREFETCH_AHEAD, Parts, Shortfall};
 
 impl Session {
     pub(super) fn on_beat(
@@ -90,11 +90,11 @@ impl Session {
                         local.counts.late.fetch_add(1, Ordering::Relaxed);
                         self.want_round(now);
                     }
-                    Merged::Refused => {
+                    Merged::Refused(bytes) => {
                         if let Some(current) = self.round.as_mut().filter(|_| in_round) {
                             current.round.on_refused();
                         }
-                        self.withhold(local, now);
+                        self.withhold(local, bytes, now);
                     }
                 }
             }
@@ -131,13 +131,20 @@ impl Session {
         }
     }
 
-    pub(super) fn withhold(&mut self, local: &Local, now: Instant) {
+    /// Notes that a cell was refused that needed so many bytes of room.
+    fn withhold(&mut self, local: &Local, bytes: u64, now: Instant) {
         self.inbound.whole = false;
         if self.inbound.refused.is_none() {
             local.refusing.fetch_add(1, Ordering::Relaxed);
             self.events.push(Event::Withholding(true));
         }
-        self.inbound.refused = Some(Withheld { since: now, retried: false });
+        let withheld = self.inbound.refused.get_or_insert(Withheld {
+            since: now,
+            retried: false,
+            shortfall: Shortfall::default(),
+        });
+        withheld.retried = false;
+        withheld.shortfall.add(bytes);
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) struct Plan {
     pub(super) forget_after: Option<Duration>,
     pub(super) tombstone_limit: u64,
     pub(super) join_first: bool,
+    pub(super) max_memory: Option<u64>,
     pub(super) feed_limit: u64,
     /// Bytes of pushes that wait for one peer, and that a socket holds.
     pub(super) queue_limit: usize,
@@ -83,6 +84,7 @@ impl Plan {
             forget_after: None,
             tombstone_limit: 100_000,
             join_first: false,
+            max_memory: None,
             feed_limit: 1 << 20,
             queue_limit: 1 << 20,
             socket: 1 << 20,
