@@ -270,9 +270,15 @@ async fn status_has_both_nodes_and_the_link_as_each_sees_it() {
     assert_eq!((&status["nodes"][0]["local"], &status["nodes"][1]["local"]), (&true.into(), &false.into()));
     assert_eq!(status["nodes"][0]["http"], http.to_string());
     for node in status["nodes"].as_array().unwrap() {
-        for field in
-            ["memory_bytes", "tombstones", "ops_per_second", "bytes_in_per_second", "uptime_ms", "kills"]
-        {
+        for field in [
+            "memory_bytes",
+            "tombstones",
+            "tombstone_bytes",
+            "ops_per_second",
+            "bytes_in_per_second",
+            "uptime_ms",
+            "kills",
+        ] {
             assert!(node[field].is_u64(), "{field} of {node}");
         }
     }
