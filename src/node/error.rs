@@ -48,7 +48,8 @@ pub enum NodeError {
         /// How long it may be.
         limit: usize,
     },
-    /// It would have grown the cells beyond [`Config::max_memory`](crate::config::Config::max_memory).
+    /// It would have grown the cells beyond [`Config::max_memory`](crate::config::Config::max_memory), or tombstones beyond
+    /// their reserve beside it.
     #[error("out of memory: max_memory is reached, only deletes are taken")]
     OutOfMemory,
     /// The node was told to [join first](crate::config::Config::join_first) and has not met its cluster yet.

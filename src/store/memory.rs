@@ -43,6 +43,7 @@ const HARD_LIMIT: u64 = 16;
 
 /// What all cells take, in bytes. Each cell is counted under the lock of its range.
 #[derive(Debug, Default)]
+#[repr(align(16))] // Both lie in one cache line.
 pub(super) struct Memory {
     live: AtomicU64,
     dead: AtomicU64,
