@@ -77,7 +77,7 @@ pub struct StoreConfig {
     /// This process's id.
     pub incarnation: Incarnation,
     /// Client writes that would grow the live cells beyond this many bytes, or live and dead ones beyond twice as many,
-    /// are refused; `None` for no limit. [`Store::merge`] takes more.
+    /// are refused; `None` for no limit. What peers send may take more.
     pub max_memory: Option<u64>,
     /// How many bytes of changed cells may wait for the task that sends them to the peers.
     pub feed_limit: u64,
