@@ -268,7 +268,7 @@ pub enum NodeState {
     Joining,
     /// Holds the state of every peer it could reach.
     Ready,
-    /// At the hard memory ceiling: replicated data that would grow the cells is refused.
+    /// At the hard memory ceiling: replicated data that would grow the live cells is refused.
     Full,
     /// Shutting down.
     Draining,

@@ -273,6 +273,7 @@ async fn status_has_both_nodes_and_the_link_as_each_sees_it() {
         for field in [
             "memory_bytes",
             "tombstones",
+            "tombstone_bytes",
             "ops_per_second",
             "bytes_in_per_second",
             "uptime_ms",

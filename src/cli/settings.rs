@@ -78,12 +78,13 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "FILE", env = "SAPWOOD_LOST_FILE", help_heading = CLUSTER, hide_env_values = true)]
     pub(crate) lost_file: Option<PathBuf>,
 
-    /// Memory for keys and values; 0 is unlimited [default: 0]
+    /// Memory for keys and values; tombstones may take as much again beside it, for a while more. 0 is unlimited
+    /// [default: 0]
     #[arg(long, value_name = "SIZE", env = "SAPWOOD_MAX_MEMORY", help_heading = LIMITS, hide_env_values = true)]
     pub(crate) max_memory: Option<Size>,
 
-    /// Tombstones to hold before they no longer wait for nodes that are away [default: 1000000, or as many as fit 10% of
-    /// --max-memory if that is more]
+    /// Tombstones to hold before they no longer wait for nodes that are away, nor beyond as much memory as --max-memory
+    /// [default: 1000000, or as many as fit 10% of --max-memory if that is more]
     #[arg(long, value_name = "N", env = "SAPWOOD_TOMBSTONE_LIMIT")]
     #[arg(help_heading = LIMITS, hide_env_values = true)]
     pub(crate) tombstone_limit: Option<u64>,

@@ -71,10 +71,12 @@ pub struct Figures {
     pub keys: u64,
     /// The digest of what is live there.
     pub digest: Option<u64>,
-    /// What its cells take.
+    /// What its keys and their values take.
     pub memory_bytes: Option<u64>,
     /// Deletes and expired keys that it keeps.
     pub tombstones: Option<u64>,
+    /// What these take.
+    pub tombstone_bytes: Option<u64>,
     /// Commands of its clients in the last second.
     pub ops_per_second: Option<u64>,
     /// Bytes received from its peers in the last second.

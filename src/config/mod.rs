@@ -71,12 +71,13 @@ pub struct Config {
     pub join: Vec<String>,
     /// The `HOST:PORT` other nodes are told to dial, where it is not [`Config::peer`].
     pub advertise: Option<String>,
-    /// Bytes of keys and values to hold at most; `None` is unlimited.
+    /// Bytes of keys and values to hold at most; `None` is unlimited. What peers bring may take a quarter more, and
+    /// tombstones as much again before writes are refused because of them.
     pub max_memory: Option<u64>,
     /// How far a peer's clock may be from ours before it is refused.
     pub max_clock_skew: Duration,
     /// Tombstones to hold before members that are away are no longer waited for; `None`: see
-    /// [`Config::effective_tombstone_limit`].
+    /// [`Config::effective_tombstone_limit`]. Nor are they once tombstones take more than [`Config::max_memory`].
     pub tombstone_limit: Option<u64>,
     /// How long a member may be away before it is no longer waited for; `None` waits for ever.
     pub forget_after: Option<Duration>,

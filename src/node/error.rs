@@ -48,7 +48,8 @@ pub enum NodeError {
         /// How long it may be.
         limit: usize,
     },
-    /// It would have grown the cells beyond [`Config::max_memory`](crate::config::Config::max_memory).
+    /// It would have grown the cells beyond [`Config::max_memory`](crate::config::Config::max_memory), or tombstones beyond
+    /// their reserve beside it.
     #[error("out of memory: max_memory is reached, only deletes are taken")]
     OutOfMemory,
     /// A counter, or this node's share of it, would leave the range of its totals.

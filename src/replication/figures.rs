@@ -30,7 +30,7 @@ pub(super) struct Heard {
 }
 
 /// The figures that travel as they are, by id.
-fn numbers(figures: &mut Figures) -> [(u8, &mut Option<u64>); 11] {
+fn numbers(figures: &mut Figures) -> [(u8, &mut Option<u64>); 12] {
     [
         (2, &mut figures.digest),
         (3, &mut figures.memory_bytes),
@@ -43,6 +43,7 @@ fn numbers(figures: &mut Figures) -> [(u8, &mut Option<u64>); 11] {
         (10, &mut figures.retractions),
         (11, &mut figures.late),
         (12, &mut figures.lost),
+        (13, &mut figures.tombstone_bytes),
     ]
 }
 
@@ -102,6 +103,7 @@ impl Shared {
             digest: Some(totals.live),
             memory_bytes: Some(local.store.memory()),
             tombstones: Some(totals.dead_cells),
+            tombstone_bytes: Some(local.store.tombstone_memory()),
             ops_per_second: Some(self.stats.last_second()),
             bytes_in_per_second: Some(received),
             bytes_out_per_second: Some(sent),

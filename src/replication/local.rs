@@ -132,7 +132,7 @@ impl Local {
         } else if let Some(stable) = members.advance(now) {
             self.store.raise_stable_time(stable);
         }
-        let over_limit = dead > self.config.tombstone_limit;
+        let over_limit = dead > self.config.tombstone_limit || !self.store.has_tombstone_room();
         let lapsed = members.lapse_overdue(over_limit, now);
         let verdict = members.verdict(now);
         self.relays.store(members.must_relay(now), Ordering::Relaxed);
@@ -141,17 +141,19 @@ impl Local {
     }
 
     /// A node that is alone has nobody to wait for, and keeps its tombstones for those to come; but no more than the
-    /// limit. Returns how many of the oldest were dropped: an older write of another node can undo those deletes.
+    /// limit, and no more than their reserve of memory holds. Returns how many of the oldest were dropped: an older write
+    /// of another node can undo those deletes.
     pub(super) fn limit_tombstones_alone(&self) -> u64 {
         let limit = self.config.tombstone_limit;
         let dead = self.store.totals().dead_cells;
         // What a peer is about to send belongs to a state that will be said to be held whole.
         let is_alone = |members: &Membership| members.is_alone() && !members.has_links();
-        if dead <= limit || !is_alone(&self.members.lock()) {
+        let beyond = dead.saturating_sub(limit).max(self.store.tombstones_beyond_reserve(dead));
+        if beyond == 0 || !is_alone(&self.members.lock()) {
             return 0;
         }
         // A tenth more than needed, so that not every delete from now on looks for the oldest.
-        let surplus = dead - limit + limit / 10;
+        let surplus = beyond + (dead - beyond) / 10;
         let mut deaths = Vec::new();
         for range in 0..self.store.range_count() {
             self.store.deaths(range, &mut |death| deaths.push(death));

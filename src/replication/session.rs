@@ -35,7 +35,7 @@ use super::round::{Progress, Round, RoundFailed};
 use crate::ablation::{Ablation, ablated};
 use crate::cluster::LostCell;
 use crate::model::{Incarnation, Time, stamp};
-use crate::store::{Cell, KeyCopy};
+use crate::store::{Cell, KeyCopy, Shortfall};
 
 /// How many bytes and messages of a round are gathered before other tasks of the daemon may run.
 const POLL_BATCH: usize = 512 << 10;
@@ -122,10 +122,12 @@ struct Inbound {
 
 /// Data that the peer sent and this daemon had no room for.
 struct Withheld {
-    /// When it was refused, or a round to get it was wanted.
+    /// When the first of it was refused, or a round to get it was last wanted or ended.
     since: Instant,
     /// A round has started since, in which nothing was refused so far.
     retried: bool,
+    /// The room that was lacking since the last round began.
+    shortfall: Shortfall,
 }
 
 struct Current {

@@ -49,7 +49,7 @@ pub(super) async fn tick(shared: Arc<Shared>) {
         }
         let dropped = shared.local.limit_tombstones_alone();
         if dropped > 0 {
-            tracing::warn!(dropped, "more tombstones than --tombstone-limit on a daemon that is alone");
+            tracing::warn!(dropped, "more tombstones than their limit on a daemon that is alone");
         }
     }
 }

@@ -6,6 +6,7 @@
 //! dead that wins over what is held is always merged.
 
 use super::cell::{Cell, Counter, Parts};
+use super::memory::Growth;
 use super::origins::Origin;
 use super::{Store, trim};
 use crate::ablation::{Ablation, ablated};
@@ -49,8 +50,8 @@ pub(crate) enum Outcome {
     /// The cell already held this or newer, or it is no news.
     #[default]
     Known,
-    /// The cells are at the hard ceiling and this would have grown them. Nothing was changed.
-    Refused,
+    /// The cells are at a limit and this would have grown them, by so many bytes. Nothing was changed.
+    Refused(u64),
 }
 
 /// The answer to parts of a cell whose dots are covered and which are not held: they were removed here. Whoever still
@@ -117,13 +118,20 @@ impl Store {
                 Some(register) => Cell::pack(scratch, key, &register),
                 None => return (None, Merged { outcome: Outcome::Known, retraction: retraction.boxed() }),
             };
-            if self.grows_beyond(self.ceiling, cell, &next) {
-                return (None, Merged::only(Outcome::Refused));
+            if let Some(bytes) = self.refusal(cell, &next, received.value.is_none()) {
+                return (None, Merged::only(Outcome::Refused(bytes)));
             }
             (Some(next), Merged::only(Outcome::Applied))
         });
         trim(scratch);
         merged
+    }
+
+    /// By how much a received cell would grow the cells, if there is no room for that.
+    fn refusal(&self, current: Option<&Cell>, next: &Cell, received_is_dead: bool) -> Option<u64> {
+        let growth = Growth::of(current, next);
+        let taken = self.limits.admit_peers(self.ranges.memory(), growth, received_is_dead);
+        (!taken).then_some(growth.live.max(growth.total))
     }
 
     /// The register that stands after a received one; `None` if it is the one that is held.
@@ -225,8 +233,9 @@ impl Store {
             return (None, Merged { outcome: Outcome::Known, retraction: retraction.boxed() });
         }
         let next = Cell::pack_with(scratch, key, &parts, &ours, false);
-        if self.grows_beyond(self.ceiling, cell, &next) {
-            return (None, Merged::only(Outcome::Refused));
+        let is_dead = received.value.is_none() && theirs.slots.iter().all(|(_, slot)| slot.is_reset());
+        if let Some(bytes) = self.refusal(cell, &next, is_dead) {
+            return (None, Merged::only(Outcome::Refused(bytes)));
         }
         (Some(next), Merged { outcome: Outcome::Applied, retraction: retraction.boxed() })
     }

@@ -25,6 +25,7 @@ mod clock;
 mod copy;
 mod feed;
 mod healing;
+mod memory;
 mod merge;
 mod origins;
 mod ranges;
@@ -42,6 +43,7 @@ pub use changes::{
 pub use copy::{CopyState, CountCopy, KeyCopy, SlotCopy};
 pub(crate) use feed::Feed;
 pub(crate) use healing::Entry;
+pub(crate) use memory::{Room, Shortfall};
 pub(crate) use merge::{Outcome, Retracted, Retraction, Way};
 pub use origins::TooManyOrigins;
 pub(crate) use origins::{Coverage, Origin, Origins};
@@ -53,6 +55,7 @@ pub use watch::{BadCursor, Cursor, Item, Page, ResetReason, WatchEvent, Watcher}
 pub use write::{Live, Write};
 
 use clock::Clock;
+use memory::{Growth, Limits};
 use ranges::Ranges;
 use watch::Watches;
 use write::Digits;
@@ -71,7 +74,8 @@ pub struct StoreConfig {
     pub ranges: RangeCount,
     /// This process's id.
     pub incarnation: Incarnation,
-    /// Client writes that would grow the cells beyond this many bytes are refused; `None` for no limit.
+    /// Client writes that would grow the live cells beyond this many bytes, or live and dead ones beyond twice as many,
+    /// are refused; `None` for no limit. What peers send may take more.
     pub max_memory: Option<u64>,
     /// How many bytes of changed cells may wait for the task that sends them to the peers.
     pub feed_limit: u64,
@@ -81,7 +85,7 @@ pub struct StoreConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// It would have grown the cells beyond `--max-memory`.
+    /// It would have grown the live cells beyond `--max-memory`, or tombstones have filled their reserve.
     #[error("OOM command not allowed when used memory > 'maxmemory'.")]
     OutOfMemory,
     /// A counter, or one daemon's share of it, would leave the range of its totals.
@@ -147,21 +151,18 @@ pub struct Store {
     clock: Clock,
     feed: Feed,
     watches: Watches,
-    max_memory: u64,
-    ceiling: u64,
+    limits: Limits,
 }
 
 impl Store {
     /// An empty store.
     pub fn new(config: StoreConfig) -> Self {
-        let max_memory = config.max_memory.unwrap_or(u64::MAX);
         Store {
             ranges: Ranges::new(config.seed, config.ranges, Origins::new(config.incarnation)),
             clock: Clock::new(),
             feed: Feed::new(config.feed_limit),
             watches: Watches::new(),
-            max_memory,
-            ceiling: max_memory.saturating_add(max_memory / 4),
+            limits: Limits::new(config.max_memory),
         }
     }
 
@@ -222,7 +223,7 @@ impl Store {
     /// qualifies a version that had expired before it.
     ///
     /// # Errors
-    /// [`WriteError::OutOfMemory`] if the write would grow the cells beyond `--max-memory`, which a
+    /// [`WriteError::OutOfMemory`] if the write would grow the cells beyond their limits, which a
     /// [`Write::Delete`] never does. `decide` has run, nothing else happened.
     pub fn write<'v, T>(
         &self,
@@ -245,9 +246,8 @@ impl Store {
             };
             let next = Cell::pack_with(scratch, key, &parts, counter, false);
             let may_grow = parts.value.is_some() || matches!(write, Write::Add(_));
-            let growth = next.memory().saturating_sub(cell.map_or(0, Cell::memory));
-            if let Err(error) = self.check_write(if may_grow { growth } else { 0 }) {
-                return (None, Err(error));
+            if may_grow && !self.limits.admit_clients(self.ranges.memory(), Growth::of(cell, &next)) {
+                return (None, Err(WriteError::OutOfMemory));
             }
             applied.push(next.clone());
             (Some(next), Ok(outcome))
@@ -256,20 +256,15 @@ impl Store {
         outcome
     }
 
-    /// Whether a client's write would be taken now that lets the cells grow by so many bytes. Every write is asked this.
+    /// Whether a client's write would be taken now that adds a key of so many bytes, or none.
     ///
     /// # Errors
     /// As [`write`](Self::write).
     pub fn check_write(&self, growth: u64) -> Result<(), WriteError> {
-        if growth > 0 && self.ranges.memory().saturating_add(growth) > self.max_memory {
+        if !self.limits.admit_clients(self.ranges.memory(), Growth::of_new(growth)) {
             return Err(WriteError::OutOfMemory);
         }
         Ok(())
-    }
-
-    fn grows_beyond(&self, limit: u64, current: Option<&Cell>, next: &Cell) -> bool {
-        let current = current.map_or(0, Cell::memory);
-        next.memory() > current && self.ranges.memory() + (next.memory() - current) > limit
     }
 
     /// The id that cells refer to `incarnation` by.
@@ -368,15 +363,43 @@ impl Store {
         self.ranges.totals()
     }
 
-    /// What all cells take in memory, in bytes, by the store's own count.
+    /// What the cells take that hold a value or count, in bytes, by the store's own count: what `--max-memory` limits.
     pub fn memory(&self) -> u64 {
-        self.ranges.memory()
+        self.ranges.memory().live()
     }
 
-    /// Whether the cells are within `--max-memory`. Replicated data that would grow them is taken beyond it, up
-    /// to the hard ceiling a quarter above.
-    pub fn has_room(&self) -> bool {
-        self.ranges.memory() <= self.max_memory
+    /// What the other cells take, in bytes: tombstones and expired keys, until they are purged.
+    pub fn tombstone_memory(&self) -> u64 {
+        self.ranges.memory().dead()
+    }
+
+    /// What tombstones may take before clients' writes may be refused because of them, in bytes; `None` for no limit.
+    pub fn tombstone_reserve(&self) -> Option<u64> {
+        Some(self.limits.reserve()).filter(|&reserve| reserve != u64::MAX)
+    }
+
+    /// Whether tombstones are within their reserve. While they are, they refuse nobody's write.
+    pub(crate) fn has_tombstone_room(&self) -> bool {
+        self.tombstone_memory() <= self.limits.reserve()
+    }
+
+    /// About how many of the `dead` cells take what tombstones take beyond their reserve.
+    pub(crate) fn tombstones_beyond_reserve(&self, dead: u64) -> u64 {
+        let used = self.tombstone_memory();
+        let beyond = used.saturating_sub(self.limits.reserve());
+        let cells = (u128::from(beyond) * u128::from(dead)).div_ceil(u128::from(used.max(1)));
+        u64::try_from(cells).map_or(dead, |cells| cells.min(dead))
+    }
+
+    /// How much room there is now for what peers sent and was [refused](Merged::Refused).
+    pub(crate) fn room_for(&self, refused: &Shortfall) -> Room {
+        let room = self.limits.room(self.ranges.memory());
+        match *refused {
+            Shortfall { bytes: 0, .. } => Room::None,
+            Shortfall { bytes, .. } if room >= bytes => Room::All,
+            Shortfall { least, .. } if room >= least.max(self.limits.worthwhile_room()) => Room::Some,
+            _ => Room::None,
+        }
     }
 
     /// Begins to follow the changes under `prefixes`, whoever writes them.

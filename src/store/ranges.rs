@@ -5,13 +5,14 @@
 //! no lock of it is ever held across an `.await` or a second call into it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use dashmap::{DashMap, SharedValue};
 use xxhash_rust::xxh3::Xxh3Builder;
 
 use super::cell::{Cell, Part};
 use super::changes::Changes;
+use super::memory::Memory;
 use super::origins::Origins;
 use super::raw;
 use super::sums::{Digest, Hash, Sums, Totals};
@@ -30,7 +31,7 @@ pub(super) struct Ranges {
     count: RangeCount,
     seed: HashSeed,
     origins: Arc<Origins>,
-    memory: AtomicU64,
+    memory: Memory,
     changes: Arc<Changes>,
 }
 
@@ -43,7 +44,7 @@ impl Ranges {
             count,
             seed,
             origins: Arc::new(origins),
-            memory: AtomicU64::new(0),
+            memory: Memory::default(),
             changes: Arc::default(),
         }
     }
@@ -61,9 +62,9 @@ impl Ranges {
         &self.changes
     }
 
-    /// What all cells take in memory, in bytes.
-    pub(super) fn memory(&self) -> u64 {
-        self.memory.load(Ordering::Relaxed)
+    /// What all cells take in memory.
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// Shows the cell of `key` to `read`, under the range's read lock.
@@ -84,7 +85,7 @@ impl Ranges {
             if let Some(cell) = cell {
                 sums.add(&cell, self.hash(hash, &cell));
                 self.changes.record(hash, None, &cell);
-                self.memory.fetch_add(cell.memory(), Ordering::Relaxed);
+                self.memory.add(&cell);
                 let rehash = |(cell, _): &(Cell, SharedValue<()>)| self.seed.key_hash(cell.key());
                 table.insert(hash, (cell, SharedValue::new(())), rehash);
             }
@@ -96,7 +97,7 @@ impl Ranges {
             sums.replace(slot, self.hash(hash, slot), &cell, self.hash(hash, &cell));
         }
         self.changes.record(hash, Some(slot), &cell);
-        self.memory.fetch_add(cell.memory().wrapping_sub(slot.memory()), Ordering::Relaxed);
+        self.memory.replace(slot, &cell);
         let replaced = std::mem::replace(slot, cell);
         drop(table);
         drop(replaced);
@@ -250,14 +251,14 @@ impl Ranges {
             let hash = self.seed.key_hash(cell.key());
             table.remove_entry(hash, |(other, _)| same_key(other, cell.key()));
             sums.remove(cell, self.hash(hash, cell));
-            self.memory.fetch_sub(cell.memory(), Ordering::Relaxed);
+            self.memory.remove(cell);
         }
         for cell in stripped {
             let hash = self.seed.key_hash(cell.key());
             let slot = table.get_mut(hash, |(other, _)| same_key(other, cell.key()));
             let (slot, _) = slot.expect("the cell was found under the same lock");
             sums.replace(slot, self.hash(hash, slot), &cell, self.hash(hash, &cell));
-            self.memory.fetch_add(cell.memory().wrapping_sub(slot.memory()), Ordering::Relaxed);
+            self.memory.replace(slot, &cell);
             *slot = cell;
         }
         sums.first_death.store(first_left, Ordering::Relaxed);
@@ -269,8 +270,7 @@ impl Ranges {
     pub(super) fn clear(&self, range: usize) {
         let sums = &self.sums[range];
         let mut table = self.map.shards()[range].write();
-        let removed: u64 = raw::entries(&table).map(|(cell, _)| cell.memory()).sum();
-        self.memory.fetch_sub(removed, Ordering::Relaxed);
+        raw::entries(&table).for_each(|(cell, _)| self.memory.remove(cell));
         table.clear();
         sums.reset();
     }

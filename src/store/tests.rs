@@ -168,7 +168,7 @@ fn replicated_data_is_taken_up_to_the_ceiling_and_tombstones_beyond_it() {
         let parts = Parts { time: NTP64(time), origin, value, deadline: None, qualifier: None };
         full.merge(&mut Vec::new(), key, &parts, &Counter::NONE, Way::Push).outcome
     };
-    assert_eq!(merge(b"more", 6, Some(&[0; 500])), Outcome::Refused);
+    assert_eq!(merge(b"more", 6, Some(&[0; 500])), Outcome::Refused(558));
     assert_eq!(merge(b"big", 7, None), Outcome::Applied);
     assert_eq!(merge(b"more", 6, Some(&[0; 500])), Outcome::Applied);
     assert_sums_are_exact(&full);

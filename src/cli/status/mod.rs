@@ -18,11 +18,12 @@ use super::target::{Session, Target, bytes};
 const SECTION: &str = "Sapwood";
 
 /// Fields of Redis's own sections that complete the picture, where the node has them.
-const TOTALS: [&str; 6] = [
+const TOTALS: [&str; 7] = [
     "uptime_in_seconds",
     "connected_clients",
     "instantaneous_ops_per_sec",
     "used_memory_human",
+    "used_memory_tombstones_human",
     "total_commands_processed",
     "expired_keys",
 ];

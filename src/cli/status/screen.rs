@@ -50,7 +50,7 @@ fn own(Status { own, healing, peers, .. }: &Status) -> Table {
     let exceptional = [
         ("late", "late", "pushes of what had been removed here"),
         ("lost", "lost", "keys given up: see `sapwood lost`"),
-        ("dropped", "dropped_tombstones", "tombstones beyond --tombstone-limit, while alone"),
+        ("dropped", "dropped_tombstones", "tombstones beyond their limit, while alone"),
         ("scrub", "scrub_errors", "ranges whose digest was wrong: please report it"),
     ];
     for (label, field, meaning) in exceptional {
@@ -62,7 +62,9 @@ fn own(Status { own, healing, peers, .. }: &Status) -> Table {
 }
 
 fn tombstones(own: &Fields, healing: &Fields) -> String {
-    let count = grouped(own.count("tombstones"));
+    let (count, memory) = (own.count("tombstones"), own.text("used_memory_tombstones_human"));
+    let none = count == 0 || memory.is_empty();
+    let count = if none { grouped(count) } else { format!("{} ({memory})", grouped(count)) };
     let waits_for = healing.list("waits_for");
     if waits_for.is_empty() { count } else { format!("{count}, kept for {waits_for}") }
 }
@@ -174,6 +176,7 @@ mod tests {
     fn what_an_operator_must_know_is_on_the_screen() {
         let mut status = quiet();
         status.own.0.insert("tombstones".into(), 4_321.into());
+        status.own.0.insert("used_memory_tombstones_human".into(), "278.11K".into());
         status.healing = fields(&json!({
             "members": 2, "stable_age_ms": 12_345, "retractions": 7,
             "waits_for": ["b", "c"], "late": 5, "lost": 2, "dropped_tombstones": 0, "scrub_errors": 0,
@@ -182,7 +185,7 @@ mod tests {
         for line in [
             "members     2",
             "stable      12s ago",
-            "tombstones  4,321, kept for b, c",
+            "tombstones  4,321 (278.11K), kept for b, c",
             "retracted   7",
             "lost        2 keys given up: see `sapwood lost`",
         ] {

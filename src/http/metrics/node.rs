@@ -44,10 +44,27 @@ fn keys(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
         None,
         |reading| reading.totals.dead_cells as f64,
     )?;
-    sheet.gauge("memory", "What all cells take.", BYTES, |reading| reading.face.store.memory() as f64)?;
+    sheet.gauge(
+        "memory",
+        "What keys and their values take: what --max-memory limits.",
+        BYTES,
+        |reading| reading.face.store.memory() as f64,
+    )?;
     sheet.gauges("memory_limit", "--max-memory, if it is set.", BYTES, |reading| {
         reading.face.max_memory.map(|limit| (Labels::new(), limit as f64))
-    })
+    })?;
+    sheet.gauge(
+        "tombstone_memory",
+        "What deletes and expired keys take that are kept.",
+        BYTES,
+        |reading| reading.face.store.tombstone_memory() as f64,
+    )?;
+    sheet.gauges(
+        "tombstone_memory_reserve",
+        "What they may take, with --max-memory, before writes may be refused because of them.",
+        BYTES,
+        |reading| reading.face.store.tombstone_reserve().map(|limit| (Labels::new(), limit as f64)),
+    )
 }
 
 fn clients(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {

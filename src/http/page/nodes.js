@@ -105,7 +105,7 @@ function rows(node, since, dense) {
   const kept = node.retractions || node.late || node.lost;
   return [
     ["Keys", count(node.keys), `${count(node.tombstones)} tombstones`],
-    ["Memory", size(node.memory_bytes)],
+    ["Memory", size(node.memory_bytes), `keys and values; tombstones take ${size(node.tombstone_bytes ?? 0)} more`],
     ["Operations", `${compact(node.ops_per_second)}/s`, "commands of clients"],
     ["Received", `${size(node.bytes_in_per_second)}/s`, "from other nodes"],
     ["Sent", `${size(node.bytes_out_per_second)}/s`, "to other nodes"],

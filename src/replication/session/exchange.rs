@@ -17,6 +17,7 @@ use crate::replication::members::Summary;
 use crate::replication::message::Message;
 use crate::replication::queue::StateMark;
 use crate::replication::round::{PeerSummary, Round, Terms};
+use crate::store::{Room, Shortfall};
 
 /// How long one exchange that moves may keep the others waiting. A slower one goes on, beside the next.
 const ALONE: Duration = Duration::from_secs(30);
@@ -56,8 +57,12 @@ const RECEIVING_EVERY: Duration = Duration::from_secs(1);
 /// socket buffers of both sides and a batch of pushes may lie before the next message of the round.
 const AHEAD: u64 = 8 << 20;
 
-/// How often a daemon that had to refuse data for want of memory asks for it again.
-const REFUSED_RETRY: Duration = Duration::from_secs(5);
+/// How soon a daemon that had to refuse data for want of memory asks for it again, once there is room for all of it.
+const REFUSED_RETRY: Duration = Duration::from_secs(1);
+
+/// The same once there is room for a part: it may be that the peer has deleted the rest, or that the rest is sent and
+/// refused once more.
+const PARTIAL_RETRY: Duration = Duration::from_secs(5);
 
 /// Fewer cells than these may differ because they were in flight when a round looked.
 const IN_FLIGHT: u64 = 10_000;
@@ -86,11 +91,11 @@ impl Session {
                 self.events.push(Event::TurnOver);
             }
         }
-        if let Some(refused) = &mut self.inbound.refused
-            && now - refused.since > REFUSED_RETRY
-            && local.store.has_room()
+        if let Some(withheld) = &mut self.inbound.refused
+            && let Some(pause) = retry_pause(local.store.room_for(&withheld.shortfall))
+            && now - withheld.since >= pause
         {
-            refused.since = now;
+            withheld.since = now;
             self.want_round(now);
         }
         let time = local.store.now(ZERO);
@@ -237,8 +242,8 @@ impl Session {
     }
 
     pub(super) fn enter(&mut self, round: Round, state: StateMark, turn: Option<Turn>, now: Instant) {
-        if let Some(refused) = &mut self.inbound.refused {
-            refused.retried = true;
+        if let Some(withheld) = &mut self.inbound.refused {
+            (withheld.retried, withheld.shortfall) = (true, Shortfall::default());
         }
         let gaps = self.inbound.epoch;
         self.round = Some(Current {
@@ -297,6 +302,9 @@ impl Session {
         let (deep, progress) = (round.is_deep(), round.progress());
         self.events.push(Event::TurnOver);
         self.failed = outcome.is_err();
+        if let Some(withheld) = &mut self.inbound.refused {
+            withheld.since = now;
+        }
         local.counts.retractions.fetch_add(round.retracted(), Ordering::Relaxed);
         if let Err(why) = outcome {
             self.events.push(Event::Failed { deep, why });
@@ -314,7 +322,7 @@ impl Session {
         let closing = CellsEncoder::default().finish(&local.store, Carrier::Put { through: state.through() });
         let state = if ablated(Ablation::StateAsOfItsStart) { self.mark_state(local) } else { state };
         self.queue.close_state(closing, state);
-        if self.inbound.refused.take_if(|refused| refused.retried).is_some() {
+        if self.inbound.refused.take_if(|withheld| withheld.retried).is_some() {
             local.refusing.fetch_sub(1, Ordering::Relaxed);
             self.events.push(Event::Withholding(false));
         }
@@ -352,5 +360,14 @@ impl Current {
             self.idle = self.turn.is_none();
         }
         false
+    }
+}
+
+/// How long to wait before what was refused is asked for again; `None` for as long as there is no room.
+fn retry_pause(room: Room) -> Option<Duration> {
+    match room {
+        Room::None => None,
+        Room::Some => Some(PARTIAL_RETRY),
+        Room::All => Some(REFUSED_RETRY),
     }
 }

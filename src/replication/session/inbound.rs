@@ -13,7 +13,7 @@ use crate::replication::figures::{self, Heard};
 use crate::replication::local::Local;
 use crate::replication::members::Summary;
 use crate::replication::message::{Beat, Cells};
-use crate::store::{Cell, Counter, Origin, Outcome, PREFETCH_AHEAD, Parts, Retraction, Way};
+use crate::store::{Cell, Counter, Origin, Outcome, PREFETCH_AHEAD, Parts, Retraction, Shortfall, Way};
 
 impl Session {
     pub(super) fn on_beat(
@@ -86,11 +86,11 @@ impl Session {
                         fresh.extend(store.cell(key).map(|cell| (author(parts, counter), cell)));
                     }
                     Outcome::Applied | Outcome::Known => {}
-                    Outcome::Refused => {
+                    Outcome::Refused(bytes) => {
                         if let Some(current) = self.round.as_mut().filter(|_| in_round) {
                             current.round.on_refused();
                         }
-                        self.withhold(local, now);
+                        self.withhold(local, bytes, now);
                     }
                 }
                 match (merged.retraction, &mut self.round) {
@@ -143,13 +143,20 @@ impl Session {
         }
     }
 
-    pub(super) fn withhold(&mut self, local: &Local, now: Instant) {
+    /// Notes that a cell was refused that needed so many bytes of room.
+    fn withhold(&mut self, local: &Local, bytes: u64, now: Instant) {
         self.inbound.whole = false;
         if self.inbound.refused.is_none() {
             local.refusing.fetch_add(1, Ordering::Relaxed);
             self.events.push(Event::Withholding(true));
         }
-        self.inbound.refused = Some(Withheld { since: now, retried: false });
+        let withheld = self.inbound.refused.get_or_insert(Withheld {
+            since: now,
+            retried: false,
+            shortfall: Shortfall::default(),
+        });
+        withheld.retried = false;
+        withheld.shortfall.add(bytes);
     }
 }
 

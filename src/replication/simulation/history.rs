@@ -30,6 +30,7 @@ pub(super) struct Plan {
     pub(super) max_clock_skew: Duration,
     pub(super) forget_after: Option<Duration>,
     pub(super) tombstone_limit: u64,
+    pub(super) max_memory: Option<u64>,
     pub(super) feed_limit: u64,
     /// Bytes of pushes that wait for one peer, and that a socket holds.
     pub(super) queue_limit: usize,
@@ -81,6 +82,7 @@ impl Plan {
             max_clock_skew: Duration::from_millis(500),
             forget_after: None,
             tombstone_limit: 100_000,
+            max_memory: None,
             feed_limit: 1 << 20,
             queue_limit: 1 << 20,
             socket: 1 << 20,

@@ -16,6 +16,8 @@ mod faults;
 mod handshake;
 mod history;
 mod links;
+#[cfg(test)]
+mod memory_tests;
 mod network;
 mod node;
 #[cfg(test)]

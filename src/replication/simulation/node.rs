@@ -111,7 +111,7 @@ impl Process {
             seed: HashSeed::of_cluster(CLUSTER),
             ranges: plan.ranges,
             incarnation,
-            max_memory: None,
+            max_memory: plan.max_memory,
             feed_limit: plan.feed_limit,
         }));
         let healing = HealingConfig {

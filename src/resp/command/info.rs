@@ -89,17 +89,20 @@ fn clients(shared: &Shared, lines: &mut Lines) {
 }
 
 fn memory(shared: &Shared, lines: &mut Lines) {
-    let used = shared.store.memory();
+    let (used, tombstones) = (shared.store.memory(), shared.store.tombstone_memory());
     let resident = proc_numbers("/proc/self/statm", 1).map(|pages| pages * PAGE);
     let limit = shared.settings.max_memory.unwrap_or(0);
     lines.add("used_memory", used);
     lines.add("used_memory_human", human(used));
+    lines.add("used_memory_tombstones", tombstones);
+    lines.add("used_memory_tombstones_human", human(tombstones));
     if let Some(resident) = resident {
         lines.add("used_memory_rss", resident);
         lines.add("used_memory_rss_human", human(resident));
     }
     lines.add("maxmemory", limit);
     lines.add("maxmemory_human", human(limit));
+    lines.add("maxmemory_tombstones", shared.store.tombstone_reserve().unwrap_or(0));
     lines.add("maxmemory_policy", "noeviction");
 }
 
