@@ -54,16 +54,16 @@ pub trait Cluster: Send + Sync {
     /// values at most [`MAX_SHOWN_VALUE`] bytes come.
     fn look(&self, key: &[u8]) -> BoxFuture<'static, Vec<(String, Option<KeyCopy>)>>;
 
-    /// What this daemon had to give up when it came back after the others had forgotten it, oldest first.
+    /// The writes that this node alone held and had to give up when it came back, oldest first.
     fn lost(&self) -> Vec<LostCell>;
 
-    /// Stops waiting for a member: it is gone, and its name free.
+    /// Stops waiting for a member until it is heard again: it is lapsed.
     ///
     /// # Errors
     /// [`ClusterError`] if there is no such member, or it is linked to this daemon.
     fn forget(&self, name: &str) -> Result<(), ClusterError>;
 
-    /// Discards every key held here and joins the others as a new daemon.
+    /// Discards every key held here, and takes those of the peers as a new incarnation.
     ///
     /// # Errors
     /// [`ClusterError`] as the daemon sees fit; nothing was discarded then.
@@ -146,16 +146,16 @@ pub enum ClusterError {
     #[error("no member is named {0:?}: see SAPWOOD PEERS")]
     UnknownMember(String),
     /// The member is linked to this daemon, so it is alive.
-    #[error("{0:?} is linked to this daemon: stop it first")]
+    #[error("{0:?} is linked to this node: stop it first")]
     Linked(String),
     /// A daemon cannot forget itself.
-    #[error("this daemon is {0:?} itself: stop it with SHUTDOWN")]
+    #[error("this node is {0:?} itself: stop it with SHUTDOWN")]
     Itself(String),
     /// The daemon has gone through too many incarnations.
-    #[error("{0}: restart the daemon")]
+    #[error("{0}: restart the node")]
     TooManyOrigins(String),
     /// Faults are for tests and demonstrations.
-    #[error("faults are not enabled: start the daemon with --enable-faults")]
+    #[error("faults are not enabled: start the node with --enable-faults")]
     FaultsDisabled,
 }
 
@@ -206,7 +206,7 @@ pub struct HealingStatus {
     pub scrub_errors: u64,
 }
 
-/// A cell that a returning daemon held alone and had to give up.
+/// A write that a returning node alone held and had to give up.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LostCell {
     /// The key.
@@ -219,7 +219,7 @@ pub struct LostCell {
     pub version: Stamp,
     /// From when on the key would have been absent.
     pub deadline: Option<Time>,
-    /// The peer that told it to be dead.
+    /// The peer that retracted it.
     pub peer: String,
 }
 
@@ -299,9 +299,9 @@ pub enum PeerState {
     Down,
     /// Cut off by `SAPWOOD CUT`.
     Cut,
-    /// Away for so long that the others no longer wait for it.
+    /// Away for too long, or forgotten by an operator: not waited for until it is heard again.
     Lapsed,
-    /// It left, or was forgotten: it is not expected back.
+    /// It left, or its name was taken over: this incarnation is not expected back.
     Gone,
     /// Refused: another daemon of the same name is linked.
     Duplicate,

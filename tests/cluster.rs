@@ -270,13 +270,13 @@ async fn a_namesake_is_refused_while_the_first_is_linked() {
 #[tokio::test]
 async fn a_node_of_another_cluster_is_refused_with_the_reason() {
     let a = start("a", &[]).await;
-    let stranger = Config { cluster: "elm".into(), ..config("b", &[a.peer_addr()]) };
-    let stranger = Node::start(stranger).await.unwrap();
+    let elm = Config { cluster: "elm".into(), ..config("b", &[a.peer_addr()]) };
+    let elm = Node::start(elm).await.unwrap();
     until("the refusal shows on both sides", || {
-        peer(&a, PeerState::Foreign).is_some() && peer(&stranger, PeerState::Foreign).is_some()
+        peer(&a, PeerState::Foreign).is_some() && peer(&elm, PeerState::Foreign).is_some()
     })
     .await;
-    let reason = peer(&stranger, PeerState::Foreign).unwrap().reason;
+    let reason = peer(&elm, PeerState::Foreign).unwrap().reason;
     assert!(reason.contains("\"elm\"") && reason.contains("\"sapwood\""), "{reason}");
 }
 

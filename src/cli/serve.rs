@@ -65,7 +65,7 @@ async fn serve(config: Config) -> anyhow::Result<Exit> {
     };
     tracing::info!("stopped");
     if node.is_superseded() {
-        bail!("another daemon named {:?} has taken this one's place: give each its own --name", node.name());
+        bail!("another node named {:?} has taken this one's place: give each its own --name", node.name());
     }
     Ok(if report.lost_writes() > 0 { Exit::Lost } else { Exit::Done })
 }
@@ -73,7 +73,7 @@ async fn serve(config: Config) -> anyhow::Result<Exit> {
 /// Tells who started it what is running, and what to try next.
 fn greet(config: &Config, node: &Node) -> io::Result<()> {
     let paint = Paint::on(Stream::Stdout);
-    let listens = "no flag turns a listener of the daemon off";
+    let listens = "no flag turns a listener of the node off";
     let (client, peer) = (node.client_addr().expect(listens), node.peer_addr().expect(listens));
     let peers = if config.join.is_empty() {
         format!("none (start another node with --join {})", dialled(peer))

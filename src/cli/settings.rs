@@ -74,7 +74,7 @@ pub(crate) struct Settings {
     #[arg(help_heading = CLUSTER, hide_env_values = true)]
     pub(crate) forget_after: Option<SpanOrNever>,
 
-    /// File that keeps what this node gives up when it comes back after it was forgotten [default: none]
+    /// File that keeps the writes that this node had to give up when it came back [default: none]
     #[arg(long, value_name = "FILE", env = "SAPWOOD_LOST_FILE", help_heading = CLUSTER, hide_env_values = true)]
     pub(crate) lost_file: Option<PathBuf>,
 
@@ -393,7 +393,7 @@ mod tests {
              cluster = 'c'\nmax-clock-skew = '1s'\ndrain-timeout = '2s'\nmax-memory = '1GiB'\nmax-key = '1KiB'\n\
              max-value = '1MiB'\nmax-command = '2MiB'\nmax-clients = 7\npeer-queue = '3MiB'\n\
              client-password-file = '{}'\ninsecure = true\nenable-flush = true\nlog = 'debug'\n\
-             log-format = 'json'\njoin-first = true\nforget-after = 'never'\nlost-file = '/lost'\n\
+             log-format = 'json'\nforget-after = 'never'\nlost-file = '/lost'\n\
              http = '127.0.0.1:3'\nhttp-writes = true\nhttp-show-values = true\n\
              tombstone-limit = 9\nenable-faults = true\nnotify-keyspace-events = 'KEx'\n",
             password.path().display()

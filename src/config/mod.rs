@@ -81,7 +81,7 @@ pub struct Config {
     pub tombstone_limit: Option<u64>,
     /// How long a member may be away before it is no longer waited for; `None` waits for ever.
     pub forget_after: Option<Duration>,
-    /// Where to keep what this node has to give up when it comes back after the others have forgotten it.
+    /// Where to keep the writes that this node alone held and had to give up when it came back.
     pub lost_file: Option<PathBuf>,
     /// What clients must `AUTH` with; `None` asks for nothing.
     pub client_password: Option<Secret>,

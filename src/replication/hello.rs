@@ -110,7 +110,7 @@ pub(super) fn judge(
         return refuse(Refusal::Incompatible, format!("its generation is {}", hello.generation));
     }
     if incarnation == own_incarnation {
-        return refuse(Refusal::Itself, "it is this daemon itself".into());
+        return refuse(Refusal::Itself, "it is this node itself".into());
     }
     if hello.cluster != own.cluster {
         let text = format!(
@@ -120,7 +120,7 @@ pub(super) fn judge(
         return refuse(Refusal::Foreign, text);
     }
     if hello.name == own.name {
-        let text = format!("two daemons are named {:?}: give one another --name", own.name);
+        let text = format!("two nodes are named {:?}: give one another --name", own.name);
         return refuse(Refusal::Duplicate, text);
     }
     if let Err(text) = check_clocks(own, hello, wall, in_flight) {
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_refused_by_their_own_reason() {
+    fn each_refusal_has_a_reason_of_its_own() {
         assert_eq!(verdict(|h| h.cluster = "elm"), Err(Refusal::Foreign));
         assert_eq!(verdict(|h| h.name = "a"), Err(Refusal::Duplicate));
         assert_eq!(verdict(|h| h.incarnation = 1), Err(Refusal::Itself));

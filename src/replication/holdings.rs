@@ -1,7 +1,7 @@
 //! Who holds how much of what the clients of whom have written, and who waits for more. For `WAIT` and tokens.
 //!
 //! Counted in the sequences of the writers' feeds, which tell of gaps. Volatile: what is noted here proves nothing to
-//! the verified vector or to the floor, which only rounds raise.
+//! the summary vector or to the stable time, which only syncs raise.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included};
@@ -63,7 +63,7 @@ impl Holdings {
         self.of_this.wait((writer, through))
     }
 
-    /// A round has finished, so the verified vector may have risen.
+    /// A sync has finished, so the summary vector may have risen.
     pub(super) fn verified(&self) {
         self.of_this.wake_all();
     }

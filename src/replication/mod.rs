@@ -161,7 +161,7 @@ impl Shared {
     fn check_place(&self, peer: &Introduction) -> Result<(), Refused> {
         let members = self.local.members.lock();
         if members.has_live_namesake(&peer.name, peer.incarnation) {
-            let text = format!("another live daemon is named {:?}: give one another --name", peer.name);
+            let text = format!("another live node is named {:?}: give one another --name", peer.name);
             return Err(Refused { refusal: Refusal::Duplicate, text });
         }
         Ok(())
@@ -216,8 +216,8 @@ impl Shared {
     fn failed(&self, link: &Link, deep: bool, why: &RoundFailed) {
         self.local.counts.failed_rounds.fetch_add(1, Ordering::Relaxed);
         match why {
-            RoundFailed::RetractionLimit => tracing::error!(peer = %link.peer, %why, "a round was given up"),
-            _ => tracing::warn!(peer = %link.peer, %why, "a round was given up"),
+            RoundFailed::RetractionLimit => tracing::error!(peer = %link.peer, %why, "a sync was given up"),
+            _ => tracing::warn!(peer = %link.peer, %why, "a sync was given up"),
         }
         if deep {
             self.verifications.fail(&link.peer, &why.to_string());

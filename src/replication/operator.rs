@@ -37,7 +37,7 @@ impl Shared {
                 None => rows.push(PeerStatus {
                     name: name.to_owned(),
                     incarnation: Some(member.incarnation),
-                    reason: "never linked to this daemon".into(),
+                    reason: "never linked to this node".into(),
                     since: stamp::distance(now, member.heard),
                     ..unlinked("", state, Instant::now())
                 }),
@@ -107,7 +107,7 @@ impl Replication {
             ForgetError::Linked => ClusterError::Linked(name.to_owned()),
             ForgetError::Itself => ClusterError::Itself(name.to_owned()),
         })?;
-        tracing::warn!(peer = name, state = "gone", "forgotten by an operator");
+        tracing::warn!(peer = name, state = "lapsed", "forgotten by an operator");
         self.shared.peers.forgotten(name);
         Ok(())
     }

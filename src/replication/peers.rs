@@ -322,10 +322,10 @@ impl Peers {
         there.map(|(name, _)| name.clone()).collect()
     }
 
-    /// An operator has forgotten a peer: it is not expected back.
+    /// An operator has forgotten a peer: it is not waited for until it is heard again.
     pub(super) fn forgotten(&self, name: &str) {
         if let Some(peer) = self.table.lock().peers.get_mut(name).filter(|peer| peer.link.is_none()) {
-            peer.state = PeerState::Gone;
+            peer.state = PeerState::Lapsed;
             "forgotten by an operator".clone_into(&mut peer.reason);
             peer.since = Instant::now();
         }
@@ -419,7 +419,7 @@ impl Table {
         };
         let Some(link) = &present.link else { return Ok(()) };
         if link.incarnation != peer.incarnation {
-            let text = format!("another live daemon is named {:?}: give one another --name", peer.name);
+            let text = format!("another live node is named {:?}: give one another --name", peer.name);
             return refuse(Refusal::Duplicate, text);
         }
         let stays = match (link.direction, direction) {

@@ -471,7 +471,6 @@ async fn nothing_is_merged_once_a_cut_has_returned() {
                     value: Some(b"v"),
                     deadline: None,
                     qualifier: None,
-                    lift: None,
                     counter: None,
                 };
                 codec::append(&cell, &mut cells);
@@ -547,7 +546,7 @@ async fn a_peer_that_stops_answering_in_a_round_holds_up_nobody_and_loses_its_li
             Message::Accept { .. } => break Instant::now(),
             Message::Start { round, .. } => {
                 let sums = vec![7; 8 * crate::model::Prefix::groups(a.store.ranges()).count()];
-                puppet.say(&codec::frame(&Message::Accept { round, sight: SIGHT, sums: &sums })).await;
+                puppet.say(&codec::frame(&Message::Accept { round, summary: SUMMARY, sums: &sums })).await;
                 break Instant::now();
             }
             _ => {}

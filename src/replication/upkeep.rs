@@ -40,16 +40,14 @@ pub(super) async fn tick(shared: Arc<Shared>) {
                     shared.announcer.announce(EventKind::Lapsed, &member, "not heard for too long");
                 }
                 News::Verdict(Verdict::Superseded) => {
-                    tracing::error!(
-                        "another daemon with the same --name has taken this one's place: stopping"
-                    );
+                    tracing::error!("another node with the same --name has taken this one's place: stopping");
                     shared.superseded.cancel();
                 }
             }
         }
         let dropped = shared.local.limit_tombstones_alone();
         if dropped > 0 {
-            tracing::warn!(dropped, "more tombstones than their limit on a daemon that is alone");
+            tracing::warn!(dropped, "more tombstones than their limit on a node that is alone");
         }
     }
 }

@@ -197,6 +197,7 @@ mod tests {
 
     use super::super::tests::{at, config, delete, replicate, set};
     use super::super::*;
+    use super::super::{Outcome, Way};
     use super::*;
 
     const MAX_MEMORY: u64 = 10_000;
@@ -234,7 +235,6 @@ mod tests {
         Expire(u64),
         Sweep,
         Purge,
-        Lift,
         Replicate,
     }
 
@@ -246,7 +246,6 @@ mod tests {
             (0..50u64).prop_map(Step::Expire),
             Just(Step::Sweep),
             Just(Step::Purge),
-            Just(Step::Lift),
             Just(Step::Replicate),
         ]
     }
@@ -277,12 +276,11 @@ mod tests {
                         store.sweep(range, NTP64(now));
                     }),
                     Step::Purge => {
-                        store.raise_floor(NTP64(now - 30));
+                        store.raise_stable_time(NTP64(now - 30));
                         (0..store.range_count()).for_each(|range| {
                             store.purge(range);
                         });
                     }
-                    Step::Lift => store.lift(&crate::model::Vector::default(), NTP64(now)),
                     Step::Replicate => replicate(store, other),
                 }
                 for store in &stores {
@@ -414,10 +412,10 @@ mod tests {
         store.observe(NTP64(100));
         let merge = |n: u32| {
             let parts = Parts { time: NTP64(100), origin, ..Parts::EMPTY };
-            store.merge(&mut Vec::new(), &n.to_be_bytes(), &parts, &Counter::NONE, &|_, _| false)
+            store.merge(&mut Vec::new(), &n.to_be_bytes(), &parts, &Counter::NONE, Way::Push).outcome
         };
-        let taken = (0..100_000).take_while(|&n| merge(n) == Merged::Applied).count() as u64;
+        let taken = (0..100_000).take_while(|&n| merge(n) == Outcome::Applied).count() as u64;
         assert_eq!(taken, HARD_LIMIT * MAX_MEMORY / 58);
-        assert_eq!(merge(0), Merged::Known, "and the node goes on");
+        assert_eq!(merge(0), Outcome::Known, "and the node goes on");
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 /// How long anything may take before it counts as failed. A debug build beside other tests on two cores is slow.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running daemon, and all that it needs to be started again. Dropping it retractions the process; if the test is
+/// A running daemon, and all that it needs to be started again. Dropping it kills the process; if the test is
 /// failing, its log is printed first.
 pub struct Daemon {
     pub name: String,

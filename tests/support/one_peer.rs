@@ -32,7 +32,7 @@ pub struct OnePeer {
 }
 
 impl OnePeer {
-    /// As a daemon with `--enable-faults` that was founded and knows one member, `b`.
+    /// As a node with `--enable-faults` that knows one other member, `b`.
     fn told(&self, what: String, peer: Option<&str>) -> Result<(), ClusterError> {
         if let Some(unknown) = peer.filter(|peer| !["b", "*"].contains(peer)) {
             return Err(ClusterError::UnknownMember(unknown.into()));

@@ -181,14 +181,14 @@ mod tests {
         let status = Status {
             asked: "127.0.0.1:7171".into(),
             own: fields(serde_json::json!({"name": "a", "digest": "0042"})),
-            healing: fields(serde_json::json!({"founded": true})),
+            healing: fields(serde_json::json!({"members": 2})),
             peers: vec![fields(serde_json::json!({"name": "b"}))],
         };
         assert_eq!(
             status.json(),
             serde_json::json!({
                 "name": "a", "digest": "0042", "node": "127.0.0.1:7171",
-                "healing": {"founded": true}, "peers": [{"name": "b"}],
+                "healing": {"members": 2}, "peers": [{"name": "b"}],
             })
         );
     }

@@ -172,7 +172,7 @@ fn healing(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
     for (name, help, count) in counters {
         sheet.counter(name, help, None, count)?;
     }
-    sheet.counters("rounds", "Comparisons with peers that came to an end, by how.", None, |reading| {
+    sheet.counters("rounds", "Syncs with peers that came to an end, by how.", None, |reading| {
         let row = |outcome, count| (vec![("outcome", outcome)], count);
         [row("finished", reading.activity.rounds), row("failed", reading.activity.failed_rounds)]
     })?;

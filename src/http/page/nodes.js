@@ -110,18 +110,17 @@ function rows(node, since, dense) {
     ["Received", `${size(node.bytes_in_per_second)}/s`, "from other nodes"],
     ["Sent", `${size(node.bytes_out_per_second)}/s`, "to other nodes"],
     ["Tombstones", dense ? null : count(node.tombstones), "deletes and expiries that are not freed yet"],
-    ["Floor", floor(node, since), "every member is known to hold every write up to then"],
+    ["Stable time", stableTime(node, since), "every member holds every write up to then"],
     ["Up", dense || !Number.isFinite(node.uptime_ms) ? null : span(node.uptime_ms + since)],
-    ["Kills", kept ? count(node.retractions) : null, "keys that were told to be dead: they were deleted long ago"],
-    ["Late", kept ? count(node.late) : null, "pushes that came after the floor had passed them"],
-    ["Lost", kept ? count(node.lost) : null, "cells that it alone held, and gave up when it came back"],
+    ["Retractions", kept ? count(node.retractions) : null, "stale copies of keys that had been removed elsewhere"],
+    ["Late", kept ? count(node.late) : null, "pushes of what had been removed here"],
+    ["Lost", kept ? count(node.lost) : null, "writes that it alone held, and had to give up"],
     ["Clients", dense ? null : node.client ?? null],
     ["Heard", node.local ? null : ago((node.age_ms ?? 0) + since), "these figures are what it said last"],
   ];
 }
 
-function floor(node, since) {
+function stableTime(node, since) {
   if (Number.isFinite(node.stable_age_ms)) return ago(node.stable_age_ms + since);
-  if (node.founded === false) return "not founded";
-  return node.founded ? "never raised" : null;
+  return node.state === "unknown" ? null : "never raised";
 }

@@ -377,10 +377,8 @@ impl Membership {
     pub(super) fn advance(&mut self, now: Time) -> Option<Time> {
         self.note_away(now);
         self.limit_coverage();
-        if self.others().next().is_none() {
-            // One that never had a peer keeps its tombstones for those that are yet to come.
-            return None;
-        }
+        // One that never had a peer keeps its tombstones for those that are yet to come.
+        self.others().next()?;
         let own = self.report(now);
         let present = self.roster.present().map(|(_, member)| member.incarnation);
         let report = |incarnation| {

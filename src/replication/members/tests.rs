@@ -206,8 +206,6 @@ fn one_that_is_silent_is_named_and_not_those_that_wait_for_it_too() {
     assert_eq!(b.waits_for(at(100)), ["c"]);
 }
 
-/// a waits for c, b waits for a. Were b's own list enough, {b} with a would be a cluster, and c, which only a waits
-/// for, a stranger to it.
 #[test]
 fn a_restart_takes_the_place_of_the_incarnation_before() {
     let (mut a, mut b) = (member("a", 1), member("b", 20));

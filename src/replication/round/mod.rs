@@ -125,9 +125,9 @@ pub(super) enum RoundFailed {
 /// The other side broke the rules of a round.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RoundError {
-    #[error("a message of a round that does not fit its state: {0}")]
+    #[error("a message of a sync that does not fit its state: {0}")]
     OutOfTurn(&'static str),
-    #[error("malformed message of a round: {0}")]
+    #[error("malformed message of a sync: {0}")]
     Malformed(&'static str),
     #[error("it opened more than {MAX_JOBS} exchanges at one time")]
     Crowded,

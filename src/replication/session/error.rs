@@ -33,7 +33,7 @@ pub(in crate::replication) enum LinkError {
     OutOfTurn(&'static str),
     #[error("not heard for {}s", SILENCE_LIMIT.as_secs())]
     Silent,
-    #[error("a round stood still for {}s", STALL_LIMIT.as_secs())]
+    #[error("a sync stood still for {}s", STALL_LIMIT.as_secs())]
     Stalled,
     #[error("its clock ran {0:.1?} ahead of this one, more than --max-clock-skew allows: set both by NTP")]
     Skewed(Duration),
@@ -43,13 +43,13 @@ pub(in crate::replication) enum LinkError {
     Refused(Refused),
     #[error("another connection took its place")]
     Superseded,
-    #[error("this daemon is stopping")]
+    #[error("this node is stopping")]
     Stopping,
     #[error("its address is no longer dialled")]
     Dropped,
     #[error("cut off by SAPWOOD CUT")]
     Cut,
-    #[error("this daemon goes on as another incarnation")]
+    #[error("this node goes on as another incarnation")]
     Renewed,
 }
 

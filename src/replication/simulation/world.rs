@@ -233,21 +233,6 @@ impl World {
         self.after(again, Due::Tick(node, number));
     }
 
-    /// An operator discards what a daemon holds.
-    pub(super) fn discard(&mut self, node: usize) {
-        let wall = self.wall(node);
-        let incarnation = stamp::incarnation(self.rng.random()).expect("a random id is not zero");
-        let Some(process) = &mut self.nodes[node].process else { return };
-        process.local.store.discard(incarnation).expect("there are few origins");
-        let hlc = process.local.store.now(wall);
-        process.local.members.lock().discard(incarnation, hlc);
-        process.local.store.discard_stable_time();
-        self.processes += 1;
-        self.checker.note(self.now, None, || format!("n{node} discards everything and rejoins"));
-        self.checker.begin(node, process, self.now);
-        self.drop_links(node);
-    }
-
     pub(super) fn drop_links(&mut self, node: usize) {
         let Some(process) = &self.nodes[node].process else { return };
         let connections: Vec<_> = process.links.values().map(|link| (link.connection, link.side)).collect();

@@ -141,7 +141,7 @@ pub(super) fn rejoin(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
             done(cx, outcome)
         }
         _ => Err(CommandError::said(
-            "ERR this discards every key that this daemon holds: say SAPWOOD REJOIN DISCARD to do it",
+            "ERR this discards every key that this node holds: say SAPWOOD REJOIN DISCARD to do it",
         )),
     }
 }
