@@ -222,8 +222,10 @@ impl Store {
         ours.end(self.ended_by_successor(&own, &parts, before.expiry, expiry));
         let replaced = self.ended_by_successor(received, &parts, theirs.expiry, expiry);
         let now = self.now(Time::default());
-        let passed = [received.deadline, theirs.expiry.and_then(|(_, expiry)| expiry.deadline)];
-        let passed = passed.into_iter().flatten().filter(|&deadline| deadline <= now);
+        let register = received.deadline.filter(|_| parts != *received);
+        let counted =
+            theirs.expiry.filter(|_| expiry != theirs.expiry).and_then(|(_, expiry)| expiry.deadline);
+        let passed = [register, counted].into_iter().flatten().filter(|&deadline| deadline <= now);
         theirs.end(passed.fold(replaced, Time::max));
         for &(owner, slot) in &theirs.slots {
             self.admit_slot(&mut ours, owner, slot, stable, &mut retraction);

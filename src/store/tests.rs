@@ -342,6 +342,8 @@ proptest! {
         replicate(&stores[0], &stores[1]);
         replicate(&stores[1], &stores[0]);
         let [a, b] = &stores;
+        // Whether a deadline has passed is judged by the clocks, which a burst of writes carries ahead of `now`.
+        let now = a.now(NTP64(now)).max(b.now(NTP64(now))).0;
         for key in 0..12u8 {
             for later in [0, 20, 1000] {
                 prop_assert_eq!(get(a, now + later, &[key]), get(b, now + later, &[key]));
@@ -350,9 +352,7 @@ proptest! {
             prop_assert_eq!(stamps(a), stamps(b));
         }
         stores.iter().for_each(assert_sums_are_exact);
-        let everything = |store: &Store| store.totals().live.wrapping_add(store.totals().dead);
-        prop_assert_eq!(everything(a), everything(b));
-        // The sweep notices at its own time on each.
+        // Each notices a deadline that has passed at its own time: a merge at once, the sweep at the latest.
         stores.iter().for_each(|store| (0..store.range_count()).for_each(|r| { store.sweep(r, NTP64(now + 1000)); }));
         prop_assert_eq!(a.totals(), b.totals());
         stores.iter().for_each(assert_sums_are_exact);

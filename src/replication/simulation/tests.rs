@@ -95,7 +95,7 @@ fn a_burst_of_deletes_beyond_the_tombstone_limit_lapses_nobody() {
         for key in 0..world.plan.keys {
             world.write(key % 4, key, Write::Delete);
         }
-        world.run_until(world.now + 5 * SECOND);
+        world.run_until(world.now + SECOND);
         assert!(
             world
                 .nodes
