@@ -125,8 +125,10 @@ impl Roster {
         if self.members.len() < MAX_MEMBERS {
             return true;
         }
-        let gone = self.iter().filter(|(_, member)| member.standing == Standing::Gone);
-        let oldest = gone.min_by_key(|(_, member)| member.since).map(|(name, _)| name.to_owned());
+        // Whoever left for good goes first, then who has been silent for longest: a lapsed node is news when it returns.
+        let absent = self.iter().filter(|(_, member)| member.standing != Standing::Present);
+        let oldest = absent.min_by_key(|(_, member)| (member.standing == Standing::Lapsed, member.since));
+        let oldest = oldest.map(|(name, _)| name.to_owned());
         oldest.is_some_and(|name| self.members.remove(&name).is_some())
     }
 
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_bounded_and_the_gone_make_room() {
+    fn names_are_bounded_and_the_absent_make_room() {
         let mut roster = Roster::default();
         let member = |n: usize, standing| Member {
             incarnation: incarnation(n as u128 + 1).unwrap(),
@@ -192,15 +194,22 @@ mod tests {
             since: NTP64(n as u64),
             heard: NTP64(0),
         };
+        let standing_of = |n| match n {
+            0 | 1 => Standing::Lapsed,
+            2 => Standing::Gone,
+            _ => Standing::Present,
+        };
         for n in 0..MAX_MEMBERS {
-            roster.merge(&n.to_string(), member(n, if n < 2 { Standing::Gone } else { Standing::Present }));
+            roster.merge(&n.to_string(), member(n, standing_of(n)));
         }
-        for n in MAX_MEMBERS..MAX_MEMBERS + 4 {
-            roster.merge(&n.to_string(), member(n, Standing::Present));
+        for (new, goes) in [(0, "2"), (1, "0"), (2, "1")] {
+            assert!(roster.get(goes).is_some());
+            let name = (MAX_MEMBERS + new).to_string();
+            roster.merge(&name, member(MAX_MEMBERS + new, Standing::Present));
+            assert!(roster.get(goes).is_none() && roster.get(&name).is_some());
         }
+        roster.merge("more", member(MAX_MEMBERS + 3, Standing::Present));
+        assert!(roster.get("more").is_none(), "nobody present makes room");
         assert_eq!(roster.iter().count(), MAX_MEMBERS);
-        assert!(roster.get("0").is_none() && roster.get("1").is_none());
-        assert!(roster.get(&(MAX_MEMBERS + 1).to_string()).is_some());
-        assert!(roster.get(&(MAX_MEMBERS + 2).to_string()).is_none());
     }
 }
