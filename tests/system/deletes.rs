@@ -83,8 +83,8 @@ fn what_was_deleted_on_one_side_of_a_cut_is_deleted_on_the_other_though_it_was_w
 }
 
 #[test]
-#[ignore = "takes half a minute: the stable time is some seconds behind, by the clock"]
-fn tombstones_are_freed_within_forty_seconds_while_all_are_up() {
+#[ignore = "measures, and shares the machine with nobody: in release"]
+fn tombstones_are_freed_within_twenty_seconds_while_all_are_up() {
     let daemons = three_daemons(&[]);
     let [a, b, c] = &daemons;
     load(&mut a.connect(), 0..20_000, b"x");
@@ -102,7 +102,7 @@ fn tombstones_are_freed_within_forty_seconds_while_all_are_up() {
     }
     let took = deleted.elapsed();
     eprintln!("no tombstone was left after {took:?}");
-    assert!(took < Duration::from_secs(40), "{took:?} from the last delete");
+    assert!(took < Duration::from_secs(20), "{took:?} from the last delete");
     until_equal(&[a, b, c]);
     assert!(lacks(a, 0..10_000) && a.get("expiring").is_none());
     assert!(whole.1 >= 10_000 && digest(&mut c.connect()).1 == 10_000);
@@ -118,7 +118,7 @@ fn tombstones_are_freed_within_forty_seconds_while_all_are_up() {
     );
     assert_eq!(healing["waits_for"], serde_json::json!([]));
     let stable_age = healing["stable_age_ms"].as_u64().unwrap();
-    assert!((10_000..40_000).contains(&stable_age), "{stable_age} ms");
+    assert!(stable_age < 20_000, "{stable_age} ms");
     for peer in status["peers"].as_array().unwrap() {
         assert_eq!((&peer["state"], &peer["ranges_differing"]), (&"linked".into(), &0.into()), "{peer}");
         assert!(peer["verified_ms"].as_u64().unwrap() < 20_000, "{peer}");

@@ -8,7 +8,7 @@ fn members(daemon: &Daemon) -> u64 {
     daemon.healing()["members"].as_u64().unwrap()
 }
 
-/// Waits until these have freed every tombstone. The stable time is some ten seconds behind while all are up.
+/// Waits until these have freed every tombstone. The stable time is some seconds behind while all are up.
 fn until_purged(daemons: &[&Daemon]) {
     for daemon in daemons {
         wait("no tombstone is left", || daemon.tombstones() == 0);
