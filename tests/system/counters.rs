@@ -356,7 +356,7 @@ fn a_daemon_that_is_killed_takes_with_it_at_most_what_it_alone_held() {
 }
 
 #[test]
-#[ignore = "takes half a minute: tombstones have to be freed"]
+#[ignore = "takes ten seconds and more: tombstones have to be freed"]
 fn what_a_forgotten_node_counted_alone_counts_everywhere_once_it_is_heard() {
     let [a, b, c] = three_daemons(FLAGS);
     let mut on_c = c.connect();

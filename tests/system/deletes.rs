@@ -173,7 +173,7 @@ fn a_node_away_so_long_that_it_lapsed_brings_back_nothing_that_was_deleted_and_a
 }
 
 #[test]
-#[ignore = "takes most of a minute: deadlines and tombstones have to pass"]
+#[ignore = "takes half a minute: deadlines and tombstones have to pass"]
 fn what_a_node_kept_alive_while_it_was_away_lives_everywhere_though_it_expired_with_the_others() {
     let [a, b, c] = three_daemons(FAULTS);
     let key = |n: u32| format!("key:{n}");
@@ -217,7 +217,7 @@ fn what_a_node_kept_alive_while_it_was_away_lives_everywhere_though_it_expired_w
 }
 
 #[test]
-#[ignore = "takes most of a minute: tombstones have to be freed"]
+#[ignore = "takes ten seconds and more: tombstones have to be freed"]
 fn stale_copies_of_a_node_that_was_forgotten_go_whoever_wrote_them_and_its_unseen_writes_stay() {
     let [a, b, c] = three_daemons(FAULTS);
     load(&mut a.connect(), 0..200, b"a");

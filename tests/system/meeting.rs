@@ -128,7 +128,6 @@ fn what_a_restarted_node_takes_before_it_meets_the_others_is_kept() {
 }
 
 #[test]
-#[ignore = "takes half a minute: both clusters have to free tombstones"]
 fn two_clusters_that_were_born_apart_become_one_when_a_node_names_both() {
     let a = Daemon::start("a", &[], &[]);
     let b = Daemon::start("b", &[&a], &[]);
@@ -170,7 +169,6 @@ fn two_clusters_that_were_born_apart_become_one_when_a_node_names_both() {
 }
 
 #[test]
-#[ignore = "takes half a minute: a stable time has to exist before the cluster falls apart"]
 fn a_cluster_that_fell_into_two_by_restarts_becomes_one_and_counts_once() {
     let mut a = Daemon::start("a", &[], &[]);
     let mut b = Daemon::start("b", &[&a], &[]);
@@ -249,7 +247,7 @@ fn a_cluster_that_fell_into_two_by_restarts_becomes_one_and_counts_once() {
 }
 
 #[test]
-#[ignore = "takes half a minute: the stable time has to pass what the newcomer wrote"]
+#[ignore = "takes ten seconds and more: the stable time has to pass what the newcomer wrote"]
 fn a_node_with_data_of_its_own_joins_a_cluster_with_a_stable_time_and_loses_nothing() {
     let at_a = addresses();
     let x = Daemon::start_at("x", addresses(), &[at_a.1], FAULTS);

@@ -60,7 +60,7 @@ fn a_member_that_is_down_can_be_forgotten_and_no_other() {
 }
 
 #[test]
-#[ignore = "takes most of a minute: tombstones have to be freed twice"]
+#[ignore = "takes a quarter of a minute: tombstones have to be freed twice"]
 fn tombstones_wait_for_a_dead_member_until_it_is_forgotten_and_for_one_that_left_not_at_all() {
     let [a, mut b, mut c] = three_daemons(&[]);
     load(&mut a.connect(), 0..100, b"x");
@@ -87,7 +87,6 @@ fn tombstones_wait_for_a_dead_member_until_it_is_forgotten_and_for_one_that_left
 }
 
 #[test]
-#[ignore = "takes most of a minute: tombstones have to be freed"]
 fn a_live_node_that_was_forgotten_is_a_member_once_it_is_heard_with_its_data_and_without_what_was_deleted() {
     let [a, b, c] = three_daemons(FAULTS);
     load(&mut a.connect(), 0..2000, b"x");
