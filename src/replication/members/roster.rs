@@ -6,7 +6,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::model::{Incarnation, Time};
 
-/// The most names that are remembered. Beyond it one that is gone makes room, or the newcomer is not noted.
+/// The most names that are remembered. Beyond it one that is gone makes room, or one that has lapsed, or the newcomer is not
+/// noted.
 const MAX_MEMBERS: usize = 1024;
 
 /// The most former incarnations whose names are remembered; beyond it any one of them makes room.
@@ -125,8 +126,10 @@ impl Roster {
         if self.members.len() < MAX_MEMBERS {
             return true;
         }
-        let gone = self.iter().filter(|(_, member)| member.standing == Standing::Gone);
-        let oldest = gone.min_by_key(|(_, member)| member.since).map(|(name, _)| name.to_owned());
+        let absent = self.iter().filter(|(_, member)| member.standing != Standing::Present);
+        // How far its writes are incorporated is kept elsewhere: nothing depends on its name.
+        let oldest = absent.min_by_key(|(_, member)| (member.standing == Standing::Lapsed, member.since));
+        let oldest = oldest.map(|(name, _)| name.to_owned());
         oldest.is_some_and(|name| self.members.remove(&name).is_some())
     }
 
@@ -183,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_bounded_and_the_gone_make_room() {
+    fn names_are_bounded_and_the_gone_make_room_and_then_the_lapsed() {
         let mut roster = Roster::default();
         let member = |n: usize, standing| Member {
             incarnation: incarnation(n as u128 + 1).unwrap(),
@@ -193,14 +196,20 @@ mod tests {
             heard: NTP64(0),
         };
         for n in 0..MAX_MEMBERS {
-            roster.merge(&n.to_string(), member(n, if n < 2 { Standing::Gone } else { Standing::Present }));
+            let standing = match n {
+                0 => Standing::Lapsed,
+                1 => Standing::Gone,
+                _ => Standing::Present,
+            };
+            roster.merge(&n.to_string(), member(n, standing));
         }
-        for n in MAX_MEMBERS..MAX_MEMBERS + 4 {
+        let mut add = |n: usize| {
             roster.merge(&n.to_string(), member(n, Standing::Present));
-        }
-        assert_eq!(roster.iter().count(), MAX_MEMBERS);
-        assert!(roster.get("0").is_none() && roster.get("1").is_none());
-        assert!(roster.get(&(MAX_MEMBERS + 1).to_string()).is_some());
-        assert!(roster.get(&(MAX_MEMBERS + 2).to_string()).is_none());
+            assert_eq!(roster.iter().count(), MAX_MEMBERS);
+            [0, 1, n].map(|n: usize| roster.get(&n.to_string()).is_some())
+        };
+        assert_eq!(add(MAX_MEMBERS), [true, false, true]);
+        assert_eq!(add(MAX_MEMBERS + 1), [false, false, true]);
+        assert_eq!(add(MAX_MEMBERS + 2), [false, false, false]);
     }
 }
