@@ -7,7 +7,7 @@ use crate::cluster::Cluster;
 const NAMES: &[&str] = &["a", "b", "c"];
 
 /// Within this long of the last delete no tombstone may be left, while all members are up.
-const PURGE_LIMIT: Duration = Duration::from_secs(40);
+const PURGE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Links `a` and `b`, and `b` and `c`, alone.
 fn line(seed: u64) -> Cluster<'static> {
@@ -40,14 +40,14 @@ fn purges_in_time(cluster: &mut Cluster<'_>) {
 }
 
 #[test]
-fn tombstones_are_freed_within_forty_seconds_in_a_mesh() {
+fn tombstones_are_freed_within_twenty_seconds_in_a_mesh() {
     for seed in 1..=2 {
         purges_in_time(&mut Cluster::new(NAMES, seed));
     }
 }
 
 #[test]
-fn tombstones_are_freed_within_forty_seconds_in_a_line() {
+fn tombstones_are_freed_within_twenty_seconds_in_a_line() {
     for seed in 1..=2 {
         purges_in_time(&mut line(seed));
     }

@@ -83,8 +83,8 @@ fn what_was_deleted_on_one_side_of_a_cut_is_deleted_on_the_other_though_it_was_w
 }
 
 #[test]
-#[ignore = "takes half a minute: the stable time is some seconds behind, by the clock"]
-fn tombstones_are_freed_within_forty_seconds_while_all_are_up() {
+#[ignore = "measures, and shares the machine with nobody: in release"]
+fn tombstones_are_freed_within_twenty_seconds_while_all_are_up() {
     let daemons = three_daemons(&[]);
     let [a, b, c] = &daemons;
     load(&mut a.connect(), 0..20_000, b"x");
@@ -102,7 +102,7 @@ fn tombstones_are_freed_within_forty_seconds_while_all_are_up() {
     }
     let took = deleted.elapsed();
     eprintln!("no tombstone was left after {took:?}");
-    assert!(took < Duration::from_secs(40), "{took:?} from the last delete");
+    assert!(took < Duration::from_secs(20), "{took:?} from the last delete");
     until_equal(&[a, b, c]);
     assert!(lacks(a, 0..10_000) && a.get("expiring").is_none());
     assert!(whole.1 >= 10_000 && digest(&mut c.connect()).1 == 10_000);
@@ -118,7 +118,7 @@ fn tombstones_are_freed_within_forty_seconds_while_all_are_up() {
     );
     assert_eq!(healing["waits_for"], serde_json::json!([]));
     let stable_age = healing["stable_age_ms"].as_u64().unwrap();
-    assert!((10_000..40_000).contains(&stable_age), "{stable_age} ms");
+    assert!(stable_age < 20_000, "{stable_age} ms");
     for peer in status["peers"].as_array().unwrap() {
         assert_eq!((&peer["state"], &peer["ranges_differing"]), (&"linked".into(), &0.into()), "{peer}");
         assert!(peer["verified_ms"].as_u64().unwrap() < 20_000, "{peer}");
@@ -173,7 +173,7 @@ fn a_node_away_so_long_that_it_lapsed_brings_back_nothing_that_was_deleted_and_a
 }
 
 #[test]
-#[ignore = "takes most of a minute: deadlines and tombstones have to pass"]
+#[ignore = "takes half a minute: deadlines and tombstones have to pass"]
 fn what_a_node_kept_alive_while_it_was_away_lives_everywhere_though_it_expired_with_the_others() {
     let [a, b, c] = three_daemons(FAULTS);
     let key = |n: u32| format!("key:{n}");
@@ -217,7 +217,7 @@ fn what_a_node_kept_alive_while_it_was_away_lives_everywhere_though_it_expired_w
 }
 
 #[test]
-#[ignore = "takes most of a minute: tombstones have to be freed"]
+#[ignore = "takes ten seconds and more: tombstones have to be freed"]
 fn stale_copies_of_a_node_that_was_forgotten_go_whoever_wrote_them_and_its_unseen_writes_stay() {
     let [a, b, c] = three_daemons(FAULTS);
     load(&mut a.connect(), 0..200, b"a");

@@ -1,7 +1,7 @@
 //! Nodes and clusters that meet for the first time, or anew: both sides' writes live, and deletes hold.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::daemon::*;
 
@@ -32,6 +32,16 @@ fn count(daemon: &Daemon, prefix: &str, range: std::ops::Range<u32>) -> u32 {
     let keys: Vec<_> = range.map(|n| format!("{prefix}:{n}")).collect();
     let words: Vec<_> = ["EXISTS"].into_iter().chain(keys.iter().map(String::as_str)).collect();
     ask(&mut daemon.connect(), &words)
+}
+
+/// Waits until the stable time of these has passed what was written `since`.
+fn until_stable_since(daemons: &[&Daemon], since: Instant) {
+    for daemon in daemons {
+        wait("the stable time has passed what was written", || {
+            let age = daemon.healing()["stable_age_ms"].as_i64().unwrap();
+            age >= 0 && Duration::from_millis(age.unsigned_abs()) + Duration::from_secs(1) < since.elapsed()
+        });
+    }
 }
 
 fn incr(daemon: &Daemon, times: u32) {
@@ -118,7 +128,6 @@ fn what_a_restarted_node_takes_before_it_meets_the_others_is_kept() {
 }
 
 #[test]
-#[ignore = "takes half a minute: both clusters have to free tombstones"]
 fn two_clusters_that_were_born_apart_become_one_when_a_node_names_both() {
     let a = Daemon::start("a", &[], &[]);
     let b = Daemon::start("b", &[&a], &[]);
@@ -138,6 +147,7 @@ fn two_clusters_that_were_born_apart_become_one_when_a_node_names_both() {
         wait("the tombstones are freed", || here.tombstones() == 0 && there.tombstones() == 0);
     }
     assert_eq!((a.linked(), c.linked()), (1, 1));
+    until_stable_since(&[&a, &b, &c, &d], Instant::now());
 
     let e = Daemon::start("e", &[&b, &d], &[]);
     let all = [&a, &b, &c, &d, &e];
@@ -159,7 +169,6 @@ fn two_clusters_that_were_born_apart_become_one_when_a_node_names_both() {
 }
 
 #[test]
-#[ignore = "takes half a minute: a stable time has to exist before the cluster falls apart"]
 fn a_cluster_that_fell_into_two_by_restarts_becomes_one_and_counts_once() {
     let mut a = Daemon::start("a", &[], &[]);
     let mut b = Daemon::start("b", &[&a], &[]);
@@ -197,6 +206,7 @@ fn a_cluster_that_fell_into_two_by_restarts_becomes_one_and_counts_once() {
         a.del(&format!("of a:{n}"));
         b.del(&format!("of b:{n}"));
     }
+    until_stable_since(&[&a, &b], Instant::now());
     // Written again on this side, then deleted: later than what c holds.
     write(&a, "past", 10..20);
     for n in 10..20 {
@@ -237,7 +247,7 @@ fn a_cluster_that_fell_into_two_by_restarts_becomes_one_and_counts_once() {
 }
 
 #[test]
-#[ignore = "takes half a minute: the stable time has to pass what the newcomer wrote"]
+#[ignore = "takes ten seconds and more: the stable time has to pass what the newcomer wrote"]
 fn a_node_with_data_of_its_own_joins_a_cluster_with_a_stable_time_and_loses_nothing() {
     let at_a = addresses();
     let x = Daemon::start_at("x", addresses(), &[at_a.1], FAULTS);
@@ -245,16 +255,13 @@ fn a_node_with_data_of_its_own_joins_a_cluster_with_a_stable_time_and_loses_noth
     load(&mut x.connect(), 0..1000, b"x");
     x.del("key:0");
     incr(&x, 9);
-    let written = std::time::Instant::now();
+    let written = Instant::now();
     let a = Daemon::start_at("a", at_a, &[], &[]);
     let b = Daemon::start("b", &[&a], &[]);
     until_linked(&[&a, &b]);
     load(&mut a.connect(), 500..1500, b"a");
     incr(&b, 2);
-    wait("the stable time has passed what x wrote", || {
-        let age = b.healing()["stable_age_ms"].as_i64().unwrap();
-        age >= 0 && Duration::from_millis(age.unsigned_abs()) + Duration::from_secs(1) < written.elapsed()
-    });
+    until_stable_since(&[&a, &b], written);
     x.mend("*");
     until_linked(&[&a, &b, &x]);
     until_equal(&[&a, &b, &x]);

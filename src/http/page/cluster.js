@@ -7,7 +7,7 @@ export const LINK_STATES = {
   joining: { mark: "◔", means: "the first exchange is under way or waits for its turn" },
   healing: { mark: "⇄", means: "the two exchange what differs" },
   gone: { mark: "○", means: "it left in order" },
-  lapsed: { mark: "◌", means: "away for so long that the others no longer wait for it" },
+  lapsed: { mark: "◌", means: "away for too long, or forgotten: not waited for until it is heard again" },
   down: { mark: "✕", means: "not reachable, being dialled" },
   cut: { mark: "╫", means: "cut off on purpose" },
   refused: { mark: "!", means: "one of the two refuses the other" },

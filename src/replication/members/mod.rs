@@ -316,7 +316,7 @@ impl Membership {
             || self.linked.values().any(|peer| peer.links.contains(&namesake.incarnation))
     }
 
-    /// What this daemon's next beat says beyond its clocks and its sight.
+    /// What this daemon's next heartbeat says beyond its clocks and its summary.
     pub(super) fn gossip(&self, now: Time) -> Gossip {
         let mut members: Vec<_> =
             self.roster.iter().map(|(name, member)| (name.to_owned(), *member)).collect();
