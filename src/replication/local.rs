@@ -146,10 +146,8 @@ impl Local {
     pub(super) fn limit_tombstones_alone(&self) -> u64 {
         let limit = self.config.tombstone_limit;
         let dead = self.store.totals().dead_cells;
-        // What a peer is about to send belongs to a state that will be said to be held whole.
-        let is_alone = |members: &Membership| members.is_alone() && !members.has_links();
         let beyond = dead.saturating_sub(limit).max(self.store.tombstones_beyond_reserve(dead));
-        if beyond == 0 || !is_alone(&self.members.lock()) {
+        if beyond == 0 || !self.members.lock().is_alone() {
             return 0;
         }
         // A tenth more than needed, so that not every delete from now on looks for the oldest.

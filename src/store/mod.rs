@@ -15,13 +15,8 @@
 //! * A range's sums always equal the sum over its cells: both change under the same lock.
 //! * A local write is stamped, under that lock, above the cell it replaces and above everything received.
 //! * A reader never sees a value whose deadline has passed; the sweep only frees its memory.
-<<<<<<< HEAD
-//! * A cell that is absent is admitted from a peer only if the summary vector does not cover it (see [`merge`]); so what
-//!   was removed here stays removed, purged or not. The stable time only says what is purged.
-=======
 //! * A cell that is absent is admitted from a peer only if the summary vector does not cover it (see `merge.rs`); so what
-//!   was removed here stays removed, purged or not. The stable time, which never falls, only says what is purged.
->>>>>>> faces
+//!   was removed here stays removed, purged or not. The stable time only says what is purged.
 //! * No call blocks on anything but one range's lock, and none is held across an `.await`.
 
 mod cell;

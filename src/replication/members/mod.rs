@@ -83,8 +83,6 @@ pub(super) struct Membership {
     linked: BTreeMap<Incarnation, Linked>,
     /// The members that the stable time was computed with, and those that have ceased to be some since.
     counted: BTreeSet<Incarnation>,
-    /// The incarnations with which a sync has finished.
-    met: BTreeSet<Incarnation>,
     /// A later incarnation of this node's name.
     namesake: Option<Namesake>,
 }
@@ -133,7 +131,6 @@ impl Membership {
             reports: BTreeMap::new(),
             linked: BTreeMap::new(),
             counted: BTreeSet::new(),
-            met: BTreeSet::new(),
             namesake: None,
         };
         membership.enter(now);
@@ -163,14 +160,10 @@ impl Membership {
         Place { incarnation, generation }
     }
 
-    /// Whether this node has finished a sync with no other yet.
+    /// Whether this node has heard of no other yet. What it received of one by pushes alone could come back if it were
+    /// purged, and what one is about to send belongs to a state that will be said to be held whole.
     pub(super) fn is_alone(&self) -> bool {
-        self.met.is_empty()
-    }
-
-    /// Whether a state may be on its way here.
-    pub(super) fn has_links(&self) -> bool {
-        !self.linked.is_empty()
+        self.others().next().is_none() && self.linked.is_empty()
     }
 
     fn others(&self) -> impl Iterator<Item = (&str, &Member)> {
@@ -360,7 +353,6 @@ impl Membership {
             self.origins.raise(incarnation, synced, closed);
         }
         self.hear_of_away(&theirs.away);
-        self.met.insert(peer);
     }
 
     /// Whether one that says this of itself has incorporated all that this node's stable time has passed: then it holds

@@ -83,7 +83,6 @@ impl Membership {
         self.reports.clear();
         self.linked.clear();
         self.counted.clear();
-        self.met.clear();
         self.namesake = None;
         self.enter(now);
     }

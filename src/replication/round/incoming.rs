@@ -8,8 +8,8 @@ use uhlc::NTP64;
 use super::books::{bit, set_bit};
 use super::outgoing::unpack_hashes;
 use super::{
-    MAX_CONTROL, MAX_COVERAGE, MAX_JOBS, PeerSummary, Phase, RECHECK, RETRACTION_BATCH, RETRACTION_LIMIT,
-    Role, Round, RoundError, RoundFailed,
+    LONGEST_ROUND_TRIP, MAX_CONTROL, MAX_COVERAGE, MAX_JOBS, PeerSummary, Phase, RECHECK, RETRACTION_BATCH,
+    RETRACTION_LIMIT, Role, Round, RoundError, RoundFailed,
 };
 use crate::ablation::{Ablation, ablated};
 use crate::model::{Incarnation, Prefix, Time};
@@ -42,7 +42,7 @@ impl Round {
         let count = store.ranges();
         self.learn(theirs);
         self.phase = Phase::Exchanging;
-        self.round_trip = at - self.started;
+        self.round_trip = (at - self.started).min(LONGEST_ROUND_TRIP);
         if self.terms.deep {
             self.books.groups.extend(Prefix::groups(count));
             return;

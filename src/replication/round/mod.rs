@@ -75,6 +75,9 @@ const MAX_COVERAGE: usize = 2 * 65_536;
 /// In-flight writes are given two round trips and this long before a difference is believed.
 const RECHECK: Duration = Duration::from_millis(200);
 
+/// An answer that took longer than this has waited for its turn at the peer, and is no measure of the way.
+const LONGEST_ROUND_TRIP: Duration = Duration::from_secs(1);
+
 /// Cells that a range or a part of it may hold and still be listed rather than split further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ListLimit(pub(super) u64);
