@@ -196,9 +196,8 @@ fn what_a_node_kept_alive_while_it_was_away_lives_everywhere_though_it_expired_w
     wait("its absence is noticed", || a.state_of("c") == "down" && b.state_of("c") == "down");
     a.said(&["forget", "c"]);
     for daemon in [&a, &b] {
-        wait("all have expired, and were freed", || {
-            lacks(daemon, 0..10) && daemon.get("n").is_none() && daemon.tombstones() == 0
-        });
+        // Expired keys count as tombstones only once their values were dropped; memory tells that nothing is left.
+        wait("all have expired, and were freed", || daemon.info("used_memory") == "0");
     }
 
     c.mend("*");
