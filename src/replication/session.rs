@@ -229,7 +229,7 @@ impl Session {
                 if ablated(Ablation::RoundsAloneVerify) {
                     let own_time = local.store.now(wall);
                     let vector = [(self.peer, own_time)].into_iter().collect();
-                    local.members.lock().on_sync(self.peer, &Summary { vector, ..Summary::default() }, &[]);
+                    local.members.lock().on_sync(&Summary { vector, ..Summary::default() }, &[]);
                 }
             }
             Message::Ack { epoch, puts } => {

@@ -107,6 +107,8 @@ pub(super) fn apply<'a>(
             }
         }
         Write::Deadline(deadline) => {
+            // The deadline that this replaces may have ended some lives: they stay ended.
+            counter.end(cell.lives().passed(drawn));
             let is_set = cell.value().is_some() && !cell.is_expired(drawn);
             if !is_set || counter.expiry.is_some() {
                 counter.expiry =

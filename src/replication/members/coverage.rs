@@ -108,8 +108,13 @@ impl Membership {
         for incarnation in
             open.into_iter().filter(|incarnation| !self.away.contains_key(incarnation)).collect::<Vec<_>>()
         {
+            let has_ended = self.roster.has_ended(incarnation);
+            if !has_ended && !self.unknown.contains_key(&incarnation) && !ablated(Ablation::Regroup) {
+                // It may be a member that nobody has told this node of yet.
+                self.origins.reset_stable_time();
+            }
             let since = *self.unknown.entry(incarnation).or_insert(now);
-            if self.roster.has_ended(incarnation) || stamp::later(since, UNKNOWN_LIMIT) < now {
+            if has_ended || stamp::later(since, UNKNOWN_LIMIT) < now {
                 self.away.insert(incarnation, now);
             }
         }

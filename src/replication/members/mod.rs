@@ -337,7 +337,7 @@ impl Membership {
 
     /// A sync with a linked peer has finished: all that it had incorporated when it said `theirs` is incorporated here,
     /// and so is `coverage`, which it said of incarnations that are not members.
-    pub(super) fn on_sync(&mut self, peer: Incarnation, theirs: &Summary, coverage: &[ClosedCoverage]) {
+    pub(super) fn on_sync(&mut self, theirs: &Summary, coverage: &[ClosedCoverage]) {
         let others = |of: Incarnation| of != self.incarnation;
         let is_told = |of: Incarnation| self.is_present(of) || self.roster.has_ended(of);
         if !theirs.vector.iter().all(|(of, _)| is_told(of)) {

@@ -329,7 +329,7 @@ fn the_retraction_limit_keeps_the_keys_of_a_peer_that_has_incorporated_every_del
     // b claims to hold all that a has written up to its stable time.
     pair.pass(Duration::from_secs(1));
     let vector = [(id(1), pair.wall)].into_iter().collect();
-    pair.b.local.members.lock().on_sync(id(1), &Summary { vector, ..Summary::default() }, &[]);
+    pair.b.local.members.lock().on_sync(&Summary { vector, ..Summary::default() }, &[]);
     pair.verify();
     assert_eq!(pair.b.local.store.totals().live_cells, 65);
     assert_eq!(pair.a.local.store.totals().live_cells, 0);
