@@ -80,6 +80,16 @@ pub(crate) use switch::ablated;
 #[cfg(test)]
 pub(crate) use switch::ablate;
 
+/// Expects a test to fail where a rule is left out.
+#[cfg(test)]
+pub(crate) fn must_fail_without(rule: Ablation, test: fn()) {
+    let outcome = std::thread::spawn(move || {
+        ablate(Some(rule));
+        test();
+    });
+    assert!(outcome.join().is_err(), "the test passes without {rule:?}");
+}
+
 /// Whether this rule is left out: never.
 #[cfg(not(any(test, feature = "simulation")))]
 #[inline(always)]

@@ -7,6 +7,7 @@ use uhlc::NTP64;
 
 use super::tests::{answer, assert_sums_are_exact, at, config, delete, get, replicate, set, sync};
 use super::*;
+use crate::ablation::{Ablation, must_fail_without};
 
 fn add(store: &Store, now: u64, key: &[u8], by: i64) {
     store.write(&mut at(store, now), key, |_| (Write::Add(by), ())).unwrap();
@@ -195,6 +196,30 @@ fn what_had_counted_before_a_deadline_that_it_had_not_seen_expires_with_it() {
     assert_eq!((number(&apart, 59, b"k"), number(&apart, 60, b"k")), (Some(7), None));
     assert_eq!(number(b, 80, b"k"), Some(100), "the deadline had passed when the key was set");
     assert_eq!(number(a, 80, b"k"), None);
+}
+
+#[test]
+fn what_a_set_had_not_seen_ends_by_the_deadline_that_it_replaces() {
+    let stores = two();
+    let [a, b] = &stores;
+    let apart = Store::new(config(3));
+    add(a, 10, b"k", 5);
+    expire(a, 20, b"k", 60);
+    exchange(&stores);
+    add(&apart, 30, b"k", 2);
+    replicate(&apart, b);
+    set(a, 70, b"k", b"100", None);
+    replicate(a, b);
+    assert_eq!(number(b, 80, b"k"), Some(100));
+    replicate(&apart, a);
+    replicate(b, a);
+    assert_eq!(number(a, 80, b"k"), Some(100));
+}
+
+#[test]
+fn that_a_replaced_deadline_ends_what_had_begun_before_is_guarded() {
+    let test = what_a_set_had_not_seen_ends_by_the_deadline_that_it_replaces;
+    must_fail_without(Ablation::EndedBySuccessor, test);
 }
 
 #[test]

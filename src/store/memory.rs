@@ -17,7 +17,7 @@
 //! and tombstones are purged after syncs that succeed. So dead cells have a [reserve](Limits::with_tombstones) of
 //! their own. If they shared one limit with the live ones, the tombstones of several full nodes would fill it for ever.
 //!
-//! A tombstone takes its key and 54 bytes, at most 20 more for a lift and a void moment, and 68 bytes for each slot of
+//! A tombstone takes its key and 54 bytes, at most 20 more for a deadline and its timestamp, and 68 bytes for each slot of
 //! a counter, where the counter itself had 36 or 68. So a key that was set is never larger once it is deleted, but for
 //! these 20 bytes, and a counter is less than twice as large.
 
@@ -31,7 +31,7 @@ const CEILING_SHARE: u64 = 4;
 
 /// How many times `--max-memory` live and dead cells may take before clients' writes that grow them are refused. The
 /// second part is the reserve for dead cells: every key can be deleted and another written in its place before
-/// anything is purged. Such a reserve fills only if as much is deleted within the time that a purge takes, 20 to 40 s;
+/// anything is purged. Such a reserve fills only if as much is deleted within the time that a purge takes, 10 to 20 s;
 /// that is likely only where `--max-memory`, and so the reserve, is small beside the host's memory.
 const WITH_TOMBSTONES: u64 = 2;
 

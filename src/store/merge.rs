@@ -218,15 +218,14 @@ impl Store {
         let mut theirs = theirs.clone();
         let expiry = self.admit_expiry(before.expiry, theirs.expiry, stable, &mut retraction);
         // A deadline that had passed when its successor was written has ended the lives that began before it, wherever
-        // they were counted. One that does not come in has ended them too, if it has passed.
+        // they were counted. One of theirs that does not come in has ended them too, if it has passed.
         ours.end(self.ended_by_successor(&own, &parts, before.expiry, expiry));
-        let replaced = self.ended_by_successor(received, &parts, theirs.expiry, expiry);
         let now = self.now(Time::default());
         let register = received.deadline.filter(|_| parts != *received);
         let counted =
             theirs.expiry.filter(|_| expiry != theirs.expiry).and_then(|(_, expiry)| expiry.deadline);
         let passed = [register, counted].into_iter().flatten().filter(|&deadline| deadline <= now);
-        theirs.end(passed.fold(replaced, Time::max));
+        theirs.end(passed.max().unwrap_or_default());
         for &(owner, slot) in &theirs.slots {
             self.admit_slot(&mut ours, owner, slot, stable, &mut retraction);
         }
@@ -242,23 +241,23 @@ impl Store {
         (Some(next), Merged { outcome: Outcome::Applied, retraction: retraction.boxed() })
     }
 
-    /// The latest deadline of one side that had passed when what replaces it was written.
+    /// The latest deadline held that had passed when what replaces it was written.
     fn ended_by_successor(
         &self,
-        side: &Parts<'_>,
+        held: &Parts<'_>,
         register: &Parts<'_>,
-        side_expiry: Option<(Origin, Expiry)>,
+        held_expiry: Option<(Origin, Expiry)>,
         expiry: Option<(Origin, Expiry)>,
     ) -> Time {
         if ablated(Ablation::EndedBySuccessor) {
             return Time::default();
         }
-        let is_replaced = (side.time, side.origin) != (register.time, register.origin);
-        let register = side.deadline.filter(|&deadline| is_replaced && deadline <= register.time);
+        let is_replaced = (held.time, held.origin) != (register.time, register.origin);
+        let register = held.deadline.filter(|&deadline| is_replaced && deadline <= register.time);
         let successor =
-            expiry.filter(|_| side_expiry != expiry).map_or(Time::default(), |(_, expiry)| expiry.set_at);
+            expiry.filter(|_| held_expiry != expiry).map_or(Time::default(), |(_, expiry)| expiry.set_at);
         let counted =
-            side_expiry.and_then(|(_, expiry)| expiry.deadline).filter(|&deadline| deadline <= successor);
+            held_expiry.and_then(|(_, expiry)| expiry.deadline).filter(|&deadline| deadline <= successor);
         register.max(counted).unwrap_or_default()
     }
 

@@ -93,8 +93,9 @@ impl Membership {
             {
                 self.origins.see(origin, seen);
             }
-            if since > stamp::ZERO {
-                let known = self.away.entry(incarnation).or_default();
+            // Declared by others only: they may count with members that this node has not been told of, which have not
+            // shown their states here. So it declares by its own clock, and then waits for the latest of all.
+            if let Some(known) = self.away.get_mut(&incarnation) {
                 *known = since.max(*known);
             }
         }

@@ -1,6 +1,7 @@
 use uhlc::NTP64;
 
 use super::*;
+use crate::ablation::must_fail_without;
 
 fn id(n: u128) -> Incarnation {
     stamp::incarnation(n).unwrap()
@@ -106,6 +107,48 @@ fn one_that_has_ended_is_closed_once_every_member_has_everyones_state_of_after_t
     }
     receive(&b, 3, at(6));
     assert_eq!(b.advance(at(11)), None, "a write that turns up later opens it again");
+}
+
+#[test]
+fn the_rules_of_closing_are_guarded() {
+    let test = one_that_has_ended_is_closed_once_every_member_has_everyones_state_of_after_that;
+    for rule in [Ablation::Close, Ablation::WaitAway, Ablation::SeenExchanged] {
+        must_fail_without(rule, test);
+    }
+}
+
+/// It may hold deletes that are older than what was stable without it, and lack what was purged.
+#[test]
+fn nothing_is_stable_once_there_may_be_a_member_more() {
+    let linked_and_stable = || {
+        let (mut a, mut b) = (member("a", 1), member("b", 2));
+        link(&mut a, &mut b, at(1));
+        for second in 2..6 {
+            beat(&mut a, &mut b, at(second));
+            sync(&mut a, &mut b, at(second));
+            for member in [&mut a, &mut b] {
+                let stable = member.advance(at(second)).unwrap();
+                member.origins.raise_stable_time(stable);
+            }
+        }
+        assert!(a.origins.stable_time() > at(1) && b.origins.stable_time() > at(1));
+        (a, b)
+    };
+    let (mut a, mut b) = linked_and_stable();
+    link(&mut b, &mut member("c", 3), at(10));
+    assert_eq!(b.origins.stable_time(), stamp::ZERO, "it has linked");
+    beat(&mut a, &mut b, at(11));
+    assert_eq!(a.origins.stable_time(), stamp::ZERO, "it was told of");
+
+    let (mut a, _) = linked_and_stable();
+    receive(&a, 4, at(10));
+    a.advance(at(11));
+    assert_eq!(a.origins.stable_time(), stamp::ZERO, "a write of someone unknown has arrived");
+}
+
+#[test]
+fn the_reset_of_the_stable_time_is_guarded() {
+    must_fail_without(Ablation::Regroup, nothing_is_stable_once_there_may_be_a_member_more);
 }
 
 #[test]
