@@ -109,6 +109,41 @@ fn one_that_has_ended_is_closed_once_every_member_has_everyones_state_of_after_t
     assert_eq!(b.advance(at(11)), None, "a write that turns up later opens it again");
 }
 
+/// A history: a member that the others had not heard of yet had declared o away long ago, with members that had all ended
+/// since. Taken for a time that their own states were of after, it let them close o before they had that member's state.
+#[test]
+fn what_only_others_have_declared_away_is_closed_by_ones_own_clock() {
+    let (mut a, mut b) = (member("a", 1), member("b", 2));
+    link(&mut a, &mut b, at(1));
+    for second in 17..20 {
+        beat(&mut a, &mut b, at(second));
+        sync(&mut a, &mut b, at(second));
+    }
+    a.roster.note_former(id(9), "o");
+    let away = vec![Away { incarnation: id(9), since: at(5), seen: at(4) }];
+    a.on_summary(b.incarnation, &Summary { away, ..Summary::default() });
+    assert_eq!(a.advance(at(20)), None);
+    assert_eq!(a.origins.coverage_of(id(9)).closed, stamp::ZERO);
+    for second in 21..24 {
+        beat(&mut a, &mut b, at(second));
+        sync(&mut a, &mut b, at(second));
+        b.advance(at(second));
+        a.advance(at(second));
+    }
+    assert_eq!(a.origins.coverage_of(id(9)).closed, at(4));
+}
+
+/// A history: one that was cut off before its first sync had finished, and had merged pushes, counted as alone. It dropped
+/// tombstones beyond the limit, and what they hid came back.
+#[test]
+fn one_that_has_heard_of_another_is_not_alone() {
+    let (mut a, mut b) = (member("a", 1), member("b", 2));
+    assert!(a.is_alone());
+    link(&mut a, &mut b, at(1));
+    a.on_unlink(id(2));
+    assert!(!a.is_alone());
+}
+
 #[test]
 fn the_rules_of_closing_are_guarded() {
     let test = one_that_has_ended_is_closed_once_every_member_has_everyones_state_of_after_that;
