@@ -1,0 +1,519 @@
+//! What must hold after every step and in the end, in terms of what clients wrote and nodes show: no rule of healing is
+//! known here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::action::{ClientWrite, Scenario};
+use super::adapter::{self, View};
+use crate::model::counter::Slot;
+use crate::model::stamp::ZERO;
+use crate::model::{Incarnation, Stamp, Time};
+use crate::replication::local::Local;
+
+/// What a client's write did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A new version; with what it has seen and reset of each slot: owner, start and last increment.
+    Set(Vec<(Incarnation, Time, Time)>),
+    Del(Vec<(Incarnation, Time, Time)>),
+    /// Another deadline for this version, or for a counter that nobody has set.
+    Deadline(Option<Stamp>),
+    Add,
+}
+
+/// A client's write as the node that took it has applied it.
+#[derive(Clone, Debug)]
+struct Write {
+    dot: Stamp,
+    key: usize,
+    kind: Kind,
+    deadline: Option<Time>,
+}
+
+/// Why a process does not show a version any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Expired,
+    /// Deleted, replaced or retracted.
+    Gone,
+}
+
+/// What one process has seen.
+#[derive(Clone, Debug, Default)]
+struct Ledger {
+    views: Vec<Option<View>>,
+    shown: Vec<Option<Stamp>>,
+    /// Versions that it has shown and then does not show any more.
+    dropped: BTreeMap<(usize, Stamp), Cause>,
+    /// The writes of deadlines that it has seen, by the version that they qualify.
+    deadlines: BTreeSet<(usize, Option<Stamp>, Stamp)>,
+    /// The latest register that a client wrote and this process ever held, by key.
+    best: BTreeMap<usize, View>,
+    /// The join of all copies of each slot that it ever held.
+    slots: BTreeMap<(usize, Incarnation), Slot>,
+    /// The latest increment of each owner that it has seen and seen not to count any more.
+    over: BTreeMap<(usize, Incarnation), Time>,
+    vector: Vec<(Incarnation, Time)>,
+    stable: Time,
+}
+
+pub(super) struct Checker {
+    keys: &'static [&'static [u8]],
+    may_undo: bool,
+    may_give_up: bool,
+    /// Every client's write, by its timestamp.
+    writes: Vec<Write>,
+    ledgers: Vec<Ledger>,
+    /// Versions that were dead at a process which then discarded them.
+    purged: BTreeSet<(usize, Stamp)>,
+    /// A member was declared away.
+    pub(super) excused: bool,
+    /// Deletes that were undone by writes which nobody had seen when they were purged.
+    pub(super) undone: u64,
+    pub(super) violation: Option<String>,
+}
+
+impl Checker {
+    pub(super) fn new(scenario: &Scenario, keys: &'static [&'static [u8]]) -> Self {
+        let ledgers = (0..scenario.nodes).map(|_| Ledger::new(keys.len())).collect();
+        Checker {
+            keys,
+            may_undo: scenario.may_undo,
+            may_give_up: scenario.may_give_up,
+            writes: Vec::new(),
+            ledgers,
+            purged: BTreeSet::new(),
+            excused: false,
+            undone: 0,
+            violation: None,
+        }
+    }
+
+    pub(super) fn fail(&mut self, what: impl FnOnce() -> String) {
+        if self.violation.is_none() {
+            self.violation = Some(what());
+        }
+    }
+
+    /// Another process begins at a node, with nothing.
+    pub(super) fn begin(&mut self, node: usize) {
+        self.ledgers[node] = Ledger::new(self.keys.len());
+    }
+
+    /// A client's write went through.
+    pub(super) fn on_write(
+        &mut self,
+        local: &Local,
+        write: ClientWrite,
+        before: Option<&View>,
+        after: &View,
+        now: Time,
+    ) {
+        let (key, own) = (write.key(), local.store.own_incarnation());
+        let counted = before
+            .into_iter()
+            .flat_map(|before| before.slots.iter().filter(|(_, slot)| before.counts(slot, now)));
+        let seen: Vec<_> = counted.map(|&(owner, slot)| (owner, slot.start, slot.last)).collect();
+        let is_new = after.version.is_some() && before.and_then(|before| before.version) != after.version;
+        if let (true, Some(version)) = (is_new, after.version) {
+            let kind = if after.value.is_some() { Kind::Set(seen) } else { Kind::Del(seen) };
+            self.note(Write { dot: version, key, kind, deadline: after.deadline });
+        }
+        match write {
+            ClientWrite::Incr(_) => {
+                let slot = after.slots.iter().find(|(owner, _)| *owner == own);
+                let last = slot.map_or(ZERO, |(_, slot)| slot.last);
+                self.note(Write { dot: Stamp::new(last, own), key, kind: Kind::Add, deadline: None });
+            }
+            ClientWrite::Expire(_) | ClientWrite::Persist(_) => {
+                if let Some(dot) = after.deadline_by {
+                    let kind = Kind::Deadline(after.version);
+                    self.note(Write { dot, key, kind, deadline: after.deadline });
+                }
+            }
+            ClientWrite::Set(_) | ClientWrite::SetFor(_) | ClientWrite::Del(_) => {}
+        }
+    }
+
+    fn note(&mut self, write: Write) {
+        let at = self.writes.partition_point(|other| other.dot < write.dot);
+        self.writes.insert(at, write);
+    }
+
+    fn is_clients(&self, key: usize, version: Stamp) -> bool {
+        self.writes.iter().any(|write| write.key == key && write.dot == version)
+    }
+
+    /// Looks at a process after something happened to it.
+    pub(super) fn look(&mut self, node: usize, local: &Local, wall: Time) {
+        let now = local.store.now(wall);
+        let mut ledger = std::mem::take(&mut self.ledgers[node]);
+        let mut changed = false;
+        for key in 0..self.keys.len() {
+            let view = adapter::view(local, self.keys[key]);
+            changed |= view != ledger.views[key];
+            self.look_at_register(node, key, &mut ledger, view.as_ref(), now);
+            self.look_at_slots(node, key, &mut ledger, view.as_ref(), now);
+            if let Some(view) = &view {
+                ledger.deadlines.extend(view.deadline_by.map(|by| (key, view.version, by)));
+                let is_best = ledger.best.get(&key).is_none_or(|best| best.rank() < view.rank());
+                if is_best && view.version.is_some_and(|version| self.is_clients(key, version)) {
+                    ledger.best.insert(key, view.clone());
+                }
+            }
+            ledger.views[key] = view;
+        }
+        let stable = adapter::stable_time(local);
+        if stable < ledger.stable {
+            self.fail(|| format!("the stable time of n{node} fell from {:?} to {stable:?}", ledger.stable));
+        }
+        ledger.stable = stable;
+        let vector = adapter::summary_vector(local);
+        changed |= vector != ledger.vector;
+        ledger.vector = vector;
+        if changed {
+            self.check_claims(node, local, &ledger, now);
+        }
+        self.ledgers[node] = ledger;
+    }
+
+    fn look_at_register(
+        &mut self,
+        node: usize,
+        key: usize,
+        ledger: &mut Ledger,
+        view: Option<&View>,
+        now: Time,
+    ) {
+        let before = ledger.views[key].as_ref();
+        // What was dead and makes room for nothing, or for something older, was discarded.
+        if let Some(version) = before.filter(|before| !before.is_live(now)).and_then(|before| before.version)
+            && view.is_none_or(|view| view.version < Some(version))
+        {
+            self.purged.insert((key, version));
+        }
+        let shown = view.filter(|view| view.is_live(now)).and_then(|view| view.version);
+        if let Some(was) = ledger.shown[key].filter(|was| shown != Some(*was)) {
+            let copies = [before, view].into_iter().flatten().filter(|copy| copy.version == Some(was));
+            let mut deadlines = copies.filter_map(|copy| copy.deadline);
+            let expired = deadlines.any(|deadline| deadline <= now);
+            ledger.dropped.insert((key, was), if expired { Cause::Expired } else { Cause::Gone });
+        }
+        ledger.shown[key] = shown;
+        let (Some(version), Some(view)) = (shown, view) else { return };
+        if let Some(&cause) = ledger.dropped.get(&(key, version)) {
+            if ledger.is_unseen(key, view)
+                && (cause == Cause::Expired || adapter::UNSEEN_DEADLINE_UNDOES_DELETES)
+            {
+                ledger.dropped.remove(&(key, version));
+            } else {
+                self.fail(|| {
+                    format!("n{node} shows {} of k{key} again, which it has seen {cause:?}", dot(version))
+                });
+            }
+        }
+    }
+
+    fn look_at_slots(
+        &mut self,
+        node: usize,
+        key: usize,
+        ledger: &mut Ledger,
+        view: Option<&View>,
+        now: Time,
+    ) {
+        let slots = |view: Option<&View>| view.map_or(Vec::new(), |view| view.slots.clone());
+        // A deadline that was not seen may keep alive what had expired.
+        if view.is_some_and(|view| ledger.is_unseen(key, view)) {
+            ledger.over.retain(|&(of, _), _| of != key);
+        }
+        for (owner, before) in slots(ledger.views[key].as_ref()) {
+            let is_left = view.is_some_and(|view| view.slots.iter().any(|(other, _)| *other == owner));
+            if !is_left {
+                let over = ledger.over.entry((key, owner)).or_insert(ZERO);
+                *over = before.last.max(*over);
+            }
+        }
+        let Some(view) = view else { return };
+        for &(owner, slot) in &view.slots {
+            let joined = ledger.slots.get(&(key, owner)).map_or(slot, |known| known.merge(slot));
+            ledger.slots.insert((key, owner), joined);
+            let over = ledger.over.get(&(key, owner)).copied().unwrap_or(ZERO);
+            if !view.counts(&slot, now) {
+                ledger.over.insert((key, owner), over.max(slot.last));
+                continue;
+            }
+            let mark = if slot.reset.mark >= slot.start { slot.reset.mark } else { ZERO };
+            let mut counted = 0;
+            for add in self.adds(key, owner) {
+                counted += i128::from(add >= slot.start && add <= slot.last && add > mark);
+                if add >= slot.start && add > mark && add <= slot.last && add <= over {
+                    return self
+                        .fail(|| format!("n{node} counts {} of k{key} again", dot(Stamp::new(add, owner))));
+                }
+            }
+            if counted != slot.net() {
+                let net = slot.net();
+                return self.fail(|| {
+                    format!("n{node} counts {net} of {owner} in k{key} where {counted} increments were made")
+                });
+            }
+            if mark > ZERO {
+                ledger.over.insert((key, owner), over.max(mark));
+            }
+        }
+    }
+
+    fn adds(&self, key: usize, owner: Incarnation) -> Vec<Time> {
+        let adds = self
+            .writes
+            .iter()
+            .filter(|write| write.key == key && write.kind == Kind::Add && *write.dot.get_id() == owner);
+        adds.map(|write| *write.dot.get_time()).collect()
+    }
+
+    fn has_deadlines(&self, key: usize) -> bool {
+        self.writes.iter().any(|write| {
+            write.key == key && (write.deadline.is_some() || matches!(write.kind, Kind::Deadline(_)))
+        })
+    }
+
+    /// What a summary vector says to be held is held, or was replaced, or was deleted and purged.
+    fn check_claims(&mut self, node: usize, local: &Local, ledger: &Ledger, now: Time) {
+        if self.excused && self.may_give_up {
+            return;
+        }
+        for &(of, until) in &ledger.vector {
+            let claimed = self
+                .writes
+                .iter()
+                .filter(|write| *write.dot.get_id() == of && *write.dot.get_time() <= until);
+            let missing = claimed.clone().find(|write| {
+                !self.is_held(ledger.views[write.key].as_ref(), write, now)
+                    && (self.is_known(write) || !adapter::is_closed(local, of))
+            });
+            if let Some(missing) = missing.cloned() {
+                return self.fail(|| {
+                    let until = dot(Stamp::new(until, of));
+                    format!("n{node} claims to hold all up to {until} and lacks {missing}")
+                });
+            }
+        }
+    }
+
+    fn is_held(&self, view: Option<&View>, write: &Write, now: Time) -> bool {
+        let key = write.key;
+        let version = match &write.kind {
+            Kind::Add => {
+                let (owner, at) = (*write.dot.get_id(), *write.dot.get_time());
+                let slot = view.and_then(|view| view.slots.iter().find(|(other, _)| *other == owner));
+                return slot.is_some_and(|(_, slot)| slot.last >= at)
+                    || self.is_reset(key, owner, at)
+                    || self.has_deadlines(key);
+            }
+            Kind::Deadline(version) => {
+                let Some(version) = version else { return true };
+                let held = view.filter(|view| view.version == Some(*version));
+                if held.is_some_and(|view| view.deadline_by >= Some(write.dot)) {
+                    return true;
+                }
+                if held.is_some() {
+                    return false;
+                }
+                *version
+            }
+            Kind::Set(_) | Kind::Del(_) => write.dot,
+        };
+        if view.is_some_and(|view| view.version >= Some(version)) {
+            return true;
+        }
+        let of_key = |other: &&Write| other.key == key && other.dot >= version;
+        let dead = self.writes.iter().filter(of_key).filter(|other| match other.kind {
+            Kind::Del(_) => true,
+            Kind::Set(_) | Kind::Deadline(_) => other.deadline.is_some_and(|deadline| deadline <= now),
+            Kind::Add => false,
+        });
+        let versions = dead.map(|other| match other.kind {
+            Kind::Deadline(version) => version.unwrap_or(other.dot),
+            _ => other.dot,
+        });
+        versions.into_iter().any(|dead| self.purged.contains(&(key, dead)))
+    }
+
+    /// Whether a client's write has reset an increment.
+    fn is_reset(&self, key: usize, owner: Incarnation, at: Time) -> bool {
+        self.writes.iter().filter(|write| write.key == key).any(|write| match &write.kind {
+            Kind::Set(seen) | Kind::Del(seen) => {
+                seen.iter().any(|&(of, start, last)| of == owner && start <= at && at <= last)
+            }
+            Kind::Deadline(_) | Kind::Add => false,
+        })
+    }
+
+    /// Whether a process that runs has ever held a write.
+    fn is_known(&self, write: &Write) -> bool {
+        self.ledgers.iter().any(|ledger| {
+            let best = ledger.best.get(&write.key);
+            best.is_some_and(|best| best.version >= Some(write.dot) || best.deadline_by >= Some(write.dot))
+        })
+    }
+
+    /// What keeps the nodes from being equal and without tombstones.
+    pub(super) fn difference(&self, locals: &[&Local], wall: Time) -> Option<String> {
+        for (node, local) in locals.iter().enumerate() {
+            let totals = local.store.totals();
+            if totals.dead_cells > 0 || totals.dead != 0 {
+                return Some(format!("n{node} keeps {} tombstones", totals.dead_cells.max(1)));
+            }
+        }
+        for (key, bytes) in self.keys.iter().enumerate() {
+            let shown = |local: &Local| {
+                let now = local.store.now(wall);
+                let view = adapter::view(local, bytes);
+                let view = view.as_ref();
+                let register = view.filter(|view| view.is_live(now)).map(View::rank);
+                let counts = |view: &&View| {
+                    let slots = view.slots.iter().filter(|(_, slot)| view.counts(slot, now));
+                    slots.copied().collect::<Vec<_>>()
+                };
+                let value = local.store.read(bytes, now, |live| live.map(|live| live.value().to_vec()));
+                (register, view.as_ref().map(counts).unwrap_or_default(), value)
+            };
+            let first = shown(locals[0]);
+            for (node, local) in locals.iter().enumerate().skip(1) {
+                let other = shown(local);
+                if first != other {
+                    return Some(format!("k{key}: n0 shows {first:?}, n{node} {other:?}"));
+                }
+            }
+        }
+        None
+    }
+
+    /// After everything was exchanged: each key is the newest that a running process ever held.
+    pub(super) fn check_end(&mut self, locals: &[&Local], wall: Time) {
+        if self.excused && self.may_give_up {
+            return;
+        }
+        let Some(local) = locals.first() else { return };
+        let now = local.store.now(wall);
+        for key in 0..self.keys.len() {
+            self.check_end_of_register(key, local, now);
+            self.check_end_of_counter(key, local, now);
+        }
+    }
+
+    fn check_end_of_register(&mut self, key: usize, local: &Local, now: Time) {
+        let view = adapter::view(local, self.keys[key]);
+        let shown = view.as_ref().filter(|view| view.is_live(now));
+        let bests = self.ledgers.iter().filter_map(|ledger| ledger.best.get(&key));
+        let Some(best) = bests.max_by_key(|best| best.rank()).cloned() else { return };
+        let expected = best.version.filter(|_| best.is_live(now));
+        match (expected, shown) {
+            (Some(_), Some(shown)) if shown.rank() == best.rank() => {}
+            (Some(version), shown) => {
+                // Whoever has purged a later one may have refused it.
+                let replaced = self.purged.iter().any(|&(of, purged)| of == key && purged > version);
+                if !replaced || shown.is_some_and(|shown| shown.version < Some(version)) {
+                    let shown = shown.and_then(|shown| shown.version).map_or("nothing".into(), dot);
+                    self.fail(|| {
+                        let by = best.deadline_by.map_or("nothing".into(), dot);
+                        format!("all show {shown} of k{key}, and {} by {by} is the newest held", dot(version))
+                    });
+                }
+            }
+            (None, None) => {}
+            (None, Some(shown)) => {
+                self.undone += 1;
+                if !self.may_undo {
+                    let (shown, best) = (shown.version.map(dot), best.version.map(dot));
+                    self.fail(|| format!("all show {shown:?} of k{key}, and {best:?} had been deleted"));
+                }
+            }
+        }
+    }
+
+    fn check_end_of_counter(&mut self, key: usize, local: &Local, now: Time) {
+        // What a deadline has ended depends on the registers that the copies were beside.
+        if self.has_deadlines(key) {
+            return;
+        }
+        let view = adapter::view(local, self.keys[key]);
+        let mut joined = BTreeMap::<Incarnation, Slot>::new();
+        for ledger in &self.ledgers {
+            for (&(_, owner), &slot) in ledger.slots.iter().filter(|((of, _), _)| *of == key) {
+                joined.entry(owner).and_modify(|known| *known = known.merge(slot)).or_insert(slot);
+            }
+        }
+        for (owner, slot) in joined {
+            let slots = view.iter().flat_map(|view| &view.slots);
+            let counts = |slot: &Slot| view.as_ref().is_some_and(|view| view.counts(slot, now));
+            let held = slots.clone().find(|(other, slot)| *other == owner && counts(slot));
+            let held = held.map(|(_, slot)| *slot);
+            if slot.last <= slot.reset.mark {
+                if let Some(held) = held {
+                    self.undone += 1;
+                    if !self.may_undo {
+                        self.fail(|| format!("all count {held:?} of {owner} in k{key}, which was reset"));
+                    }
+                }
+            } else if held
+                .is_none_or(|held| (held.start, held.last, held.net()) != (slot.start, slot.last, slot.net()))
+            {
+                self.fail(|| {
+                    format!("all count {held:?} of {owner} in k{key}, and {slot:?} is the newest held")
+                });
+            }
+        }
+    }
+
+    /// What two states must have in common to have the same future, as far as this checker looks.
+    pub(super) fn describe(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        write!(f, "{:?}{:?}{}", self.writes, self.purged, self.excused)?;
+        self.ledgers.iter().try_for_each(|ledger| {
+            let Ledger { shown, dropped, deadlines, best, slots, over, .. } = ledger;
+            let best: Vec<_> = best.values().map(View::rank).collect();
+            write!(f, "{shown:?}{dropped:?}{deadlines:?}{best:?}{slots:?}{over:?}")
+        })
+    }
+}
+
+impl Ledger {
+    fn new(keys: usize) -> Self {
+        Ledger { views: vec![None; keys], shown: vec![None; keys], ..Ledger::default() }
+    }
+
+    /// Whether this copy has its deadline from an `EXPIRE` or `PERSIST` that this process had not seen.
+    fn is_unseen(&self, key: usize, view: &View) -> bool {
+        let by = view.deadline_by.filter(|by| Some(*by) != view.version);
+        by.is_some_and(|by| !self.deadlines.contains(&(key, view.version, by)))
+    }
+}
+
+impl fmt::Display for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.kind {
+            Kind::Set(_) => "SET",
+            Kind::Del(_) => "DEL",
+            Kind::Deadline(_) => "the deadline",
+            Kind::Add => "INCR",
+        };
+        write!(f, "{what} {} of k{}", dot(self.dot), self.key)
+    }
+}
+
+/// A timestamp as people can read it: how often the clock was moved before, how many timestamps were drawn since, and
+/// whose it is.
+pub(super) fn dot(stamp: Stamp) -> String {
+    let since = stamp.get_time().0.saturating_sub(super::cluster::epoch().0);
+    let step = super::cluster::step().max(1);
+    let id = u128::from_le_bytes(stamp.get_id().to_le_bytes());
+    let who = match (id / 16, id % 16) {
+        (node @ 1..=9, restarts) => {
+            format!("n{}{}", node - 1, "'".repeat(usize::try_from(restarts).unwrap_or(0)))
+        }
+        _ => format!("{id:x}"),
+    };
+    format!("{}.{}@{who}", since / step, since % step)
+}

@@ -1,0 +1,668 @@
+//! A small cluster that is stepped by hand: the real stores, sessions, queues and codec, on time that only the steps
+//! move.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::action::{Action, ClientWrite, Grain, Limits, Scenario};
+use super::adapter::{self, STEP, name};
+use super::checker::{Checker, dot};
+use crate::model::{Incarnation, Time, stamp};
+use crate::replication::cells::CellsEncoder;
+use crate::replication::codec;
+use crate::replication::local::Local;
+use crate::replication::message::Message;
+use crate::replication::push;
+use crate::replication::queue::Queue;
+use crate::replication::session::{Event, Session};
+use crate::store::{Batch, Write};
+
+/// The keys that scenarios name by number.
+const KEYS: [&[u8]; 2] = [b"k0", b"k1"];
+
+/// Where the clock stands when a history begins, in seconds since the Unix epoch.
+const EPOCH: Duration = Duration::from_secs(1 << 30);
+
+/// How far the time that sessions measure pauses by moves with every step: longer than the pause between two syncs, so
+/// that one that is wanted begins. No history here lasts as long as a session waits for its turn.
+const PAUSE: Duration = Duration::from_millis(1100);
+
+/// The most frames that one sync of a few keys can take.
+const MAX_FRAMES: usize = 1000;
+
+/// How often all nodes sync, tick and let time pass until they must be equal and without tombstones.
+const QUIESCE_LIMIT: usize = 12;
+
+/// Instants are compared with each other only: all histories begin at the same.
+static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+pub(super) fn epoch() -> Time {
+    stamp::time_since_epoch(EPOCH)
+}
+
+/// How many ticks of the clock there are between two moves of it.
+pub(super) fn step() -> u64 {
+    stamp::time_since_epoch(STEP).0
+}
+
+struct Node {
+    local: Local,
+    restarts: u8,
+    links: BTreeMap<usize, Link>,
+    /// The incarnation of each node that it was linked to last.
+    reached: Vec<Option<Incarnation>>,
+}
+
+/// One end of a link.
+struct Link {
+    queue: Arc<Queue>,
+    session: Session,
+    /// Everything that has happened to the session since it was idle last; 0 while it is. Its own state follows from it.
+    past: u64,
+}
+
+pub(super) struct Cluster<'s> {
+    scenario: &'s Scenario,
+    keys: &'static [&'static [u8]],
+    nodes: Vec<Node>,
+    /// Frames under way, by sender and receiver.
+    wires: Vec<VecDeque<Bytes>>,
+    wall: Time,
+    now: Instant,
+    left: Limits,
+    pub(super) checker: Checker,
+}
+
+impl<'s> Cluster<'s> {
+    /// The state that every history of a scenario begins with.
+    pub(super) fn new(scenario: &'s Scenario) -> Self {
+        let count = scenario.nodes;
+        let wall = epoch();
+        let keys = scenario.writes.iter().map(|write| write.key() + 1).max().unwrap_or(1);
+        let node = |node| Node {
+            local: adapter::start(node, 0, count, wall),
+            restarts: 0,
+            links: BTreeMap::new(),
+            reached: vec![None; count],
+        };
+        let keys = &KEYS[..keys];
+        let mut cluster = Cluster {
+            scenario,
+            keys,
+            nodes: (0..count).map(node).collect(),
+            wires: vec![VecDeque::new(); count * count],
+            wall,
+            now: *BEGINNING,
+            left: Limits::NONE,
+            checker: Checker::new(scenario, keys),
+        };
+        if scenario.met {
+            cluster.meet();
+        }
+        for &action in scenario.before {
+            cluster.apply(action);
+        }
+        cluster.left = scenario.limits;
+        cluster
+    }
+
+    /// All nodes link and exchange what they know of each other.
+    fn meet(&mut self) {
+        for (a, b) in self.pairs() {
+            self.now += PAUSE;
+            self.link(a, b);
+            self.deliver_all();
+        }
+        // Where not all are linked, some hear of others in the second round alone.
+        for _ in 0..=self.scenario.never_linked.len().min(1) {
+            for (a, b) in self.pairs() {
+                self.now += PAUSE;
+                self.begin(a, b);
+                self.deliver_all();
+            }
+            self.upkeep();
+        }
+    }
+
+    fn pairs(&self) -> Vec<(usize, usize)> {
+        let count = self.nodes.len();
+        let pairs = (0..count).flat_map(|a| (a + 1..count).map(move |b| (a, b)));
+        let is_never = |a: usize, b: usize| {
+            self.scenario.never_linked.iter().any(|&(c, d)| (usize::from(c), usize::from(d)) == (a, b))
+        };
+        pairs.filter(|&(a, b)| !is_never(a, b)).collect()
+    }
+
+    fn is_linked(&self, a: usize, b: usize) -> bool {
+        self.nodes[a].links.contains_key(&b)
+    }
+
+    fn wire(&mut self, from: usize, to: usize) -> &mut VecDeque<Bytes> {
+        let count = self.nodes.len();
+        &mut self.wires[from * count + to]
+    }
+
+    fn on_wire(&self, from: usize, to: usize) -> &VecDeque<Bytes> {
+        &self.wires[from * self.nodes.len() + to]
+    }
+
+    /// Whether neither end of a link has anything under way.
+    fn is_idle(&self, a: usize, b: usize) -> bool {
+        let idle =
+            |a: usize, b: usize| self.nodes[a].links.get(&b).is_some_and(|link| !link.session.has_work());
+        idle(a, b) && idle(b, a)
+    }
+
+    /// Every step that may be taken now, as far as can be told without taking it.
+    pub(super) fn actions(&self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let small = |node: usize| u8::try_from(node).expect("clusters are small");
+        let grain = self.scenario.grain;
+        for node in 0..self.nodes.len() {
+            let node = small(node);
+            actions.extend(self.scenario.writes.iter().map(|&write| Action::Write { node, write }));
+            actions.extend([Action::Restart { node }, Action::Lapse { node }]);
+            if grain == Grain::Frames {
+                actions.push(Action::Tick { node });
+            }
+        }
+        actions.push(Action::Pass);
+        if grain != Grain::Frames {
+            actions.push(Action::Upkeep);
+        }
+        for (a, b) in self.pairs() {
+            let pair = (small(a), small(b));
+            if !self.is_linked(a, b) {
+                actions.push(Action::Link { a: pair.0, b: pair.1 });
+                continue;
+            }
+            actions.push(Action::Cut { a: pair.0, b: pair.1 });
+            if grain == Grain::Whole {
+                actions.push(Action::Sync { node: pair.0, peer: pair.1 });
+            }
+            for (from, to) in [pair, (pair.1, pair.0)] {
+                let (a, b) = (usize::from(from), usize::from(to));
+                let waits = !self.on_wire(a, b).is_empty();
+                let idle = self.is_idle(a, b);
+                if waits && (grain != Grain::Whole || idle) {
+                    actions.push(Action::Deliver { from, to });
+                }
+                actions.extend(waits.then_some(Action::Lose { from, to }));
+                if grain == Grain::Frames {
+                    actions.push(Action::Beat { from, to });
+                }
+                if grain != Grain::Whole && idle {
+                    actions.push(Action::Begin { node: from, peer: to });
+                }
+                if grain == Grain::Whole {
+                    actions.extend((1..=6).map(|frames| Action::Interrupt { node: from, peer: to, frames }));
+                }
+            }
+        }
+        actions.retain(|action| self.left.clone().of(*action).is_none_or(|left| *left > 0));
+        actions
+    }
+
+    /// Takes a step; false if there was nothing to do.
+    pub(super) fn apply(&mut self, action: Action) -> bool {
+        self.now += PAUSE;
+        if let Some(left) = self.left.of(action) {
+            *left = left.saturating_sub(1);
+        }
+        let done = match action {
+            Action::Write { node, write } => self.write(usize::from(node), write),
+            Action::Deliver { from, to } => self.receive(usize::from(from), usize::from(to)),
+            Action::Begin { node, peer } => self.begin(usize::from(node), usize::from(peer)),
+            Action::Sync { node, peer } => self.sync(usize::from(node), usize::from(peer), MAX_FRAMES).0,
+            Action::Interrupt { node, peer, frames } => {
+                let (node, peer) = (usize::from(node), usize::from(peer));
+                let (moved, ended) = self.sync(node, peer, usize::from(frames));
+                self.cut(node, peer);
+                moved && !ended
+            }
+            Action::Cut { a, b } => self.cut(usize::from(a), usize::from(b)),
+            Action::Link { a, b } => self.link(usize::from(a), usize::from(b)),
+            Action::Lose { from, to } => self.lose(usize::from(from), usize::from(to)),
+            Action::Beat { from, to } => self.beat(usize::from(from), usize::from(to)),
+            Action::Tick { node } => self.tick(usize::from(node)),
+            Action::Upkeep => self.upkeep(),
+            Action::Lapse { node } => {
+                let lapsed = adapter::let_lapse(&self.nodes[usize::from(node)].local, self.wall);
+                self.checker.excused |= lapsed;
+                lapsed
+            }
+            Action::Restart { node } => self.restart(usize::from(node)),
+            Action::Pass => {
+                self.wall = stamp::later(self.wall, STEP);
+                true
+            }
+        };
+        self.look_at_all();
+        done
+    }
+
+    fn look_at_all(&mut self) {
+        for (node, Node { local, .. }) in self.nodes.iter().enumerate() {
+            self.checker.look(node, local, self.wall);
+        }
+    }
+
+    fn write(&mut self, node: usize, write: ClientWrite) -> bool {
+        let Node { local, restarts, .. } = &self.nodes[node];
+        let key = self.keys[write.key()];
+        let before = adapter::view(local, key);
+        let value = format!("{}{restarts}", node + 1);
+        let deadline = Some(stamp::later(self.wall, STEP / 2));
+        let mut batch = Batch::default();
+        local.store.begin(&mut batch, self.wall);
+        let now = batch.now();
+        let written = local.store.write(&mut batch, key, |live| {
+            let value = value.as_bytes();
+            let what = match write {
+                ClientWrite::Set(_) => Write::Set { value, deadline: None },
+                ClientWrite::SetFor(_) => Write::Set { value, deadline },
+                ClientWrite::Del(_) => Write::Delete,
+                ClientWrite::Expire(_) => Write::Deadline(deadline),
+                ClientWrite::Persist(_) if live.is_none_or(|live| live.deadline().is_none()) => Write::Keep,
+                ClientWrite::Persist(_) => Write::Deadline(None),
+                ClientWrite::Incr(_) => Write::Add(1),
+            };
+            (what, ())
+        });
+        if written.is_err() || local.store.publish(&mut batch) == 0 {
+            return false;
+        }
+        if let Some(after) = adapter::view(local, key) {
+            self.checker.on_write(local, write, before.as_ref(), &after, now);
+        }
+        // As the task does that takes from the feed.
+        let mut cells = Vec::new();
+        let taken = local.store.feed().take(&mut cells);
+        let links = &self.nodes[node].links;
+        push::encode(&local.store, &mut CellsEncoder::default(), cells, taken.through, |frame, through| {
+            links.values().for_each(|link| link.queue.put(frame.clone(), through));
+        });
+        local.store.feed().handed_on();
+        self.pump(node);
+        self.deliver_answers();
+        true
+    }
+
+    /// Puts everything that a node has to send onto the wires.
+    fn pump(&mut self, node: usize) {
+        let mut again = true;
+        while std::mem::take(&mut again) {
+            let peers: Vec<usize> = self.nodes[node].links.keys().copied().collect();
+            for peer in peers {
+                let mut frames = VecDeque::new();
+                let Node { local, links, .. } = &mut self.nodes[node];
+                let Some(link) = links.get_mut(&peer) else { continue };
+                link.queue.take(&mut frames, usize::MAX);
+                link.session.poll(local, self.wall, self.now, &mut frames);
+                let events = link.session.take_events();
+                for frame in &frames {
+                    link.remember(local, self.keys, frame);
+                }
+                again |= !frames.is_empty();
+                self.wire(node, peer).extend(frames);
+                again |= self.handle(node, events);
+            }
+        }
+        for link in self.nodes[node].links.values_mut().filter(|link| !link.session.has_work()) {
+            link.past = 0;
+        }
+    }
+
+    /// Does what a session asks of its driver; returns whether there may be more to send.
+    fn handle(&mut self, node: usize, events: Vec<Event>) -> bool {
+        let mut again = false;
+        for event in events {
+            match event {
+                Event::TurnOver => again = true,
+                Event::Relay(to, cells) => {
+                    let Node { local, links, .. } = &self.nodes[node];
+                    let to =
+                        links.iter().find(|(peer, _)| self.nodes[**peer].local.store.own_incarnation() == to);
+                    if let Some((_, link)) = to {
+                        let put = |frame, through| link.queue.put(frame, through);
+                        push::encode(&local.store, &mut CellsEncoder::default(), cells, 0, put);
+                        again = true;
+                    }
+                }
+                Event::Failed { why, .. } => self.checker.fail(|| format!("a sync of n{node} failed: {why}")),
+                _ => {}
+            }
+        }
+        again
+    }
+
+    /// The oldest frame on a wire arrives.
+    fn receive(&mut self, from: usize, to: usize) -> bool {
+        let arrived = self.take_one(from, to);
+        self.deliver_answers();
+        arrived
+    }
+
+    fn take_one(&mut self, from: usize, to: usize) -> bool {
+        let Some(frame) = self.wire(from, to).pop_front() else { return false };
+        let Node { local, links, .. } = &mut self.nodes[to];
+        let Some(link) = links.get_mut(&from) else { return false };
+        let received = link.session.receive(local, &frame[codec::PREFIX..], self.wall, self.now);
+        let events = link.session.take_events();
+        link.remember(local, self.keys, &frame);
+        if let Err(error) = received {
+            self.checker.fail(|| format!("n{to} takes n{from} for a liar: {error}"));
+        }
+        self.handle(to, events);
+        self.checker.look(to, &self.nodes[to].local, self.wall);
+        self.pump(to);
+        true
+    }
+
+    /// Delivers acknowledgements and credits that are next on their wires: nothing that is looked at here depends on when
+    /// they arrive.
+    fn deliver_answers(&mut self) {
+        let count = self.nodes.len();
+        let mut again = true;
+        while std::mem::take(&mut again) {
+            for from in 0..count {
+                for to in 0..count {
+                    while self.on_wire(from, to).front().is_some_and(is_answer) {
+                        again |= self.take_one(from, to);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Delivers everything that is on any wire.
+    fn deliver_all(&mut self) {
+        let count = self.nodes.len();
+        for _ in 0..MAX_FRAMES {
+            let mut moved = false;
+            for from in 0..count {
+                for to in 0..count {
+                    moved |= self.receive(from, to);
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
+        self.checker.fail(|| "the nodes never stop to send".into());
+    }
+
+    fn begin(&mut self, node: usize, peer: usize) -> bool {
+        let before = self.on_wire(node, peer).len();
+        let Some(link) = self.nodes[node].links.get_mut(&peer) else { return false };
+        link.session.want_round(self.now);
+        self.pump(node);
+        self.deliver_answers();
+        self.on_wire(node, peer).len() > before
+    }
+
+    /// A sync with everything on the wires between two nodes, up to `frames` frames; returns whether there was anything,
+    /// and whether nothing was left.
+    fn sync(&mut self, node: usize, peer: usize, frames: usize) -> (bool, bool) {
+        if !self.is_linked(node, peer) {
+            return (false, false);
+        }
+        if self.is_idle(node, peer) && !self.begin(node, peer) {
+            return (false, false);
+        }
+        let (mut left, mut turn) = (frames, (node, peer));
+        while left > 0 {
+            let (from, to) = turn;
+            turn = (to, from);
+            if self.receive(from, to) {
+                left -= 1;
+            } else if self.on_wire(to, from).is_empty() {
+                break;
+            }
+        }
+        if left == 0 && frames == MAX_FRAMES {
+            self.checker.fail(|| format!("a sync of n{node} and n{peer} does not end"));
+        }
+        let ended = self.on_wire(node, peer).is_empty() && self.on_wire(peer, node).is_empty();
+        (left < frames, ended)
+    }
+
+    fn cut(&mut self, a: usize, b: usize) -> bool {
+        let mut cut = false;
+        for (node, peer) in [(a, b), (b, a)] {
+            self.wire(node, peer).clear();
+            let incarnation = self.nodes[peer].local.store.own_incarnation();
+            let Node { local, links, .. } = &mut self.nodes[node];
+            if let Some(mut link) = links.remove(&peer) {
+                link.session.end(local);
+                adapter::unlink(local, incarnation);
+                cut = true;
+            }
+        }
+        // An exchange that ends lets others begin.
+        self.pump(a);
+        self.pump(b);
+        self.deliver_answers();
+        cut
+    }
+
+    fn link(&mut self, a: usize, b: usize) -> bool {
+        if self.is_linked(a, b) {
+            return false;
+        }
+        let welcome = [(a, b), (b, a)]
+            .map(|(node, peer)| adapter::greet(&self.nodes[node].local, &self.nodes[peer].local));
+        if welcome != [true, true] {
+            return false;
+        }
+        for (node, peer) in [(a, b), (b, a)] {
+            let ids = [node, peer].map(|node| self.nodes[node].local.store.own_incarnation());
+            adapter::link(&self.nodes[node].local, peer, &self.nodes[peer].local, self.wall);
+            let queue = Arc::new(Queue::new(1 << 20));
+            let session = Session::new(ids[0], ids[1], &name(peer), Arc::clone(&queue), self.now);
+            let link = Link { queue, session, past: 1 };
+            self.nodes[node].links.insert(peer, link);
+            self.nodes[node].reached[peer] = Some(ids[1]);
+        }
+        self.pump(a);
+        self.pump(b);
+        // Both offer a sync at once, and one of the offers stands.
+        self.receive(a, b);
+        self.receive(b, a);
+        true
+    }
+
+    fn lose(&mut self, from: usize, to: usize) -> bool {
+        let wire = self.wire(from, to);
+        let before = wire.len();
+        wire.retain(|frame| !matches!(message(frame), Some(Message::Put { .. })));
+        if wire.len() == before {
+            return false;
+        }
+        if let Some(link) = self.nodes[from].links.get(&to) {
+            link.queue.lose_pushes();
+        }
+        self.pump(from);
+        self.deliver_answers();
+        true
+    }
+
+    fn beat(&mut self, from: usize, to: usize) -> bool {
+        let is_beat = |frame: &Bytes| matches!(message(frame), Some(Message::Beat(_)));
+        if !self.is_linked(from, to) || self.on_wire(from, to).iter().any(is_beat) {
+            return false;
+        }
+        let Node { local, links, .. } = &self.nodes[from];
+        let links: Vec<_> =
+            links.keys().map(|&peer| (peer, self.nodes[peer].local.store.own_incarnation())).collect();
+        let frame = adapter::heartbeat(local, &links, self.wall);
+        let wire = self.wire(from, to);
+        wire.push_back(frame);
+        if wire.len() == 1 {
+            self.receive(from, to);
+        }
+        true
+    }
+
+    fn tick(&mut self, node: usize) -> bool {
+        let Node { local, reached, .. } = &self.nodes[node];
+        adapter::tick(local, node, reached, self.wall);
+        self.checker.look(node, local, self.wall);
+        true
+    }
+
+    fn upkeep(&mut self) -> bool {
+        let count = self.nodes.len();
+        for from in 0..count {
+            for to in 0..count {
+                if self.on_wire(from, to).is_empty() {
+                    self.beat(from, to);
+                }
+            }
+        }
+        for node in 0..count {
+            self.tick(node);
+        }
+        true
+    }
+
+    fn restart(&mut self, node: usize) -> bool {
+        for peer in 0..self.nodes.len() {
+            self.cut(node, peer);
+        }
+        let restarts = self.nodes[node].restarts + 1;
+        let count = self.nodes.len();
+        self.nodes[node] = Node {
+            local: adapter::start(node, restarts, count, self.wall),
+            restarts,
+            links: BTreeMap::new(),
+            reached: vec![None; count],
+        };
+        self.checker.begin(node);
+        true
+    }
+
+    /// Ends all faults, lets everyone sync until all are equal and nothing is left to purge, and checks the end.
+    pub(super) fn quiesce(&mut self) {
+        for (a, b) in self.pairs() {
+            self.cut(a, b);
+        }
+        let mut difference = None;
+        for _ in 0..QUIESCE_LIMIT {
+            for (a, b) in self.pairs() {
+                self.now += PAUSE;
+                if !self.link(a, b) {
+                    self.begin(a, b);
+                }
+                self.deliver_all();
+            }
+            self.wall = stamp::later(self.wall, STEP);
+            // Twice, so that everyone hears of those too that it has no link to.
+            self.upkeep();
+            self.upkeep();
+            self.deliver_all();
+            self.look_at_all();
+            let locals: Vec<&Local> = self.nodes.iter().map(|node| &node.local).collect();
+            difference = self.checker.difference(&locals, self.wall);
+            if self.checker.violation.is_some() || difference.is_none() {
+                break;
+            }
+        }
+        if let Some(difference) = difference {
+            self.checker.fail(|| format!("in the end {difference}"));
+        }
+        let locals: Vec<&Local> = self.nodes.iter().map(|node| &node.local).collect();
+        self.checker.check_end(&locals, self.wall);
+    }
+
+    /// Equal for states that have the same future.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hasher = Xxh3::new();
+        hasher.update(&self.wall.0.to_le_bytes());
+        hasher.update(&self.left.bytes());
+        for node in &self.nodes {
+            hasher.update(&[node.restarts]);
+            adapter::hash_cells(&node.local, self.keys, &mut hasher);
+            adapter::hash_state(&node.local, &mut hasher);
+            for (&peer, link) in &node.links {
+                let progress = link.session.progress(self.now).map(|(progress, _)| progress);
+                hasher.update(&[u8::try_from(peer).unwrap_or(u8::MAX), u8::from(link.session.has_work())]);
+                hasher.update(&link.past.to_le_bytes());
+                write!(adapter::Hashed(&mut hasher), "{progress:?}").expect("hashing does not fail");
+            }
+        }
+        for wire in &self.wires {
+            // Each frame begins with its length.
+            wire.iter()
+                .filter(|frame| !is_answer(frame))
+                .for_each(|frame| adapter::hash_frame(frame, &mut hasher));
+            hasher.update(&u32::MAX.to_le_bytes());
+        }
+        self.checker.describe(&mut adapter::Hashed(&mut hasher)).expect("hashing does not fail");
+        hasher.digest()
+    }
+
+    /// What each node holds, on one line.
+    pub(super) fn picture(&self) -> String {
+        let node = |node: &Node| {
+            let key = |key: &&[u8]| {
+                let view = adapter::view(&node.local, key)?;
+                let now = node.local.store.now(self.wall);
+                let shown = node.local.store.read(key, now, |live| {
+                    live.map(|live| String::from_utf8_lossy(live.value()).into_owned())
+                });
+                let shown = shown.unwrap_or_else(|| "-".into());
+                let by = view.deadline_by.filter(|by| Some(*by) != view.version).map(dot);
+                let version = view.version.map_or("unset".into(), dot);
+                Some(format!(
+                    "{} {shown} ({version}{}{})",
+                    String::from_utf8_lossy(key),
+                    by.map_or(String::new(), |by| format!(", deadline by {by}")),
+                    if view.slots.is_empty() {
+                        String::new()
+                    } else {
+                        format!(", {} slots", view.slots.len())
+                    },
+                ))
+            };
+            let held: Vec<_> = self.keys.iter().filter_map(key).collect();
+            if held.is_empty() { "nothing".into() } else { held.join(", ") }
+        };
+        let nodes = self.nodes.iter().enumerate().map(|(n, one)| format!("n{n}: {}", node(one)));
+        nodes.collect::<Vec<_>>().join(" | ")
+    }
+}
+
+impl Link {
+    /// Notes what a session has taken or sent, and what its node held then.
+    fn remember(&mut self, local: &Local, keys: &[&[u8]], frame: &[u8]) {
+        if !self.session.has_work() {
+            self.past = 0;
+            return;
+        }
+        let mut hasher = Xxh3::new();
+        hasher.update(&self.past.to_le_bytes());
+        adapter::hash_frame(frame, &mut hasher);
+        adapter::hash_cells(local, keys, &mut hasher);
+        self.past = hasher.digest();
+    }
+}
+
+fn message(frame: &Bytes) -> Option<Message<'_>> {
+    codec::decode(&frame[codec::PREFIX..]).ok()
+}
+
+/// Whether a frame only acknowledges, or closes a sync for the sake of acknowledgements.
+fn is_answer(frame: &Bytes) -> bool {
+    match message(frame) {
+        Some(Message::Ack { .. } | Message::Credit { .. }) => true,
+        Some(Message::Put { cells, .. }) => cells.cells.0.is_empty(),
+        _ => false,
+    }
+}

@@ -1,0 +1,271 @@
+//! Goal: no interleaving of a few writes and faults, however unlikely, breaks what the checker looks for; and leaving out
+//! a rule of the core does.
+//!
+//! | Variable | |
+//! |---|---|
+//! | `SAPWOOD_EXPLORE_SCENARIO` | only the scenarios with this in their names |
+//! | `SAPWOOD_EXPLORE_DEPTH` | histories of this many steps |
+//! | `SAPWOOD_EXPLORE_SECONDS` | at most so long for each scenario |
+//! | `SAPWOOD_EXPLORE_RULE` | leave out this rule, named as in `Ablation` |
+
+use std::time::Duration;
+
+use super::action::ClientWrite::{Del, Expire, Incr, Persist, Set, SetFor};
+use super::action::{Action, Grain, Limits, Scenario};
+use super::search::{Options, Report, explore};
+use crate::ablation::Ablation;
+
+const DELETES: Scenario = Scenario {
+    name: "deletes",
+    nodes: 2,
+    never_linked: &[],
+    grain: Grain::Whole,
+    writes: &[Set(0), Del(0)],
+    before: &[],
+    limits: Limits { writes: 3, cuts: 1, losses: 1, passes: 2, ..Limits::NONE },
+    depth: 8,
+    may_undo: false,
+    may_give_up: false,
+    met: true,
+};
+
+/// What is written while the frames of a sync are under way.
+const FRAMES: Scenario = Scenario {
+    name: "frames of a sync",
+    grain: Grain::Syncs,
+    writes: &[Set(0), Set(1), Del(0)],
+    limits: Limits { writes: 2, cuts: 1, passes: 1, ..Limits::NONE },
+    depth: 9,
+    ..DELETES
+};
+
+/// Every heartbeat and tick by itself.
+const HEARTBEATS: Scenario = Scenario {
+    name: "heartbeats and ticks",
+    grain: Grain::Frames,
+    limits: Limits { writes: 2, passes: 1, ..Limits::NONE },
+    depth: 9,
+    ..DELETES
+};
+
+const DEADLINES: Scenario = Scenario {
+    name: "deadlines",
+    writes: &[Set(0), SetFor(0), Expire(0), Persist(0)],
+    limits: Limits { writes: 3, cuts: 1, passes: 2, ..Limits::NONE },
+    depth: 7,
+    ..DELETES
+};
+
+const COUNTERS: Scenario = Scenario {
+    name: "counters",
+    writes: &[Incr(0), Set(0), Del(0)],
+    limits: Limits { writes: 3, cuts: 1, passes: 2, ..Limits::NONE },
+    depth: 8,
+    ..DELETES
+};
+
+const COUNTERS_WITH_DEADLINES: Scenario = Scenario {
+    name: "counters that expire",
+    writes: &[Incr(0), Expire(0), Del(0)],
+    limits: Limits { writes: 3, cuts: 1, passes: 2, ..Limits::NONE },
+    depth: 7,
+    ..DELETES
+};
+
+const RESTARTS: Scenario = Scenario {
+    name: "restarts",
+    limits: Limits { writes: 3, restarts: 1, passes: 1, ..Limits::NONE },
+    depth: 8,
+    may_undo: true,
+    ..DELETES
+};
+
+const THREE: Scenario = Scenario {
+    name: "three nodes",
+    nodes: 3,
+    before: &[
+        Action::Write { node: 0, write: Set(0) },
+        Action::Sync { node: 0, peer: 1 },
+        Action::Sync { node: 0, peer: 2 },
+    ],
+    limits: Limits { writes: 2, cuts: 2, passes: 1, ..Limits::NONE },
+    depth: 7,
+    ..DELETES
+};
+
+/// What the outer two know of each other comes through the middle.
+const LINE: Scenario = Scenario {
+    name: "a line of three",
+    nodes: 3,
+    never_linked: &[(0, 2)],
+    limits: Limits { writes: 2, cuts: 1, passes: 2, ..Limits::NONE },
+    depth: 9,
+    ..DELETES
+};
+
+const THREE_RESTARTS: Scenario = Scenario {
+    name: "three nodes, restarts",
+    nodes: 3,
+    limits: Limits { writes: 2, cuts: 1, restarts: 1, passes: 1, ..Limits::NONE },
+    depth: 7,
+    may_undo: true,
+    ..DELETES
+};
+
+/// The syncs of one node with two others at one time.
+const THREE_FRAMES: Scenario = Scenario {
+    name: "frames of syncs of three",
+    nodes: 3,
+    grain: Grain::Syncs,
+    limits: Limits { writes: 2, cuts: 1, ..Limits::NONE },
+    depth: 8,
+    ..DELETES
+};
+
+/// What the documentation says to hold all the same where members are declared away.
+const AWAY: Scenario = Scenario {
+    name: "away",
+    before: &[Action::Write { node: 0, write: Set(0) }, Action::Sync { node: 0, peer: 1 }],
+    limits: Limits { writes: 2, cuts: 1, lapses: 2, passes: 2, ..Limits::NONE },
+    depth: 9,
+    may_undo: true,
+    may_give_up: true,
+    ..DELETES
+};
+
+/// The third holds a key while it is away.
+const THREE_AWAY: Scenario = Scenario {
+    name: "three nodes, away",
+    nodes: 3,
+    before: &[
+        Action::Write { node: 0, write: Set(0) },
+        Action::Sync { node: 0, peer: 1 },
+        Action::Sync { node: 0, peer: 2 },
+        Action::Cut { a: 0, b: 2 },
+        Action::Cut { a: 1, b: 2 },
+    ],
+    limits: Limits { writes: 2, lapses: 2, passes: 2, ..Limits::NONE },
+    depth: 8,
+    ..AWAY
+};
+
+const FIRST_CONTACT: Scenario = Scenario {
+    name: "first contact",
+    limits: Limits { writes: 3, cuts: 1, passes: 2, ..Limits::NONE },
+    depth: 8,
+    may_undo: true,
+    met: false,
+    ..DELETES
+};
+
+const ALL: [&Scenario; 14] = [
+    &DELETES,
+    &FRAMES,
+    &HEARTBEATS,
+    &DEADLINES,
+    &COUNTERS,
+    &COUNTERS_WITH_DEADLINES,
+    &RESTARTS,
+    &THREE,
+    &LINE,
+    &THREE_RESTARTS,
+    &THREE_FRAMES,
+    &AWAY,
+    &THREE_AWAY,
+    &FIRST_CONTACT,
+];
+
+/// The rules that `SAPWOOD_EXPLORE_RULE` can name.
+const RULES: [Ablation; 10] = [
+    Ablation::Admission,
+    Ablation::PurgeByTime,
+    Ablation::RoundsAloneVerify,
+    Ablation::KillAtFloor,
+    Ablation::DigestTombstones,
+    Ablation::ObserveReceived,
+    Ablation::ExchangeInFull,
+    Ablation::AdmitByVersion,
+    Ablation::Lift,
+    Ablation::Founding,
+];
+
+/// In `cargo test`: one thread, and no limit of time, so that the same is explored on every machine.
+const QUICK: Options = Options { rule: None, threads: 1, time: Duration::MAX, merge: true };
+
+fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
+    let text = std::env::var(format!("SAPWOOD_EXPLORE_{name}")).ok()?;
+    Some(text.parse().ok().unwrap_or_else(|| panic!("SAPWOOD_EXPLORE_{name} is {text}")))
+}
+
+fn to_depth(scenario: &Scenario, depth: usize) -> Scenario {
+    Scenario { depth, ..*scenario }
+}
+
+fn must_hold(scenario: &Scenario, options: Options) -> Report {
+    let report = explore(scenario, options);
+    println!("{report}");
+    assert!(report.failure.is_none(), "{report}");
+    report
+}
+
+#[test]
+fn every_interleaving_of_two_nodes_with_a_cut_and_deletes_converges() {
+    must_hold(&to_depth(&DELETES, 4), QUICK);
+}
+
+#[test]
+fn every_interleaving_of_writes_with_the_frames_of_a_sync_converges() {
+    must_hold(&to_depth(&FRAMES, 4), QUICK);
+}
+
+#[test]
+fn every_interleaving_of_two_nodes_with_deadlines_converges() {
+    must_hold(&to_depth(&DEADLINES, 3), QUICK);
+}
+
+#[test]
+fn every_interleaving_of_two_nodes_that_count_converges() {
+    must_hold(&to_depth(&COUNTERS, 3), QUICK);
+}
+
+#[test]
+fn every_interleaving_of_two_nodes_that_restart_converges() {
+    must_hold(&to_depth(&RESTARTS, 4), QUICK);
+}
+
+/// If a fingerprint left out something that matters, other states would be found where none are taken for equal.
+#[test]
+fn states_that_are_taken_for_equal_have_the_same_future() {
+    for (scenario, depth) in
+        [(&DELETES, 3), (&FRAMES, 3), (&DEADLINES, 2), (&COUNTERS, 2), (&RESTARTS, 3), (&LINE, 2)]
+    {
+        let depth = variable("DEPTH").unwrap_or(depth);
+        let merged = must_hold(&to_depth(scenario, depth), QUICK);
+        let apart = must_hold(&to_depth(scenario, depth), Options { merge: false, ..QUICK });
+        assert_eq!(merged.states, apart.states);
+        assert!(merged.executions < apart.executions);
+    }
+}
+
+#[test]
+#[ignore = "takes minutes in debug: .ci/run runs it in release"]
+fn every_interleaving_of_every_scenario_holds() {
+    let wanted: Option<String> = variable("SCENARIO");
+    let rule: Option<String> = variable("RULE");
+    let rule = rule.map(|name| {
+        let found = RULES.into_iter().find(|rule| format!("{rule:?}") == name);
+        found.unwrap_or_else(|| panic!("no rule {name}: {RULES:?}"))
+    });
+    let time = Duration::from_secs(variable("SECONDS").unwrap_or(60));
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let mut failed = Vec::new();
+    for scenario in
+        ALL.into_iter().filter(|one| wanted.as_ref().is_none_or(|name| one.name.contains(name.as_str())))
+    {
+        let scenario = to_depth(scenario, variable("DEPTH").unwrap_or(scenario.depth));
+        let report = explore(&scenario, Options { rule, threads, time, merge: true });
+        println!("{report}");
+        failed.extend(report.failure.map(|failure| format!("{}: {}", scenario.name, failure.what)));
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+}
