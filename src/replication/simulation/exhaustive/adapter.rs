@@ -57,6 +57,13 @@ impl View {
         slot.is_active(self.base.void_at(self.void, now))
     }
 
+    /// The latest time of its timestamps.
+    pub(super) fn latest(&self) -> Time {
+        let slots = self.slots.iter().map(|(_, slot)| slot.last);
+        let stamps = [self.version, self.deadline_by].into_iter().flatten();
+        stamps.map(|stamp| *stamp.get_time()).chain(slots).max().unwrap_or_default()
+    }
+
     /// What decides between copies of the register.
     pub(super) fn rank(&self) -> (Option<Stamp>, Option<Stamp>) {
         (self.version, self.deadline_by)

@@ -1,6 +1,9 @@
 //! What must hold after every step and in the end, in terms of what clients wrote and nodes show: no rule of healing is
 //! known here.
 
+mod claims;
+mod end;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -54,6 +57,8 @@ struct Ledger {
     slots: BTreeMap<(usize, Incarnation), Slot>,
     /// The latest increment of each owner that it has seen and seen not to count any more.
     over: BTreeMap<(usize, Incarnation), Time>,
+    /// The latest time of any timestamp that it has seen.
+    latest: Time,
     vector: Vec<(Incarnation, Time)>,
     stable: Time,
 }
@@ -104,10 +109,10 @@ impl Checker {
     /// A client's write went through.
     pub(super) fn on_write(
         &mut self,
+        node: usize,
         local: &Local,
         write: ClientWrite,
-        before: Option<&View>,
-        after: &View,
+        (before, after): (Option<&View>, &View),
         now: Time,
     ) {
         let (key, own) = (write.key(), local.store.own_incarnation());
@@ -115,6 +120,13 @@ impl Checker {
             .into_iter()
             .flat_map(|before| before.slots.iter().filter(|(_, slot)| before.counts(slot, now)));
         let seen: Vec<_> = counted.map(|&(owner, slot)| (owner, slot.start, slot.last)).collect();
+        let (seen_last, last) = (self.ledgers[node].latest, after.latest());
+        if last <= seen_last {
+            self.fail(|| {
+                let [last, seen] = [last, seen_last].map(|time| dot(Stamp::new(time, own)));
+                format!("n{node} writes {last} although it has seen {seen}")
+            });
+        }
         let is_new = after.version.is_some() && before.and_then(|before| before.version) != after.version;
         if let (true, Some(version)) = (is_new, after.version) {
             let kind = if after.value.is_some() { Kind::Set(seen) } else { Kind::Del(seen) };
@@ -156,6 +168,7 @@ impl Checker {
             self.look_at_register(node, key, &mut ledger, view.as_ref(), now);
             self.look_at_slots(node, key, &mut ledger, view.as_ref(), now);
             if let Some(view) = &view {
+                ledger.latest = ledger.latest.max(view.latest());
                 ledger.deadlines.extend(view.deadline_by.map(|by| (key, view.version, by)));
                 let is_best = ledger.best.get(&key).is_none_or(|best| best.rank() < view.rank());
                 if is_best && view.version.is_some_and(|version| self.is_clients(key, version)) {
@@ -279,202 +292,13 @@ impl Checker {
         })
     }
 
-    /// What a summary vector says to be held is held, or was replaced, or was deleted and purged.
-    fn check_claims(&mut self, node: usize, local: &Local, ledger: &Ledger, now: Time) {
-        if self.excused && self.may_give_up {
-            return;
-        }
-        for &(of, until) in &ledger.vector {
-            let claimed = self
-                .writes
-                .iter()
-                .filter(|write| *write.dot.get_id() == of && *write.dot.get_time() <= until);
-            let missing = claimed.clone().find(|write| {
-                !self.is_held(ledger.views[write.key].as_ref(), write, now)
-                    && (self.is_known(write) || !adapter::is_closed(local, of))
-            });
-            if let Some(missing) = missing.cloned() {
-                return self.fail(|| {
-                    let until = dot(Stamp::new(until, of));
-                    format!("n{node} claims to hold all up to {until} and lacks {missing}")
-                });
-            }
-        }
-    }
-
-    fn is_held(&self, view: Option<&View>, write: &Write, now: Time) -> bool {
-        let key = write.key;
-        let version = match &write.kind {
-            Kind::Add => {
-                let (owner, at) = (*write.dot.get_id(), *write.dot.get_time());
-                let slot = view.and_then(|view| view.slots.iter().find(|(other, _)| *other == owner));
-                return slot.is_some_and(|(_, slot)| slot.last >= at)
-                    || self.is_reset(key, owner, at)
-                    || self.has_deadlines(key);
-            }
-            Kind::Deadline(version) => {
-                let Some(version) = version else { return true };
-                let held = view.filter(|view| view.version == Some(*version));
-                if held.is_some_and(|view| view.deadline_by >= Some(write.dot)) {
-                    return true;
-                }
-                if held.is_some() {
-                    return false;
-                }
-                *version
-            }
-            Kind::Set(_) | Kind::Del(_) => write.dot,
-        };
-        if view.is_some_and(|view| view.version >= Some(version)) {
-            return true;
-        }
-        let of_key = |other: &&Write| other.key == key && other.dot >= version;
-        let dead = self.writes.iter().filter(of_key).filter(|other| match other.kind {
-            Kind::Del(_) => true,
-            Kind::Set(_) | Kind::Deadline(_) => other.deadline.is_some_and(|deadline| deadline <= now),
-            Kind::Add => false,
-        });
-        let versions = dead.map(|other| match other.kind {
-            Kind::Deadline(version) => version.unwrap_or(other.dot),
-            _ => other.dot,
-        });
-        versions.into_iter().any(|dead| self.purged.contains(&(key, dead)))
-    }
-
-    /// Whether a client's write has reset an increment.
-    fn is_reset(&self, key: usize, owner: Incarnation, at: Time) -> bool {
-        self.writes.iter().filter(|write| write.key == key).any(|write| match &write.kind {
-            Kind::Set(seen) | Kind::Del(seen) => {
-                seen.iter().any(|&(of, start, last)| of == owner && start <= at && at <= last)
-            }
-            Kind::Deadline(_) | Kind::Add => false,
-        })
-    }
-
-    /// Whether a process that runs has ever held a write.
-    fn is_known(&self, write: &Write) -> bool {
-        self.ledgers.iter().any(|ledger| {
-            let best = ledger.best.get(&write.key);
-            best.is_some_and(|best| best.version >= Some(write.dot) || best.deadline_by >= Some(write.dot))
-        })
-    }
-
-    /// What keeps the nodes from being equal and without tombstones.
-    pub(super) fn difference(&self, locals: &[&Local], wall: Time) -> Option<String> {
-        for (node, local) in locals.iter().enumerate() {
-            let totals = local.store.totals();
-            if totals.dead_cells > 0 || totals.dead != 0 {
-                return Some(format!("n{node} keeps {} tombstones", totals.dead_cells.max(1)));
-            }
-        }
-        for (key, bytes) in self.keys.iter().enumerate() {
-            let shown = |local: &Local| {
-                let now = local.store.now(wall);
-                let view = adapter::view(local, bytes);
-                let view = view.as_ref();
-                let register = view.filter(|view| view.is_live(now)).map(View::rank);
-                let counts = |view: &&View| {
-                    let slots = view.slots.iter().filter(|(_, slot)| view.counts(slot, now));
-                    slots.copied().collect::<Vec<_>>()
-                };
-                let value = local.store.read(bytes, now, |live| live.map(|live| live.value().to_vec()));
-                (register, view.as_ref().map(counts).unwrap_or_default(), value)
-            };
-            let first = shown(locals[0]);
-            for (node, local) in locals.iter().enumerate().skip(1) {
-                let other = shown(local);
-                if first != other {
-                    return Some(format!("k{key}: n0 shows {first:?}, n{node} {other:?}"));
-                }
-            }
-        }
-        None
-    }
-
-    /// After everything was exchanged: each key is the newest that a running process ever held.
-    pub(super) fn check_end(&mut self, locals: &[&Local], wall: Time) {
-        if self.excused && self.may_give_up {
-            return;
-        }
-        let Some(local) = locals.first() else { return };
-        let now = local.store.now(wall);
-        for key in 0..self.keys.len() {
-            self.check_end_of_register(key, local, now);
-            self.check_end_of_counter(key, local, now);
-        }
-    }
-
-    fn check_end_of_register(&mut self, key: usize, local: &Local, now: Time) {
-        let view = adapter::view(local, self.keys[key]);
-        let shown = view.as_ref().filter(|view| view.is_live(now));
-        let bests = self.ledgers.iter().filter_map(|ledger| ledger.best.get(&key));
-        let Some(best) = bests.max_by_key(|best| best.rank()).cloned() else { return };
-        let expected = best.version.filter(|_| best.is_live(now));
-        match (expected, shown) {
-            (Some(_), Some(shown)) if shown.rank() == best.rank() => {}
-            (Some(version), shown) => {
-                // Whoever has purged a later one may have refused it.
-                let replaced = self.purged.iter().any(|&(of, purged)| of == key && purged > version);
-                if !replaced || shown.is_some_and(|shown| shown.version < Some(version)) {
-                    let shown = shown.and_then(|shown| shown.version).map_or("nothing".into(), dot);
-                    self.fail(|| {
-                        let by = best.deadline_by.map_or("nothing".into(), dot);
-                        format!("all show {shown} of k{key}, and {} by {by} is the newest held", dot(version))
-                    });
-                }
-            }
-            (None, None) => {}
-            (None, Some(shown)) => {
-                self.undone += 1;
-                if !self.may_undo {
-                    let (shown, best) = (shown.version.map(dot), best.version.map(dot));
-                    self.fail(|| format!("all show {shown:?} of k{key}, and {best:?} had been deleted"));
-                }
-            }
-        }
-    }
-
-    fn check_end_of_counter(&mut self, key: usize, local: &Local, now: Time) {
-        // What a deadline has ended depends on the registers that the copies were beside.
-        if self.has_deadlines(key) {
-            return;
-        }
-        let view = adapter::view(local, self.keys[key]);
-        let mut joined = BTreeMap::<Incarnation, Slot>::new();
-        for ledger in &self.ledgers {
-            for (&(_, owner), &slot) in ledger.slots.iter().filter(|((of, _), _)| *of == key) {
-                joined.entry(owner).and_modify(|known| *known = known.merge(slot)).or_insert(slot);
-            }
-        }
-        for (owner, slot) in joined {
-            let slots = view.iter().flat_map(|view| &view.slots);
-            let counts = |slot: &Slot| view.as_ref().is_some_and(|view| view.counts(slot, now));
-            let held = slots.clone().find(|(other, slot)| *other == owner && counts(slot));
-            let held = held.map(|(_, slot)| *slot);
-            if slot.last <= slot.reset.mark {
-                if let Some(held) = held {
-                    self.undone += 1;
-                    if !self.may_undo {
-                        self.fail(|| format!("all count {held:?} of {owner} in k{key}, which was reset"));
-                    }
-                }
-            } else if held
-                .is_none_or(|held| (held.start, held.last, held.net()) != (slot.start, slot.last, slot.net()))
-            {
-                self.fail(|| {
-                    format!("all count {held:?} of {owner} in k{key}, and {slot:?} is the newest held")
-                });
-            }
-        }
-    }
-
     /// What two states must have in common to have the same future, as far as this checker looks.
     pub(super) fn describe(&self, f: &mut impl fmt::Write) -> fmt::Result {
         write!(f, "{:?}{:?}{}", self.writes, self.purged, self.excused)?;
         self.ledgers.iter().try_for_each(|ledger| {
-            let Ledger { shown, dropped, deadlines, best, slots, over, .. } = ledger;
+            let Ledger { shown, dropped, deadlines, best, slots, over, latest, .. } = ledger;
             let best: Vec<_> = best.values().map(View::rank).collect();
-            write!(f, "{shown:?}{dropped:?}{deadlines:?}{best:?}{slots:?}{over:?}")
+            write!(f, "{shown:?}{dropped:?}{deadlines:?}{best:?}{slots:?}{over:?}{latest:?}")
         })
     }
 }

@@ -1,26 +1,25 @@
 //! A small cluster that is stepped by hand: the real stores, sessions, queues and codec, on time that only the steps
 //! move.
 
+mod picture;
+mod wires;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
-use xxhash_rust::xxh3::Xxh3;
 
 use super::action::{Action, ClientWrite, Grain, Limits, Scenario};
-use super::adapter::{self, STEP, name};
-use super::checker::{Checker, dot};
+use super::adapter::{self, STEP};
+use super::checker::Checker;
 use crate::model::{Incarnation, Time, stamp};
 use crate::replication::cells::CellsEncoder;
-use crate::replication::codec;
 use crate::replication::local::Local;
-use crate::replication::message::Message;
 use crate::replication::push;
 use crate::replication::queue::Queue;
-use crate::replication::session::{Event, Session};
+use crate::replication::session::Session;
 use crate::store::{Batch, Write};
 
 /// The keys that scenarios name by number.
@@ -279,7 +278,7 @@ impl<'s> Cluster<'s> {
             return false;
         }
         if let Some(after) = adapter::view(local, key) {
-            self.checker.on_write(local, write, before.as_ref(), &after, now);
+            self.checker.on_write(node, local, write, (before.as_ref(), &after), now);
         }
         // As the task does that takes from the feed.
         let mut cells = Vec::new();
@@ -291,222 +290,6 @@ impl<'s> Cluster<'s> {
         local.store.feed().handed_on();
         self.pump(node);
         self.deliver_answers();
-        true
-    }
-
-    /// Puts everything that a node has to send onto the wires.
-    fn pump(&mut self, node: usize) {
-        let mut again = true;
-        while std::mem::take(&mut again) {
-            let peers: Vec<usize> = self.nodes[node].links.keys().copied().collect();
-            for peer in peers {
-                let mut frames = VecDeque::new();
-                let Node { local, links, .. } = &mut self.nodes[node];
-                let Some(link) = links.get_mut(&peer) else { continue };
-                link.queue.take(&mut frames, usize::MAX);
-                link.session.poll(local, self.wall, self.now, &mut frames);
-                let events = link.session.take_events();
-                for frame in &frames {
-                    link.remember(local, self.keys, frame);
-                }
-                again |= !frames.is_empty();
-                self.wire(node, peer).extend(frames);
-                again |= self.handle(node, events);
-            }
-        }
-        for link in self.nodes[node].links.values_mut().filter(|link| !link.session.has_work()) {
-            link.past = 0;
-        }
-    }
-
-    /// Does what a session asks of its driver; returns whether there may be more to send.
-    fn handle(&mut self, node: usize, events: Vec<Event>) -> bool {
-        let mut again = false;
-        for event in events {
-            match event {
-                Event::TurnOver => again = true,
-                Event::Relay(to, cells) => {
-                    let Node { local, links, .. } = &self.nodes[node];
-                    let to =
-                        links.iter().find(|(peer, _)| self.nodes[**peer].local.store.own_incarnation() == to);
-                    if let Some((_, link)) = to {
-                        let put = |frame, through| link.queue.put(frame, through);
-                        push::encode(&local.store, &mut CellsEncoder::default(), cells, 0, put);
-                        again = true;
-                    }
-                }
-                Event::Failed { why, .. } => self.checker.fail(|| format!("a sync of n{node} failed: {why}")),
-                _ => {}
-            }
-        }
-        again
-    }
-
-    /// The oldest frame on a wire arrives.
-    fn receive(&mut self, from: usize, to: usize) -> bool {
-        let arrived = self.take_one(from, to);
-        self.deliver_answers();
-        arrived
-    }
-
-    fn take_one(&mut self, from: usize, to: usize) -> bool {
-        let Some(frame) = self.wire(from, to).pop_front() else { return false };
-        let Node { local, links, .. } = &mut self.nodes[to];
-        let Some(link) = links.get_mut(&from) else { return false };
-        let received = link.session.receive(local, &frame[codec::PREFIX..], self.wall, self.now);
-        let events = link.session.take_events();
-        link.remember(local, self.keys, &frame);
-        if let Err(error) = received {
-            self.checker.fail(|| format!("n{to} takes n{from} for a liar: {error}"));
-        }
-        self.handle(to, events);
-        self.checker.look(to, &self.nodes[to].local, self.wall);
-        self.pump(to);
-        true
-    }
-
-    /// Delivers acknowledgements and credits that are next on their wires: nothing that is looked at here depends on when
-    /// they arrive.
-    fn deliver_answers(&mut self) {
-        let count = self.nodes.len();
-        let mut again = true;
-        while std::mem::take(&mut again) {
-            for from in 0..count {
-                for to in 0..count {
-                    while self.on_wire(from, to).front().is_some_and(is_answer) {
-                        again |= self.take_one(from, to);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Delivers everything that is on any wire.
-    fn deliver_all(&mut self) {
-        let count = self.nodes.len();
-        for _ in 0..MAX_FRAMES {
-            let mut moved = false;
-            for from in 0..count {
-                for to in 0..count {
-                    moved |= self.receive(from, to);
-                }
-            }
-            if !moved {
-                return;
-            }
-        }
-        self.checker.fail(|| "the nodes never stop to send".into());
-    }
-
-    fn begin(&mut self, node: usize, peer: usize) -> bool {
-        let before = self.on_wire(node, peer).len();
-        let Some(link) = self.nodes[node].links.get_mut(&peer) else { return false };
-        link.session.want_round(self.now);
-        self.pump(node);
-        self.deliver_answers();
-        self.on_wire(node, peer).len() > before
-    }
-
-    /// A sync with everything on the wires between two nodes, up to `frames` frames; returns whether there was anything,
-    /// and whether nothing was left.
-    fn sync(&mut self, node: usize, peer: usize, frames: usize) -> (bool, bool) {
-        if !self.is_linked(node, peer) {
-            return (false, false);
-        }
-        if self.is_idle(node, peer) && !self.begin(node, peer) {
-            return (false, false);
-        }
-        let (mut left, mut turn) = (frames, (node, peer));
-        while left > 0 {
-            let (from, to) = turn;
-            turn = (to, from);
-            if self.receive(from, to) {
-                left -= 1;
-            } else if self.on_wire(to, from).is_empty() {
-                break;
-            }
-        }
-        if left == 0 && frames == MAX_FRAMES {
-            self.checker.fail(|| format!("a sync of n{node} and n{peer} does not end"));
-        }
-        let ended = self.on_wire(node, peer).is_empty() && self.on_wire(peer, node).is_empty();
-        (left < frames, ended)
-    }
-
-    fn cut(&mut self, a: usize, b: usize) -> bool {
-        let mut cut = false;
-        for (node, peer) in [(a, b), (b, a)] {
-            self.wire(node, peer).clear();
-            let incarnation = self.nodes[peer].local.store.own_incarnation();
-            let Node { local, links, .. } = &mut self.nodes[node];
-            if let Some(mut link) = links.remove(&peer) {
-                link.session.end(local);
-                adapter::unlink(local, incarnation);
-                cut = true;
-            }
-        }
-        // An exchange that ends lets others begin.
-        self.pump(a);
-        self.pump(b);
-        self.deliver_answers();
-        cut
-    }
-
-    fn link(&mut self, a: usize, b: usize) -> bool {
-        if self.is_linked(a, b) {
-            return false;
-        }
-        let welcome = [(a, b), (b, a)]
-            .map(|(node, peer)| adapter::greet(&self.nodes[node].local, &self.nodes[peer].local));
-        if welcome != [true, true] {
-            return false;
-        }
-        for (node, peer) in [(a, b), (b, a)] {
-            let ids = [node, peer].map(|node| self.nodes[node].local.store.own_incarnation());
-            adapter::link(&self.nodes[node].local, peer, &self.nodes[peer].local, self.wall);
-            let queue = Arc::new(Queue::new(1 << 20));
-            let session = Session::new(ids[0], ids[1], &name(peer), Arc::clone(&queue), self.now);
-            let link = Link { queue, session, past: 1 };
-            self.nodes[node].links.insert(peer, link);
-            self.nodes[node].reached[peer] = Some(ids[1]);
-        }
-        self.pump(a);
-        self.pump(b);
-        // Both offer a sync at once, and one of the offers stands.
-        self.receive(a, b);
-        self.receive(b, a);
-        true
-    }
-
-    fn lose(&mut self, from: usize, to: usize) -> bool {
-        let wire = self.wire(from, to);
-        let before = wire.len();
-        wire.retain(|frame| !matches!(message(frame), Some(Message::Put { .. })));
-        if wire.len() == before {
-            return false;
-        }
-        if let Some(link) = self.nodes[from].links.get(&to) {
-            link.queue.lose_pushes();
-        }
-        self.pump(from);
-        self.deliver_answers();
-        true
-    }
-
-    fn beat(&mut self, from: usize, to: usize) -> bool {
-        let is_beat = |frame: &Bytes| matches!(message(frame), Some(Message::Beat(_)));
-        if !self.is_linked(from, to) || self.on_wire(from, to).iter().any(is_beat) {
-            return false;
-        }
-        let Node { local, links, .. } = &self.nodes[from];
-        let links: Vec<_> =
-            links.keys().map(|&peer| (peer, self.nodes[peer].local.store.own_incarnation())).collect();
-        let frame = adapter::heartbeat(local, &links, self.wall);
-        let wire = self.wire(from, to);
-        wire.push_back(frame);
-        if wire.len() == 1 {
-            self.receive(from, to);
-        }
         true
     }
 
@@ -579,90 +362,5 @@ impl<'s> Cluster<'s> {
         }
         let locals: Vec<&Local> = self.nodes.iter().map(|node| &node.local).collect();
         self.checker.check_end(&locals, self.wall);
-    }
-
-    /// Equal for states that have the same future.
-    pub(super) fn fingerprint(&self) -> u64 {
-        let mut hasher = Xxh3::new();
-        hasher.update(&self.wall.0.to_le_bytes());
-        hasher.update(&self.left.bytes());
-        for node in &self.nodes {
-            hasher.update(&[node.restarts]);
-            adapter::hash_cells(&node.local, self.keys, &mut hasher);
-            adapter::hash_state(&node.local, &mut hasher);
-            for (&peer, link) in &node.links {
-                let progress = link.session.progress(self.now).map(|(progress, _)| progress);
-                hasher.update(&[u8::try_from(peer).unwrap_or(u8::MAX), u8::from(link.session.has_work())]);
-                hasher.update(&link.past.to_le_bytes());
-                write!(adapter::Hashed(&mut hasher), "{progress:?}").expect("hashing does not fail");
-            }
-        }
-        for wire in &self.wires {
-            // Each frame begins with its length.
-            wire.iter()
-                .filter(|frame| !is_answer(frame))
-                .for_each(|frame| adapter::hash_frame(frame, &mut hasher));
-            hasher.update(&u32::MAX.to_le_bytes());
-        }
-        self.checker.describe(&mut adapter::Hashed(&mut hasher)).expect("hashing does not fail");
-        hasher.digest()
-    }
-
-    /// What each node holds, on one line.
-    pub(super) fn picture(&self) -> String {
-        let node = |node: &Node| {
-            let key = |key: &&[u8]| {
-                let view = adapter::view(&node.local, key)?;
-                let now = node.local.store.now(self.wall);
-                let shown = node.local.store.read(key, now, |live| {
-                    live.map(|live| String::from_utf8_lossy(live.value()).into_owned())
-                });
-                let shown = shown.unwrap_or_else(|| "-".into());
-                let by = view.deadline_by.filter(|by| Some(*by) != view.version).map(dot);
-                let version = view.version.map_or("unset".into(), dot);
-                Some(format!(
-                    "{} {shown} ({version}{}{})",
-                    String::from_utf8_lossy(key),
-                    by.map_or(String::new(), |by| format!(", deadline by {by}")),
-                    if view.slots.is_empty() {
-                        String::new()
-                    } else {
-                        format!(", {} slots", view.slots.len())
-                    },
-                ))
-            };
-            let held: Vec<_> = self.keys.iter().filter_map(key).collect();
-            if held.is_empty() { "nothing".into() } else { held.join(", ") }
-        };
-        let nodes = self.nodes.iter().enumerate().map(|(n, one)| format!("n{n}: {}", node(one)));
-        nodes.collect::<Vec<_>>().join(" | ")
-    }
-}
-
-impl Link {
-    /// Notes what a session has taken or sent, and what its node held then.
-    fn remember(&mut self, local: &Local, keys: &[&[u8]], frame: &[u8]) {
-        if !self.session.has_work() {
-            self.past = 0;
-            return;
-        }
-        let mut hasher = Xxh3::new();
-        hasher.update(&self.past.to_le_bytes());
-        adapter::hash_frame(frame, &mut hasher);
-        adapter::hash_cells(local, keys, &mut hasher);
-        self.past = hasher.digest();
-    }
-}
-
-fn message(frame: &Bytes) -> Option<Message<'_>> {
-    codec::decode(&frame[codec::PREFIX..]).ok()
-}
-
-/// Whether a frame only acknowledges, or closes a sync for the sake of acknowledgements.
-fn is_answer(frame: &Bytes) -> bool {
-    match message(frame) {
-        Some(Message::Ack { .. } | Message::Credit { .. }) => true,
-        Some(Message::Put { cells, .. }) => cells.cells.0.is_empty(),
-        _ => false,
     }
 }

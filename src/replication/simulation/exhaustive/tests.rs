@@ -7,6 +7,7 @@
 //! | `SAPWOOD_EXPLORE_DEPTH` | histories of this many steps |
 //! | `SAPWOOD_EXPLORE_SECONDS` | at most so long for each scenario |
 //! | `SAPWOOD_EXPLORE_RULE` | leave out this rule, named as in `Ablation` |
+//! | `SAPWOOD_EXPLORE_STRICT` | excuse nothing, whatever the documentation allows |
 
 use std::time::Duration;
 
@@ -262,10 +263,37 @@ fn every_interleaving_of_every_scenario_holds() {
     for scenario in
         ALL.into_iter().filter(|one| wanted.as_ref().is_none_or(|name| one.name.contains(name.as_str())))
     {
-        let scenario = to_depth(scenario, variable("DEPTH").unwrap_or(scenario.depth));
+        let mut scenario = to_depth(scenario, variable("DEPTH").unwrap_or(scenario.depth));
+        if variable::<String>("STRICT").is_some() {
+            (scenario.may_undo, scenario.may_give_up) = (false, false);
+        }
         let report = explore(&scenario, Options { rule, threads, time, merge: true });
         println!("{report}");
         failed.extend(report.failure.map(|failure| format!("{}: {}", scenario.name, failure.what)));
     }
     assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// Leaves out a rule and expects a history that fails for it.
+fn must_be_found(rule: Ablation, scenario: &Scenario, depth: usize) {
+    let report = explore(&to_depth(scenario, depth), Options { rule: Some(rule), ..QUICK });
+    println!("{report}");
+    assert!(report.failure.is_some(), "{rule:?}: every history to depth {depth} holds without it");
+}
+
+macro_rules! found {
+    ($($test:ident: $rule:ident in $scenario:ident to $depth:literal,)*) => {
+        $(#[test]
+        fn $test() {
+            must_be_found(Ablation::$rule, &$scenario, $depth);
+        })*
+    };
+}
+
+found! {
+    a_digest_without_tombstones_fails_a_history: DigestTombstones in DELETES to 2,
+    a_stable_time_that_follows_the_clock_fails_a_history: PurgeByTime in DELETES to 3,
+    an_exchange_cut_short_fails_a_history: ExchangeInFull in DELETES to 3,
+    a_push_taken_for_proof_fails_a_history: RoundsAloneVerify in DELETES to 4,
+    a_clock_that_ignores_what_is_received_fails_a_history: ObserveReceived in FRAMES to 4,
 }

@@ -1,0 +1,88 @@
+//! What a summary vector says to be held is held.
+
+use super::super::adapter::{self, View};
+use super::{Checker, Kind, Ledger, Write, dot};
+use crate::model::{Incarnation, Stamp, Time};
+use crate::replication::local::Local;
+
+impl Checker {
+    /// What a summary vector says to be held is held, or was replaced, or was deleted and purged.
+    pub(super) fn check_claims(&mut self, node: usize, local: &Local, ledger: &Ledger, now: Time) {
+        if self.excused && self.may_give_up {
+            return;
+        }
+        for &(of, until) in &ledger.vector {
+            let claimed = self
+                .writes
+                .iter()
+                .filter(|write| *write.dot.get_id() == of && *write.dot.get_time() <= until);
+            let missing = claimed.clone().find(|write| {
+                !self.is_held(ledger.views[write.key].as_ref(), write, now)
+                    && (self.is_known(write) || !adapter::is_closed(local, of))
+            });
+            if let Some(missing) = missing.cloned() {
+                return self.fail(|| {
+                    let until = dot(Stamp::new(until, of));
+                    format!("n{node} claims to hold all up to {until} and lacks {missing}")
+                });
+            }
+        }
+    }
+
+    fn is_held(&self, view: Option<&View>, write: &Write, now: Time) -> bool {
+        let key = write.key;
+        let version = match &write.kind {
+            Kind::Add => {
+                let (owner, at) = (*write.dot.get_id(), *write.dot.get_time());
+                let slot = view.and_then(|view| view.slots.iter().find(|(other, _)| *other == owner));
+                return slot.is_some_and(|(_, slot)| slot.last >= at)
+                    || self.is_reset(key, owner, at)
+                    || self.has_deadlines(key);
+            }
+            Kind::Deadline(version) => {
+                let Some(version) = version else { return true };
+                let held = view.filter(|view| view.version == Some(*version));
+                if held.is_some_and(|view| view.deadline_by >= Some(write.dot)) {
+                    return true;
+                }
+                if held.is_some() {
+                    return false;
+                }
+                *version
+            }
+            Kind::Set(_) | Kind::Del(_) => write.dot,
+        };
+        if view.is_some_and(|view| view.version >= Some(version)) {
+            return true;
+        }
+        let of_key = |other: &&Write| other.key == key && other.dot >= version;
+        let dead = self.writes.iter().filter(of_key).filter(|other| match other.kind {
+            Kind::Del(_) => true,
+            Kind::Set(_) | Kind::Deadline(_) => other.deadline.is_some_and(|deadline| deadline <= now),
+            Kind::Add => false,
+        });
+        let versions = dead.map(|other| match other.kind {
+            Kind::Deadline(version) => version.unwrap_or(other.dot),
+            _ => other.dot,
+        });
+        versions.into_iter().any(|dead| self.purged.contains(&(key, dead)))
+    }
+
+    /// Whether a client's write has reset an increment.
+    fn is_reset(&self, key: usize, owner: Incarnation, at: Time) -> bool {
+        self.writes.iter().filter(|write| write.key == key).any(|write| match &write.kind {
+            Kind::Set(seen) | Kind::Del(seen) => {
+                seen.iter().any(|&(of, start, last)| of == owner && start <= at && at <= last)
+            }
+            Kind::Deadline(_) | Kind::Add => false,
+        })
+    }
+
+    /// Whether a process that runs has ever held a write.
+    fn is_known(&self, write: &Write) -> bool {
+        self.ledgers.iter().any(|ledger| {
+            let best = ledger.best.get(&write.key);
+            best.is_some_and(|best| best.version >= Some(write.dot) || best.deadline_by >= Some(write.dot))
+        })
+    }
+}
