@@ -72,6 +72,8 @@ pub(super) struct Checker {
     ledgers: Vec<Ledger>,
     /// Versions that were dead at a process which then discarded them.
     purged: BTreeSet<(usize, Stamp)>,
+    /// The latest stable time of any process.
+    stable: Time,
     /// A member was declared away.
     pub(super) excused: bool,
     /// Deletes that were undone by writes which nobody had seen when they were purged.
@@ -89,6 +91,7 @@ impl Checker {
             writes: Vec::new(),
             ledgers,
             purged: BTreeSet::new(),
+            stable: ZERO,
             excused: false,
             undone: 0,
             violation: None,
@@ -182,6 +185,7 @@ impl Checker {
             self.fail(|| format!("the stable time of n{node} fell from {:?} to {stable:?}", ledger.stable));
         }
         ledger.stable = stable;
+        self.stable = self.stable.max(stable);
         let vector = adapter::summary_vector(local);
         changed |= vector != ledger.vector;
         ledger.vector = vector;
@@ -294,7 +298,7 @@ impl Checker {
 
     /// What two states must have in common to have the same future, as far as this checker looks.
     pub(super) fn describe(&self, f: &mut impl fmt::Write) -> fmt::Result {
-        write!(f, "{:?}{:?}{}", self.writes, self.purged, self.excused)?;
+        write!(f, "{:?}{:?}{:?}{}", self.writes, self.purged, self.stable, self.excused)?;
         self.ledgers.iter().try_for_each(|ledger| {
             let Ledger { shown, dropped, deadlines, best, slots, over, latest, .. } = ledger;
             let best: Vec<_> = best.values().map(View::rank).collect();

@@ -35,6 +35,9 @@ const PAUSE: Duration = Duration::from_millis(1100);
 /// The most frames that one sync of a few keys can take.
 const MAX_FRAMES: usize = 1000;
 
+/// After how many of its frames a sync may be cut: no sync of two keys takes more.
+const MAX_CUT: u8 = 8;
+
 /// How often all nodes sync, tick and let time pass until they must be equal and without tombstones.
 const QUIESCE_LIMIT: usize = 12;
 
@@ -200,7 +203,11 @@ impl<'s> Cluster<'s> {
                     actions.push(Action::Begin { node: from, peer: to });
                 }
                 if grain == Grain::Whole {
-                    actions.extend((1..=6).map(|frames| Action::Interrupt { node: from, peer: to, frames }));
+                    actions.extend((1..=MAX_CUT).map(|frames| Action::Interrupt {
+                        node: from,
+                        peer: to,
+                        frames,
+                    }));
                 }
             }
         }

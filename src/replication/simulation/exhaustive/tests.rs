@@ -134,6 +134,29 @@ const AWAY: Scenario = Scenario {
     ..DELETES
 };
 
+/// A node that is away holds a key that both had.
+const STALE: Scenario = Scenario {
+    name: "away with a key",
+    before: &[
+        Action::Write { node: 0, write: Set(0) },
+        Action::Sync { node: 0, peer: 1 },
+        Action::Cut { a: 0, b: 1 },
+    ],
+    limits: Limits { writes: 2, lapses: 2, passes: 2, ..Limits::NONE },
+    ..AWAY
+};
+
+/// The same, but the other has seen it by a push alone.
+const PUSHED: Scenario = Scenario {
+    name: "away with a key that was pushed",
+    before: &[
+        Action::Write { node: 0, write: Set(0) },
+        Action::Deliver { from: 0, to: 1 },
+        Action::Cut { a: 0, b: 1 },
+    ],
+    ..STALE
+};
+
 /// The third holds a key while it is away.
 const THREE_AWAY: Scenario = Scenario {
     name: "three nodes, away",
@@ -159,7 +182,7 @@ const FIRST_CONTACT: Scenario = Scenario {
     ..DELETES
 };
 
-const ALL: [&Scenario; 14] = [
+const ALL: [&Scenario; 16] = [
     &DELETES,
     &FRAMES,
     &HEARTBEATS,
@@ -172,6 +195,8 @@ const ALL: [&Scenario; 14] = [
     &THREE_RESTARTS,
     &THREE_FRAMES,
     &AWAY,
+    &STALE,
+    &PUSHED,
     &THREE_AWAY,
     &FIRST_CONTACT,
 ];
@@ -295,5 +320,6 @@ found! {
     a_stable_time_that_follows_the_clock_fails_a_history: PurgeByTime in DELETES to 3,
     an_exchange_cut_short_fails_a_history: ExchangeInFull in DELETES to 3,
     a_push_taken_for_proof_fails_a_history: RoundsAloneVerify in DELETES to 4,
+    a_deleted_key_that_returns_without_admission_fails_a_history: Admission in STALE to 4,
     a_clock_that_ignores_what_is_received_fails_a_history: ObserveReceived in FRAMES to 4,
 }

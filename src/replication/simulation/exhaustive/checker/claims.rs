@@ -55,17 +55,20 @@ impl Checker {
         if view.is_some_and(|view| view.version >= Some(version)) {
             return true;
         }
-        let of_key = |other: &&Write| other.key == key && other.dot >= version;
-        let dead = self.writes.iter().filter(of_key).filter(|other| match other.kind {
+        // Nothing there is what a delete wants; whoever has purged it may leave it out of a sync.
+        let is_dead = |other: &Write| match other.kind {
             Kind::Del(_) => true,
             Kind::Set(_) | Kind::Deadline(_) => other.deadline.is_some_and(|deadline| deadline <= now),
             Kind::Add => false,
-        });
-        let versions = dead.map(|other| match other.kind {
-            Kind::Deadline(version) => version.unwrap_or(other.dot),
-            _ => other.dot,
-        });
-        versions.into_iter().any(|dead| self.purged.contains(&(key, dead)))
+        };
+        if is_dead(write) && view.is_none_or(|view| !view.is_live(now)) {
+            return true;
+        }
+        let later = self.writes.iter().filter(|other| other.key == key && other.dot >= version);
+        later.filter(|other| is_dead(other)).any(|other| {
+            let dead = if let Kind::Deadline(Some(version)) = other.kind { version } else { other.dot };
+            *other.dot.get_time() <= self.stable || self.purged.contains(&(key, dead))
+        })
     }
 
     /// Whether a client's write has reset an increment.
