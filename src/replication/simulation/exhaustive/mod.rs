@@ -20,9 +20,9 @@
 //! * **Breadth first**, a level after the other, on several threads.
 //! * **Each state once.** A fingerprint of 64 bits covers all that bears on the future: cells, clocks, membership, what
 //!   is under way, what a session has gone through since it was idle, what the checker remembers, and how many more
-//!   faults are allowed. It is exact but for the numbers of syncs: no timestamps or nodes are renamed, so states that are
-//!   equal up to names count as several, and none that differ count as one. A test compares with a search in which no
-//!   states are taken for equal. Of ten million states two have one fingerprint by chance once in 400,000 searches.
+//!   faults are allowed. It leaves out the numbers of syncs, and acknowledgements. No timestamps or nodes are renamed, so
+//!   states that are equal up to names count as several. A test compares with a search in which no states are taken for
+//!   equal. Among ten million states, two have one fingerprint by chance once in 400,000 searches.
 //! * **Time** moves by a step of its own, by more than any margin in the core. Between two such steps it stands still, so
 //!   timestamps only count writes, and steps that commute lead to one state.
 //! * **What is coarse**: a push is on the wire as soon as its write is done; heartbeats arrive in one step where nothing

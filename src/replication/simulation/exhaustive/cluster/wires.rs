@@ -236,9 +236,12 @@ impl Cluster<'_> {
 
 impl Link {
     /// Notes what a session has taken or sent, and what its node held then.
-    fn remember(&mut self, local: &Local, keys: &[&[u8]], frame: &[u8]) {
+    fn remember(&mut self, local: &Local, keys: &[&[u8]], frame: &Bytes) {
         if !self.session.has_work() {
             self.past = 0;
+            return;
+        }
+        if is_answer(frame) {
             return;
         }
         let mut hasher = Xxh3::new();
