@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `SAPWOOD_EXPLORE_SCENARIO` | only the scenarios with this in their names |
 //! | `SAPWOOD_EXPLORE_DEPTH` | histories of this many steps |
-//! | `SAPWOOD_EXPLORE_SECONDS` | at most so long for each scenario |
+//! | `SAPWOOD_EXPLORE_SECONDS` | at most so long for each scenario, 20 if not set |
 //! | `SAPWOOD_EXPLORE_RULE` | leave out this rule, named as in `Ablation` |
 //! | `SAPWOOD_EXPLORE_STRICT` | excuse nothing, whatever the documentation allows |
 
@@ -282,7 +282,7 @@ fn every_interleaving_of_every_scenario_holds() {
         let found = RULES.into_iter().find(|rule| format!("{rule:?}") == name);
         found.unwrap_or_else(|| panic!("no rule {name}: {RULES:?}"))
     });
-    let time = Duration::from_secs(variable("SECONDS").unwrap_or(60));
+    let time = Duration::from_secs(variable("SECONDS").unwrap_or(20));
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let mut failed = Vec::new();
     for scenario in
