@@ -23,6 +23,9 @@ struct Args {
     /// The first one's seed; the others follow it
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Go on after a failure, and list every seed that fails
+    #[arg(long)]
+    all: bool,
     /// How many threads
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -31,9 +34,10 @@ struct Args {
 #[derive(Default)]
 struct Totals {
     histories: u64,
+    failed: u64,
     rounds: u64,
-    kills: u64,
-    lifts: u64,
+    retractions: u64,
+    lost: u64,
     lapsed: u64,
     slowest: Duration,
 }
@@ -42,17 +46,17 @@ impl Totals {
     fn add(&mut self, outcome: &Outcome) {
         self.histories += 1;
         self.rounds += outcome.rounds;
-        self.kills += outcome.kills;
-        self.lifts += outcome.lifts;
+        self.retractions += outcome.retractions;
+        self.lost += outcome.lost;
         self.lapsed += u64::from(outcome.lapsed);
         self.slowest = self.slowest.max(outcome.settled_after);
     }
 
     fn print(&self, began: Instant) {
-        let Totals { histories, rounds, kills, lifts, lapsed, slowest } = self;
+        let Totals { histories, failed, rounds, retractions, lost, lapsed, slowest } = self;
         let rate = *histories as f64 / began.elapsed().as_secs_f64();
         println!(
-            "{histories} histories held ({rate:.1}/s): {rounds} rounds, {kills} kills, {lifts} lifts, {lapsed} with \
+            "{histories} histories held ({rate:.1}/s), {failed} failed: {rounds} rounds, {retractions} retractions, {lost} given up, {lapsed} with \
              lapses, settled after {slowest:?} at most"
         );
     }
@@ -82,6 +86,10 @@ fn main() -> ExitCode {
         for result in results {
             match result {
                 Ok(outcome) => totals.add(&outcome),
+                Err(failure) if args.all => {
+                    totals.failed += 1;
+                    println!("seed {}, at {:.3} s: {}", failure.seed, failure.at.as_secs_f64(), failure.what);
+                }
                 Err(failure) => {
                     println!("{failure}");
                     println!("rerun: soak --histories 1 --seed {}", failure.seed);
@@ -95,5 +103,5 @@ fn main() -> ExitCode {
         }
     });
     totals.print(began);
-    ExitCode::SUCCESS
+    if totals.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

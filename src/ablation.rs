@@ -8,18 +8,26 @@
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(not(any(test, feature = "simulation")), expect(dead_code, reason = "one is the simulation's own"))]
 pub(crate) enum Ablation {
-    /// A cell that is absent is taken in however old it is.
+    /// A part that is absent is admitted although the summary vector covers it.
     Admission,
-    /// What a daemon brought along to its first contact is not lifted.
-    Lift,
-    /// The floor follows the clock instead of what members hold.
+    /// Incarnations that are away are not closed: what was received of them by pushes alone stays news.
+    Close,
+    /// The stable time rises while some are away and not closed.
+    WaitAway,
+    /// The stable time runs ahead of what members hold.
+    EarlyPurge,
+    /// The stable time stays as it is when there is a member more.
+    Regroup,
+    /// What others have received of those that are away is not taken note of.
+    SeenExchanged,
+    /// The stable time follows the clock instead of what members hold.
     PurgeByTime,
     /// A push counts as proof that everything before it arrived.
     RoundsAloneVerify,
-    /// A kill is stamped just above what it kills, not at the floor.
-    KillAtFloor,
-    /// An unfounded daemon waits for its own addresses alone.
-    OwnJoinListOnly,
+    /// Digests leave out what is dead at the higher stable time although the two count with other members.
+    Cutoff,
+    /// A deadline that had passed when its successor was written leaves the lives that it ended.
+    EndedBySuccessor,
     /// A link carries rounds before it takes part in pushes.
     SubscribeFirst,
     /// The sums of a range do not follow its cells; what they cost is measured by leaving them out.
@@ -30,18 +38,16 @@ pub(crate) enum Ablation {
     ObserveReceived,
     /// A prefix counts as exchanged before the cells that were asked for have arrived.
     ExchangeInFull,
-    /// An unfounded daemon computes floors like a founded one.
-    Founding,
     /// Members lapse although others hear them.
     LapseOnlySilent,
-    /// The stamp of an `EXPIRE` makes an old version admissible.
-    AdmitByVersion,
     /// A watcher that catches up is told changes that later ones of their keys follow.
     LastOfKeys,
     /// A reader of changes is not told that it fell behind the floor of its log.
     ToldOfLag,
     /// Acknowledged pushes count as held although others were lost before them and no state was sent since.
     StateAfterLoss,
+    /// Writes made during a sync count as held when the sync finishes.
+    StateAsOfItsStart,
     /// What a peer's pushes reach up to counts as held although it said that some were lost.
     RoundAfterGap,
 }

@@ -54,23 +54,16 @@ pub trait Cluster: Send + Sync {
     /// values at most [`MAX_SHOWN_VALUE`] bytes come.
     fn look(&self, key: &[u8]) -> BoxFuture<'static, Vec<(String, Option<KeyCopy>)>>;
 
-    /// What this daemon had to give up when it came back after the others had forgotten it, oldest first.
+    /// The writes that this node alone held and had to give up when it came back, oldest first.
     fn lost(&self) -> Vec<LostCell>;
 
-    /// Stops waiting for a member: it is gone, and its name free.
+    /// Stops waiting for a member until it is heard again: it is lapsed.
     ///
     /// # Errors
     /// [`ClusterError`] if there is no such member, or it is linked to this daemon.
     fn forget(&self, name: &str) -> Result<(), ClusterError>;
 
-    /// Declares the daemons that this one has met to be a cluster, without waiting for those of `--join` that
-    /// were never reached.
-    ///
-    /// # Errors
-    /// [`ClusterError`] if it is founded already.
-    fn found(&self) -> Result<(), ClusterError>;
-
-    /// Discards every key held here and joins the others as a new daemon.
+    /// Discards every key held here, and takes those of the peers as a new incarnation.
     ///
     /// # Errors
     /// [`ClusterError`] as the daemon sees fit; nothing was discarded then.
@@ -153,19 +146,16 @@ pub enum ClusterError {
     #[error("no member is named {0:?}: see SAPWOOD PEERS")]
     UnknownMember(String),
     /// The member is linked to this daemon, so it is alive.
-    #[error("{0:?} is linked to this daemon: stop it first")]
+    #[error("{0:?} is linked to this node: stop it first")]
     Linked(String),
     /// A daemon cannot forget itself.
-    #[error("this daemon is {0:?} itself: stop it with SHUTDOWN")]
+    #[error("this node is {0:?} itself: stop it with SHUTDOWN")]
     Itself(String),
-    /// The cluster of this daemon has been founded.
-    #[error("the cluster is founded already")]
-    Founded,
     /// The daemon has gone through too many incarnations.
-    #[error("{0}: restart the daemon")]
+    #[error("{0}: restart the node")]
     TooManyOrigins(String),
     /// Faults are for tests and demonstrations.
-    #[error("faults are not enabled: start the daemon with --enable-faults")]
+    #[error("faults are not enabled: start the node with --enable-faults")]
     FaultsDisabled,
 }
 
@@ -195,21 +185,18 @@ impl Way {
 /// How far healing has come, and what it waits for.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct HealingStatus {
-    /// Whether the daemon belongs to a founded cluster; an unfounded one keeps every tombstone.
-    pub founded: bool,
-    /// What an unfounded daemon waits for: addresses of `--join`, its own or another's, that were not reached.
-    pub awaited: Vec<String>,
     /// How many members there are, this daemon included; neither lapsed nor gone.
     pub members: usize,
-    /// How far the floor is behind the present; `None` while it has never been raised.
-    pub floor_age: Option<Duration>,
+    /// How far the stable time is behind the present; `None` while it has never been raised.
+    pub stable_age: Option<Duration>,
     /// How many tombstones and expired registers are kept.
     pub tombstones: u64,
-    /// The members that keep the floor from rising.
+    /// The members that keep the stable time from rising.
     pub waits_for: Vec<String>,
-    /// Keys that were told to be dead, to a peer or by one, since the start.
-    pub kills: u64,
-    /// Pushed cells that came after the floor had passed them, since the start.
+    /// Keys that a peer was told to drop, or that this node was told to drop, because they had been removed elsewhere,
+    /// since the start.
+    pub retractions: u64,
+    /// Pushed cells that had been removed here before they came, since the start.
     pub late: u64,
     /// Cells that [`lost`](Cluster::lost) lists.
     pub lost: u64,
@@ -219,7 +206,7 @@ pub struct HealingStatus {
     pub scrub_errors: u64,
 }
 
-/// A cell that a returning daemon held alone and had to give up.
+/// A write that a returning node alone held and had to give up.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LostCell {
     /// The key.
@@ -232,7 +219,7 @@ pub struct LostCell {
     pub version: Stamp,
     /// From when on the key would have been absent.
     pub deadline: Option<Time>,
-    /// The peer that told it to be dead.
+    /// The peer that retracted it.
     pub peer: String,
 }
 
@@ -281,7 +268,7 @@ pub enum NodeState {
     Joining,
     /// Holds the state of every peer it could reach.
     Ready,
-    /// At the hard memory ceiling: replicated data that would grow the cells is refused.
+    /// At the hard memory ceiling: replicated data that would grow the live cells is refused.
     Full,
     /// Shutting down.
     Draining,
@@ -312,9 +299,9 @@ pub enum PeerState {
     Down,
     /// Cut off by `SAPWOOD CUT`.
     Cut,
-    /// Away for so long that the others no longer wait for it.
+    /// Away for too long, or forgotten by an operator: not waited for until it is heard again.
     Lapsed,
-    /// It left, or was forgotten: it is not expected back.
+    /// It left, or its name was taken over: this incarnation is not expected back.
     Gone,
     /// Refused: another daemon of the same name is linked.
     Duplicate,
@@ -324,8 +311,6 @@ pub enum PeerState {
     Skewed,
     /// Refused: no protocol version in common, or limits that do not fit.
     Incompatible,
-    /// Refused: it belongs to a cluster of the same name that was founded apart from this one.
-    Stranger,
 }
 
 impl PeerState {
@@ -343,7 +328,6 @@ impl PeerState {
             PeerState::Foreign => "foreign",
             PeerState::Skewed => "skewed",
             PeerState::Incompatible => "incompatible",
-            PeerState::Stranger => "stranger",
         }
     }
 
@@ -354,8 +338,8 @@ impl PeerState {
 
     /// Whether one of the two will not link with the other as it is.
     pub fn is_refused(self) -> bool {
-        use PeerState::{Duplicate, Foreign, Incompatible, Skewed, Stranger};
-        matches!(self, Duplicate | Foreign | Skewed | Incompatible | Stranger)
+        use PeerState::{Duplicate, Foreign, Incompatible, Skewed};
+        matches!(self, Duplicate | Foreign | Skewed | Incompatible)
     }
 }
 

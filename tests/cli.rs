@@ -126,7 +126,6 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
         .env("SAPWOOD_CLUSTER", "env")
         .env("SAPWOOD_JOIN", "a:1,b:2")
         .env("SAPWOOD_INSECURE", "1")
-        .env("SAPWOOD_JOIN_FIRST", "yes")
         .env("SAPWOOD_FORGET_AFTER", "never")
         .env("SAPWOOD_LOST_FILE", "lost")
         .output()
@@ -137,7 +136,6 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
     assert_eq!(line_of(&output, "max-key"), "max-key = \"64KiB\" # default");
     assert_eq!(line_of(&output, "join"), "join = [\"a:1\", \"b:2\"] # environment");
     assert_eq!(line_of(&output, "insecure"), "insecure = true # environment");
-    assert_eq!(line_of(&output, "join-first"), "join-first = true # environment");
     assert_eq!(line_of(&output, "forget-after"), "forget-after = \"never\" # environment");
     assert_eq!(line_of(&output, "tombstone-limit"), "tombstone-limit = 5 # file");
     assert_eq!(line_of(&output, "lost-file"), "lost-file = \"lost\" # environment");
@@ -275,7 +273,6 @@ fn a_lone_daemon_answers_all_an_operator_asks() {
     assert!(stderr(&ask(&["verify"])).contains("no peer is linked"));
     assert!(stderr(&ask(&["forget", "nobody"])).contains("no member is named"));
     assert!(stderr(&ask(&["cut", "*"])).contains("--enable-faults"));
-    assert!(stderr(&ask(&["found"])).contains("founded already"));
 }
 
 #[test]

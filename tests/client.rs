@@ -176,7 +176,7 @@ async fn a_restarted_daemon_is_found_again_and_what_waited_is_sent() {
         }
     };
     assert_eq!(waiting.await.unwrap().unwrap(), Frame::Simple("OK".into()));
-    assert_eq!(client.get("k").await.unwrap(), None, "a daemon alone restarts empty");
+    assert_eq!(client.get("k").await.unwrap(), None, "a node alone restarts empty");
     assert_eq!(get(&a, b"waited").as_deref(), Some(&b"1"[..]));
 }
 

@@ -13,6 +13,7 @@ use sapwood::config::Config;
 use sapwood::env::{BoxFuture, BoxStream, Env, Listener, SystemEnv};
 use sapwood::model::{Time, stamp};
 use sapwood::store::Write;
+use support::peer_frames;
 use support::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -269,13 +270,13 @@ async fn a_namesake_is_refused_while_the_first_is_linked() {
 #[tokio::test]
 async fn a_node_of_another_cluster_is_refused_with_the_reason() {
     let a = start("a", &[]).await;
-    let stranger = Config { cluster: "elm".into(), ..config("b", &[a.peer_addr()]) };
-    let stranger = Node::start(stranger).await.unwrap();
+    let elm = Config { cluster: "elm".into(), ..config("b", &[a.peer_addr()]) };
+    let elm = Node::start(elm).await.unwrap();
     until("the refusal shows on both sides", || {
-        peer(&a, PeerState::Foreign).is_some() && peer(&stranger, PeerState::Foreign).is_some()
+        peer(&a, PeerState::Foreign).is_some() && peer(&elm, PeerState::Foreign).is_some()
     })
     .await;
-    let reason = peer(&stranger, PeerState::Foreign).unwrap().reason;
+    let reason = peer(&elm, PeerState::Foreign).unwrap().reason;
     assert!(reason.contains("\"elm\"") && reason.contains("\"sapwood\""), "{reason}");
 }
 
@@ -379,8 +380,8 @@ async fn malformed_frames_close_only_their_own_connection() {
     let a = start("a", &[]).await;
     let b = start("b", &[a.peer_addr()]).await;
     until("linked", || linked(&a) == 1).await;
-    let too_large = (1u32 << 30).to_be_bytes();
-    let truncated_hello = [&8u32.to_be_bytes()[..], b"sapwood\0"].concat();
+    let too_large = peer_frames::header(1 << 30, b"");
+    let truncated_hello = peer_frames::frame(b"sapwood\0");
     let http = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
     for bytes in [&too_large[..], &truncated_hello, http, &[0; 4096]] {
         let mut stream = TcpStream::connect(a.peer_addr().unwrap()).await.unwrap();

@@ -77,7 +77,7 @@ async fn members_that_cannot_be_dialled_agree_through_one_that_can() {
     until("the delete too", || c.get("from c").is_none()).await;
     until_equal(&[&a, &b, &c]).await;
     let healing = a.cluster().healing();
-    assert!(healing.founded && healing.members == 3, "{healing:?}");
+    assert!(healing.members == 3, "{healing:?}");
     until("tombstones are purged, as all three are heard", || a.cluster().healing().tombstones == 0).await;
 }
 
@@ -114,11 +114,24 @@ async fn a_write_that_cannot_be_is_refused_by_its_reason() {
 }
 
 #[tokio::test]
-async fn a_node_that_must_join_first_takes_no_write_before() {
+async fn nodes_that_wrote_before_they_met_hold_what_both_wrote() {
+    let a = builder("a").peer(any_port()).start().await.unwrap();
+    a.set("of a", "1").unwrap();
+    a.set("both", "earlier").unwrap();
+    a.set("deleted", "x").unwrap();
+    a.delete("deleted").unwrap();
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let node = builder("a").join([nobody]).configure(|config| config.join_first = true);
-    let node = node.start().await.unwrap();
-    assert_eq!(node.set("key", "x"), Err(NodeError::Unfounded));
+    let b = builder("b").join([nobody]).join(a.peer_addr()).start().await.unwrap();
+    b.set("both", "later").unwrap();
+    b.set("of b", "2").unwrap();
+    until("both have met", || a.get("of b").is_some() && b.get("of a").is_some()).await;
+    until_equal(&[&a, &b]).await;
+    for node in [&a, &b] {
+        assert_eq!(node.get("both").unwrap(), "later");
+        assert_eq!(node.get("deleted"), None);
+        assert_eq!(node.cluster().healing().members, 2);
+    }
+    assert!(a.cluster().lost().is_empty() && b.cluster().lost().is_empty());
 }
 
 #[tokio::test]
@@ -167,10 +180,10 @@ async fn whoever_asks_is_told_of_links_healing_and_refusals() {
     assert_eq!(next(&mut events, EventKind::Healed).await.0, "b");
     assert_eq!(b.get("tree").unwrap(), "elm");
 
-    let stranger = builder("c").cluster("elm").join(a.peer_addr()).start().await.unwrap();
+    let elm = builder("c").cluster("elm").join(a.peer_addr()).start().await.unwrap();
     let (peer, reason) = next(&mut events, EventKind::Refused).await;
     assert!(peer == "c" && reason.starts_with("foreign: "), "{reason}");
-    stranger.shutdown().await;
+    elm.shutdown().await;
 
     b.shutdown().await;
     let (peer, reason) = next(&mut events, EventKind::Down).await;
@@ -268,4 +281,30 @@ async fn what_several_nodes_count_at_the_same_time_counts_once_each() {
     assert_eq!(a.get("most").unwrap(), i64::MAX.to_string());
     a.expire("visits", Duration::ZERO).unwrap();
     assert!(a.get("visits").is_none());
+}
+
+#[tokio::test]
+async fn a_shutdown_reports_the_writes_that_no_peer_holds() {
+    // Nobody can know a port that the system picked.
+    let alone = builder("alone").peer(any_port()).start().await.unwrap();
+    alone.set("tree", "oak").unwrap();
+    let report = alone.shutdown().await;
+    assert_eq!((report.unheld_writes, report.is_alone, report.lost_writes()), (1, true, 0));
+
+    let nobody = std::net::TcpListener::bind(any_port()).unwrap().local_addr().unwrap();
+    let short = |config: &mut sapwood::config::Config| config.drain_timeout = Duration::from_millis(50);
+    let apart = builder("apart").join(Some(nobody)).configure(short).start().await.unwrap();
+    apart.set("tree", "oak").unwrap();
+    apart.set("tree", "elm").unwrap();
+    let report = apart.shutdown().await;
+    assert_eq!((report.unheld_writes, report.is_alone, report.lost_writes()), (2, false, 2));
+    assert_eq!(apart.shutdown().await, report, "a second call waits no longer");
+
+    let a = builder("a").peer(any_port()).start().await.unwrap();
+    let b = builder("b").join(a.peer_addr()).start().await.unwrap();
+    until("they are linked", || linked(&a) == 1 && linked(&b) == 1).await;
+    a.set("tree", "oak").unwrap();
+    assert_eq!(a.shutdown().await.unheld_writes, 0);
+    assert_eq!(b.get("tree").unwrap(), "oak");
+    assert_eq!(b.shutdown().await.unheld_writes, 0, "it has written nothing");
 }

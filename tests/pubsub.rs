@@ -243,7 +243,7 @@ async fn what_is_over_a_limit_is_refused_whole() {
     client.expect("-ERR a connection has at most 65536 subscriptions\r\n").await;
     client.ask("PUBSUB CHANNELS", "*0\r\n").await;
     for command in ["SSUBSCRIBE", "SPUBLISH"] {
-        let why = "there are no shards: SUBSCRIBE and PUBLISH reach every daemon";
+        let why = "there are no shards: SUBSCRIBE and PUBLISH reach every node";
         client.ask(&format!("{command} c m"), &format!("-ERR {command} is not supported: {why}\r\n")).await;
     }
 }

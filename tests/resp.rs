@@ -149,7 +149,7 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         ),
         ("CONFIG GET save APPENDONLY", "*4\r\n$10\r\nappendonly\r\n$2\r\nno\r\n$4\r\nsave\r\n$0\r\n\r\n"),
         ("CONFIG RESETSTAT", "+OK\r\n"),
-        ("RENAME a b", "-ERR RENAME is not supported: two keys cannot change together on every daemon\r\n"),
+        ("RENAME a b", "-ERR RENAME is not supported: two keys cannot change together on every node\r\n"),
         ("SAPWOOD META k", "$-1\r\n"),
     ],
     &[
@@ -187,9 +187,9 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         ),
         (
             "SAPWOOD HEALING",
-            "%11\r\n$7\r\nfounded\r\n#t\r\n$7\r\nawaited\r\n*0\r\n$7\r\nmembers\r\n:2\r\n$12\r\n\
-             floor_age_ms\r\n:12345\r\n$10\r\ntombstones\r\n:3\r\n$9\r\nwaits_for\r\n*2\r\n$1\r\nb\r\n\
-             $1\r\nc\r\n$5\r\nkills\r\n:4\r\n$4\r\nlate\r\n:5\r\n$4\r\nlost\r\n:2\r\n$18\r\n\
+            "%9\r\n$7\r\nmembers\r\n:2\r\n$13\r\n\
+             stable_age_ms\r\n:12345\r\n$10\r\ntombstones\r\n:3\r\n$9\r\nwaits_for\r\n*2\r\n$1\r\nb\r\n\
+             $1\r\nc\r\n$11\r\nretractions\r\n:4\r\n$4\r\nlate\r\n:5\r\n$4\r\nlost\r\n:2\r\n$18\r\n\
              dropped_tombstones\r\n:6\r\n$12\r\nscrub_errors\r\n:0\r\n",
         ),
         (
@@ -203,9 +203,9 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         ("RESET", "+RESET\r\n"),
         (
             "SAPWOOD HEALING",
-            "*22\r\n$7\r\nfounded\r\n:1\r\n$7\r\nawaited\r\n*0\r\n$7\r\nmembers\r\n:2\r\n$12\r\n\
-             floor_age_ms\r\n:12345\r\n$10\r\ntombstones\r\n:3\r\n$9\r\nwaits_for\r\n*2\r\n$1\r\nb\r\n\
-             $1\r\nc\r\n$5\r\nkills\r\n:4\r\n$4\r\nlate\r\n:5\r\n$4\r\nlost\r\n:2\r\n$18\r\n\
+            "*18\r\n$7\r\nmembers\r\n:2\r\n$13\r\n\
+             stable_age_ms\r\n:12345\r\n$10\r\ntombstones\r\n:3\r\n$9\r\nwaits_for\r\n*2\r\n$1\r\nb\r\n\
+             $1\r\nc\r\n$11\r\nretractions\r\n:4\r\n$4\r\nlate\r\n:5\r\n$4\r\nlost\r\n:2\r\n$18\r\n\
              dropped_tombstones\r\n:6\r\n$12\r\nscrub_errors\r\n:0\r\n",
         ),
         ("GET k", "$-1\r\n"),
@@ -556,12 +556,11 @@ async fn an_operator_is_obeyed_or_told_why_not() {
     let mut client = daemon.client().await;
     let unknown = "-ERR no member is named \"x\": see SAPWOOD PEERS\r\n";
     let explained =
-        "-ERR this discards every key that this daemon holds: say SAPWOOD REJOIN DISCARD to do it\r\n";
+        "-ERR this discards every key that this node holds: say SAPWOOD REJOIN DISCARD to do it\r\n";
     for (request, reply) in [
         ("SAPWOOD FORGET b", "+OK\r\n"),
         ("SAPWOOD FORGET x", unknown),
         ("SAPWOOD FORGET", "-ERR wrong number of arguments for 'sapwood|forget' command\r\n"),
-        ("SAPWOOD FOUND", "-ERR the cluster is founded already\r\n"),
         ("SAPWOOD REJOIN", explained),
         ("SAPWOOD REJOIN please", explained),
         ("SAPWOOD REJOIN DISCARD everything", explained),
@@ -594,7 +593,9 @@ async fn info_has_what_monitoring_reads() {
         "redis_version:7",
         "connected_clients:1",
         "used_memory:",
+        "used_memory_tombstones:0",
         "maxmemory:0",
+        "maxmemory_tombstones:0",
         "keyspace_hits:1",
         "keyspace_misses:1",
         "role:master",
@@ -608,11 +609,10 @@ async fn info_has_what_monitoring_reads() {
         "lag_ms_max:0",
         "tombstones:0",
         "ranges_differing:4",
-        "founded:1",
         "members:2",
-        "floor_age_seconds:12",
+        "stable_age_seconds:12",
         "waits_for:b,c",
-        "kills_total:4",
+        "retractions_total:4",
         "late_total:5",
         "lost:2",
     ] {

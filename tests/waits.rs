@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sapwood::Node;
@@ -11,6 +12,7 @@ use sapwood::client::{ClientError, Connection, Options};
 use sapwood::config::Config;
 use sapwood::resp::Frame;
 use support::*;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 /// A node whose links can be cut.
@@ -118,6 +120,56 @@ async fn what_an_overflow_dropped_is_not_counted_before_a_round_has_brought_it()
         assert!(get(&c, lost.as_bytes()).is_some(), "counted, and c has never heard of it");
         assert_eq!(get(&c, b"last").as_deref(), Some(&b"v"[..]));
     }
+}
+
+/// A writer that never stops fills the queue again and again, so acknowledged pushes prove nothing. Each `WAIT` is
+/// answered by a sync instead, which counts although pushes were lost while it ran.
+#[tokio::test(flavor = "multi_thread")]
+async fn waits_are_answered_by_syncs_while_the_queue_overflows_without_end() {
+    const CLIENTS: usize = 8;
+    const WAITS: usize = 5;
+    let small = |config: &mut Config| {
+        (config.max_key, config.max_value, config.peer_queue) = (256, 256, 2048);
+    };
+    let a = Arc::new(faulty("a", &[], small).await);
+    let b = Arc::new(faulty("b", &[&a], small).await);
+    until("both are linked", || linked(&a) == 1 && linked(&b) == 1).await;
+    let lost = || a.peers().iter().map(|peer| peer.overflows).sum::<u64>();
+    let lost_before = lost();
+    let mut writer = connect(&a).await;
+    let writer = tokio::spawn(async move {
+        let value = "x".repeat(200);
+        for n in (0..100).step_by(50).cycle() {
+            let keys: Vec<_> = (n..n + 50).map(|n| format!("fill:{n}")).collect();
+            let sets = keys.iter().map(|key| [b"SET", key.as_bytes(), value.as_bytes()]);
+            let sets: Vec<_> = sets.collect();
+            if writer.pipeline(sets.iter().map(|set| &set[..])).await.iter().any(Result::is_err) {
+                // The node has ended, and the test with it.
+                return;
+            }
+        }
+    });
+    until("the queue overflows", || lost() > lost_before + 10).await;
+    let mut clients = JoinSet::new();
+    for client in 0..CLIENTS {
+        let (mut connection, b) = (connect(&a).await, Arc::clone(&b));
+        clients.spawn(async move {
+            let mut held = 0;
+            for n in 0..WAITS {
+                let key = format!("kept:{client}:{n}");
+                call(&mut connection, &format!("SET {key} v")).await;
+                let counted = wait(&mut connection, "WAIT 1 2000").await;
+                assert!(counted == 0 || get(&b, key.as_bytes()).is_some(), "{key} is not there");
+                held += counted;
+            }
+            held
+        });
+    }
+    let held = clients.join_all().await.into_iter().sum::<i64>();
+    let lost = lost() - lost_before;
+    writer.abort();
+    assert!(lost > 40, "only {lost} overflows: the test shows nothing");
+    assert!(held > 36, "{held} of 40 were answered");
 }
 
 #[tokio::test]

@@ -360,3 +360,75 @@ async fn a_stopping_daemon_ends_its_watches() {
     assert!(matches!(end, Err(ClientError::Closed | ClientError::Io(_))));
     daemon.stopped().await;
 }
+
+/// Time and origin of the last write of `k`, as `SAPWOOD META` tells them.
+async fn version_in_meta(connection: &mut Connection) -> (String, String) {
+    let fields = connection.call(&[b"SAPWOOD", b"META", b"k"]).await.unwrap();
+    let (Frame::Map(pairs), text) = (fields, |frame: &Frame| match frame {
+        Frame::Bulk(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+        other => panic!("{other:?}"),
+    }) else {
+        panic!("META is a map");
+    };
+    let field =
+        |name: &str| pairs.iter().find(|(key, _)| text(key) == name).map(|(_, value)| text(value)).unwrap();
+    (field("version"), field("origin"))
+}
+
+#[tokio::test]
+async fn watch_meta_and_the_copy_of_a_key_tell_of_the_same_last_write_on_every_node() {
+    let nodes = three().await;
+    let mut connections = Vec::new();
+    for node in &nodes {
+        let options = Options { resp3: true, timeout: PATIENCE, ..Options::default() };
+        connections
+            .push(Connection::connect(&node.client_addr().unwrap().to_string(), options).await.unwrap());
+    }
+    let mut before: Option<(String, String)> = None;
+    // Each with the node that writes, and whether it is a write of the value.
+    let writes: [(usize, &[&[u8]], bool); 9] = [
+        (0, &[b"SET", b"k", b"5"], true),
+        (1, &[b"INCR", b"k"], true),
+        (2, &[b"EXPIRE", b"k", b"1000"], false),
+        (0, &[b"INCRBY", b"k", b"-2"], true),
+        (1, &[b"PERSIST", b"k"], false),
+        (2, &[b"DEL", b"k"], true),
+        (1, &[b"INCR", b"k"], true),
+        (0, &[b"EXPIRE", b"k", b"1000"], false),
+        (2, &[b"SET", b"k", b"text"], true),
+    ];
+    for (writer, command, is_write) in writes {
+        let mut watches = Vec::new();
+        for node in &nodes {
+            let mut watch = Watch::start(node.client_addr().unwrap(), "k", true).await;
+            watch.until(|watch| !watch.cursor.is_empty()).await;
+            let entry = watch.stamps.get("k").map(|(time, origin)| (time.to_string(), origin.clone()));
+            // What was deleted is in no snapshot.
+            assert!(entry.is_none() || entry == before, "{entry:?} {before:?}");
+            watches.push(watch);
+        }
+        connections[writer].call(command).await.unwrap();
+        let mut versions = Vec::new();
+        for ((node, connection), watch) in nodes.iter().zip(&mut connections).zip(&mut watches) {
+            let told = loop {
+                let message = watch.next().await;
+                if message[0] == "change" {
+                    break (message[5].clone(), message[6].clone());
+                }
+            };
+            let meta = version_in_meta(connection).await;
+            let copy = node.store().copy(b"k", sapwood::model::stamp::ZERO, 0).version.unwrap();
+            assert_eq!(told, meta, "{command:?}");
+            assert_eq!(meta, (copy.get_time().0.to_string(), copy.get_id().to_string()), "{command:?}");
+            versions.push(meta);
+        }
+        assert!(versions.windows(2).all(|pair| pair[0] == pair[1]), "{command:?}: {versions:?}");
+        let version = versions.pop().unwrap();
+        if is_write {
+            assert_eq!(version.1, nodes[writer].cluster().token().incarnation.to_string(), "{command:?}");
+        } else {
+            assert_eq!(Some(&version), before.as_ref(), "{command:?} is no write of the value");
+        }
+        before = Some(version);
+    }
+}

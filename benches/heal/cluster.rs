@@ -60,7 +60,6 @@ impl Cluster {
             node.start()?;
         }
         cluster.until_linked()?;
-        cluster.until_founded()?;
         Ok(cluster)
     }
 
@@ -70,17 +69,6 @@ impl Cluster {
         for node in &mut self.nodes {
             node.until("every peer is linked", |node| {
                 Ok(node.peers()?.iter().filter(|peer| peer.state == "linked").count() >= others)
-            })?;
-        }
-        Ok(())
-    }
-
-    fn until_founded(&mut self) -> Result<()> {
-        for node in &mut self.nodes {
-            node.until("its cluster is founded", |node| {
-                let founded: HashMap<String, redis::Value> = node.ask(&["SAPWOOD", "HEALING"])?;
-                let founded = founded.get("founded").context("no founded in SAPWOOD HEALING")?;
-                Ok(bool::from_redis_value_ref(founded)?)
             })?;
         }
         Ok(())

@@ -1,7 +1,9 @@
 //! Peer frames as they pass by: their kinds and sizes, and no more of what they say than the counting needs.
 
-/// Bytes of the big-endian length before every message.
-const PREFIX: usize = 4;
+/// Bytes of the header before every message: its big-endian length, and two checksums that this bench has no need of.
+const HEADER: usize = 12;
+/// Bytes of the length.
+const LENGTH: usize = 4;
 /// How much of a message is kept until it is counted: the whole of a hello, the head of any other.
 const HEAD: usize = 4 << 10;
 
@@ -65,7 +67,7 @@ impl Kind {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Frame {
     pub(crate) kind: Kind,
-    /// Its bytes on the wire, the length before it included.
+    /// Its bytes on the wire, the header included.
     pub(crate) bytes: u64,
     /// The number of its round, where it has one.
     pub(crate) round: Option<u64>,
@@ -78,7 +80,7 @@ pub(crate) struct Frame {
 /// Finds the frames in one direction of a connection, whatever pieces it arrives in.
 #[derive(Default)]
 pub(crate) struct Frames {
-    /// The length and what is kept of the message.
+    /// The header and what is kept of the message.
     head: Vec<u8>,
     /// The bytes of the frame that have passed.
     passed: usize,
@@ -89,26 +91,26 @@ impl Frames {
     /// Takes what arrived next and shows every frame that it completes to `count`.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], mut count: impl FnMut(Frame)) {
         while !bytes.is_empty() {
-            let size = match self.head.first_chunk::<PREFIX>() {
-                Some(length) => PREFIX + u32::from_be_bytes(*length) as usize,
-                None => PREFIX,
-            };
+            let size = self.size().unwrap_or(HEADER);
             let step = bytes.len().min(size - self.passed);
-            let kept = step.min((PREFIX + HEAD).saturating_sub(self.head.len()));
+            let kept = step.min((HEADER + HEAD).saturating_sub(self.head.len()));
             self.head.extend_from_slice(&bytes[..kept]);
             self.passed += step;
             bytes = &bytes[step..];
-            let is_whole = self
-                .head
-                .first_chunk::<PREFIX>()
-                .is_some_and(|length| self.passed == PREFIX + u32::from_be_bytes(*length) as usize);
-            if is_whole {
-                count(read(&self.head[PREFIX..], self.passed as u64, self.greeted));
+            if self.size().is_some_and(|size| size == self.passed) {
+                count(read(&self.head[HEADER..], self.passed as u64, self.greeted));
                 self.greeted = true;
                 self.passed = 0;
                 self.head.clear();
             }
         }
+    }
+
+    /// The size of the frame under way, once its header has passed.
+    fn size(&self) -> Option<usize> {
+        let header = self.head.first_chunk::<HEADER>()?;
+        let length = header.first_chunk::<LENGTH>()?;
+        Some(HEADER + u32::from_be_bytes(*length) as usize)
     }
 }
 

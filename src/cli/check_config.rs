@@ -36,7 +36,7 @@ pub(crate) fn run(args: Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
 }
 
 /// Every setting as the file has it, in the order of the help; `None` where being unset has no spelling.
-fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Option<Value>); 28] {
+fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Option<Value>); 27] {
     let text = |value: &dyn ToString| Some(Value::String(value.to_string()));
     let size = |bytes: u64| text(&Size(bytes));
     [
@@ -45,7 +45,6 @@ fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Opt
         ("http", config.http.map_or(text(&"none"), |address| text(&address))),
         ("advertise", config.advertise.clone().map(Value::String)),
         ("join", Some(config.join.clone().into())),
-        ("join-first", Some(config.join_first.into())),
         ("name", config.name.clone().map(Value::String)),
         ("cluster", text(&config.cluster)),
         ("max-clock-skew", text(&Span(config.max_clock_skew))),

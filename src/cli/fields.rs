@@ -56,10 +56,6 @@ impl Fields {
         self.number(name).unwrap_or(0)
     }
 
-    pub(crate) fn flag(&self, name: &str) -> bool {
-        self.0.get(name).and_then(Value::as_bool).unwrap_or(false)
-    }
-
     /// The texts of a list, with commas between them.
     pub(crate) fn list(&self, name: &str) -> String {
         let texts = self.0.get(name).and_then(Value::as_array).into_iter().flatten();
@@ -93,7 +89,6 @@ mod tests {
             (text("name"), text("b\n")),
             (text("lag_ms"), Frame::Int(3)),
             (text("verified_ms"), Frame::Int(-1)),
-            (text("founded"), Frame::Bool(true)),
             (text("waits_for"), Frame::Array(vec![text("b"), text("c")])),
             (text("value"), Frame::Null),
             (text("key"), Frame::Bulk(vec![0xff, 0xfe].into())),
@@ -102,7 +97,6 @@ mod tests {
         assert_eq!((fields.text("name").as_str(), fields.text("none").as_str()), ("b\\n", ""));
         assert_eq!((fields.number("lag_ms"), fields.number("verified_ms")), (Some(3), None));
         assert_eq!((fields.count("lag_ms"), fields.count("none")), (3, 0));
-        assert!(fields.flag("founded") && !fields.flag("none"));
         assert_eq!((fields.list("waits_for").as_str(), fields.list("none").as_str()), ("b, c", ""));
         assert_eq!(fields.0["value"], Value::Null);
         assert_eq!(fields.0["key_base64"], "//4=");

@@ -3,16 +3,16 @@
 use super::Exit;
 use super::target::Target;
 
-/// Stop waiting for a node that will not come back
+/// Stop waiting for a node until it is heard again
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   sapwood forget db-3
   sapwood forget db-3 --node 10.0.0.2:7171
 
-Say it to one node: the others hear of it. Tombstones are kept until every member has seen them, so one \
-that is away for good keeps them all; `sapwood status` shows who is waited for. Should the node come \
-back after all, it gives up what it alone held, and lists that with `sapwood lost`.")]
+Say it to one node: the others hear of it. Tombstones are kept until every member holds them, so a node \
+that is away keeps them all; `sapwood status` shows who is waited for. Once the node is heard again it is \
+a member as before, with its data: its writes spread, and what the others deleted meanwhile goes.")]
 pub(crate) struct Args {
     /// The member's name; it must not be linked
     name: String,

@@ -11,15 +11,15 @@ use super::target::Target;
 /// The most of a value that is shown in the table.
 const VALUE_SHOWN: usize = 40;
 
-/// List what a node gave up when it came back after the others had forgotten it
+/// List the writes that a node alone held and had to give up when it came back
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   sapwood lost
   sapwood lost --json | jq -r '.[] | [.key, .value] | @tsv'      # \"key_base64\" if it is no text
 
-A node that was cut off for longer than --forget-after gives up every key that the others do not hold, as \
-most of those were deleted meanwhile. Listed are the writes that no other node is known to have had. \
+Almost always empty. A node that was away for longer than --forget-after keeps its writes and brings them \
+along, except those made just before it went away that reached none of the others though later ones did. \
 --lost-file keeps the list over a restart.")]
 pub(crate) struct Args {
     #[command(flatten)]

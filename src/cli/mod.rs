@@ -18,7 +18,6 @@ mod del;
 mod demo;
 mod fields;
 mod forget;
-mod found;
 mod get;
 mod in_place;
 mod incr;
@@ -65,7 +64,8 @@ Where to start:
   redis-cli -p 7171 get hello        # any Redis client will do
   sapwood serve --help               # how to run three nodes, or a cluster
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found,
+  4 a node has stopped with writes that no other node holds";
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
@@ -82,7 +82,6 @@ enum Command {
     Verify(verify::Args),
     Lost(lost::Args),
     Forget(forget::Args),
-    Found(found::Args),
     Rejoin(rejoin::Args),
     Cut(cut::Cut),
     Mend(cut::Mend),
@@ -98,6 +97,8 @@ enum Exit {
     Failed = 1,
     Usage = 2,
     NotFound = 3,
+    /// A node has stopped with writes of its clients that no peer holds, although one could be expected.
+    Lost = 4,
 }
 
 /// Arguments that are well-formed and yet ask for nothing that should be done.
@@ -128,7 +129,6 @@ fn run(matches: &ArgMatches) -> anyhow::Result<Exit> {
         Command::Verify(args) => client(verify::run(args)),
         Command::Lost(args) => client(lost::run(args)),
         Command::Forget(args) => client(forget::run(args)),
-        Command::Found(args) => client(found::run(args)),
         Command::Rejoin(args) => client(rejoin::run(args)),
         Command::Cut(args) => client(cut::cut(args)),
         Command::Mend(args) => client(cut::mend(args)),

@@ -7,15 +7,14 @@ use super::target::{Session, Target, unexpected};
 use super::{Exit, WrongUsage};
 use sapwood::resp::Frame;
 
-/// Discard every key of a node, and let it join the others as a new one
+/// Discard every key of a node, and take those of its peers
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   sapwood rejoin --discard --node 10.0.0.3:7171
   sapwood rejoin --discard --yes        # without a question, for scripts
 
-It is the way out for a node that its peers call a stranger: it belongs to a cluster of the same name \
-that was founded apart from theirs. What no other node holds is lost for good.")]
+For a node whose keys are not wanted. It goes on as a new incarnation. What no other node holds is lost for good.")]
 pub(crate) struct Args {
     /// Yes, discard every key of this node
     #[arg(long)]

@@ -29,6 +29,8 @@ Examples:
         --client-password-file /etc/sapwood/password --insecure
 
 Sizes are written 64KiB, 16MiB or 1GiB (kb, mb, gb mean the same), times 500ms, 5s, 2m or 7d.
+Exit codes: 0 stopped in order, 1 failed, 2 wrong usage, 4 stopped with writes that no other node holds.
+
 `sapwood check-config` shows what these flags, the environment and a file come to.")]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -57,20 +59,21 @@ async fn serve(config: Config) -> anyhow::Result<Exit> {
             tracing::info!(why, "stopping: draining to the peers");
         }
     }
-    tokio::select! {
-        () = node.shutdown() => tracing::info!("stopped"),
+    let report = tokio::select! {
+        report = node.shutdown() => report,
         signal = stop.asked() => bail!("{signal} while draining: ended at once, the last writes may be on no peer"),
-    }
+    };
+    tracing::info!("stopped");
     if node.is_superseded() {
-        bail!("another daemon named {:?} has taken this one's place: give each its own --name", node.name());
+        bail!("another node named {:?} has taken this one's place: give each its own --name", node.name());
     }
-    Ok(Exit::Done)
+    Ok(if report.lost_writes() > 0 { Exit::Lost } else { Exit::Done })
 }
 
 /// Tells who started it what is running, and what to try next.
 fn greet(config: &Config, node: &Node) -> io::Result<()> {
     let paint = Paint::on(Stream::Stdout);
-    let listens = "no flag turns a listener of the daemon off";
+    let listens = "no flag turns a listener of the node off";
     let (client, peer) = (node.client_addr().expect(listens), node.peer_addr().expect(listens));
     let peers = if config.join.is_empty() {
         format!("none (start another node with --join {})", dialled(peer))

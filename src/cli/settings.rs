@@ -51,12 +51,6 @@ pub(crate) struct Settings {
     #[arg(help_heading = CLUSTER, hide_env_values = true)]
     pub(crate) join: Option<Vec<String>>,
 
-    /// Refuse the writes of clients until this node belongs to a founded cluster [default: false]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(value_parser = BoolishValueParser::new(), env = "SAPWOOD_JOIN_FIRST")]
-    #[arg(help_heading = CLUSTER, hide_env_values = true, hide_possible_values = true)]
-    pub(crate) join_first: Option<bool>,
-
     /// Name of this node: stable over restarts, unlike any other [default: host:client-port]
     #[arg(long, env = "SAPWOOD_NAME", help_heading = CLUSTER, hide_env_values = true)]
     pub(crate) name: Option<String>,
@@ -70,7 +64,7 @@ pub(crate) struct Settings {
     #[arg(help_heading = CLUSTER, hide_env_values = true)]
     pub(crate) max_clock_skew: Option<Span>,
 
-    /// How long a stopping node may take to hand its last writes to a peer [default: 5s]
+    /// How long a stopping node may wait for a peer to take its last writes [default: 5s]
     #[arg(long, value_name = "TIME", env = "SAPWOOD_DRAIN_TIMEOUT")]
     #[arg(help_heading = CLUSTER, hide_env_values = true)]
     pub(crate) drain_timeout: Option<Span>,
@@ -80,16 +74,17 @@ pub(crate) struct Settings {
     #[arg(help_heading = CLUSTER, hide_env_values = true)]
     pub(crate) forget_after: Option<SpanOrNever>,
 
-    /// File that keeps what this node gives up when it comes back after it was forgotten [default: none]
+    /// File that keeps the writes that this node had to give up when it came back [default: none]
     #[arg(long, value_name = "FILE", env = "SAPWOOD_LOST_FILE", help_heading = CLUSTER, hide_env_values = true)]
     pub(crate) lost_file: Option<PathBuf>,
 
-    /// Memory for keys and values; 0 is unlimited [default: 0]
+    /// Memory for keys and values; tombstones may take as much again beside it, for a while more. 0 is unlimited
+    /// [default: 0]
     #[arg(long, value_name = "SIZE", env = "SAPWOOD_MAX_MEMORY", help_heading = LIMITS, hide_env_values = true)]
     pub(crate) max_memory: Option<Size>,
 
-    /// Tombstones to hold before they no longer wait for nodes that are away [default: 1000000, or as many as fit 10% of
-    /// --max-memory if that is more]
+    /// Tombstones to hold before they no longer wait for nodes that are away, nor beyond as much memory as --max-memory
+    /// [default: 1000000, or as many as fit 10% of --max-memory if that is more]
     #[arg(long, value_name = "N", env = "SAPWOOD_TOMBSTONE_LIMIT")]
     #[arg(help_heading = LIMITS, hide_env_values = true)]
     pub(crate) tombstone_limit: Option<u64>,
@@ -255,7 +250,6 @@ impl Settings {
         put(&mut config.http, self.http.map(|http| http.0));
         put(&mut config.advertise, self.advertise.map(Some));
         put(&mut config.join, self.join.map(without_empty));
-        put(&mut config.join_first, self.join_first);
         put(&mut config.name, self.name.map(Some));
         put(&mut config.cluster, self.cluster);
         put(&mut config.max_clock_skew, self.max_clock_skew.map(|span| span.0));
@@ -399,7 +393,7 @@ mod tests {
              cluster = 'c'\nmax-clock-skew = '1s'\ndrain-timeout = '2s'\nmax-memory = '1GiB'\nmax-key = '1KiB'\n\
              max-value = '1MiB'\nmax-command = '2MiB'\nmax-clients = 7\npeer-queue = '3MiB'\n\
              client-password-file = '{}'\ninsecure = true\nenable-flush = true\nlog = 'debug'\n\
-             log-format = 'json'\njoin-first = true\nforget-after = 'never'\nlost-file = '/lost'\n\
+             log-format = 'json'\nforget-after = 'never'\nlost-file = '/lost'\n\
              http = '127.0.0.1:3'\nhttp-writes = true\nhttp-show-values = true\n\
              tombstone-limit = 9\nenable-faults = true\nnotify-keyspace-events = 'KEx'\n",
             password.path().display()
@@ -413,7 +407,6 @@ mod tests {
             http_writes: true,
             http_show_values: true,
             join: vec!["a:1".into()],
-            join_first: true,
             tombstone_limit: Some(9),
             forget_after: None,
             lost_file: Some("/lost".into()),
@@ -490,7 +483,6 @@ mod tests {
             ("cluster", c.cluster),
             ("max_clock_skew", Span(c.max_clock_skew).to_string()),
             ("drain_timeout", Span(c.drain_timeout).to_string()),
-            ("join_first", c.join_first.to_string()),
             ("forget_after", SpanOrNever(c.forget_after).to_string()),
             ("enable_faults", c.enable_faults.to_string()),
             ("max_key", size(c.max_key)),

@@ -51,9 +51,7 @@ pub enum ClientError {
         after: Duration,
     },
     /// The daemon closed the connection. The request may or may not have been applied.
-    #[error(
-        "the daemon closed the connection before it replied; the request may or may not have been applied"
-    )]
+    #[error("the node closed the connection before it replied; the request may or may not have been applied")]
     Closed,
     /// The connection failed. The request may or may not have been applied.
     #[error("the connection failed before a reply came ({}); the request may or may not have been applied", reason(.0))]

@@ -149,7 +149,7 @@ pub enum Ttl {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Meta {
-    /// The stamp of the last `SET` or `DEL`.
+    /// The stamp of the latest `SET`, `DEL` or increment: that of a [`WatchItem`](super::WatchItem), too.
     pub version: Stamp,
     /// The stamp of the deadline, equal to the version unless `EXPIRE` or `PERSIST` came after it.
     pub qualifier: Stamp,

@@ -82,7 +82,8 @@ pub struct WatchItem {
     pub value: Option<Bytes>,
     /// When it expires.
     pub deadline: Option<SystemTime>,
-    /// Time and origin of the write. For one key stamps only rise, until a reset.
+    /// Time and origin of the latest `SET`, `DEL` or increment. For one key stamps only rise, until a reset. An `EXPIRE` or
+    /// `PERSIST` does not change it.
     pub stamp: Stamp,
 }
 

@@ -56,6 +56,8 @@ pub struct Activity {
     pub rounds: u64,
     /// Rounds that were given up.
     pub failed_rounds: u64,
+    /// Frames from the peer port whose checksum was wrong; each has ended its connection.
+    pub damaged_frames: u64,
     /// How often a daemon was refused or has refused this one, by the state that this shows as.
     pub refusals: Vec<(super::PeerState, u64)>,
 }
@@ -65,28 +67,28 @@ pub struct Activity {
 pub struct Figures {
     /// How far it has come.
     pub state: Option<NodeState>,
-    /// Whether it belongs to a founded cluster.
-    pub founded: Option<bool>,
     /// Keys that hold a value.
     pub keys: u64,
     /// The digest of what is live there.
     pub digest: Option<u64>,
-    /// What its cells take.
+    /// What its keys and their values take.
     pub memory_bytes: Option<u64>,
     /// Deletes and expired keys that it keeps.
     pub tombstones: Option<u64>,
+    /// What these take.
+    pub tombstone_bytes: Option<u64>,
     /// Commands of its clients in the last second.
     pub ops_per_second: Option<u64>,
     /// Bytes received from its peers in the last second.
     pub bytes_in_per_second: Option<u64>,
     /// Bytes sent to its peers in the last second.
     pub bytes_out_per_second: Option<u64>,
-    /// How far its floor is behind the present.
-    pub floor_age_ms: Option<u64>,
+    /// How far its stable time is behind the present.
+    pub stable_age_ms: Option<u64>,
     /// How long it has been running.
     pub uptime_ms: Option<u64>,
-    /// As [`HealingStatus::kills`](super::HealingStatus::kills).
-    pub kills: Option<u64>,
+    /// As [`HealingStatus::retractions`](super::HealingStatus::retractions).
+    pub retractions: Option<u64>,
     /// As [`HealingStatus::late`](super::HealingStatus::late).
     pub late: Option<u64>,
     /// As [`HealingStatus::lost`](super::HealingStatus::lost).

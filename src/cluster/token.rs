@@ -39,7 +39,7 @@ pub enum TokenError {
     #[error("the token is of an incarnation of {0:?} that is gone: what that alone held is lost")]
     Gone(String),
     /// It is of a time that this daemon's clock is not moved to.
-    #[error("the token is from {0:.1?} ahead of this daemon's clock: set both clocks by NTP")]
+    #[error("the token is from {0:.1?} ahead of this node's clock: set both clocks by NTP")]
     Future(Duration),
 }
 

@@ -69,21 +69,19 @@ pub struct Config {
     pub http_show_values: bool,
     /// Peers to dial first, each `HOST:PORT`; the rest are learnt from them. May name this node itself.
     pub join: Vec<String>,
-    /// Refuse the writes of clients until this node belongs to a founded cluster, so that no write of its own can be
-    /// older than what the cluster has deleted meanwhile.
-    pub join_first: bool,
     /// The `HOST:PORT` other nodes are told to dial, where it is not [`Config::peer`].
     pub advertise: Option<String>,
-    /// Bytes of keys and values to hold at most; `None` is unlimited.
+    /// Bytes of keys and values to hold at most; `None` is unlimited. What peers bring may take a quarter more, and
+    /// tombstones as much again before writes are refused because of them.
     pub max_memory: Option<u64>,
     /// How far a peer's clock may be from ours before it is refused.
     pub max_clock_skew: Duration,
     /// Tombstones to hold before members that are away are no longer waited for; `None`: see
-    /// [`Config::effective_tombstone_limit`].
+    /// [`Config::effective_tombstone_limit`]. Nor are they once tombstones take more than [`Config::max_memory`].
     pub tombstone_limit: Option<u64>,
     /// How long a member may be away before it is no longer waited for; `None` waits for ever.
     pub forget_after: Option<Duration>,
-    /// Where to keep what this node has to give up when it comes back after the others have forgotten it.
+    /// Where to keep the writes that this node alone held and had to give up when it came back.
     pub lost_file: Option<PathBuf>,
     /// What clients must `AUTH` with; `None` asks for nothing.
     pub client_password: Option<Secret>,
@@ -124,7 +122,6 @@ impl Default for Config {
             http_writes: false,
             http_show_values: false,
             join: Vec::new(),
-            join_first: false,
             advertise: None,
             max_memory: None,
             max_clock_skew: Duration::from_millis(500),

@@ -62,10 +62,6 @@ impl From<WriteError> for Problem {
                 let text = "the node is out of memory (--max-memory): only deletes are taken";
                 Problem::new(StatusCode::INSUFFICIENT_STORAGE, text)
             }
-            WriteError::Unfounded => {
-                let text = "the node takes no writes before it has joined its cluster (--join-first)";
-                Problem::new(StatusCode::SERVICE_UNAVAILABLE, text)
-            }
             WriteError::Overflow => Problem::conflict("the counter would overflow"),
             WriteError::TooManySlots => {
                 let text = "too many incarnations have counted here: set the key to what it counts";

@@ -10,8 +10,9 @@
 //!   SET/DEL  -->   slot of a: reset at 30, 5 up --------- '
 //! ```
 //!
-//! A slot is *active* while it has increments that nothing has reset and its life began after the counter was last void:
-//! after the latest deadline that passed.
+//! A slot is *active* while it has increments that nothing has reset, and its life began after every deadline of the
+//! key that has passed. A key that nobody has set keeps its deadline in an [`Expiry`] beside the slots, so that an
+//! `EXPIRE` of what was counted neither replaces a `SET` nor is undone by an older one.
 
 use super::stamp::{Time, ZERO};
 
@@ -33,10 +34,10 @@ pub struct Slot {
 /// How much of a slot a delete, a `SET` or a deadline has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reset {
-    /// The latest increment that was seen; [`KILLED`] for all there ever are.
+    /// The latest increment that was seen.
     pub mark: Time,
-    /// When that was: a floor that has passed it, and the increments, may forget the slot. Later resets of the same
-    /// leave it as it is, or what one daemon has forgotten would be undecided to another.
+    /// When that was: a slot is dead at a stable time that has passed it and the increments. Later resets of the same
+    /// increments leave it as it is, or what one node has purged would be undecided on another.
     pub at: Time,
     /// What had been added up to there.
     pub up: u64,
@@ -44,28 +45,26 @@ pub struct Reset {
     pub down: u64,
 }
 
-/// The mark of a slot that the floor has passed: every member held it, and it has been reset since.
-pub const KILLED: Time = uhlc::NTP64(u64::MAX);
-
 impl Slot {
     /// A life that begins now, with nothing counted yet.
     pub fn begin(at: Time) -> Slot {
         Slot { start: at, last: at, ..Slot::default() }
     }
 
-    /// The word that the life which began at `start` has ended.
-    pub fn killed(start: Time) -> Slot {
-        Slot { reset: Reset { mark: KILLED, ..Reset::default() }, ..Slot::begin(start) }
+    /// Whether it counts where `passed` is the latest deadline of the key that has passed.
+    pub fn is_active(&self, passed: Time) -> bool {
+        self.start > passed && !self.is_reset()
     }
 
-    /// Whether this is the word that a life has ended, whatever it counts.
-    pub fn is_killed(&self) -> bool {
-        self.reset.mark == KILLED
+    /// Whether all of its increments were reset.
+    pub fn is_reset(&self) -> bool {
+        self.last <= self.reset.mark
     }
 
-    /// Whether it counts, in a counter that was void up to `void`.
-    pub fn is_active(&self, void: Time) -> bool {
-        self.start > void && self.last > self.reset.mark
+    /// This slot after a retraction: all that it has counted is reset, as of its last increment.
+    #[must_use]
+    pub fn retracted(self) -> Slot {
+        self.reset(self.last)
     }
 
     /// What has been added since the reset.
@@ -103,7 +102,7 @@ impl Slot {
     /// The slot after something has ended at `at` what it counted.
     #[must_use]
     pub fn reset(self, at: Time) -> Slot {
-        if self.last <= self.reset.mark {
+        if self.is_reset() {
             return self;
         }
         Slot { reset: Reset { mark: self.last, at, up: self.up, down: self.down }, ..self }
@@ -130,29 +129,46 @@ impl Reset {
     }
 }
 
-/// All that is counted for one key: the slots by owner, in order, and how far the past is void.
+/// The deadline of what a key counts, set by an `EXPIRE` or `PERSIST` of a key without a value.
 ///
-/// It merges slot by slot, and the later void moment is kept.
+/// It is a register of its own: of two the one set later wins, and `SET` and `DEL` set it to none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// From this moment on every life that began by then is over; `None` for never.
+    pub deadline: Option<Time>,
+    /// When it was set: with the writer its dot.
+    pub set_at: Time,
+}
+
+impl Expiry {
+    /// What decides between two of one key, with the incarnations of the writers: the later dot and, where these are
+    /// equal, a retraction.
+    pub fn rank<I: Ord>(&self, writer: I) -> impl Ord + use<I> {
+        (self.set_at, writer, self.deadline.is_none(), self.deadline)
+    }
+}
+
+/// All that is counted for one key: the slots by owner, in order, and the deadline of what they count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counter<O> {
-    /// Every slot that began up to here counts no more: a deadline had passed when something was written.
-    pub void: Time,
+    /// Who set the deadline, and to what; `None` if nobody did.
+    pub expiry: Option<(O, Expiry)>,
     /// Each owner's slot, by owner.
     pub slots: Vec<(O, Slot)>,
 }
 
 impl<O: Copy + Ord> Counter<O> {
     /// Nothing counted.
-    pub const NONE: Counter<O> = Counter { void: ZERO, slots: Vec::new() };
+    pub const NONE: Counter<O> = Counter { expiry: None, slots: Vec::new() };
 
     /// Whether there is nothing at all to keep.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty() && self.void == ZERO
+        self.slots.is_empty() && self.expiry.is_none()
     }
 
-    /// Forgets everything, and keeps the room.
+    /// Discards everything, and keeps the room.
     pub fn clear(&mut self) {
-        self.void = ZERO;
+        self.expiry = None;
         self.slots.clear();
     }
 
@@ -169,15 +185,15 @@ impl<O: Copy + Ord> Counter<O> {
         }
     }
 
-    /// Takes in another copy of the slot of `owner`.
+    /// Merges another copy of the slot of `owner`.
     pub fn merge_slot(&mut self, owner: O, other: Slot) {
         let merged = self.slot(owner).map_or(other, |slot| slot.merge(other));
         self.put(owner, merged);
     }
 
-    /// The slots that count, in a counter that is void up to `void`.
-    pub fn active(&self, void: Time) -> impl Iterator<Item = &Slot> {
-        self.slots.iter().map(|(_, slot)| slot).filter(move |slot| slot.is_active(void))
+    /// The slots that count where `passed` is the latest deadline that has passed.
+    pub fn active(&self, passed: Time) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().map(|(_, slot)| slot).filter(move |slot| slot.is_active(passed))
     }
 
     /// Resets every slot: a delete or a `SET` has seen them at `at`.
@@ -185,77 +201,83 @@ impl<O: Copy + Ord> Counter<O> {
         self.slots.iter_mut().for_each(|(_, slot)| *slot = slot.reset(at));
     }
 
-    /// Makes void all that began up to `until`: a deadline that has passed.
-    pub fn make_void(&mut self, until: Time) {
-        self.end(self.void);
-        self.end(until);
-        self.void = self.void.max(until);
+    /// Resets the slots whose lives began by the `deadline`, as of then: it has passed, and is about to be replaced.
+    pub fn end(&mut self, deadline: Time) {
+        let ended = self.slots.iter_mut().filter(|(_, slot)| slot.start <= deadline);
+        ended.for_each(|(_, slot)| *slot = slot.reset(deadline));
     }
 
-    /// Resets the slots that began up to `at`, as of then.
-    pub fn end(&mut self, at: Time) {
-        let ended = self.slots.iter_mut().filter(|(_, slot)| slot.start <= at);
-        ended.for_each(|(_, slot)| *slot = slot.reset(at));
-    }
-
-    /// Drops what a floor at `floor` counts as dead, beside a register of which `base` tells.
-    pub fn strip(&mut self, base: &Base, floor: Time) {
-        let void = self.void;
-        self.slots.retain(|(_, slot)| base.slot_death(void, slot).is_none_or(|death| death > floor));
-        if void <= floor && self.slots.iter().all(|(_, slot)| slot.start > void) {
-            self.void = ZERO;
+    /// Drops what is dead at the stable time, beside a register with this life.
+    pub fn strip(&mut self, register: &RegisterLife, stable: Time) {
+        let lives = Lives { register: *register, expiry: self.expiry.map(|(_, expiry)| expiry) };
+        let dead = |death: Option<Time>| death.is_some_and(|death| death <= stable);
+        if dead(lives.expiry_death(self.slots.iter().map(|(_, slot)| slot))) {
+            self.expiry = None;
         }
+        self.slots.retain(|(_, slot)| !dead(lives.slot_death(slot)));
     }
 }
 
-/// What of a cell's register bears on its slots.
+/// What of a register bears on its key's slots, and when it is dead itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Base {
-    /// The time of the latest of the register's stamps.
+pub struct RegisterLife {
+    /// The later of the register's timestamps.
     pub written: Time,
-    /// From this moment on the register and all slots that began before are absent.
+    /// From this moment on the register and all slots that began by then are absent.
     pub deadline: Option<Time>,
-    /// As of when the cell is admitted, where that is later.
-    pub lift: Time,
     /// Whether the register holds a value.
     pub has_value: bool,
 }
 
-impl Base {
-    /// The latest moment up to which everything in the counter is void at `now`.
-    pub fn void_at(&self, void: Time, now: Time) -> Time {
-        self.deadline.filter(|&deadline| deadline <= now).map_or(void, |deadline| deadline.max(void))
+/// Both deadlines of a key that has slots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lives {
+    /// The register's.
+    pub register: RegisterLife,
+    /// The one of what is counted.
+    pub expiry: Option<Expiry>,
+}
+
+impl Lives {
+    /// The latest deadline that has passed at `now`; [`ZERO`] if none has.
+    pub fn passed(&self, now: Time) -> Time {
+        let deadlines = [self.register.deadline, self.expiry.and_then(|expiry| expiry.deadline)];
+        deadlines.into_iter().flatten().filter(|&deadline| deadline <= now).max().unwrap_or(ZERO)
     }
 
-    /// The moment from which a floor counts a slot as dead; `None` if it never will be as it is.
+    /// The stable time from which a slot is dead; `None` if it never will be as it is.
     ///
     /// A slot is dead once nothing that made it so can be news to anyone: the reset, the deadline, and the increments
     /// themselves.
-    pub fn slot_death(&self, void: Time, slot: &Slot) -> Option<Time> {
-        let reset = (slot.last <= slot.reset.mark).then_some(slot.reset.at);
-        let voided = (slot.start <= void).then_some(void);
-        let deadline = self.deadline.filter(|&deadline| slot.start <= deadline);
-        let expired = deadline.map(|deadline| deadline.max(self.written));
-        let cause = [reset, voided, expired].into_iter().flatten().min();
-        let death = if slot.is_killed() { Some(slot.start) } else { cause.map(|cause| cause.max(slot.last)) };
-        death.map(|death| death.max(self.lift))
+    pub fn slot_death(&self, slot: &Slot) -> Option<Time> {
+        let reset = slot.is_reset().then_some(slot.reset.at);
+        let by = |deadline: Option<Time>, set_at: Time| {
+            deadline.filter(|&deadline| slot.start <= deadline).map(|deadline| deadline.max(set_at))
+        };
+        let register = by(self.register.deadline, self.register.written);
+        let expiry = self.expiry.and_then(|expiry| by(expiry.deadline, expiry.set_at));
+        [reset, register, expiry].into_iter().flatten().min().map(|cause| cause.max(slot.last))
     }
 
-    /// The same for the register; [`ZERO`] if there is none. It outlives the slots that its deadline makes void.
-    pub fn register_death<'s>(&self, void: Time, slots: impl IntoIterator<Item = &'s Slot>) -> Option<Time> {
-        if self.has_value && self.deadline.is_none() {
+    /// The same for the register; [`ZERO`] if there is none. It outlives the slots that its deadline ends.
+    pub fn register_death<'s>(&self, slots: impl IntoIterator<Item = &'s Slot>) -> Option<Time> {
+        let RegisterLife { written, deadline, has_value } = self.register;
+        if has_value && deadline.is_none() {
             return None;
         }
-        let voided =
-            slots.into_iter().filter(|slot| self.deadline.is_some_and(|deadline| slot.start <= deadline));
-        let last = voided.filter_map(|slot| self.slot_death(void, slot)).max().unwrap_or(ZERO);
-        Some(self.written.max(self.deadline.unwrap_or(ZERO)).max(self.lift).max(last))
+        Some(written.max(deadline.unwrap_or(ZERO)).max(self.last_ended(deadline, slots)))
     }
 
-    /// The same for the moment up to which the counter is void; [`ZERO`] if it never was.
-    pub fn void_death<'s>(&self, void: Time, slots: impl IntoIterator<Item = &'s Slot>) -> Time {
-        let voided = slots.into_iter().filter(|slot| slot.start <= void);
-        voided.filter_map(|slot| self.slot_death(void, slot)).max().map_or(void, |last| last.max(void))
+    /// The same for the deadline of what is counted. It outlives the slots that it ends, and is of no use without any.
+    pub fn expiry_death<'s>(&self, slots: impl IntoIterator<Item = &'s Slot>) -> Option<Time> {
+        let expiry = self.expiry?;
+        Some(expiry.set_at.max(self.last_ended(expiry.deadline, slots)))
+    }
+
+    /// The latest death of the slots that a deadline ends.
+    fn last_ended<'s>(&self, deadline: Option<Time>, slots: impl IntoIterator<Item = &'s Slot>) -> Time {
+        let ended = slots.into_iter().filter(|slot| deadline.is_some_and(|deadline| slot.start <= deadline));
+        ended.filter_map(|slot| self.slot_death(slot)).max().unwrap_or(ZERO)
     }
 }
 
@@ -300,11 +322,10 @@ mod tests {
     use uhlc::NTP64;
 
     fn any_slot() -> impl Strategy<Value = Slot> {
-        let mark = prop_oneof![(0..5u64).prop_map(NTP64), Just(KILLED)];
         let seen = (0..3u64, 0..3u64);
-        (0..3u64, 0..5u64, 0..3u64, 0..3u64, mark, seen).prop_map(
+        (0..3u64, 0..5u64, 0..3u64, 0..3u64, 0..5u64, seen).prop_map(
             |(start, last, up, down, mark, (at, seen))| {
-                let reset = Reset { mark, at: NTP64(at), up: seen, down: 0 };
+                let reset = Reset { mark: NTP64(mark), at: NTP64(at), up: seen, down: 0 };
                 Slot { start: NTP64(start), last: NTP64(last), up, down, reset }
             },
         )
@@ -359,11 +380,12 @@ mod tests {
         assert_eq!(first.reset(NTP64(90)), first);
         assert_eq!((first.merge(second), second.merge(first)), (first, first));
         let mut counter =
-            Counter { void: NTP64(15), slots: vec![(1, slot(10, 20, 5)), (2, slot(40, 45, 5))] };
-        counter.make_void(NTP64(70));
+            Counter { slots: vec![(1, slot(10, 12, 5)), (2, slot(40, 45, 5))], ..Counter::NONE };
+        counter.end(NTP64(15));
+        counter.end(NTP64(70));
         let deaths: Vec<_> =
-            counter.slots.iter().map(|(_, slot)| Base::default().slot_death(counter.void, slot)).collect();
-        assert_eq!(deaths, [Some(NTP64(20)), Some(NTP64(70))]);
+            counter.slots.iter().map(|(_, slot)| Lives::default().slot_death(slot)).collect();
+        assert_eq!(deaths, [Some(NTP64(15)), Some(NTP64(70))]);
     }
 
     #[test]
@@ -385,26 +407,50 @@ mod tests {
         assert_eq!(shown(None, []), None);
     }
 
+    fn expiring(deadline: u64, written: u64) -> Lives {
+        let register =
+            RegisterLife { written: NTP64(written), deadline: Some(NTP64(deadline)), has_value: true };
+        Lives { register, expiry: None }
+    }
+
     #[test]
-    fn a_passed_deadline_makes_void_what_began_before_it() {
-        let base = Base { deadline: Some(NTP64(60)), ..Base::default() };
-        assert!(slot(10, 20, 1).is_active(base.void_at(ZERO, NTP64(59))));
-        assert!(!slot(10, 70, 1).is_active(base.void_at(ZERO, NTP64(60))));
-        assert!(slot(61, 61, 1).is_active(base.void_at(ZERO, NTP64(70))));
+    fn a_passed_deadline_ends_the_lives_that_began_before_it() {
+        let lives = expiring(60, 5);
+        assert!(slot(10, 20, 1).is_active(lives.passed(NTP64(59))));
+        assert!(!slot(10, 70, 1).is_active(lives.passed(NTP64(60))));
+        assert!(slot(61, 61, 1).is_active(lives.passed(NTP64(70))));
+        let expiry = Some(Expiry { deadline: Some(NTP64(65)), set_at: NTP64(7) });
+        assert_eq!(Lives { expiry, ..lives }.passed(NTP64(70)), NTP64(65));
     }
 
     #[test]
     fn a_slot_dies_when_the_last_of_what_ended_it_has_passed() {
-        let base = Base { written: NTP64(30), ..Base::default() };
-        assert_eq!(base.slot_death(ZERO, &slot(10, 20, 1)), None);
-        assert_eq!(base.slot_death(ZERO, &slot(10, 20, 1).reset(NTP64(30))), Some(NTP64(30)));
-        assert_eq!(base.slot_death(NTP64(15), &slot(10, 20, 1)), Some(NTP64(20)));
-        let expiring = Base { deadline: Some(NTP64(40)), ..base };
-        assert_eq!(expiring.slot_death(ZERO, &slot(10, 50, 1)), Some(NTP64(50)));
-        assert_eq!(expiring.register_death(ZERO, &[slot(10, 50, 1)]), Some(NTP64(50)));
-        assert_eq!(base.slot_death(ZERO, &Slot::killed(NTP64(7)).merge(slot(7, 90, 1))), Some(NTP64(7)));
-        let lifted = Base { lift: NTP64(100), ..base };
-        assert_eq!(lifted.slot_death(ZERO, &slot(10, 20, 1).reset(NTP64(30))), Some(NTP64(100)));
+        let none = Lives::default();
+        assert_eq!(none.slot_death(&slot(10, 20, 1)), None);
+        assert_eq!(none.slot_death(&slot(10, 20, 1).reset(NTP64(30))), Some(NTP64(30)));
+        assert_eq!(none.slot_death(&slot(10, 20, 1).retracted()), Some(NTP64(20)));
+        let lives = expiring(40, 30);
+        assert_eq!(lives.slot_death(&slot(10, 50, 1)), Some(NTP64(50)));
+        assert_eq!(lives.register_death(&[slot(10, 50, 1)]), Some(NTP64(50)));
+    }
+
+    #[test]
+    fn the_deadline_of_a_counter_outlives_the_slots_that_it_ends_and_no_longer() {
+        let expiry = Some(Expiry { deadline: Some(NTP64(90)), set_at: NTP64(30) });
+        let lives = Lives { expiry, ..Lives::default() };
+        assert_eq!(lives.expiry_death(&[slot(10, 20, 1)]), Some(NTP64(90)));
+        assert_eq!(lives.expiry_death(&[slot(10, 20, 1).reset(NTP64(40))]), Some(NTP64(40)));
+        assert_eq!(lives.expiry_death(&[]), Some(NTP64(30)));
+        assert_eq!(Lives::default().expiry_death(&[]), None);
+    }
+
+    #[test]
+    fn of_two_deadlines_of_a_counter_the_one_set_later_wins_and_a_retraction_at_equal_dots() {
+        let at =
+            |deadline: Option<u64>, set_at| Expiry { deadline: deadline.map(NTP64), set_at: NTP64(set_at) };
+        assert!(at(None, 5).rank(1) > at(Some(90), 4).rank(2));
+        assert!(at(None, 5).rank(1) > at(Some(90), 5).rank(1));
+        assert!(at(Some(9), 5).rank(2) > at(None, 5).rank(1));
     }
 
     #[test]

@@ -6,9 +6,9 @@
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::counter::Slot;
+use super::counter::{Expiry, Slot};
 use super::register::Register;
-use super::stamp::{Incarnation, Time};
+use super::stamp::Incarnation;
 
 /// What makes the hashes of one cluster: derived from its name, so that all its daemons agree on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,26 +33,25 @@ impl HashSeed {
 
 /// The hash of all that identifies a register.
 ///
-/// Stamps identify content, so the value is not hashed: dropping an expired value leaves the digest as it was.
+/// Timestamps identify content, so the value is not hashed: dropping an expired value leaves the digest as it was.
 ///
-/// The hash of a cell is the sum of those of its parts: its register, its [slots](slot_hash) and the moment up to which
-/// its counter is [void](void_hash). So a part that a floor counts as dead can be left out of it.
+/// The hash of a cell is the sum of those of its parts: its register, its [slots](slot_hash) and its counter's
+/// [deadline](expiry_hash). So a part that is dead at a stable time can be left out of it.
 pub fn register_hash(seed: HashSeed, key_hash: u64, register: &Register<'_>) -> u64 {
     let mut identity = [0u8; 64];
     identity[..8].copy_from_slice(&key_hash.to_le_bytes());
     identity[8..16].copy_from_slice(&register.version.get_time().0.to_le_bytes());
     identity[16..32].copy_from_slice(&register.version.get_id().to_le_bytes());
-    // Which of the two follow shows in the length: 32, 40, 56 or 64 bytes. A slot has 57, a void moment 16.
+    // Every kind of part has lengths of its own: 32 and 56 bytes here, one more for a tombstone; 64 for a slot, 41 for a
+    // counter's deadline.
     let mut end = 32;
     if register.is_qualified() {
         identity[32..40].copy_from_slice(&register.qualifier.get_time().0.to_le_bytes());
         identity[40..56].copy_from_slice(&register.qualifier.get_id().to_le_bytes());
         end = 56;
     }
-    if register.lift > *register.version.get_time() {
-        identity[end..end + 8].copy_from_slice(&register.lift.0.to_le_bytes());
-        end += 8;
-    }
+    // A retracted register has the timestamps of the one it was.
+    end += usize::from(register.is_tombstone());
     xxh3_64_with_seed(&identity[..end], seed.0)
 }
 
@@ -64,7 +63,7 @@ pub fn deep_register_hash(seed: HashSeed, key_hash: u64, register: &Register<'_>
 
 /// The hash of all that identifies the slot of one owner; its life and its latest increment identify its totals.
 pub fn slot_hash(seed: HashSeed, key_hash: u64, owner: Incarnation, slot: &Slot) -> u64 {
-    let mut identity = [0u8; 57];
+    let mut identity = [0u8; 64];
     identity[..8].copy_from_slice(&key_hash.to_le_bytes());
     identity[8..24].copy_from_slice(&owner.to_le_bytes());
     let times = [slot.start, slot.last, slot.reset.mark, slot.reset.at];
@@ -79,11 +78,14 @@ pub fn deep_slot_hash(seed: HashSeed, key_hash: u64, owner: Incarnation, slot: &
     xxh3_64_with_seed(&slot.net().to_le_bytes(), slot_hash(seed, key_hash, owner, slot))
 }
 
-/// The hash of the moment up to which a counter is void.
-pub fn void_hash(seed: HashSeed, key_hash: u64, void: Time) -> u64 {
-    let mut identity = [0u8; 16];
+/// The hash of all that identifies the deadline of what a key counts.
+pub fn expiry_hash(seed: HashSeed, key_hash: u64, writer: Incarnation, expiry: &Expiry) -> u64 {
+    let mut identity = [0u8; 41];
     identity[..8].copy_from_slice(&key_hash.to_le_bytes());
-    identity[8..].copy_from_slice(&void.0.to_le_bytes());
+    identity[8..24].copy_from_slice(&writer.to_le_bytes());
+    identity[24..32].copy_from_slice(&expiry.set_at.0.to_le_bytes());
+    identity[32..40].copy_from_slice(&expiry.deadline.unwrap_or_default().0.to_le_bytes());
+    identity[40] = u8::from(expiry.deadline.is_some());
     xxh3_64_with_seed(&identity, seed.0)
 }
 
@@ -150,8 +152,10 @@ mod tests {
         assert_eq!(register_hash(seed, key, &register), 3_704_836_861_296_010_460);
         assert_eq!(register_hash(seed, key, &qualified), 2_490_437_990_085_366_424);
         let slot = Slot { last: NTP64(3 << 32), ..Slot::begin(NTP64(1 << 32)) };
-        assert_eq!(slot_hash(seed, key, incarnation(7).unwrap(), &slot), 330_071_583_331_942_259);
-        assert_eq!(void_hash(seed, key, NTP64(1 << 32)), 13_642_112_041_774_150_447);
+        assert_eq!(slot_hash(seed, key, incarnation(7).unwrap(), &slot), 9_391_353_630_768_811_334);
+        let expiry = Expiry { deadline: Some(NTP64(9 << 32)), set_at: NTP64(1 << 32) };
+        assert_eq!(expiry_hash(seed, key, incarnation(7).unwrap(), &expiry), 6_414_607_167_227_282_935);
+        assert_eq!(register_hash(seed, key, &register.retracted()), 2_615_291_585_194_101_724);
         assert_eq!(RangeCount::FULL.range_of(key), ((key << 7) >> 50) as usize);
     }
 
@@ -159,7 +163,11 @@ mod tests {
     fn a_register_hash_depends_on_stamps_and_not_on_the_value() {
         let seed = HashSeed::of_cluster("sapwood");
         let one = Register::live(stamp(1, 1), b"a", None);
-        assert_eq!(register_hash(seed, 9, &one), register_hash(seed, 9, &Register { value: None, ..one }));
+        let expiring = Register { deadline: Some(NTP64(9)), ..one };
+        let swept = Register { value: None, ..expiring };
+        assert_eq!(register_hash(seed, 9, &one), register_hash(seed, 9, &expiring));
+        assert_eq!(register_hash(seed, 9, &expiring), register_hash(seed, 9, &swept));
+        assert_ne!(register_hash(seed, 9, &one), register_hash(seed, 9, &one.retracted()));
         assert_ne!(register_hash(seed, 9, &one), register_hash(seed, 8, &one));
         assert_ne!(
             register_hash(seed, 9, &one),

@@ -1,6 +1,6 @@
 //! The last-writer-wins register: what a key holds, and how two copies of it become one.
 
-use super::stamp::{Stamp, Time, ZERO};
+use super::stamp::{Stamp, Time};
 
 /// One copy of what a key holds. Borrowed, so that stored, received and decoded registers share one law.
 ///
@@ -9,28 +9,37 @@ use super::stamp::{Stamp, Time, ZERO};
 /// reverted by an `EXPIRE` of the version before it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Register<'a> {
-    /// The stamp of the `SET` or `DEL` that made this version.
+    /// The timestamp of the `SET` or `DEL` that made this version: its dot.
     pub version: Stamp,
-    /// The value; `None` is a tombstone, or an expired register whose value was dropped to save memory.
+    /// The value. Without one it is a tombstone or, with a deadline, an expired register whose value was dropped to
+    /// save memory.
     pub value: Option<&'a [u8]>,
     /// From this moment on the register is absent to every reader.
     pub deadline: Option<Time>,
-    /// The stamp of the write that set the deadline: equal to `version` unless an `EXPIRE` or `PERSIST` did.
+    /// The timestamp of the write that set the deadline: equal to `version` unless an `EXPIRE` or `PERSIST` did.
     pub qualifier: Stamp,
-    /// Later than `version` for what a daemon brought along to its first contact with a cluster: the register is
-    /// admitted and kept as if it had been written then. [`ZERO`] for all others. It orders nothing.
-    pub lift: Time,
 }
 
 impl<'a> Register<'a> {
     /// A freshly written value.
     pub fn live(version: Stamp, value: &'a [u8], deadline: Option<Time>) -> Self {
-        Register { version, value: Some(value), deadline, qualifier: version, lift: ZERO }
+        Register { version, value: Some(value), deadline, qualifier: version }
     }
 
     /// A freshly written tombstone.
     pub fn tombstone(version: Stamp) -> Self {
-        Register { version, value: None, deadline: None, qualifier: version, lift: ZERO }
+        Register { version, value: None, deadline: None, qualifier: version }
+    }
+
+    /// This version after a retraction: a tombstone of the same dots, so it beats exactly this copy and no other.
+    #[must_use]
+    pub fn retracted(self) -> Self {
+        Register { value: None, deadline: None, ..self }
+    }
+
+    /// Whether it is a tombstone: it has neither a value nor a deadline.
+    pub fn is_tombstone(&self) -> bool {
+        self.value.is_none() && self.deadline.is_none()
     }
 
     /// Whether a reader at `now` sees a value.
@@ -48,28 +57,21 @@ impl<'a> Register<'a> {
         self.qualifier != self.version
     }
 
-    /// The join of two copies: commutative, associative and idempotent for every input, honest or not.
+    /// The join of two copies: the larger in a total order, so commutative, associative and idempotent for every input,
+    /// honest or not.
     ///
-    /// The larger version wins whole. Within a version the larger `(qualifier, deadline)` wins, and the value
-    /// comes from whichever copy still has it. The larger lift is kept whoever wins: a tombstone must outlive
-    /// the floor for as long as a lifted register that it buries could still be admitted somewhere.
+    /// The larger version wins whole. Within a version the later deadline timestamp does; where these are equal too, a
+    /// retraction is final.
     #[must_use]
     pub fn merge(self, other: Register<'a>) -> Register<'a> {
-        let lift = self.lift.max(other.lift);
-        if self.version != other.version {
-            let winner = if self.version > other.version { self } else { other };
-            return Register { lift, ..winner };
-        }
-        let (qualifier, deadline) = (self.qualifier, self.deadline).max((other.qualifier, other.deadline));
-        Register { version: self.version, value: self.value.max(other.value), deadline, qualifier, lift }
+        if self.rank() >= other.rank() { self } else { other }
     }
 
-    /// The time by which a floor decides whether an absent cell may take this register in.
-    pub fn admission(&self) -> Time {
-        self.lift.max(*self.version.get_time())
+    fn rank(&self) -> impl Ord + 'a {
+        (self.version, self.qualifier, self.is_tombstone(), self.deadline, self.value)
     }
 
-    /// The moment from which a floor counts this register as dead; `None` if it never will be as it is.
+    /// The stable time from which this register is dead; `None` if it never will be as it is.
     ///
     /// A tombstone is dead, and so is a register whose deadline has passed; but only once nothing that made it so,
     /// its `EXPIRE` included, can be news to anyone.
@@ -77,7 +79,7 @@ impl<'a> Register<'a> {
         if self.value.is_some() && self.deadline.is_none() {
             return None;
         }
-        let written = self.admission().max(*self.qualifier.get_time());
+        let written = (*self.version.get_time()).max(*self.qualifier.get_time());
         Some(self.deadline.map_or(written, |deadline| deadline.max(written)))
     }
 }
@@ -95,13 +97,12 @@ mod tests {
     fn any_register() -> impl Strategy<Value = Register<'static>> {
         let stamp = || (0..4u64, 1..4u128).prop_map(|(t, id)| Stamp::new(NTP64(t), incarnation(id).unwrap()));
         let values: [Option<&'static [u8]>; 4] = [None, Some(b""), Some(b"a"), Some(b"b")];
-        (stamp(), 0..4usize, proptest::option::of(0..4u64), stamp(), 0..4u64).prop_map(
-            move |(version, value, deadline, qualifier, lift)| Register {
+        (stamp(), 0..4usize, proptest::option::of(0..4u64), stamp()).prop_map(
+            move |(version, value, deadline, qualifier)| Register {
                 version,
                 value: values[value],
                 deadline: deadline.map(NTP64),
                 qualifier,
-                lift: NTP64(lift),
             },
         )
     }
@@ -176,14 +177,16 @@ mod tests {
         let expired =
             Register { deadline: Some(NTP64(60)), qualifier: stamp(70), ..Register::tombstone(stamp(5)) };
         assert_eq!(expired.death(), Some(NTP64(70)));
-        assert_eq!(Register { lift: NTP64(90), ..expired }.death(), Some(NTP64(90)));
     }
 
     #[test]
-    fn a_tombstone_keeps_the_lift_of_what_it_buries() {
-        let lifted = Register { lift: NTP64(100), ..Register::live(stamp(20), b"v", None) };
-        let buried = Register::tombstone(stamp(50)).merge(lifted);
-        assert_eq!((buried.value, buried.death()), (None, Some(NTP64(100))));
+    fn a_retraction_beats_exactly_the_copy_it_answers() {
+        let v1 = Register::live(stamp(1), b"v1", Some(NTP64(60)));
+        assert_eq!(v1.merge(v1.retracted()), v1.retracted());
+        let persisted = Register { deadline: None, qualifier: stamp(9), ..v1 };
+        assert_eq!(persisted.merge(v1.retracted()), persisted, "a deadline that is news keeps the version");
+        let v2 = Register::live(stamp(2), b"v2", None);
+        assert_eq!(v2.merge(v1.retracted()), v2);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The verified vector: how far one daemon is known to hold what each member wrote.
+//! A summary vector: up to which time a node has incorporated the writes of each member.
 
 use std::collections::BTreeMap;
 

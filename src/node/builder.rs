@@ -66,7 +66,7 @@ impl NodeBuilder {
         self
     }
 
-    /// Bytes of keys and values to hold at most.
+    /// Bytes of keys and values to hold at most. Tombstones may take as much again beside them.
     pub fn max_memory(mut self, bytes: u64) -> Self {
         self.config.max_memory = Some(bytes);
         self

@@ -48,12 +48,10 @@ pub enum NodeError {
         /// How long it may be.
         limit: usize,
     },
-    /// It would have grown the cells beyond [`Config::max_memory`](crate::config::Config::max_memory).
+    /// It would have grown the cells beyond [`Config::max_memory`](crate::config::Config::max_memory), or tombstones beyond
+    /// their reserve beside it.
     #[error("out of memory: max_memory is reached, only deletes are taken")]
     OutOfMemory,
-    /// The node was told to [join first](crate::config::Config::join_first) and has not met its cluster yet.
-    #[error("the node takes no writes before it has joined its cluster (join_first)")]
-    Unfounded,
     /// A counter, or this node's share of it, would leave the range of its totals.
     #[error("the counter would overflow")]
     Overflow,
@@ -72,7 +70,6 @@ impl From<WriteError> for NodeError {
     fn from(error: WriteError) -> Self {
         match error {
             WriteError::OutOfMemory => NodeError::OutOfMemory,
-            WriteError::Unfounded => NodeError::Unfounded,
             WriteError::Overflow => NodeError::Overflow,
             WriteError::TooManySlots => NodeError::TooManySlots,
         }

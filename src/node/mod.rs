@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,7 +33,7 @@ use crate::config::Config;
 use crate::env::{Env, Listener, SystemEnv, draw_incarnation};
 use crate::http::{self, Face, Host};
 use crate::model::{HashSeed, Incarnation, RangeCount};
-use crate::replication::{HealingConfig, Identity, Replication, Setup};
+use crate::replication::{HealingConfig, Identity, Replication, Setup, ShutdownReport};
 use crate::resp::{Limits, Server, Settings, command_names};
 use crate::stats::Stats;
 use crate::store::{Store, StoreConfig};
@@ -71,6 +72,8 @@ pub struct Node {
     stop: CancellationToken,
     tracker: TaskTracker,
     drain_timeout: Duration,
+    /// The outcome of the shutdown, once there was one.
+    ended: OnceCell<ShutdownReport>,
 }
 
 impl Node {
@@ -131,7 +134,6 @@ impl Node {
             max_clock_skew: config.max_clock_skew,
             forget_after: config.forget_after,
             tombstone_limit: config.effective_tombstone_limit(),
-            join_first: config.join_first,
         };
         let stats = Arc::new(Stats::new(command_names()));
         let setup = Setup {
@@ -142,6 +144,7 @@ impl Node {
             incarnation,
             healing,
             join: config.join.clone(),
+            known_address: config.peer.is_some_and(|address| address.port() != 0),
             queue_limit: config.peer_queue,
             lost_file: config.lost_file.clone(),
             enable_faults: config.enable_faults,
@@ -197,7 +200,8 @@ impl Node {
             }
         });
         let (closed, drain_timeout) = (AtomicBool::new(false), config.drain_timeout);
-        Ok(Node { face, store, env, cluster, closed, stop, tracker, drain_timeout })
+        let ended = OnceCell::new();
+        Ok(Node { face, store, env, cluster, closed, stop, tracker, drain_timeout, ended })
     }
 
     /// The node's name.
@@ -270,13 +274,20 @@ impl Node {
 
     /// Finishes the commands at hand, hands the last writes to a peer, says goodbye to all and ends every task.
     /// Takes little longer than the configured drain limit at most. What it held can still be read afterwards.
-    pub async fn shutdown(&self) {
-        self.closed.store(true, Ordering::Relaxed);
-        self.stop.cancel();
-        self.tracker.close();
-        self.tracker.wait().await;
-        self.cluster.replication.drain(self.drain_timeout).await;
-        tracing::info!(name = self.face.name, "node stopped");
+    ///
+    /// If no peer holds the last writes, it waits for one to link for as long as the drain limit allows, unless no peer
+    /// can be expected. The report says how many writes were left that no peer holds. Later calls return the same report.
+    pub async fn shutdown(&self) -> ShutdownReport {
+        let shutdown = async {
+            self.closed.store(true, Ordering::Relaxed);
+            self.stop.cancel();
+            self.tracker.close();
+            self.tracker.wait().await;
+            let report = self.cluster.replication.drain(self.drain_timeout).await;
+            tracing::info!(name = self.face.name, "node stopped");
+            report
+        };
+        *self.ended.get_or_init(|| shutdown).await
     }
 }
 

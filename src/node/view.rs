@@ -78,10 +78,6 @@ impl Cluster for View {
         self.replication.forget(name)
     }
 
-    fn found(&self) -> Result<(), ClusterError> {
-        self.replication.found()
-    }
-
     fn rejoin(&self) -> Result<(), ClusterError> {
         self.replication.rejoin()
     }

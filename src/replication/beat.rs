@@ -27,7 +27,7 @@ pub(super) fn frame<'a>(
 ) -> bytes::Bytes {
     let hlc = local.store.now(wall);
     let members = local.members.lock();
-    let (gossip, sight) = (members.gossip(hlc), members.sight(local.store.floor(), hlc));
+    let (gossip, summary) = (members.gossip(hlc), members.summary(local.store.stable_time(), hlc));
     drop(members);
     let mut packed_peers = Vec::new();
     for (name, incarnation, advertise) in peers {
@@ -39,15 +39,18 @@ pub(super) fn frame<'a>(
         codec::append(&wire_member(name, member), &mut members);
     }
     let mut reports = Vec::new();
-    for (incarnation, Report { list, clock, low }) in &gossip.reports {
+    for (incarnation, Report { members, clock, low }) in &gossip.reports {
         let incarnation = incarnation.to_le_bytes();
-        codec::append(&WireReport { incarnation, list: *list, clock: clock.0, low: low.0 }, &mut reports);
+        codec::append(
+            &WireReport { incarnation, members: *members, clock: clock.0, low: low.0 },
+            &mut reports,
+        );
     }
-    let packed = sight.pack();
+    let packed = summary.pack();
     codec::frame(&Message::Beat(Beat {
         wall: wall.0,
         hlc: hlc.0,
-        sight: sight.wire(&packed),
+        summary: summary.wire(&packed),
         keys: figures.keys,
         peers: Packed(&packed_peers),
         members: Packed(&members),
@@ -119,9 +122,9 @@ pub(super) fn read(
     for report in beat.reports.items::<WireReport>().take(MAX_ITEMS) {
         let report = report?;
         let Ok(incarnation) = Incarnation::try_from(&report.incarnation) else { continue };
-        let (list, clock, low) = (report.list, NTP64(report.clock), NTP64(report.low));
+        let (clock, low) = (NTP64(report.clock), NTP64(report.low));
         if clock.max(low) <= horizon {
-            gossip.reports.push((incarnation, Report { list, clock, low }));
+            gossip.reports.push((incarnation, Report { members: report.members, clock, low }));
         }
     }
     Ok((gossip, addresses))

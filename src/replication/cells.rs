@@ -4,10 +4,12 @@ use bytes::Bytes;
 use uhlc::NTP64;
 
 use super::codec::{self, CodecError, MAX_FRAME, Packed};
-use super::message::{Cells, Message, WireCell, WireCounter, WireReset, WireSlot};
-use crate::model::counter::{Reset, Slot};
+use super::message::{
+    Cells, Message, WireCell, WireCounter, WireExpiry, WireReset, WireRetraction, WireSlot,
+};
+use crate::model::counter::{Expiry, Reset, Slot};
 use crate::model::{Incarnation, Time, stamp};
-use crate::store::{Cell, Counter, Late, MAX_KEY, Origin, Parts, Store, TooManyOrigins};
+use crate::store::{Cell, Counter, MAX_KEY, Origin, Parts, Retraction, Store, TooManyOrigins};
 
 /// Gathers cells into a frame of about [`FRAME_TARGET`] bytes.
 #[derive(Default)]
@@ -25,8 +27,17 @@ const MAX_CELL: usize = MAX_FRAME - (1 << 20);
 /// Which message the gathered cells travel in.
 #[derive(Clone, Copy)]
 pub(super) enum Carrier<'a> {
-    Put { through: u64 },
-    Round { round: u32, ends: Packed<'a> },
+    Put {
+        through: u64,
+    },
+    Round {
+        round: u32,
+        ends: Packed<'a>,
+    },
+    /// For [retractions](CellsEncoder::add_retraction) alone.
+    Retract {
+        round: u32,
+    },
 }
 
 impl CellsEncoder {
@@ -45,34 +56,39 @@ impl CellsEncoder {
 
     pub(super) fn add(&mut self, cell: &Cell) {
         let counter = if cell.has_counter() { cell.counter() } else { Counter::NONE };
-        self.add_parts(cell.key(), &cell.parts(), &counter);
-    }
-
-    /// Adds the word that what the floor has passed of a key is dead.
-    pub(super) fn add_kill(&mut self, key: &[u8], late: &Late, killer: Origin) {
-        let tombstone = Parts { time: late.floor, origin: killer, ..Parts::EMPTY };
-        let parts = if late.register { tombstone } else { Parts::EMPTY };
-        let slots = late.slots.iter().map(|&(owner, start)| (owner, Slot::killed(start)));
-        self.add_parts(key, &parts, &Counter { slots: slots.collect(), ..Counter::NONE });
-    }
-
-    fn add_parts(&mut self, key: &[u8], parts: &Parts<'_>, counter: &Counter) {
-        let &Parts { time, origin, value, deadline, qualifier, lift } = parts;
+        let Parts { time, origin, value, deadline, qualifier } = cell.parts();
         let mut slots = Vec::new();
         for (owner, slot) in &counter.slots {
             codec::append(&self.wire_slot(*owner, slot), &mut slots);
         }
-        let counter = WireCounter { void: counter.void.0, slots: Packed(&slots) };
+        let expiry = counter.expiry.map(|(writer, Expiry { deadline, set_at })| WireExpiry {
+            writer: self.index(writer),
+            set_at: set_at.0,
+            deadline: deadline.map(|at| at.0),
+        });
         let wire = WireCell {
-            key,
+            key: cell.key(),
             time: time.0,
             origin: self.index(origin),
             value,
             deadline: deadline.map(|at| at.0),
             qualifier: qualifier.map(|(time, origin)| (time.0, self.index(origin))),
-            lift: (lift > time).then_some(lift.0),
-            counter: (!slots.is_empty() || counter.void > 0).then_some(counter),
+            counter: (!counter.is_empty()).then_some(WireCounter { expiry, slots: Packed(&slots) }),
         };
+        codec::append(&wire, &mut self.cells);
+    }
+
+    /// Adds what was removed here of a key that a peer has sent.
+    pub(super) fn add_retraction(&mut self, key: &[u8], retraction: &Retraction) {
+        let mut dot = |(time, origin): (Time, Origin)| (time.0, self.index(origin));
+        let (register, expiry) =
+            (retraction.register.map(|dots| dots.map(&mut dot)), retraction.expiry.map(&mut dot));
+        let mut slots = Vec::new();
+        for &(owner, start, last) in &retraction.slots {
+            codec::append(&(self.index(owner), start.0, last.0), &mut slots);
+        }
+        let given_up = retraction.is_given_up;
+        let wire = WireRetraction { key, register, expiry, slots: Packed(&slots), given_up };
         codec::append(&wire, &mut self.cells);
     }
 
@@ -105,6 +121,9 @@ impl CellsEncoder {
         let frame = match carrier {
             Carrier::Put { through } => codec::frame(&Message::Put { through, cells }),
             Carrier::Round { round, ends } => codec::frame(&Message::Cells { round, cells, ends }),
+            Carrier::Retract { round } => {
+                codec::frame(&Message::Retract { round, origins: &origins, items: Packed(&self.cells) })
+            }
         };
         self.origins.clear();
         self.cells.clear();
@@ -116,8 +135,10 @@ impl CellsEncoder {
 /// Received cells that were checked whole; nothing of them is applied yet.
 pub(super) struct Checked<'a> {
     pub(super) cells: Vec<(&'a [u8], Parts<'a>, Counter)>,
-    /// The latest time in any of their stamps.
+    /// The latest of their timestamps.
     pub(super) latest: Time,
+    /// The latest timestamp of each incarnation, among others of it.
+    pub(super) seen: Vec<(Origin, Time)>,
 }
 
 /// Why received cells were not taken. Nothing of their frame was applied.
@@ -142,18 +163,10 @@ pub(super) enum CellsError {
 impl<'a> Cells<'a> {
     /// Decodes and checks every cell: nothing malformed, no stamp later than `horizon`.
     pub(super) fn check(&self, store: &Store, now: Time, horizon: Time) -> Result<Checked<'a>, CellsError> {
-        let ids = self.origins.as_chunks::<16>();
-        if !ids.1.is_empty() {
-            return Err(CellsError::Origin);
-        }
-        let origins = ids.0.iter().map(|id| {
-            let id = Incarnation::try_from(id).map_err(|_| CellsError::Origin)?;
-            Ok(store.intern(id)?)
-        });
-        let origins = origins.collect::<Result<Vec<Origin>, CellsError>>()?;
+        let origins = read_origins(self.origins, store)?;
         let origin = |index: u32| origins.get(index as usize).copied().ok_or(CellsError::Origin);
 
-        let mut checked = Checked { cells: Vec::new(), latest: stamp::ZERO };
+        let mut checked = Checked { cells: Vec::new(), latest: stamp::ZERO, seen: Vec::new() };
         for wire in self.cells.items::<WireCell<'_>>() {
             let wire = wire?;
             let slots = wire.counter.map_or(0, |counter| counter.slots.0.len());
@@ -174,18 +187,19 @@ impl<'a> Cells<'a> {
                 value: wire.value,
                 deadline: wire.deadline.map(NTP64),
                 qualifier,
-                lift: wire.lift.map_or(stamp::ZERO, NTP64),
             };
             // A register that nobody has set holds nothing.
             let is_unset = parts.time == stamp::ZERO;
-            if is_unset && (parts != Parts { lift: parts.lift, ..Parts::EMPTY }) {
+            if is_unset && parts != Parts::EMPTY {
                 return Err(CellsError::Counter);
             }
             let counter = wire.counter.map(|counter| read_counter(&counter, origin)).transpose()?;
             let counter = counter.unwrap_or(Counter::NONE);
-            let counted = counter.slots.iter().map(|(_, slot)| slot.last).fold(counter.void, Time::max);
-            let qualified = qualifier.map_or(stamp::ZERO, |(time, _)| time);
-            let latest = qualified.max(parts.time).max(parts.lift).max(counted);
+            let mut latest = counter.slots.iter().map(|(_, slot)| slot.reset.at).max().unwrap_or_default();
+            for (time, origin) in dots(&parts, &counter) {
+                latest = latest.max(time);
+                checked.see(origin, time);
+            }
             if latest > horizon {
                 return Err(CellsError::Future(stamp::distance(latest, now)));
             }
@@ -196,12 +210,78 @@ impl<'a> Cells<'a> {
     }
 }
 
+impl Checked<'_> {
+    fn see(&mut self, origin: Origin, time: Time) {
+        /// Of most frames the writers are few; of others some are listed twice.
+        const LOOK_BACK: usize = 8;
+        match self.seen.iter_mut().rev().take(LOOK_BACK).find(|(known, _)| *known == origin) {
+            Some((_, seen)) => *seen = time.max(*seen),
+            None => self.seen.push((origin, time)),
+        }
+    }
+}
+
+/// The dot of every part of a cell.
+fn dots<'c>(parts: &Parts<'_>, counter: &'c Counter) -> impl Iterator<Item = (Time, Origin)> + use<'c> {
+    let register = [Some((parts.time, parts.origin)), parts.qualifier];
+    let expiry = counter.expiry.map(|(writer, expiry)| (expiry.set_at, writer));
+    let slots = counter.slots.iter().map(|&(owner, slot)| (slot.last, owner));
+    register.into_iter().flatten().filter(|(time, _)| *time > stamp::ZERO).chain(expiry).chain(slots)
+}
+
+fn read_origins(ids: &[u8], store: &Store) -> Result<Vec<Origin>, CellsError> {
+    let (ids, rest) = ids.as_chunks::<16>();
+    if !rest.is_empty() {
+        return Err(CellsError::Origin);
+    }
+    let intern = |id: &[u8; 16]| {
+        let id = Incarnation::try_from(id).map_err(|_| CellsError::Origin)?;
+        Ok(store.intern(id)?)
+    };
+    ids.iter().map(intern).collect()
+}
+
+/// Reads what a peer has removed, key by key. Nothing of it is applied.
+pub(super) fn read_retractions<'a>(
+    store: &Store,
+    origins: &[u8],
+    items: Packed<'a>,
+) -> Result<Vec<(&'a [u8], Retraction)>, CellsError> {
+    let origins = read_origins(origins, store)?;
+    let dot = |(time, index): (u64, u32)| {
+        let origin = origins.get(index as usize).copied().ok_or(CellsError::Origin)?;
+        Ok::<_, CellsError>((NTP64(time), origin))
+    };
+    let mut retractions = Vec::new();
+    for item in items.items::<WireRetraction<'_>>() {
+        let WireRetraction { key, register, expiry, slots, given_up } = item?;
+        let mut retraction = Retraction { is_given_up: given_up, ..Retraction::default() };
+        if let Some([version, deadline]) = register {
+            retraction.register = Some([dot(version)?, dot(deadline)?]);
+        }
+        retraction.expiry = expiry.map(dot).transpose()?;
+        for slot in slots.items::<(u32, u64, u64)>() {
+            let (owner, start, last) = slot?;
+            let (last, owner) = dot((last, owner))?;
+            retraction.slots.push((owner, NTP64(start), last));
+        }
+        retractions.push((key, retraction));
+    }
+    Ok(retractions)
+}
+
 /// A counter as it is held; every slot has its owner and its life in order.
 fn read_counter(
     wire: &WireCounter<'_>,
     origin: impl Fn(u32) -> Result<Origin, CellsError>,
 ) -> Result<Counter, CellsError> {
-    let mut counter = Counter { void: NTP64(wire.void), ..Counter::NONE };
+    let expiry = wire.expiry.map(|WireExpiry { writer, set_at, deadline }| {
+        Ok::<_, CellsError>((
+            origin(writer)?,
+            Expiry { deadline: deadline.map(NTP64), set_at: NTP64(set_at) },
+        ))
+    });
+    let mut counter = Counter { expiry: expiry.transpose()?, ..Counter::NONE };
     for slot in wire.slots.items::<WireSlot>() {
         let WireSlot { owner, start, span, up, down, reset } = slot?;
         let last = start.checked_add(span).ok_or(CellsError::Counter)?;

@@ -1,4 +1,12 @@
-//! The one place that knows how peer messages become bytes: bincode 2 inside length-delimited frames.
+//! The one place that knows how peer messages become bytes: bincode 2 inside length-delimited, checksummed frames.
+//!
+//! ```text
+//!   length: u32 | CRC32C of the message: u32 | CRC32C of these 8 bytes: u32 | message
+//! ```
+//!
+//! All three numbers are big-endian. The header has a checksum of its own because a damaged length would otherwise make
+//! the receiver wait for, and store, up to [`MAX_FRAME`] bytes of later frames before it could check anything. CRC32C
+//! detects every burst of up to 32 damaged bits, and misses one of 2^32 other patterns.
 //!
 //! Decoding borrows from the frame and never allocates by a length that the bytes merely claim: whatever may
 //! repeat travels as one byte string of items encoded back to back, read one at a time by [`Items`].
@@ -15,8 +23,11 @@ pub(super) const MAX_FRAME: usize = (512 << 20) + (1 << 20);
 /// The most a frame may take before the peer has said hello, in bytes.
 pub(super) const MAX_HELLO_FRAME: usize = 4 << 10;
 
-/// Bytes of the big-endian length before every message.
-pub(super) const PREFIX: usize = 4;
+/// Bytes of the header before every message.
+pub(super) const HEADER: usize = 12;
+
+/// Bytes of the header that its own checksum covers.
+const CHECKED: usize = 8;
 
 const CONFIG: Configuration<LittleEndian, Varint, Limit<MAX_FRAME>> =
     bincode::config::standard().with_limit::<MAX_FRAME>();
@@ -30,28 +41,86 @@ pub(crate) enum CodecError {
     Trailing(usize),
 }
 
+/// Bytes that are not a frame. Nothing of them was applied, and nothing after them can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FrameError {
+    #[error("a frame of {length} bytes, more than {limit}")]
+    TooLarge { length: usize, limit: usize },
+    #[error("a frame arrived damaged (checksum mismatch)")]
+    Damaged,
+}
+
 /// Appends the encoding of `item`, as [`Items`] reads it back.
 pub(super) fn append<T: Encode>(item: &T, into: &mut Vec<u8>) {
     bincode::encode_into_std_write(item, into, CONFIG).expect("writing to memory does not fail");
 }
 
-/// One whole frame: length and message.
+/// One whole frame: header and message.
 ///
 /// # Panics
 /// If the message is larger than [`MAX_FRAME`]; callers bound what they put into one.
 pub(super) fn frame<T: Encode>(message: &T) -> Bytes {
-    let mut bytes = vec![0; PREFIX];
+    let mut bytes = vec![0; HEADER];
     append(message, &mut bytes);
-    let length = bytes.len() - PREFIX;
-    assert!(length <= MAX_FRAME, "a message of {length} bytes is larger than any frame");
-    let length = u32::try_from(length).expect("MAX_FRAME fits 32 bits");
-    bytes[..PREFIX].copy_from_slice(&length.to_be_bytes());
+    seal(bytes)
+}
+
+/// Makes a frame of [`HEADER`] bytes of room and a message: fills in the header.
+///
+/// # Panics
+/// If there is no room for the header, or the message is larger than [`MAX_FRAME`].
+pub(super) fn seal(mut bytes: Vec<u8>) -> Bytes {
+    let (room, message) = bytes.split_at_mut(HEADER);
+    assert!(message.len() <= MAX_FRAME, "a message of {} bytes is larger than any frame", message.len());
+    let length = u32::try_from(message.len()).expect("MAX_FRAME fits 32 bits");
+    room.copy_from_slice(&header(length, crc32c::crc32c(message)));
     bytes.into()
 }
 
-/// The bytes of a frame's message, without the length before it: what both ends of a round count.
+/// The header of a message with this length and checksum.
+pub(super) fn header(length: u32, checksum: u32) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[..4].copy_from_slice(&length.to_be_bytes());
+    header[4..CHECKED].copy_from_slice(&checksum.to_be_bytes());
+    let own = crc32c::crc32c(&header[..CHECKED]);
+    header[CHECKED..].copy_from_slice(&own.to_be_bytes());
+    header
+}
+
+/// Checks a header; returns the length and the checksum of its message.
+fn read_header(header: &[u8; HEADER]) -> Result<(usize, u32), FrameError> {
+    let number = |at: usize| u32::from_be_bytes(std::array::from_fn(|byte| header[at + byte]));
+    if number(CHECKED) != crc32c::crc32c(&header[..CHECKED]) {
+        return Err(FrameError::Damaged);
+    }
+    Ok((number(0) as usize, number(4)))
+}
+
+/// Checks a message against the checksum in its header.
+fn check(message: &[u8], checksum: u32) -> Result<(), FrameError> {
+    if crc32c::crc32c(message) == checksum { Ok(()) } else { Err(FrameError::Damaged) }
+}
+
+/// The checked message of one whole frame.
+///
+/// For those that receive frame by frame; [`take_frame`] is the same for a stream.
+///
+/// # Errors
+/// [`FrameError::Damaged`], also if `frame` is shorter or longer than one frame.
+#[cfg(any(test, feature = "simulation"))]
+pub(super) fn open(frame: &[u8]) -> Result<&[u8], FrameError> {
+    let (header, message) = frame.split_first_chunk().ok_or(FrameError::Damaged)?;
+    let (length, checksum) = read_header(header)?;
+    if message.len() != length {
+        return Err(FrameError::Damaged);
+    }
+    check(message, checksum)?;
+    Ok(message)
+}
+
+/// The bytes of a frame's message, without its header: what both ends of a round count.
 pub(super) fn message_size(frame: &Bytes) -> u64 {
-    (frame.len() - PREFIX) as u64
+    (frame.len() - HEADER) as u64
 }
 
 /// Decodes one message that fills `bytes` exactly.
@@ -99,22 +168,23 @@ impl<'a, T: BorrowDecode<'a, ()>> Iterator for Items<'a, T> {
     }
 }
 
-/// Takes the first frame off `buffer`, without its length; `None` if it has not arrived whole.
+/// Takes the checked message of the first frame off `buffer`; `None` if the frame has not arrived whole.
 ///
 /// Not tokio-util's codec, which makes room for a frame as soon as its length has arrived: here memory follows
 /// the bytes that really came.
 ///
 /// # Errors
-/// The claimed length, if it is above `max_frame`.
-pub(super) fn take_frame(buffer: &mut BytesMut, max_frame: usize) -> Result<Option<BytesMut>, usize> {
-    let Some(prefix) = buffer.first_chunk::<PREFIX>() else { return Ok(None) };
-    let length = u32::from_be_bytes(*prefix) as usize;
+/// [`FrameError`]: a checksum is wrong, or the message is longer than `max_frame`.
+pub(super) fn take_frame(buffer: &mut BytesMut, max_frame: usize) -> Result<Option<BytesMut>, FrameError> {
+    let Some(header) = buffer.first_chunk() else { return Ok(None) };
+    let (length, checksum) = read_header(header)?;
     if length > max_frame {
-        return Err(length);
+        return Err(FrameError::TooLarge { length, limit: max_frame });
     }
-    if buffer.len() - PREFIX < length {
+    if buffer.len() - HEADER < length {
         return Ok(None);
     }
-    buffer.advance(PREFIX);
+    check(&buffer[HEADER..HEADER + length], checksum)?;
+    buffer.advance(HEADER);
     Ok(Some(buffer.split_to(length)))
 }

@@ -1,22 +1,23 @@
 //! From a fresh connection to an admitted link: the hellos, the judgement of both sides, the welcomes.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
 use super::Shared;
 use super::codec::{self, MAX_FRAME};
+use super::faults::{EVERYONE, Traffic};
 use super::frames::{FrameReader, FrameWriter};
 use super::hello::{Introduction, Refused, judge};
 use super::link;
 use super::message::{Hello, Message, Refusal};
 use super::peers::Link;
 use super::session::LinkError;
-use crate::cluster::{Direction, PeerState};
+use crate::cluster::Direction;
 use crate::env::BoxStream;
 use crate::model::{Incarnation, stamp};
 
@@ -44,6 +45,9 @@ pub(super) async fn accepted(
     remote: SocketAddr,
     handshake: OwnedSemaphorePermit,
 ) {
+    if shared.faults.cuts(EVERYONE) {
+        return;
+    }
     let mut connection = Connection::new(stream, remote, Direction::In);
     let admitted = connection.admit(shared, None).await;
     drop(handshake);
@@ -106,10 +110,11 @@ impl Connection {
 
     /// Runs an admitted link.
     async fn run(&mut self, shared: &Shared, link: Arc<Link>) {
+        let peer = link.peer.clone();
         if let Some(refused) = link::run(shared, link, &mut self.reader, &mut self.writer).await
             && !self.writer.is_in_frame()
         {
-            self.refuse(&refused).await;
+            self.refuse(shared, &peer, &refused).await;
         }
         self.writer.close().await;
     }
@@ -119,36 +124,35 @@ impl Connection {
         let started = Instant::now();
         let mut own = None;
         if self.direction == Direction::Out {
-            own = Some(self.say_hello(shared).await?);
+            own = Some(self.say_hello(shared, EVERYONE).await?);
         }
-        let frame = self.receive().await?;
+        let frame = self.receive(shared).await?;
         let hello: Hello<'_> = codec::decode(&frame).map_err(LinkError::from)?;
+        if shared.faults.cuts(hello.name) {
+            return Err(LinkError::Cut.into());
+        }
         let own = match own {
             Some(own) => own,
-            None => self.say_hello(shared).await?,
+            None => self.say_hello(shared, hello.name).await?,
         };
         let wall = shared.env.wall_clock();
         let judged = judge(shared.peers.own(), own, &hello, wall, started.elapsed(), self.remote);
         let judged = judged.and_then(|peer| shared.peers.check(&peer, own, self.direction).map(|()| peer));
         let judged = judged.and_then(|peer| shared.check_place(&peer).map(|()| peer));
-        if shared.faults.cuts(hello.name) {
-            return Err(Rejected { error: LinkError::Cut, incarnation: None });
-        }
         let identity = (hello.name, stamp::incarnation(hello.incarnation));
         let outcome = match judged {
-            Ok(peer) => {
-                // Before this daemon takes another write: whatever the peer has seen lies in the past.
-                shared.local.store.observe(peer.hlc);
-                self.welcome(shared, own, &peer).await
-            }
+            Ok(peer) => self.welcome(shared, own, &peer).await,
             Err(refused) => {
-                self.refuse(&refused).await;
+                self.refuse(shared, hello.name, &refused).await;
                 Err(LinkError::Refused(refused))
             }
         };
         outcome.map_err(|error| {
             let (name, incarnation) = identity;
             if let LinkError::Refused(refused) = &error {
+                let Some(_held) = shared.faults.passage(name, Traffic::Handshake) else {
+                    return LinkError::Cut.into();
+                };
                 let address = target.map_or_else(|| self.remote.to_string(), str::to_owned);
                 shared.peers.refused(name, incarnation, &address, refused);
             }
@@ -163,9 +167,9 @@ impl Connection {
         peer: &Introduction,
     ) -> Result<Arc<Link>, LinkError> {
         if self.direction == Direction::Out {
-            self.writer.write_one(codec::frame(&Message::Welcome)).await?;
+            self.send(shared, &peer.name, codec::frame(&Message::Welcome)).await?;
         }
-        let frame = self.receive().await?;
+        let frame = self.receive(shared).await?;
         match codec::decode::<Message<'_>>(&frame)? {
             Message::Welcome => {}
             Message::Refuse { refusal, text } => {
@@ -179,42 +183,64 @@ impl Connection {
         if shared.local.members.lock().incarnation() != own {
             return Err(LinkError::Renewed);
         }
-        let link = match shared.admit(peer, own, self.direction, self.remote) {
+        let link = match self.take_link(shared, own, peer)? {
             Ok(link) => link,
             Err(refused) => {
-                self.refuse(&refused).await;
+                self.refuse(shared, &peer.name, &refused).await;
                 return Err(LinkError::Refused(refused));
             }
         };
         if self.direction == Direction::In
-            && let Err(error) = self.writer.write_one(codec::frame(&Message::Welcome)).await
+            && let Err(error) = self.send(shared, &peer.name, codec::frame(&Message::Welcome)).await
         {
-            shared.unlink(&link, PeerState::Down, &error.to_string());
-            return Err(error.into());
+            shared.unlink(&link, error.state(), &error.to_string());
+            return Err(error);
         }
         self.reader.set_max_frame(MAX_FRAME);
         shared.dial(&peer.advertise);
         Ok(link)
     }
 
-    /// Returns as whom this daemon has introduced itself.
-    async fn say_hello(&mut self, shared: &Shared) -> io::Result<Incarnation> {
+    /// Both sides have agreed: from here on the peer has an effect on this daemon.
+    fn take_link(
+        &self,
+        shared: &Shared,
+        own: Incarnation,
+        peer: &Introduction,
+    ) -> Result<Result<Arc<Link>, Refused>, LinkError> {
+        let Some(_held) = shared.faults.passage(&peer.name, Traffic::Handshake) else {
+            return Err(LinkError::Cut);
+        };
+        // Before this daemon takes another write: whatever the peer has seen lies in the past.
+        shared.local.store.observe(peer.hlc);
+        Ok(shared.admit(peer, own, self.direction, self.remote))
+    }
+
+    /// Returns as whom this daemon has introduced itself to `peer`, or to [`EVERYONE`] if its name is not known yet.
+    async fn say_hello(&mut self, shared: &Shared, peer: &str) -> Result<Incarnation, LinkError> {
         let wall = shared.env.wall_clock();
         let hlc = shared.local.store.now(wall);
-        let place = shared.local.members.lock().place(shared.local.store.floor());
+        let place = shared.local.members.lock().place();
         let hello = shared.peers.own().hello(place, wall, hlc);
-        self.writer.write_one(codec::frame(&hello)).await?;
+        let frame = codec::frame(&hello);
+        self.send(shared, peer, frame).await?;
         Ok(place.incarnation)
     }
 
-    async fn refuse(&mut self, refused: &Refused) {
+    async fn refuse(&mut self, shared: &Shared, peer: &str, refused: &Refused) {
         let message = Message::Refuse { refusal: refused.refusal, text: &refused.text };
-        let _ = timeout(HANDSHAKE_LIMIT, self.writer.write_one(codec::frame(&message))).await;
+        let _ = timeout(HANDSHAKE_LIMIT, self.send(shared, peer, codec::frame(&message))).await;
     }
 
-    async fn receive(&mut self) -> Result<bytes::BytesMut, LinkError> {
-        match timeout(HANDSHAKE_LIMIT, self.reader.next(|| ())).await {
-            Ok(frame) => frame?.ok_or(LinkError::Closed),
+    /// Sends a frame of the handshake, unless the peer is cut off.
+    async fn send(&mut self, shared: &Shared, peer: &str, frame: Bytes) -> Result<(), LinkError> {
+        let sent = shared.faults.guard(peer, Traffic::Handshake, self.writer.write_one(frame)).await;
+        Ok(sent.ok_or(LinkError::Cut)??)
+    }
+
+    async fn receive(&mut self, shared: &Shared) -> Result<bytes::BytesMut, LinkError> {
+        match timeout(HANDSHAKE_LIMIT, self.reader.next(|_| ())).await {
+            Ok(frame) => frame.inspect_err(|error| shared.count_damage(error))?.ok_or(LinkError::Closed),
             Err(_) => Err(LinkError::Silent),
         }
     }

@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::connect::{self, Ended};
+use super::faults::EVERYONE;
 use super::peers::TargetOutcome;
+use super::session::LinkError;
 
 /// How long opening a connection, or resolving a name, may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
@@ -21,6 +23,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest pause between two tries, and how often a name is resolved again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A reachable node is dialled within this time by every node that knows its address.
+pub(super) const REDIAL_LIMIT: Duration = LONGEST_PAUSE.saturating_add(CONNECT_LIMIT);
 
 /// A link that lasted at least this long was a good one: the pauses start anew after it.
 const GOOD_LINK: Duration = Duration::from_secs(10);
@@ -97,6 +102,12 @@ async fn resolve(shared: &Shared, target: &str) -> Result<Vec<SocketAddr>, Strin
     }
 }
 
+/// Whether everyone is cut off, or whoever is known to be at this address.
+fn is_cut(shared: &Shared, target: &str, address: SocketAddr) -> bool {
+    shared.faults.cuts(EVERYONE)
+        || shared.peers.names_at(target, address).iter().any(|name| shared.faults.cuts(name))
+}
+
 /// Keeps a link to one address.
 async fn dial(shared: Arc<Shared>, target: String, address: SocketAddr) {
     let mut back_off = BackOff::new();
@@ -120,15 +131,20 @@ async fn dial(shared: Arc<Shared>, target: String, address: SocketAddr) {
             return;
         }
         let started = Instant::now();
-        let ended = match timeout(CONNECT_LIMIT, shared.env.connect(address)).await {
-            Ok(Ok(stream)) => {
+        let connecting = async {
+            // A connection that is cut off is none, and nobody at the other end hears of it.
+            if is_cut(&shared, &target, address) { None } else { Some(shared.env.connect(address).await) }
+        };
+        let ended = match timeout(CONNECT_LIMIT, connecting).await {
+            Ok(None) => Ended::Failed(LinkError::Cut.to_string()),
+            Ok(Some(Ok(stream))) => {
                 let linked = |incarnation| {
                     note(TargetOutcome::Known);
                     shared.peers.found_at(&target, address, incarnation);
                 };
                 connect::dialled(&shared, stream, address, &target, linked).await
             }
-            Ok(Err(error)) => Ended::Failed(error.to_string()),
+            Ok(Some(Err(error))) => Ended::Failed(error.to_string()),
             Err(_) => Ended::Failed("connecting timed out".into()),
         };
         match ended {

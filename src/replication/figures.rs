@@ -17,7 +17,6 @@ use crate::model::{Incarnation, stamp};
 const MAX_FIGURES: usize = 64;
 
 const STATE: u8 = 0;
-const FOUNDED: u8 = 1;
 
 /// The states by the number that they travel as.
 const STATES: [NodeState; 4] = [NodeState::Joining, NodeState::Ready, NodeState::Full, NodeState::Draining];
@@ -31,7 +30,7 @@ pub(super) struct Heard {
 }
 
 /// The figures that travel as they are, by id.
-fn numbers(figures: &mut Figures) -> [(u8, &mut Option<u64>); 11] {
+fn numbers(figures: &mut Figures) -> [(u8, &mut Option<u64>); 12] {
     [
         (2, &mut figures.digest),
         (3, &mut figures.memory_bytes),
@@ -39,11 +38,12 @@ fn numbers(figures: &mut Figures) -> [(u8, &mut Option<u64>); 11] {
         (5, &mut figures.ops_per_second),
         (6, &mut figures.bytes_in_per_second),
         (7, &mut figures.bytes_out_per_second),
-        (8, &mut figures.floor_age_ms),
+        (8, &mut figures.stable_age_ms),
         (9, &mut figures.uptime_ms),
-        (10, &mut figures.kills),
+        (10, &mut figures.retractions),
         (11, &mut figures.late),
         (12, &mut figures.lost),
+        (13, &mut figures.tombstone_bytes),
     ]
 }
 
@@ -57,7 +57,6 @@ pub(super) fn pack(figures: &Figures) -> Vec<u8> {
     };
     let state = figures.state.and_then(|state| STATES.iter().position(|other| *other == state));
     put(STATE, state.map(|state| state as u64));
-    put(FOUNDED, figures.founded.map(u64::from));
     for (id, value) in numbers(&mut figures.clone()) {
         put(id, *value);
     }
@@ -71,7 +70,6 @@ pub(super) fn read(packed: Packed<'_>, keys: u64) -> Result<Figures, CodecError>
         let Figure { id, value } = figure?;
         match id {
             STATE => figures.state = usize::try_from(value).ok().and_then(|state| STATES.get(state)).copied(),
-            FOUNDED => figures.founded = Some(value != 0),
             _ => {
                 for (_, known) in numbers(&mut figures).into_iter().filter(|(known, _)| *known == id) {
                     *known = Some(value);
@@ -87,7 +85,7 @@ impl Shared {
     pub(super) fn figures(&self) -> Figures {
         use std::sync::atomic::Ordering::Relaxed;
         let local = &self.local;
-        let (totals, floor) = (local.store.totals(), local.store.floor());
+        let (totals, stable) = (local.store.totals(), local.store.stable_time());
         let now = local.store.now(self.env.wall_clock());
         let traffic = self.peers.links().into_iter().map(|link| link.carried.totals());
         let (received, sent) = traffic.fold((0, 0), |(received, sent), link| {
@@ -96,22 +94,22 @@ impl Shared {
         let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Figures {
             state: Some(match () {
-                () if self.draining.is_cancelled() => NodeState::Draining,
+                () if self.stopping.load(Relaxed) => NodeState::Draining,
                 () if local.refusing.load(Relaxed) > 0 => NodeState::Full,
                 () if *self.joined.borrow() => NodeState::Ready,
                 () => NodeState::Joining,
             }),
-            founded: Some(local.members.lock().is_founded()),
             keys: totals.live_cells,
             digest: Some(totals.live),
             memory_bytes: Some(local.store.memory()),
             tombstones: Some(totals.dead_cells),
+            tombstone_bytes: Some(local.store.tombstone_memory()),
             ops_per_second: Some(self.stats.last_second()),
             bytes_in_per_second: Some(received),
             bytes_out_per_second: Some(sent),
-            floor_age_ms: (floor > stamp::ZERO).then(|| millis(stamp::distance(now, floor))),
+            stable_age_ms: (stable > stamp::ZERO).then(|| millis(stamp::distance(now, stable))),
             uptime_ms: Some(millis(self.started.elapsed())),
-            kills: Some(local.counts.kills.load(Relaxed)),
+            retractions: Some(local.counts.retractions.load(Relaxed)),
             late: Some(local.counts.late.load(Relaxed)),
             lost: Some(local.counts.lost.load(Relaxed)),
         }
@@ -158,8 +156,7 @@ mod tests {
 
     #[test]
     fn figures_travel_whole_and_unknown_ones_are_skipped() {
-        let mut figures =
-            Figures { keys: 9, state: Some(NodeState::Full), founded: Some(true), ..Figures::default() };
+        let mut figures = Figures { keys: 9, state: Some(NodeState::Full), ..Figures::default() };
         for (id, value) in numbers(&mut figures) {
             *value = Some(u64::from(id) << 40);
         }

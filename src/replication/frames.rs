@@ -7,6 +7,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 
 use super::codec::{self, MAX_HELLO_FRAME};
+use super::session::LinkError;
 use crate::env::BoxStream;
 
 /// How much is read from the socket at once.
@@ -30,29 +31,26 @@ impl FrameReader {
         self.max_frame = max_frame;
     }
 
-    /// The next frame without its length; `None` when the peer has closed between two frames. Calls `heard`
-    /// whenever bytes arrive: a large frame may take a while. Cancel-safe.
+    /// The checked message of the next frame; `None` when the peer has closed between two frames. Calls `heard`
+    /// whenever bytes arrive, as a large frame may take a while, and says whether they continue a frame. Cancel-safe.
     ///
     /// # Errors
-    /// As the socket reports them; `InvalidData` for a frame over the limit, `UnexpectedEof` within a frame.
-    pub(super) async fn next(&mut self, heard: impl Fn()) -> io::Result<Option<BytesMut>> {
+    /// `Frame` for a damaged frame and one over the limit; `Io` as the socket reports it, with `UnexpectedEof` within a
+    /// frame.
+    pub(super) async fn next(&mut self, heard: impl Fn(bool)) -> Result<Option<BytesMut>, LinkError> {
         loop {
-            match codec::take_frame(&mut self.buffer, self.max_frame) {
-                Ok(Some(frame)) => return Ok(Some(frame)),
-                Ok(None) => {}
-                Err(length) => {
-                    let text = format!("a frame of {length} bytes, more than {}", self.max_frame);
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-                }
+            if let Some(message) = codec::take_frame(&mut self.buffer, self.max_frame)? {
+                return Ok(Some(message));
             }
+            let continues = !self.buffer.is_empty();
             self.buffer.reserve(READ_AHEAD);
             let read = self.half.read_buf(&mut self.buffer).await?;
-            heard();
+            heard(continues);
             if read == 0 {
                 return if self.buffer.is_empty() {
                     Ok(None)
                 } else {
-                    Err(io::ErrorKind::UnexpectedEof.into())
+                    Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())
                 };
             }
         }
@@ -71,8 +69,10 @@ impl FrameWriter {
         FrameWriter { half, in_frame: false }
     }
 
-    /// Writes all frames, without copying them together, and leaves `frames` empty.
-    pub(super) async fn write(&mut self, frames: &mut VecDeque<Bytes>) -> io::Result<()> {
+    /// Writes all frames, without copying them together, and leaves `frames` empty. Calls `busy` whenever the connection
+    /// has taken a part of them and no more, with the size of the frames that have left whole by that.
+    /// Cancel-safe: what has not left stays in `frames`, to be written next.
+    pub(super) async fn write(&mut self, frames: &mut VecDeque<Bytes>, busy: impl Fn(u64)) -> io::Result<()> {
         /// How many frames go into one system call.
         const SLICES: usize = 64;
         self.in_frame = true;
@@ -86,12 +86,15 @@ impl FrameWriter {
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
+            let mut whole = 0;
             while let Some(front) = frames.front_mut() {
                 if front.len() > written {
                     front.advance(written);
+                    busy(whole);
                     break;
                 }
                 written -= front.len();
+                whole += front.len() as u64;
                 frames.pop_front();
             }
         }
@@ -106,7 +109,7 @@ impl FrameWriter {
 
     /// Writes one frame.
     pub(super) async fn write_one(&mut self, frame: Bytes) -> io::Result<()> {
-        self.write(&mut VecDeque::from([frame])).await
+        self.write(&mut VecDeque::from([frame]), |_| ()).await
     }
 
     /// Ends the connection in good order.

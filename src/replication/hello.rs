@@ -42,9 +42,6 @@ impl Identity {
             advertise: &self.advertise,
             max_frame: MAX_FRAME as u64,
             generation: place.generation,
-            lineage: place.lineage,
-            founded: place.founded,
-            floor: place.floor.0,
             extension: &[],
         }
     }
@@ -60,9 +57,6 @@ impl Identity {
 pub(super) struct Place {
     pub(super) incarnation: Incarnation,
     pub(super) generation: u64,
-    pub(super) lineage: u128,
-    pub(super) founded: bool,
-    pub(super) floor: Time,
 }
 
 /// A peer whose hello was accepted.
@@ -116,7 +110,7 @@ pub(super) fn judge(
         return refuse(Refusal::Incompatible, format!("its generation is {}", hello.generation));
     }
     if incarnation == own_incarnation {
-        return refuse(Refusal::Itself, "it is this daemon itself".into());
+        return refuse(Refusal::Itself, "it is this node itself".into());
     }
     if hello.cluster != own.cluster {
         let text = format!(
@@ -126,7 +120,7 @@ pub(super) fn judge(
         return refuse(Refusal::Foreign, text);
     }
     if hello.name == own.name {
-        let text = format!("two daemons are named {:?}: give one another --name", own.name);
+        let text = format!("two nodes are named {:?}: give one another --name", own.name);
         return refuse(Refusal::Duplicate, text);
     }
     if let Err(text) = check_clocks(own, hello, wall, in_flight) {
@@ -142,8 +136,7 @@ pub(super) fn judge(
         Some(port) => format!("{}:{port}", remote.ip()),
         None => hello.advertise.to_owned(),
     };
-    let Hello { generation, lineage, founded, floor, .. } = *hello;
-    let place = Place { incarnation, generation, lineage, founded, floor: NTP64(floor) };
+    let place = Place { incarnation, generation: hello.generation };
     Ok(Introduction { name: hello.name.to_owned(), incarnation, place, advertise, hlc: NTP64(hello.hlc) })
 }
 
@@ -190,13 +183,7 @@ mod tests {
     fn verdict(change: impl FnOnce(&mut Hello<'_>)) -> Result<Introduction, Refusal> {
         let other = identity("b");
         let incarnation = |id| stamp::incarnation(id).unwrap();
-        let place = Place {
-            incarnation: incarnation(2),
-            generation: 1,
-            lineage: 9,
-            founded: true,
-            floor: stamp::ZERO,
-        };
+        let place = Place { incarnation: incarnation(2), generation: 1 };
         let mut hello = other.hello(place, WALL, WALL);
         change(&mut hello);
         let remote = "10.0.0.7:999".parse().unwrap();
@@ -217,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_refused_by_their_own_reason() {
+    fn each_refusal_has_a_reason_of_its_own() {
         assert_eq!(verdict(|h| h.cluster = "elm"), Err(Refusal::Foreign));
         assert_eq!(verdict(|h| h.name = "a"), Err(Refusal::Duplicate));
         assert_eq!(verdict(|h| h.incarnation = 1), Err(Refusal::Itself));

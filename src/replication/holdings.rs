@@ -1,7 +1,7 @@
 //! Who holds how much of what the clients of whom have written, and who waits for more. For `WAIT` and tokens.
 //!
 //! Counted in the sequences of the writers' feeds, which tell of gaps. Volatile: what is noted here proves nothing to
-//! the verified vector or to the floor, which only rounds raise.
+//! the summary vector or to the stable time, which only syncs raise.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included};
@@ -27,6 +27,8 @@ pub(super) struct Holdings {
     of_this: Arc<Waiters<(Incarnation, u64)>>,
     /// An operator has discarded the changes of this daemon's clients up to here.
     discarded: AtomicU64,
+    /// The last change of this node's clients that some peer has acknowledged, together with all before it.
+    held_by_any: AtomicU64,
 }
 
 #[derive(Default)]
@@ -61,7 +63,7 @@ impl Holdings {
         self.of_this.wait((writer, through))
     }
 
-    /// A round has finished, so the verified vector may have risen.
+    /// A sync has finished, so the summary vector may have risen.
     pub(super) fn verified(&self) {
         self.of_this.wake_all();
     }
@@ -78,7 +80,14 @@ impl Holdings {
 
     /// A peer has come to hold more of what this daemon's clients have changed.
     pub(super) fn peer_holds(&self, before: u64, through: u64) {
+        self.held_by_any.fetch_max(through, Ordering::Relaxed);
         self.of_peers.wake(before, through);
+    }
+
+    /// Counts the changes up to `sequence` that no peer has acknowledged and no operator has discarded.
+    pub(super) fn unheld(&self, sequence: u64) -> u64 {
+        let discarded = self.discarded.load(Ordering::Relaxed);
+        sequence.saturating_sub(self.held_by_any.load(Ordering::Relaxed).max(discarded))
     }
 
     /// Resolves once a peer that did not has come to hold all up to `through`. What happened before this call counts
@@ -180,6 +189,17 @@ mod tests {
         assert_eq!(waiting.iter_mut().map(is_woken).collect::<Vec<_>>(), [false, true, true, true, false]);
         drop(waiting);
         assert!(holdings.of_peers.all.lock().is_empty(), "those who left are still counted");
+    }
+
+    #[test]
+    fn changes_are_unheld_until_any_peer_acknowledges_them_or_an_operator_discards_them() {
+        let holdings = Holdings::default();
+        assert_eq!(holdings.unheld(7), 7);
+        holdings.peer_holds(0, 5);
+        holdings.peer_holds(0, 3);
+        assert_eq!([5, 7].map(|sequence| holdings.unheld(sequence)), [0, 2]);
+        holdings.discard(6);
+        assert_eq!([6, 7].map(|sequence| holdings.unheld(sequence)), [0, 1]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::Shared;
 use super::cells::CellsEncoder;
+use super::faults::Traffic;
 use super::frames::{FrameReader, FrameWriter};
 use super::hello::Refused;
 use super::message::Refusal;
@@ -48,6 +49,9 @@ pub(super) async fn run(
         end = wire.beat() => end,
         () = link.stop.cancelled() => Err(LinkError::Superseded),
     };
+    if let Err(error) = &outcome {
+        shared.count_damage(error);
+    }
     ending.error = match outcome {
         Err(_) if shared.draining.is_cancelled() => LinkError::Stopping,
         Err(_) if shared.faults.cuts(&link.peer) => LinkError::Cut,
@@ -74,11 +78,13 @@ impl Drop for Ending<'_> {
     fn drop(&mut self) {
         let news = self.shared.unlink(self.link, self.error.state(), &self.error.to_string());
         if news {
-            // The peer may have reached some of us with its last pushes and not the others.
-            let now = Instant::now();
-            for other in self.shared.peers.links() {
+            // The peer may have reached some of us with its last pushes and not the others; and from here on the others
+            // have to pass on what it writes, so the next beat, which says so, does not wait for its time.
+            let (now, links) = (Instant::now(), self.shared.peers.links());
+            let beat = (!links.is_empty()).then(|| self.shared.beat());
+            for other in links {
                 other.session.lock().want_round(now);
-                other.queue.wake();
+                other.queue.beat(beat.clone().unwrap_or_default());
             }
         }
     }
@@ -94,25 +100,22 @@ struct Wire<'a> {
 impl Wire<'_> {
     async fn read(&self, reader: &mut FrameReader) -> Result<(), LinkError> {
         let mut share = 0;
-        let heard = || *self.heard.lock() = Instant::now();
+        let heard = |continues| {
+            let now = Instant::now();
+            *self.heard.lock() = now;
+            if continues {
+                self.link.session.lock().on_part_received(now);
+            }
+        };
         loop {
-            self.shared.faults.pass_in(&self.link.peer).await;
+            self.shared.faults.pass(&self.link.peer, Traffic::Inward).await;
             let Some(frame) = reader.next(heard).await? else { return Err(LinkError::Closed) };
-            self.shared.faults.pass_in(&self.link.peer).await;
-            if self.link.stop.is_cancelled() {
-                return Err(LinkError::Superseded);
-            }
-            self.link.carried.receive(&frame);
-            let wall = self.shared.env.wall_clock();
-            let (has_work, in_round, events) = {
-                let mut session = self.link.session.lock();
-                session.receive(&self.shared.local, &frame, wall, Instant::now())?;
-                (session.has_work(), session.is_exchanging(), session.take_events())
+            let in_round = loop {
+                if let Some(in_round) = self.take_in(&frame)? {
+                    break in_round;
+                }
+                self.shared.faults.pass(&self.link.peer, Traffic::Inward).await;
             };
-            if has_work {
-                self.link.queue.wake();
-            }
-            self.handle(events);
             share += frame.len();
             // A small message of a round can ask for many ranges to be read.
             if share > FAIR_SHARE || (in_round && frame.len() < FAIR_SHARE / 2) {
@@ -120,6 +123,28 @@ impl Wire<'_> {
                 tokio::task::yield_now().await;
             }
         }
+    }
+
+    /// Acts on a frame, unless the peer is cut off; returns whether a round is under way then.
+    fn take_in(&self, frame: &[u8]) -> Result<Option<bool>, LinkError> {
+        let Some(_held) = self.shared.faults.passage(&self.link.peer, Traffic::Inward) else {
+            return Ok(None);
+        };
+        if self.link.stop.is_cancelled() {
+            return Err(LinkError::Superseded);
+        }
+        self.link.carried.receive(frame);
+        let wall = self.shared.env.wall_clock();
+        let (has_work, in_round, events) = {
+            let mut session = self.link.session.lock();
+            session.receive(&self.shared.local, frame, wall, Instant::now())?;
+            (session.has_work(), session.is_exchanging(), session.take_events())
+        };
+        if has_work {
+            self.link.queue.wake();
+        }
+        self.handle(events);
+        Ok(Some(in_round))
     }
 
     async fn write(&self, writer: &mut FrameWriter) -> Result<(), LinkError> {
@@ -130,7 +155,7 @@ impl Wire<'_> {
             let (wake_at, in_round, events) = {
                 let mut session = self.link.session.lock();
                 session.poll(&self.shared.local, wall, Instant::now(), &mut frames);
-                (session.wake_at(), session.is_exchanging(), session.take_events())
+                (session.wake_at(Instant::now()), session.is_exchanging(), session.take_events())
             };
             self.handle(events);
             if frames.is_empty() {
@@ -143,10 +168,17 @@ impl Wire<'_> {
                 }
                 continue;
             }
-            self.shared.faults.pass_out(&self.link.peer).await;
             let bytes = frames.iter().map(Bytes::len).sum::<usize>();
             frames.iter().for_each(|frame| self.link.carried.send(frame));
-            writer.write(&mut frames).await?;
+            let busy = |passed| self.link.session.lock().on_part_sent(passed, Instant::now());
+            // What a cut interrupts goes on where it stopped once it is mended.
+            loop {
+                let writing = writer.write(&mut frames, busy);
+                match self.shared.faults.guard(&self.link.peer, Traffic::Outward, writing).await {
+                    Some(written) => break written?,
+                    None => self.shared.faults.pass(&self.link.peer, Traffic::Outward).await,
+                }
+            }
             if bytes > FAIR_SHARE || in_round {
                 tokio::task::yield_now().await;
             }
@@ -167,7 +199,9 @@ impl Wire<'_> {
                 return Err(LinkError::Silent);
             }
             self.link.queue.beat(self.shared.beat());
-            self.link.session.lock().tick(&self.shared.local, last)?;
+            if awake {
+                self.link.session.lock().tick(&self.shared.local, last)?;
+            }
             self.link.queue.wake();
         }
     }

@@ -11,12 +11,12 @@ use parking_lot::Mutex;
 
 use super::hello::SKEW_MULTIPLE;
 use super::holdings::Holdings;
-use super::members::{Membership, MembershipConfig, Sight, Verdict};
+use super::members::{Membership, MembershipConfig, Summary, Verdict};
 use super::round::ListLimit;
 use crate::ablation::{Ablation, ablated};
 use crate::cluster::LostCell;
 use crate::model::{Time, stamp};
-use crate::store::{Killed, Store};
+use crate::store::{Origin, Retracted, Store};
 
 /// How many lost cells are kept for `SAPWOOD LOST`; the oldest make room. `--lost-file` keeps all of them.
 const MAX_LOST: usize = 10_000;
@@ -31,12 +31,10 @@ const MAX_LOST_BYTES: usize = 16 << 20;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HealingConfig {
     pub(crate) max_clock_skew: Duration,
-    /// How long a member may be away before the floor leaves it behind; `None` for ever.
+    /// How long a member may be away before the stable time does not wait for it; `None` for ever.
     pub(crate) forget_after: Option<Duration>,
     /// Beyond so many tombstones members that are away are not waited for.
     pub(crate) tombstone_limit: u64,
-    /// Clients' writes are refused until the cluster is founded.
-    pub(crate) join_first: bool,
 }
 
 /// The state that all links of a daemon work on.
@@ -53,17 +51,22 @@ pub(super) struct Local {
     pub(super) refusing: AtomicUsize,
     /// Whether some peer lacks a link to another, so that pushes are passed on.
     pub(super) relays: AtomicBool,
-    /// Whether tombstones wait for the floor: rounds then follow each other faster.
+    /// Whether tombstones wait for the stable time: syncs then follow each other faster.
     pub(super) has_dead: AtomicBool,
+    /// Every write of this node's clients up to here has reached a peer.
+    handed_over: AtomicU64,
 }
 
 /// What has happened since the start.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    pub(super) kills: AtomicU64,
+    /// Removed keys that peers were told to drop, and that this node was told to drop.
+    pub(super) retractions: AtomicU64,
     /// Rounds that finished, and those that were given up.
     pub(super) rounds: AtomicU64,
     pub(super) failed_rounds: AtomicU64,
+    /// Frames of peers whose checksum was wrong.
+    pub(super) damaged_frames: AtomicU64,
     pub(super) late: AtomicU64,
     pub(super) lost: AtomicU64,
     pub(super) dropped_tombstones: AtomicU64,
@@ -84,8 +87,7 @@ impl Local {
         membership: MembershipConfig,
         now: Time,
     ) -> Self {
-        let members = Membership::new(membership, now);
-        store.close_to_writes(config.join_first && !members.is_founded());
+        let members = Membership::new(membership, Arc::clone(store.origins()), now);
         Local {
             store,
             members: Mutex::new(members),
@@ -98,6 +100,7 @@ impl Local {
             refusing: AtomicUsize::new(0),
             relays: AtomicBool::new(false),
             has_dead: AtomicBool::new(false),
+            handed_over: AtomicU64::new(0),
         }
     }
 
@@ -106,25 +109,30 @@ impl Local {
         stamp::later(wall, self.config.max_clock_skew * SKEW_MULTIPLE)
     }
 
-    /// What this daemon says at the start of a round.
-    pub(super) fn sight(&self, wall: Time) -> Sight {
-        // The clock is read before any digest is: what was stamped up to here is in them.
+    /// What this node says at the start of a sync.
+    pub(super) fn summary(&self, wall: Time) -> Summary {
+        // The clock is read before any digest is: what was written up to here is in them.
         let now = self.store.now(wall);
-        self.members.lock().sight(self.store.floor(), now)
+        self.members.lock().full_summary(self.store.stable_time(), now)
     }
 
-    /// Once a second: raises the floor as far as the members' reports allow, and lets those lapse that are overdue.
+    /// Every write of this node's clients up to `time` has reached a peer.
+    pub(super) fn hand_over(&self, time: Time) {
+        self.handed_over.fetch_max(time.0, Ordering::Relaxed);
+    }
+
+    /// Once a second: raises the stable time as far as the members' reports allow, and lets those lapse that are overdue.
     pub(super) fn tick(&self, wall: Time) -> Vec<News> {
         let now = self.store.now(wall);
         let dead = self.store.totals().dead_cells;
         self.has_dead.store(dead > 0, Ordering::Relaxed);
         let mut members = self.members.lock();
         if ablated(Ablation::PurgeByTime) {
-            self.store.raise_floor(uhlc::NTP64(now.0.saturating_sub(30 << 32)));
-        } else if let Some(floor) = members.advance(now) {
-            self.store.raise_floor(floor);
+            self.store.raise_stable_time(uhlc::NTP64(now.0.saturating_sub(30 << 32)));
+        } else if let Some(stable) = members.advance(now) {
+            self.store.raise_stable_time(stable);
         }
-        let over_limit = dead > self.config.tombstone_limit;
+        let over_limit = dead > self.config.tombstone_limit || !self.store.has_tombstone_room();
         let lapsed = members.lapse_overdue(over_limit, now);
         let verdict = members.verdict(now);
         self.relays.store(members.must_relay(now), Ordering::Relaxed);
@@ -132,18 +140,20 @@ impl Local {
         lapsed.into_iter().map(News::Lapsed).chain(verdict.map(News::Verdict)).collect()
     }
 
-    /// A daemon that is alone has nobody to wait for, and keeps its tombstones for those to come; but no more than
-    /// the limit. Returns how many of the oldest were dropped.
+    /// A node that is alone has nobody to wait for, and keeps its tombstones for those to come; but no more than the
+    /// limit, and no more than their reserve of memory holds. Returns how many of the oldest were dropped: an older write
+    /// of another node can undo those deletes.
     pub(super) fn limit_tombstones_alone(&self) -> u64 {
         let limit = self.config.tombstone_limit;
         let dead = self.store.totals().dead_cells;
         // What a peer is about to send belongs to a state that will be said to be held whole.
         let is_alone = |members: &Membership| members.is_alone() && !members.has_links();
-        if dead <= limit || !is_alone(&self.members.lock()) {
+        let beyond = dead.saturating_sub(limit).max(self.store.tombstones_beyond_reserve(dead));
+        if beyond == 0 || !is_alone(&self.members.lock()) {
             return 0;
         }
         // A tenth more than needed, so that not every delete from now on looks for the oldest.
-        let surplus = dead - limit + limit / 10;
+        let surplus = beyond + (dead - beyond) / 10;
         let mut deaths = Vec::new();
         for range in 0..self.store.range_count() {
             self.store.deaths(range, &mut |death| deaths.push(death));
@@ -153,26 +163,29 @@ impl Local {
             return 0;
         }
         let (_, &mut until, _) = deaths.select_nth_unstable(index);
-        let dropped =
-            (0..self.store.range_count()).map(|range| self.store.purge_alone(range, until)).sum::<usize>();
+        self.store.raise_stable_time(until);
+        let dropped = (0..self.store.range_count()).map(|range| self.store.purge(range)).sum::<usize>();
         self.counts.dropped_tombstones.fetch_add(dropped as u64, Ordering::Relaxed);
         dropped as u64
     }
 
-    /// Takes the word of a peer that something is dead; keeps what the peer cannot have known of: a value, or the amount
-    /// that was counted.
-    pub(super) fn give_up(&self, killed: &Killed, theirs: &Sight, peer: &str) -> Option<LostCell> {
-        self.counts.kills.fetch_add(1, Ordering::Relaxed);
-        let cell = &killed.cell;
-        let is_news = |time, origin| time > theirs.vector.time_of(self.store.incarnation(origin));
-        let slots = killed.slots.iter().filter(|(owner, slot)| is_news(slot.last, *owner));
+    /// Keeps what a peer's retraction has removed here, if no member may have seen it: a value, or the amount that was
+    /// counted.
+    pub(super) fn give_up(&self, retracted: &Retracted, is_given_up: bool, peer: &str) -> Option<LostCell> {
+        self.counts.retractions.fetch_add(1, Ordering::Relaxed);
+        let cell = &retracted.cell;
+        let own = self.store.origins().own();
+        let handed_over = self.handed_over.load(Ordering::Relaxed);
+        // What this node's clients wrote and a peer has had was removed, and not given up.
+        let is_unseen = |time: Time, origin: Origin| is_given_up && (origin != own || time.0 > handed_over);
+        let slots = retracted.slots.iter().filter(|(owner, slot)| is_unseen(slot.last, *owner));
         let (amount, latest) = slots.fold((0, None), |(amount, latest), (owner, slot)| {
             (amount + slot.net(), latest.max(Some((slot.last, *owner))))
         });
         let digits = amount.to_string();
         let parts = cell.parts();
         let (value, (time, origin)) = match latest {
-            _ if killed.register && is_news(parts.time, parts.origin) => {
+            _ if retracted.register && is_unseen(parts.time, parts.origin) => {
                 (cell.value().unwrap_or_default(), (parts.time, parts.origin))
             }
             Some(latest) => (digits.as_bytes(), latest),
@@ -221,6 +234,8 @@ impl Lost {
 /// incarnation, and an answer to its own then waits until that exchange is over. So whoever keeps an answer waiting
 /// is in an exchange with a larger incarnation: of daemons that wait for each other one is the largest, and goes on.
 /// If an offer barred acceptance, three daemons that offer to each other in a circle would wait for ever.
+///
+/// A turn is for an exchange that moves: a session gives up that of one that stands still, within seconds.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     offering: AtomicUsize,

@@ -8,7 +8,7 @@ use crate::model::Incarnation;
 use bincode::{BorrowDecode, Encode};
 
 /// The protocol versions that this build speaks.
-pub(super) const VERSIONS: Versions = Versions { oldest: 3, newest: 3 };
+pub(super) const VERSIONS: Versions = Versions { oldest: 4, newest: 4 };
 
 /// A range of protocol versions, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
@@ -44,9 +44,6 @@ pub(super) struct Hello<'a> {
     pub(super) max_frame: u64,
     /// Which incarnation of its name this is, as far as it knows.
     pub(super) generation: u64,
-    pub(super) lineage: u128,
-    pub(super) founded: bool,
-    pub(super) floor: u64,
     pub(super) extension: &'a [u8],
 }
 
@@ -70,8 +67,6 @@ pub(super) enum Refusal {
     Itself,
     /// It has no room for another peer.
     Crowded,
-    /// Both clusters have members, and they were founded apart.
-    Stranger,
 }
 
 /// Everything after the hellos.
@@ -92,9 +87,12 @@ pub(super) enum Message<'a> {
     Gap,
     /// Offers a round; with `deep` one that compares values too, with `patient` one that is only to see whether
     /// anything differs.
-    Start { round: u32, deep: bool, patient: bool, sight: Sight<'a> },
+    Start { round: u32, deep: bool, patient: bool, summary: Summary<'a> },
     /// Takes the offer. `sums` has the digest of each group of ranges, 8 bytes each.
-    Accept { round: u32, sight: Sight<'a>, sums: &'a [u8] },
+    Accept { round: u32, summary: Summary<'a>, sums: &'a [u8] },
+    /// What the sender has incorporated of incarnations that are not members: packs [`WireCoverage`]. Only of the buckets
+    /// whose hashes in the two summaries differ.
+    Coverage { round: u32, items: Packed<'a> },
     /// Digests to compare: packs [`Digests`]. With `look` the receiver only says which differ.
     Digests { round: u32, look: bool, items: Packed<'a> },
     /// Answers the digests of the one who offered the round: packs [`Differ`]s.
@@ -103,7 +101,10 @@ pub(super) enum Message<'a> {
     List { round: u32, origins: &'a [u8], items: Packed<'a> },
     /// Cells that the receiver lacks. `ends` packs the [`End`]s of prefixes that are complete with this message.
     Cells { round: u32, cells: Cells<'a>, ends: Packed<'a> },
-    /// The receiver can take this many more bytes of `Cells`.
+    /// What the receiver has sent and the sender has removed: packs [`WireRetraction`]s, whose origins are indexes into
+    /// `origins`, which packs 16-byte ids.
+    Retract { round: u32, origins: &'a [u8], items: Packed<'a> },
+    /// The receiver can take this many more bytes of `Cells` and `Retract`.
     Credit { round: u32, bytes: u64 },
     /// All that the sender held when the round began has been sent; the second one ends it.
     Done { round: u32 },
@@ -123,8 +124,8 @@ pub(super) enum Message<'a> {
 pub(super) fn kind(message: &[u8]) -> TrafficKind {
     match message.first() {
         Some(3..=5) => TrafficKind::Pushes,
-        Some(6..=14) => TrafficKind::Rounds,
-        Some(16..) => TrafficKind::Messages,
+        Some(6..=16) => TrafficKind::Rounds,
+        Some(18..) => TrafficKind::Messages,
         _ => TrafficKind::Beats,
     }
 }
@@ -134,8 +135,8 @@ pub(super) fn kind(message: &[u8]) -> TrafficKind {
 pub(super) struct Beat<'a> {
     pub(super) wall: u64,
     pub(super) hlc: u64,
-    /// What the sender would say at the start of a round.
-    pub(super) sight: Sight<'a>,
+    /// What the sender would say at the start of a round, without the hashes of coverage.
+    pub(super) summary: Summary<'a>,
     /// Cells that hold a value.
     pub(super) keys: u64,
     /// Packs an [`Acquaintance`] for every link of the sender.
@@ -155,21 +156,54 @@ pub(super) struct Figure {
     pub(super) value: u64,
 }
 
-/// What a daemon holds and of which founding it is.
+/// How far a node has incorporated the writes of others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub(super) struct Sight<'a> {
-    pub(super) floor: u64,
-    pub(super) lineage: u128,
-    pub(super) founded: bool,
-    /// It knows of no other member.
-    pub(super) alone: bool,
-    /// The verified vector with an entry of its own: packs [`WireTime`]s.
+pub(super) struct Summary<'a> {
+    /// Time below which every member holds every write.
+    pub(super) stable: u64,
+    /// The hash of the members that the sender counts with.
+    pub(super) members: u64,
+    /// The summary vector of the members, the sender's own entry included: packs [`WireTime`]s.
     pub(super) vector: Packed<'a>,
-    /// The addresses that an unfounded daemon waits for: packs texts.
-    pub(super) join: Packed<'a>,
+    /// Incarnations that are not members and not closed yet: packs [`WireAway`]s.
+    pub(super) away: Packed<'a>,
+    /// The hash of each bucket of the coverage of all others, 8 bytes each.
+    pub(super) hashes: &'a [u8],
 }
 
-/// An entry of a verified vector.
+/// An incarnation that is not a member and not closed yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct WireAway {
+    pub(super) incarnation: [u8; 16],
+    /// When it was declared away, by the latest clock of those that did.
+    pub(super) since: u64,
+    /// Its latest write that the sender has received.
+    pub(super) seen: u64,
+}
+
+/// How far the writes of an incarnation that is not a member are incorporated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct WireCoverage {
+    pub(super) incarnation: [u8; 16],
+    pub(super) synced: u64,
+    pub(super) closed: u64,
+}
+
+/// Parts of a key's cell that were removed: whoever holds exactly these drops them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct WireRetraction<'a> {
+    pub(super) key: &'a [u8],
+    /// The register's version and the timestamp of its deadline.
+    pub(super) register: Option<[(u64, u32); 2]>,
+    /// The timestamp of the counter's deadline.
+    pub(super) expiry: Option<(u64, u32)>,
+    /// Owner, start and last increment of each slot: packs `(u32, u64, u64)`.
+    pub(super) slots: Packed<'a>,
+    /// Some of it may never have been seen by any member.
+    pub(super) given_up: bool,
+}
+
+/// An entry of a summary vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub(super) struct WireTime {
     pub(super) incarnation: [u8; 16],
@@ -199,8 +233,8 @@ pub(super) enum WireStanding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub(super) struct WireReport {
     pub(super) incarnation: [u8; 16],
-    /// The hash of the list of members that it counts with.
-    pub(super) list: u64,
+    /// The hash of the members that it counts with.
+    pub(super) members: u64,
     /// Its hybrid clock when it said so.
     pub(super) clock: u64,
     /// The time up to which it holds every member's writes.
@@ -237,8 +271,8 @@ pub(super) struct List<'a> {
     pub(super) entries: Packed<'a>,
 }
 
-/// One cell of a list: by its stamp, of which `origin` - 1 is an index into the message's table; or, where `origin`
-/// is 0, by the hash of all that identifies its content.
+/// One cell of a list: by its timestamp, of which `origin` is twice an index into the message's table plus
+/// two, and one more for a tombstone; or, where `origin` is 0, by the hash of all that identifies its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub(super) struct WireEntry {
     pub(super) key_hash: [u8; 8],
@@ -285,15 +319,22 @@ pub(super) struct WireCell<'a> {
     pub(super) value: Option<&'a [u8]>,
     pub(super) deadline: Option<u64>,
     pub(super) qualifier: Option<(u64, u32)>,
-    pub(super) lift: Option<u64>,
     pub(super) counter: Option<WireCounter<'a>>,
 }
 
 /// What a cell counts: `slots` packs [`WireSlot`]s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub(super) struct WireCounter<'a> {
-    pub(super) void: u64,
+    pub(super) expiry: Option<WireExpiry>,
     pub(super) slots: Packed<'a>,
+}
+
+/// The deadline of what is counted; `writer` is an index into the batch's table of origins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct WireExpiry {
+    pub(super) writer: u32,
+    pub(super) set_at: u64,
+    pub(super) deadline: Option<u64>,
 }
 
 /// One incarnation's totals; `owner` is an index into the batch's table of origins.

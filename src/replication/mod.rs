@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Pure parts: [`hello`] judges a peer, [`session`] holds the conversation with one, [`round`] compares and
-//! exchanges states, [`members`] knows who holds what and how far the floor may rise, [`message`] and [`codec`] are
+//! exchanges states, [`members`] knows who has incorporated what and how far the stable time may rise, [`message`] and [`codec`] are
 //! the wire. The rest moves bytes and asks the clock. Invariants:
 //!
 //! * A local writer never waits for a peer: it hands its changes to the feed and goes on.
@@ -22,6 +22,7 @@ mod cells;
 mod codec;
 mod connect;
 mod dial;
+mod drain;
 mod faults;
 mod figures;
 mod frames;
@@ -51,7 +52,7 @@ mod verification;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -61,6 +62,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use announce::Announcer;
+use codec::FrameError;
+pub use drain::ShutdownReport;
 use faults::Faults;
 pub(crate) use hello::Identity;
 use hello::{Introduction, Refused};
@@ -69,11 +72,11 @@ use local::Local;
 use look::Questions;
 use lost::LostFile;
 use members::MembershipConfig;
-use message::{Message, Refusal};
+use message::Refusal;
 use peers::{Link, Peers};
 use publish::Messages;
 use round::RoundFailed;
-use session::Finished;
+use session::{Finished, LinkError};
 use verification::Verifications;
 
 use crate::cluster::{Audience, Direction, EventKind, Events, PeerState, PeerStatus, Recorded};
@@ -90,12 +93,6 @@ const JOIN_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long to wait before accepting again when the system refused to.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// How often a draining daemon looks whether a peer holds everything.
-const DRAIN_POLL: Duration = Duration::from_millis(2);
-
-/// How long goodbyes may take to leave.
-const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
 
 /// How long a starting daemon waits to hear one of its peers before it serves clients: what it wrote before a
 /// restart may be later than its clock.
@@ -120,6 +117,10 @@ struct Shared {
     started: Instant,
     /// The first round with every peer that could be reached has finished.
     joined: watch::Sender<bool>,
+    /// Peers may know this node's address from an earlier run: its port was given, not picked by the system.
+    known_address: bool,
+    /// The node shuts down, and may be waiting until a peer holds its writes.
+    stopping: AtomicBool,
     /// From here on no new links: nobody is dialled or accepted.
     draining: CancellationToken,
     /// Ends every task.
@@ -149,22 +150,19 @@ impl Shared {
         }
     }
 
+    /// The links that are not cut off.
+    fn open_links(&self) -> Vec<Arc<Link>> {
+        let mut links = self.peers.links();
+        links.retain(|link| !self.faults.cuts(&link.peer));
+        links
+    }
+
     /// Whether a daemon may link that says this of its place in the cluster.
     fn check_place(&self, peer: &Introduction) -> Result<(), Refused> {
-        let mut members = self.local.members.lock();
+        let members = self.local.members.lock();
         if members.has_live_namesake(&peer.name, peer.incarnation) {
-            let text = format!("another live daemon is named {:?}: give one another --name", peer.name);
+            let text = format!("another live node is named {:?}: give one another --name", peer.name);
             return Err(Refused { refusal: Refusal::Duplicate, text });
-        }
-        let hello::Place { lineage, founded, floor, .. } = peer.place;
-        if members.is_stranger(self.local.store.floor(), lineage, founded, floor) {
-            let text = format!(
-                "{} and {} belong to clusters that were founded apart: `sapwood rejoin --discard` on one side \
-                 discards what it holds and joins the other",
-                self.peers.own().name,
-                peer.name
-            );
-            return Err(Refused { refusal: Refusal::Stranger, text });
         }
         Ok(())
     }
@@ -213,27 +211,24 @@ impl Shared {
             let moved = format!("{cells_in} cells in, {cells_out} out, in {took:.1?}");
             self.announcer.announce(EventKind::Healed, &link.peer, moved);
         }
-        self.found_if_complete();
     }
 
     fn failed(&self, link: &Link, deep: bool, why: &RoundFailed) {
         self.local.counts.failed_rounds.fetch_add(1, Ordering::Relaxed);
         match why {
-            RoundFailed::Fuse => tracing::error!(peer = %link.peer, %why, "a round was given up"),
-            _ => tracing::warn!(peer = %link.peer, %why, "a round was given up"),
+            RoundFailed::RetractionLimit => tracing::error!(peer = %link.peer, %why, "a sync was given up"),
+            _ => tracing::warn!(peer = %link.peer, %why, "a sync was given up"),
         }
         if deep {
             self.verifications.fail(&link.peer, &why.to_string());
         }
     }
 
-    /// Founds the cluster if nobody is left to wait for.
-    fn found_if_complete(&self) {
-        let mut members = self.local.members.lock();
-        if members.found_if_complete(|address| self.peers.found(address)) {
-            tracing::info!("every address of --join was reached: the cluster is founded");
+    /// Counts a frame that was damaged on its way, if that is what ended a connection.
+    fn count_damage(&self, error: &LinkError) {
+        if let LinkError::Frame(FrameError::Damaged) = error {
+            self.local.counts.damaged_frames.fetch_add(1, Ordering::Relaxed);
         }
-        self.local.store.close_to_writes(self.local.config.join_first && !members.is_founded());
     }
 
     /// Runs a task until it ends or `until` is cancelled.
@@ -252,14 +247,12 @@ pub(crate) struct Setup {
     pub(crate) incarnation: Incarnation,
     pub(crate) healing: HealingConfig,
     pub(crate) join: Vec<String>,
+    /// Peers may know this node's address from an earlier run.
+    pub(crate) known_address: bool,
     /// Bytes of pushes that may wait for one peer.
     pub(crate) queue_limit: usize,
     pub(crate) lost_file: Option<PathBuf>,
     pub(crate) enable_faults: bool,
-}
-
-fn draw_lineage(env: &dyn Env) -> u128 {
-    u128::from(env.random()) << 64 | u128::from(env.random())
 }
 
 /// The running replication of one daemon.
@@ -278,19 +271,14 @@ impl Replication {
             incarnation,
             healing,
             join,
+            known_address,
             queue_limit,
             lost_file,
             enable_faults,
         } = setup;
         let lost = LostFile::open(lost_file.as_deref())?;
-        let membership = MembershipConfig {
-            name: own.name.clone(),
-            incarnation,
-            lineage: draw_lineage(&*env),
-            join: join.clone(),
-            max_clock_skew: healing.max_clock_skew,
-            forget_after: healing.forget_after,
-        };
+        let membership =
+            MembershipConfig { name: own.name.clone(), incarnation, forget_after: healing.forget_after };
         let now = store.now(env.wall_clock());
         let announcer = Arc::new(Announcer::new(Arc::clone(&env)));
         let shared = Arc::new_cyclic(|itself| Shared {
@@ -307,6 +295,8 @@ impl Replication {
             stats,
             started: Instant::now(),
             joined: watch::Sender::new(false),
+            known_address,
+            stopping: AtomicBool::new(false),
             draining: CancellationToken::new(),
             stop: CancellationToken::new(),
             superseded: CancellationToken::new(),
@@ -393,49 +383,6 @@ impl Replication {
     pub(crate) fn abandon(&self) {
         self.shared.draining.cancel();
         self.shared.stop.cancel();
-    }
-
-    /// Waits until a peer holds everything, at most `limit`; then says goodbye and ends all links.
-    pub(crate) async fn drain(&self, limit: Duration) {
-        let shared = &self.shared;
-        let started = Instant::now();
-        shared.draining.cancel();
-        let held = async {
-            while !shared.local.store.feed().is_empty() {
-                sleep(DRAIN_POLL).await;
-            }
-            loop {
-                let links = shared.peers.links();
-                if links.is_empty() && shared.peers.expects_someone() {
-                    tracing::warn!("stopping without a link to any peer: what they have not got is lost");
-                }
-                if links.is_empty() || links.iter().any(|link| link.queue.is_drained()) {
-                    break;
-                }
-                sleep(DRAIN_POLL).await;
-            }
-        };
-        if timeout(limit, held).await.is_err() {
-            tracing::warn!(?limit, "stopping although no peer holds every write");
-        }
-        let links = shared.peers.links();
-        // Whom it has met lately others may not have heard of yet, and they will not wait for whom they do not know.
-        let beat = shared.beat();
-        for link in &links {
-            link.queue.beat(beat.clone());
-            link.queue.send(&Message::Goodbye);
-        }
-        // A peer closes when it has taken in all that came before the goodbye.
-        let until = (started + limit).max(Instant::now() + GOODBYE_LIMIT);
-        while Instant::now() < until && !shared.peers.links().is_empty() {
-            sleep(DRAIN_POLL).await;
-        }
-        shared.stop.cancel();
-        for link in links {
-            link.stop.cancel();
-        }
-        shared.tracker.close();
-        shared.tracker.wait().await;
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::faults::EVERYONE;
 use super::members::{ForgetError, Standing};
 use super::refused::unlinked;
-use super::{Replication, Shared, draw_lineage};
+use super::{Replication, Shared};
 use crate::cluster::{
     Activity, ClusterError, HealingStatus, LostCell, PeerState, PeerStatus, Verification, Way,
 };
@@ -37,7 +37,7 @@ impl Shared {
                 None => rows.push(PeerStatus {
                     name: name.to_owned(),
                     incarnation: Some(member.incarnation),
-                    reason: "never linked to this daemon".into(),
+                    reason: "never linked to this node".into(),
                     since: stamp::distance(now, member.heard),
                     ..unlinked("", state, Instant::now())
                 }),
@@ -65,19 +65,15 @@ impl Replication {
     pub(crate) fn healing(&self) -> HealingStatus {
         let local = &self.shared.local;
         let now = local.store.now(self.shared.env.wall_clock());
-        let floor = local.store.floor();
+        let stable = local.store.stable_time();
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let members = local.members.lock();
-        let reached = |address: &str| self.shared.peers.found(address);
-        let awaited = if members.is_founded() { Vec::new() } else { members.missing(reached) };
         HealingStatus {
-            founded: members.is_founded(),
-            awaited,
             members: members.member_count(),
-            floor_age: (floor > stamp::ZERO).then(|| stamp::distance(now, floor)),
+            stable_age: (stable > stamp::ZERO).then(|| stamp::distance(now, stable)),
             tombstones: local.store.totals().dead_cells,
             waits_for: members.waits_for(now),
-            kills: count(&local.counts.kills),
+            retractions: count(&local.counts.retractions),
             late: count(&local.counts.late),
             lost: count(&local.counts.lost),
             dropped_tombstones: count(&local.counts.dropped_tombstones),
@@ -93,6 +89,7 @@ impl Replication {
             links,
             rounds: counts.rounds.load(Ordering::Relaxed),
             failed_rounds: counts.failed_rounds.load(Ordering::Relaxed),
+            damaged_frames: counts.damaged_frames.load(Ordering::Relaxed),
             refusals,
         }
     }
@@ -110,17 +107,8 @@ impl Replication {
             ForgetError::Linked => ClusterError::Linked(name.to_owned()),
             ForgetError::Itself => ClusterError::Itself(name.to_owned()),
         })?;
-        tracing::warn!(peer = name, state = "gone", "forgotten by an operator");
+        tracing::warn!(peer = name, state = "lapsed", "forgotten by an operator");
         self.shared.peers.forgotten(name);
-        Ok(())
-    }
-
-    pub(crate) fn found(&self) -> Result<(), ClusterError> {
-        if !self.shared.local.members.lock().found() {
-            return Err(ClusterError::Founded);
-        }
-        tracing::warn!("the cluster is founded by an operator");
-        self.shared.local.store.close_to_writes(false);
         Ok(())
     }
 
@@ -134,11 +122,10 @@ impl Replication {
         }
         local.holdings.discard(local.store.feed().sequence());
         let now = local.store.now(env.wall_clock());
-        let strangers = self.shared.status().iter().any(|row| row.state == PeerState::Stranger);
         let mut members = local.members.lock();
-        members.discard(incarnation, draw_lineage(&**env), strangers, now);
-        // Under this lock, as the end of a round raises it: one that ended since the store was cleared has.
-        local.store.discard_floor();
+        members.discard(incarnation, now);
+        // Under this lock, as the tick raises it: it may have done so since the store was cleared.
+        local.store.discard_stable_time();
         drop(members);
         tracing::warn!(%incarnation, "everything was discarded by an operator: joining anew");
         peers.links().iter().for_each(|link| link.stop.cancel());

@@ -223,7 +223,6 @@ impl Peers {
             Refusal::Duplicate => PeerState::Duplicate,
             Refusal::Skewed => PeerState::Skewed,
             Refusal::Incompatible | Refusal::Crowded => PeerState::Incompatible,
-            Refusal::Stranger => PeerState::Stranger,
             Refusal::Linked | Refusal::Itself => return,
         };
         let mut table = self.table.lock();
@@ -313,24 +312,20 @@ impl Peers {
         }
     }
 
-    /// The daemons found at everything that `address` resolves to, this one included; `None` while one has not
-    /// been heard.
-    pub(super) fn found(&self, address: &str) -> Option<Vec<Incarnation>> {
+    /// The names of the peers that are or were at one of a target's addresses.
+    pub(super) fn names_at(&self, target: &str, address: SocketAddr) -> Vec<String> {
         let table = self.table.lock();
-        if address == self.own.advertise {
-            return Some(Vec::new());
-        }
-        if let Some(peer) = table.peers.values().find(|peer| peer.advertise == address) {
-            return Some(vec![peer.incarnation]);
-        }
-        let target = table.targets.get(address).filter(|target| !target.addresses.is_empty())?;
-        target.addresses.iter().map(|address| target.found.get(address).copied()).collect()
+        let found = table.targets.get(target).and_then(|target| target.found.get(&address));
+        let there = table.peers.iter().filter(|(_, peer)| {
+            peer.advertise == target || found.is_some_and(|found| *found == peer.incarnation)
+        });
+        there.map(|(name, _)| name.clone()).collect()
     }
 
-    /// An operator has forgotten a peer: it is not expected back.
+    /// An operator has forgotten a peer: it is not waited for until it is heard again.
     pub(super) fn forgotten(&self, name: &str) {
         if let Some(peer) = self.table.lock().peers.get_mut(name).filter(|peer| peer.link.is_none()) {
-            peer.state = PeerState::Gone;
+            peer.state = PeerState::Lapsed;
             "forgotten by an operator".clone_into(&mut peer.reason);
             peer.since = Instant::now();
         }
@@ -342,9 +337,9 @@ impl Peers {
         self.table.lock().peers.values().any(|peer| peer.link.is_some() && peer.advertise == address)
     }
 
-    /// Whether somebody is known or dialled who has not left, whatever keeps us from being linked.
-    pub(super) fn expects_someone(&self) -> bool {
-        self.status().iter().any(|row| row.state != PeerState::Gone)
+    /// Whether another node was linked or refused, or an address is dialled that is not known to be this node's own.
+    pub(super) fn knows_someone(&self) -> bool {
+        !self.status().is_empty()
     }
 
     /// Whether this incarnation is linked.
@@ -424,7 +419,7 @@ impl Table {
         };
         let Some(link) = &present.link else { return Ok(()) };
         if link.incarnation != peer.incarnation {
-            let text = format!("another live daemon is named {:?}: give one another --name", peer.name);
+            let text = format!("another live node is named {:?}: give one another --name", peer.name);
             return refuse(Refusal::Duplicate, text);
         }
         let stays = match (link.direction, direction) {
@@ -575,8 +570,7 @@ mod tests {
 
     fn introduction(name: &str, id: u128) -> Introduction {
         let incarnation = incarnation(id).unwrap();
-        let place =
-            Place { incarnation, generation: 1, lineage: 1, founded: true, floor: crate::model::stamp::ZERO };
+        let place = Place { incarnation, generation: 1 };
         Introduction { name: name.into(), incarnation, place, advertise: format!("{name}:1"), hlc: NTP64(0) }
     }
 

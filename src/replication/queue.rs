@@ -26,6 +26,10 @@ const MARK_EVERY: Duration = Duration::from_millis(5);
 /// what the peer holds shows later; nothing else depends on it.
 const MAX_REACHES: usize = 4096;
 
+/// How many syncs may have finished of which no acknowledgement has come. They start at least a second apart, and an
+/// acknowledgement takes a round trip; further ones are not kept, so what the peer holds shows later.
+const MAX_STATES: usize = 8;
+
 /// A link's outgoing frames, first in first out.
 ///
 /// Pushes are bounded in bytes. Beyond the limit they are dropped and a `Gap` takes their place: the queue is a
@@ -33,9 +37,16 @@ const MAX_REACHES: usize = 4096;
 /// dropped beyond that for good. All other frames are few by the protocol.
 ///
 /// It also knows how much of what this daemon's clients wrote the peer [holds](Self::held), as a sequence of the
-/// store's feed. Each push says up to where all own changes since the epoch began are in it or in those before. That
-/// counts once the peer has acknowledged both the push and a state that was read after the last loss: what came before
-/// the epoch, or was dropped, is in that state. What the peer once held it holds for as long as the link lasts.
+/// store's feed. Frames arrive in order and the peer acknowledges nothing while it has refused something, so there are
+/// two proofs:
+///
+/// * A state. The peer has merged it once it acknowledges any push that was queued after the sync finished, in this or a
+///   later epoch. It holds all own changes up to where the feed was when the sync began, even if pushes were lost since.
+/// * A push. It says up to where all own changes since the epoch began are in it or in those before. That counts once
+///   the peer has acknowledged both the push and a state that was read after the last loss: what came before the
+///   epoch, or was dropped, is in that state.
+///
+/// What the peer once held it holds for as long as the link lasts.
 pub(super) struct Queue {
     inner: Mutex<Inner>,
     ready: Notify,
@@ -66,6 +77,10 @@ struct Inner {
     reached: u64,
     /// The push that closed the first state sent that was read since the last loss.
     closing: Option<u64>,
+    /// The states sent that are not known to have been merged, oldest first.
+    states: VecDeque<SentState>,
+    /// A client waits until the peer holds every own change up to here, and only a state can show that.
+    state_wanted: Option<u64>,
     /// Every own change up to here is held by the peer. Never falls.
     held: u64,
 }
@@ -83,6 +98,14 @@ impl StateMark {
     pub(super) fn through(self) -> u64 {
         self.through
     }
+}
+
+/// A state that the peer was sent by a sync.
+struct SentState {
+    /// The epoch and its number of pushes when the sync finished: the acknowledgement of a later push proves the state.
+    after: (u32, u64),
+    /// It has every own change up to here.
+    through: u64,
 }
 
 enum Frame {
@@ -118,10 +141,14 @@ impl Queue {
         StateMark { losses: self.inner.lock().losses, through }
     }
 
-    /// The peer has been sent a state. Queues the push that closes it: its acknowledgement says that all of the state
-    /// has been merged.
+    /// The peer has been sent a state. Queues the push that closes it: its acknowledgement, or that of a later push if
+    /// an overflow drops it, says that all of the state has been merged.
     pub(super) fn close_state(&self, frame: Bytes, mark: StateMark) {
         let mut inner = self.inner.lock();
+        if inner.states.len() < MAX_STATES {
+            let after = (inner.epoch, inner.puts);
+            inner.states.push_back(SentState { after, through: mark.through });
+        }
         inner.push(frame, mark.through, self.limit);
         inner.state_sent = Some(mark.losses);
         if mark.losses == inner.losses && inner.closing.is_none() {
@@ -129,6 +156,25 @@ impl Queue {
         }
         drop(inner);
         self.ready.notify_one();
+    }
+
+    /// A client waits until the peer holds every own change up to `through`. If pushes were lost since the peer was
+    /// last sent a state, no acknowledgement will show that: asks the sender for a sync.
+    pub(super) fn want_held(&self, through: u64) {
+        let mut inner = self.inner.lock();
+        let is_sent = inner.states.back().is_some_and(|state| state.through >= through);
+        if inner.held >= through || is_sent || inner.closing.is_some() || inner.state_wanted >= Some(through)
+        {
+            return;
+        }
+        inner.state_wanted = Some(through);
+        drop(inner);
+        self.ready.notify_one();
+    }
+
+    /// Takes the change up to which [`want_held`](Self::want_held) has asked for a state.
+    pub(super) fn take_wanted_state(&self) -> Option<u64> {
+        self.inner.lock().state_wanted.take()
     }
 
     /// Drops the pushes that wait, because some were lost before they came here.
@@ -196,6 +242,10 @@ impl Queue {
     pub(super) fn acknowledge(&self, epoch: u32, puts: u64) -> (u64, u64) {
         let mut inner = self.inner.lock();
         let before = inner.held;
+        while let Some(state) = inner.states.front().filter(|state| state.after < (epoch, puts)) {
+            inner.held = inner.held.max(state.through);
+            inner.states.pop_front();
+        }
         if epoch == inner.epoch {
             inner.acked = inner.acked.max(puts.min(inner.puts));
             let acked = inner.acked;
@@ -353,11 +403,11 @@ mod tests {
         queue.put(Bytes::from_static(b"since"), 9);
         queue.close_state(Bytes::new(), started);
         taken(&queue);
-        assert_eq!(queue.acknowledge(1, 2), (0, 0));
+        assert_eq!(queue.acknowledge(1, 2), (0, 5), "the state, and nothing that came after it");
         assert!(!queue.is_drained(), "the round began before the gap");
         queue.close_state(Bytes::new(), queue.mark_state(9));
         taken(&queue);
-        assert_eq!(queue.acknowledge(1, 3), (0, 9));
+        assert_eq!(queue.acknowledge(1, 3), (5, 9));
         assert!(queue.is_drained());
     }
 
@@ -377,6 +427,67 @@ mod tests {
         assert_eq!(queue.acknowledge(0, 99), (4, 7), "no more than was sent");
         queue.lose_pushes();
         assert_eq!(queue.held(), 7, "what it held before the loss it holds still");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_merged_state_is_held_whatever_is_lost_meanwhile() {
+        let queue = Queue::new(1 << 20);
+        for sync in 1..=5 {
+            let written = 10 * sync;
+            let state = queue.mark_state(written);
+            queue.put(Bytes::from_static(b"lost"), written + 1);
+            queue.lose_pushes();
+            queue.put(Bytes::from_static(b"since"), written + 2);
+            let epoch = queue.inner.lock().epoch;
+            queue.close_state(Bytes::new(), state);
+            taken(&queue);
+            let before = 10 * (sync - 1);
+            assert_eq!(queue.acknowledge(epoch, 1), (before, before), "it was sent before the sync finished");
+            if sync % 2 == 0 {
+                assert_eq!(queue.acknowledge(epoch, 2), (before, written));
+                queue.lose_pushes();
+            } else {
+                // The one that closed it was never acknowledged, but one of the next epoch comes after it too.
+                queue.lose_pushes();
+                queue.put(Bytes::from_static(b"next epoch"), written + 3);
+                queue.lose_pushes();
+                taken(&queue);
+                assert_eq!(queue.acknowledge(epoch + 1, 1), (before, written));
+            }
+        }
+        let state = queue.mark_state(60);
+        queue.close_state(Bytes::new(), state);
+        queue.put(Bytes::from_static(b"after it"), 61);
+        let epoch = queue.inner.lock().epoch;
+        assert_eq!(queue.acknowledge(epoch, 2), (50, 61), "pushes count again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_overflow_that_drops_the_closing_push_does_not_make_its_state_count() {
+        let queue = Queue::new(100);
+        queue.put(Bytes::from_static(&[0; 90]), 1);
+        queue.close_state(Bytes::new(), queue.mark_state(1));
+        assert_eq!(taken(&queue), [codec::frame(&Message::Gap)]);
+        assert_eq!(queue.acknowledge(0, 1), (0, 0));
+        queue.put(Bytes::new(), 2);
+        assert_eq!(queue.acknowledge(1, 1), (0, 1), "it was sent after the state");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_asks_for_a_state_only_where_acknowledgements_cannot_answer() {
+        let queue = Queue::new(1 << 20);
+        queue.want_held(5);
+        assert_eq!(queue.take_wanted_state(), Some(5), "no state was sent yet");
+        assert_eq!(queue.take_wanted_state(), None);
+        queue.close_state(Bytes::new(), queue.mark_state(5));
+        queue.want_held(6);
+        assert_eq!(queue.take_wanted_state(), None, "a push will be acknowledged");
+        queue.lose_pushes();
+        queue.want_held(5);
+        assert_eq!(queue.take_wanted_state(), None, "it is in the state that was sent");
+        queue.want_held(7);
+        queue.want_held(6);
+        assert_eq!(queue.take_wanted_state(), Some(7));
     }
 
     #[tokio::test(start_paused = true)]

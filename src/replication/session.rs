@@ -22,20 +22,20 @@ use tokio::time::Instant;
 
 pub(super) use error::{LinkError, SILENCE_LIMIT};
 
-use super::cells::CellsError;
+use super::cells::{self, CellsError};
 use super::codec;
 use super::figures::Heard;
 use super::hello::Refused;
 use super::local::{Local, Turn};
 use super::look;
-use super::members::Sight;
+use super::members::Summary;
 use super::message::Message;
 use super::queue::{Queue, StateMark};
 use super::round::{Progress, Round, RoundFailed};
 use crate::ablation::{Ablation, ablated};
 use crate::cluster::LostCell;
 use crate::model::{Incarnation, Time, stamp};
-use crate::store::{Cell, KeyCopy};
+use crate::store::{Cell, KeyCopy, Shortfall};
 
 /// How many bytes and messages of a round are gathered before other tasks of the daemon may run.
 const POLL_BATCH: usize = 512 << 10;
@@ -122,10 +122,12 @@ struct Inbound {
 
 /// Data that the peer sent and this daemon had no room for.
 struct Withheld {
-    /// When it was refused, or a round to get it was wanted.
+    /// When the first of it was refused, or a round to get it was last wanted or ended.
     since: Instant,
     /// A round has started since, in which nothing was refused so far.
     retried: bool,
+    /// The room that was lacking since the last round began.
+    shortfall: Shortfall,
 }
 
 struct Current {
@@ -135,8 +137,17 @@ struct Current {
     /// The peer's epoch when the round began.
     gaps: u32,
     began: Instant,
+    /// When something of it was last sent or received, or the line was too busy for it.
     moved: Instant,
+    /// When something of it was last sent.
+    spoke: Instant,
+    /// Parts of frames have arrived since.
+    receives: bool,
+    /// Bytes of other frames that have passed since something of it was sent or received.
+    others: u64,
     turn: Option<Turn>,
+    /// The turn was given up because the exchange stood still.
+    idle: bool,
     /// The answer to this side's offer, while another exchange keeps it waiting.
     accepted: Option<Accepted>,
     /// That it heals was announced.
@@ -144,7 +155,7 @@ struct Current {
 }
 
 struct Accepted {
-    theirs: Sight,
+    theirs: Summary,
     sums: Vec<u64>,
     at: Instant,
 }
@@ -153,7 +164,7 @@ struct Offer {
     number: u32,
     deep: bool,
     patient: bool,
-    theirs: Sight,
+    theirs: Summary,
     since: Instant,
 }
 
@@ -194,7 +205,7 @@ impl Session {
         }
     }
 
-    /// Takes a whole frame, without its length.
+    /// Takes the checked message of a frame.
     ///
     /// # Errors
     /// [`LinkError`]: the link must end. What was merged before stays merged.
@@ -206,6 +217,9 @@ impl Session {
         now: Instant,
     ) -> Result<(), LinkError> {
         let message = codec::decode::<Message<'_>>(frame)?;
+        if let Some(current) = &mut self.round {
+            current.others = current.others.saturating_add(frame.len() as u64);
+        }
         match message {
             Message::Put { through, cells } => {
                 self.merge(local, &cells, wall, now, false)?;
@@ -214,9 +228,8 @@ impl Session {
                 self.note_held(local);
                 if ablated(Ablation::RoundsAloneVerify) {
                     let own_time = local.store.now(wall);
-                    let theirs =
-                        Sight { vector: [(self.peer, own_time)].into_iter().collect(), ..Sight::default() };
-                    local.members.lock().on_round(self.peer, &theirs, own_time);
+                    let vector = [(self.peer, own_time)].into_iter().collect();
+                    local.members.lock().on_sync(self.peer, &Summary { vector, ..Summary::default() }, &[]);
                 }
             }
             Message::Ack { epoch, puts } => {
@@ -230,8 +243,8 @@ impl Session {
                 self.inbound.whole = ablated(Ablation::RoundAfterGap);
                 self.want_round(now);
             }
-            Message::Start { round, deep, patient, sight } => {
-                let theirs = Sight::read(&sight)?;
+            Message::Start { round, deep, patient, summary } => {
+                let theirs = Summary::read(&summary)?;
                 self.on_start(local, Offer { number: round, deep, patient, theirs, since: now }, wall)?;
             }
             Message::Beat(beat) => self.on_beat(local, &beat, wall, now)?,
@@ -261,9 +274,21 @@ impl Session {
                     current.round.on_ends(ends, &local.store)?;
                 }
             }
-            Message::Accept { round, sight, sums } => {
-                let theirs = Sight::read(&sight)?;
+            Message::Accept { round, summary, sums } => {
+                let theirs = Summary::read(&summary)?;
                 self.on_accept(local, round, theirs, sums, wall, now)?;
+            }
+            Message::Coverage { round, items } => {
+                if let Some(current) = self.current(round, now) {
+                    current.round.on_coverage(items)?;
+                }
+            }
+            Message::Retract { round, origins, items } => {
+                let retractions = cells::read_retractions(&local.store, origins, items)?;
+                if let Some(current) = self.current(round, now) {
+                    current.round.on_merged(0, frame.len() as u64);
+                    self.retract(local, retractions);
+                }
             }
             Message::Digests { round, look, items } => {
                 if let Some(current) = self.current(round, now) {
@@ -289,13 +314,13 @@ impl Session {
                 if let Some(current) = self.current(round, now) {
                     current.round.on_done()?;
                 }
-                self.conclude_if_over(local, wall, now);
+                self.conclude_if_over(local, now);
             }
             Message::Abort { round, reason } => {
                 if let Some(current) = self.current(round, now) {
                     current.round.on_abort(reason);
                 }
-                self.conclude_if_over(local, wall, now);
+                self.conclude_if_over(local, now);
             }
         }
         Ok(())
@@ -304,23 +329,17 @@ impl Session {
     /// The round under way, if it has this number: messages of one that was given up may still arrive.
     fn current(&mut self, number: u32, now: Instant) -> Option<&mut Current> {
         let current = self.round.as_mut().filter(|current| current.round.number() == number)?;
-        current.moved = now;
+        (current.moved, current.others) = (now, 0);
         Some(current)
     }
 
-    /// The clock moves past everything a peer speaks of before it is acted upon; and a cluster that was founded
-    /// apart is noticed before anything is exchanged with it.
-    fn observe(&self, local: &Local, theirs: &Sight, wall: Time) -> Result<(), LinkError> {
+    /// The clock moves past everything a peer speaks of before it is acted upon.
+    fn observe(&self, local: &Local, theirs: &Summary, wall: Time) -> Result<(), LinkError> {
         let latest = theirs.latest();
         if latest > local.horizon(wall) {
             return Err(CellsError::Future(stamp::distance(latest, wall)).into());
         }
         local.store.observe(latest);
-        // At their hellos one of the two may not have been founded yet.
-        let Sight { lineage, founded, floor, .. } = *theirs;
-        if local.members.lock().is_stranger(local.store.floor(), lineage, founded, floor) {
-            return Err(LinkError::Stranger);
-        }
         Ok(())
     }
 
@@ -332,10 +351,15 @@ impl Session {
             let ack = Message::Ack { epoch: inbound.epoch, puts: inbound.puts };
             frames.extend([codec::frame(&ack)]);
         }
+        if let Some(through) = self.queue.take_wanted_state()
+            && self.round.as_ref().is_none_or(|current| current.state.through() < through)
+        {
+            self.want_round(now);
+        }
         if self.round.is_none() {
             frames.extend(self.begin(local, wall, now));
         }
-        self.take_up(local, wall, now);
+        self.take_up(local, now);
         let (mut bytes, mut count) = (0, 0);
         while bytes < POLL_BATCH
             && count < POLL_FRAMES
@@ -344,10 +368,12 @@ impl Session {
         {
             bytes += frame.len();
             count += 1;
-            current.moved = now;
+            (current.moved, current.others) = (now, 0);
+            (current.spoke, current.receives) = (now, false);
             frames.extend([frame]);
         }
-        self.conclude_if_over(local, wall, now);
+        frames.extend(self.round.as_mut().and_then(|current| current.tell_receiving(now)));
+        self.conclude_if_over(local, now);
     }
 
     /// Whether [`poll`](Self::poll) may have something to send.
@@ -359,8 +385,11 @@ impl Session {
     }
 
     /// When [`poll`](Self::poll) may have something although nothing arrived and nothing was queued.
-    pub(super) fn wake_at(&self) -> Option<Instant> {
-        self.round.as_ref().and_then(|current| current.round.wake_at())
+    pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
+        match &self.round {
+            Some(current) => current.round.wake_at(),
+            None => self.wanted.and(self.pause_until()).filter(|&until| until > now),
+        }
     }
 
     /// Takes what the driver should know.

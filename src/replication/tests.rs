@@ -12,12 +12,13 @@ use tokio::time::timeout;
 use uhlc::NTP64;
 
 use super::codec::{self, MAX_FRAME, Packed};
-use super::members::Sight;
+use super::members::Summary;
 use super::message::{
     Acquaintance, Cells, Hello, MAGIC, Message, Refusal, VERSIONS, WireCell, WireCopy, WireCopyState,
-    WireCount,
+    WireCount, WireRetraction,
 };
 use super::*;
+use crate::cluster::Way;
 use crate::env::SystemEnv;
 use crate::model::{HashSeed, RangeCount, stamp};
 use crate::store::{Batch, StoreConfig, Write};
@@ -57,12 +58,12 @@ async fn daemon(name: &str, id: u128, join: &[String]) -> Daemon {
             max_clock_skew: Duration::from_millis(500),
             forget_after: None,
             tombstone_limit: 1_000_000,
-            join_first: false,
         },
         join: join.to_vec(),
+        known_address: false,
         queue_limit: 1 << 20,
         lost_file: None,
-        enable_faults: false,
+        enable_faults: true,
     };
     let replication = Replication::start(setup, Some(listener)).unwrap();
     Daemon { store, replication, address }
@@ -72,27 +73,30 @@ async fn daemon(name: &str, id: u128, join: &[String]) -> Daemon {
 struct Puppet(TcpStream);
 
 impl Puppet {
-    /// Connects and links under the name `puppet`.
-    async fn link(to: &Daemon) -> Puppet {
+    /// Connects and says hello under the name `puppet`, with its hybrid clock so far ahead.
+    async fn greet(to: &Daemon, ahead: Duration) -> Puppet {
         let mut puppet = Puppet(TcpStream::connect(to.address).await.unwrap());
-        let now = SystemEnv.wall_clock().0;
+        let now = SystemEnv.wall_clock();
         let hello = Hello {
             magic: MAGIC,
             versions: VERSIONS,
             cluster: "oak",
             name: "puppet",
             incarnation: 77,
-            wall: now,
-            hlc: now,
+            wall: now.0,
+            hlc: stamp::later(now, ahead).0,
             advertise: "127.0.0.1:1",
             max_frame: MAX_FRAME as u64,
             generation: 1,
-            lineage: 5,
-            founded: false,
-            floor: 0,
             extension: b"from a later version",
         };
         puppet.say(&codec::frame(&hello)).await;
+        puppet
+    }
+
+    /// Connects and links.
+    async fn link(to: &Daemon) -> Puppet {
+        let mut puppet = Puppet::greet(to, Duration::ZERO).await;
         codec::decode::<Hello<'_>>(&puppet.hear().await.unwrap()).unwrap();
         puppet.say(&codec::frame(&Message::Welcome)).await;
         assert_eq!(codec::decode::<Message<'_>>(&puppet.hear().await.unwrap()).unwrap(), Message::Welcome);
@@ -104,48 +108,60 @@ impl Puppet {
         let _ = self.0.write_all(bytes).await;
     }
 
-    /// The next frame without its length; `None` when the other side has closed.
+    /// The message of the next frame; `None` when the other side has closed.
     async fn hear(&mut self) -> Option<Vec<u8>> {
-        let length = timeout(PATIENCE, self.0.read_u32()).await.expect("heard in time").ok()?;
-        let mut frame = vec![0; length as usize];
-        self.0.read_exact(&mut frame).await.ok()?;
-        Some(frame)
+        let mut frame = vec![0; codec::HEADER];
+        timeout(PATIENCE, self.0.read_exact(&mut frame)).await.expect("heard in time").ok()?;
+        let length = u32::from_be_bytes(*frame.first_chunk().unwrap()) as usize;
+        frame.resize(codec::HEADER + length, 0);
+        self.0.read_exact(&mut frame[codec::HEADER..]).await.ok()?;
+        Some(codec::open(&frame).expect("undamaged").to_vec())
+    }
+
+    /// How long the message of the next frame is.
+    async fn peek_length(&mut self) -> usize {
+        let mut length = [0; 4];
+        while timeout(PATIENCE, self.0.peek(&mut length)).await.expect("heard in time").unwrap()
+            < length.len()
+        {
+            sleep(Duration::from_millis(1)).await;
+        }
+        u32::from_be_bytes(length) as usize
     }
 
     /// Waits until the other side has closed.
     async fn until_closed(mut self) {
         while self.hear().await.is_some() {}
     }
+
+    /// Says that it is alive every second, and nothing else, until the other side has closed.
+    async fn beat_until_closed(mut self) {
+        loop {
+            let now = SystemEnv.wall_clock().0;
+            self.say(&beat(now, now, &[])).await;
+            let mut ignored = [0; 64 << 10];
+            let ended = async { while self.0.read(&mut ignored).await.is_ok_and(|read| read > 0) {} };
+            if timeout(Duration::from_secs(1), ended).await.is_ok() {
+                return;
+            }
+        }
+    }
 }
 
 fn put(key: &[u8], time: u64) -> Vec<u8> {
     let mut cells = Vec::new();
-    let cell = WireCell {
-        key,
-        time,
-        origin: 0,
-        value: Some(b"v"),
-        deadline: None,
-        qualifier: None,
-        lift: None,
-        counter: None,
-    };
+    let cell =
+        WireCell { key, time, origin: 0, value: Some(b"v"), deadline: None, qualifier: None, counter: None };
     codec::append(&cell, &mut cells);
     let cells = Cells { origins: &77u128.to_le_bytes(), cells: Packed(&cells) };
     codec::frame(&Message::Put { through: 0, cells }).to_vec()
 }
 
-const SIGHT: message::Sight<'_> = message::Sight {
-    floor: 0,
-    lineage: 5,
-    founded: false,
-    alone: true,
-    vector: Packed(&[]),
-    join: Packed(&[]),
-};
+const SUMMARY: message::Summary<'_> =
+    message::Summary { stable: 0, members: 5, vector: Packed(&[]), away: Packed(&[]), hashes: &[] };
 
 fn start(round: u32) -> Vec<u8> {
-    codec::frame(&Message::Start { round, deep: false, patient: false, sight: SIGHT }).to_vec()
+    codec::frame(&Message::Start { round, deep: false, patient: false, summary: SUMMARY }).to_vec()
 }
 
 fn beat(wall: u64, hlc: u64, peers: &[u8]) -> Vec<u8> {
@@ -153,7 +169,7 @@ fn beat(wall: u64, hlc: u64, peers: &[u8]) -> Vec<u8> {
     let beat = message::Beat {
         wall,
         hlc,
-        sight: SIGHT,
+        summary: SUMMARY,
         keys: 0,
         peers: Packed(peers),
         members: none,
@@ -173,6 +189,16 @@ fn seen() -> Vec<u8> {
         counter: Some(WireCount { total: -9, base: Some(1), slots: Packed(&[]) }),
     };
     codec::frame(&Message::Seen { question: 7, copy }).to_vec()
+}
+
+fn retract() -> Vec<u8> {
+    let mut items = Vec::new();
+    let register = Some([(1 << 32, 0), (2 << 32, 0)]);
+    let slots = Packed(&[0, 1, 2]);
+    let retraction = WireRetraction { key: b"k", register, expiry: Some((3, 0)), slots, given_up: true };
+    codec::append(&retraction, &mut items);
+    codec::frame(&Message::Retract { round: 1, origins: &77u128.to_le_bytes(), items: Packed(&items) })
+        .to_vec()
 }
 
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {
@@ -238,9 +264,15 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
     until("a and b are linked", || linked(&a, "b") && linked(&b, "a")).await;
 
     let now = SystemEnv.wall_clock();
-    let with_length = |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat();
-    let trailing = with_length(&[&put(b"trailing", now.0)[4..], b"x"].concat());
-    let truncated = with_length(&put(b"truncated", now.0)[4..30]);
+    let frame = |message: &[u8]| codec::seal([&[0; codec::HEADER], message].concat()).to_vec();
+    let message = |frame: &[u8]| codec::open(frame).unwrap().to_vec();
+    let trailing = frame(&[&message(&put(b"trailing", now.0))[..], b"x"].concat());
+    let truncated = frame(&message(&put(b"truncated", now.0))[..26]);
+    let damaged = {
+        let mut damaged = put(b"damaged", now.0);
+        *damaged.last_mut().unwrap() ^= 1;
+        damaged
+    };
     let unknown_origin = {
         let mut cells = Vec::new();
         let cell = WireCell {
@@ -250,7 +282,6 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
             value: None,
             deadline: None,
             qualifier: None,
-            lift: None,
             counter: None,
         };
         codec::append(&cell, &mut cells);
@@ -267,7 +298,6 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
                 value: Some(b"v"),
                 deadline: None,
                 qualifier: None,
-                lift: None,
                 counter: None,
             };
             codec::append(&cell, &mut cells);
@@ -276,11 +306,12 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
         codec::frame(&Message::Put { through: 0, cells }).to_vec()
     };
     let mistakes = [
-        ("a frame too large", u32::MAX.to_be_bytes().to_vec()),
+        ("a frame too large", codec::header(u32::MAX, 0).to_vec()),
+        ("a damaged frame", damaged),
         ("a truncated message", truncated),
         ("trailing bytes", trailing),
-        ("an unknown message", with_length(&[200, 1, 2, 3])),
-        ("an empty message", with_length(&[])),
+        ("an unknown message", frame(&[200, 1, 2, 3])),
+        ("an empty message", frame(&[])),
         ("an origin that is not listed", unknown_origin),
         ("a stamp far in the future", put(b"future", stamp::later(now, Duration::from_secs(400)).0)),
         ("a stamp at the end of time", put(b"end", u64::MAX)),
@@ -299,11 +330,12 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
         until("the puppet is unlinked", || !linked(&a, "puppet")).await;
         assert!(linked(&a, "b"), "{what} ended another link");
     }
-    for key in [&b"trailing"[..], b"truncated", b"origin", b"future", b"end", b"half"] {
+    for key in [&b"trailing"[..], b"truncated", b"damaged", b"origin", b"future", b"end", b"half"] {
         assert_eq!(a.store.meta(key, stamp::ZERO), None, "{:?}", String::from_utf8_lossy(key));
     }
     let later = a.store.now(SystemEnv.wall_clock());
     assert!(stamp::distance(later, now) < Duration::from_secs(60), "the clock was carried off");
+    assert_eq!(a.replication.activity().damaged_frames, 1);
 }
 
 /// A large value on a slow link: the peer is heard while its frame arrives, not only when it has.
@@ -368,6 +400,172 @@ async fn a_peer_that_takes_nothing_costs_its_queue_and_the_credit() {
     }
 }
 
+#[tokio::test]
+async fn nothing_of_a_handshake_passes_a_cut() {
+    let a = daemon("a", 1, &[]).await;
+    let faults = &a.replication.shared.faults;
+    let cuts =
+        ["*", "puppet"].into_iter().flat_map(|name| [Way::In, Way::Out, Way::Both].map(|way| (name, way)));
+    for (name, way) in cuts {
+        faults.cut(name, way);
+        let mut puppet = Puppet::greet(&a, Duration::from_secs(3)).await;
+        assert_eq!(puppet.hear().await, None, "a answers through a cut of {name}, {way:?}");
+        let lead = stamp::distance(a.store.now(SystemEnv.wall_clock()), SystemEnv.wall_clock());
+        assert!(lead < Duration::from_secs(1), "a cut of {name}, {way:?}: the clock was moved by {lead:?}");
+        assert_eq!(a.replication.peers(), []);
+        assert_eq!(a.replication.healing().members, 1);
+        assert!(faults.mend("*", Way::Both));
+    }
+    Puppet::link(&a).await;
+    until("linked once mended", || linked(&a, "puppet")).await;
+}
+
+/// The dialler is the first to say hello: the other side learns its clock and address by that.
+#[tokio::test]
+async fn a_hello_that_is_not_followed_by_a_welcome_changes_nothing() {
+    let a = daemon("a", 1, &[]).await;
+    let mut puppet = Puppet::greet(&a, Duration::from_secs(3)).await;
+    codec::decode::<Hello<'_>>(&puppet.hear().await.unwrap()).unwrap();
+    puppet.0.shutdown().await.unwrap();
+    timeout(PATIENCE, puppet.until_closed()).await.expect("the other side closes");
+    let lead = stamp::distance(a.store.now(SystemEnv.wall_clock()), SystemEnv.wall_clock());
+    assert!(lead < Duration::from_secs(1), "the clock was moved by {lead:?}");
+    assert_eq!(a.replication.peers(), []);
+}
+
+#[tokio::test]
+async fn nobody_is_dialled_through_a_cut_of_all() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let a = daemon("a", 1, &[listener.local_addr().unwrap().to_string()]).await;
+    drop(timeout(PATIENCE, listener.accept()).await.expect("dialled").unwrap());
+    a.replication.cut("*", Way::In).unwrap();
+    // A connection may have been opened before the cut. After it the pauses between two tries are shorter than this.
+    let quiet = Duration::from_millis(1500);
+    let mut accepted = 0;
+    while let Ok(connection) = timeout(quiet, listener.accept()).await {
+        drop(connection.unwrap());
+        accepted += 1;
+        assert!(accepted < 2, "dialled through the cut");
+    }
+    a.replication.mend("*", Way::Both).unwrap();
+    timeout(PATIENCE, listener.accept()).await.expect("dialled once mended").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_merged_once_a_cut_has_returned() {
+    /// So many that a merge takes a while.
+    const CELLS: u32 = 2_000;
+    let a = daemon("a", 1, &[]).await;
+    let puppet = Puppet::link(&a).await;
+    let (mut from, mut to) = puppet.0.into_split();
+    tokio::spawn(async move { tokio::io::copy(&mut from, &mut tokio::io::sink()).await });
+    tokio::spawn(async move {
+        loop {
+            let time = SystemEnv.wall_clock().0;
+            let mut cells = Vec::new();
+            for key in 0..CELLS {
+                let cell = WireCell {
+                    key: &key.to_le_bytes(),
+                    time: time + u64::from(key),
+                    origin: 0,
+                    value: Some(b"v"),
+                    deadline: None,
+                    qualifier: None,
+                    counter: None,
+                };
+                codec::append(&cell, &mut cells);
+            }
+            let cells = Cells { origins: &77u128.to_le_bytes(), cells: Packed(&cells) };
+            if to.write_all(&codec::frame(&Message::Put { through: 0, cells })).await.is_err() {
+                return;
+            }
+        }
+    });
+    for round in 0..40 {
+        let before = a.store.totals().live;
+        until("something is merged", || a.store.totals().live != before).await;
+        let (peer, way) = (["puppet", "*"][round % 2], [Way::In, Way::Both][round / 2 % 2]);
+        a.replication.cut(peer, way).unwrap();
+        let at_the_cut = a.store.totals().live;
+        for _ in 0..20 {
+            sleep(Duration::from_millis(1)).await;
+            assert_eq!(a.store.totals().live, at_the_cut, "merged through a cut of {peer}, {way:?}");
+        }
+        a.replication.mend(peer, way).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_frame_that_a_cut_interrupts_goes_on_when_it_is_mended() {
+    const VALUE: usize = 64 << 20;
+    let a = daemon("a", 1, &[]).await;
+    let mut puppet = Puppet::link(&a).await;
+    until("linked", || linked(&a, "puppet")).await;
+    let mut batch = Batch::default();
+    a.store.begin(&mut batch, SystemEnv.wall_clock());
+    let value = vec![7; VALUE];
+    a.store.write(&mut batch, b"large", |_| (Write::Set { value: &value, deadline: None }, ())).unwrap();
+    a.store.publish(&mut batch);
+    // The puppet reads up to the head of the large frame, so that this is under way.
+    while puppet.peek_length().await < VALUE {
+        puppet.hear().await.unwrap();
+    }
+    a.replication.cut("puppet", Way::Out).unwrap();
+    let mut frame = Vec::new();
+    let mut chunk = vec![0; 64 << 10];
+    while let Ok(read) = timeout(Duration::from_millis(300), puppet.0.read(&mut chunk)).await {
+        frame.extend_from_slice(&chunk[..read.unwrap()]);
+    }
+    assert!(frame.len() < VALUE, "all of the frame has passed the cut");
+    a.replication.mend("puppet", Way::Out).unwrap();
+    let whole = codec::HEADER + u32::from_be_bytes(*frame.first_chunk().unwrap()) as usize;
+    while frame.len() < whole {
+        let read = timeout(PATIENCE, puppet.0.read(&mut chunk)).await.expect("the rest comes").unwrap();
+        frame.extend_from_slice(&chunk[..read]);
+    }
+    codec::open(&frame[..whole]).expect("it is one frame");
+}
+
+/// A peer that beats and answers nothing once a round has begun.
+#[tokio::test]
+async fn a_peer_that_stops_answering_in_a_round_holds_up_nobody_and_loses_its_link() {
+    let a = daemon("a", 1, &[]).await;
+    let mut batch = Batch::default();
+    for key in 0..100u32 {
+        a.store.begin(&mut batch, SystemEnv.wall_clock());
+        let write = Write::Set { value: b"v", deadline: None };
+        a.store.write(&mut batch, &key.to_le_bytes(), |_| (write, ())).unwrap();
+        a.store.publish(&mut batch);
+    }
+    let mut puppet = Puppet::link(&a).await;
+    puppet.say(&start(2)).await;
+    let accepted = loop {
+        let frame = puppet.hear().await.expect("the link lives");
+        match codec::decode::<Message<'_>>(&frame).unwrap() {
+            // Its own offer gives way, or is answered before the puppet's.
+            Message::Accept { .. } => break Instant::now(),
+            Message::Start { round, .. } => {
+                let sums = vec![7; 8 * crate::model::Prefix::groups(a.store.ranges()).count()];
+                puppet.say(&codec::frame(&Message::Accept { round, summary: SUMMARY, sums: &sums })).await;
+                break Instant::now();
+            }
+            _ => {}
+        }
+    };
+    let beating = tokio::spawn(puppet.beat_until_closed());
+    let b = daemon("b", 2, &[a.address.to_string()]).await;
+    until("b has the state of a", || b.store.totals().live_cells == 100).await;
+    let waited = accepted.elapsed();
+    assert!(waited < Duration::from_secs(8), "the round that stands still held up another for {waited:?}");
+    assert!(linked(&a, "puppet"), "it is too early to give it up");
+    until("the puppet's link has ended", || !linked(&a, "puppet")).await;
+    let reason = a.replication.peers().into_iter().find(|peer| peer.name == "puppet").unwrap().reason;
+    assert!(reason.contains("stood still"), "{reason}");
+    let ended = accepted.elapsed();
+    assert!(ended < Duration::from_secs(20), "after {ended:?}");
+    beating.await.unwrap();
+}
+
 /// Goal: no bytes make a decoder panic or allocate out of proportion. Method: random bytes, and messages with
 /// random bytes changed, through everything that decodes what a peer sends. `SAPWOOD_FUZZ_CASES` sets how many.
 #[test]
@@ -394,8 +592,9 @@ fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
         codec::frame(&Message::Ack { epoch: 1, puts: 1 << 40 }).to_vec(),
         start(7),
         codec::frame(&Message::Digests { round: 1, look: true, items: Packed(b"items") }).to_vec(),
+        retract(),
     ]
-    .map(|frame| frame[4..].to_vec())
+    .map(|frame| codec::open(&frame).unwrap().to_vec())
     .into();
     let (mut decoded, mut cells_seen) = (0u32, 0u32);
     for _ in 0..cases {
@@ -423,7 +622,8 @@ fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
             Message::Beat(beat) => {
                 let _ = beat::read(&beat, NTP64(u64::MAX));
             }
-            Message::Start { sight, .. } => drop(Sight::read(&sight)),
+            Message::Start { summary, .. } => drop(Summary::read(&summary)),
+            Message::Retract { origins, items, .. } => drop(cells::read_retractions(&store, origins, items)),
             Message::Seen { copy, .. } => drop(look::read(&copy)),
             _ => {}
         }
@@ -444,19 +644,16 @@ fn golden_bytes_pin_the_wire() {
         advertise: ":7172",
         max_frame: 1 << 20,
         generation: 3,
-        lineage: 9,
-        founded: true,
-        floor: 4,
         extension: &[],
     };
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(
         hex(&codec::frame(&hello)),
-        "0000002d736170776f6f64000303036f616b016107fd0000000001000000fb2c01053a37313732fc000010000309010400"
+        "0000002a736170776f6f64000303036f616b016107fd0000000001000000fb2c01053a37313732fc000010000300"
     );
     assert_eq!(
         hex(&put(b"k", 1 << 32)),
-        "000000270300104d00000000000000000000000000000013016bfd00000000010000000001017600000000"
+        "000000260300104d00000000000000000000000000000012016bfd000000000100000000010176000000"
     );
     let few = [
         codec::frame(&Message::Welcome),
@@ -465,9 +662,11 @@ fn golden_bytes_pin_the_wire() {
         codec::frame(&Message::Ack { epoch: 1, puts: 300 }),
         codec::frame(&Message::Gap),
         start(5).into(),
+        codec::frame(&Message::Coverage { round: 5, items: Packed(b"x") }),
         codec::frame(&Message::Digests { round: 5, look: false, items: Packed(b"x") }),
         codec::frame(&Message::Differ { round: 5, items: Packed(b"x") }),
         codec::frame(&Message::List { round: 5, origins: b"o", items: Packed(b"x") }),
+        codec::frame(&Message::Retract { round: 5, origins: b"o", items: Packed(b"x") }),
         codec::frame(&Message::Credit { round: 5, bytes: 6 }),
         codec::frame(&Message::Done { round: 5 }),
         codec::frame(&Message::Abort { round: 5, reason: "no" }),
@@ -477,10 +676,10 @@ fn golden_bytes_pin_the_wire() {
         seen().into(),
     ];
     assert_eq!(
-        few.iter().map(|frame| hex(frame)).collect::<Vec<_>>().join(" "),
-        "0000000100 000000050100026e6f 0000001002010200050001000000027879000000 000000050401fb2c01 0000000105 \
-         0000000a06050000000500010000 000000050805000178 0000000409050178 000000060a05016f0178 000000030c0506 \
-         000000020d05 000000050e05026e6f 000000010f 00000005100163016d 000000041107016b \
-         000000201207020101390101050707070707070707070707070707070701060111010200"
+        few.iter().map(|frame| hex(codec::open(frame).unwrap())).collect::<Vec<_>>().join(" "),
+        "0000000100 000000050100026e6f 0000000f020102000500000000027879000000 000000050401fb2c01 0000000105 \
+         00000009060500000005000000 0000000408050178 000000050905000178 000000040a050178 000000060b05016f0178 \
+         000000060d05016f0178 000000030e0506 000000020f05 000000051005026e6f 0000000111 00000005120163016d \
+         000000041307016b 000000201407020101390101050707070707070707070707070707070701060111010200"
     );
 }

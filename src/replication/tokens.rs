@@ -20,6 +20,7 @@ impl Replication {
     }
 
     pub(crate) fn held_by_more(&self, through: u64) -> BoxFuture<'static, ()> {
+        self.shared.peers.links().iter().for_each(|link| link.queue.want_held(through));
         self.shared.local.holdings.wait_for_peers(through)
     }
 
@@ -28,7 +29,7 @@ impl Replication {
         let local = &self.shared.local;
         let sequence = local.store.feed().sequence();
         let time = local.store.moment(self.shared.env.wall_clock());
-        let place = local.members.lock().place(local.store.floor());
+        let place = local.members.lock().place();
         Token {
             name: self.shared.peers.own().name.clone(),
             incarnation: place.incarnation,
@@ -53,7 +54,7 @@ impl Replication {
             return if issued { Ok(true) } else { Err(TokenError::Malformed) };
         }
         let pushed = scope == Scope::Writes && local.holdings.held(own, token.incarnation) >= token.sequence;
-        if pushed || members.verified().time_of(token.incarnation) >= token.time {
+        if pushed || members.synced(token.incarnation) >= token.time {
             return Ok(true);
         }
         let known = members.roster().find(|(name, _)| *name == token.name).map(|(_, member)| *member);

@@ -31,14 +31,14 @@ impl Rate {
 }
 
 impl Carried {
-    /// Counts a message that has come, without the length before it.
+    /// Counts a message that has come, without its header.
     pub(super) fn receive(&self, frame: &[u8]) {
         self.received[message::kind(frame) as usize].fetch_add(frame.len() as u64, Relaxed);
     }
 
-    /// Counts a frame that leaves, with the length before its message.
+    /// Counts a frame that leaves, with its header.
     pub(super) fn send(&self, frame: &[u8]) {
-        let kind = message::kind(frame.get(super::codec::PREFIX..).unwrap_or_default());
+        let kind = message::kind(frame.get(super::codec::HEADER..).unwrap_or_default());
         self.sent[kind as usize].fetch_add(frame.len() as u64, Relaxed);
     }
 
@@ -79,7 +79,7 @@ mod tests {
         ];
         for frame in &frames {
             carried.send(frame);
-            carried.receive(&frame[codec::PREFIX..]);
+            carried.receive(codec::open(frame).unwrap());
         }
         carried.receive(&[]);
         carried.receive(&[255; 9]);

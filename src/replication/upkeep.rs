@@ -1,4 +1,4 @@
-//! What runs beside the links: the floor, lapses, and the slow walks over all ranges.
+//! What runs beside the links: the stable time, lapses, and the slow walks over all ranges.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,9 +10,8 @@ use super::Shared;
 use super::local::News;
 use super::members::Verdict;
 use crate::cluster::EventKind;
-use crate::env::draw_incarnation;
 
-/// How often the floor is looked after.
+/// How often the stable time is looked after.
 const TICK: Duration = Duration::from_secs(1);
 
 /// How often a slice of the ranges is walked.
@@ -24,7 +23,7 @@ const SWEEP_SLICES: usize = 10;
 /// All ranges are scrubbed within this many slices, so within a hundred seconds.
 const SCRUB_SLICES: usize = 1000;
 
-/// Raises the floor, lets members lapse that are overdue, and acts on what became of this daemon's own place.
+/// Raises the stable time, lets members lapse that are overdue, and acts on what became of this daemon's own place.
 pub(super) async fn tick(shared: Arc<Shared>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -36,48 +35,24 @@ pub(super) async fn tick(shared: Arc<Shared>) {
                     tracing::warn!(
                         peer = member,
                         state = "lapsed",
-                        "not heard for too long: the floor no longer waits for it, and keys that it alone holds will be lost"
+                        "not heard for too long: tombstones are no longer kept for it"
                     );
                     shared.announcer.announce(EventKind::Lapsed, &member, "not heard for too long");
                 }
-                News::Verdict(Verdict::Forgotten) => shared.renew(),
                 News::Verdict(Verdict::Superseded) => {
-                    tracing::error!(
-                        "another daemon with the same --name has taken this one's place: stopping"
-                    );
+                    tracing::error!("another node with the same --name has taken this one's place: stopping");
                     shared.superseded.cancel();
                 }
             }
         }
-        let awaited = {
-            let members = shared.local.members.lock();
-            if members.is_founded() { Default::default() } else { members.awaited_addresses() }
-        };
-        awaited.iter().for_each(|address| shared.dial(address));
-        shared.found_if_complete();
         let dropped = shared.local.limit_tombstones_alone();
         if dropped > 0 {
-            tracing::warn!(dropped, "more tombstones than --tombstone-limit on a daemon that is alone");
+            tracing::warn!(dropped, "more tombstones than their limit on a node that is alone");
         }
     }
 }
 
-impl Shared {
-    /// Goes on as another incarnation, because an operator has forgotten this one.
-    fn renew(&self) {
-        let incarnation = draw_incarnation(&*self.env);
-        if let Err(error) = self.local.store.renew(incarnation) {
-            tracing::error!(%error, "cannot go on as another incarnation");
-            return;
-        }
-        let now = self.local.store.now(self.env.wall_clock());
-        tracing::warn!(%incarnation, "this daemon was forgotten: it goes on as another incarnation");
-        self.local.members.lock().renew(incarnation, now);
-        self.peers.links().iter().for_each(|link| link.stop.cancel());
-    }
-}
-
-/// Frees the values of expired keys and purges what is dead at the floor, all ranges once a second, where anything
+/// Frees the values of expired keys and purges what is dead at the stable time, all ranges once a second, where anything
 /// is due; and recomputes the sums of every range from its cells, slowly.
 pub(super) async fn sweep(shared: Arc<Shared>) {
     let store = &shared.local.store;

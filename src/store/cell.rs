@@ -1,8 +1,8 @@
 //! A cell packed into one allocation: header, deadline, key and value behind one thin pointer.
 //!
 //! ```text
-//! count | header: time, origin, key length + flags | len | [deadline] [qualifier] [lift] key value [counter]
-//! counter:  slots: owner, start, last, up, down [mark, at, up, down] | void | number of slots
+//! count | header: time, origin, key length + flags | len | [deadline] [qualifier] key value [counter]
+//! counter:  slots: owner, start, last, up, down [mark, at, up, down] | [expiry: writer, time, deadline] | number of slots
 //! ```
 //!
 //! A cell never changes: a write builds a new one and swaps the pointer under the range's lock, so a reader
@@ -21,17 +21,15 @@ use uhlc::NTP64;
 
 use super::origins::{Origin, Origins};
 use super::raw;
-use crate::model::counter::Base;
-use crate::model::stamp::ZERO;
+use crate::model::counter::Lives;
 use crate::model::{Register, Time};
 
 const HAS_VALUE: u32 = 1 << 31;
 const HAS_DEADLINE: u32 = 1 << 30;
 const HAS_QUALIFIER: u32 = 1 << 29;
-const HAS_LIFT: u32 = 1 << 28;
-const HAS_COUNTER: u32 = 1 << 27;
-/// The deadline has passed, and the sweep has seen to it; only of cells with a counter.
-const SWEPT: u32 = 1 << 26;
+const HAS_COUNTER: u32 = 1 << 28;
+/// The deadline of what is counted has passed, and the sweep has seen to it.
+const SWEPT: u32 = 1 << 27;
 const KEY_LENGTH: u32 = SWEPT - 1;
 
 /// The longest key that a cell can hold, in bytes; `--max-key` stays below it.
@@ -39,7 +37,6 @@ pub const MAX_KEY: usize = KEY_LENGTH as usize;
 
 const DEADLINE_SIZE: usize = 8;
 const QUALIFIER_SIZE: usize = 12;
-const LIFT_SIZE: usize = 8;
 
 /// The counter of a cell, its owners interned.
 pub(crate) type Counter = crate::model::counter::Counter<Origin>;
@@ -94,13 +91,9 @@ impl Cell {
         self.header().key_length_and_flags & flag != 0
     }
 
-    fn lift_start(&self) -> usize {
+    fn key_start(&self) -> usize {
         usize::from(self.has(HAS_DEADLINE)) * DEADLINE_SIZE
             + usize::from(self.has(HAS_QUALIFIER)) * QUALIFIER_SIZE
-    }
-
-    fn key_start(&self) -> usize {
-        self.lift_start() + usize::from(self.has(HAS_LIFT)) * LIFT_SIZE
     }
 
     fn key_end(&self) -> usize {
@@ -127,18 +120,13 @@ impl Cell {
         self.has(HAS_COUNTER)
     }
 
-    /// The same cell with another register.
-    pub(super) fn with(&self, scratch: &mut Vec<u8>, parts: &Parts<'_>) -> Cell {
-        if !self.has_counter() {
-            return Cell::pack(scratch, self.key(), parts);
-        }
-        Cell::pack_with(scratch, self.key(), parts, &self.counter(), self.has(SWEPT))
-    }
-
-    /// The same cell after its deadline has passed, without its value.
-    pub(super) fn swept(&self, scratch: &mut Vec<u8>) -> Cell {
-        let parts = Parts { value: None, ..self.parts() };
-        Cell::pack_with(scratch, self.key(), &parts, &self.counter(), true)
+    /// The same cell after a deadline has passed at `now`: without the value that it ended.
+    pub(super) fn swept(&self, scratch: &mut Vec<u8>, now: Time) -> Cell {
+        let parts = self.parts();
+        let value = parts.value.filter(|_| !self.is_expired(now));
+        let counter = self.counter();
+        let ended = counter.expiry.is_some_and(|(_, expiry)| expiry.deadline.is_some_and(|at| at <= now));
+        Cell::pack_with(scratch, self.key(), &Parts { value, ..parts }, &counter, ended)
     }
 
     /// The time of the version; its origin is interned.
@@ -150,7 +138,7 @@ impl Cell {
         self.header().origin
     }
 
-    /// From this moment on the cell is absent to every reader.
+    /// From this moment on the register is absent to every reader.
     pub fn deadline(&self) -> Option<Time> {
         self.has(HAS_DEADLINE).then(|| NTP64(self.u64_at(0)))
     }
@@ -162,23 +150,19 @@ impl Cell {
         })
     }
 
-    /// [`ZERO`] for all but what was brought along to a first contact.
-    pub(super) fn lift(&self) -> Time {
-        if self.has(HAS_LIFT) { NTP64(self.u64_at(self.lift_start())) } else { ZERO }
-    }
-
     /// Whether it holds a value, has no deadline and counts nothing.
     pub(super) fn is_lasting(&self) -> bool {
         self.header().key_length_and_flags & (HAS_VALUE | HAS_DEADLINE | HAS_COUNTER) == HAS_VALUE
     }
 
-    pub(super) fn base(&self) -> Base {
-        self.parts().base()
+    /// Both deadlines of the key.
+    pub(super) fn lives(&self) -> Lives {
+        Lives { register: self.parts().life(), expiry: self.expiry().map(|(_, expiry)| expiry) }
     }
 
     /// Whether its version alone identifies its content.
     pub(super) fn is_plain(&self) -> bool {
-        !self.has(HAS_QUALIFIER | HAS_LIFT | HAS_COUNTER)
+        !self.has(HAS_QUALIFIER | HAS_COUNTER)
     }
 
     fn u64_at(&self, at: usize) -> u64 {
@@ -188,6 +172,7 @@ impl Cell {
     /// The latest time of any stamp in the cell: what the next local write must exceed.
     pub(super) fn latest(&self) -> Time {
         let register = self.qualifier().map_or(self.time(), |(time, _)| time.max(self.time()));
+        let register = self.expiry().map_or(register, |(_, expiry)| expiry.set_at.max(register));
         self.slots().fold(register, |latest, (_, slot)| latest.max(slot.last))
     }
 
@@ -198,7 +183,6 @@ impl Cell {
             value: self.value(),
             deadline: self.deadline(),
             qualifier: self.qualifier(),
-            lift: self.lift(),
         }
     }
 
@@ -241,10 +225,6 @@ fn lay_out(scratch: &mut Vec<u8>, key: &[u8], parts: &Parts<'_>) -> u32 {
         flags |= HAS_QUALIFIER;
         scratch.extend_from_slice(&time.0.to_le_bytes());
         scratch.extend_from_slice(&origin.to_le_bytes());
-    }
-    if parts.lift > parts.time {
-        flags |= HAS_LIFT;
-        scratch.extend_from_slice(&parts.lift.0.to_le_bytes());
     }
     scratch.extend_from_slice(key);
     if let Some(value) = parts.value {
@@ -300,7 +280,6 @@ mod tests {
             value in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40)),
             deadline in proptest::option::of(any::<u64>()),
             qualifier in proptest::option::of((any::<u64>(), any::<u32>())),
-            lift in prop_oneof![Just(0), any::<u64>()],
             time: u64,
             origin: u32,
         ) {
@@ -310,14 +289,12 @@ mod tests {
                 value: value.as_deref(),
                 deadline: deadline.map(NTP64),
                 qualifier: qualifier.map(|(t, o)| (NTP64(t), o)),
-                lift: NTP64(lift),
             };
             let cell = Cell::pack(&mut Vec::new(), &key, &parts);
             prop_assert_eq!(cell.key(), &key[..]);
             let back = cell.parts();
             prop_assert_eq!((back.time, back.origin, back.value), (parts.time, parts.origin, parts.value));
             prop_assert_eq!((back.deadline, back.qualifier), (parts.deadline, parts.qualifier));
-            prop_assert_eq!(back.lift, if lift > time { NTP64(lift) } else { ZERO });
             let origins = Origins::new(uhlc::ID::rand());
             let known = Parts { origin: 0, qualifier: back.qualifier.map(|(time, _)| (time, 0)), ..back };
             prop_assert_eq!(cell.death(), known.register(&origins).death());
@@ -332,14 +309,8 @@ mod tests {
 
     #[test]
     fn debug_output_does_not_show_the_value() {
-        let parts = Parts {
-            time: NTP64(1),
-            origin: 0,
-            value: Some(b"secret"),
-            deadline: None,
-            qualifier: None,
-            lift: ZERO,
-        };
+        let parts =
+            Parts { time: NTP64(1), origin: 0, value: Some(b"secret"), deadline: None, qualifier: None };
         let text = format!("{:?}", Cell::pack(&mut Vec::new(), b"k\n", &parts));
         assert!(text.contains("k\\\\n") && !text.contains("secret"), "{text}");
     }

@@ -15,7 +15,7 @@ pub struct KeyCopy {
     pub value: Option<Vec<u8>>,
     /// How long that is as a whole.
     pub value_bytes: u64,
-    /// When and by whom it was written last, or counted; `None` only if it is absent.
+    /// The stamp of the latest `SET`, `DEL` or increment; `None` only if it is absent.
     pub version: Option<Stamp>,
     /// From this moment on it is absent.
     pub deadline: Option<Time>,
@@ -81,13 +81,11 @@ impl Store {
         let mut digits = Digits::new();
         let live = Live::at(cell, now, &mut digits);
         let value = live.map(Live::value);
-        // When it was counted last, of a counter.
-        let shown = cell.as_shown(now);
         KeyCopy {
             state: if live.is_some() { CopyState::Live } else { CopyState::Dead },
             value: value.map(|value| value[..value.len().min(limit)].to_vec()),
             value_bytes: value.map_or(0, |value| value.len() as u64),
-            version: Some(Stamp::new(shown.time(), self.incarnation(shown.origin()))),
+            version: Some(self.last_write(cell)),
             deadline: live.and_then(Live::deadline),
             counter: self.count_of(cell, now),
         }
@@ -99,15 +97,15 @@ impl Store {
             None if cell.has_counter() => 0,
             _ => return None,
         };
-        let void = cell.base().void_at(cell.void(), now);
+        let passed = cell.lives().passed(now);
         let slots = cell.slots().map(|(owner, slot)| SlotCopy {
             owner: self.incarnation(owner),
             up: slot.up(),
             down: slot.down(),
-            active: slot.is_active(void),
+            active: slot.is_active(passed),
         });
         let counted =
-            cell.slots().filter(|(_, slot)| slot.is_active(void)).map(|(_, slot)| slot.net()).sum::<i128>();
+            cell.slots().filter(|(_, slot)| slot.is_active(passed)).map(|(_, slot)| slot.net()).sum::<i128>();
         let is_set = cell.value().is_some() && !cell.is_expired(now);
         Some(CountCopy { total, base: is_set.then(|| total - counted), slots: slots.collect() })
     }

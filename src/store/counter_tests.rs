@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use uhlc::NTP64;
 
-use super::tests::{assert_sums_are_exact, at, config, delete, get, replicate, set};
+use super::tests::{answer, assert_sums_are_exact, at, config, delete, get, replicate, set, sync};
 use super::*;
 
 fn add(store: &Store, now: u64, key: &[u8], by: i64) {
@@ -158,30 +158,46 @@ fn an_expire_of_a_counter_does_not_revert_a_concurrent_set() {
     }
 }
 
-/// A history: the deadline of a counter that nobody has set, from a daemon with a low floor, stands below a delete that was
-/// applied and forgotten here. What was deleted must not come back past it.
+/// The deadline of what is counted is no part of the register: a `SET` that nobody had seen stays, however old it is.
 #[test]
-fn the_deadline_of_a_counter_lets_nothing_in_that_was_deleted_before() {
+fn the_deadline_of_a_counter_hides_no_set_and_brings_back_no_deleted_one() {
     let [a, b] = &two();
     let late = Store::new(config(3));
     set(&late, 60, b"k", b"7", None);
-    replicate(&late, b);
+    sync(&late, b, 62);
     delete(b, 65, b"k");
-    b.raise_floor(NTP64(70));
+    b.raise_stable_time(NTP64(70));
     assert_eq!(purge(b), 1);
     add(a, 80, b"k", 1);
     expire(a, 90, b"k", 500);
     replicate(a, b);
-    assert_eq!((number(b, 100, b"k"), b.cell(b"k").unwrap().time() < NTP64(60)), (Some(1), true));
-    replicate(&late, b);
     assert_eq!(number(b, 100, b"k"), Some(1));
-    set(&late, 120, b"k", b"8", None);
     replicate(&late, b);
-    assert_eq!(number(b, 130, b"k"), Some(9), "what is above the floor is let in, and counted from");
+    assert_eq!(number(b, 100, b"k"), Some(1), "it was incorporated and deleted");
+    set(&late, 68, b"k", b"8", None);
+    replicate(&late, b);
+    assert_eq!((number(b, 130, b"k"), number(b, 500, b"k")), (Some(9), Some(8)));
 }
 
 #[test]
-fn the_floor_drops_what_was_reset_and_leaves_what_counts() {
+fn what_had_counted_before_a_deadline_that_it_had_not_seen_expires_with_it() {
+    let stores = two();
+    let [a, b] = &stores;
+    let apart = Store::new(config(3));
+    add(a, 10, b"k", 5);
+    expire(a, 20, b"k", 60);
+    exchange(&stores);
+    add(&apart, 30, b"k", 2);
+    set(b, 70, b"k", b"100", None);
+    replicate(a, &apart);
+    replicate(&apart, b);
+    assert_eq!((number(&apart, 59, b"k"), number(&apart, 60, b"k")), (Some(7), None));
+    assert_eq!(number(b, 80, b"k"), Some(100), "the deadline had passed when the key was set");
+    assert_eq!(number(a, 80, b"k"), None);
+}
+
+#[test]
+fn a_purge_drops_what_was_reset_and_leaves_what_counts() {
     let stores = two();
     let [a, b] = &stores;
     add(a, 10, b"k", 5);
@@ -189,13 +205,14 @@ fn the_floor_drops_what_was_reset_and_leaves_what_counts() {
     exchange(&stores);
     delete(a, 20, b"k");
     add(a, 30, b"k", 2);
-    exchange(&stores);
+    sync(a, b, 35);
+    sync(b, a, 35);
     let before = a.memory();
-    a.raise_floor(NTP64(25));
+    a.raise_stable_time(NTP64(25));
     assert_eq!((purge(a), number(a, 40, b"k")), (0, Some(2)));
     assert!(a.memory() < before);
     assert_sums_are_exact(a);
-    // One has purged, the other has not: what they show to each other at the floor is the same.
+    // One has purged, the other has not: what they show to each other at the stable time is the same.
     for range in 0..a.range_count() {
         assert_eq!(a.ranges.digest(range, NTP64(25)), b.ranges.digest(range, NTP64(25)));
     }
@@ -206,35 +223,44 @@ fn the_floor_drops_what_was_reset_and_leaves_what_counts() {
     delete(a, 50, b"k");
     exchange(&stores);
     for store in &stores {
-        store.raise_floor(NTP64(60));
+        store.raise_stable_time(NTP64(60));
         assert_eq!(purge(store), 1);
         assert_eq!((store.totals().live_cells + store.totals().dead_cells, store.memory()), (0, 0));
     }
 }
 
 #[test]
-fn a_slot_that_the_floor_has_passed_is_killed_and_its_owner_begins_anew() {
+fn a_slot_that_was_removed_is_retracted_and_its_owner_begins_anew() {
     let stores = two();
     let [a, b] = &stores;
     add(a, 10, b"k", 5);
-    b.raise_floor(NTP64(50));
-    let cell = a.cell(b"k").unwrap();
-    let origin = b.intern(a.own_incarnation()).unwrap();
-    let mut counter = Counter::NONE;
-    cell.slots().for_each(|(_, slot)| counter.put(origin, slot));
-    let merged = b.merge(&mut Vec::new(), b"k", &Parts::EMPTY, &counter, &|_, _| false);
-    let start = cell.slots().next().unwrap().1.start;
-    let late = Late { floor: NTP64(50), register: false, slots: vec![(origin, start)] };
-    assert_eq!(merged, Merged::Late(late));
+    sync(a, b, 15);
+    delete(b, 20, b"k");
+    b.raise_stable_time(NTP64(50));
+    assert_eq!(purge(b), 1);
+    let mut retraction = *answer(a, b, b"k").retraction.unwrap();
     assert_eq!(number(b, 60, b"k"), None);
     let own = a.intern(a.own_incarnation()).unwrap();
-    let mut kill = Counter::NONE;
-    kill.put(own, Slot::killed(start));
-    assert!(matches!(a.merge(&mut Vec::new(), b"k", &Parts::EMPTY, &kill, &|_, _| false), Merged::Killed(_)));
+    retraction.slots.iter_mut().for_each(|(owner, ..)| *owner = own);
+    assert_eq!(a.retract(b"k", &retraction).unwrap().slots.len(), 1);
     assert_eq!(number(a, 60, b"k"), None);
     add(a, 70, b"k", 1);
     exchange(&stores);
     assert_eq!((number(a, 80, b"k"), number(b, 80, b"k")), (Some(1), Some(1)));
+}
+
+/// A slot is one total: what nobody had seen of it cannot be told from the rest, which counts again with it.
+#[test]
+fn increments_that_were_not_seen_bring_their_slot_back_whole() {
+    let [a, b] = &two();
+    add(a, 10, b"k", 5);
+    sync(a, b, 15);
+    add(a, 30, b"k", 2);
+    delete(b, 20, b"k");
+    b.raise_stable_time(NTP64(25));
+    assert_eq!(purge(b), 1);
+    replicate(a, b);
+    assert_eq!(number(b, 60, b"k"), Some(7));
 }
 
 #[test]
@@ -266,7 +292,7 @@ fn counters_stop_at_the_memory_limit_and_at_the_limit_of_slots() {
         counter.put(origin, Slot { up: 1, ..Slot::begin(NTP64(5)) });
     }
     crowded.observe(NTP64(5));
-    crowded.merge(&mut Vec::new(), b"k", &Parts::EMPTY, &counter, &|_, _| false);
+    crowded.merge(&mut Vec::new(), b"k", &Parts::EMPTY, &counter, Way::Sync { cutoff: ZERO });
     let refused = crowded.write(&mut at(&crowded, 5), b"k", |_| (Write::Add(1), ()));
     assert_eq!(refused, Err(WriteError::TooManySlots));
 }

@@ -115,14 +115,7 @@ mod tests {
     use uhlc::NTP64;
 
     fn cells(n: u64) -> Vec<Cell> {
-        let parts = |t| Parts {
-            time: NTP64(t),
-            origin: 0,
-            value: None,
-            deadline: None,
-            qualifier: None,
-            lift: NTP64(0),
-        };
+        let parts = |t| Parts { time: NTP64(t), origin: 0, value: None, deadline: None, qualifier: None };
         (0..n).map(|t| Cell::pack(&mut Vec::new(), b"key", &parts(t))).collect()
     }
 

@@ -1,105 +1,201 @@
-//! The merge of what a peer sends into what is held: the admission rule, then the law of each part.
+//! The merge of what a peer sends into what is held: admission, then the law of each part.
+//!
+//! *Admission*: of a cell that is absent here, a part is news only if its dot (the incarnation that wrote it and the
+//! timestamp) is not covered by this node's summary vector. What is covered was incorporated here and has been removed
+//! since; it stays out, and a sync answers it with a [`Retraction`]. Admission decides only what becomes live: something
+//! dead that wins over what is held is always merged.
 
 use super::cell::{Cell, Counter, Parts};
-use super::origins::{Origin, Origins};
+use super::memory::Growth;
+use super::origins::Origin;
 use super::{Store, trim};
 use crate::ablation::{Ablation, ablated};
-use crate::model::counter::Slot;
-use crate::model::stamp::ZERO;
-use crate::model::{Register, Time};
+use crate::model::Time;
+use crate::model::counter::{Expiry, Slot};
+
+/// How a cell has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// By a push, which may have been under way for long: the peer may hold it no more.
+    Push,
+    /// By a sync, in which digests leave out what is dead at the stable time `cutoff`: the peer holds it now.
+    Sync {
+        /// Zero if the two do not agree on the members.
+        cutoff: Time,
+    },
+}
+
+impl Way {
+    fn cutoff(self) -> Time {
+        match self {
+            Way::Push => Time::default(),
+            Way::Sync { cutoff } => cutoff,
+        }
+    }
+}
 
 /// What became of a received cell.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Merged {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Merged {
+    pub(crate) outcome: Outcome,
+    /// What of it this node has removed, if anything: the sender is to drop exactly that.
+    pub(crate) retraction: Option<Box<Retraction>>,
+}
+
+/// What a received cell has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Outcome {
     /// The cell changed.
     Applied,
-    /// The cell changed: something was live here, and a peer knows it to be dead.
-    Killed(Box<Killed>),
-    /// The cell already held this or newer, or both are dead.
+    /// The cell already held this or newer, or it is no news.
+    #[default]
     Known,
-    /// Something of it is absent here and the floor has passed it: every member held it, and it was deleted since. That
-    /// was left out; what else there was has been merged.
-    Late(Late),
-    /// The cells are at the hard ceiling and this would have grown them. Nothing was changed.
-    Refused,
+    /// The cells are at a limit and this would have grown them, by so many bytes. Nothing was changed.
+    Refused(u64),
 }
 
-/// What the floor has passed.
+/// The answer to parts of a cell whose dots are covered and which are not held: they were removed here. Whoever still
+/// holds exactly these turns them into tombstones of the same dots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Late {
-    pub(crate) floor: Time,
-    /// Whether the register is.
-    pub(crate) register: bool,
-    /// The owners of the slots that are, and when these began.
-    pub(crate) slots: Vec<(Origin, Time)>,
+pub(crate) struct Retraction {
+    /// The dots of the register and of its deadline.
+    pub(crate) register: Option<[(Time, Origin); 2]>,
+    /// The dot of the counter's deadline.
+    pub(crate) expiry: Option<(Time, Origin)>,
+    /// The owners of the slots, and when these began and were counted last.
+    pub(crate) slots: Vec<(Origin, Time, Time)>,
+    /// Something of it may never have been seen here: it counts as covered since its incarnation was closed.
+    pub(crate) is_given_up: bool,
+    /// Something that is dead here has won over it; else it is absent.
+    pub(crate) is_beaten: bool,
 }
 
-/// What a peer knew to be dead.
+/// What a retraction has removed here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Killed {
+pub(crate) struct Retracted {
     /// What was held.
     pub(crate) cell: Cell,
-    /// Whether its value is dead.
+    /// Whether its value is gone.
     pub(crate) register: bool,
     /// The slots that are.
     pub(crate) slots: Vec<(Origin, Slot)>,
 }
 
+impl Retraction {
+    fn is_empty(&self) -> bool {
+        self.register.is_none() && self.expiry.is_none() && self.slots.is_empty()
+    }
+
+    fn boxed(self) -> Option<Box<Retraction>> {
+        (!self.is_empty()).then(|| Box::new(self))
+    }
+}
+
+impl Merged {
+    fn only(outcome: Outcome) -> Merged {
+        Merged { outcome, retraction: None }
+    }
+}
+
 impl Store {
     /// Merges a received cell. The clock must have [observed](Self::observe) its times, and its origins must be
-    /// [interned](Self::intern) here. `is_unheard` says whether all that an incarnation wrote from a moment on is news to
-    /// this daemon; it is asked under the range's lock.
+    /// [interned](Self::intern) here.
     pub(crate) fn merge(
         &self,
         scratch: &mut Vec<u8>,
         key: &[u8],
         received: &Parts<'_>,
         counter: &Counter,
-        is_unheard: &dyn Fn(Origin, Time) -> bool,
+        way: Way,
     ) -> Merged {
         let merged = self.ranges.update(key, |cell| {
             if !counter.is_empty() || cell.is_some_and(Cell::has_counter) {
-                return self.merge_parts(scratch, key, cell, received, counter, is_unheard);
+                return self.merge_parts(scratch, key, cell, received, counter, way);
             }
-            let floor = self.floor();
-            let is_absent = |cell: &Cell| cell.is_dead_at(floor) || stands_for_none(&cell.parts(), received);
-            if self.is_late(received, floor) && cell.is_none_or(is_absent) {
-                let dead = received.register(self.ranges.origins()).death().is_some_and(|at| at <= floor);
-                let late = Late { floor, register: true, slots: Vec::new() };
-                return (None, if dead { Merged::Known } else { Merged::Late(late) });
-            }
-            let next = match cell {
-                Some(cell)
-                    if cell.time() > received.time && received.lift <= cell.lift().max(cell.time()) =>
-                {
-                    return (None, Merged::Known);
-                }
-                Some(cell) if cell.time() >= received.time || cell.lift() > received.time => {
-                    match self.merge_registers(&cell.parts(), received) {
-                        Some(merged) => Cell::pack(scratch, key, &merged),
-                        None => return (None, Merged::Known),
-                    }
-                }
-                _ => Cell::pack(scratch, key, received),
+            let mut retraction = Retraction::default();
+            let own = cell.map_or(Parts::EMPTY, Cell::parts);
+            let next = match self.admit_register(&own, received, way, &mut retraction) {
+                Some(register) => Cell::pack(scratch, key, &register),
+                None => return (None, Merged { outcome: Outcome::Known, retraction: retraction.boxed() }),
             };
-            if self.grows_beyond(self.ceiling, cell, &next) {
-                return (None, Merged::Refused);
+            if let Some(bytes) = self.refusal(cell, &next, received.value.is_none()) {
+                return (None, Merged::only(Outcome::Refused(bytes)));
             }
-            let victim = cell.filter(|cell| cell.value().is_some() && self.is_kill(received));
-            let killed = victim.map(|cell| Killed { cell: cell.clone(), register: true, slots: Vec::new() });
-            (Some(next), killed.map_or(Merged::Applied, |killed| Merged::Killed(Box::new(killed))))
+            (Some(next), Merged::only(Outcome::Applied))
         });
         trim(scratch);
         merged
     }
 
-    /// Whether a register that is absent here must stay out.
-    fn is_late(&self, received: &Parts<'_>, floor: Time) -> bool {
-        let mut admission = received.admission();
-        if ablated(Ablation::AdmitByVersion) {
-            admission = received.qualifier.map_or(admission, |(time, _)| admission.max(time));
+    /// By how much a received cell would grow the cells, if there is no room for that.
+    fn refusal(&self, current: Option<&Cell>, next: &Cell, received_is_dead: bool) -> Option<u64> {
+        let growth = Growth::of(current, next);
+        let taken = self.limits.admit_peers(self.ranges.memory(), growth, received_is_dead);
+        (!taken).then_some(growth.live.max(growth.total))
+    }
+
+    /// The register that stands after a received one; `None` if it is the one that is held.
+    fn admit_register<'p>(
+        &self,
+        held: &Parts<'p>,
+        received: &Parts<'p>,
+        way: Way,
+        retraction: &mut Retraction,
+    ) -> Option<Parts<'p>> {
+        if received.is_empty() {
+            return None;
         }
-        admission <= floor && !ablated(Ablation::Admission)
+        let stable = way.cutoff();
+        let origins = self.ranges.origins();
+        let covers = |(time, origin)| origins.covers(time, origin) && !ablated(Ablation::Admission);
+        let dots = [(received.time, received.origin), received.deadline_dot()];
+        let is_live = received.value.is_some() && !self.has_passed(received.deadline, stable);
+        let removed_here = if held.is_empty() {
+            // An `EXPIRE` that was under way while the key was deleted and purged is no news: a sync tells.
+            covers(dots[0]) && (way == Way::Push || covers(dots[1]))
+        } else if self.stands(held, received) {
+            // No digest shows the peer what has won here, if that is dead.
+            let is_beaten = is_live && held.value.is_none() && self.is_dead(held, stable);
+            retraction.is_beaten |= is_beaten;
+            retraction.register = is_beaten.then_some(dots);
+            return None;
+        } else {
+            // Else this version was removed, and an older one that was news then has taken its place.
+            let is_same = (held.time, held.origin) == (received.time, received.origin);
+            is_live && !is_same && covers(dots[0])
+        };
+        if !removed_here {
+            return Some(*received);
+        }
+        retraction.register = is_live.then_some(dots);
+        retraction.is_given_up |= is_live && self.is_given_up(dots[0]);
+        None
+    }
+
+    /// Whether a deadline has passed: what it has ended needs no retraction, which would bring that back.
+    fn has_passed(&self, deadline: Option<Time>, stable: Time) -> bool {
+        deadline.is_some_and(|deadline| deadline <= stable.max(self.now(Time::default())))
+    }
+
+    /// Whether the law of registers prefers what is held to what was received.
+    fn stands(&self, held: &Parts<'_>, received: &Parts<'_>) -> bool {
+        if held.time != received.time {
+            return held.time > received.time;
+        }
+        let origins = self.ranges.origins();
+        let (ours, theirs) = (held.register(origins), received.register(origins));
+        ours.merge(theirs) == ours
+    }
+
+    fn is_dead(&self, parts: &Parts<'_>, stable: Time) -> bool {
+        let death = parts.register(self.ranges.origins()).death();
+        death.is_some_and(|death| death <= stable)
+    }
+
+    /// Whether a covered dot is covered only since its incarnation was closed.
+    fn is_given_up(&self, (time, origin): (Time, Origin)) -> bool {
+        let origins = self.ranges.origins();
+        origin != origins.own() && time > origins.coverage(origin).synced
     }
 
     /// The same where one of the two has a counter: part by part.
@@ -110,97 +206,139 @@ impl Store {
         cell: Option<&Cell>,
         received: &Parts<'_>,
         theirs: &Counter,
-        is_unheard: &dyn Fn(Origin, Time) -> bool,
+        way: Way,
     ) -> (Option<Cell>, Merged) {
-        let floor = self.floor();
-        let mut late = Late { floor, ..Late::default() };
-        // What is dead at the floor counts as absent, whether or not it is purged yet.
-        let held = cell.map(|cell| cell.stripped(scratch, floor));
-        let mut ours = held.as_ref().map_or(Counter::NONE, Cell::counter);
-        let before = ours.clone();
-        let own = held.as_ref().map_or(Parts::EMPTY, Cell::parts);
-        let base = received.base();
-        let mut parts = own;
-        if received.is_empty() {
-        } else if (own.is_empty() || stands_for_none(&own, received)) && self.is_late(received, floor) {
-            let slots = theirs.slots.iter().map(|(_, slot)| slot);
-            let death = base.register_death(theirs.void, slots);
-            late.register = death.is_none_or(|death| death > floor);
-        } else if let Some(merged) = self.merge_registers(&own, received) {
-            parts = merged;
-        }
-        // A deadline that goes with its register has ended what it made void, if it had passed by then: whoever wrote the
-        // later register may have forgotten both.
-        let ended = |side: &Parts<'_>| {
-            let is_replaced = (side.time, side.origin) != (parts.time, parts.origin);
-            let by = parts.time.max(parts.lift).max(floor);
-            side.deadline.filter(|&deadline| is_replaced && deadline <= by).unwrap_or(ZERO)
-        };
-        ours.end(ended(&own));
+        let mut retraction = Retraction::default();
+        let before = cell.map_or(Counter::NONE, Cell::counter);
+        let own = cell.map_or(Parts::EMPTY, Cell::parts);
+        let stable = way.cutoff();
+        let register = self.admit_register(&own, received, way, &mut retraction);
+        let parts = register.unwrap_or(own);
+        let mut ours = before.clone();
         let mut theirs = theirs.clone();
-        theirs.end(ended(received));
-        let void = base.void_at(theirs.void, floor);
+        let expiry = self.admit_expiry(before.expiry, theirs.expiry, stable, &mut retraction);
+        // A deadline that had passed when its successor was written has ended the lives that began before it, wherever
+        // they were counted. One that does not come in has ended them too, if it has passed.
+        ours.end(self.ended_by_successor(&own, &parts, before.expiry, expiry));
+        let replaced = self.ended_by_successor(received, &parts, theirs.expiry, expiry);
+        let now = self.now(Time::default());
+        let passed = [received.deadline, theirs.expiry.and_then(|(_, expiry)| expiry.deadline)];
+        let passed = passed.into_iter().flatten().filter(|&deadline| deadline <= now);
+        theirs.end(passed.fold(replaced, Time::max));
         for &(owner, slot) in &theirs.slots {
-            let present = slot.start > floor || before.slot(owner).is_some();
-            if present || is_unheard(owner, slot.start) || ablated(Ablation::Admission) {
-                ours.merge_slot(owner, slot);
-            } else if slot.is_active(void) {
-                late.slots.push((owner, slot.start));
-            }
+            self.admit_slot(&mut ours, owner, slot, stable, &mut retraction);
         }
-        ours.void = ours.void.max(theirs.void);
-        let newly_killed = |&(owner, slot): &(Origin, Slot)| {
-            let killed = ours.slot(owner).is_some_and(Slot::is_killed) && slot.is_active(before.void);
-            killed.then_some((owner, slot))
-        };
-        let slots: Vec<_> = before.slots.iter().filter_map(newly_killed).collect();
-        ours.strip(&parts.base(), floor);
-        let merged = |changed: Merged| {
-            if late.register || !late.slots.is_empty() { Merged::Late(late.clone()) } else { changed }
-        };
+        ours.expiry = expiry;
         if ours == before && parts == own {
-            return (None, merged(Merged::Known));
+            return (None, Merged { outcome: Outcome::Known, retraction: retraction.boxed() });
         }
         let next = Cell::pack_with(scratch, key, &parts, &ours, false);
-        if self.grows_beyond(self.ceiling, cell, &next) {
-            return (None, Merged::Refused);
+        let is_dead = received.value.is_none() && theirs.slots.iter().all(|(_, slot)| slot.is_reset());
+        if let Some(bytes) = self.refusal(cell, &next, is_dead) {
+            return (None, Merged::only(Outcome::Refused(bytes)));
         }
-        let register = own.value.is_some() && parts.value.is_none() && self.is_kill(received);
-        if let Some(cell) = cell
-            && (register || !slots.is_empty())
-        {
-            let killed = Killed { cell: cell.clone(), register, slots };
-            return (Some(next), Merged::Killed(Box::new(killed)));
-        }
-        (Some(next), merged(Merged::Applied))
+        (Some(next), Merged { outcome: Outcome::Applied, retraction: retraction.boxed() })
     }
 
-    /// The law of registers, for copies that their times alone do not decide; `None` if the first already has it all.
-    fn merge_registers<'p>(&self, held: &Parts<'p>, received: &Parts<'p>) -> Option<Parts<'p>> {
-        let origins = self.ranges.origins();
-        let (current, received) = (held.register(origins), received.register(origins));
-        let merged = current.merge(received);
-        // A lift that the version has overtaken says nothing, and is not stored.
-        let merged = Register {
-            lift: if merged.admission() > *merged.version.get_time() { merged.lift } else { ZERO },
-            ..merged
-        };
-        let known = |incarnation| origins.intern(incarnation).expect("both copies' origins are interned");
-        (merged != current).then(|| Parts {
-            time: *merged.version.get_time(),
-            origin: known(*merged.version.get_id()),
-            value: merged.value,
-            deadline: merged.deadline,
-            qualifier: merged
-                .is_qualified()
-                .then(|| (*merged.qualifier.get_time(), known(*merged.qualifier.get_id()))),
-            lift: merged.lift,
+    /// The latest deadline of one side that had passed when what replaces it was written.
+    fn ended_by_successor(
+        &self,
+        side: &Parts<'_>,
+        register: &Parts<'_>,
+        side_expiry: Option<(Origin, Expiry)>,
+        expiry: Option<(Origin, Expiry)>,
+    ) -> Time {
+        if ablated(Ablation::EndedBySuccessor) {
+            return Time::default();
+        }
+        let is_replaced = (side.time, side.origin) != (register.time, register.origin);
+        let register = side.deadline.filter(|&deadline| is_replaced && deadline <= register.time);
+        let successor =
+            expiry.filter(|_| side_expiry != expiry).map_or(Time::default(), |(_, expiry)| expiry.set_at);
+        let counted =
+            side_expiry.and_then(|(_, expiry)| expiry.deadline).filter(|&deadline| deadline <= successor);
+        register.max(counted).unwrap_or_default()
+    }
+
+    fn admit_expiry(
+        &self,
+        held: Option<(Origin, Expiry)>,
+        received: Option<(Origin, Expiry)>,
+        stable: Time,
+        retraction: &mut Retraction,
+    ) -> Option<(Origin, Expiry)> {
+        let (Some((writer, expiry)), origins) = (received, self.ranges.origins()) else { return held };
+        let rank = |(writer, expiry): (Origin, Expiry)| expiry.rank(origins.incarnation(writer));
+        let is_live = expiry.deadline.is_some() && !self.has_passed(expiry.deadline, stable);
+        let is_covered = origins.covers(expiry.set_at, writer) && !ablated(Ablation::Admission);
+        match held {
+            Some(held) if rank(held) >= rank((writer, expiry)) => Some(held),
+            Some(held) if is_covered && is_live && held.1.set_at != expiry.set_at => {
+                retraction.expiry = Some((expiry.set_at, writer));
+                Some(held)
+            }
+            None if is_covered => {
+                if is_live {
+                    retraction.expiry = Some((expiry.set_at, writer));
+                }
+                None
+            }
+            _ => received,
+        }
+    }
+
+    fn admit_slot(
+        &self,
+        ours: &mut Counter,
+        owner: Origin,
+        slot: Slot,
+        stable: Time,
+        retraction: &mut Retraction,
+    ) {
+        let dot = (slot.last, owner);
+        let is_present = ours.slot(owner).is_some_and(|held| held.start >= slot.start);
+        if is_present || !self.ranges.origins().covers(slot.last, owner) || ablated(Ablation::Admission) {
+            ours.merge_slot(owner, slot);
+            let held = ours.slot(owner).filter(|held| held.is_reset() && !slot.is_reset());
+            if held.is_some_and(|held| held.last.max(held.reset.at) <= stable) {
+                retraction.slots.push((owner, slot.start, slot.last));
+                retraction.is_beaten = true;
+            }
+        } else if !slot.is_reset() {
+            retraction.slots.push((owner, slot.start, slot.last));
+            retraction.is_given_up |= self.is_given_up(dot);
+        }
+    }
+
+    /// Drops exactly what a peer has removed, where it is still held: it becomes a tombstone of the same dots.
+    pub(crate) fn retract(&self, key: &[u8], retraction: &Retraction) -> Option<Retracted> {
+        self.ranges.update(key, |cell| {
+            let Some(cell) = cell else { return (None, None) };
+            let (mut parts, mut counter) = (cell.parts(), cell.counter());
+            let dots = [(parts.time, parts.origin), parts.deadline_dot()];
+            let register = parts.value.is_some() && retraction.register == Some(dots);
+            if register {
+                parts = parts.retracted();
+            }
+            if let Some((writer, expiry)) = &mut counter.expiry
+                && retraction.expiry == Some((expiry.set_at, *writer))
+            {
+                expiry.deadline = None;
+            }
+            let mut slots = Vec::new();
+            for &(owner, start, last) in &retraction.slots {
+                let held =
+                    counter.slot(owner).copied().filter(|slot| (slot.start, slot.last) == (start, last));
+                if let Some(slot) = held.filter(|slot| !slot.is_reset()) {
+                    counter.put(owner, slot.retracted());
+                    slots.push((owner, slot));
+                }
+            }
+            if parts == cell.parts() && counter == cell.counter() {
+                return (None, None);
+            }
+            let retracted = Retracted { cell: cell.clone(), register, slots };
+            (Some(Cell::pack_with(&mut Vec::new(), key, &parts, &counter, false)), Some(retracted))
         })
     }
-}
-
-/// Whether `held` counts as absent where a register that somebody has written is `received`: the deadline of a counter that
-/// nobody has set is admitted by its own stamp, so its version may lie below a delete that was applied and forgotten here.
-fn stands_for_none(held: &Parts<'_>, received: &Parts<'_>) -> bool {
-    held.origin == Origins::NOBODY && received.origin != Origins::NOBODY
 }

@@ -15,8 +15,8 @@
 //! * A range's sums always equal the sum over its cells: both change under the same lock.
 //! * A local write is stamped, under that lock, above the cell it replaces and above everything received.
 //! * A reader never sees a value whose deadline has passed; the sweep only frees its memory.
-//! * The floor never falls. A cell that is absent, or dead at the floor, is taken in from a peer only if it is newer
-//!   than the floor; so what was deleted here stays deleted, purged or not.
+//! * A cell that is absent is admitted from a peer only if the summary vector does not cover it (see [`merge`]); so what
+//!   was removed here stays removed, purged or not. The stable time only says what is purged.
 //! * No call blocks on anything but one range's lock, and none is held across an `.await`.
 
 mod cell;
@@ -25,6 +25,7 @@ mod clock;
 mod copy;
 mod feed;
 mod healing;
+mod memory;
 mod merge;
 mod origins;
 mod ranges;
@@ -42,9 +43,10 @@ pub use changes::{
 pub use copy::{CopyState, CountCopy, KeyCopy, SlotCopy};
 pub(crate) use feed::Feed;
 pub(crate) use healing::Entry;
-pub(crate) use merge::{Killed, Late, Merged};
+pub(crate) use memory::{Room, Shortfall};
+pub(crate) use merge::{Outcome, Retracted, Retraction, Way};
 pub use origins::TooManyOrigins;
-pub(crate) use origins::{Origin, Origins};
+pub(crate) use origins::{Coverage, Origin, Origins};
 pub(crate) use ranges::PREFETCH_AHEAD;
 pub(crate) use sums::Digest;
 pub use sums::Totals;
@@ -53,11 +55,10 @@ pub use watch::{BadCursor, Cursor, Item, Page, ResetReason, WatchEvent, Watcher}
 pub use write::{Live, Write};
 
 use clock::Clock;
+use memory::{Growth, Limits};
 use ranges::Ranges;
 use watch::Watches;
 use write::Digits;
-
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::ablation::{Ablation, ablated};
 use crate::model::counter::{Shown, Slot};
@@ -73,7 +74,8 @@ pub struct StoreConfig {
     pub ranges: RangeCount,
     /// This process's id.
     pub incarnation: Incarnation,
-    /// Client writes that would grow the cells beyond this many bytes are refused; `None` for no limit.
+    /// Client writes that would grow the live cells beyond this many bytes, or live and dead ones beyond twice as many,
+    /// are refused; `None` for no limit. What peers send may take more.
     pub max_memory: Option<u64>,
     /// How many bytes of changed cells may wait for the task that sends them to the peers.
     pub feed_limit: u64,
@@ -83,12 +85,9 @@ pub struct StoreConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// It would have grown the cells beyond `--max-memory`.
+    /// It would have grown the live cells beyond `--max-memory`, or tombstones have filled their reserve.
     #[error("OOM command not allowed when used memory > 'maxmemory'.")]
     OutOfMemory,
-    /// The daemon has not met its cluster yet and was told to wait for it.
-    #[error("UNFOUNDED this daemon takes no writes before it has joined its cluster (--join-first)")]
-    Unfounded,
     /// A counter, or one daemon's share of it, would leave the range of its totals.
     #[error("ERR increment or decrement would overflow")]
     Overflow,
@@ -125,7 +124,7 @@ impl Batch {
 /// Everything that is known of one key, a tombstone included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
-    /// The stamp of the version.
+    /// The stamp of the latest `SET`, `DEL` or increment.
     pub version: Stamp,
     /// The stamp of the write that set the deadline; equals `version` unless an `EXPIRE` or `PERSIST` did.
     pub qualifier: Stamp,
@@ -152,27 +151,18 @@ pub struct Store {
     clock: Clock,
     feed: Feed,
     watches: Watches,
-    max_memory: u64,
-    ceiling: u64,
-    /// Time below which every member held every write: see [`Store::floor`].
-    floor: AtomicU64,
-    /// Clients' writes are refused.
-    closed: AtomicBool,
+    limits: Limits,
 }
 
 impl Store {
     /// An empty store.
     pub fn new(config: StoreConfig) -> Self {
-        let max_memory = config.max_memory.unwrap_or(u64::MAX);
         Store {
             ranges: Ranges::new(config.seed, config.ranges, Origins::new(config.incarnation)),
             clock: Clock::new(),
             feed: Feed::new(config.feed_limit),
             watches: Watches::new(),
-            max_memory,
-            ceiling: max_memory.saturating_add(max_memory / 4),
-            floor: AtomicU64::new(0),
-            closed: AtomicBool::new(false),
+            limits: Limits::new(config.max_memory),
         }
     }
 
@@ -233,17 +223,14 @@ impl Store {
     /// qualifies a version that had expired before it.
     ///
     /// # Errors
-    /// [`WriteError::OutOfMemory`] if the write would grow the cells beyond `--max-memory`, which a
-    /// [`Write::Delete`] never does; [`WriteError::Unfounded`] while the daemon waits for its cluster. `decide` has
-    /// run, nothing else happened.
+    /// [`WriteError::OutOfMemory`] if the write would grow the cells beyond their limits, which a
+    /// [`Write::Delete`] never does. `decide` has run, nothing else happened.
     pub fn write<'v, T>(
         &self,
         batch: &mut Batch,
         key: &[u8],
         decide: impl FnOnce(Option<Live<'_>>) -> (Write<'v>, T),
     ) -> Result<T, WriteError> {
-        // Also where nothing would change: `DEL` may not answer that there is no such key.
-        self.check_write(0)?;
         let Batch { now, applied, scratch, counter } = batch;
         let outcome = self.ranges.update(key, |cell| {
             let drawn = self.clock.draw(*now, cell.map_or(ZERO, Cell::latest));
@@ -252,16 +239,15 @@ impl Store {
             let is_live = live.is_some();
             let (write, outcome) = decide(live);
             let stamp = (drawn, self.ranges.origins().own());
-            let parts = match write::apply(write, stamp, self.floor(), cell, is_live, counter) {
+            let parts = match write::apply(write, stamp, cell, is_live, counter) {
                 Ok(Some(parts)) => parts,
                 Ok(None) => return (None, Ok(outcome)),
                 Err(error) => return (None, Err(error)),
             };
             let next = Cell::pack_with(scratch, key, &parts, counter, false);
             let may_grow = parts.value.is_some() || matches!(write, Write::Add(_));
-            let growth = next.memory().saturating_sub(cell.map_or(0, Cell::memory));
-            if let Err(error) = self.check_write(if may_grow { growth } else { 0 }) {
-                return (None, Err(error));
+            if may_grow && !self.limits.admit_clients(self.ranges.memory(), Growth::of(cell, &next)) {
+                return (None, Err(WriteError::OutOfMemory));
             }
             applied.push(next.clone());
             (Some(next), Ok(outcome))
@@ -270,28 +256,15 @@ impl Store {
         outcome
     }
 
-    /// Whether a client's write would be taken now that lets the cells grow by so many bytes. Every write is asked this.
+    /// Whether a client's write would be taken now that adds a key of so many bytes, or none.
     ///
     /// # Errors
     /// As [`write`](Self::write).
     pub fn check_write(&self, growth: u64) -> Result<(), WriteError> {
-        if self.closed.load(Ordering::Relaxed) {
-            return Err(WriteError::Unfounded);
-        }
-        if growth > 0 && self.ranges.memory().saturating_add(growth) > self.max_memory {
+        if !self.limits.admit_clients(self.ranges.memory(), Growth::of_new(growth)) {
             return Err(WriteError::OutOfMemory);
         }
         Ok(())
-    }
-
-    /// Refuses clients' writes, or takes them again.
-    pub(crate) fn close_to_writes(&self, closed: bool) {
-        self.closed.store(closed, Ordering::Relaxed);
-    }
-
-    fn grows_beyond(&self, limit: u64, current: Option<&Cell>, next: &Cell) -> bool {
-        let current = current.map_or(0, Cell::memory);
-        next.memory() > current && self.ranges.memory() + (next.memory() - current) > limit
     }
 
     /// The id that cells refer to `incarnation` by.
@@ -305,6 +278,11 @@ impl Store {
     /// The incarnation that this process writes as.
     pub(crate) fn own_incarnation(&self) -> Incarnation {
         self.incarnation(self.ranges.origins().own())
+    }
+
+    /// The stamp of the latest `SET`, `DEL` or increment in a cell of this store.
+    fn last_write(&self, cell: &Cell) -> Stamp {
+        cell.last_write(self.ranges.origins())
     }
 
     /// The incarnation behind an interned origin of this store.
@@ -325,9 +303,10 @@ impl Store {
         self.ranges.read(key, |cell| {
             let cell = cell?;
             let register = cell.register(self.ranges.origins());
+            let version = self.last_write(cell);
             Some(Meta {
-                version: register.version,
-                qualifier: register.qualifier,
+                version,
+                qualifier: if register.is_qualified() { register.qualifier } else { version },
                 deadline: register.deadline,
                 value_bytes: Live::at(cell, now, &mut Digits::new()).map(|live| live.value().len()),
             })
@@ -339,8 +318,8 @@ impl Store {
         self.ranges.read(key, |cell| {
             let cell = cell?;
             let Some(Shown::Number(sum)) = cell.shown(now) else { return None };
-            let void = cell.base().void_at(cell.void(), now);
-            let active = cell.slots().filter(|(_, slot)| slot.is_active(void));
+            let passed = cell.lives().passed(now);
+            let active = cell.slots().filter(|(_, slot)| slot.is_active(passed));
             let slots: Vec<_> = active.map(|(owner, slot)| (self.incarnation(owner), slot)).collect();
             let base = sum - slots.iter().map(|(_, slot)| slot.net()).sum::<i128>();
             Some(Count { sum, base, slots })
@@ -370,8 +349,8 @@ impl Store {
         let mut scratch = Vec::new();
         let swept = expired.iter().filter(|expired| {
             self.ranges.update(expired.key(), |cell| {
-                let due = cell.filter(|cell| cell.awaits_sweep() && cell.is_expired(now));
-                let next = due.map(|cell| cell.swept(&mut scratch));
+                let is_due = |cell: &&Cell| cell.pending_deadline().is_some_and(|deadline| deadline <= now);
+                let next = cell.filter(is_due).map(|cell| cell.swept(&mut scratch, now));
                 let swept = next.is_some();
                 (next, swept)
             })
@@ -384,15 +363,43 @@ impl Store {
         self.ranges.totals()
     }
 
-    /// What all cells take in memory, in bytes, by the store's own count.
+    /// What the cells take that hold a value or count, in bytes, by the store's own count: what `--max-memory` limits.
     pub fn memory(&self) -> u64 {
-        self.ranges.memory()
+        self.ranges.memory().live()
     }
 
-    /// Whether the cells are within `--max-memory`. Replicated data that would grow them is taken beyond it, up
-    /// to the hard ceiling a quarter above.
-    pub fn has_room(&self) -> bool {
-        self.ranges.memory() <= self.max_memory
+    /// What the other cells take, in bytes: tombstones and expired keys, until they are purged.
+    pub fn tombstone_memory(&self) -> u64 {
+        self.ranges.memory().dead()
+    }
+
+    /// What tombstones may take before clients' writes may be refused because of them, in bytes; `None` for no limit.
+    pub fn tombstone_reserve(&self) -> Option<u64> {
+        Some(self.limits.reserve()).filter(|&reserve| reserve != u64::MAX)
+    }
+
+    /// Whether tombstones are within their reserve. While they are, they refuse nobody's write.
+    pub(crate) fn has_tombstone_room(&self) -> bool {
+        self.tombstone_memory() <= self.limits.reserve()
+    }
+
+    /// About how many of the `dead` cells take what tombstones take beyond their reserve.
+    pub(crate) fn tombstones_beyond_reserve(&self, dead: u64) -> u64 {
+        let used = self.tombstone_memory();
+        let beyond = used.saturating_sub(self.limits.reserve());
+        let cells = (u128::from(beyond) * u128::from(dead)).div_ceil(u128::from(used.max(1)));
+        u64::try_from(cells).map_or(dead, |cells| cells.min(dead))
+    }
+
+    /// How much room there is now for what peers sent and was [refused](Merged::Refused).
+    pub(crate) fn room_for(&self, refused: &Shortfall) -> Room {
+        let room = self.limits.room(self.ranges.memory());
+        match *refused {
+            Shortfall { bytes: 0, .. } => Room::None,
+            Shortfall { bytes, .. } if room >= bytes => Room::All,
+            Shortfall { least, .. } if room >= least.max(self.limits.worthwhile_room()) => Room::Some,
+            _ => Room::None,
+        }
     }
 
     /// Begins to follow the changes under `prefixes`, whoever writes them.

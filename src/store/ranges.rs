@@ -5,18 +5,19 @@
 //! no lock of it is ever held across an `.await` or a second call into it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use dashmap::{DashMap, SharedValue};
 use xxhash_rust::xxh3::Xxh3Builder;
 
 use super::cell::{Cell, Part};
 use super::changes::Changes;
+use super::memory::Memory;
 use super::origins::Origins;
 use super::raw;
 use super::sums::{Digest, Hash, Sums, Totals};
 use crate::ablation::{Ablation, ablated};
-use crate::model::digest::{deep_register_hash, deep_slot_hash, register_hash, slot_hash, void_hash};
+use crate::model::digest::{deep_register_hash, deep_slot_hash, expiry_hash, register_hash, slot_hash};
 use crate::model::stamp::ZERO;
 use crate::model::{HashSeed, RangeCount, Time};
 
@@ -29,8 +30,8 @@ pub(super) struct Ranges {
     sums: Box<[Sums]>,
     count: RangeCount,
     seed: HashSeed,
-    origins: Origins,
-    memory: AtomicU64,
+    origins: Arc<Origins>,
+    memory: Memory,
     changes: Arc<Changes>,
 }
 
@@ -42,8 +43,8 @@ impl Ranges {
             sums: (0..count.get()).map(|_| Sums::default()).collect(),
             count,
             seed,
-            origins,
-            memory: AtomicU64::new(0),
+            origins: Arc::new(origins),
+            memory: Memory::default(),
             changes: Arc::default(),
         }
     }
@@ -52,7 +53,7 @@ impl Ranges {
         self.count.get()
     }
 
-    pub(super) fn origins(&self) -> &Origins {
+    pub(super) fn origins(&self) -> &Arc<Origins> {
         &self.origins
     }
 
@@ -61,9 +62,9 @@ impl Ranges {
         &self.changes
     }
 
-    /// What all cells take in memory, in bytes.
-    pub(super) fn memory(&self) -> u64 {
-        self.memory.load(Ordering::Relaxed)
+    /// What all cells take in memory.
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// Shows the cell of `key` to `read`, under the range's read lock.
@@ -84,7 +85,7 @@ impl Ranges {
             if let Some(cell) = cell {
                 sums.add(&cell, self.hash(hash, &cell));
                 self.changes.record(hash, None, &cell);
-                self.memory.fetch_add(cell.memory(), Ordering::Relaxed);
+                self.memory.add(&cell);
                 let rehash = |(cell, _): &(Cell, SharedValue<()>)| self.seed.key_hash(cell.key());
                 table.insert(hash, (cell, SharedValue::new(())), rehash);
             }
@@ -96,7 +97,7 @@ impl Ranges {
             sums.replace(slot, self.hash(hash, slot), &cell, self.hash(hash, &cell));
         }
         self.changes.record(hash, Some(slot), &cell);
-        self.memory.fetch_add(cell.memory().wrapping_sub(slot.memory()), Ordering::Relaxed);
+        self.memory.replace(slot, &cell);
         let replaced = std::mem::replace(slot, cell);
         drop(table);
         drop(replaced);
@@ -163,7 +164,7 @@ impl Ranges {
             return;
         }
         let earliest_left = std::cell::Cell::new(0);
-        let visit = |cell: &Cell| match cell.deadline().filter(|_| cell.awaits_sweep()) {
+        let visit = |cell: &Cell| match cell.pending_deadline() {
             Some(deadline) if deadline <= now => expired.push(cell.clone()),
             Some(deadline) => earliest_left.set(earliest_left.get().max(!deadline.0)),
             None => {}
@@ -190,10 +191,10 @@ impl Ranges {
         self.sums.iter().map(Sums::totals).fold(Totals::default(), Totals::add)
     }
 
-    /// The sum of the cells of a range that a floor at `floor` does not count as dead, and how many they are.
+    /// The sum of the cells of a range that are not dead at `stable`, and how many they are.
     ///
     /// Taken under the range's lock, so it has every write that was stamped before the call.
-    pub(super) fn digest(&self, range: usize, floor: Time) -> Digest {
+    pub(super) fn digest(&self, range: usize, stable: Time) -> Digest {
         let sums = &self.sums[range];
         let table = self.map.shards()[range].read();
         let totals = sums.totals();
@@ -204,42 +205,42 @@ impl Ranges {
         if ablated(Ablation::DigestTombstones) {
             digest.sum = totals.live;
         }
-        if digest.cells > 0 && sums.may_have_dead_at(floor) {
+        if digest.cells > 0 && sums.may_have_dead_at(stable) {
             for (cell, _) in raw::entries(&table) {
-                if cell.is_dead_at(floor) {
+                if cell.is_dead_at(stable) {
                     let hash = self.hash(self.seed.key_hash(cell.key()), cell);
                     digest.sum = digest.sum.wrapping_sub(hash.live.wrapping_add(hash.dead));
                     digest.cells -= 1;
-                } else if cell.first_death().is_some_and(|death| death <= floor) {
+                } else if cell.first_death().is_some_and(|death| death <= stable) {
                     let key_hash = self.seed.key_hash(cell.key());
                     let hash = self.hash(key_hash, cell);
                     digest.sum = digest
                         .sum
                         .wrapping_sub(hash.live.wrapping_add(hash.dead))
-                        .wrapping_add(self.hash_above(key_hash, cell, floor, false));
+                        .wrapping_add(self.hash_above(key_hash, cell, stable, false));
                 }
             }
         }
         digest
     }
 
-    /// Removes the cells of a range that a floor at `floor` counts as dead; returns how many. Costs nothing where
+    /// Removes the cells of a range that are dead at `stable`; returns how many. Costs nothing where
     /// there can be none.
-    pub(super) fn purge(&self, range: usize, floor: Time) -> usize {
+    pub(super) fn purge(&self, range: usize, stable: Time) -> usize {
         let sums = &self.sums[range];
-        if !sums.may_have_dead_at(floor) {
+        if !sums.may_have_dead_at(stable) {
             return 0;
         }
         let mut table = self.map.shards()[range].write();
         let (mut dead, mut stripped, mut first_left) = (Vec::new(), Vec::new(), 0);
         for (cell, _) in raw::entries(&table) {
-            if cell.is_dead_at(floor) {
+            if cell.is_dead_at(stable) {
                 dead.push(cell.clone());
                 continue;
             }
             let next = match cell.first_death() {
-                Some(death) if death <= floor => {
-                    stripped.push(cell.stripped(&mut Vec::new(), floor));
+                Some(death) if death <= stable => {
+                    stripped.push(cell.stripped(&mut Vec::new(), stable));
                     stripped.last().and_then(Cell::next_death)
                 }
                 _ => cell.next_death(),
@@ -250,14 +251,14 @@ impl Ranges {
             let hash = self.seed.key_hash(cell.key());
             table.remove_entry(hash, |(other, _)| same_key(other, cell.key()));
             sums.remove(cell, self.hash(hash, cell));
-            self.memory.fetch_sub(cell.memory(), Ordering::Relaxed);
+            self.memory.remove(cell);
         }
         for cell in stripped {
             let hash = self.seed.key_hash(cell.key());
             let slot = table.get_mut(hash, |(other, _)| same_key(other, cell.key()));
             let (slot, _) = slot.expect("the cell was found under the same lock");
             sums.replace(slot, self.hash(hash, slot), &cell, self.hash(hash, &cell));
-            self.memory.fetch_add(cell.memory().wrapping_sub(slot.memory()), Ordering::Relaxed);
+            self.memory.replace(slot, &cell);
             *slot = cell;
         }
         sums.first_death.store(first_left, Ordering::Relaxed);
@@ -269,8 +270,7 @@ impl Ranges {
     pub(super) fn clear(&self, range: usize) {
         let sums = &self.sums[range];
         let mut table = self.map.shards()[range].write();
-        let removed: u64 = raw::entries(&table).map(|(cell, _)| cell.memory()).sum();
-        self.memory.fetch_sub(removed, Ordering::Relaxed);
+        raw::entries(&table).for_each(|(cell, _)| self.memory.remove(cell));
         table.clear();
         sums.reset();
     }
@@ -319,17 +319,17 @@ impl Ranges {
         hash
     }
 
-    /// The hash of a cell without the parts that a floor at `floor` counts as dead; of its values too if `deep`.
-    pub(super) fn hash_above(&self, key_hash: u64, cell: &Cell, floor: Time, deep: bool) -> u64 {
+    /// The hash of a cell without the parts that are dead at `stable`; of its values too if `deep`.
+    pub(super) fn hash_above(&self, key_hash: u64, cell: &Cell, stable: Time, deep: bool) -> u64 {
         if !cell.has_counter() {
-            return if cell.is_dead_at(floor) {
+            return if cell.is_dead_at(stable) {
                 0
             } else {
                 self.part_hash(key_hash, cell, Part::Register, deep)
             };
         }
         let mut sum = 0u64;
-        cell.parts_above(floor, |part| sum = sum.wrapping_add(self.part_hash(key_hash, cell, part, deep)));
+        cell.parts_above(stable, |part| sum = sum.wrapping_add(self.part_hash(key_hash, cell, part, deep)));
         sum
     }
 
@@ -343,7 +343,9 @@ impl Ranges {
                 let hash = if deep { deep_slot_hash } else { slot_hash };
                 hash(self.seed, key_hash, self.origins.incarnation(owner), &slot)
             }
-            Part::Void(until) => void_hash(self.seed, key_hash, until),
+            Part::Expiry(writer, expiry) => {
+                expiry_hash(self.seed, key_hash, self.origins.incarnation(writer), &expiry)
+            }
         }
     }
 

@@ -102,24 +102,22 @@ impl Sums {
         let more = |count: &AtomicU32| count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         self.shift(hash, u64::wrapping_add);
         more(self.count(is_kept));
-        if let Some(deadline) = cell.deadline() {
+        if let Some(deadline) = cell.pending_deadline() {
             if is_kept {
                 more(&self.expiring_cells);
             }
-            if cell.awaits_sweep() {
-                self.next_deadline.fetch_max(!deadline.0, Ordering::Relaxed);
-            }
+            self.next_deadline.fetch_max(!deadline.0, Ordering::Relaxed);
         }
         if let Some(death) = cell.next_death() {
             self.first_death.fetch_max(!death.0, Ordering::Relaxed);
         }
     }
 
-    /// Whether a floor at `floor` may count a cell of the range as dead.
-    pub(super) fn may_have_dead_at(&self, floor: Time) -> bool {
+    /// Whether something in the range may be dead at `stable`.
+    pub(super) fn may_have_dead_at(&self, stable: Time) -> bool {
         let earliest =
             self.first_death.load(Ordering::Relaxed).max(self.next_deadline.load(Ordering::Relaxed));
-        !earliest <= floor.0
+        !earliest <= stable.0
     }
 
     pub(super) fn remove(&self, cell: &Cell, hash: Hash) {
@@ -127,7 +125,7 @@ impl Sums {
         let less = |count: &AtomicU32| count.store(count.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
         self.shift(hash, u64::wrapping_sub);
         less(self.count(is_kept));
-        if is_kept && cell.deadline().is_some() {
+        if is_kept && cell.pending_deadline().is_some() {
             less(&self.expiring_cells);
         }
     }

@@ -3,6 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use uhlc::NTP64;
 
+use super::merge::Merged;
 use super::*;
 use crate::model::stamp::{self, incarnation};
 
@@ -46,10 +47,10 @@ pub(super) fn replicate(from: &Store, to: &Store) {
             parts.origin = translate(parts.origin);
             parts.qualifier = parts.qualifier.map(|(time, origin)| (time, translate(origin)));
             let mut counter = Counter::NONE;
-            counter.void = cell.void();
+            counter.expiry = cell.expiry().map(|(writer, expiry)| (translate(writer), expiry));
             cell.slots().for_each(|(owner, slot)| counter.put(translate(owner), slot));
             to.observe(cell.latest());
-            to.merge(&mut Vec::new(), cell.key(), &parts, &counter, &|_, _| false);
+            to.merge(&mut Vec::new(), cell.key(), &parts, &counter, Way::Sync { cutoff: ZERO });
         }
     }
 }
@@ -164,13 +165,98 @@ fn replicated_data_is_taken_up_to_the_ceiling_and_tombstones_beyond_it() {
     assert!(get(&full, 9, b"big").is_some(), "above the limit, below the ceiling");
     let origin = full.intern(incarnation(2).unwrap()).unwrap();
     let merge = |key: &[u8], time, value| {
-        let parts = Parts { time: NTP64(time), origin, value, deadline: None, qualifier: None, lift: ZERO };
-        full.merge(&mut Vec::new(), key, &parts, &Counter::NONE, &|_, _| false)
+        let parts = Parts { time: NTP64(time), origin, value, deadline: None, qualifier: None };
+        full.merge(&mut Vec::new(), key, &parts, &Counter::NONE, Way::Push).outcome
     };
-    assert_eq!(merge(b"more", 6, Some(&[0; 500])), Merged::Refused);
-    assert_eq!(merge(b"big", 7, None), Merged::Applied);
-    assert_eq!(merge(b"more", 6, Some(&[0; 500])), Merged::Applied);
+    assert_eq!(merge(b"more", 6, Some(&[0; 500])), Outcome::Refused(558));
+    assert_eq!(merge(b"big", 7, None), Outcome::Applied);
+    assert_eq!(merge(b"more", 6, Some(&[0; 500])), Outcome::Applied);
     assert_sums_are_exact(&full);
+}
+
+/// A finished sync: what `from` holds is held by `to`, which has incorporated all that it wrote until `now`.
+pub(super) fn sync(from: &Store, to: &Store, now: u64) {
+    replicate(from, to);
+    for (incarnation, coverage) in from.origins().iter() {
+        to.origins().raise(incarnation, coverage.synced, coverage.closed);
+    }
+    to.origins().raise(from.own_incarnation(), NTP64(now), ZERO);
+}
+
+/// What `to` answers when `from` sends its cell of `key` in a sync.
+pub(super) fn answer(from: &Store, to: &Store, key: &[u8]) -> Merged {
+    let cell = from.cell(key).unwrap();
+    let translate = |origin| to.intern(from.incarnation(origin)).unwrap();
+    let mut parts = cell.parts();
+    parts.origin = translate(parts.origin);
+    parts.qualifier = parts.qualifier.map(|(time, origin)| (time, translate(origin)));
+    let mut counter = Counter::NONE;
+    cell.slots().for_each(|(owner, slot)| counter.put(translate(owner), slot));
+    to.merge(&mut Vec::new(), key, &parts, &counter, Way::Sync { cutoff: ZERO })
+}
+
+fn purge_at(store: &Store, stable: u64) -> usize {
+    store.raise_stable_time(NTP64(stable));
+    (0..store.range_count()).map(|range| store.purge(range)).sum()
+}
+
+#[test]
+fn what_was_incorporated_and_removed_is_no_news_and_is_retracted() {
+    let (a, b) = (Store::new(config(1)), Store::new(config(2)));
+    set(&a, 10, b"k", b"v", None);
+    sync(&a, &b, 15);
+    assert!(delete(&b, 20, b"k"));
+    assert_eq!(purge_at(&b, 30), 1);
+    let merged = answer(&a, &b, b"k");
+    assert_eq!((merged.outcome, get(&b, 40, b"k")), (Outcome::Known, None));
+    let mut retraction = *merged.retraction.unwrap();
+    assert!(!retraction.is_given_up);
+    // As a refers to itself.
+    let own = a.intern(a.own_incarnation()).unwrap();
+    retraction.register = retraction.register.map(|dots| dots.map(|(time, _)| (time, own)));
+    assert!(a.retract(b"k", &retraction).is_some_and(|retracted| retracted.register));
+    assert_eq!((get(&a, 40, b"k"), a.totals().dead_cells), (None, 1));
+    assert_eq!(a.retract(b"k", &retraction), None, "it is no longer held");
+    assert_sums_are_exact(&a);
+}
+
+#[test]
+fn what_was_never_incorporated_comes_in_beside_a_purged_delete_and_so_does_an_unseen_persist() {
+    let (a, b, c) = (Store::new(config(1)), Store::new(config(2)), Store::new(config(3)));
+    set(&a, 10, b"k", b"v", None);
+    sync(&a, &b, 15);
+    replicate(&a, &c);
+    set(&c, 12, b"unseen", b"v", None);
+    c.write(&mut at(&c, 18), b"k", |_| (Write::Deadline(None), ())).unwrap();
+    assert!(delete(&b, 20, b"k"));
+    assert_eq!(purge_at(&b, 30), 1);
+    replicate(&c, &b);
+    assert_eq!((get(&b, 40, b"unseen"), get(&b, 40, b"k")), (Some(b"v".to_vec()), Some(b"v".to_vec())));
+}
+
+#[test]
+fn a_retraction_of_one_version_leaves_every_other() {
+    let store = Store::new(config(1));
+    set(&store, 10, b"k", b"old", None);
+    let cell = store.cell(b"k").unwrap();
+    let dots = [(cell.time(), cell.origin()); 2];
+    let retraction = Retraction { register: Some(dots), ..Retraction::default() };
+    set(&store, 20, b"k", b"new", None);
+    assert_eq!(store.retract(b"k", &retraction), None);
+    assert_eq!(get(&store, 30, b"k"), Some(b"new".to_vec()));
+}
+
+#[test]
+fn a_write_that_is_covered_since_its_writer_was_closed_is_retracted_as_given_up() {
+    let (a, b) = (Store::new(config(1)), Store::new(config(2)));
+    set(&a, 10, b"lost on the way", b"v", None);
+    set(&a, 11, b"pushed", b"v", None);
+    let origin = b.intern(a.own_incarnation()).unwrap();
+    b.origins().see(origin, NTP64(11));
+    b.origins().close(a.own_incarnation());
+    assert!(answer(&a, &b, b"lost on the way").retraction.unwrap().is_given_up);
+    set(&a, 12, b"later", b"v", None);
+    assert_eq!(answer(&a, &b, b"later").outcome, Outcome::Applied);
 }
 
 #[test]
@@ -270,6 +356,38 @@ proptest! {
         stores.iter().for_each(|store| (0..store.range_count()).for_each(|r| { store.sweep(r, NTP64(now + 1000)); }));
         prop_assert_eq!(a.totals(), b.totals());
         stores.iter().for_each(assert_sums_are_exact);
+    }
+}
+
+/// Why an `EXPIRE` is no part of the last write: the time that watchers see would fall.
+#[test]
+fn the_last_write_never_falls_when_a_set_replaces_what_a_later_expire_had_changed() {
+    let [a, b] = [1, 2].map(|id| Store::new(config(id)));
+    set(&a, 10, b"k", b"v1", None);
+    let first = a.meta(b"k", NTP64(10)).unwrap();
+    let expire = Write::Deadline(Some(NTP64(1000)));
+    a.write(&mut at(&a, 20), b"k", |_| (expire, ())).unwrap();
+    let expiring = a.meta(b"k", NTP64(20)).unwrap();
+    assert_eq!((expiring.version, expiring.qualifier.get_time()), (first.version, &NTP64(21)));
+    set(&b, 15, b"k", b"v2", None);
+    replicate(&b, &a);
+    let replaced = a.meta(b"k", NTP64(20)).unwrap();
+    assert_eq!((replaced.version.get_time(), replaced.qualifier), (&NTP64(16), replaced.version));
+    assert!(first.version < replaced.version && replaced.version < expiring.qualifier);
+}
+
+#[test]
+fn a_key_that_was_only_counted_has_the_stamp_of_its_last_increment() {
+    let [a, b] = [1, 2].map(|id| Store::new(config(id)));
+    a.write(&mut at(&a, 10), b"n", |_| (Write::Add(1), ())).unwrap();
+    b.write(&mut at(&b, 20), b"n", |_| (Write::Add(1), ())).unwrap();
+    replicate(&a, &b);
+    replicate(&b, &a);
+    for store in [&a, &b] {
+        let meta = store.meta(b"n", NTP64(30)).unwrap();
+        assert_eq!((meta.version.get_time(), *meta.version.get_id()), (&NTP64(21), b.own_incarnation()));
+        assert_eq!(meta.qualifier, meta.version);
+        assert_eq!(store.copy(b"n", NTP64(30), 9).version, Some(meta.version));
     }
 }
 

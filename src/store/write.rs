@@ -1,10 +1,10 @@
 //! Local writes: what one sees of a cell, and what it makes of it.
 
 use super::cell::{Cell, Counter, Parts};
-use super::origins::{Origin, Origins};
+use super::origins::Origin;
 use super::{MAX_SLOTS, WriteError};
 use crate::model::Time;
-use crate::model::counter::{Shown, Slot};
+use crate::model::counter::{Expiry, Shown, Slot};
 use crate::model::stamp::ZERO;
 
 /// Room for the digits of a counter.
@@ -29,7 +29,7 @@ impl<'a> Live<'a> {
             Shown::Text(text) => text,
             Shown::Number(number) => digits.format(number).as_bytes(),
         };
-        Some(Live { value, deadline: cell.deadline().filter(|&deadline| deadline > now) })
+        Some(Live { value, deadline: cell.deadline_at(now) })
     }
 
     /// The value; of a counter, its digits.
@@ -69,7 +69,6 @@ pub enum Write<'a> {
 pub(super) fn apply<'a>(
     write: Write<'a>,
     (drawn, own): (Time, Origin),
-    floor: Time,
     cell: Option<&'a Cell>,
     is_live: bool,
     counter: &mut Counter,
@@ -83,65 +82,56 @@ pub(super) fn apply<'a>(
     if matches!(write, Write::Keep) || !is_live && matches!(write, Write::Delete | Write::Deadline(_)) {
         return Ok(None);
     }
-    let version =
-        |value, deadline| Parts { time: drawn, origin: own, value, deadline, qualifier: None, lift: ZERO };
+    let version = |value, deadline| Parts { time: drawn, origin: own, value, deadline, qualifier: None };
     let Some(cell) = cell else {
         return match write {
             Write::Set { value, deadline } => Ok(Some(version(Some(value), deadline))),
-            Write::Add(by) => add(counter, own, by, drawn).map(|()| Some(Parts::EMPTY)),
+            Write::Add(by) => add(counter, own, by, drawn, ZERO).map(|()| Some(Parts::EMPTY)),
             _ => Ok(None),
         };
     };
     if cell.has_counter() {
         cell.counter_into(counter);
     }
-    // What has expired stays so whatever is written now, also what was counted elsewhere and is yet to be heard of.
-    let expired = cell.is_expired(drawn);
-    if expired {
-        let void = cell.base().void_at(counter.void, drawn);
-        counter.make_void(void);
-    }
     let parts = match write {
-        Write::Set { value, deadline } => {
+        Write::Set { .. } | Write::Delete => {
+            let passed = cell.lives().passed(drawn);
+            counter.end(passed);
             counter.reset(drawn);
-            version(Some(value), deadline)
-        }
-        Write::Delete => {
-            counter.reset(drawn);
-            version(None, None)
+            if counter.expiry.is_some_and(|(_, expiry)| expiry.deadline.is_some()) {
+                counter.expiry = Some((own, Expiry { deadline: None, set_at: drawn }));
+            }
+            match write {
+                Write::Set { value, deadline } => version(Some(value), deadline),
+                _ => version(None, None),
+            }
         }
         Write::Deadline(deadline) => {
-            let qualified = Parts { deadline, qualifier: Some((drawn, own)), ..cell.parts() };
-            if cell.value().is_some() && !expired { qualified } else { of_counter(qualified, floor) }
+            let is_set = cell.value().is_some() && !cell.is_expired(drawn);
+            if !is_set || counter.expiry.is_some() {
+                counter.expiry =
+                    Some((own, Expiry { deadline: deadline.filter(|_| !is_set), set_at: drawn }));
+            }
+            let parts = cell.parts();
+            if is_set { Parts { deadline, qualifier: Some((drawn, own)), ..parts } } else { parts }
         }
         Write::Add(by) => {
-            add(counter, own, by, drawn)?;
-            if expired { version(None, None) } else { cell.parts() }
+            add(counter, own, by, drawn, cell.lives().passed(drawn))?;
+            cell.parts()
         }
         Write::Keep => return Ok(None),
     };
     Ok(Some(parts))
 }
 
-/// The register of a counter that nobody has set, for its deadline.
-///
-/// Its version lies just above what is dead here. So it stands above every tombstone, also one that is forgotten here
-/// and not elsewhere; and below every `SET` that this daemon has not heard of, as all of these are above the floor.
-fn of_counter(qualified: Parts<'_>, floor: Time) -> Parts<'_> {
-    if qualified.origin == Origins::NOBODY && qualified.time > ZERO {
-        return qualified;
-    }
-    let above = qualified.time.max(floor);
-    Parts { time: uhlc::NTP64(above.0 + 1), origin: Origins::NOBODY, value: None, ..qualified }
-}
-
-/// Adds to one's own slot, whose life begins anew if what it had counted is over.
-fn add(counter: &mut Counter, own: Origin, by: i64, drawn: Time) -> Result<(), WriteError> {
+/// Adds to one's own slot, whose life begins anew if what it had counted is over: `passed` is the latest deadline that
+/// has passed.
+fn add(counter: &mut Counter, own: Origin, by: i64, drawn: Time, passed: Time) -> Result<(), WriteError> {
     let present = counter.slot(own).copied();
     if present.is_none() && counter.slots.len() >= MAX_SLOTS {
         return Err(WriteError::TooManySlots);
     }
-    let slot = present.filter(|slot| slot.is_active(counter.void)).unwrap_or_else(|| Slot::begin(drawn));
+    let slot = present.filter(|slot| slot.is_active(passed)).unwrap_or_else(|| Slot::begin(drawn));
     counter.put(own, slot.add(by, drawn).ok_or(WriteError::Overflow)?);
     Ok(())
 }

@@ -83,8 +83,8 @@ fn status(tick: u64) -> Value {
         let digest = if i % 17 == 16 { tick } else { tick / 50 };
         json!({ "name": name(i), "local": i == 0, "state": if i == 7 { "unknown" } else { "ready" }, "digest": format!("{digest:016x}"),
             "keys": 1_000_000 + tick, "tombstones": tick, "memory_bytes": 200_000_000 + tick, "ops_per_second": 100_000 + tick,
-            "bytes_in_per_second": 1000 * tick, "bytes_out_per_second": 900 * tick, "floor_age_ms": 11_000, "founded": true,
-            "uptime_ms": 1000 * tick, "kills": 0, "late": 0, "lost": 0, "incarnation": "1", "client": "10.0.0.1:7171",
+            "bytes_in_per_second": 1000 * tick, "bytes_out_per_second": 900 * tick, "stable_age_ms": 11_000,
+            "uptime_ms": 1000 * tick, "retractions": 0, "late": 0, "lost": 0, "incarnation": "1", "client": "10.0.0.1:7171",
             "peer": "10.0.0.1:7172", "http": null, "age_ms": 900 })
     };
     let link = |from: usize, to: usize| {

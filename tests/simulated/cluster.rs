@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -111,11 +111,14 @@ impl Cluster<'_> {
         let nodes = Nodes::default();
         for (n, &name) in names.iter().enumerate() {
             let (nodes, misled, elapsed) = (Arc::clone(&nodes), Arc::clone(&misled), Arc::clone(&elapsed));
+            // A host that starts again draws other numbers: an incarnation is never used twice.
+            let starts = AtomicU64::new(0);
             sim.host(name, move || {
+                let start = starts.fetch_add(1, Ordering::Relaxed);
                 let (nodes, misled, elapsed) =
                     (Arc::clone(&nodes), Arc::clone(&misled), Arc::clone(&elapsed));
                 async move {
-                    let random = Mutex::new(StdRng::seed_from_u64(seed * 100 + n as u64));
+                    let random = Mutex::new(StdRng::seed_from_u64((start * 1000 + seed) * 100 + n as u64));
                     let config = Config {
                         name: Some(name.into()),
                         client: Some("0.0.0.0:7171".parse()?),

@@ -1,4 +1,4 @@
-//! What healing promises of whole nodes, where time costs nothing: partial topologies, floors, slow networks.
+//! What healing promises of whole nodes, where time costs nothing: partial topologies, stable time, slow networks.
 
 use std::time::Duration;
 
@@ -108,7 +108,7 @@ fn what_was_deleted_during_a_partition_is_never_seen_again_by_those_who_deleted_
             );
         }
         cluster.until_equal();
-        cluster.until("the floor goes on", |cluster| cluster.tombstones() == 0);
+        cluster.until("the stable time goes on", |cluster| cluster.tombstones() == 0);
         for name in NAMES {
             assert!(dead(&cluster, name), "seed {seed}, {name}");
             assert_eq!(cluster.get(name, &99u32.to_le_bytes()).as_deref(), Some(&b"later"[..]));
@@ -133,7 +133,8 @@ fn a_node_that_crashed_and_missed_deletes_comes_back_without_those_keys() {
         cluster.until("b is linked again", |cluster| cluster.links("b") == 2);
         cluster.until_equal();
         assert_eq!(cluster.node("b").unwrap().store().totals().live_cells, 100, "seed {seed}");
-        cluster.until("the floor goes on with its new incarnation", |cluster| cluster.tombstones() == 0);
+        cluster
+            .until("the stable time goes on with its new incarnation", |cluster| cluster.tombstones() == 0);
     }
 }
 

@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod faketime;
 pub mod http;
 pub mod network;
+pub mod peer_frames;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

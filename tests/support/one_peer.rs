@@ -32,7 +32,7 @@ pub struct OnePeer {
 }
 
 impl OnePeer {
-    /// As a daemon with `--enable-faults` that was founded and knows one member, `b`.
+    /// As a node with `--enable-faults` that knows one other member, `b`.
     fn told(&self, what: String, peer: Option<&str>) -> Result<(), ClusterError> {
         if let Some(unknown) = peer.filter(|peer| !["b", "*"].contains(peer)) {
             return Err(ClusterError::UnknownMember(unknown.into()));
@@ -91,13 +91,11 @@ impl Cluster for OnePeer {
 
     fn healing(&self) -> HealingStatus {
         HealingStatus {
-            founded: true,
-            awaited: Vec::new(),
             members: 2,
-            floor_age: Some(Duration::from_millis(12_345)),
+            stable_age: Some(Duration::from_millis(12_345)),
             tombstones: 3,
             waits_for: vec!["b".into(), "c".into()],
-            kills: 4,
+            retractions: 4,
             late: 5,
             lost: 2,
             dropped_tombstones: 6,
@@ -143,10 +141,6 @@ impl Cluster for OnePeer {
 
     fn forget(&self, name: &str) -> Result<(), ClusterError> {
         self.told(format!("forget {name}"), Some(name))
-    }
-
-    fn found(&self) -> Result<(), ClusterError> {
-        Err(ClusterError::Founded)
     }
 
     fn rejoin(&self) -> Result<(), ClusterError> {

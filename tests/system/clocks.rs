@@ -165,8 +165,8 @@ fn a_stamp_near_the_end_of_time_is_refused_and_poisons_nobody() {
     a.set("k", "x");
     wait("the others are not affected", || c.get("k").is_some());
     assert!(time(&a) - now < 1000 && a.get("poison").is_none());
-    wait("its floor is of the present", || {
-        let age = a.healing()["floor_age_ms"].as_i64().unwrap();
+    wait("its stable time is of the present", || {
+        let age = a.healing()["stable_age_ms"].as_i64().unwrap();
         (0..120_000).contains(&age)
     });
 }

@@ -44,6 +44,7 @@ fn what_was_deleted_while_a_daemon_stood_still_is_deleted_there_once_it_goes_on(
             wait("it counts as down", || a.state_of("b") == "down" && c.state_of("b") == "down");
         }
         delete(c, 50..100);
+        wait("the two that go on have all deletes", || lacks(a, 0..100) && lacks(c, 0..100));
         b.signal("CONT");
         until_deleted(b, &[a, c]);
         until_linked(&[a, b, c]);
@@ -82,7 +83,7 @@ fn what_was_deleted_on_one_side_of_a_cut_is_deleted_on_the_other_though_it_was_w
 }
 
 #[test]
-#[ignore = "takes half a minute: the floor is some fifteen seconds behind, by the clock"]
+#[ignore = "takes half a minute: the stable time is some seconds behind, by the clock"]
 fn tombstones_are_freed_within_forty_seconds_while_all_are_up() {
     let daemons = three_daemons(&[]);
     let [a, b, c] = &daemons;
@@ -110,14 +111,14 @@ fn tombstones_are_freed_within_forty_seconds_while_all_are_up() {
     assert!(verified.contains("equal") && verified.contains("2 peers"), "{verified}");
     let status = a.json(&["status"]);
     let healing = &status["healing"];
-    assert_eq!((&healing["members"], &healing["founded"]), (&3.into(), &true.into()));
+    assert_eq!(healing["members"], 3);
     assert_eq!(
-        (&healing["kills"], &healing["lost"], &healing["scrub_errors"]),
+        (&healing["retractions"], &healing["lost"], &healing["scrub_errors"]),
         (&0.into(), &0.into(), &0.into())
     );
     assert_eq!(healing["waits_for"], serde_json::json!([]));
-    let floor_age = healing["floor_age_ms"].as_u64().unwrap();
-    assert!((10_000..40_000).contains(&floor_age), "{floor_age} ms");
+    let stable_age = healing["stable_age_ms"].as_u64().unwrap();
+    assert!((10_000..40_000).contains(&stable_age), "{stable_age} ms");
     for peer in status["peers"].as_array().unwrap() {
         assert_eq!((&peer["state"], &peer["ranges_differing"]), (&"linked".into(), &0.into()), "{peer}");
         assert!(peer["verified_ms"].as_u64().unwrap() < 20_000, "{peer}");
@@ -126,15 +127,9 @@ fn tombstones_are_freed_within_forty_seconds_while_all_are_up() {
 
 #[test]
 #[ignore = "takes two minutes: a member lapses after one at the earliest"]
-fn a_daemon_away_so_long_that_it_lapsed_gives_up_what_it_alone_held_and_brings_nothing_back() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("lost");
+fn a_node_away_so_long_that_it_lapsed_brings_back_nothing_that_was_deleted_and_all_that_it_wrote() {
     let flags = ["--enable-faults", "--tombstone-limit=100"];
-    let a = Daemon::start("a", &[], &flags);
-    let b = Daemon::start("b", &[&a], &flags);
-    let lost_file = format!("--lost-file={}", file.display());
-    let c = Daemon::start("c", &[&a], &[&flags[..], &[&lost_file]].concat());
-    until_linked(&[&a, &b, &c]);
+    let [a, b, c] = three_daemons(&flags);
     load(&mut a.connect(), 0..500, b"x");
     until_equal(&[&a, &b, &c]);
     c.cut("*", "both");
@@ -151,10 +146,10 @@ fn a_daemon_away_so_long_that_it_lapsed_gives_up_what_it_alone_held_and_brings_n
     // The other one may have heard of it before its own minute was over, and then does not warn.
     assert!([&a, &b].iter().any(|daemon| daemon.log().contains("lapsed")), "{}{}", a.log(), b.log());
     for daemon in [&a, &b] {
-        wait("the floor goes on without it", || daemon.tombstones() == 0);
+        wait("the stable time goes on without it", || daemon.tombstones() == 0);
     }
     assert_eq!(digest(&mut a.connect()).1, 350);
-    assert!(!lacks(&c, 0..1), "c was told");
+    assert!(!lacks(&c, 0..1), "c heard of it");
 
     c.mend("*");
     wait("the deletes have arrived", || {
@@ -163,19 +158,96 @@ fn a_daemon_away_so_long_that_it_lapsed_gives_up_what_it_alone_held_and_brings_n
     });
     until_linked(&[&a, &b, &c]);
     until_equal(&[&a, &b, &c]);
-    assert!(lacks(&a, 0..150) && lacks(&c, 0..150), "a deleted key is back");
-    let lost = c.json(&["lost"]);
-    let keys: std::collections::BTreeSet<_> =
-        lost.as_array().unwrap().iter().map(|row| row["key"].as_str().unwrap()).collect();
-    let told = std::fs::read_to_string(&file).unwrap();
     for daemon in [&a, &b, &c] {
-        assert_eq!(daemon.get("alone:0"), None, "{lost}");
+        assert!(lacks(daemon, 0..150), "a deleted key is back on {}", daemon.name);
+        for n in 0..10 {
+            assert_eq!(daemon.get(&format!("alone:{n}")).as_deref(), Some("written far away"));
+        }
+        assert_eq!(daemon.get("key:499").as_deref(), Some("changed far away"));
+        assert_eq!(digest(&mut daemon.connect()).1, 360);
+        assert_eq!(daemon.json(&["lost"]), serde_json::json!([]));
         wait("c counts again", || daemon.healing()["members"] == 3);
     }
-    assert_eq!(keys.iter().filter(|key| key.starts_with("alone:")).count(), 10, "{lost}");
-    assert_eq!(told.lines().count(), keys.len(), "{told}");
-    let first: serde_json::Value = serde_json::from_str(told.lines().next().unwrap()).unwrap();
-    assert!(["a", "b"].contains(&first["peer"].as_str().unwrap()), "{first}");
-    assert!(c.said(&["lost"]).contains("written far away"));
-    assert!(!keys.contains("key:0"), "others knew it: {lost}");
+    assert!(c.healing()["retractions"].as_u64().unwrap() >= 150, "{}", c.healing());
+    assert!(c.said(&["lost"]).is_empty());
+}
+
+#[test]
+#[ignore = "takes most of a minute: deadlines and tombstones have to pass"]
+fn what_a_node_kept_alive_while_it_was_away_lives_everywhere_though_it_expired_with_the_others() {
+    let [a, b, c] = three_daemons(FAULTS);
+    let key = |n: u32| format!("key:{n}");
+    let mut on_a = a.connect();
+    for n in 0..10 {
+        ask::<()>(&mut on_a, &["SET", &key(n), "x", "PX", "12000"]);
+    }
+    ask::<()>(&mut on_a, &["SET", "n", "1", "PX", "12000"]);
+    until_equal(&[&a, &b, &c]);
+    c.cut("*", "both");
+    let mut on_c = c.connect();
+    for n in 0..5 {
+        assert_eq!(ask::<u32>(&mut on_c, &["PERSIST", &key(n)]), 1);
+    }
+    for n in 5..10 {
+        assert_eq!(ask::<u32>(&mut on_c, &["PEXPIRE", &key(n), "3600000"]), 1);
+    }
+    ask::<()>(&mut on_c, &["SET", "n", "100"]);
+    assert_eq!(ask::<i64>(&mut on_c, &["INCRBY", "n", "7"]), 107);
+    wait("its absence is noticed", || a.state_of("c") == "down" && b.state_of("c") == "down");
+    a.said(&["forget", "c"]);
+    for daemon in [&a, &b] {
+        wait("all have expired, and were freed", || {
+            lacks(daemon, 0..10) && daemon.get("n").is_none() && daemon.tombstones() == 0
+        });
+    }
+
+    c.mend("*");
+    until_linked(&[&a, &b, &c]);
+    until_equal(&[&a, &b, &c]);
+    for daemon in [&a, &b, &c] {
+        let mut connection = daemon.connect();
+        for n in 0..10 {
+            assert_eq!(daemon.get(&key(n)).as_deref(), Some("x"), "{n} on {}", daemon.name);
+            let left: i64 = ask(&mut connection, &["PTTL", &key(n)]);
+            assert_eq!(left > 0, n >= 5, "{n} on {}: {left} ms", daemon.name);
+        }
+        assert_eq!(daemon.get("n").as_deref(), Some("107"), "on {}", daemon.name);
+        assert_eq!(daemon.json(&["lost"]), serde_json::json!([]), "on {}", daemon.name);
+    }
+}
+
+#[test]
+#[ignore = "takes most of a minute: tombstones have to be freed"]
+fn stale_copies_of_a_node_that_was_forgotten_go_whoever_wrote_them_and_its_unseen_writes_stay() {
+    let [a, b, c] = three_daemons(FAULTS);
+    load(&mut a.connect(), 0..200, b"a");
+    load(&mut b.connect(), 200..300, b"b");
+    load(&mut c.connect(), 300..500, b"c");
+    assert_eq!(ask::<i64>(&mut c.connect(), &["INCRBY", "count", "11"]), 11);
+    until_equal(&[&a, &b, &c]);
+    c.cut("*", "both");
+    wait("its absence is noticed", || a.state_of("c") == "down" && b.state_of("c") == "down");
+    load(&mut c.connect(), 500..600, b"unseen");
+    load(&mut c.connect(), 0..10, b"again");
+    delete(&a, 0..250);
+    delete(&b, 250..400);
+    a.del("count");
+    a.said(&["forget", "c"]);
+    for daemon in [&a, &b] {
+        wait("no tombstone is left", || daemon.tombstones() == 0);
+    }
+    assert!(!lacks(&c, 300..301) && c.get("count").is_some());
+
+    c.mend("*");
+    until_linked(&[&a, &b, &c]);
+    until_equal(&[&a, &b, &c]);
+    for daemon in [&a, &b, &c] {
+        assert!(lacks(daemon, 10..400), "a deleted key is back on {}", daemon.name);
+        assert_eq!(daemon.get("count"), None, "on {}", daemon.name);
+        assert_eq!(daemon.get("key:599").as_deref(), Some("unseen"), "on {}", daemon.name);
+        // Nobody had seen these when the deletes of the ones before were freed.
+        assert_eq!(daemon.get("key:9").as_deref(), Some("again"), "on {}", daemon.name);
+        assert_eq!(digest(&mut daemon.connect()).1, 100 + 100 + 10);
+        assert_eq!(daemon.json(&["lost"]), serde_json::json!([]), "on {}", daemon.name);
+    }
 }

@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use crate::support::daemon::*;
+use crate::support::peer_frames;
 
 const SECRET: &str = "xylem-9F3A-secret";
 
@@ -46,8 +47,7 @@ fn no_value_ever_reaches_the_log_even_at_debug_level() {
         throw(daemon.client, format!("SET k \"{SECRET}\r\n").as_bytes());
         throw(daemon.client, format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1000\r\n{SECRET}").as_bytes());
         throw(daemon.peer, SECRET.as_bytes());
-        let frame = [&u32::try_from(SECRET.len()).unwrap().to_be_bytes()[..], SECRET.as_bytes()].concat();
-        throw(daemon.peer, &frame);
+        throw(daemon.peer, &peer_frames::frame(SECRET.as_bytes()));
     }
     until_linked(&[&a, &b]);
     for daemon in [&mut a, &mut b] {

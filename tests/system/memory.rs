@@ -1,6 +1,11 @@
 //! What a daemon does when `--max-memory` is reached.
 
+use std::time::Duration;
+
 use crate::support::daemon::*;
+
+/// How long equal nodes may take to purge what all of them have deleted, in a debug build beside other tests.
+const PURGE_LIMIT: Duration = Duration::from_secs(120);
 
 const VALUE: &[u8] = &[b'v'; 1000];
 
@@ -64,4 +69,92 @@ fn replicated_data_is_taken_up_to_the_ceiling_and_the_rest_once_there_is_room() 
     assert_eq!(digest(&mut on_tight).1, 500);
     ask::<()>(&mut on_tight, &["SET", "room", "again"]);
     wait("replicated", || ask::<Option<String>>(&mut on_roomy, &["GET", "room"]).is_some());
+}
+
+/// Sets `NAME:0`, `NAME:1` and so on until the node refuses to grow; returns how many it took at least.
+fn fill_with_own_keys(node: &Daemon, value: &str) -> u32 {
+    /// Commands of one pipeline.
+    const CHUNK: u32 = 500;
+    let mut connection = node.connect();
+    for first in (0..10_000_000).step_by(CHUNK as usize) {
+        let mut pipeline = redis::pipe();
+        for key in first..first + CHUNK {
+            pipeline.cmd("SET").arg(format!("{}:{key}", node.name)).arg(value).ignore();
+        }
+        if let Err(error) = pipeline.exec(&mut connection) {
+            assert!(error.to_string().contains("OOM"), "{:?}", error.kind());
+            return first;
+        }
+    }
+    panic!("{} never refuses", node.name);
+}
+
+/// Deletes what [`fill_with_own_keys`] may have set, but for the first `kept` keys.
+fn delete_own_keys(node: &Daemon, kept: u32, taken: u32) {
+    let mut connection = node.connect();
+    for keys in (kept..taken + 500).collect::<Vec<_>>().chunks(500) {
+        let mut delete = redis::cmd("DEL");
+        for key in keys {
+            delete.arg(format!("{}:{key}", node.name));
+        }
+        delete.exec(&mut connection).unwrap();
+    }
+}
+
+/// Cuts nodes off from each other, fills each with keys of its own, mends, and deletes all but `kept` percent of the keys.
+fn deletes_make_room_after_a_cut(names: &[&str], value: &str, kept: u32) {
+    let flags = ["--max-memory=4MiB", "--max-key=1KiB", "--max-value=64KiB", "--enable-faults"];
+    let mut nodes = Vec::<Daemon>::new();
+    for name in names {
+        let join: Vec<_> = nodes.iter().take(1).collect();
+        nodes.push(Daemon::start(name, &join, &flags));
+    }
+    let all: Vec<_> = nodes.iter().collect();
+    until_linked(&all);
+    all.iter().for_each(|node| node.cut("*", "both"));
+    wait("no node is linked", || all.iter().all(|node| node.linked() == 0));
+    let taken: Vec<_> = std::thread::scope(|scope| {
+        let fills: Vec<_> = all.iter().map(|&node| scope.spawn(|| fill_with_own_keys(node, value))).collect();
+        fills.into_iter().map(|fill| fill.join().unwrap()).collect()
+    });
+    all.iter().for_each(|node| node.mend("*"));
+    wait("some node is full", || all.iter().any(|node| node.info("state") == "full"));
+
+    let left = |taken: u32| taken * kept / 100;
+    std::thread::scope(|scope| {
+        for (&node, &taken) in all.iter().zip(&taken) {
+            scope.spawn(move || delete_own_keys(node, left(taken), taken));
+        }
+    });
+    let left: u64 = taken.iter().map(|&taken| u64::from(left(taken))).sum();
+    until_equal(&all);
+    wait("all hold what is left", || all.iter().all(|node| digest(&mut node.connect()).1 == left));
+    wait("all are ready", || all.iter().all(|node| node.info("state") == "ready"));
+    wait_within(PURGE_LIMIT, "no tombstone is left", || {
+        all.iter().all(|node| node.info("tombstones") == "0")
+    });
+    assert!(all.iter().all(|node| node.info("used_memory_tombstones") == "0"));
+    for node in &all {
+        node.set(&format!("room:{}", node.name), "again");
+    }
+    until_equal(&all);
+    assert_eq!(digest(&mut nodes[0].connect()).1, left + names.len() as u64);
+}
+
+#[test]
+#[ignore = "takes half a minute: tombstones have to be freed"]
+fn two_nodes_that_filled_up_apart_have_room_again_once_all_is_deleted() {
+    deletes_make_room_after_a_cut(&["a", "b"], "twenty bytes of value", 0);
+}
+
+#[test]
+#[ignore = "takes half a minute: tombstones have to be freed"]
+fn three_nodes_that_filled_up_apart_with_the_smallest_values_have_room_again_once_all_is_deleted() {
+    deletes_make_room_after_a_cut(&["a", "b", "c"], "v", 0);
+}
+
+#[test]
+#[ignore = "takes half a minute: tombstones have to be freed"]
+fn two_nodes_that_filled_up_apart_are_equal_once_so_much_is_deleted_that_the_rest_fits() {
+    deletes_make_room_after_a_cut(&["a", "b"], &"v".repeat(100), 45);
 }

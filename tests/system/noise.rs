@@ -1,8 +1,8 @@
 //! A live daemon under hostile bytes, at its client port and at its peer port.
 //!
 //! Method: pieces of valid traffic, damaged and mixed with noise. For the peer port the traffic is recorded from a
-//! real link through a proxy, so that damage reaches what lies behind the hello. Afterwards the daemon must answer,
-//! still be linked, and have grown by little.
+//! real link through a proxy, and checksums are made to fit, so that damage reaches what lies behind the hello. Afterwards
+//! the daemon must answer, still be linked, and have grown by little.
 //!
 //! `SAPWOOD_FUZZ_CASES_LIVE` says how many cases (default 10,000 a port), `SAPWOOD_FUZZ_SEED` the first one's seed. A
 //! case that fails prints its own seed.
@@ -15,6 +15,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::support::daemon::*;
+use crate::support::peer_frames;
 
 /// Most that a daemon may grow under noise, in bytes.
 const GROWTH: u64 = 64 << 20;
@@ -156,15 +157,14 @@ fn record(target: SocketAddr, listener: TcpListener) -> Arc<Mutex<[Vec<u8>; 2]>>
     kept
 }
 
-/// Cuts recorded traffic into its frames.
-fn frames(mut bytes: &[u8]) -> Vec<Vec<u8>> {
-    let mut frames = Vec::new();
-    while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
-        let Some(frame) = rest.get(..u32::from_be_bytes(*length) as usize) else { break };
-        frames.push(frame.to_vec());
-        bytes = &rest[frame.len()..];
+/// The messages of recorded traffic.
+fn messages(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut messages = Vec::new();
+    while let Some((message, rest)) = peer_frames::split(bytes) {
+        messages.push(message.to_vec());
+        bytes = rest;
     }
-    frames
+    messages
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_live_daemon_stands_random_and_mutated_bytes_from_peers() {
         Arc::clone(&tape)
     };
     let [dialled, answered] = tape.lock().unwrap().clone();
-    let (dialled, answered) = (frames(&dialled), frames(&answered));
+    let (dialled, answered) = (messages(&dialled), messages(&answered));
     assert!(dialled.len() > 3 && answered.len() > 3, "{} and {} frames", dialled.len(), answered.len());
     let others: Vec<&Vec<u8>> = dialled[1..].iter().chain(&answered).collect();
 
@@ -215,7 +215,7 @@ fn a_live_daemon_stands_random_and_mutated_bytes_from_peers() {
         for message in messages {
             let length =
                 if rng.random_bool(0.02) { rng.random() } else { u32::try_from(message.len()).unwrap() };
-            bytes.extend_from_slice(&length.to_be_bytes());
+            bytes.extend_from_slice(&peer_frames::header(length, &message));
             bytes.extend_from_slice(&message);
         }
         match rng.random_range(0..10) {

@@ -85,9 +85,9 @@ fn a_namesake_shows_in_peers_and_in_the_log() {
 #[test]
 fn a_foreign_cluster_shows_in_peers_and_in_the_log() {
     let a = Daemon::start("a", &[], &[]);
-    let stranger = Daemon::start("b", &[&a], &["--cluster", "elm"]);
-    ask::<()>(&mut stranger.connect(), &["SET", "k", "stays out"]);
-    for daemon in [&a, &stranger] {
+    let elm = Daemon::start("b", &[&a], &["--cluster", "elm"]);
+    ask::<()>(&mut elm.connect(), &["SET", "k", "stays out"]);
+    for daemon in [&a, &elm] {
         wait("the refusal shows", || !daemon.peers_in("foreign").is_empty());
         let table = daemon.said(&["peers"]);
         assert!(table.contains("foreign") && table.contains("elm"), "{table}");

@@ -1,5 +1,7 @@
 //! The ways a daemon ends, and what the others hold then.
 
+use std::time::Instant;
+
 use crate::support::daemon::*;
 
 /// Writes that nobody waited for are still handed over before the process ends.
@@ -41,28 +43,114 @@ fn the_shutdown_command_drains_and_exits_with_0() {
     assert_eq!(digest(&mut b.connect()), written);
 }
 
+/// Long enough after its start that every node which knows its address would have dialled it.
+fn until_known(daemon: &Daemon) {
+    wait("others have had the time to dial", || daemon.info("uptime_in_seconds").parse::<u64>().unwrap() > 8);
+}
+
 #[test]
-fn a_lone_daemon_stops_at_once() {
+fn a_node_that_nobody_ever_dialled_stops_at_once_and_says_what_was_in_its_memory_only() {
     let mut a = Daemon::start("a", &[], &[]);
     load(&mut a.connect(), 0..1000, b"x");
-    let started = std::time::Instant::now();
+    until_known(&a);
+    let started = Instant::now();
     a.signal("TERM");
     assert_eq!(a.ended().code(), Some(0), "{}", a.log());
     assert!(
-        started.elapsed().as_secs() < 5,
+        started.elapsed().as_secs() < 4,
         "{:?}: it waited for peers that are not there",
         started.elapsed()
+    );
+    let log = a.log();
+    assert!(log.contains("this node was alone") && log.contains("writes=1000"), "{log}");
+    assert!(!log.contains("WARN"), "{log}");
+}
+
+#[test]
+fn a_node_without_writes_of_its_own_stops_at_once() {
+    let mut a = Daemon::start_at("a", (free_address(), free_address()), &[free_address()], &[]);
+    let started = Instant::now();
+    a.signal("TERM");
+    assert_eq!(a.ended().code(), Some(0), "{}", a.log());
+    assert!(started.elapsed().as_secs() < 4, "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_node_that_reaches_none_of_its_peers_waits_for_the_drain_time_and_counts_what_is_lost() {
+    let addresses = (free_address(), free_address());
+    let mut a = Daemon::start_at("a", addresses, &[free_address()], &["--drain-timeout=1s"]);
+    a.set("k", "x");
+    ask::<i64>(&mut a.connect(), &["INCR", "n"]);
+    a.del("k");
+    let started = Instant::now();
+    a.signal("TERM");
+    assert_eq!(a.ended().code(), Some(4), "{}", a.log());
+    assert!(started.elapsed().as_secs() >= 1, "{:?}: it did not wait", started.elapsed());
+    let log = a.log();
+    assert!(
+        log.contains("no peer holds the latest writes: they are lost") && log.contains("writes=3"),
+        "{log}"
     );
 }
 
 #[test]
-fn a_daemon_that_never_met_those_it_dials_says_that_they_lose_its_writes() {
-    let mut a = Daemon::start_at("a", (free_address(), free_address()), &[free_address()], &[]);
+fn what_was_written_after_the_last_peer_had_left_is_counted_as_lost() {
+    let mut a = Daemon::start("a", &[], &["--drain-timeout=1s"]);
+    let mut b = Daemon::start("b", &[&a], &[]);
+    until_linked(&[&a, &b]);
+    ask::<()>(&mut a.connect(), &["MSET", "held:1", "x", "held:2", "x"]);
+    b.signal("TERM");
+    assert_eq!(b.ended().code(), Some(0), "{}", b.log());
     a.set("k", "x");
-    wait("nobody answers", || a.peers_in("down").len() == 1);
     a.signal("TERM");
+    assert_eq!(a.ended().code(), Some(4), "{}", a.log());
+    assert!(a.log().contains("writes=1"), "{}", a.log());
+}
+
+/// The node has nobody to dial, and its peer has not dialled it yet when it is told to stop.
+#[test]
+fn a_node_that_is_stopped_right_after_its_start_waits_for_the_peer_that_knows_its_address() {
+    let mut a = Daemon::start("a", &[], &["--drain-timeout=30s"]);
+    let b = Daemon::start("b", &[&a], &[]);
+    until_linked(&[&a, &b]);
+    a.kill();
+    wait("b notices", || b.linked() == 0);
+    b.signal("STOP");
+    a.restart();
+    load(&mut a.connect(), 0..100, b"x");
+    a.signal("TERM");
+    wait("it waits", || a.log().contains("waiting for one to link"));
+    assert!(std::net::TcpStream::connect(a.client).is_err(), "clients are served");
+    b.signal("CONT");
     assert_eq!(a.ended().code(), Some(0), "{}", a.log());
-    assert!(a.log().contains("stopping without a link to any peer"), "{}", a.log());
+    assert_eq!(digest(&mut b.connect()).1, 100, "{}", a.log());
+}
+
+#[test]
+fn writes_of_a_node_that_is_stopped_right_after_its_start_are_handed_over_or_counted() {
+    let mut a = Daemon::start("a", &[], &[]);
+    let b = Daemon::start("b", &[&a], &[]);
+    until_linked(&[&a, &b]);
+    a.kill();
+    a.restart();
+    load(&mut a.connect(), 0..100, b"x");
+    a.signal("TERM");
+    match a.ended().code() {
+        Some(0) => assert_eq!(digest(&mut b.connect()).1, 100, "{}", a.log()),
+        Some(4) => assert!(a.log().contains("writes=100"), "{}", a.log()),
+        other => panic!("{other:?}: {}", a.log()),
+    }
+}
+
+#[test]
+fn a_second_signal_ends_the_wait_for_a_peer() {
+    let addresses = (free_address(), free_address());
+    let mut a = Daemon::start_at("a", addresses, &[free_address()], &["--drain-timeout=10m"]);
+    a.set("k", "x");
+    a.signal("INT");
+    wait("it waits", || a.log().contains("waiting for one to link"));
+    a.signal("INT");
+    assert_eq!(a.ended().code(), Some(1), "{}", a.log());
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use anyhow::Context as _;
+use sapwood::config::Config;
 use sapwood::env::BoxFuture;
 use sapwood::http::{Face, Host, Stage, StageError};
 use sapwood::{Node, StartError};
@@ -28,6 +30,10 @@ pub(super) struct Cast {
     /// Held by who starts or stops a node.
     changing: tokio::sync::Mutex<()>,
 }
+
+/// How long a node that is stopped while it is cut off waits for a peer to take its writes: short, as whoever ends the demo
+/// waits for all nodes, and nobody misses what they hold.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 struct Actor {
     name: String,
@@ -177,13 +183,12 @@ async fn start(
     join: Vec<SocketAddr>,
 ) -> Result<Node, StartError> {
     let builder = Node::builder().name(name).cluster(CLUSTER).client(client).peer(peer).join(join);
-    builder.configure(|config| config.enable_faults = true).start().await
+    let settings = |config: &mut Config| (config.enable_faults, config.drain_timeout) = (true, DRAIN_TIMEOUT);
+    builder.configure(settings).start().await
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     async fn until(what: &str, condition: impl Fn() -> bool) {

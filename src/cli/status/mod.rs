@@ -18,11 +18,12 @@ use super::target::{Session, Target, bytes};
 const SECTION: &str = "Sapwood";
 
 /// Fields of Redis's own sections that complete the picture, where the node has them.
-const TOTALS: [&str; 6] = [
+const TOTALS: [&str; 7] = [
     "uptime_in_seconds",
     "connected_clients",
     "instantaneous_ops_per_sec",
     "used_memory_human",
+    "used_memory_tombstones_human",
     "total_commands_processed",
     "expired_keys",
 ];
@@ -180,14 +181,14 @@ mod tests {
         let status = Status {
             asked: "127.0.0.1:7171".into(),
             own: fields(serde_json::json!({"name": "a", "digest": "0042"})),
-            healing: fields(serde_json::json!({"founded": true})),
+            healing: fields(serde_json::json!({"members": 2})),
             peers: vec![fields(serde_json::json!({"name": "b"}))],
         };
         assert_eq!(
             status.json(),
             serde_json::json!({
                 "name": "a", "digest": "0042", "node": "127.0.0.1:7171",
-                "healing": {"founded": true}, "peers": [{"name": "b"}],
+                "healing": {"members": 2}, "peers": [{"name": "b"}],
             })
         );
     }

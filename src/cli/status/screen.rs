@@ -38,19 +38,19 @@ fn own(Status { own, healing, peers, .. }: &Status) -> Table {
     table.row(["memory", &own.text("used_memory_human")]);
     table.row(["clients", &grouped(own.count("connected_clients"))]);
     table.row(["commands", &format!("{}/s", grouped(own.count("instantaneous_ops_per_sec")))]);
-    table.row(["members", &members(healing)]);
+    table.row(["members", &grouped(healing.count("members"))]);
     table.row(["linked", &format!("{} of {}", own.count("linked_peers"), peers.len())]);
-    let floor = healing.number("floor_age_ms");
+    let stable = healing.number("stable_age_ms");
     table.row([
-        "floor",
-        &floor.map_or_else(|| "never raised".into(), |age| format!("{} ago", rough_time(age))),
+        "stable",
+        &stable.map_or_else(|| "never raised".into(), |age| format!("{} ago", rough_time(age))),
     ]);
     table.row(["tombstones", &tombstones(own, healing)]);
-    table.row(["kills", &grouped(healing.count("kills"))]);
+    table.row(["retracted", &grouped(healing.count("retractions"))]);
     let exceptional = [
-        ("late", "late", "pushes that came after the floor had passed them"),
+        ("late", "late", "pushes of what had been removed here"),
         ("lost", "lost", "keys given up: see `sapwood lost`"),
-        ("dropped", "dropped_tombstones", "tombstones beyond --tombstone-limit, while alone"),
+        ("dropped", "dropped_tombstones", "tombstones beyond their limit, while alone"),
         ("scrub", "scrub_errors", "ranges whose digest was wrong: please report it"),
     ];
     for (label, field, meaning) in exceptional {
@@ -61,18 +61,10 @@ fn own(Status { own, healing, peers, .. }: &Status) -> Table {
     table
 }
 
-fn members(healing: &Fields) -> String {
-    let members = grouped(healing.count("members"));
-    let awaited = healing.list("awaited");
-    match (healing.flag("founded"), awaited.is_empty()) {
-        (true, _) => members,
-        (false, true) => format!("{members}, not founded yet"),
-        (false, false) => format!("{members}, not founded: waits for {awaited} (or `sapwood found`)"),
-    }
-}
-
 fn tombstones(own: &Fields, healing: &Fields) -> String {
-    let count = grouped(own.count("tombstones"));
+    let (count, memory) = (own.count("tombstones"), own.text("used_memory_tombstones_human"));
+    let none = count == 0 || memory.is_empty();
+    let count = if none { grouped(count) } else { format!("{} ({memory})", grouped(count)) };
     let waits_for = healing.list("waits_for");
     if waits_for.is_empty() { count } else { format!("{count}, kept for {waits_for}") }
 }
@@ -152,9 +144,7 @@ mod tests {
                 "instantaneous_ops_per_sec": 98_765,
                 "tombstones": 0,
             })),
-            healing: fields(
-                &json!({"founded": true, "members": 1, "floor_age_ms": -1, "kills": 0, "lost": 0}),
-            ),
+            healing: fields(&json!({"members": 1, "stable_age_ms": -1, "retractions": 0, "lost": 0})),
             peers: Vec::new(),
         }
     }
@@ -173,9 +163,9 @@ mod tests {
                 "commands    98,765/s",
                 "members     1",
                 "linked      0 of 0",
-                "floor       never raised",
+                "stable      never raised",
                 "tombstones  0",
-                "kills       0",
+                "retracted   0",
                 "",
                 "no peers",
             ]
@@ -186,16 +176,17 @@ mod tests {
     fn what_an_operator_must_know_is_on_the_screen() {
         let mut status = quiet();
         status.own.0.insert("tombstones".into(), 4_321.into());
+        status.own.0.insert("used_memory_tombstones_human".into(), "278.11K".into());
         status.healing = fields(&json!({
-            "founded": false, "members": 2, "awaited": ["10.0.0.3:7172"], "floor_age_ms": 12_345, "kills": 7,
+            "members": 2, "stable_age_ms": 12_345, "retractions": 7,
             "waits_for": ["b", "c"], "late": 5, "lost": 2, "dropped_tombstones": 0, "scrub_errors": 0,
         }));
         let screen = plain(&status);
         for line in [
-            "members     2, not founded: waits for 10.0.0.3:7172 (or `sapwood found`)",
-            "floor       12s ago",
-            "tombstones  4,321, kept for b, c",
-            "kills       7",
+            "members     2",
+            "stable      12s ago",
+            "tombstones  4,321 (278.11K), kept for b, c",
+            "retracted   7",
             "lost        2 keys given up: see `sapwood lost`",
         ] {
             assert!(screen.iter().any(|shown| shown == line), "{line} is not in {screen:#?}");

@@ -39,13 +39,13 @@ struct NodeRow {
     keys: Option<u64>,
     tombstones: Option<u64>,
     memory_bytes: Option<u64>,
+    tombstone_bytes: Option<u64>,
     ops_per_second: Option<u64>,
     bytes_in_per_second: Option<u64>,
     bytes_out_per_second: Option<u64>,
-    floor_age_ms: Option<u64>,
-    founded: Option<bool>,
+    stable_age_ms: Option<u64>,
     uptime_ms: Option<u64>,
-    kills: Option<u64>,
+    retractions: Option<u64>,
     late: Option<u64>,
     lost: Option<u64>,
     incarnation: Option<String>,
@@ -166,7 +166,7 @@ impl Status {
     pub(super) fn still(&self) -> Status {
         let mut still = self.clone();
         for node in &mut still.nodes {
-            (node.uptime_ms, node.floor_age_ms, node.age_ms) = (None, None, 0);
+            (node.uptime_ms, node.stable_age_ms, node.age_ms) = (None, None, 0);
         }
         for own in still.links.iter_mut().filter_map(|link| link.own.as_mut()) {
             (own.since_ms, own.verified_ms) = (0, own.verified_ms.map(|_| 0));
@@ -214,13 +214,13 @@ impl NodeRow {
             keys: Some(figures.keys),
             tombstones: figures.tombstones,
             memory_bytes: figures.memory_bytes,
+            tombstone_bytes: figures.tombstone_bytes,
             ops_per_second: figures.ops_per_second,
             bytes_in_per_second: figures.bytes_in_per_second,
             bytes_out_per_second: figures.bytes_out_per_second,
-            floor_age_ms: figures.floor_age_ms,
-            founded: figures.founded,
+            stable_age_ms: figures.stable_age_ms,
             uptime_ms: figures.uptime_ms,
-            kills: figures.kills,
+            retractions: figures.retractions,
             late: figures.late,
             lost: figures.lost,
             ..NodeRow::default()

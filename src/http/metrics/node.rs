@@ -44,10 +44,27 @@ fn keys(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
         None,
         |reading| reading.totals.dead_cells as f64,
     )?;
-    sheet.gauge("memory", "What all cells take.", BYTES, |reading| reading.face.store.memory() as f64)?;
+    sheet.gauge(
+        "memory",
+        "What keys and their values take: what --max-memory limits.",
+        BYTES,
+        |reading| reading.face.store.memory() as f64,
+    )?;
     sheet.gauges("memory_limit", "--max-memory, if it is set.", BYTES, |reading| {
         reading.face.max_memory.map(|limit| (Labels::new(), limit as f64))
-    })
+    })?;
+    sheet.gauge(
+        "tombstone_memory",
+        "What deletes and expired keys take that are kept.",
+        BYTES,
+        |reading| reading.face.store.tombstone_memory() as f64,
+    )?;
+    sheet.gauges(
+        "tombstone_memory_reserve",
+        "What they may take, with --max-memory, before writes may be refused because of them.",
+        BYTES,
+        |reading| reading.face.store.tombstone_reserve().map(|limit| (Labels::new(), limit as f64)),
+    )
 }
 
 fn clients(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
@@ -110,9 +127,6 @@ fn clients(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
 }
 
 fn healing(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
-    sheet.gauge("founded", "Whether the node belongs to a founded cluster.", None, |reading| {
-        flag(reading.healing.founded)
-    })?;
     sheet.gauge(
         "members",
         "Members of the cluster, this one included, neither lapsed nor gone.",
@@ -120,14 +134,18 @@ fn healing(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
         |reading| reading.healing.members as f64,
     )?;
     sheet.gauges(
-        "floor_age",
+        "stable_age",
         "How long ago the time is up to which every member holds every write. Absent while there is none.",
         SECONDS,
-        |reading| reading.healing.floor_age.map(|age| (Labels::new(), age.as_secs_f64())),
+        |reading| reading.healing.stable_age.map(|age| (Labels::new(), age.as_secs_f64())),
     )?;
-    let counters: [(&str, &str, Count); 7] = [
-        ("kills", "Keys that were told to be dead, to a peer or by one.", |reading| reading.healing.kills),
-        ("late_cells", "Pushed cells that came after the floor had passed them.", |reading| {
+    let counters: [(&str, &str, Count); 8] = [
+        (
+            "retractions",
+            "Keys that a peer or this node was told to drop, as they had been removed.",
+            |reading| reading.healing.retractions,
+        ),
+        ("late_cells", "Pushed cells that had been removed here before they came.", |reading| {
             reading.healing.late
         }),
         ("lost_cells", "Writes that no other member had and that had to be given up.", |reading| {
@@ -144,6 +162,9 @@ fn healing(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
             |reading| reading.healing.scrub_errors,
         ),
         ("links", "Links to peers that came about.", |reading| reading.activity.links),
+        ("damaged_frames", "Peer frames whose checksum was wrong. Each ended its connection.", |reading| {
+            reading.activity.damaged_frames
+        }),
         ("dropped_messages", "Published messages that were dropped on their way to peers.", |reading| {
             reading.face.cluster.dropped_messages()
         }),
@@ -151,7 +172,7 @@ fn healing(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
     for (name, help, count) in counters {
         sheet.counter(name, help, None, count)?;
     }
-    sheet.counters("rounds", "Comparisons with peers that came to an end, by how.", None, |reading| {
+    sheet.counters("rounds", "Syncs with peers that came to an end, by how.", None, |reading| {
         let row = |outcome, count| (vec![("outcome", outcome)], count);
         [row("finished", reading.activity.rounds), row("failed", reading.activity.failed_rounds)]
     })?;

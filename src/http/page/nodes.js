@@ -102,26 +102,25 @@ function sameAs(node, model) {
 
 function rows(node, since, dense) {
   if (node.state === "stopped" || !node.local && node.state === "unknown") return [];
-  const kept = node.kills || node.late || node.lost;
+  const kept = node.retractions || node.late || node.lost;
   return [
     ["Keys", count(node.keys), `${count(node.tombstones)} tombstones`],
-    ["Memory", size(node.memory_bytes)],
+    ["Memory", size(node.memory_bytes), `keys and values; tombstones take ${size(node.tombstone_bytes ?? 0)} more`],
     ["Operations", `${compact(node.ops_per_second)}/s`, "commands of clients"],
     ["Received", `${size(node.bytes_in_per_second)}/s`, "from other nodes"],
     ["Sent", `${size(node.bytes_out_per_second)}/s`, "to other nodes"],
     ["Tombstones", dense ? null : count(node.tombstones), "deletes and expiries that are not freed yet"],
-    ["Floor", floor(node, since), "every member is known to hold every write up to then"],
+    ["Stable time", stableTime(node, since), "every member holds every write up to then"],
     ["Up", dense || !Number.isFinite(node.uptime_ms) ? null : span(node.uptime_ms + since)],
-    ["Kills", kept ? count(node.kills) : null, "keys that were told to be dead: they were deleted long ago"],
-    ["Late", kept ? count(node.late) : null, "pushes that came after the floor had passed them"],
-    ["Lost", kept ? count(node.lost) : null, "cells that it alone held, and gave up when it came back"],
+    ["Retractions", kept ? count(node.retractions) : null, "stale copies of keys that had been removed elsewhere"],
+    ["Late", kept ? count(node.late) : null, "pushes of what had been removed here"],
+    ["Lost", kept ? count(node.lost) : null, "writes that it alone held, and had to give up"],
     ["Clients", dense ? null : node.client ?? null],
     ["Heard", node.local ? null : ago((node.age_ms ?? 0) + since), "these figures are what it said last"],
   ];
 }
 
-function floor(node, since) {
-  if (Number.isFinite(node.floor_age_ms)) return ago(node.floor_age_ms + since);
-  if (node.founded === false) return "not founded";
-  return node.founded ? "never raised" : null;
+function stableTime(node, since) {
+  if (Number.isFinite(node.stable_age_ms)) return ago(node.stable_age_ms + since);
+  return node.state === "unknown" ? null : "never raised";
 }

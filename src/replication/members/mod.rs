@@ -1,35 +1,38 @@
-//! Who belongs to the cluster, what each is known to hold, and how far the floor may rise. Pure.
+//! Who is a member, what each has incorporated, and how far the stable time may rise. Pure.
 //!
 //! ```text
-//!   hello, beat ----> roster, reports --+
-//!   finished round -> verified vector --+--> low of every member --> candidate --> floor
+//!   hello, heartbeat ---> roster, reports --+
+//!   finished sync ------> summary vector ---+--> acknowledged time of every member --> stable time
+//!                              ^            |
+//!                              +-- closing -+   of incarnations that are away
 //! ```
 //!
 //! Invariants:
-//! * `verified[c] = t` is claimed only after a round with someone who held `c`'s state at `t`, and never after a
-//!   push: the push before it may have been lost.
-//! * A floor is computed only from reports of all members that are waited for, and only while they agree who these
-//!   are. It is therefore never above what any of them has yet to receive.
-//! * A daemon that has not met its cluster yet (*unfounded*) computes no floor.
+//! * `synced[c] = t` of the summary vector (see [`Origins`]) is claimed only after a sync with someone who had
+//!   incorporated `c`'s writes up to `t`, and never after a push: the push before it may have been lost.
+//! * The stable time is computed only from reports of all members, and only while they agree who these are. It is
+//!   therefore never above what any of them has yet to receive (Golding's acknowledgement vector, 1992).
+//! * It does not rise while an incarnation is away and not closed: what was received of it may be known to some members
+//!   alone.
 
-mod floor;
-mod founding;
+mod coverage;
 mod roster;
-mod sight;
 mod standing;
+mod summary;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) use floor::Report;
+pub(super) use coverage::ClosedCoverage;
 pub(super) use roster::{Member, Standing};
-pub(super) use sight::{MAX_ADDRESS, Sight};
 pub(super) use standing::ForgetError;
+pub(super) use summary::{Away, Summary};
 
 use super::hello::Place;
 use crate::ablation::{Ablation, ablated};
 use crate::model::{Incarnation, Time, Vector, stamp};
-use floor::Candidates;
+use crate::store::Origins;
 use roster::Roster;
 
 /// The pushes of a member that nobody has heard for this long are not waited for.
@@ -38,59 +41,51 @@ const RELAY_LIMIT: Duration = Duration::from_secs(10);
 /// A namesake that a member heard within this time counts as alive, also where no linked peer is linked to it.
 const HEARD_LATELY: Duration = Duration::from_secs(5);
 
-/// The most addresses that an unfounded daemon waits for.
-const MAX_AWAITED: usize = 256;
+/// The longest address that is taken from a peer: a host name, a port and some room.
+pub(super) const MAX_ADDRESS: usize = 300;
 
-/// The least margin between what all members hold and the floor: covers stamps in flight, frames of incarnations
-/// that are gone, and deadlines read by clocks that differ.
-const LEAST_MARGIN: Duration = Duration::from_secs(10);
-
-/// What a daemon's membership is made with.
+/// What a node's membership is made with.
 #[derive(Clone, Debug)]
 pub(super) struct MembershipConfig {
     pub(super) name: String,
     pub(super) incarnation: Incarnation,
-    /// A random number: the lineage, should this daemon found the cluster.
-    pub(super) lineage: u128,
-    /// The addresses to reach before the cluster is founded; with none, this daemon founds it.
-    pub(super) join: Vec<String>,
-    pub(super) max_clock_skew: Duration,
     /// How long a member may be away before it lapses; `None` for ever.
     pub(super) forget_after: Option<Duration>,
 }
 
-/// What this daemon knows of its cluster.
+/// What a member says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Report {
+    /// The hash of the members that it counts with.
+    pub(super) members: u64,
+    /// Its hybrid clock when it said so: of two reports the later one holds.
+    pub(super) clock: Time,
+    /// Its acknowledged time: up to there it has incorporated every member's writes.
+    pub(super) low: Time,
+}
+
+/// What this node knows of its cluster.
 #[derive(Debug)]
 pub(super) struct Membership {
     name: String,
     incarnation: Incarnation,
-    /// When this incarnation began.
-    began: Time,
     generation: u64,
-    lineage: u128,
-    founded: bool,
-    join: Vec<String>,
-    /// It had founded a cluster of its own and gave way to another: it does not found one again.
-    gave_way: bool,
-    /// The founding that it gave way to. While a daemon of that is linked it joins no other: between one of each it
-    /// would go to and fro.
-    gave_way_to: Option<u128>,
-    /// The founding that an operator has left for another: not to be gone back to.
-    left: Option<u128>,
-    margin: Duration,
     forget_after: Option<Duration>,
-    verified: Vector,
+    /// The summary vector.
+    origins: Arc<Origins>,
     roster: Roster,
+    /// Since when those are away that are not members and not closed, by the latest clock of those that declared it.
+    away: BTreeMap<Incarnation, Time>,
+    /// Incarnations of which a write was received and nothing else is known, and since when.
+    unknown: BTreeMap<Incarnation, Time>,
     reports: BTreeMap<Incarnation, Report>,
-    candidates: Candidates,
-    /// Who is linked to this daemon, and what each said of itself last.
+    /// Who is linked to this node, and what each said of itself last.
     linked: BTreeMap<Incarnation, Linked>,
-    /// The incarnations with which a round has finished.
+    /// The members that the stable time was computed with, and those that have ceased to be some since.
+    counted: BTreeSet<Incarnation>,
+    /// The incarnations with which a sync has finished.
     met: BTreeSet<Incarnation>,
-    /// What each daemon that was ever linked waits for, as it said last while it was unfounded. Kept when its link
-    /// ends or it is founded by others: this daemon may not have met those yet.
-    awaited: BTreeMap<Incarnation, Vec<String>>,
-    /// A later incarnation of this daemon's name.
+    /// A later incarnation of this node's name.
     namesake: Option<Namesake>,
 }
 
@@ -106,8 +101,6 @@ struct Namesake {
 #[derive(Debug, Default)]
 struct Linked {
     links: BTreeSet<Incarnation>,
-    founded: bool,
-    lineage: u128,
     vector: Vector,
 }
 
@@ -122,35 +115,25 @@ pub(super) struct Gossip {
 /// Something has happened to this daemon's own place in the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// An operator has forgotten it: it must go on as another incarnation.
-    Forgotten,
     /// Another daemon goes by its name: it must stop.
     Superseded,
 }
 
 impl Membership {
-    pub(super) fn new(config: MembershipConfig, now: Time) -> Self {
-        let founded = config.join.is_empty();
+    pub(super) fn new(config: MembershipConfig, origins: Arc<Origins>, now: Time) -> Self {
         let mut membership = Membership {
             name: config.name,
             incarnation: config.incarnation,
-            began: now,
             generation: 1,
-            lineage: config.lineage,
-            founded,
-            join: config.join,
-            gave_way: false,
-            gave_way_to: None,
-            left: None,
-            margin: LEAST_MARGIN.max(4 * config.max_clock_skew),
             forget_after: config.forget_after,
-            verified: Vector::default(),
+            origins,
             roster: Roster::default(),
+            away: BTreeMap::new(),
+            unknown: BTreeMap::new(),
             reports: BTreeMap::new(),
-            candidates: Candidates::default(),
             linked: BTreeMap::new(),
+            counted: BTreeSet::new(),
             met: BTreeSet::new(),
-            awaited: BTreeMap::new(),
             namesake: None,
         };
         membership.enter(now);
@@ -174,17 +157,13 @@ impl Membership {
         self.incarnation
     }
 
-    /// What this daemon says of itself at a hello.
-    pub(super) fn place(&self, floor: Time) -> Place {
-        let Membership { incarnation, generation, lineage, founded, .. } = *self;
-        Place { incarnation, generation, lineage, founded, floor }
+    /// What this node says of itself at a hello.
+    pub(super) fn place(&self) -> Place {
+        let Membership { incarnation, generation, .. } = *self;
+        Place { incarnation, generation }
     }
 
-    pub(super) fn is_founded(&self) -> bool {
-        self.founded
-    }
-
-    /// Whether this daemon has exchanged states with no other yet: nobody relies on its floor or its lineage.
+    /// Whether this node has finished a sync with no other yet.
     pub(super) fn is_alone(&self) -> bool {
         self.met.is_empty()
     }
@@ -198,25 +177,43 @@ impl Membership {
         self.roster.iter().filter(|(name, _)| *name != self.name)
     }
 
-    /// What this daemon says at the start of a round: drawn before any digest of it is read.
-    pub(super) fn sight(&self, floor: Time, now: Time) -> Sight {
-        let mut vector = self.verified.clone();
+    /// What this node says in a heartbeat.
+    pub(super) fn summary(&self, stable: Time, now: Time) -> Summary {
+        let present = self.roster.present().map(|(_, member)| member.incarnation);
+        let mut vector: Vector = present.map(|of| (of, self.synced(of))).collect();
         vector.raise(self.incarnation, now);
-        let join = if self.founded { Vec::new() } else { self.awaited_addresses().into_iter().collect() };
-        let Membership { lineage, founded, .. } = *self;
-        Sight { floor, lineage, founded, alone: self.is_alone(), vector, join }
+        let members = self.roster.members_hash();
+        Summary { stable, members, vector, away: self.open(), hashes: Vec::new() }
     }
 
-    /// A link to a peer is up.
+    /// What this node says at the start of a sync: drawn before any digest of it is read.
+    pub(super) fn full_summary(&self, stable: Time, now: Time) -> Summary {
+        Summary { hashes: self.coverage_hashes(), ..self.summary(stable, now) }
+    }
+
+    /// Up to which time the writes of an incarnation are incorporated, by syncs.
+    pub(super) fn synced(&self, incarnation: Incarnation) -> Time {
+        self.origins.coverage_of(incarnation).synced
+    }
+
+    /// A link to a peer is up: it is a member, whatever it was before.
     pub(super) fn on_link(&mut self, name: &str, incarnation: Incarnation, generation: u64, now: Time) {
         let before = self.roster.get(name).filter(|known| known.incarnation != incarnation);
         let generation = before.map_or(generation, |before| generation.max(before.generation + 1));
         let standing = Standing::Present;
-        if let Some(before) = before {
-            self.awaited.remove(&before.incarnation);
-        }
-        self.roster.merge(name, Member { incarnation, generation, standing, since: stamp::ZERO, heard: now });
+        self.roster.merge(name, Member { incarnation, generation, standing, since: now, heard: now });
         self.linked.entry(incarnation).or_default();
+        self.count_members();
+    }
+
+    /// A member more may not have what was stable without it, and may bring deletes that are older: nothing is purged until
+    /// all have exchanged their states.
+    fn count_members(&mut self) {
+        let present: BTreeSet<_> = self.roster.present().map(|(_, member)| member.incarnation).collect();
+        if !present.is_subset(&self.counted) && !ablated(Ablation::Regroup) {
+            self.origins.reset_stable_time();
+        }
+        self.counted.extend(present);
     }
 
     /// The link to a peer has ended.
@@ -232,11 +229,11 @@ impl Membership {
     }
 
     /// A beat of a linked peer.
-    pub(super) fn on_beat(&mut self, peer: Incarnation, sight: &Sight, gossip: Gossip, now: Time) {
+    pub(super) fn on_beat(&mut self, peer: Incarnation, summary: &Summary, gossip: Gossip, now: Time) {
         // First who is alive, then what to make of it.
         // Entered here too: the end of an earlier connection may have been noted after the start of this one.
         self.linked.entry(peer).or_default().links = gossip.links;
-        self.on_sight(peer, sight);
+        self.on_summary(peer, summary);
         for (name, member) in gossip.members {
             self.hear_of(&name, member, now);
         }
@@ -246,26 +243,17 @@ impl Membership {
         for (incarnation, report) in gossip.reports {
             self.take_report(incarnation, report);
         }
-        if !self.founded && !sight.founded {
-            self.lineage = self.lineage.min(sight.lineage);
-        }
         let roster = &self.roster;
         self.reports.retain(|&incarnation, _| roster.holds(incarnation));
+        self.count_members();
     }
 
-    /// What a linked peer says of itself, in a beat or at the start of a round.
-    pub(super) fn on_sight(&mut self, peer: Incarnation, sight: &Sight) {
+    /// What a linked peer says of itself, in a heartbeat or at the start of a sync.
+    pub(super) fn on_summary(&mut self, peer: Incarnation, summary: &Summary) {
         if let Some(linked) = self.linked.get_mut(&peer) {
-            linked.vector.join(&sight.vector);
-            linked.founded = sight.founded;
-            linked.lineage = sight.lineage;
+            linked.vector.join(&summary.vector);
         }
-        if !self.founded && (self.awaited.contains_key(&peer) || self.awaited.len() < MAX_AWAITED) {
-            let said = self.awaited.entry(peer).or_default();
-            if !sight.founded {
-                *said = sight.join.iter().take(MAX_AWAITED).cloned().collect();
-            }
-        }
+        self.hear_of_away(&summary.away);
     }
 
     fn take_report(&mut self, incarnation: Incarnation, report: Report) {
@@ -297,6 +285,11 @@ impl Membership {
         }
         if member.incarnation == self.incarnation {
             self.generation = self.generation.max(member.generation);
+            // Whoever does not count with it has not heard it.
+            if let Some(own) = self.roster.get_mut(name).filter(|_| member.standing != Standing::Present) {
+                own.since = own.since.max(now);
+                return;
+            }
         }
         let seen = Namesake { incarnation: member.incarnation, since: now, heard: member.heard };
         let is_dead = !self.is_alive(&seen, now);
@@ -338,63 +331,74 @@ impl Membership {
     }
 
     fn report(&self, now: Time) -> Report {
-        Report { list: self.roster.list_hash(self.lineage), clock: now, low: self.low(now) }
+        Report { members: self.roster.members_hash(), clock: now, low: self.low(now) }
     }
 
-    /// The time up to which this daemon holds every member's writes.
+    /// This node's acknowledged time.
     fn low(&self, now: Time) -> Time {
         let held = |member: &Member| {
-            if member.incarnation == self.incarnation {
-                now
-            } else {
-                self.verified.time_of(member.incarnation)
-            }
+            if member.incarnation == self.incarnation { now } else { self.synced(member.incarnation) }
         };
         self.roster.present().map(|(_, member)| held(member)).min().unwrap_or(now)
     }
 
-    /// A round with a linked peer has finished: everything that it held when it said `theirs` is held here.
-    pub(super) fn on_round(&mut self, peer: Incarnation, theirs: &Sight, now: Time) {
-        self.verified.join(&theirs.vector);
-        let roster = &self.roster;
-        self.verified.retain(|incarnation| roster.holds(incarnation));
+    /// A sync with a linked peer has finished: all that it had incorporated when it said `theirs` is incorporated here,
+    /// and so is `coverage`, which it said of incarnations that are not members.
+    pub(super) fn on_sync(&mut self, peer: Incarnation, theirs: &Summary, coverage: &[ClosedCoverage]) {
+        let others = |of: Incarnation| of != self.incarnation;
+        let is_told = |of: Incarnation| self.is_present(of) || self.roster.has_ended(of);
+        if !theirs.vector.iter().all(|(of, _)| is_told(of)) {
+            // The peer counts with a member that nobody has told this node of yet.
+            self.origins.reset_stable_time();
+        }
+        for (incarnation, time) in theirs.vector.iter().filter(|&(of, _)| others(of)) {
+            self.origins.raise(incarnation, time, stamp::ZERO);
+        }
+        for &ClosedCoverage { incarnation, synced, closed } in
+            coverage.iter().filter(|of| others(of.incarnation))
+        {
+            self.origins.raise(incarnation, synced, closed);
+        }
+        self.hear_of_away(&theirs.away);
         self.met.insert(peer);
-        if !self.founded && theirs.founded {
-            if self.may_join(theirs) {
-                (self.lineage, self.founded) = (theirs.lineage, true);
-            }
-        } else if !self.founded {
-            self.lineage = self.lineage.min(theirs.lineage);
-        }
-        for incarnation in [peer, self.incarnation] {
-            if let Some(member) = self.roster.find(incarnation).filter(|m| m.standing == Standing::Lapsed) {
-                (member.standing, member.since) = (Standing::Present, now);
-            }
-        }
     }
 
-    /// The floor to adopt, if the reports of all members allow a higher one.
+    /// Whether one that says this of itself has incorporated all that this node's stable time has passed: then it holds
+    /// nothing that was removed here.
+    pub(super) fn has_incorporated(&self, peer: Incarnation, theirs: &Summary, stable: Time) -> bool {
+        let mut present = self.roster.present().map(|(_, member)| member.incarnation);
+        stable > stamp::ZERO
+            && self.is_present(peer)
+            && theirs.away.is_empty()
+            && present.all(|member| theirs.vector.time_of(member) >= stable)
+    }
+
+    /// The stable time to adopt, if the reports of all members allow a higher one; closes those that are away.
     pub(super) fn advance(&mut self, now: Time) -> Option<Time> {
-        if !self.founded && !ablated(Ablation::Founding) {
-            return None;
-        }
-        if self.others().next().is_none() {
-            // A lone founder keeps its tombstones for those that are yet to come.
-            self.candidates.clear();
-            return None;
-        }
+        self.note_away(now);
+        self.limit_coverage();
+        // One that never had a peer keeps its tombstones for those that are yet to come.
+        self.others().next()?;
         let own = self.report(now);
         let present = self.roster.present().map(|(_, member)| member.incarnation);
         let report = |incarnation| {
             let known =
                 if incarnation == self.incarnation { Some(&own) } else { self.reports.get(&incarnation) };
-            known.filter(|report| report.list == own.list).copied()
+            known.filter(|report| report.members == own.members).copied()
         };
         let reports = present.map(report).collect::<Option<Vec<_>>>()?;
-        self.candidates.consider(&reports, own.list, self.margin)
+        let low = reports.iter().map(|report| report.low).min()?;
+        let present: BTreeSet<_> = self.roster.present().map(|(_, member)| member.incarnation).collect();
+        let is_closed = self.close_away(low);
+        self.counted = present;
+        is_closed.then_some(if ablated(Ablation::EarlyPurge) {
+            stamp::later(low, Duration::from_secs(3))
+        } else {
+            low
+        })
     }
 
-    /// The names of those that keep the floor from rising: silent ones or, if none is, those that lack the most. What
+    /// The names of those that keep the stable time from rising: silent ones or, if none is, those that lack the most. What
     /// the others lack while one is silent is what nobody has heard of that one.
     pub(super) fn waits_for(&self, now: Time) -> Vec<String> {
         /// Behind this much a member keeps others waiting.
@@ -404,8 +408,8 @@ impl Membership {
         let report_of = |member: &Member| self.reports.get(&member.incarnation);
         let is_silent = |member: &Member| report_of(member).is_none_or(|report| late(report.clock));
         let is_behind = |member: &Member| {
-            report_of(member).is_none_or(|report| report.list != own.list || late(report.low))
-                || late(self.verified.time_of(member.incarnation))
+            report_of(member).is_none_or(|report| report.members != own.members || late(report.low))
+                || late(self.synced(member.incarnation))
         };
         let others = || self.roster.present().filter(|(_, member)| member.incarnation != self.incarnation);
         let somebody_is_silent = others().any(|(_, member)| is_silent(member));
@@ -434,7 +438,7 @@ impl Membership {
             other != peer
                 && other != self.incarnation
                 && !linked.links.contains(&other)
-                && self.verified.time_of(other) > stamp::later(linked.vector.time_of(other), NEWS)
+                && self.synced(other) > stamp::later(linked.vector.time_of(other), NEWS)
         })
     }
 
@@ -453,30 +457,6 @@ impl Membership {
         self.roster.iter()
     }
 
-    /// Whether what an incarnation wrote at `start` is news: nothing that was held here had it, and it belongs to the
-    /// cluster, as far as this daemon knows or is `told`, by the peer that brings it with its vector. What this daemon
-    /// wrote itself never is.
-    pub(super) fn is_unheard(
-        &self,
-        incarnation: Incarnation,
-        start: Time,
-        told: Option<(Incarnation, &Vector)>,
-    ) -> bool {
-        let is_told = || {
-            told.is_some_and(|(peer, vector)| {
-                let until = vector.time_of(incarnation);
-                // What had ended before this daemon began may have been forgotten since, but by one that was away.
-                until >= start && (until > self.began || self.roster.lapsed(peer).is_none())
-            })
-        };
-        // The floor does not wait for a lapsed one, so it may have passed what came by pushes and was never verified.
-        let pushed = self.roster.lapsed(incarnation).map(|member| stamp::later(member.heard, self.margin));
-        incarnation != self.incarnation
-            && self.verified.time_of(incarnation).max(pushed.unwrap_or(stamp::ZERO)) < start
-            && !self.roster.is_gone(incarnation)
-            && (self.roster.holds(incarnation) || is_told())
-    }
-
     /// The name that an incarnation has or had, if it was heard of.
     pub(super) fn name_of(&self, incarnation: Incarnation) -> Option<&str> {
         self.roster.name_of(incarnation)
@@ -484,11 +464,6 @@ impl Membership {
 
     pub(super) fn member_count(&self) -> usize {
         self.roster.present().count()
-    }
-
-    /// Up to which time all that each wrote is held here.
-    pub(super) fn verified(&self) -> &Vector {
-        &self.verified
     }
 }
 

@@ -15,11 +15,11 @@ const MAX_FORMER: usize = 4096;
 /// Whether a member is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::replication) enum Standing {
-    /// The floor waits for it.
+    /// It is a member: the stable time waits for it.
     Present,
-    /// It was away too long: the floor has left it behind.
+    /// It was away too long, or an operator does not wait for it. It is a member again once it is heard.
     Lapsed,
-    /// It left, or was forgotten. Nothing brings this incarnation back.
+    /// It left in order, and this incarnation does not come back.
     Gone,
 }
 
@@ -62,7 +62,7 @@ impl Roster {
         self.members.iter_mut().map(|(name, member)| (name.as_str(), member))
     }
 
-    /// The members that the floor waits for.
+    /// The members that the stable time waits for.
     pub(super) fn present(&self) -> impl Iterator<Item = (&str, &Member)> {
         self.iter().filter(|(_, member)| member.standing == Standing::Present)
     }
@@ -108,18 +108,11 @@ impl Roster {
         self.former.insert(incarnation, name.to_owned());
     }
 
-    /// Whether an incarnation is known to have left, or to have been followed by another of its name.
-    pub(super) fn is_gone(&self, incarnation: Incarnation) -> bool {
-        self.former.contains_key(&incarnation)
-            || self
-                .iter()
-                .any(|(_, member)| member.incarnation == incarnation && member.standing == Standing::Gone)
-    }
-
-    /// The member of this incarnation, if it has lapsed.
-    pub(super) fn lapsed(&self, incarnation: Incarnation) -> Option<&Member> {
-        let mut members = self.members.values();
-        members.find(|member| member.incarnation == incarnation && member.standing == Standing::Lapsed)
+    /// Whether an incarnation is known not to be a member: it left, lapsed, or was followed by another of its name.
+    pub(super) fn has_ended(&self, incarnation: Incarnation) -> bool {
+        let is_absent =
+            |member: &Member| member.incarnation == incarnation && member.standing != Standing::Present;
+        self.former.contains_key(&incarnation) || self.members.values().any(is_absent)
     }
 
     /// The name that an incarnation has or had.
@@ -141,14 +134,13 @@ impl Roster {
         self.members.clear();
     }
 
-    /// The hash of what floors must agree on: who is waited for and who is not, in a cluster of this founding.
-    pub(super) fn list_hash(&self, lineage: u128) -> u64 {
-        let mut bytes = lineage.to_le_bytes().to_vec();
-        for (name, member) in self.iter().filter(|(_, member)| member.standing != Standing::Gone) {
+    /// The hash of the members: reports must agree on it.
+    pub(super) fn members_hash(&self) -> u64 {
+        let mut bytes = Vec::new();
+        for (name, member) in self.present() {
             bytes.extend_from_slice(name.as_bytes());
             bytes.push(0);
             bytes.extend_from_slice(&member.incarnation.to_le_bytes());
-            bytes.push(u8::from(member.standing == Standing::Lapsed));
         }
         xxh3_64(&bytes)
     }
@@ -184,7 +176,7 @@ mod tests {
                 // Gossip repeats: what was replaced meanwhile is told again.
                 told.iter().chain(told).for_each(|member| roster.merge("a", *member));
                 let member = *roster.get("a").unwrap();
-                (member.incarnation, member.generation, member.standing, roster.list_hash(7))
+                (member.incarnation, member.generation, member.standing, roster.members_hash())
             };
             prop_assert_eq!(outcome(&told), outcome(&shuffled));
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Membership, Standing, Verdict};
 use crate::ablation::{Ablation, ablated};
-use crate::model::{Incarnation, Time, Vector, stamp};
+use crate::model::{Incarnation, Time, stamp};
 
 /// A member that any other has heard within this time is alive, and never lapses.
 const ALIVE: Duration = Duration::from_secs(60);
@@ -34,9 +34,6 @@ impl Membership {
     /// Lets members lapse that nobody has heard for longer than is waited for, or for a minute if there is no room
     /// for more tombstones; returns their names.
     pub(in crate::replication) fn lapse_overdue(&mut self, over_limit: bool, now: Time) -> Vec<String> {
-        if !self.founded {
-            return Vec::new();
-        }
         let (own, forget_after, linked) = (self.incarnation, self.forget_after, &self.linked);
         let mut lapsed = Vec::new();
         for (name, member) in self.roster.iter_mut() {
@@ -52,7 +49,7 @@ impl Membership {
         lapsed
     }
 
-    /// An operator no longer waits for a member.
+    /// An operator does not wait for a member any more, until it is heard again.
     pub(in crate::replication) fn forget(&mut self, name: &str, now: Time) -> Result<(), ForgetError> {
         if name == self.name {
             return Err(ForgetError::Itself);
@@ -62,15 +59,12 @@ impl Membership {
         if linked.contains_key(&member.incarnation) {
             return Err(ForgetError::Linked);
         }
-        (member.standing, member.since) = (Standing::Gone, now);
+        (member.standing, member.since) = (Standing::Lapsed, now);
         Ok(())
     }
 
     /// What has become of this daemon's own place.
     pub(in crate::replication) fn verdict(&mut self, now: Time) -> Option<Verdict> {
-        if self.roster.get(&self.name).is_some_and(|own| own.standing == Standing::Gone) {
-            return Some(Verdict::Forgotten);
-        }
         let namesake = self.namesake?;
         if !self.is_alive(&namesake, now) {
             self.namesake = None;
@@ -79,36 +73,18 @@ impl Membership {
         (stamp::later(namesake.since, NAMESAKE_LIMIT) < now).then_some(Verdict::Superseded)
     }
 
-    /// Goes on as another incarnation.
-    pub(in crate::replication) fn renew(&mut self, incarnation: Incarnation, now: Time) {
+    /// Goes on as another incarnation that knows nothing and waits to be met.
+    pub(in crate::replication) fn discard(&mut self, incarnation: Incarnation, now: Time) {
         self.incarnation = incarnation;
-        self.began = now;
         self.generation += 1;
-        self.awaited.clear();
+        self.roster.clear();
+        self.away.clear();
+        self.unknown.clear();
+        self.reports.clear();
         self.linked.clear();
-        self.candidates.clear();
+        self.counted.clear();
+        self.met.clear();
         self.namesake = None;
         self.enter(now);
-    }
-
-    /// Goes on as a daemon that knows nothing and waits to be met. With `leave` it does not go back to the founding
-    /// that it belonged to: it was told to join strangers.
-    pub(in crate::replication) fn discard(
-        &mut self,
-        incarnation: Incarnation,
-        lineage: u128,
-        leave: bool,
-        now: Time,
-    ) {
-        self.left = leave.then_some(self.lineage);
-        self.roster.clear();
-        self.verified = Vector::default();
-        self.reports.clear();
-        self.lineage = lineage;
-        self.founded = false;
-        self.gave_way = true;
-        self.gave_way_to = None;
-        self.met.clear();
-        self.renew(incarnation, now);
     }
 }

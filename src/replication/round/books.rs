@@ -48,7 +48,7 @@ impl Round {
             let Some(group) = self.books.groups.pop_front() else { break };
             // A look is answered with a mask alone.
             self.books.open(group, if look { 1 } else { group.fan_out(count) });
-            let sums = store.child_digests(group, self.floor, self.terms.deep);
+            let sums = store.child_digests(group, self.cutoff, self.terms.deep);
             let sums = self.scale(store, group).pack(sums.into_iter().map(|digest| digest.sum));
             self.books.looks += usize::from(look);
             self.out.digests(group, &[], &sums, look);
@@ -77,14 +77,14 @@ impl Round {
         } else if own.cells == 0 {
             self.out.digests(prefix, &[], &[], false);
         } else if own.cells > self.terms.list_limit.0 && prefix.fan_out(store.ranges()) > 0 {
-            let sums = store.child_digests(prefix, self.floor, self.terms.deep);
+            let sums = store.child_digests(prefix, self.cutoff, self.terms.deep);
             if self.role == Role::Initiator {
                 self.books.open(prefix, sums.len());
             }
             let sums = self.scale(store, prefix).pack(sums.into_iter().map(|digest| digest.sum));
             self.out.digests(prefix, &[], &sums, false);
         } else {
-            let entries = store.entries(prefix, self.floor, self.terms.deep);
+            let entries = store.entries(prefix, self.cutoff, self.terms.deep);
             self.out.list(prefix, &entries);
         }
     }

@@ -8,14 +8,15 @@ use uhlc::NTP64;
 use super::books::{bit, set_bit};
 use super::outgoing::unpack_hashes;
 use super::{
-    KILL_BATCH, MAX_CONTROL, MAX_JOBS, MAX_KILLS, Phase, RECHECK, Role, Round, RoundError, RoundFailed,
+    MAX_CONTROL, MAX_COVERAGE, MAX_JOBS, PeerSummary, Phase, RECHECK, RETRACTION_BATCH, RETRACTION_LIMIT,
+    Role, Round, RoundError, RoundFailed,
 };
 use crate::ablation::{Ablation, ablated};
 use crate::model::{Incarnation, Prefix, Time};
 use crate::replication::codec::Packed;
-use crate::replication::members::Sight;
-use crate::replication::message::{Differ, Digests, End, List, WireEntry, WirePrefix};
-use crate::store::{Cell, Counter, Entry, Late, Origin, Parts, Store};
+use crate::replication::members::ClosedCoverage;
+use crate::replication::message::{Differ, Digests, End, List, WireCoverage, WireEntry, WirePrefix};
+use crate::store::{Cell, Entry, Origin, Retraction, Store};
 
 impl Round {
     /// The sums of all groups that came with the answer to an offer; a deep round does without.
@@ -29,21 +30,17 @@ impl Round {
         if sums.len() == expected { Ok(sums) } else { Err(RoundError::Malformed("sums")) }
     }
 
-    /// The peer has taken the offer, in an answer that came at `at`. Nothing of this side was read before; `theirs`
-    /// may lead the caller to lift cells first.
+    /// The peer has taken the offer, in an answer that came at `at`. Nothing of this side was read before.
     pub(in crate::replication) fn on_accept(
         &mut self,
-        theirs: Sight,
+        theirs: PeerSummary,
         sums: Vec<u64>,
-        guarded: bool,
         store: &Store,
         at: Instant,
     ) {
         debug_assert!(self.is_offered(), "only an offer is taken");
         let count = store.ranges();
-        self.floor = self.floor.max(theirs.floor);
-        self.theirs = theirs;
-        self.guarded = guarded;
+        self.learn(theirs);
         self.phase = Phase::Exchanging;
         self.round_trip = at - self.started;
         if self.terms.deep {
@@ -157,7 +154,7 @@ impl Round {
         let count = store.ranges();
         let scale = self.scale(store, prefix);
         let mut sums = scale.unpack(sums).ok_or(RoundError::Malformed("sums"))?;
-        let own = store.child_digests(prefix, self.floor, self.terms.deep);
+        let own = store.child_digests(prefix, self.cutoff, self.terms.deep);
         let mut differ = vec![0; prefix.fan_out(count).div_ceil(8)];
         let mut unequal = Vec::new();
         for (index, own) in own.iter().enumerate().take(prefix.fan_out(count)) {
@@ -237,7 +234,7 @@ impl Round {
         store: &Store,
     ) -> (Vec<Cell>, Vec<u64>) {
         let (mut send, mut want) = (Vec::new(), Vec::new());
-        for (own, cell) in store.entries(prefix, self.floor, self.terms.deep) {
+        for (own, cell) in store.entries(prefix, self.cutoff, self.terms.deep) {
             let (newer, older) = match theirs.remove(&own.key_hash) {
                 None => (true, false),
                 Some(theirs) => theirs.compare(&own, store),
@@ -265,35 +262,38 @@ impl Round {
         self.failed.get_or_insert(RoundFailed::Full);
     }
 
-    /// A cell of the peer lost against the one here. If that is dead, and so in none of this side's lists, the peer has
-    /// to be told: it was left behind while this side, or the other way round, deleted the key.
-    pub(in crate::replication) fn on_known(
-        &mut self,
-        key: &[u8],
-        (received, counter): (&Parts<'_>, &Counter),
-        store: &Store,
-        wall: Time,
-    ) {
-        if let Some(cell) = store.dig_up(key, received, counter, self.floor, wall) {
-            self.out.dug_up(cell);
+    /// The peer says how far it has incorporated the writes of incarnations that are not members. This may come at any
+    /// time before its `Done`.
+    pub(in crate::replication) fn on_coverage(&mut self, items: Packed<'_>) -> Result<(), RoundError> {
+        for item in items.items::<WireCoverage>() {
+            let WireCoverage { incarnation, synced, closed } = item?;
+            if self.coverage.len() >= MAX_COVERAGE {
+                return Err(RoundError::Crowded);
+            }
+            let incarnation =
+                Incarnation::try_from(&incarnation).map_err(|_| RoundError::Malformed("an incarnation"))?;
+            self.coverage.push(ClosedCoverage { incarnation, synced: NTP64(synced), closed: NTP64(closed) });
         }
+        Ok(())
     }
 
-    /// The peer holds a key that every member held and that has been deleted since.
-    pub(in crate::replication) fn on_late(&mut self, key: &[u8], version: Time, mut late: Late) {
-        if ablated(Ablation::KillAtFloor) {
-            late.floor = NTP64(version.0 + 1);
+    /// The peer has sent something that was removed here. What was beaten by something dead that no digest shows is no
+    /// sign of a fault, however much it is.
+    pub(in crate::replication) fn on_removed(&mut self, key: &[u8], retraction: Box<Retraction>) {
+        if retraction.is_beaten {
+            self.retracted += 1;
+            return self.out.retract(key.to_vec(), retraction);
         }
         if self.failed.is_none() {
-            self.kills.push((key.to_vec(), late));
+            self.retractions.push((key.to_vec(), retraction));
         }
-        if !self.guarded {
-            if self.kills.len() >= KILL_BATCH {
-                self.tell_kills();
+        if !self.limited {
+            if self.retractions.len() >= RETRACTION_BATCH {
+                self.send_retractions();
             }
-        } else if self.kills.len() > MAX_KILLS {
-            self.failed = Some(RoundFailed::Fuse);
-            self.kills.clear();
+        } else if self.retractions.len() > RETRACTION_LIMIT {
+            self.failed = Some(RoundFailed::RetractionLimit);
+            self.retractions.clear();
         }
     }
 
@@ -320,7 +320,7 @@ impl Round {
                 unpack_hashes(wanted).ok_or(RoundError::Malformed("wanted"))?.collect();
             wanted.sort_unstable();
             let mut cells = Vec::new();
-            store.visit(prefix, self.floor, |key_hash, cell| {
+            store.visit(prefix, self.cutoff, |key_hash, cell| {
                 if wanted.binary_search(&key_hash).is_ok() {
                     cells.push(cell.clone());
                 }
@@ -339,7 +339,7 @@ impl Round {
     pub(in crate::replication) fn on_done(&mut self) -> Result<(), RoundError> {
         match (self.role, self.phase) {
             (Role::Responder, Phase::Exchanging) => {
-                self.tell_kills();
+                self.send_retractions();
                 self.phase = Phase::Closing { sent: false };
                 Ok(())
             }
@@ -361,24 +361,25 @@ impl Round {
 
 /// An entry of a received list.
 enum Theirs {
-    Stamp(Time, Origin),
+    /// Time and origin, and whether it is a tombstone.
+    Stamp(Time, Origin, bool),
     Digest(u64),
 }
 
 impl Theirs {
     fn read(entry: WireEntry, origins: &[Origin]) -> Result<Theirs, RoundError> {
         let word = u64::from_le_bytes(entry.time);
-        let Some(index) = entry.origin.checked_sub(1) else { return Ok(Theirs::Digest(word)) };
-        let origin = origins.get(index as usize).ok_or(RoundError::Malformed("an entry's origin"))?;
-        Ok(Theirs::Stamp(NTP64(word), *origin))
+        let Some(index) = entry.origin.checked_sub(2) else { return Ok(Theirs::Digest(word)) };
+        let origin = origins.get(index as usize / 2).ok_or(RoundError::Malformed("an entry's origin"))?;
+        Ok(Theirs::Stamp(NTP64(word), *origin, index % 2 == 1))
     }
 
     /// Whether one's own is newer, and whether theirs is: both, where only a merge can tell.
     fn compare(&self, own: &Entry, store: &Store) -> (bool, bool) {
         match *self {
-            Theirs::Stamp(time, origin) if own.plain => {
-                let stamp = |time, origin| (time, store.incarnation(origin));
-                let (own, theirs) = (stamp(own.time, own.origin), stamp(time, origin));
+            Theirs::Stamp(time, origin, is_tombstone) if own.plain => {
+                let own = (own.time, store.incarnation(own.origin), own.is_tombstone);
+                let theirs = (time, store.incarnation(origin), is_tombstone);
                 (own > theirs, own < theirs)
             }
             Theirs::Digest(digest) if digest == own.digest => (false, false),

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!   initiator                                        responder
-//!   Start { sight } ------------------------------->  may wait its turn
-//!         <-------------------- Accept { sight, sums of 128 groups }
+//!   Start { summary } ------------------------------->  may wait its turn
+//!         <-------------------- Accept { summary, sums of 128 groups }
 //!   groups that differ:
 //!   Digests { group: 128 sums } -------------------->
 //!         <-------------------- Differ { which ranges }        and for each of these one of
@@ -23,9 +23,9 @@
 //! leaves what was merged, and nothing else; the next one finds those prefixes equal.
 //!
 //! Invariants:
-//! * Both sides leave out what is dead at the same time, the higher of their two floors when the round began.
-//! * Each side's sight was drawn before any of its digests was read. So when all prefixes were equal or have been
-//!   exchanged, each side holds all that the other's sight speaks of, whatever was written meanwhile.
+//! * Both sides leave out what is dead at the same stable time, the [cutoff](Summary::cutoff) of their two summaries.
+//! * Each side's summary was drawn before any of its digests was read. So when all prefixes were equal or have been
+//!   exchanged, each side holds all that the other's summary speaks of, whatever was written meanwhile.
 //! * What a round holds in memory is bounded by [`WINDOW`] open prefixes and [`CREDIT`] bytes of cells.
 
 mod books;
@@ -40,10 +40,10 @@ use tokio::time::Instant;
 
 use super::cells::CellsError;
 use super::codec::{self, CodecError};
-use super::members::Sight;
+use super::members::{ClosedCoverage, Summary};
 use super::message::Message;
 use crate::model::{Prefix, Time};
-use crate::store::{Digest, Late, Store};
+use crate::store::{Digest, Retraction, Store};
 use books::Books;
 use outgoing::{Outgoing, pack_hashes};
 use sums::Scale;
@@ -62,11 +62,15 @@ const MAX_JOBS: usize = 2 * WINDOW;
 /// How many control messages of a few KiB a responder lets wait; an honest initiator causes a tenth of this.
 const MAX_CONTROL: usize = 8192;
 
-/// More kills than this against a peer that holds everything are a bug or an attack, not dead keys.
-const MAX_KILLS: usize = 64;
+/// The retraction limit: a peer that has incorporated all that this node has purged holds nothing that was removed here,
+/// so more retractions than this against it are a bug or lost data, not deleted keys.
+const RETRACTION_LIMIT: usize = 64;
 
-/// Kills are told as they are found, in batches, where that limit does not apply.
-const KILL_BATCH: usize = 1024;
+/// Retractions are sent as they are found, in batches, where that limit does not apply.
+const RETRACTION_BATCH: usize = 1024;
+
+/// How many closed incarnations a peer may tell of in one sync: twice as many as are kept.
+const MAX_COVERAGE: usize = 2 * 65_536;
 
 /// In-flight writes are given two round trips and this long before a difference is believed.
 const RECHECK: Duration = Duration::from_millis(200);
@@ -92,18 +96,27 @@ pub(super) struct Terms {
     pub(super) list_limit: ListLimit,
 }
 
+/// What the peer has said at the start of a round, and what follows from it.
+pub(super) struct PeerSummary {
+    pub(super) summary: Summary,
+    /// Whether the [retraction limit](RETRACTION_LIMIT) applies to the peer.
+    pub(super) limited: bool,
+    /// What to tell it of incarnations that are not members.
+    pub(super) coverage: Vec<ClosedCoverage>,
+}
+
 /// Why a round ended without a result. What was merged stays merged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RoundFailed {
     /// Something was refused for want of memory.
     #[error("out of memory")]
     Full,
-    /// The fuse has blown.
+    /// The retraction limit was exceeded.
     #[error(
-        "refusing to delete more than {MAX_KILLS} keys of a peer that holds every write: one of the two daemons \
-         has lost data that it claims to hold"
+        "refusing to delete more than {RETRACTION_LIMIT} keys of a peer that has incorporated every delete: one of the \
+         two nodes has lost data that it claims to hold"
     )]
-    Fuse,
+    RetractionLimit,
     /// The other side gave up.
     #[error("the peer gave up: {0}")]
     Aborted(String),
@@ -112,9 +125,9 @@ pub(super) enum RoundFailed {
 /// The other side broke the rules of a round.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RoundError {
-    #[error("a message of a round that does not fit its state: {0}")]
+    #[error("a message of a sync that does not fit its state: {0}")]
     OutOfTurn(&'static str),
-    #[error("malformed message of a round: {0}")]
+    #[error("malformed message of a sync: {0}")]
     Malformed(&'static str),
     #[error("it opened more than {MAX_JOBS} exchanges at one time")]
     Crowded,
@@ -161,30 +174,32 @@ pub(super) struct Round {
     role: Role,
     phase: Phase,
     terms: Terms,
-    /// What is dead at this time is left out on both sides.
-    floor: Time,
-    theirs: Sight,
-    /// The peer is waited for and claims to hold all that the floor here has passed: many kills against it would
-    /// be a bug.
-    guarded: bool,
+    /// What is dead at this stable time is left out on both sides.
+    cutoff: Time,
+    ours: Summary,
+    theirs: Summary,
+    /// What the peer has said of incarnations that are not members.
+    coverage: Vec<ClosedCoverage>,
+    /// The peer has incorporated all that was purged here: the [retraction limit](RETRACTION_LIMIT) applies.
+    limited: bool,
     out: Outgoing,
     books: Books,
     /// When the initiator offered it, and how long the answer took.
     started: Instant,
     round_trip: Duration,
-    /// Keys the peer holds that are dead here, while they are few and the fuse is in place.
-    kills: Vec<(Vec<u8>, Late)>,
+    /// What the peer holds that was removed here, held back while the retraction limit applies.
+    retractions: Vec<(Vec<u8>, Box<Retraction>)>,
     failed: Option<RoundFailed>,
     owed: u64,
     cells_in: u64,
     bytes_in: u64,
-    killed: u64,
+    retracted: u64,
 }
 
 impl Round {
-    /// Offers a round; the caller sends [`Message::Start`] with the sight drawn for it.
-    pub(super) fn offer(number: u32, terms: Terms, floor: Time, now: Instant) -> Self {
-        Round::new(number, Role::Initiator, Phase::Offered, terms, Sight::default(), floor, now)
+    /// Offers a round; the caller sends [`Message::Start`] with the summary drawn for it.
+    pub(super) fn offer(number: u32, terms: Terms, ours: Summary, now: Instant) -> Self {
+        Round::new(number, Role::Initiator, Phase::Offered, terms, ours, now)
     }
 
     /// Takes an offer; returns the round and the digests of all groups, for [`Message::Accept`]: none for a deep
@@ -192,49 +207,50 @@ impl Round {
     pub(super) fn accept(
         number: u32,
         terms: Terms,
-        ours: &Sight,
-        theirs: Sight,
-        guarded: bool,
+        ours: Summary,
+        theirs: PeerSummary,
         store: &Store,
         now: Instant,
     ) -> (Self, Vec<u8>) {
-        let floor = ours.floor.max(theirs.floor);
-        let mut round = Round::new(number, Role::Responder, Phase::Exchanging, terms, theirs, floor, now);
-        round.guarded = guarded;
+        let mut round = Round::new(number, Role::Responder, Phase::Exchanging, terms, ours, now);
+        round.learn(theirs);
         // Reading every value takes long: a deep round does it group by group.
         let groups = Prefix::groups(store.ranges()).filter(|_| !terms.deep);
         let sums = pack_hashes(groups.map(|group| round.digest(store, group).sum));
         (round, sums)
     }
 
-    fn new(
-        number: u32,
-        role: Role,
-        phase: Phase,
-        terms: Terms,
-        theirs: Sight,
-        floor: Time,
-        now: Instant,
-    ) -> Self {
+    fn new(number: u32, role: Role, phase: Phase, terms: Terms, ours: Summary, now: Instant) -> Self {
         Round {
             number,
             role,
             phase,
             terms,
-            floor,
-            theirs,
-            guarded: false,
+            cutoff: Time::default(),
+            ours,
+            theirs: Summary::default(),
+            coverage: Vec::new(),
+            limited: false,
             out: Outgoing::new(),
             books: Books::default(),
             started: now,
             round_trip: Duration::ZERO,
-            kills: Vec::new(),
+            retractions: Vec::new(),
             failed: None,
             owed: 0,
             cells_in: 0,
             bytes_in: 0,
-            killed: 0,
+            retracted: 0,
         }
+    }
+
+    /// Takes note of what the peer has said at the start, before any digest is read.
+    fn learn(&mut self, peer: PeerSummary) {
+        let PeerSummary { summary, limited, coverage } = peer;
+        self.cutoff = self.ours.cutoff(&summary);
+        self.theirs = summary;
+        self.limited = limited;
+        coverage.iter().for_each(|coverage| self.out.coverage(coverage));
     }
 
     pub(super) fn number(&self) -> u32 {
@@ -256,18 +272,28 @@ impl Round {
     }
 
     /// What the peer said at the start.
-    pub(super) fn theirs(&self) -> &Sight {
+    pub(super) fn theirs(&self) -> &Summary {
         &self.theirs
     }
 
-    /// The floor of the round: both sides rise to it at the end.
-    pub(super) fn floor(&self) -> Time {
-        self.floor
+    /// What this side said at the start.
+    pub(super) fn ours(&self) -> &Summary {
+        &self.ours
     }
 
-    /// How many keys the peer was told to be dead.
-    pub(super) fn killed(&self) -> u64 {
-        self.killed
+    /// What the peer has said of incarnations that are not members.
+    pub(super) fn coverage(&self) -> &[ClosedCoverage] {
+        &self.coverage
+    }
+
+    /// The stable time at which both sides leave out what is dead.
+    pub(super) fn cutoff(&self) -> Time {
+        self.cutoff
+    }
+
+    /// How many keys the peer was told to drop.
+    pub(super) fn retracted(&self) -> u64 {
+        self.retracted
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -309,7 +335,7 @@ impl Round {
             self.advance(store, now);
         }
         let mut completed = Vec::new();
-        let frame = self.out.next(self.number, store, self.floor, &mut completed);
+        let frame = self.out.next(self.number, store, self.cutoff, &mut completed);
         if self.role == Role::Initiator {
             completed.into_iter().for_each(|prefix| self.close(store, prefix));
         }
@@ -326,7 +352,7 @@ impl Round {
         match (self.role, self.phase) {
             (Role::Initiator, Phase::Exchanging) if self.books.is_settled() => {
                 self.phase = Phase::Closing { sent: false };
-                self.tell_kills();
+                self.send_retractions();
                 if self.out.is_empty() { self.finish_if_complete() } else { None }
             }
             (_, Phase::Closing { sent: false }) => {
@@ -343,11 +369,11 @@ impl Round {
         }
     }
 
-    /// Puts the kills that were held back into the queue, unless there are too many.
-    fn tell_kills(&mut self) {
-        for (key, late) in self.kills.drain(..) {
-            self.killed += 1;
-            self.out.kill(key, late);
+    /// Puts the retractions that were held back into the queue.
+    fn send_retractions(&mut self) {
+        for (key, retraction) in self.retractions.drain(..) {
+            self.retracted += 1;
+            self.out.retract(key, retraction);
         }
     }
 
@@ -361,6 +387,6 @@ impl Round {
     }
 
     fn digest(&self, store: &Store, prefix: Prefix) -> Digest {
-        store.digest(prefix, self.floor, self.terms.deep)
+        store.digest(prefix, self.cutoff, self.terms.deep)
     }
 }

@@ -8,21 +8,21 @@ use super::CREDIT;
 use crate::model::{Prefix, Time};
 use crate::replication::cells::{Carrier, CellsEncoder, FRAME_TARGET};
 use crate::replication::codec::{self, Packed};
-use crate::replication::message::{Differ, Digests, End, List, Message, WireEntry, WirePrefix};
-use crate::store::{Cell, Entry, Late, Origin, Store};
+use crate::replication::members::ClosedCoverage;
+use crate::replication::message::{Differ, Digests, End, List, Message, WireCoverage, WireEntry, WirePrefix};
+use crate::store::{Cell, Entry, Origin, Retraction, Store};
 
 /// Everything that waits to be sent. Bounded by the prefixes that are open and the credit: cells are references
 /// to those of the store, and a stream is read range by range.
 #[derive(Default)]
 pub(super) struct Outgoing {
+    coverage: Chunks,
     looks: Chunks,
     digests: Chunks,
     differ: Chunks,
     lists: VecDeque<Lists>,
     jobs: VecDeque<Job>,
-    /// Dead cells that no list has.
-    dug_up: Vec<Cell>,
-    kills: Vec<(Vec<u8>, Late)>,
+    retractions: Vec<(Vec<u8>, Box<Retraction>)>,
     encoder: CellsEncoder,
     credit: u64,
     pub(super) cells: u64,
@@ -58,7 +58,7 @@ impl Lists {
         let mut packed = Vec::new();
         for (entry, _) in entries {
             let (origin, word) = if entry.plain {
-                (self.origin_index(entry.origin) + 1, entry.time.0)
+                (2 * self.origin_index(entry.origin) + 2 + u32::from(entry.is_tombstone), entry.time.0)
             } else {
                 (0, entry.digest)
             };
@@ -144,14 +144,16 @@ impl Outgoing {
         self.jobs.push_back(Job { prefix, cells: Vec::new(), unread, wanted: Vec::new() });
     }
 
-    /// Sends a dead cell that the other side has an older version of.
-    pub(super) fn dug_up(&mut self, cell: Cell) {
-        self.dug_up.push(cell);
+    /// Tells the other side what has been removed of a key that it has sent.
+    pub(super) fn retract(&mut self, key: Vec<u8>, retraction: Box<Retraction>) {
+        self.retractions.push((key, retraction));
     }
 
-    /// Tells the other side what of a key is dead.
-    pub(super) fn kill(&mut self, key: Vec<u8>, late: Late) {
-        self.kills.push((key, late));
+    /// Tells the other side how far the writes of one that is not a member are incorporated.
+    pub(super) fn coverage(&mut self, coverage: &ClosedCoverage) {
+        let &ClosedCoverage { incarnation, synced, closed } = coverage;
+        let incarnation = incarnation.to_le_bytes();
+        self.coverage.push(&WireCoverage { incarnation, synced: synced.0, closed: closed.0 });
     }
 
     /// How many control messages wait.
@@ -169,12 +171,12 @@ impl Outgoing {
 
     /// Whether everything has been sent.
     pub(super) fn is_empty(&self) -> bool {
-        let control = [&self.looks, &self.digests, &self.differ];
+        let control = [&self.coverage, &self.looks, &self.digests, &self.differ];
         control.iter().all(|chunks| chunks.0.is_empty()) && self.lists.is_empty() && !self.has_cells()
     }
 
     fn has_cells(&self) -> bool {
-        !(self.jobs.is_empty() && self.dug_up.is_empty() && self.kills.is_empty())
+        !(self.jobs.is_empty() && self.retractions.is_empty())
     }
 
     /// The next message, unless there is none or credit is lacking. `completed` is told the prefixes that end
@@ -183,9 +185,12 @@ impl Outgoing {
         &mut self,
         round: u32,
         store: &Store,
-        floor: Time,
+        stable: Time,
         completed: &mut Vec<Prefix>,
     ) -> Option<Bytes> {
+        if let Some(items) = self.coverage.0.pop_front() {
+            return Some(codec::frame(&Message::Coverage { round, items: Packed(&items) }));
+        }
         if let Some(items) = self.differ.0.pop_front() {
             return Some(codec::frame(&Message::Differ { round, items: Packed(&items) }));
         }
@@ -202,17 +207,14 @@ impl Outgoing {
         if self.credit == 0 || !self.has_cells() {
             return None;
         }
-        Some(self.next_cells(round, store, floor, completed))
+        if !self.retractions.is_empty() {
+            return Some(self.next_retractions(round, store));
+        }
+        Some(self.next_cells(round, store, stable, completed))
     }
 
-    fn next_cells(&mut self, round: u32, store: &Store, floor: Time, completed: &mut Vec<Prefix>) -> Bytes {
+    fn next_cells(&mut self, round: u32, store: &Store, stable: Time, completed: &mut Vec<Prefix>) -> Bytes {
         let mut ends = Vec::new();
-        while !self.encoder.is_full()
-            && let Some(cell) = self.dug_up.pop_if(|cell| !self.encoder.overflows_with(cell))
-        {
-            self.encoder.add(&cell);
-            self.cells += 1;
-        }
         while ends.len() < FRAME_TARGET && !self.encoder.is_full() {
             let Some(job) = self.jobs.front_mut() else { break };
             if let Some(cell) = job.cells.pop() {
@@ -225,7 +227,7 @@ impl Outgoing {
             } else if let Some(range) = job.unread.next() {
                 let within = Prefix::of_range(store.ranges(), range);
                 let part = if job.prefix.bits() < within.bits() { within } else { job.prefix };
-                store.visit(part, floor, |_, cell| job.cells.push(cell.clone()));
+                store.visit(part, stable, |_, cell| job.cells.push(cell.clone()));
             } else {
                 codec::append(&End { prefix: wire(job.prefix), wanted: &job.wanted }, &mut ends);
                 if job.wanted.is_empty() {
@@ -234,22 +236,25 @@ impl Outgoing {
                 self.jobs.pop_front();
             }
         }
-        if self.jobs.is_empty() {
-            self.add_kills(store);
-        }
         let frame = self.encoder.finish(store, Carrier::Round { round, ends: Packed(&ends) });
-        let size = codec::message_size(&frame);
-        self.credit = self.credit.saturating_sub(size);
-        self.bytes += size;
+        self.charge(&frame);
         frame
     }
 
-    fn add_kills(&mut self, store: &Store) {
-        let Some(killer) = store.killer() else { return self.kills.clear() };
+    fn charge(&mut self, frame: &Bytes) {
+        let size = codec::message_size(frame);
+        self.credit = self.credit.saturating_sub(size);
+        self.bytes += size;
+    }
+
+    fn next_retractions(&mut self, round: u32, store: &Store) -> Bytes {
         while !self.encoder.is_full()
-            && let Some((key, late)) = self.kills.pop()
+            && let Some((key, retraction)) = self.retractions.pop()
         {
-            self.encoder.add_kill(&key, &late, killer);
+            self.encoder.add_retraction(&key, &retraction);
         }
+        let frame = self.encoder.finish(store, Carrier::Retract { round });
+        self.charge(&frame);
+        frame
     }
 }

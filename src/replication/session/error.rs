@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::exchange::STALL_LIMIT;
 use crate::cluster::PeerState;
 use crate::replication::cells::CellsError;
-use crate::replication::codec::CodecError;
+use crate::replication::codec::{CodecError, FrameError};
 use crate::replication::hello::Refused;
 use crate::replication::message::Refusal;
 use crate::replication::round::RoundError;
@@ -22,6 +22,8 @@ pub(in crate::replication) enum LinkError {
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
     Codec(#[from] CodecError),
     #[error(transparent)]
     Cells(#[from] CellsError),
@@ -31,25 +33,23 @@ pub(in crate::replication) enum LinkError {
     OutOfTurn(&'static str),
     #[error("not heard for {}s", SILENCE_LIMIT.as_secs())]
     Silent,
-    #[error("a round stood still for {}s", STALL_LIMIT.as_secs())]
+    #[error("a sync stood still for {}s", STALL_LIMIT.as_secs())]
     Stalled,
     #[error("its clock ran {0:.1?} ahead of this one, more than --max-clock-skew allows: set both by NTP")]
     Skewed(Duration),
-    #[error("its cluster and this one were founded apart, and both have members")]
-    Stranger,
     #[error("it shut down")]
     Goodbye,
     #[error("{0}")]
     Refused(Refused),
     #[error("another connection took its place")]
     Superseded,
-    #[error("this daemon is stopping")]
+    #[error("this node is stopping")]
     Stopping,
     #[error("its address is no longer dialled")]
     Dropped,
     #[error("cut off by SAPWOOD CUT")]
     Cut,
-    #[error("this daemon goes on as another incarnation")]
+    #[error("this node goes on as another incarnation")]
     Renewed,
 }
 
@@ -61,7 +61,6 @@ impl LinkError {
             LinkError::Goodbye => PeerState::Gone,
             LinkError::Refused(refused) if refused.refusal == Refusal::Skewed => PeerState::Skewed,
             LinkError::Cut => PeerState::Cut,
-            LinkError::Stranger => PeerState::Stranger,
             _ => PeerState::Down,
         }
     }

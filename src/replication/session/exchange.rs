@@ -7,35 +7,62 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{Accepted, Current, Event, Finished, LinkError, Offer, Session, Wanted};
-use crate::model::{Time, stamp};
+use crate::ablation::{Ablation, ablated};
+use crate::model::stamp::ZERO;
+use crate::model::{Incarnation, Time};
 use crate::replication::cells::{Carrier, CellsEncoder};
 use crate::replication::codec;
 use crate::replication::local::{Local, Turn};
-use crate::replication::members::Sight;
+use crate::replication::members::Summary;
 use crate::replication::message::Message;
 use crate::replication::queue::StateMark;
-use crate::replication::round::{Round, Terms};
+use crate::replication::round::{PeerSummary, Round, Terms};
+use crate::store::{Room, Shortfall};
 
-/// How long one exchange may keep the others waiting. A slower one goes on, beside the next.
+/// How long one exchange that moves may keep the others waiting. A slower one goes on, beside the next.
 const ALONE: Duration = Duration::from_secs(30);
+
+/// How long the peer's answer to an offer may wait for this side's turn. The peer cannot tell this wait from a
+/// standstill, so it is well below [`STALL_LIMIT`].
+const ANSWER_WAIT: Duration = Duration::from_secs(8);
+
+/// An exchange that has moved nothing for this long gives up its turn. Ten times what a retransmission over a line of
+/// 80 ms takes, and a tenth of what others wait for one that moves.
+const IDLE_LIMIT: Duration = Duration::from_secs(3);
 
 /// How often two linked daemons verify that they are equal.
 pub(super) const VERIFY_EVERY: Duration = Duration::from_secs(5);
 
-/// The same while tombstones wait for the floor.
+/// The same while tombstones wait for the stable time.
 const VERIFY_SOON: Duration = Duration::from_secs(2);
 
-/// The same after a round that failed, for want of memory or because the fuse has blown.
+/// The same after a round that failed, for want of memory or at the retraction limit.
 const FAILED_PAUSE: Duration = Duration::from_secs(30);
 
 /// How soon after a round another one may follow that something calls for.
 const ROUND_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a round may stand still.
-pub(super) const STALL_LIMIT: Duration = Duration::from_secs(90);
+/// How long a round may stand still: nothing of it is sent or arrives although one side owes the other a message. Above
+/// [`ANSWER_WAIT`], and above what reading the values of one group for a deep round takes (a second per few GB).
+pub(super) const STALL_LIMIT: Duration = Duration::from_secs(15);
 
-/// How often a daemon that had to refuse data for want of memory asks for it again.
-const REFUSED_RETRY: Duration = Duration::from_secs(5);
+/// How long an offer may stay unanswered: the peer may keep it waiting for as long as [`ALONE`].
+const OFFER_LIMIT: Duration = Duration::from_secs(ALONE.as_secs() + STALL_LIMIT.as_secs());
+
+/// How often a side that receives parts of frames, and has nothing to say, tells the other that its bytes arrive. The sender
+/// cannot know: they may lie in buffers on the way for longer than [`STALL_LIMIT`].
+const RECEIVING_EVERY: Duration = Duration::from_secs(1);
+
+/// While so many bytes of other frames have passed, a line that is busy counts as one on which the round moves: the
+/// socket buffers of both sides and a batch of pushes may lie before the next message of the round.
+const AHEAD: u64 = 8 << 20;
+
+/// How soon a daemon that had to refuse data for want of memory asks for it again, once there is room for all of it.
+const REFUSED_RETRY: Duration = Duration::from_secs(1);
+
+/// The same once there is room for a part: it may be that the peer has deleted the rest, or that the rest is sent and
+/// refused once more.
+const PARTIAL_RETRY: Duration = Duration::from_secs(5);
 
 /// Fewer cells than these may differ because they were in flight when a round looked.
 const IN_FLIGHT: u64 = 10_000;
@@ -55,15 +82,25 @@ impl Session {
 
     /// Once a second or more often: asks for the rounds that are due, and notices one that stands still.
     pub(in crate::replication) fn tick(&mut self, local: &Local, now: Instant) -> Result<(), LinkError> {
-        if self.round.as_ref().is_some_and(|current| now - current.moved > STALL_LIMIT) {
-            return Err(LinkError::Stalled);
+        if let Some(current) = &mut self.round {
+            let waits_for_answer = current.round.is_offered() && current.accepted.is_none();
+            if now - current.moved > if waits_for_answer { OFFER_LIMIT } else { STALL_LIMIT } {
+                return Err(LinkError::Stalled);
+            }
+            if current.pass_turn(local, now) {
+                self.events.push(Event::TurnOver);
+            }
         }
-        if let Some(refused) = &mut self.inbound.refused
-            && now - refused.since > REFUSED_RETRY
-            && local.store.has_room()
+        if let Some(withheld) = &mut self.inbound.refused
+            && let Some(pause) = retry_pause(local.store.room_for(&withheld.shortfall))
+            && now - withheld.since >= pause
         {
-            refused.since = now;
+            withheld.since = now;
             self.want_round(now);
+        }
+        let time = local.store.now(ZERO);
+        if local.store.feed().is_empty() && self.queue.is_drained() {
+            local.hand_over(time);
         }
         if self.wanted.is_some() || self.round.is_some() {
             return Ok(());
@@ -84,7 +121,7 @@ impl Session {
 
     pub(super) fn on_start(&mut self, local: &Local, offer: Offer, wall: Time) -> Result<(), LinkError> {
         self.observe(local, &offer.theirs, wall)?;
-        local.members.lock().on_sight(self.peer, &offer.theirs);
+        local.members.lock().on_summary(self.peer, &offer.theirs);
         if let Some(current) = &self.round {
             if !current.round.is_offered() {
                 return Err(LinkError::OutOfTurn("Start"));
@@ -107,56 +144,47 @@ impl Session {
         &mut self,
         local: &Local,
         number: u32,
-        theirs: Sight,
+        theirs: Summary,
         sums: &[u8],
         wall: Time,
         now: Instant,
     ) -> Result<(), LinkError> {
         self.observe(local, &theirs, wall)?;
-        local.members.lock().on_sight(self.peer, &theirs);
+        local.members.lock().on_summary(self.peer, &theirs);
         let Some(current) = self.current(number, now).filter(|current| current.round.is_offered()) else {
             return Ok(());
         };
         let sums = current.round.read_sums(sums, &local.store)?;
         current.accepted = Some(Accepted { theirs, sums, at: now });
-        self.take_up(local, wall, now);
+        self.take_up(local, now);
         Ok(())
     }
 
     /// Begins the exchange that the peer has agreed to, unless another one has to end first: what that one brings
     /// need not come from this peer too, whose sums will then be found equal.
-    pub(super) fn take_up(&mut self, local: &Local, wall: Time, now: Instant) {
+    pub(super) fn take_up(&mut self, local: &Local, now: Instant) {
         let Some(current) = &mut self.round else { return };
         let Some(accepted) = &current.accepted else { return };
         // To hold up others is for those that move something.
         let turn = if current.round.is_patient() {
             None
         } else {
-            let Some(turn) = local.gate.turn(now - accepted.at < ALONE) else { return };
+            let Some(turn) = local.gate.turn(now - accepted.at < ANSWER_WAIT) else { return };
             Some(turn)
         };
         let Some(Accepted { theirs, sums, at }) = current.accepted.take() else { return };
-        (current.turn, current.moved) = (turn, now);
-        self.lift_before_first_contact(local, &theirs, wall);
-        let guarded = self.is_guarded(local, &theirs);
-        if let Some(current) = &mut self.round {
-            current.round.on_accept(theirs, sums, guarded, &local.store, at);
-        }
+        (current.turn, current.moved, current.idle) = (turn, now, false);
+        let ours = current.round.ours().clone();
+        let theirs = Session::peer_summary(self.peer, local, &ours, theirs);
+        current.round.on_accept(theirs, sums, &local.store, at);
     }
 
-    /// What this daemon wrote before it knew its cluster must not be taken for what the cluster has deleted.
-    pub(super) fn lift_before_first_contact(&self, local: &Local, theirs: &Sight, wall: Time) {
-        let own_is_founded = local.members.lock().is_founded();
-        if !own_is_founded && theirs.founded && (theirs.floor > stamp::ZERO || !theirs.alone) {
-            local.store.lift(&theirs.vector, wall);
-        }
-    }
-
-    /// Whether the peer counts and claims to hold what the floor here has passed.
-    pub(super) fn is_guarded(&self, local: &Local, theirs: &Sight) -> bool {
+    /// What follows from what the peer has said at the start of a sync.
+    fn peer_summary(peer: Incarnation, local: &Local, ours: &Summary, summary: Summary) -> PeerSummary {
         let members = local.members.lock();
-        let claimed = theirs.vector.time_of(members.incarnation());
-        members.is_present(self.peer) && claimed >= local.store.floor() && claimed > stamp::ZERO
+        let limited = members.has_incorporated(peer, &summary, local.store.stable_time());
+        let coverage = members.coverage(&ours.hashes, &summary.hashes);
+        PeerSummary { summary, limited, coverage }
     }
 
     /// Accepts or offers a round, if one is due and may begin.
@@ -172,36 +200,40 @@ impl Session {
             }
             let turn = if offer.patient { None } else { Some(local.gate.turn(may_wait)?) };
             let Offer { number, deep, theirs, .. } = self.offered.take()?;
-            self.lift_before_first_contact(local, &theirs, wall);
-            let guarded = self.is_guarded(local, &theirs);
             let state = self.mark_state(local);
-            let ours = local.sight(wall);
+            let ours = local.summary(wall);
             let packed = ours.pack();
             terms.deep = deep;
-            let (round, sums) = Round::accept(number, terms, &ours, theirs, guarded, &local.store, now);
+            let theirs = Session::peer_summary(self.peer, local, &ours, theirs);
+            let (round, sums) = Round::accept(number, terms, ours.clone(), theirs, &local.store, now);
             self.enter(round, state, turn, now);
-            let accept = Message::Accept { round: number, sight: ours.wire(&packed), sums: &sums };
+            let accept = Message::Accept { round: number, summary: ours.wire(&packed), sums: &sums };
             return Some(codec::frame(&accept));
         }
         let wanted = self.wanted?;
         if local.gate.is_busy() && now - wanted.since < ALONE {
             return None;
         }
-        if self.joined && self.last_round.is_some_and(|at| now - at < ROUND_PAUSE) {
+        if self.pause_until().is_some_and(|until| now < until) {
             return None;
         }
         self.wanted = None;
         let state = self.mark_state(local);
-        let ours = local.sight(wall);
+        let ours = local.summary(wall);
         let packed = ours.pack();
         self.next_number = self.next_number.wrapping_add(2);
         let number = self.next_number;
         terms.deep = std::mem::take(&mut self.deep_wanted);
         terms.patient = wanted.patient && !terms.deep;
         let Terms { deep, patient, .. } = terms;
-        self.enter(Round::offer(number, terms, ours.floor, now), state, Some(local.gate.offer()), now);
-        let start = Message::Start { round: number, deep, patient, sight: ours.wire(&packed) };
+        self.enter(Round::offer(number, terms, ours.clone(), now), state, Some(local.gate.offer()), now);
+        let start = Message::Start { round: number, deep, patient, summary: ours.wire(&packed) };
         Some(codec::frame(&start))
+    }
+
+    /// When this side may offer a round again.
+    pub(super) fn pause_until(&self) -> Option<Instant> {
+        self.last_round.filter(|_| self.joined).map(|at| at + ROUND_PAUSE)
     }
 
     /// Taken before any digest is read: what is written or lost from then on need not be in the state.
@@ -210,12 +242,42 @@ impl Session {
     }
 
     pub(super) fn enter(&mut self, round: Round, state: StateMark, turn: Option<Turn>, now: Instant) {
-        if let Some(refused) = &mut self.inbound.refused {
-            refused.retried = true;
+        if let Some(withheld) = &mut self.inbound.refused {
+            (withheld.retried, withheld.shortfall) = (true, Shortfall::default());
         }
         let gaps = self.inbound.epoch;
-        self.round =
-            Some(Current { round, state, gaps, began: now, moved: now, turn, accepted: None, heals: false });
+        self.round = Some(Current {
+            round,
+            state,
+            gaps,
+            began: now,
+            moved: now,
+            others: 0,
+            spoke: now,
+            receives: false,
+            turn,
+            idle: false,
+            accepted: None,
+            heals: false,
+        });
+    }
+
+    /// A frame has left in part, so what follows it cannot move. `passed` is the size of the frames that have left whole
+    /// with it.
+    pub(in crate::replication) fn on_part_sent(&mut self, passed: u64, now: Instant) {
+        let Some(current) = &mut self.round else { return };
+        current.others = current.others.saturating_add(passed);
+        if current.others < AHEAD {
+            current.moved = now;
+        }
+    }
+
+    /// A frame has arrived in part, so what follows it cannot move.
+    pub(in crate::replication) fn on_part_received(&mut self, now: Instant) {
+        let Some(current) = &mut self.round else { return };
+        if current.others < AHEAD {
+            (current.moved, current.receives) = (now, true);
+        }
     }
 
     /// Tells once of a round that it heals: the first over a link as soon as anything is exchanged, a later one when
@@ -230,7 +292,7 @@ impl Session {
         }
     }
 
-    pub(super) fn conclude_if_over(&mut self, local: &Local, wall: Time, now: Instant) {
+    pub(super) fn conclude_if_over(&mut self, local: &Local, now: Instant) {
         self.announce_healing();
         let Some(outcome) = self.round.as_ref().and_then(|current| current.round.outcome()) else { return };
         let Some(current) = self.round.take() else { return };
@@ -240,27 +302,27 @@ impl Session {
         let (deep, progress) = (round.is_deep(), round.progress());
         self.events.push(Event::TurnOver);
         self.failed = outcome.is_err();
-        local.counts.kills.fetch_add(round.killed(), Ordering::Relaxed);
+        if let Some(withheld) = &mut self.inbound.refused {
+            withheld.since = now;
+        }
+        local.counts.retractions.fetch_add(round.retracted(), Ordering::Relaxed);
         if let Err(why) = outcome {
             self.events.push(Event::Failed { deep, why });
             return;
         }
-        let hlc = local.store.now(wall);
         let mut members = local.members.lock();
         if members.incarnation() != self.own {
             // What this daemon held when the round began may have been discarded since.
             return;
         }
-        members.on_round(self.peer, round.theirs(), hlc);
-        local.store.raise_floor(round.floor());
-        if members.is_founded() {
-            local.store.close_to_writes(false);
-        }
+        members.on_sync(self.peer, round.theirs(), round.coverage());
         drop(members);
+        local.hand_over(round.ours().vector.time_of(self.own));
         // Acknowledged like any push, and only if nothing was refused: so what the round sent has been merged.
         let closing = CellsEncoder::default().finish(&local.store, Carrier::Put { through: state.through() });
+        let state = if ablated(Ablation::StateAsOfItsStart) { self.mark_state(local) } else { state };
         self.queue.close_state(closing, state);
-        if self.inbound.refused.take_if(|refused| refused.retried).is_some() {
+        if self.inbound.refused.take_if(|withheld| withheld.retried).is_some() {
             local.refusing.fetch_sub(1, Ordering::Relaxed);
             self.events.push(Event::Withholding(false));
         }
@@ -271,5 +333,41 @@ impl Session {
         self.verified = Some(now);
         let finished = Finished { first, healed: heals, deep, progress, took: now - began };
         self.events.push(Event::Finished(finished));
+    }
+}
+
+impl Current {
+    /// Tells the peer, if that is due, that what it has sent is on its way in: grants no credit, and that is news enough.
+    /// Only bytes that arrive lead to it, so the two cannot keep a round alive by such messages alone.
+    pub(super) fn tell_receiving(&mut self, now: Instant) -> Option<Bytes> {
+        let is_due = self.receives && !self.round.is_offered() && now - self.spoke >= RECEIVING_EVERY;
+        is_due.then(|| {
+            (self.spoke, self.receives) = (now, false);
+            codec::frame(&Message::Credit { round: self.round.number(), bytes: 0 })
+        })
+    }
+
+    /// Gives up the turn of an exchange that stands still, and takes one again, if one is free, when it has moved since.
+    /// Returns whether it was given up.
+    fn pass_turn(&mut self, local: &Local, now: Instant) -> bool {
+        let is_still = now - self.moved > IDLE_LIMIT;
+        if is_still && self.turn.take().is_some() {
+            self.idle = true;
+            return true;
+        }
+        if !is_still && self.idle && !self.round.is_offered() {
+            self.turn = local.gate.turn(true);
+            self.idle = self.turn.is_none();
+        }
+        false
+    }
+}
+
+/// How long to wait before what was refused is asked for again; `None` for as long as there is no room.
+fn retry_pause(room: Room) -> Option<Duration> {
+    match room {
+        Room::None => None,
+        Room::Some => Some(PARTIAL_RETRY),
+        Room::All => Some(REFUSED_RETRY),
     }
 }

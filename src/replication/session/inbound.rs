@@ -11,9 +11,9 @@ use crate::model::{Incarnation, Time, stamp};
 use crate::replication::beat;
 use crate::replication::figures::{self, Heard};
 use crate::replication::local::Local;
-use crate::replication::members::Sight;
+use crate::replication::members::Summary;
 use crate::replication::message::{Beat, Cells};
-use crate::store::{Cell, Counter, Killed, Merged, Origin, PREFETCH_AHEAD, Parts};
+use crate::store::{Cell, Counter, Origin, Outcome, PREFETCH_AHEAD, Parts, Retraction, Shortfall, Way};
 
 impl Session {
     pub(super) fn on_beat(
@@ -34,12 +34,20 @@ impl Session {
             return Err(LinkError::Skewed(stamp::distance(hlc, wall)));
         }
         local.store.observe(hlc);
-        let sight = Sight::read(&beat.sight)?;
-        self.observe(local, &sight, wall)?;
+        let summary = Summary::read(&beat.summary)?;
+        self.observe(local, &summary, wall)?;
         let (gossip, addresses) = beat::read(beat, horizon)?;
         let figures = figures::read(beat.figures, beat.keys)?;
+        let links_changed = self.heard.as_ref().is_none_or(|heard| heard.links != gossip.links);
         self.heard = Some(Heard { at: now, figures, links: gossip.links.clone() });
-        local.members.lock().on_beat(self.peer, &sight, gossip, local.store.now(wall));
+        let hlc = local.store.now(wall);
+        let mut members = local.members.lock();
+        members.on_beat(self.peer, &summary, gossip, hlc);
+        if links_changed {
+            // What arrives from now on is passed on, without waiting for the next look at the members.
+            local.relays.store(members.must_relay(hlc), Ordering::Relaxed);
+        }
+        drop(members);
         self.events
             .extend(addresses.into_iter().map(|(incarnation, address)| Event::Dial(incarnation, address)));
         Ok(())
@@ -57,12 +65,14 @@ impl Session {
         let store = &local.store;
         let checked = cells.check(store, wall, local.horizon(wall))?;
         store.observe(checked.latest);
-        let counts = checked.cells.iter().any(|(.., counter)| !counter.slots.is_empty());
-        let round = self.round.as_ref().filter(|_| in_round && counts);
-        let told = round.map(|current| current.round.theirs().vector.clone());
-        let told = told.as_ref().map(|vector| (self.peer, vector));
-        let is_unheard =
-            |owner, start| local.members.lock().is_unheard(store.incarnation(owner), start, told);
+        checked.seen.iter().for_each(|&(origin, time)| store.origins().see(origin, time));
+        let way = if in_round {
+            Way::Sync {
+                cutoff: self.round.as_ref().map(|current| current.round.cutoff()).unwrap_or_default(),
+            }
+        } else {
+            Way::Push
+        };
         let relay = !in_round && local.relays.load(Ordering::Relaxed);
         let mut fresh = Vec::new();
         for cells in checked.cells.chunks(PREFETCH_AHEAD) {
@@ -70,31 +80,28 @@ impl Session {
             keys.iter_mut().zip(cells).for_each(|(next, (key, ..))| *next = key);
             store.prefetch(&keys[..cells.len()]);
             for (key, parts, counter) in cells {
-                match store.merge(&mut self.inbound.scratch, key, parts, counter, &is_unheard) {
-                    Merged::Applied if relay => {
+                let merged = store.merge(&mut self.inbound.scratch, key, parts, counter, way);
+                match merged.outcome {
+                    Outcome::Applied if relay => {
                         fresh.extend(store.cell(key).map(|cell| (author(parts, counter), cell)));
                     }
-                    Merged::Known if in_round => {
-                        if let Some(current) = &mut self.round {
-                            current.round.on_known(key, (parts, counter), store, wall);
-                        }
-                    }
-                    Merged::Applied | Merged::Known => {}
-                    Merged::Killed(killed) => self.on_killed(local, &killed),
-                    Merged::Late(late) if in_round => {
-                        if let Some(current) = &mut self.round {
-                            current.round.on_late(key, parts.time, late);
-                        }
-                    }
-                    Merged::Late(_) => {
-                        local.counts.late.fetch_add(1, Ordering::Relaxed);
-                        self.want_round(now);
-                    }
-                    Merged::Refused => {
+                    Outcome::Applied | Outcome::Known => {}
+                    Outcome::Refused(bytes) => {
                         if let Some(current) = self.round.as_mut().filter(|_| in_round) {
                             current.round.on_refused();
                         }
-                        self.withhold(local, now);
+                        self.withhold(local, bytes, now);
+                    }
+                }
+                match (merged.retraction, &mut self.round) {
+                    (None, _) => {}
+                    (Some(retraction), Some(current)) if in_round => {
+                        current.round.on_removed(key, retraction);
+                    }
+                    // The peer has not heard of what has removed this: a sync tells it.
+                    (Some(_), _) => {
+                        local.counts.late.fetch_add(1, Ordering::Relaxed);
+                        self.want_round(now);
                     }
                 }
             }
@@ -103,9 +110,14 @@ impl Session {
         Ok(checked.cells.len() as u64)
     }
 
-    pub(super) fn on_killed(&mut self, local: &Local, killed: &Killed) {
-        let Some(current) = &self.round else { return };
-        self.events.extend(local.give_up(killed, current.round.theirs(), &self.name).map(Event::Lost));
+    /// Drops what the peer has removed, where it is still held.
+    pub(super) fn retract(&mut self, local: &Local, retractions: Vec<(&[u8], Retraction)>) {
+        for (key, retraction) in retractions {
+            if let Some(retracted) = local.store.retract(key, &retraction) {
+                let lost = local.give_up(&retracted, retraction.is_given_up, &self.name);
+                self.events.extend(lost.map(Event::Lost));
+            }
+        }
     }
 
     /// Passes newly applied cells on to the peers that have no link to their origin.
@@ -131,13 +143,20 @@ impl Session {
         }
     }
 
-    pub(super) fn withhold(&mut self, local: &Local, now: Instant) {
+    /// Notes that a cell was refused that needed so many bytes of room.
+    fn withhold(&mut self, local: &Local, bytes: u64, now: Instant) {
         self.inbound.whole = false;
         if self.inbound.refused.is_none() {
             local.refusing.fetch_add(1, Ordering::Relaxed);
             self.events.push(Event::Withholding(true));
         }
-        self.inbound.refused = Some(Withheld { since: now, retried: false });
+        let withheld = self.inbound.refused.get_or_insert(Withheld {
+            since: now,
+            retried: false,
+            shortfall: Shortfall::default(),
+        });
+        withheld.retried = false;
+        withheld.shortfall.add(bytes);
     }
 }
 
@@ -146,5 +165,6 @@ fn author(parts: &Parts<'_>, counter: &Counter) -> Origin {
     let version = (parts.time, parts.origin);
     let register = parts.qualifier.map_or(version, |qualifier| qualifier.max(version));
     let slots = counter.slots.iter().map(|&(owner, slot)| (slot.last, owner));
-    slots.fold(register, Ord::max).1
+    let expiry = counter.expiry.map(|(writer, expiry)| (expiry.set_at, writer));
+    slots.chain(expiry).fold(register, Ord::max).1
 }

@@ -1,15 +1,15 @@
-//! What must hold, looked at after every step.
+//! What must hold, looked at after every step. It knows what clients did and what processes show; of the rules of healing
+//! it knows nothing but the claims that a summary vector makes.
 
 mod held;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::history::Plan;
 use super::node::{Process, name};
-use crate::model::counter::{Counter, Slot};
-use crate::model::stamp::ZERO;
+use crate::cluster::LostCell;
+use crate::model::counter::Slot;
 use crate::model::{Incarnation, Stamp, Time, Vector};
 use crate::replication::message::Refusal;
 use crate::store::Totals;
@@ -18,41 +18,46 @@ mod cell;
 mod counting;
 
 pub(super) use cell::Held;
-use cell::{is_nobodys, nobodys};
+use counting::{Count, Counted, Slots};
 
 /// A write as whoever made it knows it.
 #[derive(Clone, Debug)]
 struct Write {
     time: Time,
     key: usize,
-    version: Stamp,
-    /// For an `EXPIRE` or `PERSIST`.
-    qualifier: Option<Stamp>,
+    /// What it has made of the register; `None` if it left that as it was.
+    register: Option<Register>,
     /// What it has left of the slots that it changed.
     counts: Vec<Count>,
 }
 
-/// A slot as a write has left it.
-#[derive(Clone, Debug)]
-struct Count {
-    owner: Incarnation,
-    slot: Slot,
+#[derive(Clone, Copy, Debug)]
+struct Register {
+    version: Stamp,
+    qualifier: Stamp,
+    is_live: bool,
+    deadline: Option<Time>,
 }
 
 /// What is known of one process.
 #[derive(Default)]
 struct Ledger {
     totals: Totals,
-    floor: Time,
+    stable: Time,
     held: Vec<Option<Held>>,
-    /// The least that each key can hold from here on, by what admission goes by.
-    effective: Vec<Time>,
-    /// The latest version that was seen dead here.
-    buried: Vec<Option<Stamp>>,
-    /// The latest that was ever held.
-    best: Vec<Option<Held>>,
-    verified: Vector,
+    /// For each version that it has shown, the deadline timestamps that it has held it with, and whether it was gone.
+    shown: Vec<BTreeMap<Stamp, Shown>>,
+    /// The latest version that was ever held.
+    best: Vec<Option<Stamp>>,
+    slots: Vec<Slots>,
+    synced: Vector,
     latest: Time,
+}
+
+#[derive(Default)]
+struct Shown {
+    qualifiers: BTreeSet<Stamp>,
+    is_gone: bool,
 }
 
 /// Something that must never happen.
@@ -69,43 +74,40 @@ pub(super) struct Checker {
     keys: Vec<Vec<u8>>,
     /// Every write, by the incarnation that made it, in order.
     writes: BTreeMap<Incarnation, Vec<Write>>,
-    /// The newest version of each key that anyone wrote.
-    newest: Vec<Option<Stamp>>,
+    /// Every version of each key that anyone wrote, and the earliest deadline that it ever had.
+    versions: Vec<BTreeMap<Stamp, Option<Time>>>,
+    counted: Vec<Counted>,
     ledgers: BTreeMap<usize, Ledger>,
-    /// What daemons dropped while they were alone and had too many tombstones, by key.
-    dropped: Vec<Option<Stamp>>,
-    /// What made something what it is may have come and gone between two looks.
-    looks_rarely: bool,
-    /// A member has lapsed or was forgotten: what it alone held may be killed.
-    pub(super) excused: bool,
-    /// A founder was restarted, or an operator founded: clusters may have been founded apart.
-    pub(super) apart: bool,
+    /// What was given up, by key: dots.
+    lost: BTreeSet<(usize, Stamp)>,
+    /// What must be there in the end: the newest value of each key that a process still holds, if it is the newest that
+    /// was ever written, and its slots.
+    lasting: Vec<(usize, Lasting)>,
+    /// The latest stable time of any process: what is later was purged by none.
+    stable: Time,
+    /// A member lapsed, or an operator did not wait for it.
+    pub(super) has_lapsed: bool,
     /// How far what a link's queue called held was checked.
     drained: BTreeMap<(u64, u64), usize>,
     held: held::Checked,
-    dropped_before: u64,
     pub(super) rounds: u64,
     pub(super) healed: u64,
-    pub(super) kills: u64,
-    pub(super) lifts: u64,
-    pub(super) strangers: BTreeSet<usize>,
-    ended: BTreeSet<Incarnation>,
-    /// Those that ended while the others were not one cluster, or before those who had met them met the others: their
-    /// counts may be killed.
-    left_apart: BTreeSet<Incarnation>,
-    /// Every floor that any process has had.
-    floors: BTreeSet<Time>,
     now: Duration,
     notes: Option<Vec<(Duration, Option<usize>, String)>>,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Lasting {
+    Value(Stamp),
+    Slot(Incarnation, Slot),
+}
+
 impl Checker {
-    pub(super) fn new(plan: &Plan, _seed: u64, traced: bool) -> Self {
+    pub(super) fn new(plan: &Plan, traced: bool) -> Self {
         Checker {
             keys: (0..plan.keys).map(|key| format!("key:{key}").into_bytes()).collect(),
-            newest: vec![None; plan.keys],
-            dropped: vec![None; plan.keys],
-            looks_rarely: plan.is_full_size(),
+            versions: vec![BTreeMap::new(); plan.keys],
+            counted: vec![Counted::default(); plan.keys],
             notes: traced.then(Vec::new),
             ..Checker::default()
         }
@@ -147,9 +149,9 @@ impl Checker {
         let keys = self.keys.len();
         let ledger = Ledger {
             held: vec![None; keys],
-            effective: vec![ZERO; keys],
-            buried: vec![None; keys],
+            shown: (0..keys).map(|_| BTreeMap::new()).collect(),
             best: vec![None; keys],
+            slots: vec![Slots::new(); keys],
             ..Ledger::default()
         };
         self.ledgers.insert(node, ledger);
@@ -157,11 +159,9 @@ impl Checker {
         self.note(now, None, || format!("n{node} starts as {}", process.incarnation()));
     }
 
-    /// A process ends; `apart` if the others are not one cluster.
-    pub(super) fn end(&mut self, node: usize, process: &Process, apart: bool, now: Duration) {
+    /// A process ends.
+    pub(super) fn end(&mut self, node: usize, now: Duration) {
         self.ledgers.remove(&node);
-        self.ended.insert(process.incarnation());
-        self.left_apart.extend(apart.then(|| process.incarnation()));
         self.note(now, None, || format!("n{node} ends"));
     }
 
@@ -176,155 +176,121 @@ impl Checker {
     ) {
         let Some(after) = after.filter(|after| before != Some(after)) else { return };
         let own = process.incarnation();
-        let latest = |held: &Held| {
-            let slots = held.counter.slots.iter().map(|(owner, slot)| Stamp::new(slot.last, *owner));
-            // The version of nobody's is not drawn: it lies just above what is dead.
-            let version = if is_nobodys(&held.version) { held.qualifier } else { held.version };
-            slots.fold(version.max(held.qualifier), Ord::max)
-        };
-        let before_rank = before.map(latest);
-        let written = latest(&after);
-        if before_rank.is_some_and(|before| before >= written) {
-            self.fail_at(Some(key), format!("n{node} wrote {written} over {before_rank:?}"));
+        let before_latest = before.map(Held::latest);
+        let written = after.latest();
+        if before_latest.is_some_and(|before| before >= written) {
+            self.fail_at(Some(key), format!("n{node} wrote {written} over {before_latest:?}"));
         }
         let ledger = self.ledgers.get_mut(&node).expect("a process that runs has a ledger");
         if *written.get_time() <= ledger.latest {
             let latest = ledger.latest;
             self.fail_at(Some(key), format!("n{node} wrote {written} although it had seen {latest:?}"));
-        } else if *written.get_id() != own || *written.get_time() <= process.local.store.floor() {
-            self.fail_at(Some(key), format!("n{node} wrote {written} below its floor or as another"));
+        } else if *written.get_id() != own || *written.get_time() <= process.local.store.stable_time() {
+            self.fail_at(Some(key), format!("n{node} wrote {written} below the stable time or as another"));
         }
-        let qualifier = (after.qualifier != after.version).then_some(after.qualifier);
+        let register = |held: &Held| (held.version, held.qualifier);
+        let is_changed = before.map(register) != Some(register(&after)) && after.is_written();
         let counts = Checker::counts_of(before, &after);
-        let mut write = Write { time: *written.get_time(), key, version: after.version, qualifier, counts };
-        // An increment alone leaves the register as it was.
-        if before.is_some_and(|before| before.rank() == after.rank()) {
-            (write.version, write.qualifier) = (nobodys(ZERO), None);
+        let counted = &mut self.counted[key];
+        counts.iter().for_each(|count| counted.note(count));
+        let expiry = after.counter.expiry.and_then(|(_, expiry)| expiry.deadline);
+        counted.deadline = counted.deadline.max(expiry.max(after.deadline).unwrap_or_default());
+        let register = is_changed.then_some(Register {
+            version: after.version,
+            qualifier: after.qualifier,
+            is_live: after.value.is_some(),
+            deadline: after.deadline,
+        });
+        if let Some(register) = register {
+            let earliest = self.versions[key].entry(register.version).or_default();
+            *earliest = [*earliest, register.deadline].into_iter().flatten().min();
         }
-        self.writes.entry(own).or_default().push(write);
-        self.newest[key] = self.newest[key].max(Some(after.version));
+        self.writes.entry(own).or_default().push(Write { time: *written.get_time(), key, register, counts });
+    }
+
+    /// Notes how far a process may have purged.
+    pub(super) fn note_stable(&mut self, process: &Process) {
+        self.stable = self.stable.max(process.local.store.stable_time());
     }
 
     /// Looks at a process after something happened to it.
     pub(super) fn look(&mut self, node: usize, process: &Process, wall: Time, now: Duration) {
         self.now = now;
-        let (totals, floor) = (process.local.store.totals(), process.local.store.floor());
+        let (totals, stable) = (process.local.store.totals(), process.local.store.stable_time());
         let Some(ledger) = self.ledgers.get_mut(&node) else { return };
-        if floor < ledger.floor {
-            let was = ledger.floor;
-            return self.fail(format!("the floor of n{node} fell from {was:?} to {floor:?}"));
-        }
-        if totals != ledger.totals || floor != ledger.floor {
-            if floor != ledger.floor {
-                self.note(now, None, || format!("n{node} has floor {floor:?}"));
+        if totals != ledger.totals || stable != ledger.stable {
+            if stable != ledger.stable {
+                self.note(now, None, || format!("n{node} has stable time {stable:?}"));
             }
-            self.compare(node, process, floor, process.local.store.now(wall));
+            self.compare(node, process, process.local.store.now(wall));
             if let Some(ledger) = self.ledgers.get_mut(&node) {
-                (ledger.totals, ledger.floor) = (totals, floor);
+                (ledger.totals, ledger.stable) = (totals, stable);
             }
         }
         self.check_claims(node, process);
     }
 
-    /// Notes the floor of a process, which kills are stamped at.
-    pub(super) fn note_floor(&mut self, process: &Process) {
-        self.floors.insert(process.local.store.floor());
-    }
-
-    fn compare(&mut self, node: usize, process: &Process, floor: Time, now: Time) {
+    fn compare(&mut self, node: usize, process: &Process, now: Time) {
         let Some(mut ledger) = self.ledgers.remove(&node) else { return };
         for key in 0..self.keys.len() {
             let cell = process.local.store.cell(&self.keys[key]);
             let held = cell.map(|cell| Held::read(process, &cell));
-            let effective = match &held {
-                Some(held) if !held.is_dead_at(floor) && held.is_written() => held.admission(),
-                Some(held) => held.admission().max(floor),
-                None => floor,
-            };
-            if effective < ledger.effective[key] {
-                let was = ledger.effective[key];
-                self.fail_at(Some(key), format!("n{node} fell back from {was:?} to {held:?}"));
-            }
-            ledger.effective[key] = effective;
             if held == ledger.held[key] {
                 continue;
             }
             let text = held.clone();
             self.note(self.now, Some(key), || format!("n{node} key {key}: {text:?}"));
+            self.look_at_register(node, key, held.as_ref(), &mut ledger, now);
+            self.look_at_counter(node, key, held.as_ref(), &mut ledger.slots[key]);
             if let Some(held) = &held {
-                self.look_for_killed(node, key, held, ledger.held[key].as_ref(), floor);
-                self.look_at_cell(node, key, held, &mut ledger, now);
-                let best = ledger.best[key].take();
-                if let Some(best) = &best {
-                    self.look_at_counter(node, key, held, best, floor);
-                }
-                ledger.best[key] = match best {
-                    best if held.is_kill() => best,
-                    // What it has dropped of the slots was looked at.
-                    Some(best) => Some(Held { counter: Counter::NONE, ..best.stripped(floor) }.join(held)),
-                    None => Some(held.clone()),
-                };
+                ledger.latest = ledger.latest.max(*held.latest().get_time());
+                ledger.best[key] = ledger.best[key].max(Some(held.version));
             }
             ledger.held[key] = held;
         }
         self.ledgers.insert(node, ledger);
     }
 
-    fn look_at_cell(&mut self, node: usize, key: usize, held: &Held, ledger: &mut Ledger, now: Time) {
-        let live = held.is_live(now);
-        if live && ledger.buried[key].is_some_and(|buried| held.version < buried) && !held.is_lifted() {
-            let buried = ledger.buried[key];
-            self.fail_at(Some(key), format!("n{node} shows {held:?} although it had seen {buried:?} dead"));
+    /// A version that a process has shown and that was gone there since is not shown again, unless an `EXPIRE` or
+    /// `PERSIST` that it had not seen keeps it alive.
+    fn look_at_register(
+        &mut self,
+        node: usize,
+        key: usize,
+        held: Option<&Held>,
+        ledger: &mut Ledger,
+        now: Time,
+    ) {
+        let live = held.filter(|held| held.is_live(now));
+        for (version, shown) in &mut ledger.shown[key] {
+            shown.is_gone |= live.is_none_or(|live| live.version != *version);
         }
-        if !live {
-            ledger.buried[key] = ledger.buried[key].max(Some(held.version));
+        let Some(live) = live else { return };
+        let shown = ledger.shown[key].entry(live.version).or_default();
+        if shown.is_gone && shown.qualifiers.contains(&live.qualifier) {
+            return self.fail_at(Some(key), format!("n{node} shows {live:?} again, which was gone there"));
         }
-        self.lifts += u64::from(live && held.is_lifted());
-        if held.is_kill() {
-            self.kills += 1;
-            if !self.floors.contains(held.version.get_time()) {
-                self.fail_at(Some(key), format!("n{node} was told {held:?}, which is nobody's floor"));
-            }
-            let victim = ledger.held[key].as_ref().filter(|victim| victim.value.is_some());
-            if let Some(victim) = victim
-                && !self.excused
-                && self.newest[key] == Some(victim.version)
-            {
-                self.fail_at(Some(key), format!("n{node} gave up {victim:?}, the newest there is"));
-            }
-            return;
-        }
-        let latest = held.version.get_time().max(held.qualifier.get_time());
-        let counted = held.counter.slots.iter().map(|(_, slot)| slot.last);
-        ledger.latest = counted.fold(ledger.latest.max(*latest), Ord::max);
+        shown.is_gone = false;
+        shown.qualifiers.insert(live.qualifier);
     }
 
-    /// Every verified entry says that all which that incarnation wrote up to then is held.
+    /// Every entry of a summary vector says that all which that incarnation wrote up to then is incorporated.
     fn check_claims(&mut self, node: usize, process: &Process) {
-        let members = process.local.members.lock();
         let Some(ledger) = self.ledgers.get_mut(&node) else { return };
-        // Where members lapsed, floors rise apart: what is dead at one of them may be unknown at the other, until the
-        // next round kills it.
-        if self.excused {
+        let origins = process.local.store.origins();
+        let synced: Vector = origins.iter().map(|(of, coverage)| (of, coverage.synced)).collect();
+        if synced == ledger.synced {
             return;
         }
-        if *members.verified() == ledger.verified {
-            return;
-        }
-        let verified = members.verified().clone();
-        drop(members);
-        let before = std::mem::replace(&mut ledger.verified, verified.clone());
-        for (of, until) in verified.iter() {
+        let before = std::mem::replace(&mut ledger.synced, synced.clone());
+        for (of, until) in synced.iter() {
             let Some(writes) = self.writes.get(&of) else { continue };
-            let since = before.time_of(of);
-            let from = writes.partition_point(|write| write.time <= since);
+            let from = writes.partition_point(|write| write.time <= before.time_of(of));
             let claimed = writes[from..].iter().take_while(|write| write.time <= until);
-            let missing = claimed.clone().find(|write| !self.is_held(process, write));
+            let missing = claimed.clone().find(|write| !self.is_held(node, process, write));
             if let Some(missing) = missing.cloned() {
-                return self.fail_at(
-                    Some(missing.key),
-                    format!("n{node} claims {of} up to {until:?} and lacks {missing:?}"),
-                );
+                let text = format!("n{node} claims {of} up to {until:?} and lacks {missing:?}");
+                return self.fail_at(Some(missing.key), text);
             }
         }
     }
@@ -332,9 +298,9 @@ impl Checker {
     /// A queue says that its peer holds everything.
     pub(super) fn check_drained(&mut self, node: usize, process: &Process, peer: usize, other: &Process) {
         let own = process.incarnation();
-        let Some(writes) = self.writes.get(&own).filter(|_| !self.excused) else { return };
+        let Some(writes) = self.writes.get(&own) else { return };
         let checked = self.drained.get(&(process.number, other.number)).copied().unwrap_or(0);
-        let missing = writes[checked..].iter().find(|write| !self.is_held(other, write));
+        let missing = writes[checked..].iter().find(|write| !self.is_held(peer, other, write));
         self.drained.insert((process.number, other.number), writes.len());
         if let Some(missing) = missing.cloned() {
             let text = format!("n{node} counts on n{peer}, which lacks {missing:?}");
@@ -342,75 +308,70 @@ impl Checker {
         }
     }
 
-    /// Whether a process holds a write, or what came after it, or what may stand in its place.
-    fn is_held(&self, process: &Process, write: &Write) -> bool {
-        let Write { key, version, .. } = *write;
-        if holds(process, &self.keys[key], write)
-            || self.dropped[key].is_some_and(|dropped| dropped >= version)
-            || self.was_replaced(write, process.local.store.floor())
-        {
-            return true;
+    /// Whether a process holds a write, or something that has replaced it.
+    fn is_held(&self, node: usize, process: &Process, write: &Write) -> bool {
+        let key = write.key;
+        let held = process.local.store.cell(&self.keys[key]).map(|cell| Held::read(process, &cell));
+        if !self.holds_counts(key, held.as_ref(), &write.counts) {
+            return false;
         }
-        // A delete that was purged may be undone by what was written before the first contact, as documented.
-        let cell = process.local.store.cell(&self.keys[key]).map(|cell| Held::read(process, &cell));
-        cell.is_some_and(|held| held.is_lifted() && held.lift >= write.time)
-            && self.ledgers.values().any(|ledger| ledger.buried[key] >= Some(version))
-    }
-
-    /// Whether the deadline of a counter that nobody had set has lost against a later register which was forgotten since.
-    fn was_replaced(&self, write: &Write, floor: Time) -> bool {
-        let replaces = |other: &Write| {
-            let later = other.version > write.version && *other.version.get_time() <= floor;
-            later && other.key == write.key && !is_nobodys(&other.version)
-        };
-        is_nobodys(&write.version)
-            && write.version != nobodys(ZERO)
-            && self.writes.values().flatten().any(replaces)
-    }
-
-    pub(super) fn before_dropping(&mut self, _node: usize, process: &Process) {
-        self.dropped_before = process.local.counts.dropped_tombstones.load(Ordering::Relaxed);
-    }
-
-    /// A daemon that is alone has dropped its oldest tombstones, as documented.
-    pub(super) fn after_dropping(&mut self, node: usize, process: &Process) {
-        let Some(ledger) = self.ledgers.get_mut(&node) else { return };
-        for key in 0..self.keys.len() {
-            let left = process.local.store.cell(&self.keys[key]).map(|cell| Held::read(process, &cell));
-            if let Some(held) = &ledger.held[key]
-                && left.as_ref() != Some(held)
-            {
-                self.dropped[key] = self.dropped[key].max(Some(held.version));
-                ledger.effective[key] = ZERO;
-                ledger.buried[key] = None;
-                ledger.best[key] = None;
+        let Some(register) = &write.register else { return true };
+        let Register { version, qualifier, is_live, .. } = *register;
+        let now = process.local.store.now(Time::default());
+        let deadline = self.versions[key].get(&version).copied().flatten();
+        let has_expired = deadline.is_some_and(|deadline| deadline <= now);
+        match &held {
+            Some(held) if held.version > version => return true,
+            Some(held) if held.version == version && held.qualifier >= qualifier => {
+                // A tombstone of the same dot was retracted.
+                let is_retracted = is_live && held.value.is_none() && held.deadline.is_none();
+                if !is_retracted || held.qualifier > qualifier {
+                    return true;
+                }
             }
+            _ => {}
+        }
+        // What is gone may be gone: it was a delete, has expired, or something later was here or is forgotten by all.
+        let newest_here = self.ledgers.get(&node).and_then(|ledger| ledger.best[key]);
+        let mut later = self.versions[key].range(version..).skip(1);
+        !is_live
+            || has_expired
+            || newest_here.is_some_and(|newest| newest > version)
+            || later.any(|(later, _)| *later.get_time() <= self.stable)
+            || self.is_lost(key, *version.get_id(), *version.get_time())
+            // The version is gone, and the deadline with it.
+            || qualifier != version && !self.is_newest(key, version)
+    }
+
+    fn is_newest(&self, key: usize, version: Stamp) -> bool {
+        self.versions[key].last_key_value().is_some_and(|(newest, _)| *newest == version)
+    }
+
+    fn is_lost(&self, key: usize, origin: Incarnation, time: Time) -> bool {
+        self.lost.contains(&(key, Stamp::new(time, origin)))
+    }
+
+    /// A process has given up something, and says so.
+    pub(super) fn on_lost(&mut self, node: usize, lost: &LostCell, now: Duration) {
+        let Some(key) = self.keys.iter().position(|key| *key == lost.key) else { return };
+        self.note(now, Some(key), || format!("n{node} gives up {lost:?}"));
+        self.lost.insert((key, lost.version));
+        if !self.has_lapsed {
+            self.fail_at(Some(key), format!("n{node} gave up {lost:?} although nobody was away"));
         }
     }
 
     /// A member lapses at a node.
     pub(super) fn on_lapse(&mut self, node: usize, process: &Process, lapsed: &str, now: Duration) {
-        self.excused = true;
+        self.has_lapsed = true;
         self.note(now, None, || format!("n{node} lets {lapsed} lapse"));
         if process.links.keys().any(|&peer| name(peer) == lapsed) {
             self.fail(format!("n{node} lets {lapsed} lapse, to which it is linked"));
         }
     }
 
-    pub(super) fn on_refusal(&mut self, node: usize, refusal: Refusal, text: &str, now: Duration) {
+    pub(super) fn on_refusal(&mut self, refusal: Refusal, text: &str, now: Duration) {
         self.note(now, None, || format!("{text}: {refusal:?}"));
-        if refusal == Refusal::Stranger {
-            self.on_stranger(node, now);
-        }
-    }
-
-    /// A link ends, or never was, because two clusters were founded apart.
-    pub(super) fn on_stranger(&mut self, node: usize, now: Duration) {
-        self.now = now;
-        self.strangers.insert(node);
-        if !self.apart {
-            self.fail(format!("n{node} meets a stranger although all were to form one cluster"));
-        }
     }
 
     /// The sums of every range are those of its cells.
@@ -443,56 +404,51 @@ impl Checker {
         None
     }
 
-    /// After all has settled: each key is the newest that a process which still runs ever held.
-    pub(super) fn check_end(&mut self, processes: &[(usize, &Process)], now: Time) {
+    /// Clients and faults have ended: notes what these processes hold that must be there in the end.
+    pub(super) fn quiesce(&mut self, processes: &[(usize, &Process)]) {
+        // What one that leaves could not hand over in time is lost with it.
+        for (_, process) in processes.iter().filter(|(_, process)| process.leaving.is_none()) {
+            for key in 0..self.keys.len() {
+                let cell = process.local.store.cell(&self.keys[key]);
+                let Some(held) = cell.map(|cell| Held::read(process, &cell)) else { continue };
+                if held.value.is_some() && held.deadline.is_none() && self.is_newest(key, held.version) {
+                    self.lasting.push((key, Lasting::Value(held.version)));
+                }
+                let slots = self.lasting_slots(key, &held);
+                self.lasting.extend(slots.into_iter().map(|(owner, slot)| (key, Lasting::Slot(owner, slot))));
+            }
+        }
+    }
+
+    /// After all has converged: whatever had to last is there.
+    pub(super) fn check_end(&mut self, processes: &[(usize, &Process)]) {
         for (node, process) in processes {
             self.recompute(*node, process);
         }
-        if self.excused {
-            return;
-        }
         let Some((_, process)) = processes.first() else { return };
-        for key in 0..self.keys.len() {
-            let bests = self.ledgers.values().filter_map(|ledger| ledger.best[key].clone());
-            let floor = process.local.store.floor();
-            // A register that was forgotten decides no more; but where looks are rare, what made it so may not have been
-            // seen at every daemon.
-            let bests = bests.map(|best| if self.looks_rarely { best } else { best.stripped(floor) });
-            let Some(newest) = bests.reduce(|all, best| all.join(&best)) else { continue };
-            let newest = newest.stripped(floor);
-            let held = process.local.store.cell(&self.keys[key]).map(|cell| Held::read(process, &cell));
-            let shown = held.as_ref().and_then(|held| held.shown(now));
-            // A purged delete may be undone by what was written before the first contact.
-            let lifted = held.as_ref().is_some_and(Held::is_lifted);
-            let undone = !newest.is_live(now) && (lifted || self.dropped[key].is_some());
-            let unseen = self.looks_rarely && self.newest[key] > Some(newest.version);
-            if shown != newest.shown(now) && !undone && !unseen {
-                let text = format!("all hold {held:?}, and the newest that was held is {newest:?}");
+        for (key, lasting) in std::mem::take(&mut self.lasting) {
+            let cell = process.local.store.cell(&self.keys[key]);
+            let held = cell.map(|cell| Held::read(process, &cell));
+            let is_there = match lasting {
+                Lasting::Value(version) => {
+                    let is_kept = |held: &Held| held.version == version;
+                    let may_expire = self.versions[key].get(&version).is_some_and(Option::is_some);
+                    held.as_ref().is_some_and(is_kept)
+                        || may_expire
+                        || self.is_lost(key, *version.get_id(), *version.get_time())
+                }
+                Lasting::Slot(owner, slot) => {
+                    let present = held.as_ref().and_then(|held| held.counter.slot(owner));
+                    let is_kept = |present: &Slot| {
+                        present.start == slot.start && present.last >= slot.last && !present.is_reset()
+                    };
+                    present.is_some_and(is_kept) || self.is_lost(key, owner, slot.last)
+                }
+            };
+            if !is_there {
+                let text = format!("all hold {held:?}, and {lasting:?} had to last");
                 return self.fail_at(Some(key), text);
             }
         }
     }
-}
-
-/// Whether a process holds a write, or what came after it.
-fn holds(process: &Process, key: &[u8], write: &Write) -> bool {
-    let floor = process.local.store.floor();
-    // The deadline of a counter that nobody has set goes by its own stamp.
-    let known = write.qualifier.filter(|_| is_nobodys(&write.version)).unwrap_or(write.version);
-    let passed = floor >= *known.get_time();
-    let held = process.local.store.cell(key).map(|cell| Held::read(process, &cell));
-    if !Checker::holds_counts(process, held.as_ref(), &write.counts) {
-        return false;
-    }
-    let Some(held) = held else { return passed };
-    if passed && (held.is_dead_at(floor) || !held.is_written()) {
-        return true;
-    }
-    if write.version == nobodys(ZERO) {
-        return true;
-    }
-    if held.version == write.version {
-        return write.qualifier.is_none_or(|qualifier| held.qualifier >= qualifier);
-    }
-    held.version > write.version
 }

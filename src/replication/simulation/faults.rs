@@ -1,21 +1,21 @@
 //! What befalls daemons and links: crashes, leaves, cuts.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand::Rng as _;
 
 use super::links::beat_of;
 use super::network::{Frame, Stage};
-use super::node::Process;
 use super::world::{DRAIN_LIMIT, Due, GOODBYE_LIMIT, World};
 use crate::replication::message::Message;
 
 impl World {
     /// The process at a node is gone. Its peers notice at once, or by its silence.
     pub(super) fn crash(&mut self, node: usize) {
-        let Some(process) = self.nodes[node].process.take() else { return };
-        self.checker.end(node, &process, self.is_divided(), self.now);
+        if self.nodes[node].process.take().is_none() {
+            return;
+        }
+        self.checker.end(node, self.now);
         let silent = self.rng.random_bool(0.3);
         for number in self.network.of(node) {
             let lost = self.rng.random_bool(0.5);
@@ -63,21 +63,12 @@ impl World {
         self.after(GOODBYE_LIMIT, Due::Stop(node, number));
     }
 
-    /// Whether the processes that run belong to no cluster yet, or to several.
-    fn is_divided(&self) -> bool {
-        let processes = self.nodes.iter().filter_map(|node| node.process.as_ref());
-        let founding = |process: &Process| {
-            let place = process.local.members.lock().place(process.local.store.floor());
-            place.founded.then_some(place.lineage)
-        };
-        let foundings: BTreeSet<_> = processes.map(founding).collect();
-        foundings.len() > 1 || foundings.contains(&None)
-    }
-
     pub(super) fn stop(&mut self, node: usize) {
         self.drop_links(node);
-        let Some(process) = self.nodes[node].process.take() else { return };
-        self.checker.end(node, &process, self.is_divided(), self.now);
+        if self.nodes[node].process.take().is_none() {
+            return;
+        }
+        self.checker.end(node, self.now);
         for number in self.network.of(node) {
             let side = usize::from(self.network.connections[&number].ends[1] == node);
             self.close(number, side);

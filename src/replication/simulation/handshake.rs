@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::network::{Frame, Stage};
-use super::node::{Link, Process, address, node_at};
+use super::node::{Link, Process, node_at};
 use super::world::{Due, World};
 use crate::model::Incarnation;
 use crate::replication::codec;
@@ -22,7 +22,7 @@ impl World {
         let wall = self.wall(node);
         let Some(process) = &self.nodes[node].process else { return };
         let hlc = process.local.store.now(wall);
-        let place = process.local.members.lock().place(process.local.store.floor());
+        let place = process.local.members.lock().place();
         let hello = codec::frame(&self.nodes[node].identity.hello(place, wall, hlc));
         if let Some(wire) = self.network.connections.get_mut(&connection) {
             wire.said[side] = Some(place.incarnation);
@@ -37,12 +37,13 @@ impl World {
         if self.nodes[node].process.as_ref().is_none_or(|process| process.leaving.is_some()) {
             return self.close(connection, side);
         }
+        let message = codec::open(frame).expect("the simulated network damages nothing");
         match std::mem::replace(&mut wire.stages[side], Stage::Hello) {
-            Stage::Hello => self.take_hello(connection, side, &frame[4..]),
-            Stage::Welcome(peer) => match codec::decode::<Message<'_>>(&frame[4..]) {
+            Stage::Hello => self.take_hello(connection, side, message),
+            Stage::Welcome(peer) => match codec::decode::<Message<'_>>(message) {
                 Ok(Message::Welcome) => self.admit(connection, side, &peer),
                 Ok(Message::Refuse { refusal, text }) => {
-                    self.checker.on_refusal(node, refusal, text, self.now);
+                    self.checker.on_refusal(refusal, text, self.now);
                     self.close(connection, side);
                 }
                 other => {
@@ -62,25 +63,18 @@ impl World {
         let wall = self.wall(node);
         let Some(process) = &self.nodes[node].process else { return };
         if let Ok(Message::Refuse { refusal, text }) = codec::decode::<Message<'_>>(frame) {
-            self.checker.on_refusal(node, refusal, text, self.now);
+            self.checker.on_refusal(refusal, text, self.now);
             return self.close(connection, side);
         }
         let hello: Hello<'_> = codec::decode(frame).expect("both speak the same protocol");
         let own = process.incarnation();
         let judged = judge(&self.nodes[node].identity, own, &hello, wall, self.now - began, REMOTE);
         let judged = judged.map_err(|refused| refused.refusal).and_then(|peer| {
-            let mut members = process.local.members.lock();
+            let members = process.local.members.lock();
             if let Some(refusal) = self.refusal_of_link(node, own, side, &peer) {
                 Err(refusal)
             } else if members.has_live_namesake(&peer.name, peer.incarnation) {
                 Err(Refusal::Duplicate)
-            } else if members.is_stranger(
-                process.local.store.floor(),
-                peer.place.lineage,
-                peer.place.founded,
-                peer.place.floor,
-            ) {
-                Err(Refusal::Stranger)
             } else {
                 Ok(peer)
             }
@@ -89,7 +83,6 @@ impl World {
             Ok(peer) => peer,
             Err(refusal) => return self.refuse(connection, side, peer_node, refusal),
         };
-        process.local.store.observe(peer.hlc);
         if side == 0 {
             self.send(connection, 1, Frame::Bytes(codec::frame(&Message::Welcome)));
         }
@@ -101,7 +94,7 @@ impl World {
     fn refuse(&mut self, connection: u64, side: usize, peer: usize, refusal: Refusal) {
         let node = self.network.connections[&connection].ends[side];
         let text = format!("n{node} refuses n{peer}");
-        self.checker.on_refusal(node, refusal, &text, self.now);
+        self.checker.on_refusal(refusal, &text, self.now);
         let frame = codec::frame(&Message::Refuse { refusal, text: &text });
         self.send(connection, 1 - side, Frame::Bytes(frame));
         self.close(connection, side);
@@ -143,6 +136,7 @@ impl World {
         let (wall, instant, now) = (self.wall(node), self.instant(), self.now);
         let limit = self.plan.queue_limit;
         let Some(process) = &mut self.nodes[node].process else { return };
+        process.local.store.observe(peer.hlc);
         let queue = Arc::new(Queue::new(limit));
         let session = Session::new(own, peer.incarnation, &peer.name, Arc::clone(&queue), instant);
         let incarnation = peer.incarnation;
@@ -150,7 +144,6 @@ impl World {
         let earlier = process.links.insert(peer_node, link);
         let hlc = process.local.store.now(wall);
         process.local.members.lock().on_link(&peer.name, incarnation, peer.place.generation, hlc);
-        process.reached.insert(address(peer_node), incarnation);
         process.targets.insert(peer_node);
         self.checker.note(now, None, || format!("n{node} links n{peer_node} as {incarnation}"));
         let earlier = earlier.map(|mut earlier| {

@@ -14,6 +14,7 @@ use crate::cluster::Figures;
 use crate::model::Time;
 use crate::replication::beat;
 use crate::replication::cells::{CellsEncoder, CellsError};
+use crate::replication::codec;
 use crate::replication::push;
 use crate::replication::round::RoundFailed;
 use crate::replication::session::{Event, LinkError, SILENCE_LIMIT};
@@ -113,7 +114,7 @@ impl World {
             link.session.poll(&process.local, wall, instant, &mut frames);
             let events = link.session.take_events();
             let side = link.side;
-            let wake_at = link.session.wake_at().filter(|&at| link.wake_at != Some(at));
+            let wake_at = link.session.wake_at(instant).filter(|&at| link.wake_at != Some(at));
             if let Some(at) = wake_at {
                 link.wake_at = Some(at);
                 self.after(at.saturating_duration_since(instant), Due::Wake(node, connection));
@@ -162,7 +163,8 @@ impl World {
         let (local, links) = (&process.local, &mut process.links);
         let link = links.get_mut(&from).filter(|link| link.connection == connection)?;
         link.heard = now;
-        let received = link.session.receive(local, &bytes[4..], wall, instant);
+        let message = codec::open(&bytes).map_err(LinkError::from);
+        let received = message.and_then(|message| link.session.receive(local, message, wall, instant));
         let events = link.session.take_events();
         self.stirred.insert((node, from));
         self.handle(node, events);
@@ -177,7 +179,6 @@ impl World {
             // Of two connections one has become the link meanwhile.
             LinkError::Goodbye | LinkError::Refused(_) | LinkError::Skewed(_) => {}
             LinkError::Cells(CellsError::Future(_)) => {}
-            LinkError::Stranger => self.checker.on_stranger(node, self.now),
             error => self.checker.fail(format!("n{node} takes an honest peer for a liar: {error}")),
         }
         self.close(connection, side);
@@ -191,11 +192,11 @@ impl World {
                 Event::Finished(finished) => {
                     self.checker.rounds += 1;
                     self.checker.healed += finished.progress.cells_in;
-                    self.found_if_complete(node);
                 }
-                Event::Failed { why: RoundFailed::Fuse, .. } => {
-                    self.checker.fail(format!("the fuse of n{node} has blown"));
+                Event::Failed { why: RoundFailed::RetractionLimit, .. } => {
+                    self.checker.fail(format!("n{node} has come to the retraction limit"));
                 }
+                Event::Lost(lost) => self.checker.on_lost(node, &lost, self.now),
                 Event::Dial(_, address) => process.targets.extend(node_at(&address)),
                 Event::Relay(to, cells) => {
                     let Some((&peer, link)) = process.links.iter().find(|(_, link)| link.incarnation == to)
@@ -208,7 +209,6 @@ impl World {
                 }
                 Event::Failed { .. }
                 | Event::Healing
-                | Event::Lost(_)
                 | Event::Withholding(_)
                 | Event::Heard(..)
                 | Event::Seen(..) => {}

@@ -18,6 +18,8 @@ mod faults;
 mod handshake;
 mod history;
 mod links;
+#[cfg(test)]
+mod memory_tests;
 mod network;
 mod node;
 #[cfg(test)]
@@ -25,11 +27,13 @@ mod tests;
 mod topology;
 mod world;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
+use super::local::Counts;
 use history::Plan;
 use world::{Due, SECOND, World};
 
@@ -45,10 +49,10 @@ pub struct Outcome {
     pub rounds: u64,
     /// Cells that rounds brought.
     pub healed: u64,
-    /// Cells that were given up.
-    pub kills: u64,
-    /// Cells that were brought along to a first contact.
-    pub lifts: u64,
+    /// Keys that processes were told to drop, as others had removed them.
+    pub retractions: u64,
+    /// Writes that were given up.
+    pub lost: u64,
     /// A member lapsed or was forgotten.
     pub lapsed: bool,
 }
@@ -89,7 +93,7 @@ fn history_of(seed: u64, traced: bool) -> Result<Outcome, Box<Failure>> {
     let mut rng = StdRng::seed_from_u64(seed);
     let plan = Plan::draw(seed, &mut rng);
     let active = plan.active;
-    let mut world = World::new(seed, plan, rng, traced);
+    let mut world = World::new(plan, rng, traced);
     let text = format!("{:?}", world.plan);
     world.checker.note(Duration::ZERO, None, || text);
     world.after(Duration::ZERO, Due::NextAct);
@@ -109,9 +113,9 @@ fn history_of(seed: u64, traced: bool) -> Result<Outcome, Box<Failure>> {
         settled_after,
         rounds: checker.rounds,
         healed: checker.healed,
-        kills: checker.kills,
-        lifts: checker.lifts,
-        lapsed: checker.excused,
+        retractions: world.count(|counts| &counts.retractions),
+        lost: world.count(|counts| &counts.lost),
+        lapsed: checker.has_lapsed,
     })
 }
 
@@ -133,10 +137,15 @@ impl World {
         }
         self.checker.note(self.now, None, || "all faults end".into());
         let began = self.now;
+        let running = self.nodes.iter().enumerate();
+        let processes: Vec<_> = running.filter_map(|(n, node)| Some((n, node.process.as_ref()?))).collect();
+        for (node, process) in &processes {
+            self.checker.look(*node, process, self.nodes[*node].wall(self.now), self.now);
+        }
+        self.checker.quiesce(&processes);
         let mut left = None;
         while self.checker.violation.is_none() && self.now < began + SETTLE_LIMIT {
             self.run_until(self.now + SECOND);
-            self.reunite();
             left = self.unsettled();
             if left.is_none() {
                 break;
@@ -148,7 +157,6 @@ impl World {
             self.checker.fail(format!("not settled after {limit:?}: {left}"));
         }
         if self.checker.violation.is_none() {
-            let wall = (0..nodes).map(|node| self.wall(node)).max().unwrap_or_default();
             let processes: Vec<_> = self
                 .nodes
                 .iter()
@@ -158,7 +166,7 @@ impl World {
             for (node, process) in &processes {
                 self.checker.look(*node, process, self.nodes[*node].wall(self.now), self.now);
             }
-            self.checker.check_end(&processes, wall);
+            self.checker.check_end(&processes);
         }
         self.now - began
     }
@@ -170,14 +178,12 @@ impl World {
             let Some(process) = &self.nodes[node].process else { continue };
             let members = process.local.members.lock();
             let hlc = process.local.store.now(wall);
-            let place = members.place(process.local.store.floor());
             let text = format!(
-                "n{node}: {:?}, {:?}, links {:?}, targets {:?}, awaited {:?}, waits for {:?}, roster {:?}",
-                hlc,
-                place,
+                "n{node}: {hlc:?}, {:?}, links {:?}, targets {:?}, {:?}, waits for {:?}, roster {:?}",
+                members.place(),
                 process.links.iter().map(|(peer, link)| (peer, link.incarnation)).collect::<Vec<_>>(),
                 process.targets,
-                members.awaited_addresses(),
+                members.summary(process.local.store.stable_time(), hlc),
                 members.waits_for(hlc),
                 members.roster().collect::<Vec<_>>(),
             );
@@ -196,27 +202,9 @@ impl World {
         self.checker.unsettled(&processes)
     }
 
-    /// Where clusters were founded apart, an operator lets the smaller discard what they hold.
-    fn reunite(&mut self) {
-        let refused = std::mem::take(&mut self.checker.strangers);
-        if refused.is_empty() {
-            return;
-        }
-        let place = |world: &World, node: usize| {
-            let process = world.nodes[node].process.as_ref()?;
-            Some(process.local.members.lock().place(process.local.store.floor()))
-                .filter(|place| place.founded)
-        };
-        let mut sizes = std::collections::BTreeMap::<u128, usize>::new();
-        for place in (0..self.plan.nodes).filter_map(|node| place(self, node)) {
-            *sizes.entry(place.lineage).or_default() += 1;
-        }
-        let Some((&keep, _)) = sizes.iter().max_by_key(|&(_, size)| size) else { return };
-        for node in 0..self.plan.nodes {
-            if place(self, node).is_some_and(|place| place.lineage != keep) {
-                self.discard(node);
-            }
-        }
-        self.checker.strangers.clear();
+    /// The sum of one count over the processes that run.
+    fn count(&self, of: impl Fn(&Counts) -> &AtomicU64) -> u64 {
+        let processes = self.nodes.iter().filter_map(|node| node.process.as_ref());
+        processes.map(|process| of(&process.local.counts).load(Ordering::Relaxed)).sum()
     }
 }

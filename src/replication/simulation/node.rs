@@ -41,8 +41,6 @@ pub(super) struct Process {
     pub(super) number: u64,
     pub(super) local: Local,
     pub(super) links: BTreeMap<usize, Link>,
-    /// Who was found at which address.
-    pub(super) reached: BTreeMap<String, Incarnation>,
     /// The nodes whose addresses it dials.
     pub(super) targets: BTreeSet<usize>,
     pub(super) encoder: CellsEncoder,
@@ -105,29 +103,25 @@ impl Process {
     pub(super) fn new(
         number: u64,
         node: &Node,
-        ids: (Incarnation, u128),
+        incarnation: Incarnation,
         plan: &Plan,
         now: Duration,
     ) -> Self {
         let store = Arc::new(Store::new(StoreConfig {
             seed: HashSeed::of_cluster(CLUSTER),
             ranges: plan.ranges,
-            incarnation: ids.0,
-            max_memory: None,
+            incarnation,
+            max_memory: plan.max_memory,
             feed_limit: plan.feed_limit,
         }));
         let healing = HealingConfig {
             max_clock_skew: plan.max_clock_skew,
             forget_after: plan.forget_after,
             tombstone_limit: plan.tombstone_limit,
-            join_first: plan.join_first,
         };
         let membership = MembershipConfig {
             name: node.identity.name.clone(),
-            incarnation: ids.0,
-            lineage: ids.1,
-            join: node.join.iter().map(|&other| address(other)).collect(),
-            max_clock_skew: plan.max_clock_skew,
+            incarnation,
             forget_after: plan.forget_after,
         };
         let hlc = store.now(node.wall(now));
@@ -140,7 +134,6 @@ impl Process {
             number,
             local,
             links: BTreeMap::new(),
-            reached: BTreeMap::new(),
             targets: node.join.iter().copied().collect(),
             encoder: CellsEncoder::default(),
             feed_woken: false,

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::checker::Checker;
 use super::history::{Act, Plan};
 use super::network::Network;
-use super::node::{Node, Process, address, node_at};
+use super::node::{Node, Process};
 use crate::model::stamp;
 use crate::replication::local::News;
 use crate::replication::members::Verdict;
@@ -69,7 +69,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, plan: Plan, rng: StdRng, traced: bool) -> Self {
+    pub(super) fn new(plan: Plan, rng: StdRng, traced: bool) -> Self {
         let mut world = World {
             rng,
             now: Duration::ZERO,
@@ -78,7 +78,7 @@ impl World {
             sequence: 0,
             nodes: (0..plan.nodes).map(|node| Node::new(node, &plan)).collect(),
             network: Network::new(plan.edges.clone()),
-            checker: Checker::new(&plan, seed, traced),
+            checker: Checker::new(&plan, traced),
             processes: 0,
             stirred: BTreeSet::new(),
             calm: false,
@@ -94,7 +94,7 @@ impl World {
     /// A world that nothing happens in but what a test does.
     #[cfg(test)]
     pub(super) fn quiet(plan: Plan) -> Self {
-        let mut world = World::new(0, plan, rand::SeedableRng::seed_from_u64(7), false);
+        let mut world = World::new(plan, rand::SeedableRng::seed_from_u64(7), false);
         world.calm = true;
         world
     }
@@ -135,7 +135,7 @@ impl World {
     pub(super) fn check(&mut self, node: usize) {
         self.steps += 1;
         if let Some(process) = &self.nodes[node].process {
-            self.checker.note_floor(process);
+            self.checker.note_stable(process);
         }
         let deep = self.steps.is_multiple_of(SCRUB_EVERY);
         // Looking at every range of a full-size store is not cheap.
@@ -192,8 +192,7 @@ impl World {
         self.processes += 1;
         let number = self.processes;
         let incarnation = stamp::incarnation(self.rng.random()).expect("a random id is not zero");
-        let lineage = self.rng.random();
-        let process = Process::new(number, &self.nodes[node], (incarnation, lineage), &self.plan, self.now);
+        let process = Process::new(number, &self.nodes[node], incarnation, &self.plan, self.now);
         self.checker.begin(node, &process, self.now);
         self.nodes[node].process = Some(process);
         self.nodes[node].starts_at = None;
@@ -207,20 +206,12 @@ impl World {
         let Some(process) = &mut self.nodes[node].process else { return };
         let number = process.number;
         let news = process.local.tick(wall);
-        let awaited = {
-            let members = process.local.members.lock();
-            if members.is_founded() { BTreeSet::default() } else { members.awaited_addresses() }
-        };
-        process.targets.extend(awaited.iter().filter_map(|address| node_at(address)));
         let store = &process.local.store;
         if store.totals().dead_cells > self.plan.tombstone_limit {
             // What is about to be dropped may never have been looked at.
             self.checker.look(node, process, wall, now);
         }
-        self.checker.before_dropping(node, process);
-        if process.local.limit_tombstones_alone() > 0 {
-            self.checker.after_dropping(node, process);
-        }
+        process.local.limit_tombstones_alone();
         let hlc = store.now(wall);
         if !self.plan.is_full_size() || self.rng.random_bool(0.2) {
             for range in 0..store.range_count() {
@@ -228,51 +219,18 @@ impl World {
                 store.purge(range);
             }
         }
-        let mut forgotten = false;
         for news in news {
             match news {
                 News::Lapsed(name) => self.checker.on_lapse(node, process, &name, now),
-                News::Verdict(Verdict::Forgotten) => forgotten = true,
                 News::Verdict(Verdict::Superseded) => {
                     self.checker.fail(format!("n{node} was superseded although nobody else has its name"));
                 }
             }
         }
-        if forgotten {
-            self.renew(node);
-        }
-        self.found_if_complete(node);
         self.dial(node);
         self.check_drained(node);
         let again = self.millis(950..1050);
         self.after(again, Due::Tick(node, number));
-    }
-
-    /// Goes on as another incarnation, because an operator has forgotten this one.
-    pub(super) fn renew(&mut self, node: usize) {
-        let wall = self.wall(node);
-        let incarnation = stamp::incarnation(self.rng.random()).expect("a random id is not zero");
-        let Some(process) = &mut self.nodes[node].process else { return };
-        self.checker.note(self.now, None, || format!("n{node} is forgotten and renews"));
-        process.local.store.renew(incarnation).expect("there are few origins");
-        let hlc = process.local.store.now(wall);
-        process.local.members.lock().renew(incarnation, hlc);
-        self.drop_links(node);
-    }
-
-    /// An operator discards what a daemon holds.
-    pub(super) fn discard(&mut self, node: usize) {
-        let wall = self.wall(node);
-        let incarnation = stamp::incarnation(self.rng.random()).expect("a random id is not zero");
-        let lineage = self.rng.random();
-        let Some(process) = &mut self.nodes[node].process else { return };
-        process.local.store.discard(incarnation).expect("there are few origins");
-        let hlc = process.local.store.now(wall);
-        process.local.members.lock().discard(incarnation, lineage, false, hlc);
-        self.processes += 1;
-        self.checker.note(self.now, None, || format!("n{node} discards everything and rejoins"));
-        self.checker.begin(node, process, self.now);
-        self.drop_links(node);
     }
 
     pub(super) fn drop_links(&mut self, node: usize) {
@@ -280,25 +238,6 @@ impl World {
         let connections: Vec<_> = process.links.values().map(|link| (link.connection, link.side)).collect();
         for (connection, side) in connections {
             self.close(connection, side);
-        }
-    }
-
-    pub(super) fn found_if_complete(&mut self, node: usize) {
-        let Some(process) = &self.nodes[node].process else { return };
-        let own = address(node);
-        let mut members = process.local.members.lock();
-        let founded = members.found_if_complete(|address| {
-            if address == own {
-                Some(Vec::new())
-            } else {
-                process.reached.get(address).map(|&found| vec![found])
-            }
-        });
-        let store = &process.local.store;
-        store.close_to_writes(process.local.config.join_first && !members.is_founded());
-        drop(members);
-        if founded {
-            self.checker.note(self.now, None, || format!("n{node} founds the cluster: all were reached"));
         }
     }
 }

@@ -56,13 +56,11 @@ pub(super) fn healing(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     map(
         &mut cx.reply(),
         &[
-            ("founded", Field::Flag(healing.founded)),
-            ("awaited", Field::Texts(&healing.awaited)),
             ("members", Field::Count(healing.members as u64)),
-            ("floor_age_ms", Field::millis(healing.floor_age)),
+            ("stable_age_ms", Field::millis(healing.stable_age)),
             ("tombstones", Field::Count(healing.tombstones)),
             ("waits_for", Field::Texts(&healing.waits_for)),
-            ("kills", Field::Count(healing.kills)),
+            ("retractions", Field::Count(healing.retractions)),
             ("late", Field::Count(healing.late)),
             ("lost", Field::Count(healing.lost)),
             ("dropped_tombstones", Field::Count(healing.dropped_tombstones)),
@@ -135,11 +133,6 @@ pub(super) fn forget(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     done(cx, outcome)
 }
 
-pub(super) fn found(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
-    let outcome = cx.shared.cluster.found();
-    done(cx, outcome)
-}
-
 /// Asks for a word more than the name of the command: what it throws away does not come back.
 pub(super) fn rejoin(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     match args.get(2) {
@@ -148,7 +141,7 @@ pub(super) fn rejoin(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
             done(cx, outcome)
         }
         _ => Err(CommandError::said(
-            "ERR this discards every key that this daemon holds: say SAPWOOD REJOIN DISCARD to do it",
+            "ERR this discards every key that this node holds: say SAPWOOD REJOIN DISCARD to do it",
         )),
     }
 }
@@ -193,7 +186,6 @@ enum Field<'a> {
     Texts(&'a [String]),
     Count(u64),
     Int(i64),
-    Flag(bool),
     Null,
 }
 
@@ -224,7 +216,6 @@ fn map(reply: &mut Reply<'_>, fields: &[(&str, Field<'_>)]) {
             }
             Field::Count(count) => reply.int(i64::try_from(*count).unwrap_or(i64::MAX)),
             Field::Int(number) => reply.int(*number),
-            Field::Flag(flag) => reply.bool(*flag),
             Field::Null => reply.null(),
         }
     }

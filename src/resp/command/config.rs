@@ -12,7 +12,7 @@ const HELP: &[&str] = &[
     "GET <pattern>",
     "    Return parameters matching the glob-like <pattern> and their values.",
     "SET <directive> <value>",
-    "    Set notify-keyspace-events; other settings are fixed while a daemon runs.",
+    "    Set notify-keyspace-events; other settings are fixed while a node runs.",
     "RESETSTAT",
     "    Reset statistics reported by the INFO command.",
     "HELP",
@@ -65,7 +65,7 @@ pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     const NAME: &str = "notify-keyspace-events";
     if args.len() != 4 || !is(&args[2], NAME) {
         const TEXT: &str = "ERR CONFIG SET is not supported but for notify-keyspace-events: settings are fixed while \
-                            a daemon runs, restart it with others";
+                            a node runs, restart it with others";
         return Err(CommandError::said(TEXT));
     }
     let events = String::from_utf8_lossy(&args[3]).parse::<KeyspaceEvents>().map_err(|error| {

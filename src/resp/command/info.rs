@@ -89,17 +89,20 @@ fn clients(shared: &Shared, lines: &mut Lines) {
 }
 
 fn memory(shared: &Shared, lines: &mut Lines) {
-    let used = shared.store.memory();
+    let (used, tombstones) = (shared.store.memory(), shared.store.tombstone_memory());
     let resident = proc_numbers("/proc/self/statm", 1).map(|pages| pages * PAGE);
     let limit = shared.settings.max_memory.unwrap_or(0);
     lines.add("used_memory", used);
     lines.add("used_memory_human", human(used));
+    lines.add("used_memory_tombstones", tombstones);
+    lines.add("used_memory_tombstones_human", human(tombstones));
     if let Some(resident) = resident {
         lines.add("used_memory_rss", resident);
         lines.add("used_memory_rss_human", human(resident));
     }
     lines.add("maxmemory", limit);
     lines.add("maxmemory_human", human(limit));
+    lines.add("maxmemory_tombstones", shared.store.tombstone_reserve().unwrap_or(0));
     lines.add("maxmemory_policy", "noeviction");
 }
 
@@ -172,11 +175,10 @@ fn sapwood(shared: &Shared, lines: &mut Lines) {
     lines.add("linked_peers", peers.iter().filter(|peer| PeerState::is_linked(peer.state)).count());
     lines.add("lag_ms_max", peers.iter().map(|peer| peer.lag.as_millis()).max().unwrap_or(0));
     lines.add("ranges_differing", peers.iter().map(|peer| peer.ranges_differing).max().unwrap_or(0));
-    lines.add("founded", u8::from(healing.founded));
     lines.add("members", healing.members);
-    lines.add("floor_age_seconds", healing.floor_age.map_or(-1, |age| i128::from(age.as_secs())));
+    lines.add("stable_age_seconds", healing.stable_age.map_or(-1, |age| i128::from(age.as_secs())));
     lines.add("waits_for", healing.waits_for.join(","));
-    lines.add("kills_total", healing.kills);
+    lines.add("retractions_total", healing.retractions);
     lines.add("late_total", healing.late);
     lines.add("lost", healing.lost);
     lines.add("dropped_messages_total", shared.cluster.dropped_messages());

@@ -19,7 +19,7 @@ const AWAITED: &[Group] =
 /// What has no honest meaning in an eventually consistent store of registers.
 const MEANINGLESS: &[Group] = &[
     Group {
-        why: "two keys cannot change together on every daemon",
+        why: "two keys cannot change together on every node",
         names: &["rename", "renamenx", "move", "copy", "msetnx", "swapdb"],
     },
     Group {
@@ -38,15 +38,15 @@ const MEANINGLESS: &[Group] = &[
         ],
     },
     Group {
-        why: "commands cannot be made one transaction on every daemon",
+        why: "commands cannot be made one transaction on every node",
         names: &["multi", "exec", "discard", "watch", "unwatch"],
     },
     Group {
-        why: "a script cannot run atomically on every daemon",
+        why: "a script cannot run atomically on every node",
         names: &["eval", "eval_ro", "evalsha", "evalsha_ro", "script", "function", "fcall", "fcall_ro"],
     },
     Group {
-        why: "every daemon takes writes and links to its peers by itself (SAPWOOD PEERS shows them)",
+        why: "every node takes writes and links to its peers by itself (SAPWOOD PEERS shows them)",
         names: &[
             "replicaof",
             "slaveof",
@@ -203,7 +203,7 @@ const MEANINGLESS: &[Group] = &[
         names: &["debug", "object", "memory", "module", "latency", "slowlog", "lolwut"],
     },
     Group {
-        why: "there are no shards: SUBSCRIBE and PUBLISH reach every daemon",
+        why: "there are no shards: SUBSCRIBE and PUBLISH reach every node",
         names: &["ssubscribe", "sunsubscribe", "spublish"],
     },
     Group { why: "there is one user, default, with one password", names: &["acl"] },

@@ -30,7 +30,7 @@ pub(super) fn flush(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     }
     if !cx.shared.settings.enable_flush {
         const TEXT: &str =
-            "ERR this would delete every key on every daemon: start this daemon with --enable-flush";
+            "ERR this would delete every key on every node: start this node with --enable-flush";
         return Err(CommandError::said(TEXT));
     }
     sweep::flush(cx)

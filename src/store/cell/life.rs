@@ -1,23 +1,18 @@
 //! What of a cell is live, what a reader sees of it, and when each part of it is dead.
 
-use uhlc::NTP64;
-
-use super::{Cell, Counter, HAS_COUNTER, HAS_DEADLINE, HAS_VALUE, Parts, SWEPT};
-use crate::model::Time;
-use crate::model::counter::{Shown, Slot, shown};
+use super::{Cell, HAS_COUNTER, HAS_DEADLINE, HAS_VALUE, Parts, SWEPT};
+use crate::model::counter::{Expiry, Shown, Slot, shown};
 use crate::model::stamp::ZERO;
-use crate::store::origins::Origin;
+use crate::model::{Stamp, Time};
+use crate::store::origins::{Origin, Origins};
 
 /// One of the parts that a cell's hash is the sum of.
 #[derive(Clone, Copy)]
 pub(in crate::store) enum Part {
     Register,
     Slot(Origin, Slot),
-    Void(Time),
+    Expiry(Origin, Expiry),
 }
-
-/// The end of the scale.
-const MAX: Time = NTP64(u64::MAX);
 
 impl Cell {
     /// Whether it counts as live: it holds a value or has an active slot, and the sweep has not found it expired.
@@ -25,22 +20,27 @@ impl Cell {
         if !self.has_counter() {
             return self.has(HAS_VALUE);
         }
-        let void = self.kept_void();
-        self.has(HAS_VALUE) || self.slots().any(|(_, slot)| slot.is_active(void))
+        let passed = self.passed_as_kept();
+        self.has(HAS_VALUE) || self.slots().any(|(_, slot)| slot.is_active(passed))
     }
 
-    /// Whether the passing of the deadline has something left to end.
-    pub(in crate::store) fn awaits_sweep(&self) -> bool {
+    /// The next deadline whose passing has something left to end: the sweep awaits it.
+    pub(in crate::store) fn pending_deadline(&self) -> Option<Time> {
         let flags = self.header().key_length_and_flags;
-        flags & HAS_DEADLINE != 0 && (flags & HAS_VALUE != 0 || flags & (HAS_COUNTER | SWEPT) == HAS_COUNTER)
+        let register = self.deadline().filter(|_| flags & HAS_VALUE != 0);
+        if flags & (HAS_COUNTER | SWEPT) != HAS_COUNTER {
+            return register;
+        }
+        let expiry = self.expiry().and_then(|(_, expiry)| expiry.deadline);
+        [register, expiry].into_iter().flatten().min()
     }
 
-    /// The moment from which a floor counts all of it as dead; `None` if it never will be as it is.
+    /// The stable time from which all of it is dead; `None` if it never will be as it is.
     pub(in crate::store) fn death(&self) -> Option<Time> {
         if self.has_counter() { self.deaths(|_, death| death) } else { self.register_death() }
     }
 
-    /// The earliest moment from which a floor counts a part of it as dead; `None` where there will be none.
+    /// The earliest stable time from which a part of it is dead; `None` where there will be none.
     pub(in crate::store) fn first_death(&self) -> Option<Time> {
         if !self.has_counter() {
             return self.register_death();
@@ -65,90 +65,78 @@ impl Cell {
     pub(in crate::store) fn is_live_part(&self, part: &Part) -> bool {
         match part {
             Part::Register => self.has(HAS_VALUE),
-            Part::Slot(_, slot) => slot.is_active(self.kept_void()),
-            Part::Void(_) => false,
+            Part::Slot(_, slot) => slot.is_active(self.passed_as_kept()),
+            Part::Expiry(..) => false,
         }
     }
 
-    /// Up to when its counter is void as far as the sweep has noticed.
-    fn kept_void(&self) -> Time {
-        self.base().void_at(self.void(), self.swept_until())
+    /// The latest deadline that has passed as far as the sweep has noticed.
+    fn passed_as_kept(&self) -> Time {
+        let register = self.deadline().filter(|_| !self.has(HAS_VALUE));
+        let expiry = self.expiry().and_then(|(_, expiry)| expiry.deadline).filter(|_| self.has(SWEPT));
+        register.max(expiry).unwrap_or(ZERO)
     }
 
     /// Shows the death of each part to `visit`; the latest of what that returns, unless one is `None`.
     fn deaths(&self, mut visit: impl FnMut(Part, Option<Time>) -> Option<Time>) -> Option<Time> {
-        let (base, counter) = (self.base(), self.counter());
+        let (lives, counter) = (self.lives(), self.counter());
         let slots = || counter.slots.iter().map(|(_, slot)| slot);
         let mut latest = Some(ZERO);
         let mut see =
             |part, death| latest = latest.zip(visit(part, death)).map(|(a, b): (Time, Time)| a.max(b));
         if !self.parts().is_empty() {
-            see(Part::Register, base.register_death(counter.void, slots()));
+            see(Part::Register, lives.register_death(slots()));
         }
-        if counter.void != ZERO {
-            see(Part::Void(counter.void), Some(base.void_death(counter.void, slots())));
+        if let Some((writer, expiry)) = counter.expiry {
+            see(Part::Expiry(writer, expiry), lives.expiry_death(slots()));
         }
         for (owner, slot) in &counter.slots {
-            see(Part::Slot(*owner, *slot), base.slot_death(counter.void, slot));
+            see(Part::Slot(*owner, *slot), lives.slot_death(slot));
         }
         latest
     }
 
-    /// Shows every part to `visit` that a floor at `floor` does not count as dead.
-    pub(in crate::store) fn parts_above(&self, floor: Time, mut visit: impl FnMut(Part)) {
+    /// Shows every part to `visit` that is not dead at the stable time.
+    pub(in crate::store) fn parts_above(&self, stable: Time, mut visit: impl FnMut(Part)) {
         self.deaths(|part, death| {
-            if death.is_none_or(|death| death > floor) {
+            if death.is_none_or(|death| death > stable) {
                 visit(part);
             }
             death
         });
     }
 
-    /// The same cell without the parts that a floor at `floor` counts as dead.
-    pub(in crate::store) fn stripped(&self, scratch: &mut Vec<u8>, floor: Time) -> Cell {
-        let (mut counter, base) = (self.counter(), self.base());
-        let dead = base.register_death(counter.void, counter.slots.iter().map(|(_, slot)| slot));
-        counter.strip(&base, floor);
-        let parts = if dead.is_some_and(|death| death <= floor) { Parts::EMPTY } else { self.parts() };
+    /// The same cell without the parts that are dead at the stable time.
+    pub(in crate::store) fn stripped(&self, scratch: &mut Vec<u8>, stable: Time) -> Cell {
+        let (mut counter, lives) = (self.counter(), self.lives());
+        let dead = lives.register_death(counter.slots.iter().map(|(_, slot)| slot));
+        counter.strip(&lives.register, stable);
+        let parts = if dead.is_some_and(|death| death <= stable) { Parts::EMPTY } else { self.parts() };
         Cell::pack_with(scratch, self.key(), &parts, &counter, self.has(SWEPT))
     }
 
-    /// Whether something of it that a floor at `floor` counts as dead has beaten something of a peer's copy that it does
-    /// not.
-    pub(in crate::store) fn buries(&self, received: &Parts<'_>, counter: &Counter, floor: Time) -> bool {
-        let above = |death: Option<Time>| death.is_none_or(|death| death > floor);
-        let theirs = received.base();
-        let all = |slots: &Counter| slots.slots.iter().map(|(_, slot)| *slot).collect::<Vec<_>>();
-        if !received.is_empty() && above(theirs.register_death(counter.void, &all(counter))) {
-            let (own, base) = (self.counter(), self.base());
-            if !above(base.register_death(own.void, &all(&own))) && !self.parts().is_empty() {
-                return true;
-            }
-        }
-        self.slots().any(|(owner, slot)| {
-            let other =
-                counter.slot(owner).is_some_and(|other| above(theirs.slot_death(counter.void, other)));
-            other && !above(self.base().slot_death(self.void(), &slot))
-        })
-    }
-
-    /// As [`Register::death`].
+    /// As [`Register::death`](crate::model::Register::death).
     fn register_death(&self) -> Option<Time> {
         let deadline = self.deadline();
         if self.has(HAS_VALUE) && deadline.is_none() {
             return None;
         }
-        Some(deadline.unwrap_or(ZERO).max(self.latest()).max(self.lift()))
+        Some(deadline.unwrap_or(ZERO).max(self.latest()))
     }
 
-    /// Whether a floor at `floor` counts the cell as dead.
-    pub(in crate::store) fn is_dead_at(&self, floor: Time) -> bool {
-        self.death().is_some_and(|death| death <= floor)
+    /// Whether all of it is dead at the stable time.
+    pub(in crate::store) fn is_dead_at(&self, stable: Time) -> bool {
+        self.death().is_some_and(|death| death <= stable)
     }
 
-    /// Whether the deadline has passed at `now`.
+    /// Whether the register's deadline has passed at `now`.
     pub(in crate::store) fn is_expired(&self, now: Time) -> bool {
         self.deadline().is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Whether it is a tombstone: it has no counter, no value and no deadline.
+    pub(in crate::store) fn is_tombstone(&self) -> bool {
+        !self.has(HAS_VALUE | HAS_DEADLINE | HAS_COUNTER)
     }
 
     /// Whether a reader at `now` sees a value.
@@ -159,39 +147,65 @@ impl Cell {
         self.has(HAS_VALUE) && !self.is_expired(now)
     }
 
-    /// A cell without a counter that shows what this one shows at `now`, and when and by whom that was written last.
+    /// From this moment on what a reader at `now` sees is absent; `None` for never.
+    pub(in crate::store) fn deadline_at(&self, now: Time) -> Option<Time> {
+        let later = |deadline: Option<Time>| deadline.filter(|&deadline| deadline > now);
+        if self.has(HAS_VALUE) && !self.is_expired(now) {
+            return self.deadline();
+        }
+        later(self.expiry().and_then(|(_, expiry)| expiry.deadline))
+    }
+
+    /// The stamp of the latest `SET`, `DEL` or increment, whether it still shows or not. An `EXPIRE` or `PERSIST` is not
+    /// meant: it changes a value that stays, and a concurrent `SET` with a smaller stamp may replace both, so the stamps
+    /// of a key would not always rise.
+    pub(in crate::store) fn last_write(&self, origins: &Origins) -> Stamp {
+        let stamp = |time, origin| Stamp::new(time, origins.incarnation(origin));
+        let slots = self.slots().map(|(owner, slot)| stamp(slot.last, owner));
+        slots.fold(stamp(self.time(), self.origin()), Ord::max)
+    }
+
+    /// A cell without a counter that shows what this one shows at `now`. Its stamp is the register's, not that of the
+    /// [last write](Self::last_write).
     #[inline]
     pub(in crate::store) fn as_shown(&self, now: Time) -> Cell {
-        if self.has_counter() { self.without_counter(now) } else { self.clone() }
+        if self.has_counter() {
+            self.without_counter(self.shown(now), self.deadline_at(now))
+        } else {
+            self.clone()
+        }
     }
 
     /// The same as the sweep has left it: a deadline that it has not come to yet is still to come.
     pub(in crate::store) fn as_kept(&self) -> Cell {
-        self.as_shown(self.swept_until())
+        if !self.has_counter() {
+            return self.clone();
+        }
+        self.without_counter(self.shown_as_kept(), self.kept_deadline())
+    }
+
+    /// The deadline of what [`as_kept`](Self::as_kept) shows.
+    pub(in crate::store) fn kept_deadline(&self) -> Option<Time> {
+        if self.has(HAS_VALUE) {
+            return self.deadline();
+        }
+        self.expiry().and_then(|(_, expiry)| expiry.deadline).filter(|_| !self.has(SWEPT))
     }
 
     /// What [`as_kept`](Self::as_kept) shows.
     pub(in crate::store) fn shown_as_kept(&self) -> Option<Shown<'_>> {
-        self.shown(self.swept_until())
-    }
-
-    /// The moment up to which the sweep has ended what had to end.
-    fn swept_until(&self) -> Time {
-        if self.has(SWEPT) { MAX } else { ZERO }
+        self.shown_after(self.value(), self.passed_as_kept())
     }
 
     #[cold]
-    fn without_counter(&self, now: Time) -> Cell {
+    fn without_counter(&self, shown: Option<Shown<'_>>, deadline: Option<Time>) -> Cell {
         let mut digits = itoa::Buffer::new();
-        let value = self.shown(now).map(|shown| match shown {
+        let value = shown.map(|shown| match shown {
             Shown::Text(text) => text,
             Shown::Number(number) => digits.format(number).as_bytes(),
         });
-        let (time, origin) = self.slots().fold((self.time(), self.origin()), |latest, (owner, slot)| {
-            if slot.last > latest.0 { (slot.last, owner) } else { latest }
-        });
-        let deadline = self.deadline().filter(|&deadline| deadline > now);
-        let parts = Parts { time, origin, value, deadline, qualifier: None, lift: ZERO };
+        let (time, origin) = (self.time(), self.origin());
+        let parts = Parts { time, origin, value, deadline, qualifier: None };
         Cell::pack(&mut Vec::new(), self.key(), &parts)
     }
 
@@ -201,8 +215,11 @@ impl Cell {
         if !self.has_counter() {
             return value.map(Shown::Text);
         }
-        let void = self.base().void_at(self.void(), now);
-        let active = self.slots().map(|(_, slot)| slot).filter(|slot| slot.is_active(void));
+        self.shown_after(value, self.lives().passed(now))
+    }
+
+    fn shown_after<'a>(&'a self, value: Option<&'a [u8]>, passed: Time) -> Option<Shown<'a>> {
+        let active = self.slots().map(|(_, slot)| slot).filter(|slot| slot.is_active(passed));
         shown(value.map(|value| (value, self.time())), active)
     }
 }

@@ -1,6 +1,6 @@
 //! A register whose origins are interned.
 
-use crate::model::counter::Base;
+use crate::model::counter::RegisterLife;
 use crate::model::stamp::ZERO;
 use crate::model::{Register, Stamp, Time};
 use crate::store::origins::{Origin, Origins};
@@ -14,24 +14,16 @@ pub(crate) struct Parts<'a> {
     pub(crate) deadline: Option<Time>,
     /// `None` when the version's own write decided the deadline.
     pub(crate) qualifier: Option<(Time, Origin)>,
-    /// [`ZERO`] for none. One that is not later than `time` says nothing and is not stored.
-    pub(crate) lift: Time,
 }
 
 impl<'a> Parts<'a> {
     /// The register of a key that was only ever counted with.
-    pub(crate) const EMPTY: Parts<'static> = Parts {
-        time: ZERO,
-        origin: Origins::NOBODY,
-        value: None,
-        deadline: None,
-        qualifier: None,
-        lift: ZERO,
-    };
+    pub(crate) const EMPTY: Parts<'static> =
+        Parts { time: ZERO, origin: Origins::NOBODY, value: None, deadline: None, qualifier: None };
 
     /// Whether there is nothing at all to keep.
     pub(in crate::store) fn is_empty(&self) -> bool {
-        self.time == ZERO && self.lift == ZERO
+        self.time == ZERO
     }
 
     /// The same register with its full stamps.
@@ -39,19 +31,17 @@ impl<'a> Parts<'a> {
         let version = Stamp::new(self.time, origins.incarnation(self.origin));
         let qualifier =
             self.qualifier.map_or(version, |(time, origin)| Stamp::new(time, origins.incarnation(origin)));
-        Register { version, value: self.value, deadline: self.deadline, qualifier, lift: self.lift }
+        Register { version, value: self.value, deadline: self.deadline, qualifier }
     }
 
-    /// As [`Register::admission`]. The deadline of a counter that nobody has set is admitted by its own stamp: it has
-    /// no value that it could bring back.
-    pub(in crate::store) fn admission(&self) -> Time {
-        self.lift.max(self.admitted_by().0)
+    /// The timestamp of the write that set the deadline.
+    pub(in crate::store) fn deadline_dot(&self) -> (Time, Origin) {
+        self.qualifier.unwrap_or((self.time, self.origin))
     }
 
-    /// The stamp that it is admitted by.
-    pub(in crate::store) fn admitted_by(&self) -> (Time, Origin) {
-        let is_unset = self.origin == Origins::NOBODY;
-        self.qualifier.filter(|_| is_unset).unwrap_or((self.time, self.origin))
+    /// This register after a retraction.
+    pub(crate) fn retracted(self) -> Self {
+        Parts { value: None, deadline: None, ..self }
     }
 
     /// The latest time of its stamps.
@@ -60,12 +50,7 @@ impl<'a> Parts<'a> {
     }
 
     /// What of it bears on the slots.
-    pub(in crate::store) fn base(&self) -> Base {
-        Base {
-            written: self.latest(),
-            deadline: self.deadline,
-            lift: self.lift,
-            has_value: self.value.is_some(),
-        }
+    pub(in crate::store) fn life(&self) -> RegisterLife {
+        RegisterLife { written: self.latest(), deadline: self.deadline, has_value: self.value.is_some() }
     }
 }

@@ -3,52 +3,79 @@
 use uhlc::NTP64;
 
 use super::{Cell, Counter, array};
-use crate::model::Time;
-use crate::model::counter::{Reset, Slot};
-use crate::model::stamp::ZERO;
+use crate::model::counter::{Expiry, Reset, Slot};
 use crate::store::origins::Origin;
 
 const SLOT_SIZE: usize = 4 + 4 * 8;
 const RESET_SIZE: usize = 4 * 8;
-/// The void moment, and the number of slots with a bit that says whether they have room for a reset.
-const COUNTER_END: usize = 8 + 4;
+/// Who set the deadline, when, and to what.
+const EXPIRY_SIZE: usize = 4 + 2 * 8;
+/// The number of slots, with three bits that say what else there is.
+const COUNT_SIZE: usize = 4;
+/// The slots have room for resets.
 const HAS_RESETS: u32 = 1 << 31;
+const HAS_EXPIRY: u32 = 1 << 30;
+/// The expiry is to a moment, and not to never.
+const EXPIRES: u32 = 1 << 29;
+const SLOT_COUNT: u32 = EXPIRES - 1;
+
+/// What lies behind the value of a cell with a counter.
+struct Layout {
+    slots: usize,
+    /// The bytes that each slot takes.
+    stride: usize,
+    flags: u32,
+}
+
+impl Layout {
+    /// The bytes behind the slots.
+    fn end(&self) -> usize {
+        COUNT_SIZE + if self.flags & HAS_EXPIRY != 0 { EXPIRY_SIZE } else { 0 }
+    }
+}
 
 impl Cell {
     pub(super) fn counter_size(&self) -> usize {
         if !self.has_counter() {
             return 0;
         }
-        let (count, stride) = self.slot_layout();
-        count * stride + COUNTER_END
+        let layout = self.counter_layout();
+        layout.slots * layout.stride + layout.end()
     }
 
-    /// How many slots there are, and the bytes that each takes.
-    fn slot_layout(&self) -> (usize, usize) {
+    fn counter_layout(&self) -> Layout {
+        if !self.has_counter() {
+            return Layout { slots: 0, stride: SLOT_SIZE, flags: 0 };
+        }
         let bytes = &self.0.slice;
-        let count = u32::from_le_bytes(array(&bytes[bytes.len() - 4..]));
-        let stride = SLOT_SIZE + if count & HAS_RESETS != 0 { RESET_SIZE } else { 0 };
-        ((count & !HAS_RESETS) as usize, stride)
+        let word = u32::from_le_bytes(array(&bytes[bytes.len() - COUNT_SIZE..]));
+        let stride = SLOT_SIZE + if word & HAS_RESETS != 0 { RESET_SIZE } else { 0 };
+        Layout { slots: (word & SLOT_COUNT) as usize, stride, flags: word & !SLOT_COUNT }
     }
 
     /// Each owner's slot.
     pub(in crate::store) fn slots(&self) -> impl Iterator<Item = (Origin, Slot)> {
         let bytes = &self.0.slice;
-        let (count, stride) = if self.has_counter() { self.slot_layout() } else { (0, SLOT_SIZE) };
-        let end = bytes.len() - if count > 0 { COUNTER_END } else { 0 };
-        bytes[end - count * stride..end].chunks_exact(stride).map(slot)
+        let layout = self.counter_layout();
+        let end = bytes.len() - if layout.slots > 0 { layout.end() } else { 0 };
+        bytes[end - layout.slots * layout.stride..end].chunks_exact(layout.stride).map(slot)
     }
 
-    /// How far the past is void.
-    pub(in crate::store) fn void(&self) -> Time {
-        let at = self.0.slice.len().wrapping_sub(COUNTER_END);
-        if self.has_counter() { NTP64(self.u64_at(at)) } else { ZERO }
+    /// The deadline of what is counted, if anyone has set one, and who.
+    pub(in crate::store) fn expiry(&self) -> Option<(Origin, Expiry)> {
+        let flags = self.counter_layout().flags;
+        (flags & HAS_EXPIRY != 0).then(|| {
+            let at = self.0.slice.len() - COUNT_SIZE - EXPIRY_SIZE;
+            let origin = Origin::from_le_bytes(array(&self.0.slice[at..at + 4]));
+            let deadline = (flags & EXPIRES != 0).then(|| NTP64(self.u64_at(at + 12)));
+            (origin, Expiry { deadline, set_at: NTP64(self.u64_at(at + 4)) })
+        })
     }
 
     /// Copies what it counts to `into`.
     pub(in crate::store) fn counter_into(&self, into: &mut Counter) {
         into.clear();
-        into.void = self.void();
+        into.expiry = self.expiry();
         into.slots.extend(self.slots());
     }
 
@@ -73,9 +100,15 @@ pub(super) fn append_counter(scratch: &mut Vec<u8>, counter: &Counter) {
             }
         }
     }
-    scratch.extend_from_slice(&counter.void.0.to_le_bytes());
-    let count = u32::try_from(counter.slots.len()).expect("a frame has fewer slots than that");
-    scratch.extend_from_slice(&(count | if has_resets { HAS_RESETS } else { 0 }).to_le_bytes());
+    let mut word = u32::try_from(counter.slots.len()).expect("a frame has fewer slots than that");
+    if let Some((origin, Expiry { deadline, set_at })) = counter.expiry {
+        scratch.extend_from_slice(&origin.to_le_bytes());
+        scratch.extend_from_slice(&set_at.0.to_le_bytes());
+        scratch.extend_from_slice(&deadline.unwrap_or_default().0.to_le_bytes());
+        word |= HAS_EXPIRY | if deadline.is_some() { EXPIRES } else { 0 };
+    }
+    word |= if has_resets { HAS_RESETS } else { 0 };
+    scratch.extend_from_slice(&word.to_le_bytes());
 }
 
 /// Reads one slot of [`append_counter`] back.

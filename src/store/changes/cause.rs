@@ -1,5 +1,6 @@
 //! What a change did, seen from its outcome: the cell before and the cell after tell, however it came about.
 
+use crate::model::stamp::ZERO;
 use crate::store::Cell;
 
 /// What made a key's cell another, as those see it that watch.
@@ -30,7 +31,10 @@ impl Cause {
         if !new.is_kept() {
             // The sweep leaves the deadline in place, a delete has none; and what is deleted after its deadline had
             // expired before.
-            let expired = new.deadline().is_some() || old.is_expired(new.time());
+            let lives = new.lives();
+            let has_deadline =
+                lives.register.deadline.or(lives.expiry.and_then(|expiry| expiry.deadline)).is_some();
+            let expired = has_deadline || old.lives().passed(new.time()) > ZERO;
             return Some(if expired { Cause::Expired } else { Cause::Delete });
         }
         // A counter may have no register, or one that holds its deadline alone: only another value is a `SET`. A delete
@@ -42,10 +46,10 @@ impl Cause {
         if old.slots().ne(new.slots()) || old.shown_as_kept() != new.shown_as_kept() {
             return Some(Cause::Counter);
         }
-        // What is left to differ is the deadline, or a lift, which no reader sees.
-        let ruled = |cell: &Cell| (cell.qualifier(), cell.deadline());
+        // What is left to differ is the deadline.
+        let ruled = |cell: &Cell| (cell.qualifier(), cell.expiry(), cell.kept_deadline());
         (ruled(old) != ruled(new))
-            .then(|| if new.deadline().is_some() { Cause::Expire } else { Cause::Persist })
+            .then(|| if new.kept_deadline().is_some() { Cause::Expire } else { Cause::Persist })
     }
 
     /// The cause of two changes of one key in a row, told as one: a new deadline hides no new value.
@@ -63,11 +67,10 @@ mod tests {
 
     use super::*;
     use crate::model::counter::Slot;
-    use crate::model::stamp::ZERO;
     use crate::store::{Counter, Parts};
 
     const LIVE: Parts<'static> =
-        Parts { time: NTP64(10), origin: 0, value: Some(b"v"), deadline: None, qualifier: None, lift: ZERO };
+        Parts { time: NTP64(10), origin: 0, value: Some(b"v"), deadline: None, qualifier: None };
 
     #[test]
     fn the_cause_follows_from_both_cells() {
@@ -77,7 +80,6 @@ mod tests {
         let swept = Parts { value: None, ..until(30) };
         let later = Parts { time: NTP64(40), ..LIVE };
         let other_origin = Parts { origin: 1, ..LIVE };
-        let lifted = Parts { lift: NTP64(50), ..LIVE };
         let cases = [
             ("first write", None, LIVE, Some(Cause::Set)),
             ("overwrite", Some(LIVE), later, Some(Cause::Set)),
@@ -105,7 +107,6 @@ mod tests {
             ("delete heard of first", None, tombstone(20), None),
             ("delete of a deleted", Some(tombstone(5)), tombstone(20), None),
             ("swept elsewhere, deleted here", Some(tombstone(5)), swept, None),
-            ("lift", Some(LIVE), lifted, None),
         ];
         for (case, old, new, cause) in cases {
             let pack = |parts: Parts<'_>| Cell::pack(&mut Vec::new(), b"k", &parts);
@@ -153,7 +154,7 @@ mod tests {
         // Counted elsewhere after the deadline that ends the value.
         let expiring = Parts { deadline: Some(NTP64(15)), ..five };
         let old = Cell::pack_with(&mut Vec::new(), b"k", &expiring, &one, false);
-        assert_eq!(Cause::between(Some(&old), &old.swept(&mut Vec::new())), Some(Cause::Counter));
+        assert_eq!(Cause::between(Some(&old), &old.swept(&mut Vec::new(), NTP64(15))), Some(Cause::Counter));
     }
 
     #[test]

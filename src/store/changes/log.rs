@@ -135,18 +135,11 @@ mod tests {
     use super::super::recent::BEHIND;
     use super::super::settled::{MAX_SETTLED, MAX_SETTLED_BYTES};
     use super::*;
-    use crate::model::stamp::ZERO;
     use crate::store::Parts;
 
     fn change(sequence: u64, key: u64) -> Record {
-        let parts = Parts {
-            time: NTP64(sequence),
-            origin: 0,
-            value: Some(b"v"),
-            deadline: None,
-            qualifier: None,
-            lift: ZERO,
-        };
+        let parts =
+            Parts { time: NTP64(sequence), origin: 0, value: Some(b"v"), deadline: None, qualifier: None };
         let cell = Cell::pack(&mut Vec::new(), &key.to_le_bytes(), &parts);
         // Few hashes, so that they collide.
         Record::new(sequence, cell, key % 7, Cause::Set, true)

@@ -8,7 +8,7 @@ use uhlc::NTP64;
 use super::*;
 use crate::model::stamp::incarnation;
 use crate::model::{HashSeed, RangeCount};
-use crate::store::{Batch, Counter, Store, StoreConfig, Write};
+use crate::store::{Batch, Counter, Parts, Store, StoreConfig, Way, Write};
 
 fn store() -> Store {
     Store::new(StoreConfig {
@@ -67,7 +67,9 @@ fn writes_merges_and_expiries_are_followed_with_their_cause() {
     let theirs = there.cell(b"a2").unwrap();
     for _ in 0..2 {
         here.observe(theirs.time());
-        here.merge(&mut Vec::new(), b"a2", &theirs.parts(), &Counter::NONE, &|_, _| false);
+        let origin = here.intern(incarnation(9).unwrap()).unwrap();
+        let parts = Parts { origin, ..theirs.parts() };
+        here.merge(&mut Vec::new(), b"a2", &parts, &Counter::NONE, Way::Push);
     }
     write(&here, 20, "a2", Write::Delete);
     (0..here.range_count()).for_each(|range| _ = here.sweep(range, NTP64(40)));

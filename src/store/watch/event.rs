@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::model::{Incarnation, Time};
+use crate::model::{Incarnation, Stamp, Time};
 use crate::store::{Cause, Cell};
 
 /// One step of what a watcher tells.
@@ -78,7 +78,7 @@ impl Cause {
 #[derive(Clone, Debug)]
 pub struct Item {
     pub(super) cell: Cell,
-    pub(super) origin: Incarnation,
+    pub(super) version: Stamp,
 }
 
 impl Item {
@@ -97,14 +97,14 @@ impl Item {
         self.cell.deadline()
     }
 
-    /// When the version was written; of a counter, when it was counted last.
+    /// The time of the latest `SET`, `DEL` or increment, as in `SAPWOOD META`. An `EXPIRE` does not change it.
     pub fn time(&self) -> Time {
-        self.cell.time()
+        *self.version.get_time()
     }
 
-    /// The process that wrote it.
+    /// The incarnation of the node that took this write.
     pub fn origin(&self) -> Incarnation {
-        self.origin
+        *self.version.get_id()
     }
 }
 

@@ -247,8 +247,7 @@ impl Watcher {
     }
 
     fn item(&self, cell: &Cell) -> Item {
-        let cell = cell.as_kept();
-        Item { origin: self.store.incarnation(cell.origin()), cell }
+        Item { cell: cell.as_kept(), version: self.store.last_write(cell) }
     }
 
     fn cursor(&self, sequence: u64) -> Cursor {

@@ -55,9 +55,10 @@ fn replicate(from: &Store, to: &Store, key: &str) {
     parts.qualifier = parts.qualifier.map(|(time, origin)| (time, translate(origin)));
     let mut counter = cell.counter();
     counter.slots.clear();
+    counter.expiry = counter.expiry.map(|(writer, expiry)| (translate(writer), expiry));
     cell.counter().slots.iter().for_each(|&(owner, slot)| counter.put(translate(owner), slot));
     to.observe(cell.latest());
-    to.merge(&mut Vec::new(), cell.key(), &parts, &counter, &|_, _| false);
+    to.merge(&mut Vec::new(), cell.key(), &parts, &counter, crate::store::Way::Push);
 }
 
 fn sweep(store: &Store, now: u64) {

@@ -1,9 +1,51 @@
 //! What must hold of counters.
 
-use super::{Checker, Count, Held, Process};
-use crate::model::counter::{KILLED, Shown, strict_number};
+use std::collections::BTreeMap;
+
+use super::{Checker, Held};
+use crate::model::counter::{Shown, Slot, strict_number};
 use crate::model::stamp::ZERO;
 use crate::model::{Incarnation, Time};
+
+/// A slot as a write has left it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Count {
+    pub(super) owner: Incarnation,
+    pub(super) slot: Slot,
+}
+
+/// What clients have ever done to one life of a slot.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Life {
+    /// The latest increment.
+    pub(super) last: Time,
+    /// The latest increment that was reset.
+    pub(super) mark: Time,
+}
+
+/// What clients have ever done to the counter of one key.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counted {
+    /// By owner and start.
+    pub(super) lives: BTreeMap<(Incarnation, Time), Life>,
+    /// The latest deadline that was ever set, of the register or of what is counted.
+    pub(super) deadline: Time,
+}
+
+impl Counted {
+    pub(super) fn note(&mut self, count: &Count) {
+        let life = self.lives.entry((count.owner, count.slot.start)).or_default();
+        life.last = life.last.max(count.slot.last);
+        life.mark = life.mark.max(count.slot.reset.mark);
+    }
+
+    /// Whether a slot may have ended that had counted up to `last`: it was reset, has expired, or its owner began anew.
+    pub(super) fn may_have_ended(&self, owner: Incarnation, start: Time, last: Time) -> bool {
+        let is_reset = self.lives.get(&(owner, start)).is_some_and(|life| life.mark >= last);
+        let later = |&(of, at): &(Incarnation, Time)| of == owner && at > start;
+        is_reset || start <= self.deadline || self.lives.keys().any(later)
+    }
+}
 
 impl Checker {
     /// A client has added `by`: exactly that is more than what it saw.
@@ -37,72 +79,59 @@ impl Checker {
         changed.map(|&(owner, slot)| Count { owner, slot }).collect()
     }
 
-    /// A process holds this of a key: nothing of what it has counted may have got lost.
-    pub(super) fn look_at_counter(&mut self, node: usize, key: usize, held: &Held, best: &Held, floor: Time) {
-        for &(owner, slot) in &best.counter.slots {
-            let may_be_killed = self.excused || self.left_apart.contains(&owner);
-            let right = match held.counter.slot(owner) {
-                Some(present) => present.merge(slot) == *present || may_be_killed && slot.is_killed(),
-                // Dropped once it was over and every member had it; or told to be dead.
-                None => {
-                    let void = best.base().void_at(best.counter.void, floor);
-                    slot.last <= floor && (!slot.is_active(void) || self.looks_rarely) || may_be_killed
+    /// A process holds this of a key: nothing that it had counted has got lost, and no reset that it had seen is undone,
+    /// unless by increments that it had not.
+    pub(super) fn look_at_counter(&mut self, node: usize, key: usize, held: Option<&Held>, best: &mut Slots) {
+        for (&owner, seen) in best.iter() {
+            let present = held.and_then(|held| held.counter.slot(owner));
+            let is_right = match present {
+                Some(present) if present.start == seen.start => {
+                    let is_undone = present.reset.mark < seen.reset.mark && present.last <= seen.last;
+                    present.last >= seen.last && !is_undone
+                }
+                Some(present) if present.start > seen.start => true,
+                _ => {
+                    self.counted[key].may_have_ended(owner, seen.start, seen.last)
+                        || self.is_lost(key, owner, seen.last)
                 }
             };
-            if !right {
-                return self
-                    .fail_at(Some(key), format!("n{node} held {slot:?} of {owner} and now holds {held:?}"));
+            if !is_right {
+                let text = format!("n{node} held {seen:?} of {owner} and now holds {held:?}");
+                return self.fail_at(Some(key), text);
             }
+        }
+        for &(owner, slot) in held.into_iter().flat_map(|held| &held.counter.slots) {
+            let seen = best.entry(owner).or_insert(slot);
+            // Of a life that came back with more than was seen, what was reset counts again: as documented.
+            *seen = if slot.last > seen.last && slot.start == seen.start { slot } else { seen.merge(slot) };
         }
     }
 
-    /// A peer has told that a slot is dead.
-    pub(super) fn look_for_killed(
-        &mut self,
-        node: usize,
-        key: usize,
-        held: &Held,
-        before: Option<&Held>,
-        floor: Time,
-    ) {
-        for &(owner, slot) in &held.counter.slots {
-            let was = before.and_then(|before| before.counter.slot(owner));
-            if slot.reset.mark != KILLED || was.is_some_and(super::Slot::is_killed) {
-                continue;
-            }
-            self.kills += 1;
-            let newest = self.newest_count(key, owner);
-            // It is about to join, or was joined by none that had a floor.
-            if floor == ZERO && self.ended.contains(&owner) {
-                self.left_apart.insert(owner);
-            }
-            let excused = self.excused || self.left_apart.contains(&owner);
-            if !excused && slot.start == newest.0 && slot.last >= newest.1 {
-                self.fail_at(Some(key), format!("n{node} gave up {slot:?} of {owner}, the newest there is"));
-            }
-        }
-    }
-
-    /// The start and the last increment of the newest life that an owner has counted in.
-    fn newest_count(&self, key: usize, owner: Incarnation) -> (Time, Time) {
-        let writes = self.writes.get(&owner).into_iter().flatten().filter(|write| write.key == key);
-        let own = writes.flat_map(|write| &write.counts).filter(|count| count.owner == owner);
-        own.map(|count| (count.slot.start, count.slot.last)).max().unwrap_or_default()
-    }
-
-    /// Whether a process holds what a write has counted and reset, or what came after it. Of two resets that ended the
-    /// same the earlier stands, but nobody tells of it any more once the floor has passed it.
-    pub(super) fn holds_counts(process: &Process, held: Option<&Held>, counts: &[Count]) -> bool {
-        let floor = process.local.store.floor();
-        counts.iter().all(|Count { owner, slot }| match held.and_then(|held| held.counter.slot(*owner)) {
-            Some(present) => {
-                let mut slot = *slot;
-                if slot.reset.at <= floor {
-                    slot.reset.at = slot.reset.at.max(present.reset.at);
+    /// Whether a process holds what a write has counted and reset, or what came after it.
+    pub(super) fn holds_counts(&self, key: usize, held: Option<&Held>, counts: &[Count]) -> bool {
+        counts.iter().all(|&Count { owner, slot }| {
+            let is_there = match held.and_then(|held| held.counter.slot(owner)) {
+                Some(present) if present.start == slot.start => {
+                    present.last >= slot.last
+                        && (present.reset.mark >= slot.reset.mark || present.last > slot.last)
                 }
-                present.merge(slot) == *present
-            }
-            None => slot.last <= floor,
+                Some(present) => present.start > slot.start,
+                None => false,
+            };
+            is_there
+                || self.counted[key].may_have_ended(owner, slot.start, slot.last)
+                || self.is_lost(key, owner, slot.last)
         })
     }
+
+    /// The slots that must be there in the end: those that a process still holds, that count, and that nothing which a
+    /// client has done may have ended.
+    pub(super) fn lasting_slots(&self, key: usize, held: &Held) -> Vec<(Incarnation, Slot)> {
+        let may_end = |owner, slot: &Slot| self.counted[key].may_have_ended(owner, slot.start, slot.last);
+        let slots = held.counter.slots.iter().copied();
+        slots.filter(|(owner, slot)| slot.is_active(ZERO) && !may_end(*owner, slot)).collect()
+    }
 }
+
+/// The slots of one key that a process has held, by owner.
+pub(super) type Slots = BTreeMap<Incarnation, Slot>;

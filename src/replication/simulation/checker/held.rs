@@ -44,12 +44,12 @@ impl Checker {
         through: u64,
     ) {
         let own = writer.incarnation();
-        let Some(writes) = self.writes.get(&own).filter(|_| !self.excused) else { return };
+        let Some(writes) = self.writes.get(&own) else { return };
         // Each write is one change; those of earlier incarnations of the process came before.
         let earlier = writer.local.store.feed().sequence() - writes.len() as u64;
         let until = usize::try_from(through.saturating_sub(earlier)).unwrap_or(usize::MAX).min(writes.len());
         let checked = self.held.0.insert((says, own, holder.number), until).unwrap_or(0).min(until);
-        let missing = writes[checked..until].iter().find(|write| !self.is_held(holder, write));
+        let missing = writes[checked..until].iter().find(|write| !self.is_held(peer, holder, write));
         if let Some(missing) = missing.cloned() {
             let text = format!(
                 "n{peer} lacks {missing:?}, of change {through} of n{node} at the latest, which it holds as the \

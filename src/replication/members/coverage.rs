@@ -1,0 +1,141 @@
+//! Incarnations that are not members any more: when they are closed, and how two nodes compare what they have of them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::summary::BUCKETS;
+use super::{Away, Membership};
+use crate::ablation::{Ablation, ablated};
+use crate::model::{Incarnation, Time, stamp};
+use crate::store::Coverage;
+
+/// The most incarnations that are not members whose coverage is kept. Of more the one whose writes are the oldest is
+/// dropped: what it wrote is news again, should a stale copy of it come from a member that was away since then.
+const MAX_CLOSED: usize = 65_536;
+
+/// An incarnation of which a write was received, but that nobody names as a member, is taken for one that has ended
+/// after this time. Gossip tells of a living one within seconds.
+const UNKNOWN_LIMIT: Duration = Duration::from_secs(60);
+
+/// How far the writes of one incarnation that is not a member are incorporated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::replication) struct ClosedCoverage {
+    pub(in crate::replication) incarnation: Incarnation,
+    pub(in crate::replication) synced: Time,
+    pub(in crate::replication) closed: Time,
+}
+
+fn bucket_of(incarnation: Incarnation) -> usize {
+    usize::from(incarnation.to_le_bytes()[0]) % BUCKETS
+}
+
+impl Membership {
+    /// The incarnations that are not members, and what is known of their writes.
+    fn others_covered(&self) -> impl Iterator<Item = (Incarnation, Coverage)> {
+        let present: BTreeSet<_> = self.roster.present().map(|(_, member)| member.incarnation).collect();
+        let others = self.origins.iter().filter(|(_, coverage)| !coverage.is_none());
+        others.filter(move |(incarnation, _)| !present.contains(incarnation))
+    }
+
+    fn closed(&self) -> impl Iterator<Item = (Incarnation, Coverage)> {
+        self.others_covered().filter(|(_, coverage)| !coverage.is_open())
+    }
+
+    /// The hash of each bucket of the coverage of closed incarnations.
+    pub(super) fn coverage_hashes(&self) -> Vec<u64> {
+        let mut hashes = vec![0u64; BUCKETS];
+        for (incarnation, coverage) in self.closed() {
+            let mut bytes = [0; 32];
+            bytes[..16].copy_from_slice(&incarnation.to_le_bytes());
+            bytes[16..24].copy_from_slice(&coverage.synced.0.to_le_bytes());
+            bytes[24..].copy_from_slice(&coverage.closed.0.to_le_bytes());
+            let hash = &mut hashes[bucket_of(incarnation)];
+            *hash = hash.wrapping_add(xxh3_64(&bytes));
+        }
+        hashes
+    }
+
+    /// The coverage of closed incarnations in the buckets whose hashes differ between two summaries.
+    pub(in crate::replication) fn coverage(&self, ours: &[u64], theirs: &[u64]) -> Vec<ClosedCoverage> {
+        let differs = |bucket: usize| ours.get(bucket) != theirs.get(bucket);
+        let closed = self.closed().filter(|(incarnation, _)| differs(bucket_of(*incarnation)));
+        closed
+            .map(|(incarnation, coverage)| ClosedCoverage {
+                incarnation,
+                synced: coverage.synced,
+                closed: coverage.closed,
+            })
+            .collect()
+    }
+
+    /// The incarnations that are not members and not closed yet, for others to know.
+    pub(super) fn open(&self) -> Vec<Away> {
+        let since = |incarnation| self.away.get(&incarnation).copied().unwrap_or_default();
+        let open = self.others_covered().filter(|(_, coverage)| coverage.is_open());
+        open.map(|(incarnation, coverage)| Away {
+            incarnation,
+            since: since(incarnation),
+            seen: coverage.seen,
+        })
+        .collect()
+    }
+
+    /// A peer says that an incarnation is away.
+    pub(super) fn hear_of_away(&mut self, away: &[Away]) {
+        for &Away { incarnation, since, seen } in away {
+            if incarnation == self.incarnation {
+                continue;
+            }
+            if let Ok(origin) = self.origins.intern(incarnation)
+                && !ablated(Ablation::SeenExchanged)
+            {
+                self.origins.see(origin, seen);
+            }
+            if since > stamp::ZERO {
+                let known = self.away.entry(incarnation).or_default();
+                *known = since.max(*known);
+            }
+        }
+    }
+
+    /// Notes since when those are away that are not members. A write of one that was closed opens it again.
+    pub(super) fn note_away(&mut self, now: Time) {
+        let open: BTreeSet<_> = self.open().into_iter().map(|away| away.incarnation).collect();
+        self.away.retain(|incarnation, _| open.contains(incarnation));
+        self.unknown.retain(|incarnation, _| open.contains(incarnation));
+        for incarnation in
+            open.into_iter().filter(|incarnation| !self.away.contains_key(incarnation)).collect::<Vec<_>>()
+        {
+            let since = *self.unknown.entry(incarnation).or_insert(now);
+            if self.roster.has_ended(incarnation) || stamp::later(since, UNKNOWN_LIMIT) < now {
+                self.away.insert(incarnation, now);
+            }
+        }
+    }
+
+    /// Closes those that are away once every member has everyone's state of after they were declared away, `low` being
+    /// the time up to which all have that: whatever members hold of them is with all members. Returns whether none is
+    /// left.
+    pub(super) fn close_away(&mut self, low: Time) -> bool {
+        let due: Vec<_> = self.away.iter().filter(|&(_, &since)| low > since).map(|(&of, _)| of).collect();
+        for incarnation in due {
+            if !ablated(Ablation::Close) {
+                self.origins.close(incarnation);
+            }
+            self.away.remove(&incarnation);
+        }
+        self.open().is_empty() || ablated(Ablation::WaitAway) || ablated(Ablation::Close)
+    }
+
+    /// Drops the coverage of the oldest of too many incarnations.
+    pub(super) fn limit_coverage(&self) {
+        let mut closed: Vec<_> = self.closed().map(|(of, coverage)| (coverage.covered(), of)).collect();
+        if closed.len() > MAX_CLOSED {
+            closed.sort_unstable();
+            let surplus = closed.len() - MAX_CLOSED;
+            closed[..surplus].iter().for_each(|&(_, incarnation)| self.origins.drop_coverage(incarnation));
+        }
+    }
+}

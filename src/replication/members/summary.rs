@@ -1,0 +1,112 @@
+//! What a node says of how far it has incorporated the writes of others: at the start of a sync and in every heartbeat.
+
+use uhlc::NTP64;
+
+use crate::ablation::{Ablation, ablated};
+use crate::model::{Incarnation, Time, Vector};
+use crate::replication::codec::{self, CodecError, Packed};
+use crate::replication::message::{self, WireAway, WireTime};
+
+/// The most entries of each kind that are read from a received summary: there are fewer members.
+const MAX_ENTRIES: usize = 2048;
+
+/// The buckets into which the coverage of incarnations that are not members is hashed: only those that differ are sent.
+pub(in crate::replication) const BUCKETS: usize = 16;
+
+/// A node's summary vector, as far as another needs it.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(in crate::replication) struct Summary {
+    /// Time below which every member holds every write.
+    pub(in crate::replication) stable: Time,
+    /// The hash of the members that it counts with.
+    pub(in crate::replication) members: u64,
+    /// The summary vector of the members, its own entry included.
+    pub(in crate::replication) vector: Vector,
+    /// Incarnations that are not members and not closed yet.
+    pub(in crate::replication) away: Vec<Away>,
+    /// The hash of each bucket of the coverage of all others; none in a heartbeat.
+    pub(in crate::replication) hashes: Vec<u64>,
+}
+
+/// An incarnation that is not a member and not closed yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::replication) struct Away {
+    pub(in crate::replication) incarnation: Incarnation,
+    /// When it was declared away, by the latest clock of those that did.
+    pub(in crate::replication) since: Time,
+    /// Its latest write that was received.
+    pub(in crate::replication) seen: Time,
+}
+
+/// The parts of a [`Summary`] that travel packed.
+pub(in crate::replication) struct PackedSummary {
+    vector: Vec<u8>,
+    away: Vec<u8>,
+    hashes: Vec<u8>,
+}
+
+impl Summary {
+    pub(in crate::replication) fn pack(&self) -> PackedSummary {
+        let (mut vector, mut away) = (Vec::new(), Vec::new());
+        for (incarnation, time) in self.vector.iter() {
+            codec::append(&WireTime { incarnation: incarnation.to_le_bytes(), time: time.0 }, &mut vector);
+        }
+        for Away { incarnation, since, seen } in &self.away {
+            let incarnation = incarnation.to_le_bytes();
+            codec::append(&WireAway { incarnation, since: since.0, seen: seen.0 }, &mut away);
+        }
+        let hashes = self.hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect();
+        PackedSummary { vector, away, hashes }
+    }
+
+    /// As it travels, with its parts packed.
+    pub(in crate::replication) fn wire<'a>(&self, packed: &'a PackedSummary) -> message::Summary<'a> {
+        message::Summary {
+            stable: self.stable.0,
+            members: self.members,
+            vector: Packed(&packed.vector),
+            away: Packed(&packed.away),
+            hashes: &packed.hashes,
+        }
+    }
+
+    pub(in crate::replication) fn read(wire: &message::Summary<'_>) -> Result<Summary, CodecError> {
+        let mut vector = Vector::default();
+        for entry in wire.vector.items::<WireTime>().take(MAX_ENTRIES) {
+            let entry = entry?;
+            if let Ok(incarnation) = Incarnation::try_from(&entry.incarnation) {
+                vector.raise(incarnation, NTP64(entry.time));
+            }
+        }
+        let mut away = Vec::new();
+        for entry in wire.away.items::<WireAway>().take(MAX_ENTRIES) {
+            let WireAway { incarnation, since, seen } = entry?;
+            if let Ok(incarnation) = Incarnation::try_from(&incarnation) {
+                away.push(Away { incarnation, since: NTP64(since), seen: NTP64(seen) });
+            }
+        }
+        let hashes = wire.hashes.as_chunks::<8>().0.iter().take(BUCKETS);
+        let hashes = hashes.map(|hash| u64::from_le_bytes(*hash)).collect();
+        Ok(Summary { stable: NTP64(wire.stable), members: wire.members, vector, away, hashes })
+    }
+
+    /// The latest time in it.
+    pub(in crate::replication) fn latest(&self) -> Time {
+        let away = self.away.iter().map(|away| away.since.max(away.seen));
+        let times = self.vector.iter().map(|(_, time)| time).chain(away);
+        times.max().unwrap_or_default().max(self.stable)
+    }
+
+    /// The stable time at which two that say this of themselves leave out what is dead: both are known to have
+    /// incorporated all that made it so. Zero unless they agree on who is a member and on all who are not.
+    pub(in crate::replication) fn cutoff(&self, other: &Summary) -> Time {
+        let is_settled = self.away.is_empty() && other.away.is_empty();
+        if ablated(Ablation::Cutoff)
+            || is_settled && self.members == other.members && self.hashes == other.hashes
+        {
+            self.stable.max(other.stable)
+        } else {
+            Time::default()
+        }
+    }
+}

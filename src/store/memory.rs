@@ -1,0 +1,421 @@
+//! The memory that cells take, live and dead apart, and the limits that bound it.
+//!
+//! ```text
+//!                         0        M        1.25 M      2 M                        16 M
+//!   live                  |--------|----------|
+//!     a client's growth   ........|
+//!     a peer's growth     ...................|
+//!   live and dead         |--------|----------|-----------|----------------------------|
+//!     a client's growth   ................................|
+//!     a peer's growth     .............................................................|
+//! ```
+//!
+//! M is `--max-memory`. A cell is live if it holds a value or counts ([`Cell::is_kept`]), dead otherwise: a tombstone,
+//! an expired cell that was swept, a counter that was reset.
+//!
+//! A node stays in agreement with its peers only if it takes every delete of theirs: a sync that leaves one out fails,
+//! and tombstones are purged after syncs that succeed. So dead cells have a [reserve](Limits::with_tombstones) of
+//! their own. If they shared one limit with the live ones, the tombstones of several full nodes would fill it for ever.
+//!
+//! A tombstone takes its key and 54 bytes, at most 20 more for a lift and a void moment, and 68 bytes for each slot of
+//! a counter, where the counter itself had 36 or 68. So a key that was set is never larger once it is deleted, but for
+//! these 20 bytes, and a counter is less than twice as large.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::cell::Cell;
+
+/// The part of `--max-memory` by which peers may let the live cells grow beyond it: one in so many bytes. What a peer's
+/// clients were allowed to write is then taken although this node is a little fuller.
+const CEILING_SHARE: u64 = 4;
+
+/// How many times `--max-memory` live and dead cells may take before clients' writes that grow them are refused. The
+/// second part is the reserve for dead cells: every key can be deleted and another written in its place before
+/// anything is purged. Such a reserve fills only if as much is deleted within the time that a purge takes, 20 to 40 s;
+/// that is likely only where `--max-memory`, and so the reserve, is small beside the host's memory.
+const WITH_TOMBSTONES: u64 = 2;
+
+/// How many times `--max-memory` live and dead cells may take before a peer's cells that grow them are refused. The
+/// clients of one member can fill [`WITH_TOMBSTONES`] times that. Eight members that did so apart from each other and
+/// then deleted everything leave so much to all of them; or sixteen that were full of the smallest values. More than
+/// that is for a peer that is broken or hostile, or has a larger `--max-memory`.
+const HARD_LIMIT: u64 = 16;
+
+/// What all cells take, in bytes. Each cell is counted under the lock of its range.
+#[derive(Debug, Default)]
+#[repr(align(16))] // Both lie in one cache line.
+pub(super) struct Memory {
+    live: AtomicU64,
+    dead: AtomicU64,
+}
+
+impl Memory {
+    pub(super) fn live(&self) -> u64 {
+        self.live.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn dead(&self) -> u64 {
+        self.dead.load(Ordering::Relaxed)
+    }
+
+    fn of(&self, cell: &Cell) -> &AtomicU64 {
+        if cell.is_kept() { &self.live } else { &self.dead }
+    }
+
+    pub(super) fn add(&self, cell: &Cell) {
+        self.of(cell).fetch_add(cell.memory(), Ordering::Relaxed);
+    }
+
+    pub(super) fn remove(&self, cell: &Cell) {
+        self.of(cell).fetch_sub(cell.memory(), Ordering::Relaxed);
+    }
+
+    /// One addition where both cells are of one kind; a second one, in the same cache line, where they are not.
+    pub(super) fn replace(&self, old: &Cell, new: &Cell) {
+        let (from, to) = (self.of(old), self.of(new));
+        if std::ptr::eq(from, to) {
+            to.fetch_add(new.memory().wrapping_sub(old.memory()), Ordering::Relaxed);
+        } else {
+            from.fetch_sub(old.memory(), Ordering::Relaxed);
+            to.fetch_add(new.memory(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// By how many bytes the cells grow if one takes the place of another; 0 where they shrink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Growth {
+    /// The live cells.
+    pub(super) live: u64,
+    /// Live and dead cells together.
+    pub(super) total: u64,
+}
+
+impl Growth {
+    pub(super) fn of(current: Option<&Cell>, next: &Cell) -> Growth {
+        let (before, after) = (current.map_or(0, Cell::memory), next.memory());
+        let live_before = current.filter(|cell| cell.is_kept()).map_or(0, Cell::memory);
+        let live_after = if next.is_kept() { after } else { 0 };
+        Growth { live: live_after.saturating_sub(live_before), total: after.saturating_sub(before) }
+    }
+
+    /// Of a new key of this size, or of one that was a tombstone.
+    pub(super) fn of_new(bytes: u64) -> Growth {
+        Growth { live: bytes, total: bytes }
+    }
+}
+
+/// How much the cells may take, in bytes. What does not grow them is never refused.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// `--max-memory`: live cells, for clients.
+    max_memory: u64,
+    /// Live cells, for peers.
+    ceiling: u64,
+    /// Live and dead cells, for clients.
+    with_tombstones: u64,
+    /// Live and dead cells, for peers.
+    hard: u64,
+    /// What dead cells may take before clients may be refused because of them.
+    reserve: u64,
+}
+
+impl Limits {
+    pub(super) fn new(max_memory: Option<u64>) -> Limits {
+        let max_memory = max_memory.unwrap_or(u64::MAX);
+        Limits {
+            max_memory,
+            ceiling: max_memory.saturating_add(max_memory / CEILING_SHARE),
+            with_tombstones: max_memory.saturating_mul(WITH_TOMBSTONES),
+            hard: max_memory.saturating_mul(HARD_LIMIT),
+            reserve: max_memory.saturating_mul(WITH_TOMBSTONES - 1),
+        }
+    }
+
+    /// What dead cells may take before clients may be refused because of them; the largest number for no limit.
+    pub(super) fn reserve(&self) -> u64 {
+        self.reserve
+    }
+
+    /// Whether a client may let the cells grow.
+    pub(super) fn admit_clients(&self, memory: &Memory, growth: Growth) -> bool {
+        let fits = |used: u64, more, limit| more == 0 || used.saturating_add(more) <= limit;
+        fits(memory.live(), growth.live, self.max_memory)
+            && fits(memory.live() + memory.dead(), growth.total, self.with_tombstones)
+    }
+
+    /// Whether a peer may let the cells grow. A cell that is `dead` as the peer sent it may let a live one grow beyond
+    /// the ceiling: it resets slots of a counter that others go on with.
+    pub(super) fn admit_peers(&self, memory: &Memory, growth: Growth, dead: bool) -> bool {
+        let fits = |used: u64, more, limit| more == 0 || used.saturating_add(more) <= limit;
+        (dead || fits(memory.live(), growth.live, self.ceiling))
+            && fits(memory.live() + memory.dead(), growth.total, self.hard)
+    }
+
+    /// How much more a peer may let live cells grow.
+    pub(super) fn room(&self, memory: &Memory) -> u64 {
+        let (live, dead) = (memory.live(), memory.dead());
+        self.ceiling.saturating_sub(live).min(self.hard.saturating_sub(live + dead))
+    }
+
+    /// How much room is worth asking peers for what was refused, if not all of it would fit: each such sync sends all
+    /// of it again. 80 of them fill an empty node.
+    pub(super) fn worthwhile_room(&self) -> u64 {
+        self.max_memory / 64
+    }
+}
+
+/// Cells of a peer that were refused for want of room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shortfall {
+    /// How many bytes of room they need together. A key that was refused twice counts twice.
+    pub(super) bytes: u64,
+    /// How many the smallest needs.
+    pub(super) least: u64,
+}
+
+impl Shortfall {
+    pub(crate) fn add(&mut self, bytes: u64) {
+        self.least = if self.bytes == 0 { bytes } else { self.least.min(bytes) };
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+/// How much of what was refused there is room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    None,
+    /// A part that is worth a sync.
+    Some,
+    All,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uhlc::NTP64;
+
+    use super::super::tests::{at, config, delete, replicate, set};
+    use super::super::*;
+    use super::super::{Outcome, Way};
+    use super::*;
+
+    const MAX_MEMORY: u64 = 10_000;
+
+    fn limited(id: u128) -> Store {
+        Store::new(StoreConfig { max_memory: Some(MAX_MEMORY), ..config(id) })
+    }
+
+    fn try_set(store: &Store, now: u64, key: &[u8], value: &[u8]) -> Result<(), WriteError> {
+        let write = Write::Set { value, deadline: None };
+        store.write(&mut at(store, now), key, |_| (write, ()))
+    }
+
+    /// Sets keys that begin with `prefix` until the store refuses; returns them.
+    fn fill(store: &Store, now: u64, prefix: &str, value: &[u8]) -> Vec<Vec<u8>> {
+        let keys = (0..).map(|n| format!("{prefix}{n}").into_bytes());
+        keys.take_while(|key| try_set(store, now, key, value).is_ok()).collect()
+    }
+
+    fn recounted(store: &Store) -> (u64, u64) {
+        let (mut live, mut dead) = (0, 0);
+        for range in 0..store.range_count() {
+            store.walk(range, |cell| {
+                *(if cell.is_kept() { &mut live } else { &mut dead }) += cell.memory();
+            });
+        }
+        (live, dead)
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Set(usize, Option<u64>),
+        Delete,
+        Add,
+        Expire(u64),
+        Sweep,
+        Purge,
+        Replicate,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0..300usize, proptest::option::of(1..50u64)).prop_map(|(size, ttl)| Step::Set(size, ttl)),
+            Just(Step::Delete),
+            Just(Step::Add),
+            (0..50u64).prop_map(Step::Expire),
+            Just(Step::Sweep),
+            Just(Step::Purge),
+            Just(Step::Replicate),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn live_and_dead_memory_are_those_of_the_cells(
+            steps in proptest::collection::vec((any::<bool>(), 0..6u8, step()), 0..80),
+        ) {
+            let stores = [Store::new(config(1)), Store::new(config(2))];
+            let mut now = 1000;
+            for (first, key, step) in steps {
+                now += 10;
+                let (store, other) = if first { (&stores[0], &stores[1]) } else { (&stores[1], &stores[0]) };
+                let key = &[b'k', key][..];
+                let mut batch = at(store, now);
+                let mut write = |write| store.write(&mut batch, key, |_| (write, ())).unwrap();
+                match step {
+                    Step::Set(size, ttl) => {
+                        let deadline = ttl.map(|ttl| NTP64(now + ttl));
+                        write(Write::Set { value: &vec![0; size], deadline });
+                    }
+                    Step::Delete => write(Write::Delete),
+                    Step::Add => write(Write::Add(1)),
+                    Step::Expire(ttl) => write(Write::Deadline(Some(NTP64(now + ttl)))),
+                    Step::Sweep => (0..store.range_count()).for_each(|range| {
+                        store.sweep(range, NTP64(now));
+                    }),
+                    Step::Purge => {
+                        store.raise_stable_time(NTP64(now - 30));
+                        (0..store.range_count()).for_each(|range| {
+                            store.purge(range);
+                        });
+                    }
+                    Step::Replicate => replicate(store, other),
+                }
+                for store in &stores {
+                    prop_assert_eq!((store.memory(), store.tombstone_memory()), recounted(store));
+                }
+            }
+            for store in &stores {
+                (0..store.range_count()).for_each(|range| store.ranges.clear(range));
+                prop_assert_eq!((store.memory(), store.tombstone_memory()), (0, 0));
+            }
+        }
+
+        #[test]
+        fn a_deleted_key_takes_no_more_than_it_did_but_for_what_is_stated(
+            key in proptest::collection::vec(any::<u8>(), 1..40),
+            size in 0..200usize,
+            ttl in proptest::option::of(10..50u64),
+            counts in 0..4u64,
+        ) {
+            let store = Store::new(config(1));
+            set(&store, 10, &key, &vec![b'1'; size.min(18)], ttl.map(|ttl| 10 + ttl));
+            if size > 18 {
+                set(&store, 10, &key, &vec![0; size], None);
+            }
+            for n in 0..counts {
+                store.write(&mut at(&store, 11 + n), &key, |_| (Write::Add(1), ())).unwrap();
+            }
+            let before = store.memory();
+            prop_assert!(delete(&store, 15, &key));
+            prop_assert_eq!(store.memory(), 0);
+            let slots = if counts > 0 { 32 } else { 0 };
+            prop_assert!(store.tombstone_memory() <= before + slots);
+        }
+    }
+
+    #[test]
+    fn a_client_that_has_deleted_everything_can_fill_the_store_again() {
+        let store = limited(1);
+        let first = fill(&store, 1, "first", b"v");
+        assert!(store.memory() > MAX_MEMORY * 9 / 10);
+        assert!(first.iter().all(|key| delete(&store, 2, key)));
+        assert_eq!(store.memory(), 0);
+        let second = fill(&store, 3, "again", b"v");
+        assert!(store.memory() > MAX_MEMORY * 9 / 10, "{} cells fit", second.len());
+    }
+
+    #[test]
+    fn what_one_node_piles_up_is_bounded_and_deletes_work_at_the_bound() {
+        let store = limited(1);
+        for round in 0..20 {
+            let keys = fill(&store, 10 * round + 1, &format!("{round}:"), b"v");
+            assert!(store.memory() + store.tombstone_memory() <= 2 * MAX_MEMORY);
+            assert!(keys.iter().all(|key| delete(&store, 10 * round + 2, key)));
+        }
+        assert!(try_set(&store, 300, b"more", b"v").is_err(), "the reserve is full");
+        assert!(!store.has_tombstone_room());
+        let (used, dead) = (store.tombstone_memory(), store.totals().dead_cells);
+        let beyond = store.tombstones_beyond_reserve(dead);
+        assert!(used - beyond * used / dead <= MAX_MEMORY && beyond < dead, "{beyond} of {dead}");
+        assert!(store.tombstone_memory() <= 2 * MAX_MEMORY);
+    }
+
+    #[test]
+    fn a_write_over_a_tombstone_or_of_a_smaller_value_is_judged_by_what_it_adds() {
+        let store = limited(1);
+        fill(&store, 1, "k", &[0; 100]);
+        assert!(try_set(&store, 2, b"k0", &[0; 100]).is_ok(), "as large as before");
+        assert!(try_set(&store, 3, b"k0", &[0; 9]).is_ok(), "smaller");
+        assert!(try_set(&store, 4, b"k1", &[0; 500]).is_err(), "larger");
+        assert!(delete(&store, 5, b"k1"));
+        assert!(try_set(&store, 6, b"k1", &[0; 100]).is_ok(), "in place of its tombstone");
+    }
+
+    #[test]
+    fn the_deletes_of_four_full_nodes_with_the_smallest_values_fit_into_each() {
+        let stores: Vec<_> = (1..=4).map(limited).collect();
+        for (n, store) in stores.iter().enumerate() {
+            for round in 0..2 {
+                let keys = fill(store, 10 * round + 1, &format!("{n}:{round}:"), b"");
+                assert!(keys.iter().all(|key| delete(store, 10 * round + 2, key)));
+            }
+        }
+        for (to, store) in stores.iter().enumerate() {
+            for other in stores.iter().enumerate().filter(|(from, _)| *from != to).map(|(_, other)| other) {
+                replicate(other, store);
+            }
+        }
+        let totals = stores[0].totals();
+        assert!(stores.iter().all(|store| store.totals() == totals));
+        assert!(stores[0].tombstone_memory() > 6 * MAX_MEMORY);
+    }
+
+    #[test]
+    fn a_peers_delete_is_taken_by_a_store_that_is_full_of_live_cells_and_of_counters() {
+        let (full, peer) = (limited(1), Store::new(config(2)));
+        let count = |store: &Store, now| store.write(&mut at(store, now), b"n", |_| (Write::Add(1), ()));
+        count(&peer, 1).unwrap();
+        count(&full, 1).unwrap();
+        set(&peer, 2, b"gone", b"v", None);
+        // Live cells up to the ceiling, then what the peer has deleted.
+        for n in 0..300u32 {
+            set(&peer, 3, &n.to_be_bytes(), &[0; 1], None);
+        }
+        replicate(&peer, &full);
+        assert!(full.memory() > MAX_MEMORY * 6 / 5, "{}", full.memory());
+        assert!(delete(&peer, 9, b"n") && delete(&peer, 9, b"gone"));
+        for n in 0..300u32 {
+            assert!(delete(&peer, 9, &n.to_be_bytes()));
+        }
+        replicate(&peer, &full);
+        assert_eq!(full.totals().live_cells, 1, "what it has counted itself");
+        assert_eq!(full.count(b"n", NTP64(20)).unwrap().sum, 1);
+    }
+
+    #[test]
+    fn without_a_limit_there_is_always_room() {
+        let store = Store::new(config(1));
+        set(&store, 1, b"k", &[0; 1000], None);
+        assert!(delete(&store, 2, b"k"));
+        assert_eq!((store.tombstone_reserve(), store.tombstones_beyond_reserve(1)), (None, 0));
+        assert!(store.has_tombstone_room());
+        assert_eq!(store.check_write(1 << 60), Ok(()));
+    }
+
+    #[test]
+    fn a_peer_that_sends_tombstones_without_end_meets_a_limit() {
+        let store = limited(1);
+        let origin = store.intern(crate::model::stamp::incarnation(2).unwrap()).unwrap();
+        store.observe(NTP64(100));
+        let merge = |n: u32| {
+            let parts = Parts { time: NTP64(100), origin, ..Parts::EMPTY };
+            store.merge(&mut Vec::new(), &n.to_be_bytes(), &parts, &Counter::NONE, Way::Push).outcome
+        };
+        let taken = (0..100_000).take_while(|&n| merge(n) == Outcome::Applied).count() as u64;
+        assert_eq!(taken, HARD_LIMIT * MAX_MEMORY / 58);
+        assert_eq!(merge(0), Outcome::Known, "and the node goes on");
+    }
+}
