@@ -148,8 +148,10 @@ pub(super) struct Scenario {
     /// Pairs without a link, from beginning to end.
     pub(super) never_linked: &'static [(u8, u8)],
     pub(super) grain: Grain,
-    /// Every client may make any of these, at any node.
+    /// Every client may make any of these, at any of the nodes that clients write at.
     pub(super) writes: &'static [ClientWrite],
+    /// The nodes that clients write at; none for all.
+    pub(super) writers: &'static [u8],
     /// What has happened in the state that every history begins with.
     pub(super) before: &'static [Action],
     pub(super) limits: Limits,

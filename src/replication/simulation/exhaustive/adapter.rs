@@ -10,26 +10,22 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::cluster::{Figures, TrafficKind};
-use crate::model::counter::{Base, Slot};
+use crate::model::counter::{Expiry, Lives, RegisterLife, Slot};
 use crate::model::{HashSeed, Incarnation, RangeCount, Stamp, Time, stamp};
 use crate::replication::beat;
 use crate::replication::cells::{Carrier, CellsEncoder};
-use crate::replication::codec::PREFIX;
+use crate::replication::codec;
 use crate::replication::local::{HealingConfig, Local};
 use crate::replication::members::MembershipConfig;
 use crate::replication::message;
 use crate::replication::round::ListLimit;
-use crate::store::{Store, StoreConfig};
+use crate::store::{Origins, Store, StoreConfig};
 
 const MAX_CLOCK_SKEW: Duration = Duration::from_millis(500);
 
 /// How far the clock is moved at one time: more than the margin of the stable time, the silence after which a member may
 /// be left behind, and every deadline that a client sets here.
 pub(super) const STEP: Duration = Duration::from_secs(100);
-
-/// Whether an `EXPIRE` or `PERSIST` that a process had not seen may bring back a value that it has seen deleted or
-/// replaced. One that it has seen expire may always come back so.
-pub(super) const UNSEEN_DEADLINE_UNDOES_DELETES: bool = false;
 
 /// What one node holds of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,9 +37,8 @@ pub(super) struct View {
     /// The timestamp of the write that set the deadline.
     pub(super) deadline_by: Option<Stamp>,
     pub(super) slots: Vec<(Incarnation, Slot)>,
-    /// Slots that began up to here do not count.
-    void: Time,
-    base: Base,
+    /// The deadline of what is counted beside no value, by who set it.
+    pub(super) expiry: Option<(Incarnation, Expiry)>,
 }
 
 impl View {
@@ -54,13 +49,37 @@ impl View {
 
     /// Whether a slot counts.
     pub(super) fn counts(&self, slot: &Slot, now: Time) -> bool {
-        slot.is_active(self.base.void_at(self.void, now))
+        slot.is_active(self.lives().passed(now))
+    }
+
+    fn lives(&self) -> Lives {
+        let stamps = [self.version, self.deadline_by].into_iter().flatten();
+        let written = stamps.map(|stamp| *stamp.get_time()).max().unwrap_or_default();
+        let register = RegisterLife { written, deadline: self.deadline, has_value: self.value.is_some() };
+        Lives { register, expiry: self.expiry.map(|(_, expiry)| expiry) }
+    }
+
+    /// The timestamp of the write that set the deadline of what is counted.
+    pub(super) fn expiry_by(&self) -> Option<Stamp> {
+        self.expiry.map(|(writer, expiry)| Stamp::new(expiry.set_at, writer))
+    }
+
+    /// Whether something here replaces a deadline of `before` that had not passed when it was written, and so keeps alive
+    /// what that one ends.
+    pub(super) fn keeps_alive(&self, before: &View) -> bool {
+        let is_after = |deadline: Option<Time>, successor: Option<Stamp>| {
+            deadline.is_some_and(|deadline| successor.is_none_or(|by| *by.get_time() < deadline))
+        };
+        let expiry = before.expiry.and_then(|(_, expiry)| expiry.deadline);
+        before.version == self.version && before.deadline_by != self.deadline_by
+            || before.version != self.version && is_after(before.deadline, self.version)
+            || before.expiry != self.expiry && is_after(expiry, self.expiry_by())
     }
 
     /// The latest time of its timestamps.
     pub(super) fn latest(&self) -> Time {
         let slots = self.slots.iter().map(|(_, slot)| slot.last);
-        let stamps = [self.version, self.deadline_by].into_iter().flatten();
+        let stamps = [self.version, self.deadline_by, self.expiry_by()].into_iter().flatten();
         stamps.map(|stamp| *stamp.get_time()).chain(slots).max().unwrap_or_default()
     }
 
@@ -84,8 +103,8 @@ pub(super) fn incarnation(node: usize, restarts: u8) -> Incarnation {
     stamp::incarnation(number).expect("it is not zero")
 }
 
-/// A node that starts, with nothing in it, in a cluster of `nodes`.
-pub(super) fn start(node: usize, restarts: u8, nodes: usize, wall: Time) -> Local {
+/// A node that starts, with nothing in it.
+pub(super) fn start(node: usize, restarts: u8, wall: Time) -> Local {
     let own = incarnation(node, restarts);
     let store = Arc::new(Store::new(StoreConfig {
         seed: HashSeed::of_cluster("exhaustive"),
@@ -94,38 +113,23 @@ pub(super) fn start(node: usize, restarts: u8, nodes: usize, wall: Time) -> Loca
         max_memory: None,
         feed_limit: 1 << 20,
     }));
-    let healing = HealingConfig {
-        max_clock_skew: MAX_CLOCK_SKEW,
-        forget_after: None,
-        tombstone_limit: 1000,
-        join_first: false,
-    };
-    let founds = node == 0 && restarts == 0;
-    let others = (0..nodes).filter(|&other| other != node && !founds);
-    let membership = MembershipConfig {
-        name: name(node),
-        incarnation: own,
-        lineage: node as u128 + 1,
-        join: others.map(address).collect(),
-        max_clock_skew: MAX_CLOCK_SKEW,
-        forget_after: None,
-    };
-    let mut local = Local::new(store, healing, membership, wall);
+    let healing = HealingConfig { max_clock_skew: MAX_CLOCK_SKEW, forget_after: None, tombstone_limit: 1000 };
+    let membership = MembershipConfig { name: name(node), incarnation: own, forget_after: None };
+    let now = store.now(wall);
+    let mut local = Local::new(store, healing, membership, now);
     local.list_limit = ListLimit(4);
     local.store.feed().open();
     local
 }
 
-/// What happens at the hellos of two nodes; false if one refuses the other.
-pub(super) fn greet(local: &Local, peer: &Local) -> bool {
-    let place = peer.members.lock().place(peer.store.floor());
-    let mut members = local.members.lock();
-    !members.is_stranger(local.store.floor(), place.lineage, place.founded, place.floor)
+/// What a node makes of the hello of another; false if it refuses the link.
+pub(super) fn greet(local: &Local, peer: usize, other: &Local) -> bool {
+    !local.members.lock().has_live_namesake(&name(peer), other.store.own_incarnation())
 }
 
 /// A link to a node is up.
 pub(super) fn link(local: &Local, peer: usize, other: &Local, wall: Time) {
-    let place = other.members.lock().place(other.store.floor());
+    let place = other.members.lock().place();
     local.store.observe(other.store.now(wall));
     let now = local.store.now(wall);
     local.members.lock().on_link(&name(peer), place.incarnation, place.generation, now);
@@ -136,18 +140,14 @@ pub(super) fn unlink(local: &Local, peer: Incarnation) {
     local.members.lock().on_unlink(peer);
 }
 
-/// Once a second: what a node does beside its links. `reached` are the incarnations of the nodes that it was linked to.
-pub(super) fn tick(local: &Local, node: usize, reached: &[Option<Incarnation>], wall: Time) {
+/// Once a second: what a node does beside its links.
+pub(super) fn tick(local: &Local, wall: Time) {
     local.tick(wall);
     let now = local.store.now(wall);
     for range in 0..local.store.range_count() {
         local.store.sweep(range, now);
         local.store.purge(range);
     }
-    local.members.lock().found_if_complete(|at| {
-        let other = (0..reached.len()).find(|&other| address(other) == at)?;
-        if other == node { Some(Vec::new()) } else { reached[other].map(|found| vec![found]) }
-    });
 }
 
 /// The frame of the next heartbeat of a node that has links to these.
@@ -165,17 +165,33 @@ pub(super) fn let_lapse(local: &Local, wall: Time) -> bool {
 
 /// The time below which every member holds every write, as this node knows.
 pub(super) fn stable_time(local: &Local) -> Time {
-    local.store.floor()
+    local.store.stable_time()
 }
 
 /// Up to which time this node says to hold the writes of each incarnation.
 pub(super) fn summary_vector(local: &Local) -> Vec<(Incarnation, Time)> {
-    local.members.lock().verified().iter().collect()
+    let mut vector: Vec<_> =
+        local.store.origins().iter().map(|(of, coverage)| (of, coverage.synced)).collect();
+    vector.sort_unstable();
+    vector
 }
 
-/// Whether `of` was declared away and what members hold of it is with all of them: its other writes are given up.
-pub(super) fn is_closed(_local: &Local, _of: Incarnation) -> bool {
-    false
+/// Whether this node's summary vector covers a write: it is no news here.
+pub(super) fn covers(local: &Local, dot: Stamp) -> bool {
+    let (of, at) = (*dot.get_id(), *dot.get_time());
+    of == local.store.own_incarnation() || at <= local.store.origins().coverage_of(of).covered()
+}
+
+/// Whether the stable time of this node waits for an incarnation.
+pub(super) fn is_member(local: &Local, of: Incarnation) -> bool {
+    local.members.lock().is_present(of)
+}
+
+/// All incarnations that it waits for.
+pub(super) fn members(local: &Local) -> Vec<Incarnation> {
+    let members = local.members.lock();
+    let all: Vec<_> = members.roster().map(|(_, member)| member.incarnation).collect();
+    all.into_iter().filter(|&of| members.is_present(of)).collect()
 }
 
 /// What a node holds of a key.
@@ -183,7 +199,7 @@ pub(super) fn view(local: &Local, key: &[u8]) -> Option<View> {
     let store = &local.store;
     let cell = store.cell(key)?;
     let parts = cell.parts();
-    let is_set = parts.origin != crate::store::Origins::NOBODY;
+    let is_set = parts.origin != Origins::NOBODY;
     let stamp = |time, origin| Stamp::new(time, store.incarnation(origin));
     let version = is_set.then(|| stamp(parts.time, parts.origin));
     let qualifier = parts.qualifier.map(|(time, origin)| stamp(time, origin));
@@ -191,15 +207,13 @@ pub(super) fn view(local: &Local, key: &[u8]) -> Option<View> {
     let mut slots: Vec<_> =
         counter.slots.iter().map(|&(owner, slot)| (store.incarnation(owner), slot)).collect();
     slots.sort_unstable_by_key(|(owner, _)| *owner);
-    let written = parts.qualifier.map_or(parts.time, |(time, _)| time.max(parts.time));
     Some(View {
         version,
         value: parts.value.map(<[u8]>::to_vec),
         deadline: parts.deadline,
         deadline_by: qualifier.or(version),
         slots,
-        void: counter.void,
-        base: Base { written, deadline: parts.deadline, lift: parts.lift, has_value: parts.value.is_some() },
+        expiry: counter.expiry.map(|(writer, expiry)| (store.incarnation(writer), expiry)),
     })
 }
 
@@ -219,25 +233,29 @@ pub(super) fn hash_cells(local: &Local, keys: &[&[u8]], hasher: &mut Xxh3) {
 /// Adds a frame to a fingerprint, without the number of the sync that it belongs to: how many there were before on the
 /// same link makes no difference to what follows.
 pub(super) fn hash_frame(frame: &[u8], hasher: &mut Xxh3) {
-    /// Where the number begins: behind the length of the frame and the kind of the message.
-    const NUMBER: usize = PREFIX + 1;
+    /// Where the number begins: behind the kind of the message.
+    const NUMBER: usize = 1;
     /// Integers below this take one byte.
     const ONE_BYTE: u8 = 251;
-    let has_number = message::kind(&frame[PREFIX..]) == TrafficKind::Rounds;
-    let short = frame.get(NUMBER).is_some_and(|&number| number < ONE_BYTE);
+    let message = codec::open(frame).expect("the wires damage nothing");
+    hasher.update(&message.len().to_le_bytes());
+    let has_number = message::kind(message) == TrafficKind::Rounds;
+    let short = message.get(NUMBER).is_some_and(|&number| number < ONE_BYTE);
     if has_number && short {
-        hasher.update(&frame[..NUMBER]);
-        hasher.update(&frame[NUMBER + 1..]);
+        hasher.update(&message[..NUMBER]);
+        hasher.update(&message[NUMBER + 1..]);
     } else {
-        hasher.update(frame);
+        hasher.update(message);
     }
 }
 
-/// Adds to a fingerprint all that a node holds beside its keys and its links.
+/// Adds to a fingerprint all that a node holds beside its keys and its links: its clock, its stable time, its summary
+/// vector and its view of the members.
 pub(super) fn hash_state(local: &Local, hasher: &mut Xxh3) {
     hasher.update(&local.store.now(stamp::ZERO).0.to_le_bytes());
     hasher.update(&stable_time(local).0.to_le_bytes());
     hasher.update(&[u8::from(local.relays.load(Ordering::Relaxed))]);
+    // With the summary vector, which is a part of it.
     write!(Hashed(hasher), "{:?}", local.members.lock()).expect("hashing does not fail");
 }
 

@@ -49,33 +49,47 @@ struct Ledger {
     shown: Vec<Option<Stamp>>,
     /// Versions that it has shown and then does not show any more.
     dropped: BTreeMap<(usize, Stamp), Cause>,
-    /// The writes of deadlines that it has seen, by the version that they qualify.
+    /// The writes of deadlines that it has seen, by the version that they qualify; those of what is counted by none.
     deadlines: BTreeSet<(usize, Option<Stamp>, Stamp)>,
     /// The latest register that a client wrote and this process ever held, by key.
     best: BTreeMap<usize, View>,
     /// The join of all copies of each slot that it ever held.
     slots: BTreeMap<(usize, Incarnation), Slot>,
-    /// The latest increment of each owner that it has seen and seen not to count any more.
+    /// The latest increment of each owner that it has seen and seen reset or removed.
     over: BTreeMap<(usize, Incarnation), Time>,
+    /// The same of those that a deadline that has passed keeps from counting.
+    masked: BTreeMap<(usize, Incarnation), Time>,
     /// The latest time of any timestamp that it has seen.
     latest: Time,
     vector: Vec<(Incarnation, Time)>,
-    stable: Time,
+    /// Its incarnation, and those that it counts as members.
+    own: Option<Incarnation>,
+    members: Vec<Incarnation>,
+    /// Every version that it has held.
+    held: BTreeSet<(usize, Stamp)>,
+    /// The dots of deadlines that its summary vector covered when it was looked at last.
+    covered: BTreeSet<Stamp>,
 }
 
 pub(super) struct Checker {
     keys: &'static [&'static [u8]],
     may_undo: bool,
     may_give_up: bool,
+    /// What is looked at next is what a push has done.
+    pub(super) is_push: bool,
     /// Every client's write, by its timestamp.
     writes: Vec<Write>,
     ledgers: Vec<Ledger>,
     /// Versions that were dead at a process which then discarded them.
     purged: BTreeSet<(usize, Stamp)>,
+    /// Writes older than what a process has purged, by members of it: it has incorporated them, and so has every member.
+    barred: BTreeSet<(usize, Stamp)>,
+    /// The nodes that have ever held a version, in whatever process.
+    holders: BTreeSet<(usize, usize, Stamp)>,
+    /// What was given up.
+    lost: BTreeSet<(usize, Stamp)>,
     /// The latest stable time of any process.
     stable: Time,
-    /// A member was declared away.
-    pub(super) excused: bool,
     /// Deletes that were undone by writes which nobody had seen when they were purged.
     pub(super) undone: u64,
     pub(super) violation: Option<String>,
@@ -88,11 +102,14 @@ impl Checker {
             keys,
             may_undo: scenario.may_undo,
             may_give_up: scenario.may_give_up,
+            is_push: false,
             writes: Vec::new(),
             ledgers,
             purged: BTreeSet::new(),
+            barred: BTreeSet::new(),
+            holders: BTreeSet::new(),
+            lost: BTreeSet::new(),
             stable: ZERO,
-            excused: false,
             undone: 0,
             violation: None,
         }
@@ -142,12 +159,31 @@ impl Checker {
                 self.note(Write { dot: Stamp::new(last, own), key, kind: Kind::Add, deadline: None });
             }
             ClientWrite::Expire(_) | ClientWrite::Persist(_) => {
-                if let Some(dot) = after.deadline_by {
+                let by = before.and_then(|before| before.deadline_by);
+                if let Some(dot) = after.deadline_by.filter(|dot| Some(*dot) != by && !is_new) {
                     let kind = Kind::Deadline(after.version);
                     self.note(Write { dot, key, kind, deadline: after.deadline });
                 }
+                let by = before.and_then(View::expiry_by);
+                if let Some(dot) = after.expiry_by().filter(|dot| Some(*dot) != by) {
+                    let deadline = after.expiry.and_then(|(_, expiry)| expiry.deadline);
+                    self.note(Write { dot, key, kind: Kind::Deadline(None), deadline });
+                }
             }
             ClientWrite::Set(_) | ClientWrite::SetFor(_) | ClientWrite::Del(_) => {}
+        }
+    }
+
+    /// A process has given up something. It cannot know whether another one has ever held that, and then removed it: such
+    /// a write is not lost.
+    pub(super) fn on_lost(&mut self, node: usize, key: &[u8], version: Stamp) {
+        let Some(key) = self.keys.iter().position(|known| *known == key) else { return };
+        if self.holders.iter().any(|&(other, of, held)| other != node && (of, held) == (key, version)) {
+            return;
+        }
+        self.lost.insert((key, version));
+        if !self.may_give_up {
+            self.fail(|| format!("n{node} gives up {} of k{key}", dot(version)));
         }
     }
 
@@ -165,14 +201,21 @@ impl Checker {
         let now = local.store.now(wall);
         let mut ledger = std::mem::take(&mut self.ledgers[node]);
         let mut changed = false;
+        ledger.own = Some(local.store.own_incarnation());
+        ledger.members = adapter::members(local);
         for key in 0..self.keys.len() {
             let view = adapter::view(local, self.keys[key]);
+            if let Some(version) = view.as_ref().and_then(|view| view.version) {
+                ledger.held.insert((key, version));
+                self.holders.insert((node, key, version));
+            }
             changed |= view != ledger.views[key];
-            self.look_at_register(node, key, &mut ledger, view.as_ref(), now);
+            self.look_at_register((node, local), key, &mut ledger, view.as_ref(), now);
             self.look_at_slots(node, key, &mut ledger, view.as_ref(), now);
             if let Some(view) = &view {
                 ledger.latest = ledger.latest.max(view.latest());
                 ledger.deadlines.extend(view.deadline_by.map(|by| (key, view.version, by)));
+                ledger.deadlines.extend(view.expiry_by().map(|by| (key, None, by)));
                 let is_best = ledger.best.get(&key).is_none_or(|best| best.rank() < view.rank());
                 if is_best && view.version.is_some_and(|version| self.is_clients(key, version)) {
                     ledger.best.insert(key, view.clone());
@@ -180,24 +223,24 @@ impl Checker {
             }
             ledger.views[key] = view;
         }
-        let stable = adapter::stable_time(local);
-        if stable < ledger.stable {
-            self.fail(|| format!("the stable time of n{node} fell from {:?} to {stable:?}", ledger.stable));
-        }
-        ledger.stable = stable;
-        self.stable = self.stable.max(stable);
+        self.stable = self.stable.max(adapter::stable_time(local));
         let vector = adapter::summary_vector(local);
-        changed |= vector != ledger.vector;
-        ledger.vector = vector;
+        if vector != ledger.vector {
+            changed = true;
+            ledger.vector = vector;
+        }
+        let deadlines = self.writes.iter().filter(|write| matches!(write.kind, Kind::Deadline(_)));
+        ledger.covered =
+            deadlines.map(|write| write.dot).filter(|&dot| adapter::covers(local, dot)).collect();
         if changed {
-            self.check_claims(node, local, &ledger, now);
+            self.check_claims(node, &ledger, now);
         }
         self.ledgers[node] = ledger;
     }
 
     fn look_at_register(
         &mut self,
-        node: usize,
+        (node, local): (usize, &Local),
         key: usize,
         ledger: &mut Ledger,
         view: Option<&View>,
@@ -209,6 +252,10 @@ impl Checker {
             && view.is_none_or(|view| view.version < Some(version))
         {
             self.purged.insert((key, version));
+            let older = self.writes.iter().filter(|write| write.key == key && write.dot < version);
+            let of_members = older.filter(|write| adapter::is_member(local, *write.dot.get_id()));
+            self.barred.extend(of_members.map(|write| (key, write.dot)));
+            self.bar_closed(local, key, version);
         }
         let shown = view.filter(|view| view.is_live(now)).and_then(|view| view.version);
         if let Some(was) = ledger.shown[key].filter(|was| shown != Some(*was)) {
@@ -220,15 +267,29 @@ impl Checker {
         ledger.shown[key] = shown;
         let (Some(version), Some(view)) = (shown, view) else { return };
         if let Some(&cause) = ledger.dropped.get(&(key, version)) {
-            if ledger.is_unseen(key, view)
-                && (cause == Cause::Expired || adapter::UNSEEN_DEADLINE_UNDOES_DELETES)
-            {
+            // An `EXPIRE` or `PERSIST` that is news keeps its version alive: where that is held, or by a sync.
+            let is_same = before.is_some_and(|before| before.version == Some(version));
+            let is_news = view.deadline_by.is_some_and(|by| !ledger.covered.contains(&by));
+            if ledger.is_unseen(key, view) && (is_same || is_news && !self.is_push) {
                 ledger.dropped.remove(&(key, version));
             } else {
                 self.fail(|| {
                     format!("n{node} shows {} of k{key} again, which it has seen {cause:?}", dot(version))
                 });
             }
+        }
+    }
+
+    /// Bars what a member has ever held of those that are away: they were closed before this purge.
+    fn bar_closed(&mut self, local: &Local, key: usize, version: Stamp) {
+        for ledger in &self.ledgers {
+            let Some(of) = ledger.own.filter(|&of| adapter::is_member(local, of)) else { continue };
+            let is_away = |held: &Stamp| {
+                let writer = *held.get_id();
+                writer != of && !ledger.members.contains(&writer) && !adapter::is_member(local, writer)
+            };
+            let held = ledger.held.iter().filter(|(of, held)| *of == key && *held < version);
+            self.barred.extend(held.filter(|(_, held)| is_away(held)));
         }
     }
 
@@ -241,9 +302,11 @@ impl Checker {
         now: Time,
     ) {
         let slots = |view: Option<&View>| view.map_or(Vec::new(), |view| view.slots.clone());
-        // A deadline that was not seen may keep alive what had expired.
-        if view.is_some_and(|view| ledger.is_unseen(key, view)) {
-            ledger.over.retain(|&(of, _), _| of != key);
+        // What replaces a deadline before that has passed may keep alive what it would have ended.
+        if let (Some(before), Some(view)) = (&ledger.views[key], view)
+            && view.keeps_alive(before)
+        {
+            ledger.masked.retain(|&(of, _), _| of != key);
         }
         for (owner, before) in slots(ledger.views[key].as_ref()) {
             let is_left = view.is_some_and(|view| view.slots.iter().any(|(other, _)| *other == owner));
@@ -256,11 +319,23 @@ impl Checker {
         for &(owner, slot) in &view.slots {
             let joined = ledger.slots.get(&(key, owner)).map_or(slot, |known| known.merge(slot));
             ledger.slots.insert((key, owner), joined);
-            let over = ledger.over.get(&(key, owner)).copied().unwrap_or(ZERO);
-            if !view.counts(&slot, now) {
+            let known = |map: &BTreeMap<(usize, Incarnation), Time>| map.get(&(key, owner)).copied();
+            let (over, masked) = (known(&ledger.over).unwrap_or(ZERO), known(&ledger.masked).unwrap_or(ZERO));
+            if slot.is_reset() {
                 ledger.over.insert((key, owner), over.max(slot.last));
                 continue;
             }
+            if !view.counts(&slot, now) {
+                ledger.masked.insert((key, owner), masked.max(slot.last));
+                continue;
+            }
+            // A slot that was removed comes back whole with increments that are news.
+            let before = ledger.views[key].as_ref();
+            let was_held = before.is_some_and(|before| {
+                before.slots.iter().any(|(of, held)| *of == owner && held.start == slot.start)
+            });
+            let over = if was_held || slot.last <= over { over } else { ZERO };
+            let over = over.max(masked);
             let mark = if slot.reset.mark >= slot.start { slot.reset.mark } else { ZERO };
             let mut counted = 0;
             for add in self.adds(key, owner) {
@@ -277,7 +352,8 @@ impl Checker {
                 });
             }
             if mark > ZERO {
-                ledger.over.insert((key, owner), over.max(mark));
+                let known = ledger.over.entry((key, owner)).or_default();
+                *known = mark.max(*known);
             }
         }
     }
@@ -298,11 +374,15 @@ impl Checker {
 
     /// What two states must have in common to have the same future, as far as this checker looks.
     pub(super) fn describe(&self, f: &mut impl fmt::Write) -> fmt::Result {
-        write!(f, "{:?}{:?}{:?}{}", self.writes, self.purged, self.stable, self.excused)?;
+        let Checker { writes, purged, barred, holders, lost, stable, .. } = self;
+        write!(f, "{writes:?}{purged:?}{barred:?}{holders:?}{lost:?}{stable:?}")?;
         self.ledgers.iter().try_for_each(|ledger| {
-            let Ledger { shown, dropped, deadlines, best, slots, over, latest, .. } = ledger;
+            let Ledger { shown, dropped, deadlines, best, slots, over, masked, latest, held, .. } = ledger;
             let best: Vec<_> = best.values().map(View::rank).collect();
-            write!(f, "{shown:?}{dropped:?}{deadlines:?}{best:?}{slots:?}{over:?}{latest:?}")
+            write!(
+                f,
+                "{shown:?}{dropped:?}{deadlines:?}{best:?}{slots:?}{over:?}{masked:?}{latest:?}{held:?}"
+            )
         })
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::action::{Action, ClientWrite, Grain, Limits, Scenario};
 use super::adapter::{self, STEP};
 use super::checker::Checker;
-use crate::model::{Incarnation, Time, stamp};
+use crate::model::{Time, stamp};
 use crate::replication::cells::CellsEncoder;
 use crate::replication::local::Local;
 use crate::replication::push;
@@ -57,8 +57,6 @@ struct Node {
     local: Local,
     restarts: u8,
     links: BTreeMap<usize, Link>,
-    /// The incarnation of each node that it was linked to last.
-    reached: Vec<Option<Incarnation>>,
 }
 
 /// One end of a link.
@@ -87,12 +85,7 @@ impl<'s> Cluster<'s> {
         let count = scenario.nodes;
         let wall = epoch();
         let keys = scenario.writes.iter().map(|write| write.key() + 1).max().unwrap_or(1);
-        let node = |node| Node {
-            local: adapter::start(node, 0, count, wall),
-            restarts: 0,
-            links: BTreeMap::new(),
-            reached: vec![None; count],
-        };
+        let node = |node| Node { local: adapter::start(node, 0, wall), restarts: 0, links: BTreeMap::new() };
         let keys = &KEYS[..keys];
         let mut cluster = Cluster {
             scenario,
@@ -168,7 +161,9 @@ impl<'s> Cluster<'s> {
         let grain = self.scenario.grain;
         for node in 0..self.nodes.len() {
             let node = small(node);
-            actions.extend(self.scenario.writes.iter().map(|&write| Action::Write { node, write }));
+            if self.scenario.writers.is_empty() || self.scenario.writers.contains(&node) {
+                actions.extend(self.scenario.writes.iter().map(|&write| Action::Write { node, write }));
+            }
             actions.extend([Action::Restart { node }, Action::Lapse { node }]);
             if grain == Grain::Frames {
                 actions.push(Action::Tick { node });
@@ -238,11 +233,7 @@ impl<'s> Cluster<'s> {
             Action::Beat { from, to } => self.beat(usize::from(from), usize::from(to)),
             Action::Tick { node } => self.tick(usize::from(node)),
             Action::Upkeep => self.upkeep(),
-            Action::Lapse { node } => {
-                let lapsed = adapter::let_lapse(&self.nodes[usize::from(node)].local, self.wall);
-                self.checker.excused |= lapsed;
-                lapsed
-            }
+            Action::Lapse { node } => adapter::let_lapse(&self.nodes[usize::from(node)].local, self.wall),
             Action::Restart { node } => self.restart(usize::from(node)),
             Action::Pass => {
                 self.wall = stamp::later(self.wall, STEP);
@@ -301,8 +292,8 @@ impl<'s> Cluster<'s> {
     }
 
     fn tick(&mut self, node: usize) -> bool {
-        let Node { local, reached, .. } = &self.nodes[node];
-        adapter::tick(local, node, reached, self.wall);
+        let local = &self.nodes[node].local;
+        adapter::tick(local, self.wall);
         self.checker.look(node, local, self.wall);
         true
     }
@@ -327,13 +318,8 @@ impl<'s> Cluster<'s> {
             self.cut(node, peer);
         }
         let restarts = self.nodes[node].restarts + 1;
-        let count = self.nodes.len();
-        self.nodes[node] = Node {
-            local: adapter::start(node, restarts, count, self.wall),
-            restarts,
-            links: BTreeMap::new(),
-            reached: vec![None; count],
-        };
+        let local = adapter::start(node, restarts, self.wall);
+        self.nodes[node] = Node { local, restarts, links: BTreeMap::new() };
         self.checker.begin(node);
         true
     }

@@ -34,6 +34,8 @@ pub(super) struct Report {
     pub(super) took: Duration,
     /// There was no time for all histories of the scenario's length.
     pub(super) is_cut_short: bool,
+    /// No state is left from which a step leads to another one: these are all histories of any length.
+    pub(super) is_complete: bool,
     pub(super) failure: Option<Failure>,
 }
 
@@ -111,6 +113,7 @@ pub(super) fn explore(scenario: &Scenario, options: Options) -> Report {
             break;
         }
     }
+    let is_complete = failure.is_none() && levels.last() == Some(&0);
     let is_cut_short = failure.is_none() && search.stop.load(Ordering::Relaxed);
     let failure = failure.map(|(history, what)| {
         // On a thread of its own, as leaving out a rule is a matter of the thread.
@@ -132,6 +135,7 @@ pub(super) fn explore(scenario: &Scenario, options: Options) -> Report {
         levels,
         took: began.elapsed(),
         is_cut_short,
+        is_complete,
         failure,
     }
 }
@@ -269,7 +273,11 @@ impl fmt::Display for Report {
             "{name}: {states} states to depth {}{}, {executions} histories and {ends} ends in {seconds:.1} s ({:.0} \
              histories/s, {:.0} states/s), {undone} deletes undone",
             self.levels.len() - 1,
-            if self.is_cut_short { " (out of time)" } else { "" },
+            match (self.is_cut_short, self.is_complete) {
+                (true, _) => " (out of time)",
+                (_, true) => " (complete: no step leads to another state)",
+                _ => "",
+            },
             rate(*executions),
             rate(*states),
         )?;

@@ -1,16 +1,12 @@
 //! What a summary vector says to be held is held.
 
-use super::super::adapter::{self, View};
+use super::super::adapter::View;
 use super::{Checker, Kind, Ledger, Write, dot};
 use crate::model::{Incarnation, Stamp, Time};
-use crate::replication::local::Local;
 
 impl Checker {
     /// What a summary vector says to be held is held, or was replaced, or was deleted and purged.
-    pub(super) fn check_claims(&mut self, node: usize, local: &Local, ledger: &Ledger, now: Time) {
-        if self.excused && self.may_give_up {
-            return;
-        }
+    pub(super) fn check_claims(&mut self, node: usize, ledger: &Ledger, now: Time) {
         for &(of, until) in &ledger.vector {
             let claimed = self
                 .writes
@@ -18,7 +14,7 @@ impl Checker {
                 .filter(|write| *write.dot.get_id() == of && *write.dot.get_time() <= until);
             let missing = claimed.clone().find(|write| {
                 !self.is_held(ledger.views[write.key].as_ref(), write, now)
-                    && (self.is_known(write) || !adapter::is_closed(local, of))
+                    && !self.lost.contains(&(write.key, write.dot))
             });
             if let Some(missing) = missing.cloned() {
                 return self.fail(|| {
@@ -35,7 +31,7 @@ impl Checker {
             Kind::Add => {
                 let (owner, at) = (*write.dot.get_id(), *write.dot.get_time());
                 let slot = view.and_then(|view| view.slots.iter().find(|(other, _)| *other == owner));
-                return slot.is_some_and(|(_, slot)| slot.last >= at)
+                return slot.is_some_and(|(_, slot)| slot.last >= at || slot.start > at)
                     || self.is_reset(key, owner, at)
                     || self.has_deadlines(key);
             }
@@ -78,14 +74,6 @@ impl Checker {
                 seen.iter().any(|&(of, start, last)| of == owner && start <= at && at <= last)
             }
             Kind::Deadline(_) | Kind::Add => false,
-        })
-    }
-
-    /// Whether a process that runs has ever held a write.
-    fn is_known(&self, write: &Write) -> bool {
-        self.ledgers.iter().any(|ledger| {
-            let best = ledger.best.get(&write.key);
-            best.is_some_and(|best| best.version >= Some(write.dot) || best.deadline_by >= Some(write.dot))
         })
     }
 }

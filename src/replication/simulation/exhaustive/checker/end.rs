@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::adapter::{self, View};
 use super::{Checker, dot};
 use crate::model::counter::Slot;
-use crate::model::{Incarnation, Time};
+use crate::model::{Incarnation, Stamp, Time};
 use crate::replication::local::Local;
 
 impl Checker {
@@ -43,9 +43,6 @@ impl Checker {
 
     /// After everything was exchanged: each key is the newest that a running process ever held.
     pub(in super::super) fn check_end(&mut self, locals: &[&Local], wall: Time) {
-        if self.excused && self.may_give_up {
-            return;
-        }
         let Some(local) = locals.first() else { return };
         let now = local.store.now(wall);
         for key in 0..self.keys.len() {
@@ -65,7 +62,8 @@ impl Checker {
             (Some(version), shown) => {
                 // Whoever has purged a later one may have refused it.
                 let replaced = self.purged.iter().any(|&(of, purged)| of == key && purged > version);
-                if !replaced || shown.is_some_and(|shown| shown.version < Some(version)) {
+                let lost = self.lost.contains(&(key, version));
+                if !replaced && !lost || shown.is_some_and(|shown| shown.version < Some(version)) {
                     let shown = shown.and_then(|shown| shown.version).map_or("nothing".into(), dot);
                     self.fail(|| {
                         let by = best.deadline_by.map_or("nothing".into(), dot);
@@ -76,7 +74,8 @@ impl Checker {
             (None, None) => {}
             (None, Some(shown)) => {
                 self.undone += 1;
-                if !self.may_undo {
+                let is_barred = |dot: Option<Stamp>| dot.is_some_and(|dot| self.barred.contains(&(key, dot)));
+                if !self.may_undo || is_barred(shown.version) && is_barred(shown.deadline_by) {
                     let (shown, best) = (shown.version.map(dot), best.version.map(dot));
                     self.fail(|| format!("all show {shown:?} of k{key}, and {best:?} had been deleted"));
                 }
@@ -101,7 +100,7 @@ impl Checker {
             let counts = |slot: &Slot| view.as_ref().is_some_and(|view| view.counts(slot, now));
             let held = slots.clone().find(|(other, slot)| *other == owner && counts(slot));
             let held = held.map(|(_, slot)| *slot);
-            if slot.last <= slot.reset.mark {
+            if slot.is_reset() {
                 if let Some(held) = held {
                     self.undone += 1;
                     if !self.may_undo {

@@ -27,7 +27,6 @@ impl Cluster<'_> {
             }
         }
         for wire in &self.wires {
-            // Each frame begins with its length.
             wire.iter()
                 .filter(|frame| !is_answer(frame))
                 .for_each(|frame| adapter::hash_frame(frame, &mut hasher));

@@ -59,6 +59,7 @@ impl Cluster<'_> {
                     }
                 }
                 Event::Failed { why, .. } => self.checker.fail(|| format!("a sync of n{node} failed: {why}")),
+                Event::Lost(lost) => self.checker.on_lost(node, &lost.key, lost.version),
                 _ => {}
             }
         }
@@ -76,14 +77,17 @@ impl Cluster<'_> {
         let Some(frame) = self.wire(from, to).pop_front() else { return false };
         let Node { local, links, .. } = &mut self.nodes[to];
         let Some(link) = links.get_mut(&from) else { return false };
-        let received = link.session.receive(local, &frame[codec::PREFIX..], self.wall, self.now);
+        let message = codec::open(&frame).expect("the wires damage nothing");
+        let received = link.session.receive(local, message, self.wall, self.now);
         let events = link.session.take_events();
         link.remember(local, self.keys, &frame);
         if let Err(error) = received {
             self.checker.fail(|| format!("n{to} takes n{from} for a liar: {error}"));
         }
+        self.checker.is_push = matches!(self::message(&frame), Some(Message::Put { .. }));
         self.handle(to, events);
         self.checker.look(to, &self.nodes[to].local, self.wall);
+        self.checker.is_push = false;
         self.pump(to);
         true
     }
@@ -180,7 +184,7 @@ impl Cluster<'_> {
             return false;
         }
         let welcome = [(a, b), (b, a)]
-            .map(|(node, peer)| adapter::greet(&self.nodes[node].local, &self.nodes[peer].local));
+            .map(|(node, peer)| adapter::greet(&self.nodes[node].local, peer, &self.nodes[peer].local));
         if welcome != [true, true] {
             return false;
         }
@@ -191,7 +195,6 @@ impl Cluster<'_> {
             let session = Session::new(ids[0], ids[1], &name(peer), Arc::clone(&queue), self.now);
             let link = Link { queue, session, past: 1 };
             self.nodes[node].links.insert(peer, link);
-            self.nodes[node].reached[peer] = Some(ids[1]);
         }
         self.pump(a);
         self.pump(b);
@@ -248,12 +251,13 @@ impl Link {
         hasher.update(&self.past.to_le_bytes());
         adapter::hash_frame(frame, &mut hasher);
         adapter::hash_cells(local, keys, &mut hasher);
+        adapter::hash_state(local, &mut hasher);
         self.past = hasher.digest();
     }
 }
 
 fn message(frame: &Bytes) -> Option<Message<'_>> {
-    codec::decode(&frame[codec::PREFIX..]).ok()
+    codec::decode(codec::open(frame).ok()?).ok()
 }
 
 /// Whether a frame only acknowledges, or closes a sync for the sake of acknowledgements.
