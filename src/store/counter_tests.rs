@@ -65,6 +65,27 @@ fn increments_on_both_sides_of_a_set_count_from_what_was_set() {
 }
 
 #[test]
+fn a_second_deadline_does_not_bring_back_what_the_first_has_ended() {
+    for persist in [false, true] {
+        let stores = two();
+        let [a, b] = &stores;
+        add(a, 10, b"k", 5);
+        exchange(&stores);
+        expire(b, 20, b"k", 30);
+        assert_eq!(number(b, 40, b"k"), None);
+        add(b, 50, b"k", 2);
+        if persist {
+            b.write(&mut at(b, 60), b"k", |_| (Write::Deadline(None), ())).unwrap();
+        } else {
+            expire(b, 60, b"k", 90);
+        }
+        assert_eq!(number(b, 61, b"k"), Some(2));
+        exchange(&stores);
+        assert_eq!((number(a, 70, b"k"), number(b, 70, b"k")), (Some(2), Some(2)));
+    }
+}
+
+#[test]
 fn a_delete_takes_what_it_has_seen_and_an_increment_made_elsewhere_survives() {
     let stores = two();
     let [a, b] = &stores;

@@ -26,7 +26,6 @@ pub struct TooManyOrigins;
 /// For each of them it has the node's *summary vector* (Golding, 1992): up to which time every write of that incarnation
 /// is held here, or something that has replaced it. It is raised by finished syncs and by [closing](Origins::close), and
 /// never by a push, as the push before it may have been lost.
-#[derive(Debug)]
 pub(crate) struct Origins {
     /// This process's own present one.
     own: AtomicU32,
@@ -36,7 +35,6 @@ pub(crate) struct Origins {
     index: RwLock<HashMap<Incarnation, Origin>>,
 }
 
-#[derive(Debug)]
 struct Entry {
     incarnation: Incarnation,
     /// Every write up to here is incorporated, by syncs.
@@ -222,6 +220,19 @@ impl Origins {
             let origin = Origin::try_from(origin).expect("MAX_ORIGINS fits 32 bits");
             (entry.incarnation, self.coverage(origin))
         })
+    }
+}
+
+impl std::fmt::Debug for Origins {
+    /// Shows what is known, and not in which order it was heard of: equal for two that decide alike.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let known = self.iter().filter(|(_, coverage)| !coverage.is_none());
+        let known: std::collections::BTreeMap<_, _> = known.collect();
+        f.debug_struct("Origins")
+            .field("own", &self.incarnation(self.own()))
+            .field("stable", &self.stable_time())
+            .field("known", &known)
+            .finish()
     }
 }
 

@@ -3,6 +3,7 @@
 use super::cell::{Cell, Counter, Parts};
 use super::origins::Origin;
 use super::{MAX_SLOTS, WriteError};
+use crate::ablation::{Ablation, ablated};
 use crate::model::Time;
 use crate::model::counter::{Expiry, Shown, Slot};
 use crate::model::stamp::ZERO;
@@ -110,6 +111,10 @@ pub(super) fn apply<'a>(
             // The deadline that this replaces may have ended some lives: they stay ended.
             counter.end(cell.lives().passed(drawn));
             let is_set = cell.value().is_some() && !cell.is_expired(drawn);
+            // What replaces a deadline that has passed does not bring back the lives that it ended.
+            if !ablated(Ablation::EndedBySuccessor) {
+                counter.end(cell.lives().passed(drawn));
+            }
             if !is_set || counter.expiry.is_some() {
                 counter.expiry =
                     Some((own, Expiry { deadline: deadline.filter(|_| !is_set), set_at: drawn }));

@@ -12,6 +12,8 @@
 //! fail: that is tested too.
 
 mod checker;
+#[cfg(test)]
+mod exhaustive;
 mod faults;
 mod handshake;
 mod history;

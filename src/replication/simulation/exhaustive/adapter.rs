@@ -1,0 +1,270 @@
+//! What the exploration needs of the core under test, in one place: everything that depends on how membership, stable
+//! time and cells are represented is here, and nothing of it is elsewhere in this module.
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::cluster::{Figures, TrafficKind};
+use crate::model::counter::{Expiry, Lives, RegisterLife, Slot};
+use crate::model::{HashSeed, Incarnation, RangeCount, Stamp, Time, stamp};
+use crate::replication::beat;
+use crate::replication::cells::{Carrier, CellsEncoder};
+use crate::replication::codec;
+use crate::replication::local::{HealingConfig, Local};
+use crate::replication::members::MembershipConfig;
+use crate::replication::message;
+use crate::replication::round::ListLimit;
+use crate::store::{Origins, Store, StoreConfig};
+
+const MAX_CLOCK_SKEW: Duration = Duration::from_millis(500);
+
+/// How far the clock is moved at one time: more than the margin of the stable time, the silence after which a member may
+/// be left behind, and every deadline that a client sets here.
+pub(super) const STEP: Duration = Duration::from_secs(100);
+
+/// What one node holds of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct View {
+    /// The timestamp of the `SET` or `DEL`; `None` if nobody has set it, as of a key that was only counted with.
+    pub(super) version: Option<Stamp>,
+    pub(super) value: Option<Vec<u8>>,
+    pub(super) deadline: Option<Time>,
+    /// The timestamp of the write that set the deadline.
+    pub(super) deadline_by: Option<Stamp>,
+    pub(super) slots: Vec<(Incarnation, Slot)>,
+    /// The deadline of what is counted beside no value, by who set it.
+    pub(super) expiry: Option<(Incarnation, Expiry)>,
+}
+
+impl View {
+    /// Whether the register shows a value.
+    pub(super) fn is_live(&self, now: Time) -> bool {
+        self.value.is_some() && self.deadline.is_none_or(|deadline| deadline > now)
+    }
+
+    /// Whether a slot counts.
+    pub(super) fn counts(&self, slot: &Slot, now: Time) -> bool {
+        slot.is_active(self.lives().passed(now))
+    }
+
+    fn lives(&self) -> Lives {
+        let stamps = [self.version, self.deadline_by].into_iter().flatten();
+        let written = stamps.map(|stamp| *stamp.get_time()).max().unwrap_or_default();
+        let register = RegisterLife { written, deadline: self.deadline, has_value: self.value.is_some() };
+        Lives { register, expiry: self.expiry.map(|(_, expiry)| expiry) }
+    }
+
+    /// The timestamp of the write that set the deadline of what is counted.
+    pub(super) fn expiry_by(&self) -> Option<Stamp> {
+        self.expiry.map(|(writer, expiry)| Stamp::new(expiry.set_at, writer))
+    }
+
+    /// Whether something here replaces a deadline of `before` that had not passed when it was written, and so keeps alive
+    /// what that one ends.
+    pub(super) fn keeps_alive(&self, before: &View) -> bool {
+        let is_after = |deadline: Option<Time>, successor: Option<Stamp>| {
+            deadline.is_some_and(|deadline| successor.is_none_or(|by| *by.get_time() < deadline))
+        };
+        let expiry = before.expiry.and_then(|(_, expiry)| expiry.deadline);
+        before.version == self.version && before.deadline_by != self.deadline_by
+            || before.version != self.version && is_after(before.deadline, self.version)
+            || before.expiry != self.expiry && is_after(expiry, self.expiry_by())
+    }
+
+    /// The latest time of its timestamps.
+    pub(super) fn latest(&self) -> Time {
+        let slots = self.slots.iter().map(|(_, slot)| slot.last);
+        let stamps = [self.version, self.deadline_by, self.expiry_by()].into_iter().flatten();
+        stamps.map(|stamp| *stamp.get_time()).chain(slots).max().unwrap_or_default()
+    }
+
+    /// What decides between copies of the register.
+    pub(super) fn rank(&self) -> (Option<Stamp>, Option<Stamp>) {
+        (self.version, self.deadline_by)
+    }
+}
+
+pub(super) fn name(node: usize) -> String {
+    format!("n{node}")
+}
+
+pub(super) fn address(node: usize) -> String {
+    format!("n{node}:1")
+}
+
+/// The incarnation that a node has after so many restarts.
+pub(super) fn incarnation(node: usize, restarts: u8) -> Incarnation {
+    let number = (node as u128 + 1) * 16 + u128::from(restarts);
+    stamp::incarnation(number).expect("it is not zero")
+}
+
+/// A node that starts, with nothing in it.
+pub(super) fn start(node: usize, restarts: u8, wall: Time) -> Local {
+    let own = incarnation(node, restarts);
+    let store = Arc::new(Store::new(StoreConfig {
+        seed: HashSeed::of_cluster("exhaustive"),
+        ranges: RangeCount::power_of_two(2),
+        incarnation: own,
+        max_memory: None,
+        feed_limit: 1 << 20,
+    }));
+    let healing = HealingConfig { max_clock_skew: MAX_CLOCK_SKEW, forget_after: None, tombstone_limit: 1000 };
+    let membership = MembershipConfig { name: name(node), incarnation: own, forget_after: None };
+    let now = store.now(wall);
+    let mut local = Local::new(store, healing, membership, now);
+    local.list_limit = ListLimit(4);
+    local.store.feed().open();
+    local
+}
+
+/// What a node makes of the hello of another; false if it refuses the link.
+pub(super) fn greet(local: &Local, peer: usize, other: &Local) -> bool {
+    !local.members.lock().has_live_namesake(&name(peer), other.store.own_incarnation())
+}
+
+/// A link to a node is up.
+pub(super) fn link(local: &Local, peer: usize, other: &Local, wall: Time) {
+    let place = other.members.lock().place();
+    local.store.observe(other.store.now(wall));
+    let now = local.store.now(wall);
+    local.members.lock().on_link(&name(peer), place.incarnation, place.generation, now);
+}
+
+/// A link to an incarnation has ended.
+pub(super) fn unlink(local: &Local, peer: Incarnation) {
+    local.members.lock().on_unlink(peer);
+}
+
+/// Once a second: what a node does beside its links.
+pub(super) fn tick(local: &Local, wall: Time) {
+    local.tick(wall);
+    let now = local.store.now(wall);
+    for range in 0..local.store.range_count() {
+        local.store.sweep(range, now);
+        local.store.purge(range);
+    }
+}
+
+/// The frame of the next heartbeat of a node that has links to these.
+pub(super) fn heartbeat(local: &Local, links: &[(usize, Incarnation)], wall: Time) -> Bytes {
+    let peers: Vec<_> = links.iter().map(|&(peer, id)| (name(peer), id, address(peer))).collect();
+    let peers = peers.iter().map(|(name, id, address)| (name.as_str(), *id, address.as_str()));
+    beat::frame(local, wall, peers, &Figures::default())
+}
+
+/// Declares every member away that is not linked and was not heard of late; returns whether there was one.
+pub(super) fn let_lapse(local: &Local, wall: Time) -> bool {
+    let now = local.store.now(wall);
+    !local.members.lock().lapse_overdue(true, now).is_empty()
+}
+
+/// The time below which every member holds every write, as this node knows.
+pub(super) fn stable_time(local: &Local) -> Time {
+    local.store.stable_time()
+}
+
+/// Up to which time this node says to hold the writes of each incarnation.
+pub(super) fn summary_vector(local: &Local) -> Vec<(Incarnation, Time)> {
+    let mut vector: Vec<_> =
+        local.store.origins().iter().map(|(of, coverage)| (of, coverage.synced)).collect();
+    vector.sort_unstable();
+    vector
+}
+
+/// Whether this node's summary vector covers a write: it is no news here.
+pub(super) fn covers(local: &Local, dot: Stamp) -> bool {
+    let (of, at) = (*dot.get_id(), *dot.get_time());
+    of == local.store.own_incarnation() || at <= local.store.origins().coverage_of(of).covered()
+}
+
+/// Whether the stable time of this node waits for an incarnation.
+pub(super) fn is_member(local: &Local, of: Incarnation) -> bool {
+    local.members.lock().is_present(of)
+}
+
+/// All incarnations that it waits for.
+pub(super) fn members(local: &Local) -> Vec<Incarnation> {
+    let members = local.members.lock();
+    let all: Vec<_> = members.roster().map(|(_, member)| member.incarnation).collect();
+    all.into_iter().filter(|&of| members.is_present(of)).collect()
+}
+
+/// What a node holds of a key.
+pub(super) fn view(local: &Local, key: &[u8]) -> Option<View> {
+    let store = &local.store;
+    let cell = store.cell(key)?;
+    let parts = cell.parts();
+    let is_set = parts.origin != Origins::NOBODY;
+    let stamp = |time, origin| Stamp::new(time, store.incarnation(origin));
+    let version = is_set.then(|| stamp(parts.time, parts.origin));
+    let qualifier = parts.qualifier.map(|(time, origin)| stamp(time, origin));
+    let counter = cell.counter();
+    let mut slots: Vec<_> =
+        counter.slots.iter().map(|&(owner, slot)| (store.incarnation(owner), slot)).collect();
+    slots.sort_unstable_by_key(|(owner, _)| *owner);
+    Some(View {
+        version,
+        value: parts.value.map(<[u8]>::to_vec),
+        deadline: parts.deadline,
+        deadline_by: qualifier.or(version),
+        slots,
+        expiry: counter.expiry.map(|(writer, expiry)| (store.incarnation(writer), expiry)),
+    })
+}
+
+/// Adds to a fingerprint all that a node holds of its keys, exactly.
+pub(super) fn hash_cells(local: &Local, keys: &[&[u8]], hasher: &mut Xxh3) {
+    for key in keys {
+        let Some(cell) = local.store.cell(key) else {
+            hasher.update(&[0]);
+            continue;
+        };
+        let mut encoder = CellsEncoder::default();
+        encoder.add(&cell);
+        hasher.update(&encoder.finish(&local.store, Carrier::Put { through: 0 }));
+    }
+}
+
+/// Adds a frame to a fingerprint, without the number of the sync that it belongs to: how many there were before on the
+/// same link makes no difference to what follows.
+pub(super) fn hash_frame(frame: &[u8], hasher: &mut Xxh3) {
+    /// Where the number begins: behind the kind of the message.
+    const NUMBER: usize = 1;
+    /// Integers below this take one byte.
+    const ONE_BYTE: u8 = 251;
+    let message = codec::open(frame).expect("the wires damage nothing");
+    hasher.update(&message.len().to_le_bytes());
+    let has_number = message::kind(message) == TrafficKind::Rounds;
+    let short = message.get(NUMBER).is_some_and(|&number| number < ONE_BYTE);
+    if has_number && short {
+        hasher.update(&message[..NUMBER]);
+        hasher.update(&message[NUMBER + 1..]);
+    } else {
+        hasher.update(message);
+    }
+}
+
+/// Adds to a fingerprint all that a node holds beside its keys and its links: its clock, its stable time, its summary
+/// vector and its view of the members.
+pub(super) fn hash_state(local: &Local, hasher: &mut Xxh3) {
+    hasher.update(&local.store.now(stamp::ZERO).0.to_le_bytes());
+    hasher.update(&stable_time(local).0.to_le_bytes());
+    hasher.update(&[u8::from(local.relays.load(Ordering::Relaxed))]);
+    // With the summary vector, which is a part of it.
+    write!(Hashed(hasher), "{:?}", local.members.lock()).expect("hashing does not fail");
+}
+
+/// Hashes what is written to it.
+pub(super) struct Hashed<'h>(pub(super) &'h mut Xxh3);
+
+impl fmt::Write for Hashed<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.update(text.as_bytes());
+        Ok(())
+    }
+}

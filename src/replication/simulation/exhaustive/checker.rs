@@ -1,0 +1,427 @@
+//! What must hold after every step and in the end, in terms of what clients wrote and nodes show: no rule of healing is
+//! known here.
+
+mod claims;
+mod end;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::action::{ClientWrite, Scenario};
+use super::adapter::{self, View};
+use crate::model::counter::Slot;
+use crate::model::stamp::ZERO;
+use crate::model::{Incarnation, Stamp, Time};
+use crate::replication::local::Local;
+
+/// What a client's write did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A new version; with what it has seen and reset of each slot: owner, start and last increment.
+    Set(Vec<(Incarnation, Time, Time)>),
+    Del(Vec<(Incarnation, Time, Time)>),
+    /// Another deadline for this version, or for a counter that nobody has set.
+    Deadline(Option<Stamp>),
+    Add,
+}
+
+/// A client's write as the node that took it has applied it.
+#[derive(Clone, Debug)]
+struct Write {
+    dot: Stamp,
+    key: usize,
+    kind: Kind,
+    deadline: Option<Time>,
+}
+
+/// Why a process does not show a version any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Expired,
+    /// Deleted, replaced or retracted.
+    Gone,
+}
+
+/// What one process has seen.
+#[derive(Clone, Debug, Default)]
+struct Ledger {
+    views: Vec<Option<View>>,
+    shown: Vec<Option<Stamp>>,
+    /// Versions that it has shown and then does not show any more.
+    dropped: BTreeMap<(usize, Stamp), Cause>,
+    /// The writes of deadlines that it has seen, by the version that they qualify; those of what is counted by none.
+    deadlines: BTreeSet<(usize, Option<Stamp>, Stamp)>,
+    /// The latest register that a client wrote and this process ever held, by key.
+    best: BTreeMap<usize, View>,
+    /// The join of all copies of each slot that it ever held.
+    slots: BTreeMap<(usize, Incarnation), Slot>,
+    /// The latest increment of each owner that it has seen and seen reset or removed.
+    over: BTreeMap<(usize, Incarnation), Time>,
+    /// The same of those that a deadline that has passed keeps from counting.
+    masked: BTreeMap<(usize, Incarnation), Time>,
+    /// The latest time of any timestamp that it has seen.
+    latest: Time,
+    vector: Vec<(Incarnation, Time)>,
+    /// Its incarnation, and those that it counts as members.
+    own: Option<Incarnation>,
+    members: Vec<Incarnation>,
+    /// Every version that it has held.
+    held: BTreeSet<(usize, Stamp)>,
+    /// The dots of deadlines that its summary vector covered when it was looked at last.
+    covered: BTreeSet<Stamp>,
+}
+
+pub(super) struct Checker {
+    keys: &'static [&'static [u8]],
+    may_undo: bool,
+    may_give_up: bool,
+    /// What is looked at next is what a push has done.
+    pub(super) is_push: bool,
+    /// Every client's write, by its timestamp.
+    writes: Vec<Write>,
+    ledgers: Vec<Ledger>,
+    /// Versions that were dead at a process which then discarded them.
+    purged: BTreeSet<(usize, Stamp)>,
+    /// Writes older than what a process has purged, by members of it: it has incorporated them, and so has every member.
+    barred: BTreeSet<(usize, Stamp)>,
+    /// The nodes that have ever held a version, in whatever process.
+    holders: BTreeSet<(usize, usize, Stamp)>,
+    /// What was given up.
+    lost: BTreeSet<(usize, Stamp)>,
+    /// The latest stable time of any process.
+    stable: Time,
+    /// Deletes that were undone by writes which nobody had seen when they were purged.
+    pub(super) undone: u64,
+    pub(super) violation: Option<String>,
+}
+
+impl Checker {
+    pub(super) fn new(scenario: &Scenario, keys: &'static [&'static [u8]]) -> Self {
+        let ledgers = (0..scenario.nodes).map(|_| Ledger::new(keys.len())).collect();
+        Checker {
+            keys,
+            may_undo: scenario.may_undo,
+            may_give_up: scenario.may_give_up,
+            is_push: false,
+            writes: Vec::new(),
+            ledgers,
+            purged: BTreeSet::new(),
+            barred: BTreeSet::new(),
+            holders: BTreeSet::new(),
+            lost: BTreeSet::new(),
+            stable: ZERO,
+            undone: 0,
+            violation: None,
+        }
+    }
+
+    pub(super) fn fail(&mut self, what: impl FnOnce() -> String) {
+        if self.violation.is_none() {
+            self.violation = Some(what());
+        }
+    }
+
+    /// Another process begins at a node, with nothing.
+    pub(super) fn begin(&mut self, node: usize) {
+        self.ledgers[node] = Ledger::new(self.keys.len());
+    }
+
+    /// A client's write went through.
+    pub(super) fn on_write(
+        &mut self,
+        node: usize,
+        local: &Local,
+        write: ClientWrite,
+        (before, after): (Option<&View>, &View),
+        now: Time,
+    ) {
+        let (key, own) = (write.key(), local.store.own_incarnation());
+        let counted = before
+            .into_iter()
+            .flat_map(|before| before.slots.iter().filter(|(_, slot)| before.counts(slot, now)));
+        let seen: Vec<_> = counted.map(|&(owner, slot)| (owner, slot.start, slot.last)).collect();
+        let (seen_last, last) = (self.ledgers[node].latest, after.latest());
+        if last <= seen_last {
+            self.fail(|| {
+                let [last, seen] = [last, seen_last].map(|time| dot(Stamp::new(time, own)));
+                format!("n{node} writes {last} although it has seen {seen}")
+            });
+        }
+        let is_new = after.version.is_some() && before.and_then(|before| before.version) != after.version;
+        if let (true, Some(version)) = (is_new, after.version) {
+            let kind = if after.value.is_some() { Kind::Set(seen) } else { Kind::Del(seen) };
+            self.note(Write { dot: version, key, kind, deadline: after.deadline });
+        }
+        match write {
+            ClientWrite::Incr(_) => {
+                let slot = after.slots.iter().find(|(owner, _)| *owner == own);
+                let last = slot.map_or(ZERO, |(_, slot)| slot.last);
+                self.note(Write { dot: Stamp::new(last, own), key, kind: Kind::Add, deadline: None });
+            }
+            ClientWrite::Expire(_) | ClientWrite::Persist(_) => {
+                let by = before.and_then(|before| before.deadline_by);
+                if let Some(dot) = after.deadline_by.filter(|dot| Some(*dot) != by && !is_new) {
+                    let kind = Kind::Deadline(after.version);
+                    self.note(Write { dot, key, kind, deadline: after.deadline });
+                }
+                let by = before.and_then(View::expiry_by);
+                if let Some(dot) = after.expiry_by().filter(|dot| Some(*dot) != by) {
+                    let deadline = after.expiry.and_then(|(_, expiry)| expiry.deadline);
+                    self.note(Write { dot, key, kind: Kind::Deadline(None), deadline });
+                }
+            }
+            ClientWrite::Set(_) | ClientWrite::SetFor(_) | ClientWrite::Del(_) => {}
+        }
+    }
+
+    /// A process has given up something. It cannot know whether another one has ever held that, and then removed it: such
+    /// a write is not lost.
+    pub(super) fn on_lost(&mut self, node: usize, key: &[u8], version: Stamp) {
+        let Some(key) = self.keys.iter().position(|known| *known == key) else { return };
+        if self.holders.iter().any(|&(other, of, held)| other != node && (of, held) == (key, version)) {
+            return;
+        }
+        self.lost.insert((key, version));
+        if !self.may_give_up {
+            self.fail(|| format!("n{node} gives up {} of k{key}", dot(version)));
+        }
+    }
+
+    fn note(&mut self, write: Write) {
+        let at = self.writes.partition_point(|other| other.dot < write.dot);
+        self.writes.insert(at, write);
+    }
+
+    fn is_clients(&self, key: usize, version: Stamp) -> bool {
+        self.writes.iter().any(|write| write.key == key && write.dot == version)
+    }
+
+    /// Looks at a process after something happened to it.
+    pub(super) fn look(&mut self, node: usize, local: &Local, wall: Time) {
+        let now = local.store.now(wall);
+        let mut ledger = std::mem::take(&mut self.ledgers[node]);
+        let mut changed = false;
+        ledger.own = Some(local.store.own_incarnation());
+        ledger.members = adapter::members(local);
+        for key in 0..self.keys.len() {
+            let view = adapter::view(local, self.keys[key]);
+            if let Some(version) = view.as_ref().and_then(|view| view.version) {
+                ledger.held.insert((key, version));
+                self.holders.insert((node, key, version));
+            }
+            changed |= view != ledger.views[key];
+            self.look_at_register((node, local), key, &mut ledger, view.as_ref(), now);
+            self.look_at_slots(node, key, &mut ledger, view.as_ref(), now);
+            if let Some(view) = &view {
+                ledger.latest = ledger.latest.max(view.latest());
+                ledger.deadlines.extend(view.deadline_by.map(|by| (key, view.version, by)));
+                ledger.deadlines.extend(view.expiry_by().map(|by| (key, None, by)));
+                let is_best = ledger.best.get(&key).is_none_or(|best| best.rank() < view.rank());
+                if is_best && view.version.is_some_and(|version| self.is_clients(key, version)) {
+                    ledger.best.insert(key, view.clone());
+                }
+            }
+            ledger.views[key] = view;
+        }
+        self.stable = self.stable.max(adapter::stable_time(local));
+        let vector = adapter::summary_vector(local);
+        if vector != ledger.vector {
+            changed = true;
+            ledger.vector = vector;
+        }
+        let deadlines = self.writes.iter().filter(|write| matches!(write.kind, Kind::Deadline(_)));
+        ledger.covered =
+            deadlines.map(|write| write.dot).filter(|&dot| adapter::covers(local, dot)).collect();
+        if changed {
+            self.check_claims(node, &ledger, now);
+        }
+        self.ledgers[node] = ledger;
+    }
+
+    fn look_at_register(
+        &mut self,
+        (node, local): (usize, &Local),
+        key: usize,
+        ledger: &mut Ledger,
+        view: Option<&View>,
+        now: Time,
+    ) {
+        let before = ledger.views[key].as_ref();
+        // What was dead and makes room for nothing, or for something older, was discarded.
+        if let Some(version) = before.filter(|before| !before.is_live(now)).and_then(|before| before.version)
+            && view.is_none_or(|view| view.version < Some(version))
+        {
+            self.purged.insert((key, version));
+            let older = self.writes.iter().filter(|write| write.key == key && write.dot < version);
+            let of_members = older.filter(|write| adapter::is_member(local, *write.dot.get_id()));
+            self.barred.extend(of_members.map(|write| (key, write.dot)));
+            self.bar_closed(local, key, version);
+        }
+        let shown = view.filter(|view| view.is_live(now)).and_then(|view| view.version);
+        if let Some(was) = ledger.shown[key].filter(|was| shown != Some(*was)) {
+            let copies = [before, view].into_iter().flatten().filter(|copy| copy.version == Some(was));
+            let mut deadlines = copies.filter_map(|copy| copy.deadline);
+            let expired = deadlines.any(|deadline| deadline <= now);
+            ledger.dropped.insert((key, was), if expired { Cause::Expired } else { Cause::Gone });
+        }
+        ledger.shown[key] = shown;
+        let (Some(version), Some(view)) = (shown, view) else { return };
+        if let Some(&cause) = ledger.dropped.get(&(key, version)) {
+            // An `EXPIRE` or `PERSIST` that is news keeps its version alive: where that is held, or by a sync.
+            let is_same = before.is_some_and(|before| before.version == Some(version));
+            let is_news = view.deadline_by.is_some_and(|by| !ledger.covered.contains(&by));
+            if ledger.is_unseen(key, view) && (is_same || is_news && !self.is_push) {
+                ledger.dropped.remove(&(key, version));
+            } else {
+                self.fail(|| {
+                    format!("n{node} shows {} of k{key} again, which it has seen {cause:?}", dot(version))
+                });
+            }
+        }
+    }
+
+    /// Bars what a member has ever held of those that are away: they were closed before this purge.
+    fn bar_closed(&mut self, local: &Local, key: usize, version: Stamp) {
+        for ledger in &self.ledgers {
+            let Some(of) = ledger.own.filter(|&of| adapter::is_member(local, of)) else { continue };
+            let is_away = |held: &Stamp| {
+                let writer = *held.get_id();
+                writer != of && !ledger.members.contains(&writer) && !adapter::is_member(local, writer)
+            };
+            let held = ledger.held.iter().filter(|(of, held)| *of == key && *held < version);
+            self.barred.extend(held.filter(|(_, held)| is_away(held)));
+        }
+    }
+
+    fn look_at_slots(
+        &mut self,
+        node: usize,
+        key: usize,
+        ledger: &mut Ledger,
+        view: Option<&View>,
+        now: Time,
+    ) {
+        let slots = |view: Option<&View>| view.map_or(Vec::new(), |view| view.slots.clone());
+        // What replaces a deadline before that has passed may keep alive what it would have ended.
+        if let (Some(before), Some(view)) = (&ledger.views[key], view)
+            && view.keeps_alive(before)
+        {
+            ledger.masked.retain(|&(of, _), _| of != key);
+        }
+        for (owner, before) in slots(ledger.views[key].as_ref()) {
+            let is_left = view.is_some_and(|view| view.slots.iter().any(|(other, _)| *other == owner));
+            if !is_left {
+                let over = ledger.over.entry((key, owner)).or_insert(ZERO);
+                *over = before.last.max(*over);
+            }
+        }
+        let Some(view) = view else { return };
+        for &(owner, slot) in &view.slots {
+            let joined = ledger.slots.get(&(key, owner)).map_or(slot, |known| known.merge(slot));
+            ledger.slots.insert((key, owner), joined);
+            let known = |map: &BTreeMap<(usize, Incarnation), Time>| map.get(&(key, owner)).copied();
+            let (over, masked) = (known(&ledger.over).unwrap_or(ZERO), known(&ledger.masked).unwrap_or(ZERO));
+            if slot.is_reset() {
+                ledger.over.insert((key, owner), over.max(slot.last));
+                continue;
+            }
+            if !view.counts(&slot, now) {
+                ledger.masked.insert((key, owner), masked.max(slot.last));
+                continue;
+            }
+            // A slot that was removed comes back whole with increments that are news.
+            let before = ledger.views[key].as_ref();
+            let was_held = before.is_some_and(|before| {
+                before.slots.iter().any(|(of, held)| *of == owner && held.start == slot.start)
+            });
+            let over = if was_held || slot.last <= over { over } else { ZERO };
+            let over = over.max(masked);
+            let mark = if slot.reset.mark >= slot.start { slot.reset.mark } else { ZERO };
+            let mut counted = 0;
+            for add in self.adds(key, owner) {
+                counted += i128::from(add >= slot.start && add <= slot.last && add > mark);
+                if add >= slot.start && add > mark && add <= slot.last && add <= over {
+                    return self
+                        .fail(|| format!("n{node} counts {} of k{key} again", dot(Stamp::new(add, owner))));
+                }
+            }
+            if counted != slot.net() {
+                let net = slot.net();
+                return self.fail(|| {
+                    format!("n{node} counts {net} of {owner} in k{key} where {counted} increments were made")
+                });
+            }
+            if mark > ZERO {
+                let known = ledger.over.entry((key, owner)).or_default();
+                *known = mark.max(*known);
+            }
+        }
+    }
+
+    fn adds(&self, key: usize, owner: Incarnation) -> Vec<Time> {
+        let adds = self
+            .writes
+            .iter()
+            .filter(|write| write.key == key && write.kind == Kind::Add && *write.dot.get_id() == owner);
+        adds.map(|write| *write.dot.get_time()).collect()
+    }
+
+    fn has_deadlines(&self, key: usize) -> bool {
+        self.writes.iter().any(|write| {
+            write.key == key && (write.deadline.is_some() || matches!(write.kind, Kind::Deadline(_)))
+        })
+    }
+
+    /// What two states must have in common to have the same future, as far as this checker looks.
+    pub(super) fn describe(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        let Checker { writes, purged, barred, holders, lost, stable, .. } = self;
+        write!(f, "{writes:?}{purged:?}{barred:?}{holders:?}{lost:?}{stable:?}")?;
+        self.ledgers.iter().try_for_each(|ledger| {
+            let Ledger { shown, dropped, deadlines, best, slots, over, masked, latest, held, .. } = ledger;
+            let best: Vec<_> = best.values().map(View::rank).collect();
+            write!(
+                f,
+                "{shown:?}{dropped:?}{deadlines:?}{best:?}{slots:?}{over:?}{masked:?}{latest:?}{held:?}"
+            )
+        })
+    }
+}
+
+impl Ledger {
+    fn new(keys: usize) -> Self {
+        Ledger { views: vec![None; keys], shown: vec![None; keys], ..Ledger::default() }
+    }
+
+    /// Whether this copy has its deadline from an `EXPIRE` or `PERSIST` that this process had not seen.
+    fn is_unseen(&self, key: usize, view: &View) -> bool {
+        let by = view.deadline_by.filter(|by| Some(*by) != view.version);
+        by.is_some_and(|by| !self.deadlines.contains(&(key, view.version, by)))
+    }
+}
+
+impl fmt::Display for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.kind {
+            Kind::Set(_) => "SET",
+            Kind::Del(_) => "DEL",
+            Kind::Deadline(_) => "the deadline",
+            Kind::Add => "INCR",
+        };
+        write!(f, "{what} {} of k{}", dot(self.dot), self.key)
+    }
+}
+
+/// A timestamp as people can read it: how often the clock was moved before, how many timestamps were drawn since, and
+/// whose it is.
+pub(super) fn dot(stamp: Stamp) -> String {
+    let since = stamp.get_time().0.saturating_sub(super::cluster::epoch().0);
+    let step = super::cluster::step().max(1);
+    let id = u128::from_le_bytes(stamp.get_id().to_le_bytes());
+    let who = match (id / 16, id % 16) {
+        (node @ 1..=9, restarts) => {
+            format!("n{}{}", node - 1, "'".repeat(usize::try_from(restarts).unwrap_or(0)))
+        }
+        _ => format!("{id:x}"),
+    };
+    format!("{}.{}@{who}", since / step, since % step)
+}
