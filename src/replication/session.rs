@@ -233,8 +233,10 @@ impl Session {
                 }
             }
             Message::Ack { epoch, puts } => {
+                let time = local.store.now(stamp::ZERO);
                 let (before, held) = self.queue.acknowledge(epoch, puts);
                 local.holdings.peer_holds(before, held);
+                self.note_handed_over(local, time);
             }
             Message::Gap => {
                 self.inbound.epoch += 1;

@@ -108,8 +108,6 @@ pub(super) fn apply<'a>(
             }
         }
         Write::Deadline(deadline) => {
-            // The deadline that this replaces may have ended some lives: they stay ended.
-            counter.end(cell.lives().passed(drawn));
             let is_set = cell.value().is_some() && !cell.is_expired(drawn);
             // What replaces a deadline that has passed does not bring back the lives that it ended.
             if !ablated(Ablation::EndedBySuccessor) {

@@ -98,10 +98,7 @@ impl Session {
             withheld.since = now;
             self.want_round(now);
         }
-        let time = local.store.now(ZERO);
-        if local.store.feed().is_empty() && self.queue.is_drained() {
-            local.hand_over(time);
-        }
+        self.note_handed_over(local, local.store.now(ZERO));
         if self.wanted.is_some() || self.round.is_some() {
             return Ok(());
         }
@@ -117,6 +114,14 @@ impl Session {
             self.want_round(now);
         }
         Ok(())
+    }
+
+    /// If the peer has acknowledged everything, it has all that was written here up to `time`, which was read before that was
+    /// looked at.
+    pub(super) fn note_handed_over(&self, local: &Local, time: Time) {
+        if local.store.feed().is_empty() && self.queue.is_drained() {
+            local.hand_over(time);
+        }
     }
 
     pub(super) fn on_start(&mut self, local: &Local, offer: Offer, wall: Time) -> Result<(), LinkError> {
