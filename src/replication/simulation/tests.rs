@@ -167,7 +167,6 @@ macro_rules! noticed {
 
 noticed! {
     deleted_keys_that_return_without_admission_are_noticed: Admission,
-    a_stable_time_that_follows_the_clock_is_noticed: PurgeByTime,
     a_push_taken_for_proof_is_noticed: RoundsAloneVerify,
     a_link_that_is_served_before_it_subscribes_is_noticed: SubscribeFirst,
     a_digest_without_tombstones_is_noticed: DigestTombstones,
