@@ -504,7 +504,7 @@ async fn a_client_that_tracks_is_told_of_what_it_has_read_when_it_changes() {
     writer.ask("MSET b 1 a 1", "+OK\r\n").await;
     tracker.expect(changed("a")).await;
     tracker.ask("CLIENT TRACKING off\r\nCLIENT TRACKING on\r\nGET a", "+OK\r\n+OK\r\n$1\r\n1\r\n").await;
-    writer.ask("PEXPIRE a 20", ":1\r\n").await;
+    writer.ask("PEXPIRE a 1000", ":1\r\n").await;
     tracker.expect(changed("a")).await;
     tracker.ask("EXISTS a b", ":2\r\n").await;
     // Nothing sweeps in this server without a cluster; counting all keys does.
