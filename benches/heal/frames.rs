@@ -19,10 +19,12 @@ pub(crate) enum Kind {
     Gap,
     Start,
     Accept,
+    Coverage,
     Digests,
     Differ,
     List,
     Cells,
+    Retract,
     Credit,
     Done,
     Abort,
@@ -32,7 +34,7 @@ pub(crate) enum Kind {
 }
 
 /// The kinds by their number on the wire.
-const NUMBERED: [Kind; 16] = [
+const NUMBERED: [Kind; 18] = [
     Kind::Welcome,
     Kind::Refuse,
     Kind::Beat,
@@ -41,10 +43,12 @@ const NUMBERED: [Kind; 16] = [
     Kind::Gap,
     Kind::Start,
     Kind::Accept,
+    Kind::Coverage,
     Kind::Digests,
     Kind::Differ,
     Kind::List,
     Kind::Cells,
+    Kind::Retract,
     Kind::Credit,
     Kind::Done,
     Kind::Abort,
