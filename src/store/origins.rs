@@ -187,11 +187,10 @@ impl Origins {
         synced.0 > before
     }
 
-    /// Nothing more of an incarnation is waited for: whatever any member has seen of it all members hold.
-    pub(crate) fn close(&self, incarnation: Incarnation) {
+    /// Nothing more of an incarnation is waited for: whatever any member has seen of it, up to `seen`, all members hold.
+    pub(crate) fn close(&self, incarnation: Incarnation, seen: Time) {
         if let Ok(origin) = self.intern(incarnation) {
-            let entry = self.entry(origin);
-            entry.closed.fetch_max(entry.seen.load(Ordering::Acquire), Ordering::AcqRel);
+            self.entry(origin).closed.fetch_max(seen.0, Ordering::AcqRel);
         }
     }
 
@@ -264,7 +263,7 @@ mod tests {
         assert!(origins.raise(id(5), NTP64(15), ZERO));
         assert!(!origins.raise(id(5), NTP64(14), ZERO));
         assert!(origins.covers(NTP64(15), other) && !origins.covers(NTP64(16), other));
-        origins.close(id(5));
+        origins.close(id(5), origins.coverage_of(id(5)).seen);
         assert!(origins.covers(NTP64(20), other) && !origins.covers(NTP64(21), other));
         assert_eq!(origins.coverage(other).synced, NTP64(15), "a closing proves nothing");
     }

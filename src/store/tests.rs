@@ -253,7 +253,7 @@ fn a_write_that_is_covered_since_its_writer_was_closed_is_retracted_as_given_up(
     set(&a, 11, b"pushed", b"v", None);
     let origin = b.intern(a.own_incarnation()).unwrap();
     b.origins().see(origin, NTP64(11));
-    b.origins().close(a.own_incarnation());
+    b.origins().close(a.own_incarnation(), b.origins().coverage_of(a.own_incarnation()).seen);
     assert!(answer(&a, &b, b"lost on the way").retraction.unwrap().is_given_up);
     set(&a, 12, b"later", b"v", None);
     assert_eq!(answer(&a, &b, b"later").outcome, Outcome::Applied);

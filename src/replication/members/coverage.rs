@@ -1,12 +1,12 @@
 //! Incarnations that are not members any more: when they are closed, and how two nodes compare what they have of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::summary::BUCKETS;
-use super::{Away, Membership};
+use super::{Away, Declared, Membership};
 use crate::ablation::{Ablation, ablated};
 use crate::model::{Incarnation, Time, stamp};
 use crate::store::Coverage;
@@ -72,7 +72,8 @@ impl Membership {
 
     /// The incarnations that are not members and not closed yet, for others to know.
     pub(super) fn open(&self) -> Vec<Away> {
-        let since = |incarnation| self.away.get(&incarnation).copied().unwrap_or_default();
+        let since =
+            |incarnation| self.away.get(&incarnation).map(|declared| declared.since).unwrap_or_default();
         let open = self.others_covered().filter(|(_, coverage)| coverage.is_open());
         open.map(|(incarnation, coverage)| Away {
             incarnation,
@@ -96,19 +97,22 @@ impl Membership {
             // Declared by others only: they may count with members that this node has not been told of, which have not
             // shown their states here. So it declares by its own clock, and then waits for the latest of all.
             if let Some(known) = self.away.get_mut(&incarnation) {
-                *known = since.max(*known);
+                known.since = since.max(known.since);
             }
         }
     }
 
-    /// Notes since when those are away that are not members. A write of one that was closed opens it again.
+    /// Notes since when those are away that are not members. A write of one that was closed opens it again; one of one that
+    /// was declared away declares it anew, as members may have shown their states before it arrived there.
     pub(super) fn note_away(&mut self, now: Time) {
-        let open: BTreeSet<_> = self.open().into_iter().map(|away| away.incarnation).collect();
-        self.away.retain(|incarnation, _| open.contains(incarnation));
-        self.unknown.retain(|incarnation, _| open.contains(incarnation));
-        for incarnation in
-            open.into_iter().filter(|incarnation| !self.away.contains_key(incarnation)).collect::<Vec<_>>()
-        {
+        let open: BTreeMap<_, _> =
+            self.open().into_iter().map(|away| (away.incarnation, away.seen)).collect();
+        self.away.retain(|incarnation, declared| open.get(incarnation) == Some(&declared.seen));
+        self.unknown.retain(|incarnation, _| open.contains_key(incarnation));
+        for (incarnation, seen) in open {
+            if self.away.contains_key(&incarnation) {
+                continue;
+            }
             let has_ended = self.roster.has_ended(incarnation);
             if !has_ended && !self.unknown.contains_key(&incarnation) && !ablated(Ablation::Regroup) {
                 // It may be a member that nobody has told this node of yet.
@@ -116,7 +120,7 @@ impl Membership {
             }
             let since = *self.unknown.entry(incarnation).or_insert(now);
             if has_ended || stamp::later(since, UNKNOWN_LIMIT) < now {
-                self.away.insert(incarnation, now);
+                self.away.insert(incarnation, Declared { since: now, seen });
             }
         }
     }
@@ -125,13 +129,13 @@ impl Membership {
     /// the time up to which all have that: whatever members hold of them is with all members. Returns whether none is
     /// left.
     pub(super) fn close_away(&mut self, low: Time) -> bool {
-        let due: Vec<_> = self.away.iter().filter(|&(_, &since)| low > since).map(|(&of, _)| of).collect();
-        for incarnation in due {
-            if !ablated(Ablation::Close) {
-                self.origins.close(incarnation);
+        self.away.retain(|&incarnation, declared| {
+            let is_due = low > declared.since;
+            if is_due && !ablated(Ablation::Close) {
+                self.origins.close(incarnation, declared.seen);
             }
-            self.away.remove(&incarnation);
-        }
+            !is_due
+        });
         self.open().is_empty() || ablated(Ablation::WaitAway) || ablated(Ablation::Close)
     }
 

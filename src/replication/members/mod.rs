@@ -75,7 +75,7 @@ pub(super) struct Membership {
     origins: Arc<Origins>,
     roster: Roster,
     /// Since when those are away that are not members and not closed, by the latest clock of those that declared it.
-    away: BTreeMap<Incarnation, Time>,
+    away: BTreeMap<Incarnation, Declared>,
     /// Incarnations of which a write was received and nothing else is known, and since when.
     unknown: BTreeMap<Incarnation, Time>,
     reports: BTreeMap<Incarnation, Report>,
@@ -100,6 +100,14 @@ struct Namesake {
 struct Linked {
     links: BTreeSet<Incarnation>,
     vector: Vector,
+}
+
+/// An incarnation was declared away.
+#[derive(Clone, Copy, Debug)]
+struct Declared {
+    since: Time,
+    /// Its latest write that was received by then: it is closed up to there.
+    seen: Time,
 }
 
 /// What a beat says beyond the clocks.

@@ -133,6 +133,31 @@ fn what_only_others_have_declared_away_is_closed_by_ones_own_clock() {
     assert_eq!(a.origins.coverage_of(id(9)).closed, at(4));
 }
 
+/// A history: while o was away and the stable time stood still, o was heard of again and had written. Closed up to its new
+/// writes by a time of before them, its cells were refused by members that had not got them.
+#[test]
+fn a_write_of_one_that_is_away_declares_it_away_anew() {
+    let (mut a, mut b) = (member("a", 1), member("b", 2));
+    link(&mut a, &mut b, at(1));
+    a.roster.note_former(id(9), "o");
+    receive(&a, 9, at(4));
+    a.advance(at(5));
+    for second in 6..8 {
+        sync(&mut a, &mut b, at(second));
+        beat(&mut a, &mut b, at(second));
+    }
+    receive(&a, 9, at(6));
+    a.advance(at(8));
+    assert!(a.origins.coverage_of(id(9)).closed < at(6), "b may have shown its state before it got this");
+    for second in 9..12 {
+        sync(&mut a, &mut b, at(second));
+        beat(&mut a, &mut b, at(second));
+        b.advance(at(second));
+        a.advance(at(second));
+    }
+    assert_eq!(a.origins.coverage_of(id(9)).closed, at(6));
+}
+
 /// A history: one that was cut off before its first sync had finished, and had merged pushes, counted as alone. It dropped
 /// tombstones beyond the limit, and what they hid came back.
 #[test]

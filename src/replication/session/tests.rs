@@ -309,7 +309,7 @@ fn a_write_that_is_given_up_is_listed_by_the_one_that_held_it() {
     pair.b.set(pair.wall, b"lost on the way", b"v");
     let origin = pair.a.local.store.intern(id(2)).unwrap();
     pair.a.local.store.origins().see(origin, stamp::later(pair.wall, Duration::from_secs(1)));
-    pair.a.local.store.origins().close(id(2));
+    pair.a.local.store.origins().close(id(2), pair.a.local.store.origins().coverage_of(id(2)).seen);
     pair.pass(Duration::from_secs(100));
     pair.verify();
     assert_eq!(pair.b.get(pair.wall, b"lost on the way"), None);

@@ -38,13 +38,14 @@ fn a_hundred_histories_hold() {
 }
 
 /// Each has broken a promise once; what did is said beside it.
-const FAILED_ONCE: [(u64, &str); 6] = [
+const FAILED_ONCE: [(u64, &str); 7] = [
     (627, "a probe looked again after twice the time that its offer had waited: 15 s, a standstill"),
     (3513, "the same"),
     (880, "a node whose first sync was cut off took itself for one that is alone, and dropped tombstones"),
     (112_774, "an EXPIRE brought back the counts that an earlier deadline had ended"),
     (117_872, "the same, and a purge beside the write of a member that nobody had told of"),
     (206_601, "an incarnation was closed by a time that others had declared"),
+    (1_039_087, "an incarnation was closed up to a write of after it was declared away"),
 ];
 
 #[test]
