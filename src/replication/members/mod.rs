@@ -380,15 +380,14 @@ impl Membership {
         // One that never had a peer keeps its tombstones for those that are yet to come.
         self.others().next()?;
         let own = self.report(now);
-        let present = self.roster.present().map(|(_, member)| member.incarnation);
-        let report = |incarnation| {
+        let present: BTreeSet<_> = self.roster.present().map(|(_, member)| member.incarnation).collect();
+        let report = |&incarnation| {
             let known =
                 if incarnation == self.incarnation { Some(&own) } else { self.reports.get(&incarnation) };
             known.filter(|report| report.members == own.members).copied()
         };
-        let reports = present.map(report).collect::<Option<Vec<_>>>()?;
+        let reports = present.iter().map(report).collect::<Option<Vec<_>>>()?;
         let low = reports.iter().map(|report| report.low).min()?;
-        let present: BTreeSet<_> = self.roster.present().map(|(_, member)| member.incarnation).collect();
         let is_closed = self.close_away(low);
         self.counted = present;
         is_closed.then_some(if ablated(Ablation::EarlyPurge) {

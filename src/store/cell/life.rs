@@ -149,11 +149,10 @@ impl Cell {
 
     /// From this moment on what a reader at `now` sees is absent; `None` for never.
     pub(in crate::store) fn deadline_at(&self, now: Time) -> Option<Time> {
-        let later = |deadline: Option<Time>| deadline.filter(|&deadline| deadline > now);
         if self.has(HAS_VALUE) && !self.is_expired(now) {
             return self.deadline();
         }
-        later(self.expiry().and_then(|(_, expiry)| expiry.deadline))
+        self.expiry().and_then(|(_, expiry)| expiry.deadline).filter(|&deadline| deadline > now)
     }
 
     /// The stamp of the latest `SET`, `DEL` or increment, whether it still shows or not. An `EXPIRE` or `PERSIST` is not
