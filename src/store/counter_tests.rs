@@ -202,15 +202,21 @@ fn the_deadline_of_a_counter_hides_no_set_and_brings_back_no_deleted_one() {
     assert_eq!((number(b, 130, b"k"), number(b, 500, b"k")), (Some(9), Some(8)));
 }
 
-#[test]
-fn what_had_counted_before_a_deadline_that_it_had_not_seen_expires_with_it() {
+/// Two stores count 5 until the deadline 60, and a third, which does not know of that, has counted 2.
+fn counted_apart_from_a_deadline() -> ([Store; 2], Store) {
     let stores = two();
-    let [a, b] = &stores;
     let apart = Store::new(config(3));
-    add(a, 10, b"k", 5);
-    expire(a, 20, b"k", 60);
+    add(&stores[0], 10, b"k", 5);
+    expire(&stores[0], 20, b"k", 60);
     exchange(&stores);
     add(&apart, 30, b"k", 2);
+    (stores, apart)
+}
+
+#[test]
+fn what_had_counted_before_a_deadline_that_it_had_not_seen_expires_with_it() {
+    let (stores, apart) = counted_apart_from_a_deadline();
+    let [a, b] = &stores;
     set(b, 70, b"k", b"100", None);
     replicate(a, &apart);
     replicate(&apart, b);
@@ -221,13 +227,8 @@ fn what_had_counted_before_a_deadline_that_it_had_not_seen_expires_with_it() {
 
 #[test]
 fn what_a_set_had_not_seen_ends_by_the_deadline_that_it_replaces() {
-    let stores = two();
+    let (stores, apart) = counted_apart_from_a_deadline();
     let [a, b] = &stores;
-    let apart = Store::new(config(3));
-    add(a, 10, b"k", 5);
-    expire(a, 20, b"k", 60);
-    exchange(&stores);
-    add(&apart, 30, b"k", 2);
     replicate(&apart, b);
     set(a, 70, b"k", b"100", None);
     replicate(a, b);
