@@ -26,6 +26,8 @@ pub(crate) enum Ablation {
     RoundsAloneVerify,
     /// Digests leave out what is dead at the higher stable time although the two count with other members.
     Cutoff,
+    /// A sync counts what was given up in it as incorporated, although the peer has not dropped and listed that yet.
+    ClaimGivenUp,
     /// A deadline that had passed when its successor was written leaves the lives that it ended.
     EndedBySuccessor,
     /// A link carries rounds before it takes part in pushes.

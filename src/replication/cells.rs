@@ -5,11 +5,12 @@ use uhlc::NTP64;
 
 use super::codec::{self, CodecError, MAX_FRAME, Packed};
 use super::message::{
-    Cells, Message, WireCell, WireCounter, WireExpiry, WireReset, WireRetraction, WireSlot,
+    Cells, Message, WireCell, WireCounter, WireExpiry, WireRemovedRegister, WireRemovedSlot, WireReset,
+    WireRetraction, WireSlot,
 };
 use crate::model::counter::{Expiry, Reset, Slot};
 use crate::model::{Incarnation, Time, stamp};
-use crate::store::{Cell, Counter, MAX_KEY, Origin, Parts, Retraction, Store, TooManyOrigins};
+use crate::store::{Cell, Counter, MAX_KEY, Origin, Parts, Removed, Retraction, Store, TooManyOrigins};
 
 /// Gathers cells into a frame of about [`FRAME_TARGET`] bytes.
 #[derive(Default)]
@@ -81,14 +82,17 @@ impl CellsEncoder {
     /// Adds what was removed here of a key that a peer has sent.
     pub(super) fn add_retraction(&mut self, key: &[u8], retraction: &Retraction) {
         let mut dot = |(time, origin): (Time, Origin)| (time.0, self.index(origin));
-        let (register, expiry) =
-            (retraction.register.map(|dots| dots.map(&mut dot)), retraction.expiry.map(&mut dot));
+        let register = retraction.register.map(|Removed { dots: [version, deadline], is_given_up }| {
+            WireRemovedRegister { version: dot(version), deadline: dot(deadline), given_up: is_given_up }
+        });
+        let expiry = retraction.expiry.map(&mut dot);
         let mut slots = Vec::new();
-        for &(owner, start, last) in &retraction.slots {
-            codec::append(&(self.index(owner), start.0, last.0), &mut slots);
+        for &Removed { dots: (owner, start, last), is_given_up } in &retraction.slots {
+            let owner = self.index(owner);
+            let slot = WireRemovedSlot { owner, start: start.0, last: last.0, given_up: is_given_up };
+            codec::append(&slot, &mut slots);
         }
-        let given_up = retraction.is_given_up;
-        let wire = WireRetraction { key, register, expiry, slots: Packed(&slots), given_up };
+        let wire = WireRetraction { key, register, expiry, slots: Packed(&slots) };
         codec::append(&wire, &mut self.cells);
     }
 
@@ -254,16 +258,17 @@ pub(super) fn read_retractions<'a>(
     };
     let mut retractions = Vec::new();
     for item in items.items::<WireRetraction<'_>>() {
-        let WireRetraction { key, register, expiry, slots, given_up } = item?;
-        let mut retraction = Retraction { is_given_up: given_up, ..Retraction::default() };
-        if let Some([version, deadline]) = register {
-            retraction.register = Some([dot(version)?, dot(deadline)?]);
+        let WireRetraction { key, register, expiry, slots } = item?;
+        let mut retraction = Retraction::default();
+        if let Some(WireRemovedRegister { version, deadline, given_up }) = register {
+            let dots = [dot(version)?, dot(deadline)?];
+            retraction.register = Some(Removed { dots, is_given_up: given_up });
         }
         retraction.expiry = expiry.map(dot).transpose()?;
-        for slot in slots.items::<(u32, u64, u64)>() {
-            let (owner, start, last) = slot?;
+        for slot in slots.items::<WireRemovedSlot>() {
+            let WireRemovedSlot { owner, start, last, given_up } = slot?;
             let (last, owner) = dot((last, owner))?;
-            retraction.slots.push((owner, NTP64(start), last));
+            retraction.slots.push(Removed { dots: (owner, NTP64(start), last), is_given_up: given_up });
         }
         retractions.push((key, retraction));
     }

@@ -167,15 +167,14 @@ impl Local {
         dropped as u64
     }
 
-    /// Keeps what a peer's retraction has removed here, if no member may have seen it: a value, or the amount that was
-    /// counted.
-    pub(super) fn give_up(&self, retracted: &Retracted, is_given_up: bool, peer: &str) -> Option<LostCell> {
+    /// Keeps what a peer's retraction has given up here: a value, or the amount that was counted.
+    pub(super) fn give_up(&self, retracted: &Retracted, peer: &str) -> Option<LostCell> {
         self.counts.retractions.fetch_add(1, Ordering::Relaxed);
         let cell = &retracted.cell;
         let own = self.store.origins().own();
         let handed_over = self.handed_over.load(Ordering::Relaxed);
         // What this node's clients wrote and a peer has had was removed, and not given up.
-        let is_unseen = |time: Time, origin: Origin| is_given_up && (origin != own || time.0 > handed_over);
+        let is_unseen = |time: Time, origin: Origin| origin != own || time.0 > handed_over;
         let slots = retracted.slots.iter().filter(|(owner, slot)| is_unseen(slot.last, *owner));
         let (amount, latest) = slots.fold((0, None), |(amount, latest), (owner, slot)| {
             (amount + slot.net(), latest.max(Some((slot.last, *owner))))

@@ -193,13 +193,31 @@ pub(super) struct WireCoverage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub(super) struct WireRetraction<'a> {
     pub(super) key: &'a [u8],
-    /// The register's version and the timestamp of its deadline.
-    pub(super) register: Option<[(u64, u32); 2]>,
+    pub(super) register: Option<WireRemovedRegister>,
     /// The timestamp of the counter's deadline.
     pub(super) expiry: Option<(u64, u32)>,
-    /// Owner, start and last increment of each slot: packs `(u32, u64, u64)`.
+    /// Packs [`WireRemovedSlot`]s.
     pub(super) slots: Packed<'a>,
-    /// Some of it may never have been seen by any member.
+}
+
+/// A register that was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct WireRemovedRegister {
+    pub(super) version: (u64, u32),
+    /// The timestamp of its deadline.
+    pub(super) deadline: (u64, u32),
+    /// No member may have seen it.
+    pub(super) given_up: bool,
+}
+
+/// A slot that was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct WireRemovedSlot {
+    pub(super) owner: u32,
+    pub(super) start: u64,
+    /// The time of its last increment.
+    pub(super) last: u64,
+    /// No member may have seen it.
     pub(super) given_up: bool,
 }
 

@@ -13,6 +13,7 @@ mod error;
 mod exchange;
 mod inbound;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -229,7 +230,8 @@ impl Session {
                 if ablated(Ablation::RoundsAloneVerify) {
                     let own_time = local.store.now(wall);
                     let vector = [(self.peer, own_time)].into_iter().collect();
-                    local.members.lock().on_sync(&Summary { vector, ..Summary::default() }, &[]);
+                    let summary = Summary { vector, ..Summary::default() };
+                    local.members.lock().on_sync(&summary, &[], &BTreeSet::new());
                 }
             }
             Message::Ack { epoch, puts } => {

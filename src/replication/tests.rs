@@ -15,7 +15,7 @@ use super::codec::{self, MAX_FRAME, Packed};
 use super::members::Summary;
 use super::message::{
     Acquaintance, Cells, Hello, MAGIC, Message, Refusal, VERSIONS, WireCell, WireCopy, WireCopyState,
-    WireCount, WireRetraction,
+    WireCount, WireRemovedRegister, WireRetraction,
 };
 use super::*;
 use crate::cluster::Way;
@@ -193,9 +193,9 @@ fn seen() -> Vec<u8> {
 
 fn retract() -> Vec<u8> {
     let mut items = Vec::new();
-    let register = Some([(1 << 32, 0), (2 << 32, 0)]);
-    let slots = Packed(&[0, 1, 2]);
-    let retraction = WireRetraction { key: b"k", register, expiry: Some((3, 0)), slots, given_up: true };
+    let register = WireRemovedRegister { version: (1 << 32, 0), deadline: (2 << 32, 0), given_up: true };
+    let slots = Packed(&[0, 1, 2, 1]);
+    let retraction = WireRetraction { key: b"k", register: Some(register), expiry: Some((3, 0)), slots };
     codec::append(&retraction, &mut items);
     codec::frame(&Message::Retract { round: 1, origins: &77u128.to_le_bytes(), items: Packed(&items) })
         .to_vec()

@@ -59,15 +59,21 @@ pub(crate) enum Outcome {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Retraction {
     /// The dots of the register and of its deadline.
-    pub(crate) register: Option<[(Time, Origin); 2]>,
+    pub(crate) register: Option<Removed<[(Time, Origin); 2]>>,
     /// The dot of the counter's deadline.
     pub(crate) expiry: Option<(Time, Origin)>,
     /// The owners of the slots, and when these began and were counted last.
-    pub(crate) slots: Vec<(Origin, Time, Time)>,
-    /// Something of it may never have been seen here: it counts as covered since its incarnation was closed.
-    pub(crate) is_given_up: bool,
+    pub(crate) slots: Vec<Removed<(Origin, Time, Time)>>,
     /// Something that is dead here has won over it; else it is absent.
     pub(crate) is_beaten: bool,
+}
+
+/// A part of a cell that was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Removed<Dots> {
+    pub(crate) dots: Dots,
+    /// It may never have been seen here: it counts as covered since its incarnation was closed.
+    pub(crate) is_given_up: bool,
 }
 
 /// What a retraction has removed here.
@@ -75,15 +81,22 @@ pub(crate) struct Retraction {
 pub(crate) struct Retracted {
     /// What was held.
     pub(crate) cell: Cell,
-    /// Whether its value is gone.
+    /// Whether its value is given up.
     pub(crate) register: bool,
-    /// The slots that are.
+    /// The slots that are given up.
     pub(crate) slots: Vec<(Origin, Slot)>,
 }
 
 impl Retraction {
     fn is_empty(&self) -> bool {
         self.register.is_none() && self.expiry.is_none() && self.slots.is_empty()
+    }
+
+    /// The incarnations of which something is given up.
+    pub(crate) fn given_up(&self) -> impl Iterator<Item = Origin> {
+        let register = self.register.filter(|part| part.is_given_up).map(|part| part.dots[0].1);
+        let slots = self.slots.iter().filter(|part| part.is_given_up).map(|part| part.dots.0);
+        register.into_iter().chain(slots)
     }
 
     fn boxed(self) -> Option<Box<Retraction>> {
@@ -157,7 +170,7 @@ impl Store {
             // No digest shows the peer what has won here, if that is dead.
             let is_beaten = is_live && held.value.is_none() && self.is_dead(held, stable);
             retraction.is_beaten |= is_beaten;
-            retraction.register = is_beaten.then_some(dots);
+            retraction.register = is_beaten.then_some(Removed { dots, is_given_up: false });
             return None;
         } else {
             // Else this version was removed, and an older one that was news then has taken its place.
@@ -167,8 +180,7 @@ impl Store {
         if !removed_here {
             return Some(*received);
         }
-        retraction.register = is_live.then_some(dots);
-        retraction.is_given_up |= is_live && self.is_given_up(dots[0]);
+        retraction.register = is_live.then(|| Removed { dots, is_given_up: self.is_given_up(dots[0]) });
         None
     }
 
@@ -296,18 +308,17 @@ impl Store {
         stable: Time,
         retraction: &mut Retraction,
     ) {
-        let dot = (slot.last, owner);
+        let dots = (owner, slot.start, slot.last);
         let is_present = ours.slot(owner).is_some_and(|held| held.start >= slot.start);
         if is_present || !self.ranges.origins().covers(slot.last, owner) || ablated(Ablation::Admission) {
             ours.merge_slot(owner, slot);
             let held = ours.slot(owner).filter(|held| held.is_reset() && !slot.is_reset());
             if held.is_some_and(|held| held.last.max(held.reset.at) <= stable) {
-                retraction.slots.push((owner, slot.start, slot.last));
+                retraction.slots.push(Removed { dots, is_given_up: false });
                 retraction.is_beaten = true;
             }
         } else if !slot.is_reset() {
-            retraction.slots.push((owner, slot.start, slot.last));
-            retraction.is_given_up |= self.is_given_up(dot);
+            retraction.slots.push(Removed { dots, is_given_up: self.is_given_up((slot.last, owner)) });
         }
     }
 
@@ -317,8 +328,9 @@ impl Store {
             let Some(cell) = cell else { return (None, None) };
             let (mut parts, mut counter) = (cell.parts(), cell.counter());
             let dots = [(parts.time, parts.origin), parts.deadline_dot()];
-            let register = parts.value.is_some() && retraction.register == Some(dots);
-            if register {
+            let register =
+                retraction.register.filter(|removed| parts.value.is_some() && removed.dots == dots);
+            if register.is_some() {
                 parts = parts.retracted();
             }
             if let Some((writer, expiry)) = &mut counter.expiry
@@ -327,17 +339,18 @@ impl Store {
                 expiry.deadline = None;
             }
             let mut slots = Vec::new();
-            for &(owner, start, last) in &retraction.slots {
+            for &Removed { dots: (owner, start, last), is_given_up } in &retraction.slots {
                 let held =
                     counter.slot(owner).copied().filter(|slot| (slot.start, slot.last) == (start, last));
                 if let Some(slot) = held.filter(|slot| !slot.is_reset()) {
                     counter.put(owner, slot.retracted());
-                    slots.push((owner, slot));
+                    slots.extend(is_given_up.then_some((owner, slot)));
                 }
             }
             if parts == cell.parts() && counter == cell.counter() {
                 return (None, None);
             }
+            let register = register.is_some_and(|removed| removed.is_given_up);
             let retracted = Retracted { cell: cell.clone(), register, slots };
             (Some(Cell::pack_with(&mut Vec::new(), key, &parts, &counter, false)), Some(retracted))
         })

@@ -44,7 +44,7 @@ pub use copy::{CopyState, CountCopy, KeyCopy, SlotCopy};
 pub(crate) use feed::Feed;
 pub(crate) use healing::Entry;
 pub(crate) use memory::{Room, Shortfall};
-pub(crate) use merge::{Outcome, Retracted, Retraction, Way};
+pub(crate) use merge::{Outcome, Removed, Retracted, Retraction, Way};
 pub use origins::TooManyOrigins;
 pub(crate) use origins::{Coverage, Origin, Origins};
 pub(crate) use ranges::PREFETCH_AHEAD;

@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use uhlc::NTP64;
 
-use super::merge::Merged;
+use super::merge::{Merged, Removed};
 use super::*;
 use crate::model::stamp::{self, incarnation};
 
@@ -210,11 +210,12 @@ fn what_was_incorporated_and_removed_is_no_news_and_is_retracted() {
     let merged = answer(&a, &b, b"k");
     assert_eq!((merged.outcome, get(&b, 40, b"k")), (Outcome::Known, None));
     let mut retraction = *merged.retraction.unwrap();
-    assert!(!retraction.is_given_up);
+    assert_eq!(retraction.given_up().count(), 0);
     // As a refers to itself.
     let own = a.intern(a.own_incarnation()).unwrap();
-    retraction.register = retraction.register.map(|dots| dots.map(|(time, _)| (time, own)));
-    assert!(a.retract(b"k", &retraction).is_some_and(|retracted| retracted.register));
+    let removed = retraction.register.as_mut().unwrap();
+    removed.dots = removed.dots.map(|(time, _)| (time, own));
+    assert!(a.retract(b"k", &retraction).is_some_and(|retracted| !retracted.register), "nothing is given up");
     assert_eq!((get(&a, 40, b"k"), a.totals().dead_cells), (None, 1));
     assert_eq!(a.retract(b"k", &retraction), None, "it is no longer held");
     assert_sums_are_exact(&a);
@@ -240,7 +241,8 @@ fn a_retraction_of_one_version_leaves_every_other() {
     set(&store, 10, b"k", b"old", None);
     let cell = store.cell(b"k").unwrap();
     let dots = [(cell.time(), cell.origin()); 2];
-    let retraction = Retraction { register: Some(dots), ..Retraction::default() };
+    let retraction =
+        Retraction { register: Some(Removed { dots, is_given_up: true }), ..Retraction::default() };
     set(&store, 20, b"k", b"new", None);
     assert_eq!(store.retract(b"k", &retraction), None);
     assert_eq!(get(&store, 30, b"k"), Some(b"new".to_vec()));
@@ -254,7 +256,8 @@ fn a_write_that_is_covered_since_its_writer_was_closed_is_retracted_as_given_up(
     let origin = b.intern(a.own_incarnation()).unwrap();
     b.origins().see(origin, NTP64(11));
     b.origins().close(a.own_incarnation(), b.origins().coverage_of(a.own_incarnation()).seen);
-    assert!(answer(&a, &b, b"lost on the way").retraction.unwrap().is_given_up);
+    let retraction = answer(&a, &b, b"lost on the way").retraction.unwrap();
+    assert_eq!(retraction.given_up().collect::<Vec<_>>(), [origin]);
     set(&a, 12, b"later", b"v", None);
     assert_eq!(answer(&a, &b, b"later").outcome, Outcome::Applied);
 }

@@ -43,10 +43,11 @@ impl Membership {
         self.others_covered().filter(|(_, coverage)| !coverage.is_open())
     }
 
-    /// The hash of each bucket of the coverage of closed incarnations.
+    /// The hash of each bucket of the coverage of closed incarnations; none if none is closed.
     pub(super) fn coverage_hashes(&self) -> Vec<u64> {
-        let mut hashes = vec![0u64; BUCKETS];
+        let mut hashes = Vec::new();
         for (incarnation, coverage) in self.closed() {
+            hashes.resize(BUCKETS, 0u64);
             let mut bytes = [0; 32];
             bytes[..16].copy_from_slice(&incarnation.to_le_bytes());
             bytes[16..24].copy_from_slice(&coverage.synced.0.to_le_bytes());
@@ -59,7 +60,8 @@ impl Membership {
 
     /// The coverage of closed incarnations in the buckets whose hashes differ between two summaries.
     pub(in crate::replication) fn coverage(&self, ours: &[u64], theirs: &[u64]) -> Vec<ClosedCoverage> {
-        let differs = |bucket: usize| ours.get(bucket) != theirs.get(bucket);
+        let hash = |hashes: &[u64], bucket| hashes.get(bucket).copied().unwrap_or_default();
+        let differs = |bucket: usize| hash(ours, bucket) != hash(theirs, bucket);
         let closed = self.closed().filter(|(incarnation, _)| differs(bucket_of(*incarnation)));
         closed
             .map(|(incarnation, coverage)| ClosedCoverage {

@@ -344,9 +344,18 @@ impl Membership {
     }
 
     /// A sync with a linked peer has finished: all that it had incorporated when it said `theirs` is incorporated here,
-    /// and so is `coverage`, which it said of incarnations that are not members.
-    pub(super) fn on_sync(&mut self, theirs: &Summary, coverage: &[ClosedCoverage]) {
-        let others = |of: Incarnation| of != self.incarnation;
+    /// and so is `coverage`, which it said of incarnations that are not members. Not so of incarnations of which it held
+    /// what was given up here: until it has dropped and listed that, which the next sync shows, it must not count as
+    /// incorporated.
+    pub(super) fn on_sync(
+        &mut self,
+        theirs: &Summary,
+        coverage: &[ClosedCoverage],
+        gave_up: &BTreeSet<Incarnation>,
+    ) {
+        let others = |of: Incarnation| {
+            of != self.incarnation && (!gave_up.contains(&of) || ablated(Ablation::ClaimGivenUp))
+        };
         let is_told = |of: Incarnation| self.is_present(of) || self.roster.has_ended(of);
         if !theirs.vector.iter().all(|(of, _)| is_told(of)) {
             // The peer counts with a member that nobody has told this node of yet.

@@ -11,7 +11,7 @@ use crate::replication::message::{self, WireAway, WireTime};
 const MAX_ENTRIES: usize = 2048;
 
 /// The buckets into which the coverage of incarnations that are not members is hashed: only those that differ are sent.
-pub(in crate::replication) const BUCKETS: usize = 16;
+pub(in crate::replication) const BUCKETS: usize = 8;
 
 /// A node's summary vector, as far as another needs it.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]

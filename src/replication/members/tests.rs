@@ -42,8 +42,8 @@ fn sync(a: &mut Membership, b: &mut Membership, now: Time) {
     a.on_summary(b.incarnation, &sb);
     b.on_summary(a.incarnation, &sa);
     let (ca, cb) = (a.coverage(&sa.hashes, &sb.hashes), b.coverage(&sb.hashes, &sa.hashes));
-    a.on_sync(&sb, &cb);
-    b.on_sync(&sa, &ca);
+    a.on_sync(&sb, &cb, &BTreeSet::new());
+    b.on_sync(&sa, &ca, &BTreeSet::new());
 }
 
 /// A write of another incarnation is received.

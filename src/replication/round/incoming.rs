@@ -279,7 +279,13 @@ impl Round {
 
     /// The peer has sent something that was removed here. What was beaten by something dead that no digest shows is no
     /// sign of a fault, however much it is.
-    pub(in crate::replication) fn on_removed(&mut self, key: &[u8], retraction: Box<Retraction>) {
+    pub(in crate::replication) fn on_removed(
+        &mut self,
+        key: &[u8],
+        retraction: Box<Retraction>,
+        store: &Store,
+    ) {
+        self.gave_up.extend(retraction.given_up().map(|origin| store.incarnation(origin)));
         if retraction.is_beaten {
             self.retracted += 1;
             return self.out.retract(key.to_vec(), retraction);

@@ -33,6 +33,7 @@ mod incoming;
 mod outgoing;
 mod sums;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -42,7 +43,7 @@ use super::cells::CellsError;
 use super::codec::{self, CodecError};
 use super::members::{ClosedCoverage, Summary};
 use super::message::Message;
-use crate::model::{Prefix, Time};
+use crate::model::{Incarnation, Prefix, Time};
 use crate::store::{Digest, Retraction, Store};
 use books::Books;
 use outgoing::{Outgoing, pack_hashes};
@@ -192,6 +193,8 @@ pub(super) struct Round {
     round_trip: Duration,
     /// What the peer holds that was removed here, held back while the retraction limit applies.
     retractions: Vec<(Vec<u8>, Box<Retraction>)>,
+    /// The incarnations of which this side has given up a write that the peer holds.
+    gave_up: BTreeSet<Incarnation>,
     failed: Option<RoundFailed>,
     owed: u64,
     cells_in: u64,
@@ -239,6 +242,7 @@ impl Round {
             started: now,
             round_trip: Duration::ZERO,
             retractions: Vec::new(),
+            gave_up: BTreeSet::new(),
             failed: None,
             owed: 0,
             cells_in: 0,
@@ -287,6 +291,11 @@ impl Round {
     /// What the peer has said of incarnations that are not members.
     pub(super) fn coverage(&self) -> &[ClosedCoverage] {
         &self.coverage
+    }
+
+    /// The incarnations of which this side has given up a write that the peer holds.
+    pub(super) fn gave_up(&self) -> &BTreeSet<Incarnation> {
+        &self.gave_up
     }
 
     /// The stable time at which both sides leave out what is dead.

@@ -320,7 +320,7 @@ impl Session {
             // What this daemon held when the round began may have been discarded since.
             return;
         }
-        members.on_sync(round.theirs(), round.coverage());
+        members.on_sync(round.theirs(), round.coverage(), round.gave_up());
         drop(members);
         local.hand_over(round.ours().vector.time_of(self.own));
         // Acknowledged like any push, and only if nothing was refused: so what the round sent has been merged.

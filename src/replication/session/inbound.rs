@@ -96,7 +96,7 @@ impl Session {
                 match (merged.retraction, &mut self.round) {
                     (None, _) => {}
                     (Some(retraction), Some(current)) if in_round => {
-                        current.round.on_removed(key, retraction);
+                        current.round.on_removed(key, retraction, store);
                     }
                     // The peer has not heard of what has removed this: a sync tells it.
                     (Some(_), _) => {
@@ -114,7 +114,7 @@ impl Session {
     pub(super) fn retract(&mut self, local: &Local, retractions: Vec<(&[u8], Retraction)>) {
         for (key, retraction) in retractions {
             if let Some(retracted) = local.store.retract(key, &retraction) {
-                let lost = local.give_up(&retracted, retraction.is_given_up, &self.name);
+                let lost = local.give_up(&retracted, &self.name);
                 self.events.extend(lost.map(Event::Lost));
             }
         }

@@ -1,12 +1,13 @@
 //! Two daemons in one thread: sessions, rounds and stores as they are, frames through the real codec.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::exchange::VERIFY_EVERY;
 use super::*;
+use crate::ablation::must_fail_without;
 use crate::model::{HashSeed, RangeCount};
 use crate::replication::cells::CellsEncoder;
 use crate::replication::codec::take_frame;
@@ -14,7 +15,7 @@ use crate::replication::local::HealingConfig;
 use crate::replication::members::MembershipConfig;
 use crate::replication::push;
 use crate::replication::round::ListLimit;
-use crate::store::{Batch, Store, StoreConfig, Write};
+use crate::store::{Batch, Counter, Parts, Store, StoreConfig, Way, Write};
 
 const SKEW: Duration = Duration::from_millis(500);
 
@@ -218,15 +219,9 @@ fn a_difference_that_arrives_meanwhile_is_not_exchanged() {
     // Now the push arrives.
     let cell = pair.a.local.store.cell(&key(3)).unwrap();
     let origin = pair.b.local.store.intern(id(1)).unwrap();
-    let arrived = crate::store::Parts { origin, ..cell.parts() };
+    let arrived = Parts { origin, ..cell.parts() };
     pair.b.local.store.observe(arrived.time);
-    pair.b.local.store.merge(
-        &mut Vec::new(),
-        &key(3),
-        &arrived,
-        &crate::store::Counter::NONE,
-        crate::store::Way::Push,
-    );
+    pair.b.local.store.merge(&mut Vec::new(), &key(3), &arrived, &Counter::NONE, Way::Push);
     pair.a.session.take_events();
     pair.pass(Duration::from_secs(1));
     pair.settle();
@@ -259,7 +254,7 @@ fn values_that_differ_under_equal_stamps_are_found_by_a_deep_round_alone() {
     (0..100).for_each(|n| pair.a.set(pair.wall, &key(n), b"value"));
     pair.settle();
     let cell = pair.b.local.store.cell(&key(5)).unwrap();
-    let rotten = crate::store::Parts { value: Some(b"vAlue"), ..cell.parts() };
+    let rotten = Parts { value: Some(b"vAlue"), ..cell.parts() };
     pair.b.local.store.corrupt(&key(5), &rotten);
     pair.verify();
     assert_eq!(pair.b.get(pair.wall, &key(5)).unwrap(), b"vAlue");
@@ -311,10 +306,46 @@ fn a_write_that_is_given_up_is_listed_by_the_one_that_held_it() {
     pair.a.local.store.origins().see(origin, stamp::later(pair.wall, Duration::from_secs(1)));
     pair.a.local.store.origins().close(id(2), pair.a.local.store.origins().coverage_of(id(2)).seen);
     pair.pass(Duration::from_secs(100));
+    let written = pair.b.local.store.cell(b"lost on the way").unwrap().time();
+    let is_claimed = |pair: &Pair| pair.a.local.members.lock().synced(id(2)) >= written;
     pair.verify();
+    assert!(!is_claimed(&pair), "the link may end before b has dropped and listed it");
+    pair.pass(Duration::from_secs(100));
+    pair.verify();
+    assert!(is_claimed(&pair));
     assert_eq!(pair.b.get(pair.wall, b"lost on the way"), None);
     let lost = pair.b.local.lost.lock().to_vec();
     assert_eq!(lost.iter().map(|lost| &lost.key[..]).collect::<Vec<_>>(), [b"lost on the way"]);
+}
+
+/// Else b and c could stop in order, sure that a has the delete.
+#[test]
+fn a_tombstone_is_exchanged_with_one_that_does_not_count_with_its_writer() {
+    let mut pair = Pair::new(RangeCount::power_of_two(4));
+    pair.settle();
+    pair.pass(Duration::from_secs(10));
+    // c is linked to b alone, which has its delete. a's stable time is later, as a has not heard of c.
+    pair.b.local.members.lock().on_link("3", id(3), 1, pair.wall);
+    let (key, c) = (b"deleted by c", pair.b.local.store.intern(id(3)).unwrap());
+    let delete = Parts { time: pair.wall, origin: c, ..Parts::EMPTY };
+    pair.b.local.store.merge(&mut Vec::new(), key, &delete, &Counter::default(), Way::Push);
+    pair.pass(Duration::from_secs(1));
+    purge_at(&pair.a, pair.wall);
+    pair.pass(Duration::from_secs(100));
+    pair.verify();
+    assert_eq!(pair.a.local.store.cell(key).map(|cell| cell.time()), Some(delete.time));
+}
+
+#[test]
+fn tombstones_must_not_be_left_out_unless_both_agree_on_the_members() {
+    let test = a_tombstone_is_exchanged_with_one_that_does_not_count_with_its_writer;
+    must_fail_without(Ablation::Cutoff, test);
+}
+
+#[test]
+fn what_was_given_up_must_not_be_claimed() {
+    let test = a_write_that_is_given_up_is_listed_by_the_one_that_held_it;
+    must_fail_without(Ablation::ClaimGivenUp, test);
 }
 
 #[test]
@@ -329,7 +360,7 @@ fn the_retraction_limit_keeps_the_keys_of_a_peer_that_has_incorporated_every_del
     // b claims to hold all that a has written up to its stable time.
     pair.pass(Duration::from_secs(1));
     let vector = [(id(1), pair.wall)].into_iter().collect();
-    pair.b.local.members.lock().on_sync(&Summary { vector, ..Summary::default() }, &[]);
+    pair.b.local.members.lock().on_sync(&Summary { vector, ..Summary::default() }, &[], &BTreeSet::new());
     pair.verify();
     assert_eq!(pair.b.local.store.totals().live_cells, 65);
     assert_eq!(pair.a.local.store.totals().live_cells, 0);
@@ -533,7 +564,7 @@ fn no_frame_of_a_conversation_is_accepted_with_any_bit_or_byte_of_it_damaged() {
         pair.step().unwrap();
     }
     pair.assert_equal();
-    let kinds: std::collections::BTreeSet<u8> = recorded.iter().map(|frame| frame[codec::HEADER]).collect();
+    let kinds: BTreeSet<u8> = recorded.iter().map(|frame| frame[codec::HEADER]).collect();
     assert!(kinds.len() >= 9, "the conversation shows only {kinds:?}");
     let mut tried = 0u64;
     for frame in &recorded {

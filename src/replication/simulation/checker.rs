@@ -356,8 +356,17 @@ impl Checker {
         let Some(key) = self.keys.iter().position(|key| *key == lost.key) else { return };
         self.note(now, Some(key), || format!("n{node} gives up {lost:?}"));
         self.lost.insert((key, lost.version));
-        if !self.has_lapsed {
+        if !self.has_lapsed && !self.may_be_removed(key, lost.version) {
             self.fail_at(Some(key), format!("n{node} gave up {lost:?} although nobody was away"));
+        }
+    }
+
+    /// Whether clients have replaced or removed the version or the slot with this dot, or have set it a deadline. What
+    /// was removed may be listed as given up, where it was received by pushes alone and its writer was closed.
+    fn may_be_removed(&self, key: usize, dot: Stamp) -> bool {
+        match self.versions[key].get(&dot) {
+            Some(deadline) => deadline.is_some() || !self.is_newest(key, dot),
+            None => self.counted[key].may_have_ended_at(*dot.get_id(), *dot.get_time()),
         }
     }
 

@@ -38,7 +38,7 @@ fn a_hundred_histories_hold() {
 }
 
 /// Each has broken a promise once; what did is said beside it.
-const FAILED_ONCE: [(u64, &str); 7] = [
+const FAILED_ONCE: [(u64, &str); 10] = [
     (627, "a probe looked again after twice the time that its offer had waited: 15 s, a standstill"),
     (3513, "the same"),
     (880, "a node whose first sync was cut off took itself for one that is alone, and dropped tombstones"),
@@ -46,6 +46,9 @@ const FAILED_ONCE: [(u64, &str); 7] = [
     (117_872, "the same, and a purge beside the write of a member that nobody had told of"),
     (206_601, "an incarnation was closed by a time that others had declared"),
     (1_039_087, "an incarnation was closed up to a write of after it was declared away"),
+    (252, "a sync counted what was given up in it as incorporated before the peer had dropped and listed it"),
+    (2_020_023, "the same"),
+    (1_065_150, "a slot was listed as given up because another one beside it was"),
 ];
 
 #[test]

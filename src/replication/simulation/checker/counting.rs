@@ -45,6 +45,12 @@ impl Counted {
         let later = |&(of, at): &(Incarnation, Time)| of == owner && at > start;
         is_reset || start <= self.deadline || self.lives.keys().any(later)
     }
+
+    /// The same of whichever life of the owner's slot was counting then.
+    pub(super) fn may_have_ended_at(&self, owner: Incarnation, last: Time) -> bool {
+        let began = self.lives.range((owner, ZERO)..=(owner, last)).next_back();
+        began.is_some_and(|(&(_, start), _)| self.may_have_ended(owner, start, last))
+    }
 }
 
 impl Checker {
