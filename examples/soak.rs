@@ -26,6 +26,9 @@ struct Args {
     /// Go on after a failure, and list every seed that fails
     #[arg(long)]
     all: bool,
+    /// Histories with more kinds of faults: moved nodes, other join lists, damaged frames, stops before a contact
+    #[arg(long)]
+    harsh: bool,
     /// How many threads
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -63,7 +66,10 @@ impl Totals {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let mut args = Args::parse();
+    if args.harsh {
+        args.seed += simulation::HARSH_FROM;
+    }
     let began = Instant::now();
     println!("seeds {} to {}", args.seed, args.seed + args.histories.saturating_sub(1));
     let next = AtomicU64::new(0);

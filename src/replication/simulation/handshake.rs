@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::network::{Frame, Stage};
-use super::node::{Link, Process, node_at};
+use super::node::{Address, Link, Process};
 use super::world::{Due, World};
 use crate::model::Incarnation;
 use crate::replication::codec;
@@ -109,7 +109,7 @@ impl World {
         peer: &Introduction,
     ) -> Option<Refusal> {
         let process = self.nodes[node].process.as_ref()?;
-        let link = process.links.get(&node_at(&peer.advertise)?)?;
+        let link = process.links.get(&Address::parse(&peer.advertise)?.node)?;
         if link.incarnation != peer.incarnation {
             return Some(Refusal::Duplicate);
         }
@@ -133,6 +133,7 @@ impl World {
         if let Some(refusal) = self.refusal_of_link(node, own, side, peer) {
             return self.refuse(connection, side, peer_node, refusal);
         }
+        let Some(address) = Address::parse(&peer.advertise) else { return };
         let (wall, instant, now) = (self.wall(node), self.instant(), self.now);
         let limit = self.plan.queue_limit;
         let Some(process) = &mut self.nodes[node].process else { return };
@@ -140,11 +141,11 @@ impl World {
         let queue = Arc::new(Queue::new(limit));
         let session = Session::new(own, peer.incarnation, &peer.name, Arc::clone(&queue), instant);
         let incarnation = peer.incarnation;
-        let link = Link { connection, side, incarnation, queue, session, heard: now, wake_at: None };
+        let link = Link { connection, side, incarnation, address, queue, session, heard: now, wake_at: None };
         let earlier = process.links.insert(peer_node, link);
         let hlc = process.local.store.now(wall);
         process.local.members.lock().on_link(&peer.name, incarnation, peer.place.generation, hlc);
-        process.targets.insert(peer_node);
+        process.targets.insert(address);
         self.checker.note(now, None, || format!("n{node} links n{peer_node} as {incarnation}"));
         let earlier = earlier.map(|mut earlier| {
             earlier.session.end(&process.local);

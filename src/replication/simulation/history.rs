@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 
 use super::checker::Held;
+use super::harsh::HARSH_FROM;
 use super::topology::Shape;
 use super::world::{Due, World};
 use crate::model::RangeCount;
@@ -47,6 +48,8 @@ pub(super) struct Plan {
     pub(super) halves: Option<Duration>,
     /// Operators forget members.
     pub(super) forgetful: bool,
+    /// There are the faults of [harsh histories](super::harsh).
+    pub(super) harsh: bool,
 }
 
 /// What a client, an operator or fate does.
@@ -55,6 +58,9 @@ pub(super) enum Act {
     Mend(usize, usize),
     Clock(usize, i64),
     Burst(usize),
+    Leave(usize),
+    KeepAlive(usize),
+    Damage(usize),
 }
 
 impl Plan {
@@ -92,6 +98,7 @@ impl Plan {
             long: false,
             halves: None,
             forgetful: false,
+            harsh: false,
         }
     }
 
@@ -122,6 +129,7 @@ impl Plan {
             plan.forget_after = rng.random_bool(0.8).then_some(Duration::from_secs(60));
         }
         plan.forgetful = rng.random_bool(0.1);
+        plan.harsh = seed >= HARSH_FROM;
         for skew in &mut plan.skew {
             *skew = rng.random_range(-200..200);
         }
@@ -187,12 +195,19 @@ impl World {
         match act {
             Act::Mend(from, to) => self.mend(from, to),
             Act::Clock(node, skew) => self.nodes[node].skew = skew,
+            _ if self.calm => {}
             Act::Burst(node) => {
                 for key in 0..self.plan.keys {
                     if self.rng.random_bool(0.7) {
                         self.client(node, key);
                     }
                 }
+                return Some(node);
+            }
+            Act::Leave(node) => self.leave(node),
+            Act::Damage(node) => self.damage(node),
+            Act::KeepAlive(node) => {
+                self.keep_alive(node);
                 return Some(node);
             }
         }
@@ -269,6 +284,9 @@ impl World {
             4..8 => self.millis(4_000..15_000),
             _ => self.millis(15_000..36_000),
         };
+        if self.plan.harsh && self.rng.random_bool(0.3) {
+            return self.harsh_fault(node, span);
+        }
         match self.rng.random_range(0..100) {
             0..10 => self.cut_for(span, &[(node, other)]),
             10..20 => self.cut_for(span, &[(node, other), (other, node)]),
@@ -309,7 +327,7 @@ impl World {
         }
     }
 
-    fn restart_after(&mut self, node: usize, span: Duration) {
+    pub(super) fn restart_after(&mut self, node: usize, span: Duration) {
         self.nodes[node].starts_at = Some(self.now + span);
         self.after(span, Due::Start(node));
     }
@@ -323,7 +341,7 @@ impl World {
         self.after(span, Due::Act(Act::Clock(node, usual)));
     }
 
-    fn isolate(&mut self, node: usize, span: Duration) {
+    pub(super) fn isolate(&mut self, node: usize, span: Duration) {
         let others = (0..self.plan.nodes).filter(|&other| other != node);
         let both: Vec<_> = others.flat_map(|other| [(node, other), (other, node)]).collect();
         self.cut_for(span, &both);

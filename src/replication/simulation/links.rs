@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rand::Rng as _;
 
 use super::network::{Frame, Stage};
-use super::node::{Process, address, name, node_at};
+use super::node::{Address, Process, name};
 use super::world::{Due, HANDSHAKE_LIMIT, SECOND, World};
 use crate::ablation::{Ablation, ablated};
 use crate::cluster::Figures;
@@ -27,14 +27,15 @@ impl World {
             return;
         };
         let wanted: Vec<_> =
-            process.targets.iter().copied().filter(|to| !process.links.contains_key(to)).collect();
-        for to in wanted {
+            process.targets.iter().copied().filter(|to| !process.links.contains_key(&to.node)).collect();
+        for target in wanted {
+            let to = target.node;
             let under_way = self.network.between(node, to).into_iter().any(|number| {
                 let connection = &self.network.connections[&number];
                 connection.ends[0] == node && matches!(connection.stages[0], Stage::Hello | Stage::Welcome(_))
             });
-            if to == node || !self.network.has_edge(node, to) || under_way || self.nodes[to].process.is_none()
-            {
+            let is_there = self.nodes[to].process.is_some() && self.nodes[to].address == target;
+            if to == node || !self.network.has_edge(node, to) || under_way || !is_there {
                 continue;
             }
             let slow = if self.rng.random_bool(0.1) { 400 } else { 30 };
@@ -150,9 +151,16 @@ impl World {
         if self.nodes[from].process.as_ref().is_some_and(|process| process.links.contains_key(&node)) {
             self.stirred.insert((from, node));
         }
-        let Frame::Bytes(bytes) = frame else {
-            self.close(connection, side);
-            return Some(node);
+        let bytes = match frame {
+            Frame::Bytes(bytes) => bytes,
+            Frame::Damaged(bytes) => {
+                self.take_damaged(connection, side, &bytes);
+                return Some(node);
+            }
+            Frame::End => {
+                self.close(connection, side);
+                return Some(node);
+            }
         };
         if !matches!(self.network.connections[&connection].stages[side], Stage::Up) {
             self.shake_hands(connection, side, &bytes);
@@ -197,7 +205,7 @@ impl World {
                     self.checker.fail(format!("n{node} has come to the retraction limit"));
                 }
                 Event::Lost(lost) => self.checker.on_lost(node, &lost, self.now),
-                Event::Dial(_, address) => process.targets.extend(node_at(&address)),
+                Event::Dial(_, address) => process.targets.extend(Address::parse(&address)),
                 Event::Relay(to, cells) => {
                     let Some((&peer, link)) = process.links.iter().find(|(_, link)| link.incarnation == to)
                     else {
@@ -249,7 +257,8 @@ impl World {
 
 /// What a daemon says of itself every second, and before it leaves.
 pub(super) fn beat_of(process: &Process, wall: Time) -> Bytes {
-    let peers = process.links.iter().map(|(&peer, link)| (name(peer), link.incarnation, address(peer)));
+    let peers =
+        process.links.iter().map(|(&peer, link)| (name(peer), link.incarnation, link.address.to_string()));
     let peers: Vec<_> = peers.collect();
     let peers = peers.iter().map(|(name, id, at)| (&**name, *id, &**at));
     beat::frame(&process.local, wall, peers, &Figures::default())

@@ -16,6 +16,7 @@ mod checker;
 mod exhaustive;
 mod faults;
 mod handshake;
+mod harsh;
 mod history;
 mod links;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
 use super::local::Counts;
+pub use harsh::HARSH_FROM;
 use history::Plan;
 use world::{Due, SECOND, World};
 
@@ -134,6 +136,9 @@ impl World {
             if self.nodes[from].process.is_none() {
                 self.after(Duration::ZERO, Due::Start(from));
             }
+        }
+        if self.plan.harsh {
+            self.join_all();
         }
         self.checker.note(self.now, None, || "all faults end".into());
         let began = self.now;

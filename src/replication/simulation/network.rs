@@ -19,6 +19,8 @@ pub(super) enum Stage {
 
 pub(super) enum Frame {
     Bytes(Bytes),
+    /// Not as it was sent.
+    Damaged(Bytes),
     /// The other end has closed.
     End,
 }
@@ -65,7 +67,7 @@ impl Line {
     pub(super) fn receive(&mut self, now: Duration) -> Option<Frame> {
         self.frames.front().filter(|(arrives, _)| *arrives <= now)?;
         let (_, frame) = self.frames.pop_front()?;
-        if let Frame::Bytes(bytes) = &frame {
+        if let Frame::Bytes(bytes) | Frame::Damaged(bytes) = &frame {
             self.bytes -= bytes.len();
         }
         Some(frame)

@@ -26,8 +26,9 @@ const EPOCH: u64 = 1_700_000_000;
 /// A place in the cluster: a name and an address, and the process that runs there, if one does.
 pub(super) struct Node {
     pub(super) identity: Identity,
-    /// The nodes whose addresses are in its `--join`.
-    pub(super) join: Vec<usize>,
+    pub(super) address: Address,
+    /// What is in its `--join`.
+    pub(super) join: Vec<Address>,
     /// How far the machine's clock is off, in milliseconds.
     pub(super) skew: i64,
     pub(super) process: Option<Process>,
@@ -41,8 +42,8 @@ pub(super) struct Process {
     pub(super) number: u64,
     pub(super) local: Local,
     pub(super) links: BTreeMap<usize, Link>,
-    /// The nodes whose addresses it dials.
-    pub(super) targets: BTreeSet<usize>,
+    /// The addresses that it dials.
+    pub(super) targets: BTreeSet<Address>,
     pub(super) encoder: CellsEncoder,
     /// The task that takes from the feed has been woken.
     pub(super) feed_woken: bool,
@@ -56,23 +57,39 @@ pub(super) struct Link {
     /// Which end of the connection this is: the one who dialled has 0.
     pub(super) side: usize,
     pub(super) incarnation: Incarnation,
+    pub(super) address: Address,
     pub(super) queue: Arc<Queue>,
     pub(super) session: Session,
     pub(super) heard: Duration,
     pub(super) wake_at: Option<Instant>,
 }
 
-pub(super) fn address(node: usize) -> String {
-    format!("n{node}:1")
+/// Where a process of a node listens, or did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Address {
+    pub(super) node: usize,
+    pub(super) port: u32,
+}
+
+impl Address {
+    pub(super) fn first_of(node: usize) -> Address {
+        Address { node, port: 1 }
+    }
+
+    pub(super) fn parse(address: &str) -> Option<Address> {
+        let (node, port) = address.strip_prefix('n')?.split_once(':')?;
+        Some(Address { node: node.parse().ok()?, port: port.parse().ok()? })
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "n{}:{}", self.node, self.port)
+    }
 }
 
 pub(super) fn name(node: usize) -> String {
     format!("n{node}")
-}
-
-/// The node at an address.
-pub(super) fn node_at(address: &str) -> Option<usize> {
-    address.strip_prefix('n')?.strip_suffix(":1")?.parse().ok()
 }
 
 impl Node {
@@ -81,14 +98,21 @@ impl Node {
             identity: Identity {
                 cluster: CLUSTER.into(),
                 name: name(node),
-                advertise: address(node),
+                advertise: Address::first_of(node).to_string(),
                 max_clock_skew: plan.max_clock_skew,
             },
-            join: plan.join[node].clone(),
+            address: Address::first_of(node),
+            join: plan.join[node].iter().map(|&other| Address::first_of(other)).collect(),
             skew: plan.skew[node],
             process: None,
             starts_at: Some(plan.starts_at[node]),
         }
+    }
+
+    /// Processes listen here from now on.
+    pub(super) fn place_at(&mut self, address: Address) {
+        self.address = address;
+        self.identity.advertise = address.to_string();
     }
 
     /// What the machine's clock shows.

@@ -14,9 +14,9 @@ fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// Runs histories on two threads.
-fn histories(default: u64) {
-    let (first, count) = (number("SAPWOOD_SIM_SEED", 0), number("SAPWOOD_SIM_HISTORIES", default));
+/// Runs histories on two threads, from this seed on if no other is set.
+fn histories(first: u64, default: u64) {
+    let (first, count) = (number("SAPWOOD_SIM_SEED", first), number("SAPWOOD_SIM_HISTORIES", default));
     let half = move |odd: u64| (first..first + count).filter(move |seed| seed % 2 == odd);
     let run_half = |odd| half(odd).find_map(|seed| run(seed).err());
     let failure = std::thread::scope(|scope| {
@@ -34,7 +34,12 @@ fn histories(default: u64) {
 
 #[test]
 fn a_hundred_histories_hold() {
-    histories(100);
+    histories(0, 100);
+}
+
+#[test]
+fn twenty_harsh_histories_hold() {
+    histories(HARSH_FROM, 20);
 }
 
 /// Each has broken a promise once; what did is said beside it.
@@ -63,7 +68,13 @@ fn histories_that_failed_once_hold() {
 #[test]
 #[ignore = "takes minutes in debug: .ci/run runs it in release"]
 fn two_thousand_histories() {
-    histories(2000);
+    histories(0, 2000);
+}
+
+#[test]
+#[ignore = "takes minutes in debug: .ci/run runs it in release"]
+fn five_hundred_harsh_histories() {
+    histories(HARSH_FROM, 500);
 }
 
 /// A cluster of this shape in which everyone is linked, with some writes at each, and nothing else going on.

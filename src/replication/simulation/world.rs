@@ -189,6 +189,9 @@ impl World {
         if self.nodes[node].process.is_some() {
             return;
         }
+        if self.plan.harsh && !self.calm && self.processes >= self.plan.nodes as u64 {
+            self.move_node(node);
+        }
         self.processes += 1;
         let number = self.processes;
         let incarnation = stamp::incarnation(self.rng.random()).expect("a random id is not zero");

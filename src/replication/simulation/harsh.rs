@@ -1,0 +1,129 @@
+//! Faults of harsh histories, which the others do without so that their seeds remain the histories that they were: nodes
+//! that move and are told to join others than before, stops before the first contact, damaged frames, and keys that are
+//! kept alive by one that is cut off.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::Rng as _;
+use rand::seq::IteratorRandom as _;
+
+use super::history::Act;
+use super::network::{Frame, Stage};
+use super::node::Address;
+use super::world::{DRAIN_LIMIT, Due, SECOND, World};
+use crate::model::stamp;
+use crate::replication::codec;
+use crate::store::Write;
+
+/// Seeds from here on are those of harsh histories.
+pub const HARSH_FROM: u64 = 1 << 40;
+
+impl World {
+    pub(super) fn harsh_fault(&mut self, node: usize, span: Duration) {
+        match self.rng.random_range(0..10) {
+            0..3 => self.damage(node),
+            3..5 => self.stop_early(node, span),
+            5..8 => {
+                self.crash(node);
+                self.restart_after(node, span);
+            }
+            _ => {
+                let away = if self.plan.long { self.millis(62_000..75_000) } else { span.max(SECOND * 4) };
+                self.isolate(node, away);
+                for _ in 0..3 {
+                    let at = self.rng.random_range(0..away.as_millis() as u64);
+                    self.after(Duration::from_millis(at), Due::Act(Act::KeepAlive(node)));
+                }
+            }
+        }
+    }
+
+    /// A process that begins may have another address and another list of whom to join.
+    pub(super) fn move_node(&mut self, node: usize) {
+        if self.rng.random_bool(0.3) {
+            let port = self.nodes[node].address.port + 1;
+            self.nodes[node].place_at(Address { node, port });
+        }
+        if self.rng.random_bool(0.3) {
+            let others = (0..self.plan.nodes).filter(|&other| other != node);
+            let known: Vec<_> = others.filter(|_| self.rng.random_bool(0.4)).collect();
+            self.nodes[node].join = known.into_iter().map(|other| self.nodes[other].address).collect();
+            let join =
+                format!("n{node} is at {} and joins {:?}", self.nodes[node].address, self.nodes[node].join);
+            self.checker.note(self.now, None, || join);
+        }
+    }
+
+    /// Whoever was lost sight of is joined again, by its present address.
+    pub(super) fn join_all(&mut self) {
+        let addresses: Vec<_> = self.nodes.iter().map(|node| node.address).collect();
+        for (node, join) in self.plan.join.iter().enumerate() {
+            let join = join.iter().map(|&other| addresses[other]);
+            self.nodes[node].join = join.clone().collect();
+            if let Some(process) = &mut self.nodes[node].process {
+                process.targets.extend(join);
+            }
+        }
+    }
+
+    /// A process is stopped in order soon after it has begun, perhaps before any peer has linked.
+    fn stop_early(&mut self, node: usize, span: Duration) {
+        self.crash(node);
+        let begins = self.millis(100..2_000);
+        let stops = begins + self.millis(0..500);
+        let ends = stops + DRAIN_LIMIT + SECOND;
+        if self.rng.random_bool(0.5) {
+            self.isolate(node, ends);
+        }
+        self.restart_after(node, begins);
+        self.after(begins + Duration::from_millis(1), Due::Act(Act::Burst(node)));
+        self.after(stops, Due::Act(Act::Leave(node)));
+        self.after(ends + span, Due::Start(node));
+    }
+
+    /// Changes a byte of a frame that is on its way to a node.
+    pub(super) fn damage(&mut self, node: usize) {
+        let lines = self.network.of(node).into_iter().filter_map(|number| {
+            let wire = &self.network.connections[&number];
+            let side = usize::from(wire.ends[1] == node);
+            (!wire.lines[side].frames.is_empty()).then_some((number, side))
+        });
+        let Some((number, side)) = lines.choose(&mut self.rng) else {
+            // Whatever arrives next will do.
+            return self.after(Duration::from_millis(20), Due::Act(Act::Damage(node)));
+        };
+        let Some(wire) = self.network.connections.get_mut(&number) else { return };
+        let frames = &mut wire.lines[side].frames;
+        let at = self.rng.random_range(0..frames.len());
+        if let Frame::Bytes(bytes) = &mut frames[at].1 {
+            let mut damaged = bytes.to_vec();
+            let byte = self.rng.random_range(0..damaged.len());
+            damaged[byte] ^= self.rng.random_range(1..=u8::MAX);
+            self.checker.note(self.now, None, || format!("a frame on its way to n{node} is damaged"));
+            frames[at].1 = Frame::Damaged(damaged.into());
+        }
+    }
+
+    /// A damaged frame arrives: it is noticed, and ends the connection.
+    pub(super) fn take_damaged(&mut self, connection: u64, side: usize, bytes: &Bytes) {
+        if codec::open(bytes).is_ok()
+            && !matches!(self.network.connections[&connection].stages[side], Stage::Closed)
+        {
+            self.checker.fail("a damaged frame is taken for a whole one".into());
+        }
+        self.close(connection, side);
+    }
+
+    /// A client keeps keys alive, or lets them live for longer.
+    pub(super) fn keep_alive(&mut self, node: usize) {
+        for key in 0..self.plan.keys {
+            let deadline = stamp::later(self.wall(node), self.millis(20_000..90_000));
+            match self.rng.random_range(0..4) {
+                0 => self.write(node, key, Write::Deadline(None)),
+                1 => self.write(node, key, Write::Deadline(Some(deadline))),
+                _ => {}
+            }
+        }
+    }
+}
