@@ -351,11 +351,15 @@ impl Checker {
         self.lost.contains(&(key, Stamp::new(time, origin)))
     }
 
-    /// A process has given up something, and says so.
-    pub(super) fn on_lost(&mut self, node: usize, lost: &LostCell, now: Duration) {
+    /// A process has given up something, and says so: of a counter the sum of its slots, with the dot of the latest.
+    pub(super) fn on_lost(&mut self, node: usize, process: &Process, lost: &LostCell, now: Duration) {
         let Some(key) = self.keys.iter().position(|key| *key == lost.key) else { return };
         self.note(now, Some(key), || format!("n{node} gives up {lost:?}"));
         self.lost.insert((key, lost.version));
+        let held = process.local.store.cell(&lost.key).map(|cell| Held::read(process, &cell));
+        let slots = held.into_iter().flat_map(|held| held.counter.slots);
+        let retracted = slots.filter(|(_, slot)| slot.reset.at == slot.last);
+        self.lost.extend(retracted.map(|(owner, slot)| (key, Stamp::new(slot.last, owner))));
         if !self.has_lapsed && !self.may_be_removed(key, lost.version) {
             self.fail_at(Some(key), format!("n{node} gave up {lost:?} although nobody was away"));
         }

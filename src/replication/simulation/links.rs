@@ -204,7 +204,7 @@ impl World {
                 Event::Failed { why: RoundFailed::RetractionLimit, .. } => {
                     self.checker.fail(format!("n{node} has come to the retraction limit"));
                 }
-                Event::Lost(lost) => self.checker.on_lost(node, &lost, self.now),
+                Event::Lost(lost) => self.checker.on_lost(node, process, &lost, self.now),
                 Event::Dial(_, address) => process.targets.extend(Address::parse(&address)),
                 Event::Relay(to, cells) => {
                     let Some((&peer, link)) = process.links.iter().find(|(_, link)| link.incarnation == to)

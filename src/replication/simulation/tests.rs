@@ -43,7 +43,7 @@ fn twenty_harsh_histories_hold() {
 }
 
 /// Each has broken a promise once; what did is said beside it.
-const FAILED_ONCE: [(u64, &str); 10] = [
+const FAILED_ONCE: [(u64, &str); 11] = [
     (627, "a probe looked again after twice the time that its offer had waited: 15 s, a standstill"),
     (3513, "the same"),
     (880, "a node whose first sync was cut off took itself for one that is alone, and dropped tombstones"),
@@ -53,6 +53,10 @@ const FAILED_ONCE: [(u64, &str); 10] = [
     (1_039_087, "an incarnation was closed up to a write of after it was declared away"),
     (252, "a sync counted what was given up in it as incorporated before the peer had dropped and listed it"),
     (2_020_023, "the same"),
+    (
+        3_141_423,
+        "two slots of a counter were given up, and listed as one: the checker knew of the later one alone",
+    ),
     (1_065_150, "a slot was listed as given up because another one beside it was"),
 ];
 

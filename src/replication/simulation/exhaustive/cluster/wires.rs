@@ -244,7 +244,8 @@ impl Link {
             self.past = 0;
             return;
         }
-        if is_answer(frame) {
+        // A heartbeat changes the node's state, and nothing of the session.
+        if is_answer(frame) || matches!(message(frame), Some(Message::Beat(_))) {
             return;
         }
         let mut hasher = Xxh3::new();
