@@ -56,9 +56,27 @@ impl<'a> Args<'a> {
         Self { bytes: self.bytes, spans: self.spans.get(from..).unwrap_or_default() }
     }
 
+    /// A copy that does not borrow.
+    pub(super) fn to_owned(self) -> OwnedArgs {
+        let end = self.spans.iter().map(|span| span.start as usize + span.len as usize).max().unwrap_or(0);
+        OwnedArgs { bytes: self.bytes[..end].into(), spans: self.spans.into() }
+    }
+
     /// All arguments in order.
     pub fn iter(&self) -> ArgsIter<'a> {
         ArgsIter { bytes: self.bytes, spans: self.spans.iter() }
+    }
+}
+
+/// Arguments of a command that goes on after the buffer was used for others.
+pub(super) struct OwnedArgs {
+    bytes: Box<[u8]>,
+    spans: Box<[Span]>,
+}
+
+impl OwnedArgs {
+    pub(super) fn as_args(&self) -> Args<'_> {
+        Args { bytes: &self.bytes, spans: &self.spans }
     }
 }
 

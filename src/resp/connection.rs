@@ -20,6 +20,7 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use bytes::BufMut as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -45,6 +46,10 @@ const READ_AT_LEAST: usize = 16 << 10;
 /// Most bytes taken by one read, hence most of a pipeline executed before others get a turn, and most space made on the
 /// mere word of a client.
 const READ_AT_MOST: usize = 1 << 20;
+/// After so many requests of one pipeline others get a turn.
+const YIELD_EVERY: u32 = 512;
+/// For how long a long command goes on whose client has closed its side: it may still read.
+const HALF_CLOSED: Duration = Duration::from_secs(1);
 /// Buffers above this are given back once they hold little.
 const KEPT: usize = 64 << 10;
 
@@ -170,7 +175,7 @@ impl Connection {
         let started = self.batches.is_multiple_of(ONE_IN).then(Instant::now);
         self.batches = self.batches.wrapping_add(1);
         self.begin();
-        let mut at = 0;
+        let (mut at, mut executed) = (0, 0u32);
         let mut prepared = 0;
         let open = loop {
             let start = self.output.len();
@@ -185,7 +190,7 @@ impl Connection {
                     break false;
                 }
                 Next::Go(Flow::Continue) => {}
-                Next::Go(Flow::Long(long)) => self.drive(long).await,
+                Next::Go(Flow::Long(long)) => self.drive(long, start).await?,
                 Next::Go(Flow::Wait(wait, deadline)) => {
                     if !self.wait_for(wait, deadline) {
                         break true;
@@ -197,6 +202,10 @@ impl Connection {
             if self.output.len() > FLUSH_AT {
                 self.flush().await?;
                 self.begin();
+            }
+            executed += 1;
+            if executed.is_multiple_of(YIELD_EVERY) {
+                self.give_way().await;
             }
         };
         self.input.drain(..at);
@@ -263,22 +272,55 @@ impl Connection {
         Next::Go(flow)
     }
 
-    /// Takes a long command to its end. Others run between its steps, and peers hear of each.
-    async fn drive(&mut self, mut long: Box<dyn Long>) {
+    /// Lets others run. Peers hear of what was written so far.
+    async fn give_way(&mut self) {
+        self.session.publish(&self.shared.store, &mut self.batch);
+        tokio::task::yield_now().await;
+        self.begin();
+    }
+
+    /// Takes a long command, whose reply begins at `start`, to its end. Others run between its steps, and peers hear of
+    /// each.
+    ///
+    /// # Errors
+    /// If the client has left: nobody wants the reply. One that only says that it will send nothing more looks the same
+    /// for [`HALF_CLOSED`].
+    async fn drive(&mut self, mut long: Box<dyn Long>, start: usize) -> io::Result<()> {
+        let mut closed = None;
         loop {
-            self.session.publish(&self.shared.store, &mut self.batch);
-            tokio::task::yield_now().await;
-            self.begin();
+            self.give_way().await;
+            if closed.is_none() && self.has_closed().await? {
+                closed = Some(Instant::now());
+            }
+            if closed.is_some_and(|since| since.elapsed() > HALF_CLOSED) {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             let mut cx = Context {
                 shared: &self.shared,
                 session: &mut self.session,
                 batch: &mut self.batch,
                 out: &mut self.output,
             };
-            if command::step(&mut cx, &mut *long) {
-                return;
+            if command::step(&mut cx, &mut *long, start) {
+                return Ok(());
             }
         }
+    }
+
+    /// Reads what has arrived without waiting; returns whether the client has closed its side.
+    async fn has_closed(&mut self) -> io::Result<bool> {
+        if self.input.len() >= READ_AT_MOST {
+            return Ok(false);
+        }
+        self.input.reserve(READ_AT_LEAST);
+        let mut room = (&mut self.input).limit(READ_AT_MOST);
+        let read = tokio::select! {
+            biased;
+            read = self.stream.read_buf(&mut room) => read?,
+            () = std::future::ready(()) => return Ok(false),
+        };
+        self.session.counts.bytes_in += read as u64;
+        Ok(read == 0)
     }
 
     /// Lets a command wait; returns whether it has replied at once.

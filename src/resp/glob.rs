@@ -1,36 +1,19 @@
 //! Redis's patterns (`stringmatchlen`): `*`, `?`, `[a-z]`, `[^a-z]` and `\` to take the next byte as it is.
+//!
+//! Most texts are decided by walking through pattern and text at once. A pattern that makes this go back and forth is
+//! matched by an automaton instead (Shift-And: Baeza-Yates and Gonnet, 1992), so no pattern takes more than some twenty
+//! steps a byte.
 
-/// The longest pattern that a client may give. Matching takes the product of both lengths, for every text.
+/// The longest pattern that a client may give.
 pub(super) const MAX_PATTERN: usize = 1024;
 
+/// How many bytes of the pattern may be read for each byte of pattern and text before the automaton takes over.
+const EFFORT: usize = 4;
+
 /// Whether `pattern` matches the whole of `text`.
-///
-/// Only the last `*` seen is ever returned to: whatever an earlier one could match, the later one can reach too. So the
-/// time is at most the product of both lengths, where matching by recursion is exponential.
 pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut rest, mut at) = (pattern, 0);
-    let mut star: Option<(&[u8], usize)> = None;
-    loop {
-        if let Some(after) = rest.strip_prefix(b"*") {
-            if after.is_empty() {
-                return true;
-            }
-            star = Some((after, at));
-            rest = after;
-            continue;
-        }
-        let step = match text.get(at) {
-            None => return rest.is_empty(),
-            Some(byte) => one(rest, *byte),
-        };
-        if let Some(after) = step {
-            (rest, at) = (after, at + 1);
-        } else {
-            let Some((after, from)) = star else { return false };
-            (rest, at) = (after, from + 1);
-            star = Some((after, at));
-        }
-    }
+    let effort = EFFORT * (pattern.len() + text.len());
+    walk(pattern, text, effort).unwrap_or_else(|| Automaton::new(pattern).matches(text))
 }
 
 /// [`matches()`] without regard to the case of ASCII letters.
@@ -38,41 +21,184 @@ pub(super) fn matches_any_case(pattern: &[u8], text: &[u8]) -> bool {
     matches(&pattern.to_ascii_lowercase(), &text.to_ascii_lowercase())
 }
 
-/// The pattern after its first element, if that matches `byte`.
-fn one(pattern: &[u8], byte: u8) -> Option<&[u8]> {
-    let (matched, after) = match pattern {
-        [] => return None,
-        [b'?', after @ ..] => (true, after),
-        [b'[', after @ ..] => class(after, byte),
-        [b'\\', escaped, after @ ..] => (*escaped == byte, after),
-        [literal, after @ ..] => (*literal == byte, after),
-    };
-    matched.then_some(after)
+/// Whether `pattern` matches the whole of `text`; `None` if that takes more than `effort`.
+///
+/// Only the last `*` seen is ever returned to: whatever an earlier one could match, the later one can reach too.
+fn walk(pattern: &[u8], text: &[u8], mut effort: usize) -> Option<bool> {
+    let (mut rest, mut at) = (pattern, 0);
+    let mut star: Option<(&[u8], usize)> = None;
+    loop {
+        if let Some(after) = rest.strip_prefix(b"*") {
+            if after.is_empty() {
+                return Some(true);
+            }
+            star = Some((after, at));
+            rest = after;
+            continue;
+        }
+        let Some(&byte) = text.get(at) else { return Some(rest.is_empty()) };
+        let step = Element::take(rest).and_then(|(element, after)| {
+            effort = effort.saturating_sub(rest.len() - after.len());
+            element.holds(byte).then_some(after)
+        });
+        if effort == 0 {
+            return None;
+        }
+        if let Some(after) = step {
+            (rest, at) = (after, at + 1);
+        } else {
+            let Some((after, from)) = star else { return Some(false) };
+            (rest, at) = (after, from + 1);
+            star = Some((after, at));
+        }
+    }
 }
 
-/// Whether the class that `pattern` is the inside of holds `byte`, and what follows it. A class that is not closed ends
-/// with the pattern.
-fn class(pattern: &[u8], byte: u8) -> (bool, &[u8]) {
-    let (negated, mut rest) = match pattern {
-        [b'^', after @ ..] => (true, after),
-        _ => (false, pattern),
-    };
-    let mut found = false;
-    loop {
-        let (holds, after) = match rest {
-            [] => return (found != negated, rest),
-            [b']', after @ ..] => return (found != negated, after),
-            [b'\\', escaped, after @ ..] => (*escaped == byte, after),
-            [from, b'-', to, after @ ..] => ((*from.min(to)..=*from.max(to)).contains(&byte), after),
-            [literal, after @ ..] => (*literal == byte, after),
+/// What one byte of a text is compared with.
+enum Element<'p> {
+    Any,
+    Literal(u8),
+    Class(Class<'p>),
+}
+
+impl<'p> Element<'p> {
+    /// The first element of a pattern that does not begin with `*`, and what follows it.
+    fn take(pattern: &'p [u8]) -> Option<(Element<'p>, &'p [u8])> {
+        Some(match pattern {
+            [] => return None,
+            [b'?', after @ ..] => (Element::Any, after),
+            [b'[', after @ ..] => {
+                let (class, after) = Class::take(after);
+                (Element::Class(class), after)
+            }
+            [b'\\', escaped, after @ ..] => (Element::Literal(*escaped), after),
+            [literal, after @ ..] => (Element::Literal(*literal), after),
+        })
+    }
+
+    fn holds(&self, byte: u8) -> bool {
+        match self {
+            Element::Any => true,
+            Element::Literal(literal) => *literal == byte,
+            Element::Class(class) => {
+                class.ranges().any(|(from, to)| (from..=to).contains(&byte)) != class.negated
+            }
+        }
+    }
+}
+
+/// A set of bytes: what stands between `[` and `]`. One that is not closed ends with the pattern.
+struct Class<'p> {
+    negated: bool,
+    body: &'p [u8],
+}
+
+impl<'p> Class<'p> {
+    fn take(pattern: &'p [u8]) -> (Class<'p>, &'p [u8]) {
+        let (negated, body) = match pattern {
+            [b'^', after @ ..] => (true, after),
+            _ => (false, pattern),
         };
-        found |= holds;
-        rest = after;
+        let mut rest = body;
+        while let Some((_, after)) = range(rest) {
+            rest = after;
+        }
+        let class = Class { negated, body: &body[..body.len() - rest.len()] };
+        (class, rest.strip_prefix(b"]").unwrap_or(rest))
+    }
+
+    fn ranges(&self) -> impl Iterator<Item = (u8, u8)> {
+        let mut rest = self.body;
+        std::iter::from_fn(move || {
+            let (found, after) = range(rest)?;
+            rest = after;
+            Some(found)
+        })
+    }
+}
+
+/// The first range of bytes of a class, and what follows it.
+fn range(body: &[u8]) -> Option<((u8, u8), &[u8])> {
+    Some(match body {
+        [] | [b']', ..] => return None,
+        [b'\\', escaped, after @ ..] => ((*escaped, *escaped), after),
+        [from, b'-', to, after @ ..] => ((*from.min(to), *from.max(to)), after),
+        [literal, after @ ..] => ((*literal, *literal), after),
+    })
+}
+
+/// A pattern as a nondeterministic automaton: state `n` is reached once the first `n` elements have matched. All states
+/// that are reached are bits of one row, so that a byte of the text takes a few operations for each 64 elements.
+struct Automaton {
+    /// Words of a row.
+    width: usize,
+    /// By byte: the states that it leads to from the ones before.
+    steps: Vec<u64>,
+    /// The states that a `*` follows: once reached, they stay.
+    stays: Vec<u64>,
+    last: usize,
+}
+
+impl Automaton {
+    fn new(pattern: &[u8]) -> Automaton {
+        let width = pattern.len() / 64 + 1;
+        let mut automaton = Automaton { width, steps: vec![0; 256 * width], stays: vec![0; width], last: 0 };
+        let mut rest = pattern;
+        loop {
+            if let Some(after) = rest.strip_prefix(b"*") {
+                automaton.stays[automaton.last / 64] |= 1 << (automaton.last % 64);
+                rest = after;
+                continue;
+            }
+            let Some((element, after)) = Element::take(rest) else { return automaton };
+            automaton.last += 1;
+            automaton.add(&element);
+            rest = after;
+        }
+    }
+
+    fn add(&mut self, element: &Element<'_>) {
+        let mut set = |from: u8, to: u8, holds: bool| {
+            let (word, bit) = (self.last / 64, 1 << (self.last % 64));
+            for byte in from..=to {
+                let states = &mut self.steps[usize::from(byte) * self.width + word];
+                *states = if holds { *states | bit } else { *states & !bit };
+            }
+        };
+        match element {
+            Element::Any => set(0, u8::MAX, true),
+            Element::Literal(literal) => set(*literal, *literal, true),
+            Element::Class(class) => {
+                set(0, u8::MAX, class.negated);
+                class.ranges().for_each(|(from, to)| set(from, to, !class.negated));
+            }
+        }
+    }
+
+    fn matches(&self, text: &[u8]) -> bool {
+        let mut reached = vec![0; self.width];
+        reached[0] = 1;
+        for &byte in text {
+            let steps = &self.steps[usize::from(byte) * self.width..][..self.width];
+            let (mut carry, mut alive) = (0, 0);
+            for ((states, step), stays) in reached.iter_mut().zip(steps).zip(&self.stays) {
+                let moved = (*states << 1 | carry) & step;
+                carry = *states >> 63;
+                *states = moved | *states & stays;
+                alive |= *states;
+            }
+            if alive == 0 {
+                return false;
+            }
+        }
+        reached[self.last / 64] >> (self.last % 64) & 1 == 1
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -114,9 +240,39 @@ mod tests {
         assert!(matches_any_case(b"MAX[M]em*", b"maxmemory"));
     }
 
+    /// What the walk would have to find out byte by byte of the pattern for every byte of the text.
+    #[test]
+    fn patterns_that_go_back_and_forth_are_left_to_the_automaton() {
+        let texts = ["a".repeat(1 << 17), "b".repeat(1 << 17)];
+        for pattern in ["*".to_owned() + &"a".repeat(1000) + "b", format!("*[{}]", "xyz".repeat(330))] {
+            let text = if pattern.contains('[') { &texts[1] } else { &texts[0] };
+            let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+            assert_eq!(walk(pattern, text, EFFORT * (pattern.len() + text.len())), None);
+            assert!(!matches(pattern, text));
+        }
+    }
+
     #[test]
     fn many_stars_take_no_exponential_time() {
         let pattern = "a*".repeat(500) + "b";
         assert!(!matches(pattern.as_bytes(), "a".repeat(10_000).as_bytes()));
+    }
+
+    #[test]
+    fn usual_patterns_need_no_automaton() {
+        let text = b"user:12345:session:abcdef";
+        for pattern in ["user:*", "*:session:*", "*[0-9]*:abc*", "user:?????:*", "*f", "nothing*"] {
+            let effort = EFFORT * (pattern.len() + text.len());
+            assert!(walk(pattern.as_bytes(), text, effort).is_some(), "{pattern}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_automaton_and_the_walk_agree(pattern in "[ab\\-^?*\\[\\]\\\\]{0,80}", text in "[ab\\-^]{0,40}") {
+            let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+            let walked = walk(pattern, text, usize::MAX).unwrap();
+            prop_assert_eq!(Automaton::new(pattern).matches(text), walked);
+        }
     }
 }

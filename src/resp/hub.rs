@@ -1,18 +1,22 @@
 //! Publish and subscribe: who listens to what, and the way of a message to them.
 //!
-//! A message is encoded once for each name that it is heard under, and copied into the [`Outbox`] of every listener.
-//! Nothing of it is kept: who is not subscribed when it comes has missed it.
+//! A message is encoded once for each name that it is heard under, and copied into the [`Outbox`] of every listener, by a
+//! [`Publication`]. Nothing of it is kept: who is not subscribed when it comes has missed it.
 //!
 //! [`Outbox`]: super::outbox::Outbox
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
+use tokio::sync::{self, Notify, OwnedMutexGuard};
 
 use super::clients::Client;
-use super::{Proto, Reply, glob};
+use super::outbox::MAX_WAITING;
+use super::publication::Publication;
+use super::slice::TimeSlice;
 use crate::cluster::Audience;
 
 /// The longest channel in bytes. The channel of a key's events holds the key: twice the longest key of the default
@@ -40,13 +44,45 @@ pub(super) struct Hub {
     /// How many names somebody listens to; lets a message that nobody hears pass without the lock.
     names: AtomicUsize,
     topics: Mutex<Topics>,
+    /// Held by the message that is being delivered.
+    turn: Arc<sync::Mutex<()>>,
+    backlog: Backlog,
 }
 
 /// No name is without a listener.
 #[derive(Default)]
 struct Topics {
-    channels: HashMap<Arc<[u8]>, Listeners>,
-    patterns: BTreeMap<Arc<[u8]>, Listeners>,
+    channels: Names,
+    patterns: Names,
+}
+
+/// In order, so that one can go through them in steps.
+type Names = BTreeMap<Arc<[u8]>, Listeners>;
+
+/// What the peers' clients have published and is not delivered yet.
+#[derive(Default)]
+struct Backlog {
+    messages: Mutex<Messages>,
+    arrived: Notify,
+}
+
+#[derive(Default)]
+struct Messages {
+    waiting: VecDeque<[Box<[u8]>; 2]>,
+    bytes: usize,
+    /// More has come than may wait since the last time that nothing waited.
+    has_overflowed: bool,
+}
+
+/// Listeners that were served at once.
+pub(super) struct Served {
+    pub(super) count: usize,
+    /// The last one, if there may be more.
+    pub(super) last: Option<u64>,
+}
+
+fn after<K: Ord + ?Sized>(last: Option<&K>) -> (Bound<&K>, Bound<&K>) {
+    (last.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
 }
 
 impl Hub {
@@ -88,38 +124,70 @@ impl Hub {
         self.names.load(Ordering::Acquire) > 0
     }
 
-    /// Tells all who listen; returns how often the message was delivered. All hear messages in one order.
-    pub(super) fn publish(&self, channel: &[u8], message: &[u8]) -> usize {
+    /// Delivers a message to all who listen. All hear messages in one order.
+    pub(super) async fn publish<B: AsRef<[u8]>>(&self, channel: B, message: B) {
         if !self.has_listeners() {
-            return 0;
+            return;
         }
-        let topics = self.topics.lock();
-        let mut delivered = 0;
-        let mut encoded = Vec::new();
-        let mut deliver = |parts: &[&[u8]], listeners: &Listeners| {
-            encoded.clear();
-            let mut reply = Reply::new(&mut encoded, Proto::Resp3);
-            reply.push(parts.len());
-            parts.iter().for_each(|part| reply.bulk(part));
-            listeners.values().for_each(|client| client.outbox.push(&encoded));
-            delivered += listeners.len();
-        };
-        if let Some(listeners) = topics.channels.get(channel) {
-            deliver(&[b"message", channel, message], listeners);
+        let mut publication = Publication::new(channel, message);
+        while publication.step(self, &TimeSlice::begin()).is_none() {
+            tokio::task::yield_now().await;
         }
-        for (pattern, listeners) in &topics.patterns {
-            if glob::matches(pattern, channel) {
-                deliver(&[b"pmessage", pattern, channel, message], listeners);
-            }
-        }
-        delivered
     }
 
-    /// The channels somebody listens to.
-    pub(super) fn channels(&self, pattern: Option<&[u8]>) -> Vec<Arc<[u8]>> {
+    /// The right to deliver a message, unless another one is being delivered.
+    pub(super) fn try_turn(&self) -> Option<OwnedMutexGuard<()>> {
+        Arc::clone(&self.turn).try_lock_owned().ok()
+    }
+
+    /// The patterns after `last` that somebody listens to, at most so many.
+    pub(super) fn patterns_after(&self, last: Option<&[u8]>, limit: usize) -> Vec<Arc<[u8]>> {
+        names_after(&self.topics.lock().patterns, last, limit)
+    }
+
+    /// The channels after `last` that somebody listens to, at most so many.
+    pub(super) fn channels_after(&self, last: Option<&[u8]>, limit: usize) -> Vec<Arc<[u8]>> {
+        names_after(&self.topics.lock().channels, last, limit)
+    }
+
+    /// Hands an encoded message to at most so many of those who listen to a name, from the one after `last` on.
+    pub(super) fn deliver(
+        &self,
+        kind: Kind,
+        name: &[u8],
+        last: Option<u64>,
+        encoded: &[u8],
+        limit: usize,
+    ) -> Served {
         let topics = self.topics.lock();
-        let shown = |name: &&Arc<[u8]>| pattern.is_none_or(|pattern| glob::matches(pattern, name));
-        topics.channels.keys().filter(shown).cloned().collect()
+        let names = match kind {
+            Kind::Channel => &topics.channels,
+            Kind::Pattern => &topics.patterns,
+        };
+        let Some(listeners) = names.get(name) else { return Served { count: 0, last: None } };
+        let mut served = Served { count: 0, last: None };
+        for (&id, client) in listeners.range::<u64, _>(after(last.as_ref())).take(limit) {
+            client.outbox.push(encoded);
+            served = Served { count: served.count + 1, last: Some(id) };
+        }
+        served.last = served.last.filter(|_| served.count == limit);
+        served
+    }
+
+    /// Delivers what the peers' clients have published, until it is dropped.
+    pub(super) async fn deliver_backlog(&self) {
+        loop {
+            // Cancel-safe: what has arrived stays in the backlog.
+            self.backlog.arrived.notified().await;
+            let mut time = TimeSlice::begin();
+            while let Some([channel, message]) = self.backlog.take() {
+                self.publish(channel, message).await;
+                if time.is_over() {
+                    tokio::task::yield_now().await;
+                    time = TimeSlice::begin();
+                }
+            }
+        }
     }
 
     /// How many listen to a channel by its name.
@@ -134,9 +202,44 @@ impl Hub {
     }
 }
 
+fn names_after(names: &Names, last: Option<&[u8]>, limit: usize) -> Vec<Arc<[u8]>> {
+    names.range::<[u8], _>(after(last)).take(limit).map(|(name, _)| name.clone()).collect()
+}
+
+impl Backlog {
+    fn add(&self, channel: &[u8], message: &[u8]) {
+        let mut messages = self.messages.lock();
+        let bytes = channel.len() + message.len();
+        if messages.bytes > 0 && messages.bytes + bytes > MAX_WAITING {
+            if !std::mem::replace(&mut messages.has_overflowed, true) {
+                tracing::warn!(
+                    "published by peers faster than it is delivered here: subscribers miss messages"
+                );
+            }
+            return;
+        }
+        messages.bytes += bytes;
+        messages.waiting.push_back([channel.into(), message.into()]);
+        drop(messages);
+        self.arrived.notify_one();
+    }
+
+    fn take(&self) -> Option<[Box<[u8]>; 2]> {
+        let mut messages = self.messages.lock();
+        let next = messages.waiting.pop_front();
+        match &next {
+            Some(parts) => messages.bytes -= parts.iter().map(|part| part.len()).sum::<usize>(),
+            None => messages.has_overflowed = false,
+        }
+        next
+    }
+}
+
 impl Audience for Hub {
     fn hear(&self, channel: &[u8], message: &[u8]) {
-        self.publish(channel, message);
+        if self.has_listeners() {
+            self.backlog.add(channel, message);
+        }
     }
 }
 

@@ -55,6 +55,7 @@ mod number;
 mod observer;
 #[cfg(feature = "daemon")]
 mod outbox;
+mod publication;
 #[cfg(feature = "daemon")]
 mod request;
 #[cfg(feature = "daemon")]
@@ -63,6 +64,7 @@ mod server;
 mod session;
 #[cfg(feature = "daemon")]
 mod shared;
+mod slice;
 #[cfg(feature = "daemon")]
 mod tracking;
 #[cfg(feature = "daemon")]

@@ -102,7 +102,9 @@ impl Observer {
                         () = self.moved.notified() => {}
                     },
                     Next::Tell(changes) => {
-                        changes.iter().for_each(|change| self.tell(shared, change));
+                        for change in &changes {
+                            self.tell(shared, change).await;
+                        }
                         tokio::task::yield_now().await;
                     }
                     Next::Lagged(lost) => self.lagged(shared, lost),
@@ -131,12 +133,12 @@ impl Observer {
         }
     }
 
-    fn tell(&self, shared: &Shared, change: &Change) {
+    async fn tell(&self, shared: &Shared, change: &Change) {
         shared.tracking.changed(change.cell.key());
         let events = self.events();
         if events.tell_anything() && shared.hub.has_listeners() {
             self.skipped.fetch_add(change.skipped, Ordering::Relaxed);
-            announce(&shared.hub, events, change);
+            announce(&shared.hub, events, change).await;
         }
     }
 
@@ -149,7 +151,7 @@ impl Observer {
 }
 
 /// Tells the subscribers of a change what Redis would tell of the command that made it.
-fn announce(hub: &Hub, events: KeyspaceEvents, change: &Change) {
+async fn announce(hub: &Hub, events: KeyspaceEvents, change: &Change) {
     let key = change.cell.key();
     let told: &[(&str, &str)] = match change.cause {
         Cause::Set if change.cell.deadline().is_some() => &[("$", "set"), ("g", "expire")],
@@ -166,10 +168,12 @@ fn announce(hub: &Hub, events: KeyspaceEvents, change: &Change) {
             continue;
         }
         if events.has("K") {
-            hub.publish(&[b"__keyspace@0__:", key].concat(), event.as_bytes());
+            let channel = [b"__keyspace@0__:", key].concat();
+            hub.publish(&channel[..], event.as_bytes()).await;
         }
         if events.has("E") {
-            hub.publish(&[b"__keyevent@0__:", event.as_bytes()].concat(), key);
+            let channel = [b"__keyevent@0__:", event.as_bytes()].concat();
+            hub.publish(&channel[..], key).await;
         }
     }
 }

@@ -86,6 +86,8 @@ impl Server {
         let connections = TaskTracker::new();
         let (observing, until) = (Arc::clone(&self.shared), stop.clone());
         connections.spawn(async move { observing.observer.run(&observing, until).await });
+        let (hub, until) = (Arc::clone(&self.shared.hub), stop.clone());
+        connections.spawn(async move { until.run_until_cancelled(hub.deliver_backlog()).await });
         let mut second = interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut events = self.shared.cluster.events();

@@ -358,6 +358,12 @@ impl Store {
         swept.count()
     }
 
+    /// How many keys of a range are expired and still count as live in the [totals](Self::totals), as they were not
+    /// [swept](Self::sweep) yet.
+    pub(crate) fn expired_cells(&self, range: usize, now: Time) -> u64 {
+        self.ranges.count_expired(range, now)
+    }
+
     /// The sums over all ranges. Exact for a store at rest; under writes each range is taken at its own moment.
     pub fn totals(&self) -> Totals {
         self.ranges.totals()

@@ -172,6 +172,20 @@ impl Ranges {
         self.walk_then(range, visit, || next_deadline.store(earliest_left.get(), Ordering::Relaxed));
     }
 
+    /// How many cells of a range count as live whose deadlines have passed. Skips, without a lock, a range in which none
+    /// can be due.
+    pub(super) fn count_expired(&self, range: usize, now: Time) -> u64 {
+        if !self.sums[range].next_deadline.load(Ordering::Relaxed) > now.0 {
+            return 0;
+        }
+        let mut expired = 0;
+        self.walk(range, |cell| {
+            let is_due = cell.pending_deadline().is_some_and(|deadline| deadline <= now);
+            expired += u64::from(is_due && !cell.is_live(now));
+        });
+        expired
+    }
+
     pub(super) fn is_empty(&self, range: usize) -> bool {
         let totals = self.sums[range].totals();
         totals.live_cells + totals.dead_cells == 0

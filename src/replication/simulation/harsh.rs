@@ -32,8 +32,8 @@ impl World {
                 let away = if self.plan.long { self.millis(62_000..75_000) } else { span.max(SECOND * 4) };
                 self.isolate(node, away);
                 for _ in 0..3 {
-                    let at = self.rng.random_range(0..away.as_millis() as u64);
-                    self.after(Duration::from_millis(at), Due::Act(Act::KeepAlive(node)));
+                    let at = self.rng.random_range(Duration::ZERO..away);
+                    self.after(at, Due::Act(Act::KeepAlive(node)));
                 }
             }
         }

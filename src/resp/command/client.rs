@@ -1,14 +1,16 @@
 //! `CLIENT`: this connection and the others.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::context::{Context, DONE, Flow, Outcome, integer, is};
+use super::context::{Context, DONE, Flow, Long, Outcome, Progress, begin, integer, is};
 use super::entry::Table;
 use super::error::CommandError;
 use super::introspect::explain;
 use crate::resp::Args;
 use crate::resp::clients::Client;
 use crate::resp::session::Replies;
+use crate::resp::slice::TimeSlice;
 
 const HELP: &[&str] = &[
     "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
@@ -161,16 +163,35 @@ pub(super) fn list(cx: &mut Context<'_>, args: Args<'_>, table: &Table) -> Outco
         }
         Some(word) if is(word, "id") && args.len() > 3 => {
             let ids = args.tail(3).iter().map(|id| integer(id).ok().and_then(|id| u64::try_from(id).ok()));
-            let ids: Option<Vec<u64>> = ids.collect();
+            let ids: Option<BTreeSet<u64>> = ids.collect();
             let ids = ids.ok_or(CommandError::said("ERR Invalid client ID"))?;
             clients.retain(|client| ids.contains(&client.id));
         }
         Some(_) => return Err(CommandError::Syntax),
     }
-    let mut text = String::new();
-    clients.iter().for_each(|client| describe(cx, client, table, &mut text));
-    cx.reply().verbatim("txt", &text);
-    DONE
+    begin(cx, List { clients: clients.into_iter(), table: *table, text: String::new() })
+}
+
+/// `CLIENT LIST`.
+struct List {
+    /// Those that are not described yet.
+    clients: std::vec::IntoIter<Arc<Client>>,
+    table: Table,
+    text: String,
+}
+
+impl Long for List {
+    fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
+        let time = TimeSlice::begin();
+        for client in self.clients.by_ref() {
+            describe(cx, &client, &self.table, &mut self.text);
+            if time.is_over() {
+                return Ok(Progress::More);
+            }
+        }
+        cx.reply().verbatim("txt", &self.text);
+        Ok(Progress::Done)
+    }
 }
 
 fn describe(cx: &Context<'_>, client: &Client, table: &Table, into: &mut String) {

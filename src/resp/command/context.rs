@@ -1,8 +1,8 @@
 //! What a command is given and what it gives back, and the words that its function reads arguments with.
 
-use super::error::CommandError;
 use tokio::time::Instant;
 
+use super::error::CommandError;
 use crate::cluster::Cluster;
 use crate::env::BoxFuture;
 use crate::model::Time;
@@ -74,15 +74,15 @@ pub(in crate::resp) trait Wait: Send {
 
 /// A command in bounded steps. Between two of them the connection lets others run.
 pub(in crate::resp) trait Long: Send {
-    /// Goes on for about a millisecond at most.
+    /// Goes on for about a millisecond at most: see [`TimeSlice`](crate::resp::slice::TimeSlice).
     fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError>;
 }
 
 /// What a step led to.
 pub(in crate::resp) enum Progress {
-    /// There is more to do, and nothing in the output yet.
+    /// There is more to do; what is in the output is a part of the reply.
     More,
-    /// The reply is in the output.
+    /// The whole reply is in the output.
     Done,
 }
 

@@ -124,6 +124,7 @@ pub(super) fn resolve(
 }
 
 /// The whole table. The commands that tell of it are rows of it, so it is handed to them.
+#[derive(Clone, Copy)]
 pub(super) struct Table {
     pub(super) commands: &'static [Command],
     /// The place of a command in `commands`, whatever the case of its name.

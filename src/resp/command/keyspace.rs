@@ -2,6 +2,7 @@
 
 use super::context::{Context, DONE, Outcome, integer, is};
 use super::error::CommandError;
+use super::many::{self, Each};
 use super::sweep::{self, ScanRequest};
 use crate::resp::Args;
 use crate::store::Write;
@@ -9,29 +10,53 @@ use crate::store::Write;
 /// How many keys `SCAN` looks at unless told, as in Redis.
 const SCAN_COUNT: usize = 10;
 
-pub(super) fn del(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let mut deleted = 0;
-    for key in args.tail(1) {
-        let live = cx.shared.store.write(cx.batch, key, |live| (Write::Delete, live.is_some()))?;
-        deleted += i64::from(live);
+/// Counts the keys that it deletes.
+#[derive(Default)]
+struct Delete(i64);
+
+impl Each for Delete {
+    fn take(&mut self, cx: &mut Context<'_>, args: Args<'_>, at: usize) -> Result<(), CommandError> {
+        let live = cx.shared.store.write(cx.batch, &args[at], |live| (Write::Delete, live.is_some()))?;
+        self.0 += i64::from(live);
+        Ok(())
     }
-    cx.reply().int(deleted);
-    DONE
+
+    fn end(&mut self, cx: &mut Context<'_>) {
+        cx.reply().int(self.0);
+    }
+}
+
+pub(super) fn del(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    many::each(cx, args, Delete::default())
+}
+
+/// Counts the keys that are there.
+#[derive(Default)]
+struct Exists(i64);
+
+impl Each for Exists {
+    fn take(&mut self, cx: &mut Context<'_>, args: Args<'_>, at: usize) -> Result<(), CommandError> {
+        self.0 += i64::from(cx.shared.store.read(&args[at], cx.now(), |live| live.is_some()));
+        Ok(())
+    }
+
+    fn end(&mut self, cx: &mut Context<'_>) {
+        cx.reply().int(self.0);
+    }
 }
 
 pub(super) fn exists(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let mut found = 0;
-    for key in args.tail(1) {
-        found += i64::from(cx.shared.store.read(key, cx.now(), |live| live.is_some()));
-    }
-    cx.reply().int(found);
-    DONE
+    many::each(cx, args, Exists::default())
 }
 
 pub(super) fn kind(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let live = cx.shared.store.read(&args[1], cx.now(), |live| live.is_some());
     cx.reply().simple(if live { "string" } else { "none" });
     DONE
+}
+
+pub(super) fn dbsize(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    sweep::count(cx)
 }
 
 pub(super) fn keys(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
@@ -85,11 +110,4 @@ pub(super) fn randomkey(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     }
     cx.reply().null();
     DONE
-}
-
-pub(super) fn dbsize(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
-    sweep::settle_then(cx, |cx| {
-        let keys = cx.shared.store.totals().live_cells;
-        cx.reply().int(i64::try_from(keys).unwrap_or(i64::MAX));
-    })
 }

@@ -25,6 +25,7 @@ mod expiry;
 mod info;
 mod introspect;
 mod keyspace;
+mod many;
 mod options;
 mod pubsub;
 mod refused;
@@ -62,9 +63,8 @@ pub(super) fn execute(cx: &mut Context<'_>, args: Args<'_>) -> Flow {
     })
 }
 
-/// Takes one step of a long command; `true` once it has ended.
-pub(super) fn step(cx: &mut Context<'_>, long: &mut dyn Long) -> bool {
-    let start = cx.out.len();
+/// Takes one step of a long command, whose reply begins at `start` of the output; `true` once it has ended.
+pub(super) fn step(cx: &mut Context<'_>, long: &mut dyn Long, start: usize) -> bool {
     match long.step(cx) {
         Ok(Progress::More) => false,
         Ok(Progress::Done) => true,

@@ -4,12 +4,15 @@
 
 use std::sync::Arc;
 
-use super::context::{Context, DONE, Outcome};
+use super::context::{Context, DONE, Flow, Long, Outcome, Progress, begin};
 use super::error::CommandError;
 use super::introspect::explain;
+use super::many::{self, Each};
 use crate::resp::glob::MAX_PATTERN;
 use crate::resp::hub::{Kind, MAX_CHANNEL, MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTIONS};
-use crate::resp::{Args, Reply};
+use crate::resp::publication::Publication;
+use crate::resp::slice::TimeSlice;
+use crate::resp::{Args, glob};
 
 const HELP: &[&str] = &[
     "PUBSUB <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
@@ -35,18 +38,30 @@ pub(super) fn psubscribe(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     join(cx, args, Kind::Pattern, b"psubscribe")
 }
 
-fn join(cx: &mut Context<'_>, args: Args<'_>, kind: Kind, word: &[u8]) -> Outcome {
-    let names = args.tail(1);
-    check(cx, names, kind)?;
-    for name in names {
-        if let Some(name) = cx.session.subscriptions.add(kind, name) {
-            cx.shared.hub.join(kind, &name, &cx.session.client);
+fn join(cx: &mut Context<'_>, args: Args<'_>, kind: Kind, word: &'static [u8]) -> Outcome {
+    check(cx, args.tail(1), kind)?;
+    many::each(cx, args, Join { kind, word })
+}
+
+struct Join {
+    kind: Kind,
+    word: &'static [u8],
+}
+
+impl Each for Join {
+    fn take(&mut self, cx: &mut Context<'_>, args: Args<'_>, at: usize) -> Result<(), CommandError> {
+        let name = &args[at];
+        if let Some(name) = cx.session.subscriptions.add(self.kind, name) {
+            cx.shared.hub.join(self.kind, &name, &cx.session.client);
         }
-        confirm(cx, word, Some(name));
+        confirm(cx, self.word, Some(name));
+        Ok(())
     }
-    cx.session.show_subscriptions(cx.shared);
-    cx.keep();
-    DONE
+
+    fn end(&mut self, cx: &mut Context<'_>) {
+        cx.session.show_subscriptions(cx.shared);
+        cx.keep();
+    }
 }
 
 /// All or nothing: of a command that is refused no name counts.
@@ -128,14 +143,37 @@ pub(super) fn publish(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     check_channel(channel.len())?;
     // The peers are to hear of what this connection wrote before they hear the message.
     cx.session.publish(&cx.shared.store, cx.batch);
-    let delivered = cx.shared.hub.publish(channel, message);
     cx.shared.cluster.publish(channel, message);
+    if !cx.shared.hub.has_listeners() {
+        cx.reply().int(0);
+        return DONE;
+    }
+    let mut publication = Publication::new(channel, message);
+    match publication.step(&cx.shared.hub, &TimeSlice::begin()) {
+        Some(delivered) => {
+            published(cx, delivered);
+            DONE
+        }
+        None => Ok(Flow::Long(Box::new(publication.into_owned()))),
+    }
+}
+
+impl Long for Publication<Box<[u8]>> {
+    fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
+        let delivered = Publication::step(self, &cx.shared.hub, &TimeSlice::begin());
+        Ok(delivered.map_or(Progress::More, |delivered| {
+            published(cx, delivered);
+            Progress::Done
+        }))
+    }
+}
+
+fn published(cx: &mut Context<'_>, delivered: usize) {
     // One that listens itself hears the message before it is told how many did, as in Redis.
     if cx.session.listens() {
         cx.take_pushes();
     }
     cx.reply().int(number(delivered));
-    DONE
 }
 
 pub(super) fn help(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
@@ -153,28 +191,71 @@ pub(super) fn channels(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if pattern.is_some_and(|pattern| pattern.len() > MAX_PATTERN) {
         return Err(CommandError::PatternTooLong(MAX_PATTERN));
     }
-    let channels = cx.shared.hub.channels(pattern);
-    if channels.iter().map(|channel| channel.len()).sum::<usize>() > MAX_CHANNELS {
-        return Err(CommandError::said(format!(
-            "ERR the reply would be larger than {MAX_CHANNELS} bytes: give a narrower pattern"
-        )));
+    let pattern = pattern.map(Box::from);
+    begin(cx, Channels { pattern, last: None, found: Vec::new(), bytes: 0 })
+}
+
+/// `PUBSUB CHANNELS`.
+struct Channels {
+    pattern: Option<Box<[u8]>>,
+    /// The last one that was looked at.
+    last: Option<Arc<[u8]>>,
+    found: Vec<Arc<[u8]>>,
+    bytes: usize,
+}
+
+impl Long for Channels {
+    fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
+        const AT_ONCE: usize = 64;
+        let time = TimeSlice::begin();
+        while !time.is_over() {
+            let channels = cx.shared.hub.channels_after(self.last.as_deref(), AT_ONCE);
+            if channels.is_empty() {
+                let mut reply = cx.reply();
+                reply.array(self.found.len());
+                self.found.iter().for_each(|channel| reply.bulk(channel));
+                return Ok(Progress::Done);
+            }
+            for channel in channels {
+                if self.pattern.as_ref().is_none_or(|pattern| glob::matches(pattern, &channel)) {
+                    self.bytes += channel.len();
+                    self.found.push(channel.clone());
+                }
+                self.last = Some(channel);
+                if time.is_over() {
+                    break;
+                }
+            }
+            if self.bytes > MAX_CHANNELS {
+                return Err(CommandError::said(format!(
+                    "ERR the reply would be larger than {MAX_CHANNELS} bytes: give a narrower pattern"
+                )));
+            }
+        }
+        Ok(Progress::More)
     }
-    let mut reply = cx.reply();
-    reply.array(channels.len());
-    channels.iter().for_each(|channel| reply.bulk(channel));
-    DONE
 }
 
 pub(super) fn numsub(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let hub = &cx.shared.hub;
-    let mut reply = Reply::new(cx.out, cx.session.proto);
-    let channels = args.tail(2);
-    reply.array(channels.len() * 2);
-    for channel in channels {
-        reply.bulk(channel);
-        reply.int(number(hub.listeners(channel)));
+    cx.reply().array(args.tail(2).len() * 2);
+    many::each(cx, args, Listeners)
+}
+
+/// `PUBSUB NUMSUB`: adds how many listen to each channel.
+struct Listeners;
+
+impl Each for Listeners {
+    const FIRST: usize = 2;
+
+    fn take(&mut self, cx: &mut Context<'_>, args: Args<'_>, at: usize) -> Result<(), CommandError> {
+        let listeners = cx.shared.hub.listeners(&args[at]);
+        let mut reply = cx.reply();
+        reply.bulk(&args[at]);
+        reply.int(number(listeners));
+        Ok(())
     }
-    DONE
+
+    fn end(&mut self, _cx: &mut Context<'_>) {}
 }
 
 pub(super) fn numpat(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {

@@ -2,6 +2,7 @@
 
 use super::context::{Context, DONE, Outcome};
 use super::error::CommandError;
+use super::many::{self, Each};
 use super::options::{Condition, Expiry, Moment, SetOptions, getex as getex_options};
 use crate::resp::{Args, Reply};
 use crate::store::{Live, Write};
@@ -32,16 +33,26 @@ fn value_of(reply: &mut Reply<'_>, live: Option<Live<'_>>) {
     }
 }
 
+/// `MGET`: adds one value after the other.
+struct Values {
+    /// Where the reply begins in the output.
+    start: usize,
+}
+
+impl Each for Values {
+    fn take(&mut self, cx: &mut Context<'_>, args: Args<'_>, at: usize) -> Result<(), CommandError> {
+        value(cx, &args[at]);
+        let is_too_large = cx.out.len() - self.start > MAX_REPLY;
+        if is_too_large { Err(CommandError::ReplyTooLarge(MAX_REPLY)) } else { Ok(()) }
+    }
+
+    fn end(&mut self, _cx: &mut Context<'_>) {}
+}
+
 pub(super) fn mget(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let start = cx.out.len();
     cx.reply().array(args.len() - 1);
-    for key in args.tail(1) {
-        value(cx, key);
-        if cx.out.len() - start > MAX_REPLY {
-            return Err(CommandError::ReplyTooLarge(MAX_REPLY));
-        }
-    }
-    DONE
+    many::each(cx, args, Values { start })
 }
 
 pub(super) fn strlen(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
@@ -123,15 +134,27 @@ pub(super) fn mset(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if args.len().is_multiple_of(2) {
         return Err(CommandError::Arity("mset"));
     }
-    let pairs = || (1..args.len()).step_by(2).map(|i| (&args[i], &args[i + 1]));
-    for (key, value) in pairs() {
-        check(cx, key, value)?;
+    for at in (1..args.len()).step_by(2) {
+        check(cx, &args[at], &args[at + 1])?;
     }
-    for (key, value) in pairs() {
+    many::each(cx, args, Pairs)
+}
+
+/// `MSET`: writes one pair after the other.
+struct Pairs;
+
+impl Each for Pairs {
+    const WIDTH: usize = 2;
+
+    fn take(&mut self, cx: &mut Context<'_>, args: Args<'_>, at: usize) -> Result<(), CommandError> {
+        let (key, value) = (&args[at], &args[at + 1]);
         cx.shared.store.write(cx.batch, key, |_| (Write::Set { value, deadline: None }, ()))?;
+        Ok(())
     }
-    cx.reply().ok();
-    DONE
+
+    fn end(&mut self, cx: &mut Context<'_>) {
+        cx.reply().ok();
+    }
 }
 
 pub(super) fn getset(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {

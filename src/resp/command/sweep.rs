@@ -5,12 +5,10 @@ use std::mem;
 use super::context::{Context, Long, Outcome, Progress, begin};
 use super::error::CommandError;
 use crate::resp::glob::MAX_PATTERN;
+use crate::resp::slice::TimeSlice;
 use crate::resp::{Args, Reply, glob};
 use crate::store::{Cell, Write};
 
-/// Cells looked at in a step, and ranges passed over: under a millisecond either way.
-const STEP_CELLS: usize = 4096;
-const STEP_RANGES: usize = 4096;
 /// Bytes of encoded keys in one reply: what `KEYS` may hold back while it looks.
 const MAX_KEYS: usize = 64 << 20;
 
@@ -72,18 +70,17 @@ pub(super) fn keys(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 impl Long for Keys {
     fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
-        let mut seen = 0;
-        let end = cx.shared.store.range_count().min(self.range + STEP_RANGES);
-        while self.range < end && seen < STEP_CELLS {
-            seen += self.matches.gather(cx, self.range);
+        let time = TimeSlice::begin();
+        while self.range < cx.shared.store.range_count() {
+            if time.is_over() {
+                return Ok(Progress::More);
+            }
+            self.matches.gather(cx, self.range);
             self.range += 1;
             if self.matches.encoded.len() > MAX_KEYS {
                 let text = format!("ERR KEYS would reply with more than {MAX_KEYS} bytes: use SCAN");
                 return Err(CommandError::said(text));
             }
-        }
-        if self.range < cx.shared.store.range_count() {
-            return Ok(Progress::More);
         }
         self.matches.reply(cx);
         Ok(Progress::Done)
@@ -116,17 +113,14 @@ pub(super) fn scan(cx: &mut Context<'_>, request: &ScanRequest<'_>) -> Outcome {
 impl Long for Scan {
     fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
         let ranges = cx.shared.store.range_count();
-        let mut seen = 0;
-        let end = ranges.min(self.range.saturating_add(STEP_RANGES));
-        while self.range < end && seen < STEP_CELLS && self.left > 0 && self.matches.encoded.len() < MAX_KEYS
-        {
+        let time = TimeSlice::begin();
+        while self.range < ranges && self.left > 0 && self.matches.encoded.len() < MAX_KEYS {
+            if time.is_over() {
+                return Ok(Progress::More);
+            }
             let gathered = self.matches.gather(cx, self.range);
-            seen += gathered;
             self.left = self.left.saturating_sub(gathered);
             self.range += 1;
-        }
-        if self.range < ranges && self.left > 0 && self.matches.encoded.len() < MAX_KEYS {
-            return Ok(Progress::More);
         }
         let next = if self.range < ranges { self.range } else { 0 };
         let mut reply = cx.reply();
@@ -149,24 +143,22 @@ pub(super) fn flush(cx: &mut Context<'_>) -> Outcome {
 
 impl Long for Flush {
     fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
-        let mut deleted = 0;
+        let time = TimeSlice::begin();
         let now = cx.now();
-        let end = cx.shared.store.range_count().min(self.range + STEP_RANGES);
-        while self.range < end && deleted < STEP_CELLS {
+        while self.range < cx.shared.store.range_count() {
+            if time.is_over() {
+                return Ok(Progress::More);
+            }
             let cells = &mut self.cells;
             if cx.shared.store.live_cells(self.range) > 0 {
                 cx.shared
                     .store
                     .walk(self.range, |cell| cells.extend(cell.is_live(now).then(|| cell.clone())));
             }
-            deleted += self.cells.len();
             for cell in mem::take(&mut self.cells) {
                 cx.shared.store.write(cx.batch, cell.key(), |_| (Write::Delete, ()))?;
             }
             self.range += 1;
-        }
-        if self.range < cx.shared.store.range_count() {
-            return Ok(Progress::More);
         }
         cx.shared.tracking.all_changed();
         cx.reply().ok();
@@ -187,15 +179,43 @@ pub(super) fn settle_then(cx: &mut Context<'_>, reply: fn(&mut Context<'_>)) -> 
 
 impl Long for Settle {
     fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
-        let mut swept = 0;
+        let time = TimeSlice::begin();
         while self.range < cx.shared.store.range_count() {
-            if swept > STEP_CELLS {
+            if time.is_over() {
                 return Ok(Progress::More);
             }
-            swept += cx.shared.store.sweep(self.range, cx.now());
+            cx.shared.store.sweep(self.range, cx.now());
             self.range += 1;
         }
         (self.reply)(cx);
+        Ok(Progress::Done)
+    }
+}
+
+/// `DBSIZE`: leaves out what has expired, and leaves it to be swept in its time.
+#[derive(Default)]
+struct Count {
+    range: usize,
+    expired: u64,
+}
+
+pub(super) fn count(cx: &mut Context<'_>) -> Outcome {
+    begin(cx, Count::default())
+}
+
+impl Long for Count {
+    fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
+        let time = TimeSlice::begin();
+        let store = &cx.shared.store;
+        while self.range < store.range_count() {
+            if time.is_over() {
+                return Ok(Progress::More);
+            }
+            self.expired += store.expired_cells(self.range, cx.now());
+            self.range += 1;
+        }
+        let keys = store.totals().live_cells.saturating_sub(self.expired);
+        cx.reply().int(i64::try_from(keys).unwrap_or(i64::MAX));
         Ok(Progress::Done)
     }
 }

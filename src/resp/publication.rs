@@ -1,0 +1,197 @@
+//! One published message on its way to those who listen, in steps: patterns may be slow to match, and listeners many.
+
+use std::sync::Arc;
+
+use tokio::sync::OwnedMutexGuard;
+
+use super::hub::{Hub, Kind};
+use super::slice::TimeSlice;
+use super::{Proto, Reply, glob};
+
+/// Patterns that are taken from the hub, and listeners and bytes that are served, under one lock.
+const PATTERNS_AT_ONCE: usize = 16;
+const LISTENERS_AT_ONCE: usize = 64;
+const BYTES_AT_ONCE: usize = 256 << 10;
+
+/// A name that the message is heard under.
+struct Heard {
+    kind: Kind,
+    name: Arc<[u8]>,
+}
+
+/// A message that is being published.
+pub(super) struct Publication<B> {
+    channel: B,
+    message: B,
+    state: State,
+}
+
+enum State {
+    /// Looks for those who listen; the last pattern that it was compared with.
+    Searching {
+        heard: Vec<Heard>,
+        last: Option<Arc<[u8]>>,
+    },
+    Delivering(Delivery),
+}
+
+struct Delivery {
+    /// Of the names that are left, the last is next.
+    heard: Vec<Heard>,
+    /// What the listeners to that one are sent; empty if they are not served yet.
+    encoded: Vec<u8>,
+    /// The last listener that was served.
+    last: Option<u64>,
+    delivered: usize,
+    /// No other message is delivered meanwhile: all listeners hear messages in one order.
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl<B: AsRef<[u8]>> Publication<B> {
+    pub(super) fn new(channel: B, message: B) -> Self {
+        let name = Arc::from(channel.as_ref());
+        let heard = vec![Heard { kind: Kind::Channel, name }];
+        Publication { channel, message, state: State::Searching { heard, last: None } }
+    }
+
+    /// The same of a message that does not borrow.
+    pub(super) fn into_owned(self) -> Publication<Box<[u8]>> {
+        let Publication { channel, message, state } = self;
+        Publication { channel: channel.as_ref().into(), message: message.as_ref().into(), state }
+    }
+
+    /// Goes on until the time is over; returns how often the message was delivered, once it was to all.
+    pub(super) fn step(&mut self, hub: &Hub, time: &TimeSlice) -> Option<usize> {
+        loop {
+            match &mut self.state {
+                State::Searching { heard, last } => {
+                    let patterns = hub.patterns_after(last.as_deref(), PATTERNS_AT_ONCE);
+                    if patterns.is_empty() {
+                        let turn = hub.try_turn()?;
+                        self.state = State::Delivering(Delivery::new(std::mem::take(heard), turn));
+                        continue;
+                    }
+                    for name in patterns {
+                        if glob::matches(&name, self.channel.as_ref()) {
+                            heard.push(Heard { kind: Kind::Pattern, name: name.clone() });
+                        }
+                        *last = Some(name);
+                        if time.is_over() {
+                            return None;
+                        }
+                    }
+                }
+                State::Delivering(delivery) => {
+                    let (channel, message) = (self.channel.as_ref(), self.message.as_ref());
+                    if delivery.step(hub, channel, message) {
+                        return Some(delivery.delivered);
+                    }
+                    if time.is_over() {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Delivery {
+    fn new(mut heard: Vec<Heard>, turn: OwnedMutexGuard<()>) -> Delivery {
+        heard.reverse();
+        Delivery { heard, encoded: Vec::new(), last: None, delivered: 0, _turn: turn }
+    }
+
+    /// Serves some listeners; returns whether none is left.
+    fn step(&mut self, hub: &Hub, channel: &[u8], message: &[u8]) -> bool {
+        let Some(Heard { kind, name }) = self.heard.last() else { return true };
+        if self.encoded.is_empty() {
+            let mut reply = Reply::new(&mut self.encoded, Proto::Resp3);
+            let (pattern, parts): (_, &[&[u8]]) = match kind {
+                Kind::Channel => (None, &[b"message"]),
+                Kind::Pattern => (Some(&**name), &[b"pmessage"]),
+            };
+            let parts = parts.iter().copied().chain(pattern).chain([channel, message]);
+            reply.push(parts.clone().count());
+            parts.for_each(|part| reply.bulk(part));
+        }
+        let listeners = (BYTES_AT_ONCE / self.encoded.len()).clamp(1, LISTENERS_AT_ONCE);
+        let served = hub.deliver(*kind, name, self.last, &self.encoded, listeners);
+        self.delivered += served.count;
+        self.last = served.last;
+        if served.last.is_none() {
+            self.encoded.clear();
+            self.heard.pop();
+        }
+        self.heard.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::clients::{Client, Clients};
+    use super::super::hub::MAX_CHANNEL;
+    use super::*;
+    use crate::model::Time;
+
+    fn client(clients: &Clients) -> Arc<Client> {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        clients.add(usize::MAX, (address, address), Time::default(), CancellationToken::new()).unwrap()
+    }
+
+    fn waits(client: &Client) -> Vec<u8> {
+        let mut out = Vec::new();
+        client.outbox.take(&mut out);
+        out
+    }
+
+    #[test]
+    fn a_message_that_many_slow_patterns_are_compared_with_is_delivered_in_steps() {
+        let (hub, clients) = (Hub::default(), Clients::default());
+        let (by_name, by_pattern) = (client(&clients), client(&clients));
+        let channel = vec![b'a'; MAX_CHANNEL];
+        hub.join(Kind::Channel, &Arc::from(&channel[..]), &by_name);
+        for n in 0..100 {
+            let slow = format!("*{n:03}{}", "[ab]".repeat(200));
+            hub.join(Kind::Pattern, &Arc::from(slow.as_bytes()), &by_pattern);
+        }
+        hub.join(Kind::Pattern, &Arc::from(&b"a*"[..]), &by_pattern);
+        let mut publication = Publication::new(&channel[..], b"message");
+        assert_eq!(publication.step(&hub, &TimeSlice::begin()), None, "it takes more than a slice");
+        let mut publication = publication.into_owned();
+        let delivered =
+            std::iter::repeat_with(|| publication.step(&hub, &TimeSlice::begin())).flatten().next();
+        assert_eq!(delivered, Some(2));
+        assert!(waits(&by_name).starts_with(b">") || waits(&by_pattern).ends_with(b"message\r\n"));
+    }
+
+    #[test]
+    fn a_message_waits_while_another_one_is_delivered() {
+        let (hub, clients) = (Hub::default(), Clients::default());
+        let listener = client(&clients);
+        hub.join(Kind::Channel, &Arc::from(&b"c"[..]), &listener);
+        let turn = hub.try_turn().unwrap();
+        let mut publication = Publication::new(&b"c"[..], b"m");
+        assert_eq!(publication.step(&hub, &TimeSlice::begin()), None);
+        assert!(waits(&listener).is_empty());
+        drop(turn);
+        assert_eq!(publication.step(&hub, &TimeSlice::begin()), Some(1));
+    }
+
+    #[test]
+    fn every_listener_is_served_once_however_many_there_are() {
+        let (hub, clients) = (Hub::default(), Clients::default());
+        let listeners: Vec<_> = (0..3 * LISTENERS_AT_ONCE).map(|_| client(&clients)).collect();
+        listeners.iter().for_each(|client| hub.join(Kind::Channel, &Arc::from(&b"c"[..]), client));
+        let mut publication = Publication::new(&b"c"[..], b"m");
+        let delivered =
+            std::iter::repeat_with(|| publication.step(&hub, &TimeSlice::begin())).flatten().next();
+        assert_eq!(delivered, Some(listeners.len()));
+        assert!(
+            listeners.iter().all(|client| waits(client) == b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nm\r\n")
+        );
+    }
+}

@@ -1,0 +1,21 @@
+//! How long one task works before others get a turn.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Half of what no task may exceed: the last thing begun may take as long again.
+const LENGTH: Duration = Duration::from_micros(500);
+
+/// A slice of a worker's time.
+pub(super) struct TimeSlice(Instant);
+
+impl TimeSlice {
+    pub(super) fn begin() -> TimeSlice {
+        TimeSlice(Instant::now() + LENGTH)
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        Instant::now() >= self.0
+    }
+}
