@@ -102,7 +102,7 @@ async fn main() -> Result<()> {
     for name in ["app-2", "app-3"] {
         let join = apps[0].node.peer_addr();
         let node = Node::builder().name(name).cluster("features").peer(any_port()).join(join).start().await?;
-        node.joined().await;
+        node.joined().await?;
         apps.push(App { node });
     }
     say("Three instances of an application run, each with a node inside that holds all flags and sessions.");

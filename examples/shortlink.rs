@@ -100,7 +100,7 @@ impl Instance {
         // Only so that the tour can cut instances off.
         let node = Arc::new(builder.configure(|config| config.enable_faults = true).start().await?);
         // From here on every link that the others know leads somewhere.
-        node.joined().await;
+        node.joined().await?;
         let listener = TcpListener::bind(http).await.with_context(|| format!("cannot listen on {http}"))?;
         let http = listener.local_addr()?;
         let service = service(Arc::clone(&node));

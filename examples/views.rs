@@ -141,7 +141,7 @@ async fn cluster(size: u32) -> Result<Vec<Arc<Node>>> {
         let builder = Node::builder().name(format!("n{n}")).cluster("views").peer(any_port()).join(first);
         // Only so that one can be cut off.
         let node = builder.configure(|config| config.enable_faults = true).start().await?;
-        node.joined().await;
+        node.joined().await?;
         nodes.push(Arc::new(node));
     }
     Ok(nodes)

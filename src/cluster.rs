@@ -82,6 +82,12 @@ pub trait Cluster: Send + Sync {
     /// As [`cut`](Self::cut).
     fn mend(&self, peer: &str, way: Way) -> Result<(), ClusterError>;
 
+    /// Whether the states of peers are being taken: what is absent here may be with them.
+    fn is_fetching(&self) -> bool;
+
+    /// Why this node is [joining](NodeState::Joining) still, in words; `None` if it is not.
+    fn why_joining(&self) -> Option<String>;
+
     /// Starts to compare every cell and its value with every linked peer, and to heal what differs.
     fn verify(&self);
 
@@ -264,7 +270,7 @@ pub enum VerificationState {
 /// How far this daemon has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NodeState {
-    /// Fetching the state of the peers it can reach.
+    /// Fetching the state of the peers it can reach, looking for one, or refused by those that it reached.
     Joining,
     /// Holds the state of every peer it could reach.
     Ready,

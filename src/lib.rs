@@ -126,7 +126,7 @@ pub mod store;
 pub use replication::simulation;
 
 #[cfg(feature = "daemon")]
-pub use node::{Node, NodeBuilder, NodeError, StartError, Watch, WatchError};
+pub use node::{JoinError, Node, NodeBuilder, NodeError, StartError, Watch, WatchError};
 #[cfg(feature = "daemon")]
 pub use replication::ShutdownReport;
 #[cfg(feature = "daemon")]

@@ -28,9 +28,35 @@ async fn a_node_alone_reads_what_it_wrote_and_listens_nowhere() {
     assert!(node.delete(b"tree").unwrap());
     assert!(!node.delete("tree").unwrap());
     assert!(node.get(String::from("tree")).is_none());
-    node.joined().await;
+    node.joined().await.unwrap();
     assert_eq!(node.state(), NodeState::Ready);
     node.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_node_that_reaches_no_peer_is_ready_after_a_while_and_says_why_it_is_not_before() {
+    let nobody = std::net::TcpListener::bind(any_port()).unwrap().local_addr().unwrap();
+    let soon = |config: &mut sapwood::config::Config| config.ready_alone_after = Duration::from_millis(300);
+    let node = builder("a").join([nobody]).configure(soon).start().await.unwrap();
+    assert_eq!(node.state(), NodeState::Joining);
+    assert_eq!(node.cluster().why_joining().as_deref(), Some("the address to join leads to no peer yet"));
+    node.joined().await.unwrap();
+    assert_eq!((node.state(), node.cluster().why_joining()), (NodeState::Ready, None));
+}
+
+#[tokio::test]
+async fn a_node_whose_name_is_taken_is_never_ready_until_it_is_free() {
+    let first = builder("a").peer(any_port()).start().await.unwrap();
+    let hub = builder("hub").peer(any_port()).join(first.peer_addr()).start().await.unwrap();
+    hub.joined().await.unwrap();
+    let soon = |config: &mut sapwood::config::Config| config.ready_alone_after = Duration::from_millis(100);
+    let second = builder("a").join(hub.peer_addr()).configure(soon).start().await.unwrap();
+    let error = second.joined().await.unwrap_err().to_string();
+    assert!(error.starts_with("the node has not joined: refused, and linked to nobody: "), "{error}");
+    assert_eq!(second.state(), NodeState::Joining);
+    first.shutdown().await;
+    until("the name is free", || second.state() == NodeState::Ready).await;
+    second.joined().await.unwrap();
 }
 
 #[tokio::test]
@@ -64,7 +90,7 @@ async fn members_that_cannot_be_dialled_agree_through_one_that_can() {
     let b = builder("b").join(a.peer_addr()).start().await.unwrap();
     let c = builder("c").join(a.peer_addr()).start().await.unwrap();
     for node in [&b, &c] {
-        node.joined().await;
+        node.joined().await.unwrap();
         until("linked", || linked(node) == 1).await;
     }
     b.set("from b", "1").unwrap();
@@ -203,7 +229,7 @@ async fn a_node_says_when_it_has_joined() {
     if b.state() == NodeState::Joining {
         next(&mut events, EventKind::Joined).await;
     }
-    b.joined().await;
+    b.joined().await.unwrap();
     assert_eq!(b.get("tree").unwrap(), "oak");
 }
 

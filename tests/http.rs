@@ -96,7 +96,13 @@ async fn a_node_is_ready_once_it_has_joined_and_while_it_takes_writes() {
     let (node, http) = start("a", &[]).await;
     assert_eq!(get(http, "/healthz").await.text(), "ok\n");
     assert_eq!(get(http, "/readyz").await.text(), "ready\n");
-    assert_eq!(get(http, "/readyz?max_lag=500ms&max_differs=0").await.status, 200);
+    assert_eq!(get(http, "/readyz?max_lag=500ms&max_differs=0&min_linked=0").await.status, 200);
+    let apart = get(http, "/readyz?min_linked=1").await;
+    assert!(
+        apart.status == 503 && apart.text().contains("linked to 0 peers, fewer than 1"),
+        "{}",
+        apart.text()
+    );
     for bad in ["max_lag=soon", "max_lag=5", "max_differs=-1", "max_typo=1"] {
         let answer = get(http, &format!("/readyz?{bad}")).await;
         assert_eq!(
@@ -105,7 +111,11 @@ async fn a_node_is_ready_once_it_has_joined_and_while_it_takes_writes() {
             "{bad}"
         );
     }
-    let (alone, its_http) = start_with("b", &[], |config| config.join = vec!["127.0.0.1:1".into()]).await;
+    let (alone, its_http) = start_with("b", &[], |config| {
+        config.join = vec!["127.0.0.1:1".into()];
+        config.ready_alone_after = std::time::Duration::from_millis(100);
+    })
+    .await;
     until("it has given up on its peers", || alone.state() == sapwood::cluster::NodeState::Ready).await;
     assert_eq!(get(its_http, "/readyz").await.status, 200, "it takes writes");
 

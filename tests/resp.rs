@@ -10,6 +10,7 @@ mod raw_client;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -789,4 +790,22 @@ fn hostile(random: &mut StdRng) -> Vec<u8> {
         }
     }
     bytes
+}
+
+#[tokio::test]
+async fn while_the_state_of_peers_is_fetched_absent_keys_are_not_said_to_be_absent() {
+    const LOADING: &str =
+        "-LOADING the state of the peers is being fetched, and the key may be with them: try again\r\n";
+    for serve in [false, true] {
+        let daemon = Daemon::with(|settings| settings.serve_while_joining = serve).await;
+        let mut client = daemon.client().await;
+        client.ask("SET here 1", "+OK\r\n").await;
+        daemon.fetching.store(true, Ordering::Relaxed);
+        client.ask("GET here", "$1\r\n1\r\n").await;
+        client.ask("GET elsewhere", if serve { "$-1\r\n" } else { LOADING }).await;
+        client.ask("MGET here elsewhere", if serve { "*2\r\n$1\r\n1\r\n$-1\r\n" } else { LOADING }).await;
+        client.ask("INCR elsewhere", ":1\r\n").await;
+        daemon.fetching.store(false, Ordering::Relaxed);
+        client.ask("GET nowhere", "$-1\r\n").await;
+    }
 }

@@ -36,7 +36,7 @@ pub(crate) fn run(args: Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
 }
 
 /// Every setting as the file has it, in the order of the help; `None` where being unset has no spelling.
-fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Option<Value>); 27] {
+fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Option<Value>); 29] {
     let text = |value: &dyn ToString| Some(Value::String(value.to_string()));
     let size = |bytes: u64| text(&Size(bytes));
     [
@@ -49,6 +49,8 @@ fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Opt
         ("cluster", text(&config.cluster)),
         ("max-clock-skew", text(&Span(config.max_clock_skew))),
         ("drain-timeout", text(&Span(config.drain_timeout))),
+        ("ready-alone-after", text(&Span(config.ready_alone_after))),
+        ("serve-while-joining", Some(config.serve_while_joining.into())),
         ("forget-after", text(&SpanOrNever(config.forget_after))),
         ("lost-file", config.lost_file.as_ref().and_then(|path| text(&path.display()))),
         ("max-memory", size(config.max_memory.unwrap_or(0))),

@@ -69,6 +69,17 @@ pub(crate) struct Settings {
     #[arg(help_heading = CLUSTER, hide_env_values = true)]
     pub(crate) drain_timeout: Option<Span>,
 
+    /// How long a node that reaches no peer of --join waits before it is ready alone; a refused one never is [default: 30s]
+    #[arg(long, value_name = "TIME", env = "SAPWOOD_READY_ALONE_AFTER")]
+    #[arg(help_heading = CLUSTER, hide_env_values = true)]
+    pub(crate) ready_alone_after: Option<Span>,
+
+    /// Answer reads of absent keys while the peers' state is being fetched, instead of -LOADING [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = BoolishValueParser::new(), env = "SAPWOOD_SERVE_WHILE_JOINING")]
+    #[arg(help_heading = CLUSTER, hide_env_values = true, hide_possible_values = true)]
+    pub(crate) serve_while_joining: Option<bool>,
+
     /// How long a node may be away before tombstones no longer wait for it, or never [default: 7d]
     #[arg(long, value_name = "TIME", env = "SAPWOOD_FORGET_AFTER")]
     #[arg(help_heading = CLUSTER, hide_env_values = true)]
@@ -254,6 +265,8 @@ impl Settings {
         put(&mut config.cluster, self.cluster);
         put(&mut config.max_clock_skew, self.max_clock_skew.map(|span| span.0));
         put(&mut config.drain_timeout, self.drain_timeout.map(|span| span.0));
+        put(&mut config.serve_while_joining, self.serve_while_joining);
+        put(&mut config.ready_alone_after, self.ready_alone_after.map(|span| span.0));
         put(&mut config.forget_after, self.forget_after.map(|after| after.0));
         put(&mut config.lost_file, self.lost_file.map(Some));
         put(&mut config.tombstone_limit, self.tombstone_limit.map(Some));
@@ -390,7 +403,8 @@ mod tests {
         std::fs::write(password.path(), "pass\n").unwrap();
         let file = format!(
             "client = '0.0.0.0:1'\npeer = '0.0.0.0:2'\nadvertise = 'here:2'\njoin = ['a:1']\nname = 'n'\n\
-             cluster = 'c'\nmax-clock-skew = '1s'\ndrain-timeout = '2s'\nmax-memory = '1GiB'\nmax-key = '1KiB'\n\
+             cluster = 'c'\nmax-clock-skew = '1s'\ndrain-timeout = '2s'\nready-alone-after = '3s'\n\
+             serve-while-joining = true\nmax-memory = '1GiB'\nmax-key = '1KiB'\n\
              max-value = '1MiB'\nmax-command = '2MiB'\nmax-clients = 7\npeer-queue = '3MiB'\n\
              client-password-file = '{}'\ninsecure = true\nenable-flush = true\nlog = 'debug'\n\
              log-format = 'json'\nforget-after = 'never'\nlost-file = '/lost'\n\
@@ -426,6 +440,8 @@ mod tests {
             log_format: LogFormat::Json,
             log: "debug".into(),
             drain_timeout: Duration::from_secs(2),
+            ready_alone_after: Duration::from_secs(3),
+            serve_while_joining: true,
         };
         assert_eq!(load(Some(&file), &[]).unwrap().config, expected);
     }
@@ -483,6 +499,8 @@ mod tests {
             ("cluster", c.cluster),
             ("max_clock_skew", Span(c.max_clock_skew).to_string()),
             ("drain_timeout", Span(c.drain_timeout).to_string()),
+            ("serve_while_joining", c.serve_while_joining.to_string()),
+            ("ready_alone_after", Span(c.ready_alone_after).to_string()),
             ("forget_after", SpanOrNever(c.forget_after).to_string()),
             ("enable_faults", c.enable_faults.to_string()),
             ("max_key", size(c.max_key)),

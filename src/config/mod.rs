@@ -109,6 +109,11 @@ pub struct Config {
     pub log: String,
     /// How long a stopping node may take to hand its last writes to a peer.
     pub drain_timeout: Duration,
+    /// How long a node that is told to join others, and reaches none, waits before it calls itself ready. One that is
+    /// refused never does.
+    pub ready_alone_after: Duration,
+    /// Answer clients' reads of absent keys as if there were none while the peers' states are being fetched.
+    pub serve_while_joining: bool,
 }
 
 impl Default for Config {
@@ -141,6 +146,8 @@ impl Default for Config {
             log_format: LogFormat::Text,
             log: "info".into(),
             drain_timeout: Duration::from_secs(5),
+            ready_alone_after: Duration::from_secs(30),
+            serve_while_joining: false,
         }
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Goals {
     max_lag: Option<String>,
     /// The ranges that may differ from a linked peer's.
     max_differs: Option<u64>,
+    /// The peers that must be linked.
+    min_linked: Option<usize>,
     /// Which of several nodes.
     node: Option<String>,
 }
@@ -42,7 +44,7 @@ pub(super) async fn ready(
     let max_lag = goals.max_lag.map(|text| text.parse::<Span>()).transpose();
     let max_lag = max_lag.map_err(|error| Problem::bad(format!("max_lag: {error}")))?.map(|span| span.0);
     let face = app.face(goals.node.as_deref())?;
-    match why_not(&face).or_else(|| misses(&face, max_lag, goals.max_differs)) {
+    match why_not(&face).or_else(|| misses(&face, max_lag, goals.max_differs, goals.min_linked)) {
         None => Ok("ready\n"),
         Some(reason) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason)),
     }
@@ -51,7 +53,9 @@ pub(super) async fn ready(
 /// Why a node is not ready; `None` if it is. Whether it takes writes is asked where writes are.
 pub(super) fn why_not(face: &Face) -> Option<String> {
     match face.cluster.state() {
-        NodeState::Joining => return Some("joining: the state of the peers is being fetched".into()),
+        NodeState::Joining => {
+            return Some(format!("joining: {}", face.cluster.why_joining().unwrap_or_default()));
+        }
         NodeState::Full => return Some("full: data of a peer was refused for want of memory".into()),
         NodeState::Draining => return Some("draining: the node is shutting down".into()),
         NodeState::Ready => {}
@@ -60,9 +64,17 @@ pub(super) fn why_not(face: &Face) -> Option<String> {
 }
 
 /// Which goal a node misses, if it does.
-fn misses(face: &Face, max_lag: Option<Duration>, max_differs: Option<u64>) -> Option<String> {
+fn misses(
+    face: &Face,
+    max_lag: Option<Duration>,
+    max_differs: Option<u64>,
+    min_linked: Option<usize>,
+) -> Option<String> {
     let mut linked = face.cluster.peers();
     linked.retain(|peer| peer.state.is_linked());
+    if let Some(least) = min_linked.filter(|least| linked.len() < *least) {
+        return Some(format!("linked to {} peers, fewer than {least}", linked.len()));
+    }
     linked.iter().find_map(|peer| {
         if let Some(limit) = max_lag.filter(|limit| peer.lag > *limit) {
             return Some(format!("{} lags by {:?}, more than {limit:?}", peer.name, peer.lag));

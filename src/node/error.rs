@@ -28,6 +28,13 @@ pub enum StartError {
     LostFile(io::Error),
 }
 
+/// The peers that a node reached do not take it: its clock is off, its name is taken, or it belongs to another cluster.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the node has not joined: {why}")]
+pub struct JoinError {
+    pub(super) why: String,
+}
+
 /// A node refused a write of the program that embeds it. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use builder::NodeBuilder;
-pub use error::{NodeError, StartError};
+pub use error::{JoinError, NodeError, StartError};
 use view::View;
 pub use watch::{Watch, WatchError};
 
@@ -148,6 +148,7 @@ impl Node {
             queue_limit: config.peer_queue,
             lost_file: config.lost_file.clone(),
             enable_faults: config.enable_faults,
+            ready_alone_after: config.ready_alone_after,
         };
         let replication =
             Replication::start(setup, peers.map(|peers| peers.listener)).map_err(StartError::LostFile)?;
@@ -245,10 +246,15 @@ impl Node {
         self.cluster.events()
     }
 
-    /// Resolves once the node holds the state of every peer that it could reach, half a minute after its start at the
-    /// latest. At once if it was told to join nobody.
-    pub async fn joined(&self) {
-        self.cluster.replication.joined().await;
+    /// Resolves once the node is [ready](NodeState::Ready): it holds the state of every peer that it could reach, or half a
+    /// minute has passed since its start. One that reaches no peer is ready after
+    /// [`Config::ready_alone_after`](crate::config::Config::ready_alone_after), and one that was told to join nobody at once.
+    ///
+    /// # Errors
+    /// [`JoinError`] if those that it reached refuse it, and none has taken it within that time. It goes on to try: the node
+    /// is ready as soon as one takes it.
+    pub async fn joined(&self) -> Result<(), JoinError> {
+        self.cluster.replication.joined().await.map_err(|why| JoinError { why })
     }
 
     /// The node's own state, its peers, and what an operator can do.
@@ -332,6 +338,7 @@ fn settings(
         max_key: config.max_key,
         max_value: config.max_value,
         enable_flush: config.enable_flush,
+        serve_while_joining: config.serve_while_joining,
         notify_keyspace_events: config.notify_keyspace_events,
         shutdown: stop.clone(),
     }

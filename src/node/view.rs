@@ -19,15 +19,15 @@ pub(super) struct View {
 
 impl Cluster for View {
     fn state(&self) -> NodeState {
-        if self.stop.is_cancelled() {
-            NodeState::Draining
-        } else if self.replication.is_refusing() {
-            NodeState::Full
-        } else if self.replication.is_joined() {
-            NodeState::Ready
-        } else {
-            NodeState::Joining
-        }
+        if self.stop.is_cancelled() { NodeState::Draining } else { self.replication.state() }
+    }
+
+    fn is_fetching(&self) -> bool {
+        self.replication.is_fetching()
+    }
+
+    fn why_joining(&self) -> Option<String> {
+        self.replication.why_joining()
     }
 
     fn peers(&self) -> Vec<PeerStatus> {

@@ -4,10 +4,12 @@
 //! more without being another version.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::time::Instant;
 
 use super::codec::{self, CodecError, Packed};
+use super::joining::Joining;
 use super::message::Figure;
 use super::{Replication, Shared};
 use crate::cluster::{Figures, NodeState, RemoteNode};
@@ -81,9 +83,18 @@ pub(super) fn read(packed: Packed<'_>, keys: u64) -> Result<Figures, CodecError>
 }
 
 impl Shared {
+    /// This daemon's own state.
+    pub(super) fn state(&self) -> NodeState {
+        match () {
+            () if self.stopping.load(Relaxed) => NodeState::Draining,
+            () if self.local.refusing.load(Relaxed) > 0 => NodeState::Full,
+            () if *self.joining.borrow() == Joining::Done => NodeState::Ready,
+            () => NodeState::Joining,
+        }
+    }
+
     /// This daemon's own figures.
     pub(super) fn figures(&self) -> Figures {
-        use std::sync::atomic::Ordering::Relaxed;
         let local = &self.local;
         let (totals, stable) = (local.store.totals(), local.store.stable_time());
         let now = local.store.now(self.env.wall_clock());
@@ -93,12 +104,7 @@ impl Shared {
         });
         let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Figures {
-            state: Some(match () {
-                () if self.stopping.load(Relaxed) => NodeState::Draining,
-                () if local.refusing.load(Relaxed) > 0 => NodeState::Full,
-                () if *self.joined.borrow() => NodeState::Ready,
-                () => NodeState::Joining,
-            }),
+            state: Some(self.state()),
             keys: totals.live_cells,
             digest: Some(totals.live),
             memory_bytes: Some(local.store.memory()),

@@ -28,6 +28,7 @@ mod figures;
 mod frames;
 mod hello;
 mod holdings;
+mod joining;
 mod link;
 mod local;
 mod look;
@@ -67,6 +68,7 @@ pub use drain::ShutdownReport;
 use faults::Faults;
 pub(crate) use hello::Identity;
 use hello::{Introduction, Refused};
+use joining::Joining;
 pub(crate) use local::HealingConfig;
 use local::Local;
 use look::Questions;
@@ -79,7 +81,7 @@ use round::RoundFailed;
 use session::{Finished, LinkError};
 use verification::Verifications;
 
-use crate::cluster::{Audience, Direction, EventKind, Events, PeerState, PeerStatus, Recorded};
+use crate::cluster::{Audience, Direction, EventKind, Events, NodeState, PeerState, PeerStatus, Recorded};
 use crate::env::{Env, Listener};
 use crate::model::Incarnation;
 use crate::stats::Stats;
@@ -87,9 +89,6 @@ use crate::store::Store;
 
 /// How many accepted connections may be at their hellos at one time.
 const MAX_HANDSHAKES: usize = 64;
-
-/// The longest a daemon calls itself joining.
-const JOIN_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long to wait before accepting again when the system refused to.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -115,8 +114,9 @@ struct Shared {
     /// What clients do here, to be told to the peers.
     stats: Arc<Stats>,
     started: Instant,
-    /// The first round with every peer that could be reached has finished.
-    joined: watch::Sender<bool>,
+    joining: watch::Sender<Joining>,
+    /// The states of peers are being taken: what is absent here may be with them.
+    fetching: AtomicBool,
     /// Peers may know this node's address from an earlier run: its port was given, not picked by the system.
     known_address: bool,
     /// The node shuts down, and may be waiting until a peer holds its writes.
@@ -253,6 +253,8 @@ pub(crate) struct Setup {
     pub(crate) queue_limit: usize,
     pub(crate) lost_file: Option<PathBuf>,
     pub(crate) enable_faults: bool,
+    /// How long a node that reaches no peer waits for one before it calls itself ready.
+    pub(crate) ready_alone_after: Duration,
 }
 
 /// The running replication of one daemon.
@@ -275,6 +277,7 @@ impl Replication {
             queue_limit,
             lost_file,
             enable_faults,
+            ready_alone_after,
         } = setup;
         let lost = LostFile::open(lost_file.as_deref())?;
         let membership =
@@ -294,7 +297,8 @@ impl Replication {
             questions: Questions::default(),
             stats,
             started: Instant::now(),
-            joined: watch::Sender::new(false),
+            joining: watch::Sender::new(Joining::Seeking),
+            fetching: AtomicBool::new(false),
             known_address,
             stopping: AtomicBool::new(false),
             draining: CancellationToken::new(),
@@ -313,7 +317,7 @@ impl Replication {
         for target in &join {
             shared.start_dialling(target, false);
         }
-        shared.spawn(&shared.stop, settle(Arc::clone(&shared)));
+        shared.spawn(&shared.stop, joining::settle(Arc::clone(&shared), ready_alone_after));
         Ok(Replication { shared })
     }
 
@@ -324,6 +328,7 @@ impl Replication {
         let mut changes = peers.changes();
         let heard = async { while !peers.is_contacted() && changes.changed().await.is_ok() {} };
         let _ = timeout(FIRST_CONTACT, heard).await;
+        self.shared.look_at_joining();
     }
 
     /// Resolves when another daemon has taken this one's name.
@@ -331,20 +336,35 @@ impl Replication {
         self.shared.superseded.clone()
     }
 
-    /// Whether the first round with every peer that could be reached has finished.
-    pub(crate) fn is_joined(&self) -> bool {
-        *self.shared.joined.borrow()
+    /// This node's own state.
+    pub(crate) fn state(&self) -> NodeState {
+        self.shared.state()
     }
 
-    /// Resolves once it [has](Self::is_joined).
-    pub(crate) async fn joined(&self) {
+    /// Whether the states of peers are being taken: what is absent here may be with them.
+    pub(crate) fn is_fetching(&self) -> bool {
+        self.shared.fetching.load(Ordering::Acquire)
+    }
+
+    /// Why this node is [joining](NodeState::Joining) still; `None` if it is not.
+    pub(crate) fn why_joining(&self) -> Option<String> {
+        self.shared.joining.borrow().reason()
+    }
+
+    /// Resolves once it is not any more.
+    ///
+    /// # Errors
+    /// Why it is refused by those that it reached, if that has lasted.
+    pub(crate) async fn joined(&self) -> Result<(), String> {
+        let mut joining = self.shared.joining.subscribe();
+        let is_known =
+            |joining: &Joining| matches!(joining, Joining::Done | Joining::Refused { lasts: true, .. });
         // The sender lives as long as this borrows it.
-        let _ = self.shared.joined.subscribe().wait_for(|joined| *joined).await;
-    }
-
-    /// Whether data of a peer was refused for want of memory and is still missing.
-    pub(crate) fn is_refusing(&self) -> bool {
-        self.shared.local.refusing.load(Ordering::Relaxed) > 0
+        let known = joining.wait_for(is_known).await;
+        match known.ok().and_then(|joining| joining.reason()) {
+            None => Ok(()),
+            Some(why) => Err(why),
+        }
     }
 
     /// Hands what the peers' clients publish to `audience`; the first one stays. Until then nobody hears it.
@@ -391,17 +411,6 @@ impl Drop for Replication {
     fn drop(&mut self) {
         self.abandon();
     }
-}
-
-/// Calls the daemon joined once the first round with everyone reachable has finished, or after a time limit.
-async fn settle(shared: Arc<Shared>) {
-    let mut changes = shared.peers.changes();
-    let settled = async { while !shared.peers.is_settled() && changes.changed().await.is_ok() {} };
-    if timeout(JOIN_LIMIT, settled).await.is_err() {
-        tracing::warn!(limit = ?JOIN_LIMIT, "serving although not every peer's state has been taken");
-    }
-    shared.joined.send_replace(true);
-    shared.announcer.announce(EventKind::Joined, "", "");
 }
 
 async fn accept(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {

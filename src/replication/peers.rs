@@ -342,6 +342,11 @@ impl Peers {
         !self.status().is_empty()
     }
 
+    /// Whether a peer is or was linked.
+    pub(super) fn has_met_one(&self) -> bool {
+        !self.table.lock().peers.is_empty()
+    }
+
     /// Whether this incarnation is linked.
     pub(super) fn is_linked(&self, incarnation: Incarnation) -> bool {
         let table = self.table.lock();

@@ -64,6 +64,7 @@ async fn daemon(name: &str, id: u128, join: &[String]) -> Daemon {
         queue_limit: 1 << 20,
         lost_file: None,
         enable_faults: true,
+        ready_alone_after: Duration::from_secs(30),
     };
     let replication = Replication::start(setup, Some(listener)).unwrap();
     Daemon { store, replication, address }

@@ -38,6 +38,8 @@ pub(super) struct Session {
     pub(super) subscriptions: Subscriptions,
     /// The place of its last write in the sequence of all that was published here; 0 if it has written nothing.
     pub(super) written: u64,
+    /// Whether keys that are absent may be with peers whose states are being fetched.
+    pub(super) may_lack: bool,
     /// There while the connection wants to be told which keys change.
     pub(super) tracking: Option<Mode>,
     /// There while the connection watches: see [`watch`](Self::watch).
@@ -55,6 +57,7 @@ impl Session {
             counts: Counts::default(),
             kept: 0,
             subscriptions: Subscriptions::default(),
+            may_lack: false,
             written: 0,
             tracking: None,
             watcher: None,

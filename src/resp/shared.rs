@@ -45,6 +45,8 @@ pub struct Settings {
     pub max_value: usize,
     /// Whether `FLUSHALL` is executed.
     pub enable_flush: bool,
+    /// Whether absent keys are shown as such while the peers' states are being fetched.
+    pub serve_while_joining: bool,
     /// Which changes of keys subscribers are told, until `CONFIG SET` says otherwise.
     pub notify_keyspace_events: KeyspaceEvents,
     /// Cancelled by the command `SHUTDOWN`.

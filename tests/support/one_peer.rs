@@ -29,6 +29,8 @@ pub struct OnePeer {
     pub events: EventSender,
     /// Up to which write `b` holds all.
     pub held: u64,
+    /// The state of `b` is being fetched.
+    pub fetching: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl OnePeer {
@@ -45,6 +47,14 @@ impl OnePeer {
 impl Cluster for OnePeer {
     fn state(&self) -> NodeState {
         NodeState::Ready
+    }
+
+    fn is_fetching(&self) -> bool {
+        self.fetching.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn why_joining(&self) -> Option<String> {
+        None
     }
 
     fn events(&self) -> Events {
@@ -224,6 +234,7 @@ pub fn settings(address: SocketAddr, stop: &CancellationToken) -> Settings {
         max_key: 1024,
         max_value: 16 << 20,
         enable_flush: true,
+        serve_while_joining: false,
         notify_keyspace_events: KeyspaceEvents::NONE,
         shutdown: stop.clone(),
     }

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub struct Daemon {
     pub audience: Arc<dyn Audience>,
     pub stop: CancellationToken,
     pub task: JoinHandle<()>,
+    /// Whether the state of its peer is being fetched.
+    pub fetching: Arc<AtomicBool>,
 }
 
 impl Daemon {
@@ -51,11 +54,12 @@ impl Daemon {
         let cluster = OnePeer { verified, ..OnePeer::default() };
         let told = Arc::clone(&cluster.told);
         let events = cluster.events.clone();
+        let fetching = Arc::clone(&cluster.fetching);
         let server = one_peer::server(cluster, settings);
         let audience = server.audience();
         let until = stop.clone();
         let task = tokio::spawn(async move { server.run(listener, until).await });
-        Daemon { address, told, events, audience, stop, task }
+        Daemon { address, told, events, fetching, audience, stop, task }
     }
 
     pub async fn client(&self) -> Client {

@@ -23,6 +23,8 @@ pub(in crate::resp) enum CommandError {
     ExpireTime(&'static str),
     #[error("NOAUTH Authentication required.")]
     NoAuth,
+    #[error("LOADING the state of the peers is being fetched, and the key may be with them: try again")]
+    Loading,
     #[error("WRONGPASS invalid username-password pair or user is disabled.")]
     WrongPassword,
     #[error(

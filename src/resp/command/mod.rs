@@ -116,10 +116,19 @@ fn call(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Outcome {
     if cx.shared.monitors.any() && !command.flags.has(ADMIN) {
         cx.shared.monitors.show(cx.now(), cx.session.client.peer, args);
     }
+    if cx.session.may_lack && command.flags.has(READ) && lacks(cx, args, command) {
+        return Err(CommandError::Loading);
+    }
     if cx.session.tracking.is_some() {
         note_reads(cx, args, command, &TABLE[index]);
     }
     (command.handler)(cx, args)
+}
+
+/// Whether one of the keys that are to be read is absent.
+fn lacks(cx: &Context<'_>, args: Args<'_>, command: &Command) -> bool {
+    let mut keys = command.keys.places(args.len()).filter_map(|place| args.get(place));
+    keys.any(|key| cx.shared.store.read(key, cx.now(), |live| live.is_none()))
 }
 
 /// Notes what a client that tracks is about to read. `CLIENT CACHING` is for one command, `CLIENT`'s own aside.

@@ -1,0 +1,119 @@
+//! When a node that begins is ready: it has met a peer and taken the states of all that it reached, or there is none to
+//! meet.
+//!
+//! ```text
+//!   told to join nobody -----------------------------------------------> ready
+//!   a peer is linked ------> its first sync ends, or after 30 s --------> ready
+//!   nobody is reached -----> after `--ready-alone-after` ---------------> ready
+//!   refused by all that it reached: a clock or a name is wrong ---------> not ready, for as long as that lasts
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::Shared;
+use super::peers::Peers;
+use crate::cluster::EventKind;
+
+/// The longest that a node waits for the states of peers that it has met.
+const FETCH_LIMIT: Duration = Duration::from_secs(30);
+
+/// Whether a node is ready to serve, and why not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Joining {
+    /// It is.
+    Done,
+    /// The addresses to join are being tried.
+    Seeking,
+    /// The states of peers are being taken.
+    Fetching,
+    /// None of the addresses has led to a peer.
+    Alone { addresses: usize },
+    /// A peer that was reached does not take this node, and no other does.
+    Refused {
+        why: String,
+        /// For long enough not to end on its own, as it may when a node was just restarted.
+        lasts: bool,
+    },
+}
+
+impl Joining {
+    /// How far a node has come with these peers.
+    fn with(peers: &Peers) -> Joining {
+        let rows = peers.status();
+        if rows.iter().any(|row| row.state.is_linked()) {
+            return if peers.is_settled() { Joining::Done } else { Joining::Fetching };
+        }
+        let refusal = rows.iter().find(|row| row.state.is_refused());
+        match refusal {
+            Some(row) => Joining::Refused { why: format!("{}: {}", row.name, row.reason), lasts: false },
+            None if !peers.is_settled() => Joining::Seeking,
+            None if rows.is_empty() || peers.has_met_one() => Joining::Done,
+            None => Joining::Alone { addresses: rows.len() },
+        }
+    }
+
+    /// In words, for those who wait; `None` if it is done.
+    pub(super) fn reason(&self) -> Option<String> {
+        Some(match self {
+            Joining::Done => return None,
+            Joining::Seeking => "looking for a peer".into(),
+            Joining::Fetching => "the state of the peers is being fetched".into(),
+            Joining::Alone { addresses: 1 } => "the address to join leads to no peer yet".into(),
+            Joining::Alone { addresses } => {
+                format!("none of the {addresses} addresses to join leads to a peer yet")
+            }
+            Joining::Refused { why, .. } => format!("refused, and linked to nobody: {why}"),
+        })
+    }
+}
+
+impl Shared {
+    /// Shows how far this node has come, before it is asked for the first time.
+    pub(super) fn look_at_joining(&self) {
+        let joining = Joining::with(&self.peers);
+        if joining != Joining::Done {
+            self.show_joining(joining);
+        }
+    }
+
+    fn show_joining(&self, joining: Joining) {
+        self.fetching.store(joining == Joining::Fetching, Ordering::Release);
+        self.joining.send_replace(joining);
+    }
+}
+
+/// Calls the node joined once it is.
+pub(super) async fn settle(shared: Arc<Shared>, ready_alone_after: Duration) {
+    let began = Instant::now();
+    let mut changes = shared.peers.changes();
+    loop {
+        let mut joining = Joining::with(&shared.peers);
+        let limit = if joining == Joining::Fetching { FETCH_LIMIT } else { ready_alone_after };
+        let is_over = began.elapsed() >= limit;
+        match &mut joining {
+            Joining::Done => break,
+            Joining::Alone { addresses } if is_over => {
+                tracing::warn!(addresses, after = ?limit, "ready alone: no peer was reached");
+                break;
+            }
+            Joining::Fetching | Joining::Seeking if is_over => {
+                tracing::warn!(?limit, "ready although not every peer's state has been taken");
+                break;
+            }
+            Joining::Refused { lasts, .. } => *lasts = is_over,
+            Joining::Alone { .. } | Joining::Fetching | Joining::Seeking => {}
+        }
+        shared.show_joining(joining);
+        // Cancel-safe: neither takes anything but the news that there is some.
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = sleep_until(began + limit), if !is_over => {}
+        }
+    }
+    shared.show_joining(Joining::Done);
+    shared.announcer.announce(EventKind::Joined, "", "");
+}
