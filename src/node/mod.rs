@@ -239,14 +239,14 @@ impl Node {
         self.cluster.peers()
     }
 
-    /// What happens to the node's links and to the members from here on: a stream. A reader that falls behind is told how
-    /// many it has missed.
+    /// What happens to the node's links and to the members from here on: a stream, which ends with
+    /// [`shutdown`](Self::shutdown). A reader that falls behind is told how many it has missed.
     pub fn events(&self) -> Events {
         self.cluster.events()
     }
 
     /// Resolves once the node holds the state of every peer that it could reach, half a minute after its start at the
-    /// latest. At once if it was told to join nobody.
+    /// latest, or has stopped. At once if it was told to join nobody.
     pub async fn joined(&self) {
         self.cluster.replication.joined().await;
     }

@@ -336,10 +336,11 @@ impl Replication {
         *self.shared.joined.borrow()
     }
 
-    /// Resolves once it [has](Self::is_joined).
+    /// Resolves once it [has](Self::is_joined), or replication ends.
     pub(crate) async fn joined(&self) {
+        let mut joined = self.shared.joined.subscribe();
         // The sender lives as long as this borrows it.
-        let _ = self.shared.joined.subscribe().wait_for(|joined| *joined).await;
+        let _ = self.shared.stop.run_until_cancelled(joined.wait_for(|joined| *joined)).await;
     }
 
     /// Whether data of a peer was refused for want of memory and is still missing.
@@ -383,6 +384,7 @@ impl Replication {
     pub(crate) fn abandon(&self) {
         self.shared.draining.cancel();
         self.shared.stop.cancel();
+        self.shared.announcer.close();
     }
 }
 
