@@ -50,8 +50,9 @@ pub(super) const MAX_STREAMS: usize = 128;
 /// How long a client may take nothing of an answer.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a stopping server waits for its answers to be taken.
-const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+/// How long a stopping server waits for its answers to be taken, or a client over the limit may take to accept its error:
+/// many times what a network needs, and too short to matter to who stops it.
+const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 
 /// How long accepting rests after an error, such as too many open files: they end when other connections do.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -108,8 +109,8 @@ impl App {
     }
 }
 
-/// Serves the nodes of `host` until `stop` is cancelled; returns once every connection is closed, two seconds later at
-/// the latest.
+/// Serves the nodes of `host` until `stop` is cancelled; returns once every connection is closed, half a second later
+/// at the latest.
 pub async fn serve(
     mut listener: Box<dyn Listener>,
     host: Arc<dyn Host>,

@@ -29,8 +29,11 @@ use crate::store::Store;
 /// How long accepting rests after an error, such as too many open files: they end when other connections do.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a client over the limit may take to accept its error.
-const REFUSAL_LIMIT: Duration = Duration::from_secs(1);
-/// How long a stopping server waits for clients to take their last replies.
+const REFUSAL_LIMIT: Duration = Duration::from_millis(500);
+/// How long a stopping server waits for clients to take their last replies: many times what a network needs, and too
+/// short to matter to who stops it.
+const UNREAD_LIMIT: Duration = Duration::from_millis(500);
+/// How long after that it waits for commands that were begun, such as `FLUSHALL` of many keys.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
 /// Serves the Redis protocol to clients.
@@ -70,6 +73,7 @@ impl Server {
             tracking: Tracking::default(),
             stats,
             started: Instant::now(),
+            cut: CancellationToken::new(),
             kill: CancellationToken::new(),
         };
         Server { shared: Arc::new(shared) }
@@ -81,7 +85,8 @@ impl Server {
     }
 
     /// Serves until `stop` is cancelled. Then it accepts no more, lets each connection finish the commands it has read
-    /// and write their replies, and returns once all are closed: after five seconds at the latest.
+    /// and write their replies, and returns once all are closed. A client that does not read gets what its socket has
+    /// taken after half a second. A command that takes longer than five seconds more is broken off.
     pub async fn run(&self, mut listener: Box<dyn Listener>, stop: CancellationToken) {
         let connections = TaskTracker::new();
         let (observing, until) = (Arc::clone(&self.shared), stop.clone());
@@ -105,8 +110,16 @@ impl Server {
         }
         drop(listener);
         connections.close();
+        if timeout(UNREAD_LIMIT, connections.wait()).await.is_ok() {
+            return;
+        }
+        tracing::info!(
+            clients = self.shared.clients.len(),
+            "closing connections of clients that do not read"
+        );
+        self.shared.cut.cancel();
         if timeout(DRAIN_LIMIT, connections.wait()).await.is_err() {
-            tracing::info!(clients = self.shared.clients.len(), "closing connections that do not drain");
+            tracing::info!(clients = self.shared.clients.len(), "breaking off commands that take too long");
             self.shared.kill.cancel();
             connections.wait().await;
         }
