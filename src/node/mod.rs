@@ -8,6 +8,7 @@
 //! ```
 
 mod builder;
+mod descriptors;
 mod error;
 mod keys;
 mod view;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use builder::NodeBuilder;
+use descriptors::Descriptors;
 pub use error::{NodeError, StartError};
 use view::View;
 pub use watch::{Watch, WatchError};
@@ -97,6 +99,8 @@ impl Node {
     /// As [`start`](Self::start).
     pub async fn start_in(config: Config, env: Arc<dyn Env>) -> Result<Node, StartError> {
         config.validate()?;
+        let open_files = env.max_open_files();
+        let descriptors = Descriptors::share(open_files, config.max_clients);
         let clients = listen(&*env, "--client", config.client).await?;
         let peers = listen(&*env, "--peer", config.peer).await?;
         let pages = listen(&*env, "--http", config.http).await?;
@@ -128,6 +132,13 @@ impl Node {
             %incarnation,
             "node started"
         );
+        if client.is_some() && descriptors.clients < config.max_clients {
+            tracing::warn!(
+                max_clients = descriptors.clients,
+                open_files,
+                "--max-clients is lowered to what the limit on open files leaves: raise `ulimit -n`"
+            );
+        }
         let stop = CancellationToken::new();
         let tracker = TaskTracker::new();
         let healing = HealingConfig {
@@ -148,6 +159,7 @@ impl Node {
             queue_limit: config.peer_queue,
             lost_file: config.lost_file.clone(),
             enable_faults: config.enable_faults,
+            handshakes: descriptors.handshakes,
         };
         let replication =
             Replication::start(setup, peers.map(|peers| peers.listener)).map_err(StartError::LostFile)?;
@@ -168,7 +180,8 @@ impl Node {
             max_value: config.max_value,
         };
         let server = clients.map(|Listening { listener, address }| {
-            let settings = settings(&config, &name, address, incarnation, &stop);
+            let mut settings = settings(&config, &name, address, incarnation, &stop);
+            settings.max_clients = descriptors.clients;
             let cluster = Arc::clone(&cluster) as Arc<dyn Cluster>;
             let server = Server::counting(Arc::clone(&store), Arc::clone(&env), cluster, stats, settings);
             (server, listener)
@@ -186,6 +199,7 @@ impl Node {
             let options = http::Options {
                 address,
                 env: Arc::clone(&env),
+                connections: descriptors.pages,
                 writes: config.http_writes,
                 values: config.http_show_values,
                 faults: config.enable_faults,

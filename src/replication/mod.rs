@@ -253,6 +253,8 @@ pub(crate) struct Setup {
     pub(crate) queue_limit: usize,
     pub(crate) lost_file: Option<PathBuf>,
     pub(crate) enable_faults: bool,
+    /// How many accepted connections may be at their hellos at one time, up to [`MAX_HANDSHAKES`].
+    pub(crate) handshakes: usize,
 }
 
 /// The running replication of one daemon.
@@ -275,6 +277,7 @@ impl Replication {
             queue_limit,
             lost_file,
             enable_faults,
+            handshakes,
         } = setup;
         let lost = LostFile::open(lost_file.as_deref())?;
         let membership =
@@ -308,7 +311,7 @@ impl Replication {
         shared.spawn(&shared.stop, upkeep::tick(Arc::clone(&shared)));
         shared.spawn(&shared.stop, upkeep::sweep(Arc::clone(&shared)));
         if let Some(listener) = listener {
-            shared.spawn(&shared.draining, accept(Arc::clone(&shared), listener));
+            shared.spawn(&shared.draining, accept(Arc::clone(&shared), listener, handshakes));
         }
         for target in &join {
             shared.start_dialling(target, false);
@@ -406,8 +409,8 @@ async fn settle(shared: Arc<Shared>) {
     shared.announcer.announce(EventKind::Joined, "", "");
 }
 
-async fn accept(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {
-    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+async fn accept(shared: Arc<Shared>, mut listener: Box<dyn Listener>, handshakes: usize) {
+    let handshakes = Arc::new(Semaphore::new(handshakes.min(MAX_HANDSHAKES)));
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
