@@ -1,4 +1,4 @@
-//! What the daemon takes from the outside world: network, wall clock and randomness.
+//! What the daemon takes from the outside world: network, wall clock, randomness, and a limit on open files.
 //!
 //! Everything below uses these and tokio's timers alone: no threads, no `spawn_blocking`, no `SystemTime`. So a
 //! whole cluster can run in one process on simulated time over a simulated network.
@@ -47,6 +47,11 @@ pub trait Env: Send + Sync + 'static {
     /// Sixty-four random bits.
     fn random(&self) -> u64;
 
+    /// How many files and connections the process may have open; `None` without a limit.
+    fn max_open_files(&self) -> Option<u64> {
+        None
+    }
+
     /// Binds a listening socket.
     fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>>;
 
@@ -80,6 +85,11 @@ impl Env for SystemEnv {
 
     fn random(&self) -> u64 {
         OsRng.try_next_u64().expect("the operating system provides entropy")
+    }
+
+    #[cfg(unix)]
+    fn max_open_files(&self) -> Option<u64> {
+        rustix::process::getrlimit(rustix::process::Resource::Nofile).current
     }
 
     fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {

@@ -216,8 +216,33 @@ async fn whoever_asks_is_told_of_links_healing_and_refusals() {
     assert_eq!((&*peer, &*reason), ("b", "it shut down"));
     assert_eq!(a.peers()[0].state, PeerState::Gone);
     a.shutdown().await;
-    drop(a);
-    assert!(events.next().await.is_none(), "the events end with the node");
+}
+
+#[tokio::test]
+async fn events_end_behind_the_last_when_the_node_shuts_down() {
+    let a = builder("a").peer(any_port()).start().await.unwrap();
+    let mut events = a.events();
+    let b = builder("b").join(a.peer_addr()).start().await.unwrap();
+    assert_eq!(next(&mut events, EventKind::Healed).await.0, "b");
+    a.shutdown().await;
+    assert_eq!(next(&mut events, EventKind::Down).await.0, "b");
+    let end = async { while events.next().await.is_some() {} };
+    tokio::time::timeout(DEADLINE, end).await.expect("the events end although the node is still there");
+    let late = tokio::time::timeout(DEADLINE, async { a.events().next().await });
+    assert_eq!(late.await.expect("so do those of whoever asks later"), None);
+    b.shutdown().await;
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_node_to_have_joined_is_let_go_when_it_shuts_down() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let a = builder("a").join(Some(silent.local_addr().unwrap()));
+    let a = a.configure(|config| config.drain_timeout = Duration::ZERO).start().await.unwrap();
+    assert_eq!(a.state(), NodeState::Joining);
+    a.shutdown().await;
+    let joined =
+        tokio::time::timeout(Duration::from_secs(5), a.joined()).await.expect("nothing is waited for");
+    assert_eq!(joined.unwrap_err().to_string(), "the node has not joined: it was stopped");
 }
 
 #[tokio::test]

@@ -40,11 +40,24 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let config = args.config.load()?.config;
     logging::start(&config)?;
+    #[cfg(unix)]
+    raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let exit = runtime.block_on(serve(config));
     // Nothing that is left may hold up the end: after a second Ctrl-C there may be much.
     runtime.shutdown_background();
     exit
+}
+
+/// Lets the process open as many files as it may: the limit that shells begin with is made for programs that use few.
+#[cfg(unix)]
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    // Without a limit nothing is to be raised. A system that says no leaves what there is, and the node adapts to it.
+    if current.is_some() && current != maximum {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    }
 }
 
 async fn serve(config: Config) -> anyhow::Result<Exit> {

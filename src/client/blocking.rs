@@ -144,8 +144,27 @@ impl Client {
     }
 
     /// The messages of [`Client::subscribe`](super::Client::subscribe). Each step waits for the next, however long.
-    pub fn subscribe<C: AsRef<[u8]>>(&self, channels: impl IntoIterator<Item = C>) -> Items<Subscription> {
-        self.items(|client| client.subscribe(channels))
+    ///
+    /// # Errors
+    /// As [`Client::subscribe`](super::Client::subscribe).
+    pub fn subscribe<C: AsRef<[u8]>>(
+        &self,
+        channels: impl IntoIterator<Item = C>,
+    ) -> Result<Items<Subscription>, ClientError> {
+        let stream = self.runtime.run(self.client.subscribe(channels))?;
+        Ok(Items { stream, runtime: Arc::clone(&self.runtime) })
+    }
+
+    /// The messages of [`Client::subscribe_matching`](super::Client::subscribe_matching).
+    ///
+    /// # Errors
+    /// As [`Client::subscribe`](super::Client::subscribe).
+    pub fn subscribe_matching<P: AsRef<[u8]>>(
+        &self,
+        patterns: impl IntoIterator<Item = P>,
+    ) -> Result<Items<Subscription>, ClientError> {
+        let stream = self.runtime.run(self.client.subscribe_matching(patterns))?;
+        Ok(Items { stream, runtime: Arc::clone(&self.runtime) })
     }
 
     fn items<S>(&self, start: impl FnOnce(&super::Client) -> S) -> Items<S> {

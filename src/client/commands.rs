@@ -166,18 +166,21 @@ impl Client {
         self.ask(Effect::Read, &[b"SAPWOOD", b"META", key.as_ref()], meta).await
     }
 
-    /// Waits until `peers` other daemons hold all that this clone of the client wrote before, at most `limit`; returns how
+    /// Waits until `peers` other daemons hold what this clone of the client wrote before, at most `limit`; returns how
     /// many do. What they hold, they hold in memory.
+    ///
+    /// Each write is covered by the first `wait` or `token` after it that returns, and an error of that one is the answer
+    /// about it: write again, or accept that nobody can say where it has got. Asked again without a write in between, it
+    /// is about the same writes. A new clone has written nothing; what other clones wrote is not covered.
     ///
     /// Requests of other tasks wait behind it on the connection: use a client of its own where that matters.
     ///
     /// # Errors
-    /// [`ClientError::Replaced`] if the connection has been replaced since this clone's first write that no earlier
-    /// `wait` or `token` was about: nobody can say then where the write has got. Write again, or accept it.
+    /// [`ClientError::Replaced`] if a connection that has been replaced took one of the writes that it covers.
     pub async fn wait(&self, peers: u64, limit: Duration) -> Result<u64, ClientError> {
         let (mut a, mut b) = (itoa::Buffer::new(), itoa::Buffer::new());
         let args: &[&[u8]] = &[b"WAIT", a.format(peers).as_bytes(), b.format(within(limit)).as_bytes()];
-        let frame = self.request_within(self.beyond(limit), Effect::Connection, args).await?;
+        let frame = self.ask_of_writes(self.beyond(limit), args).await?;
         reply::count(frame).map_err(|unfit| unfit.of("WAIT"))
     }
 
@@ -187,7 +190,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Replaced`] as for [`Client::wait`].
     pub async fn token(&self) -> Result<Bytes, ClientError> {
-        let frame = self.request(Effect::Connection, &[b"SAPWOOD", b"TOKEN"]).await?;
+        let frame = self.ask_of_writes(self.options().request_timeout, &[b"SAPWOOD", b"TOKEN"]).await?;
         reply::bytes(frame).map_err(|unfit| unfit.of("SAPWOOD TOKEN"))
     }
 
@@ -206,7 +209,7 @@ impl Client {
         channel: impl AsRef<[u8]>,
         message: impl AsRef<[u8]>,
     ) -> Result<u64, ClientError> {
-        self.ask(Effect::Once, &[b"PUBLISH", channel.as_ref(), message.as_ref()], reply::count).await
+        self.ask(Effect::Message, &[b"PUBLISH", channel.as_ref(), message.as_ref()], reply::count).await
     }
 
     fn beyond(&self, limit: Duration) -> Duration {

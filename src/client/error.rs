@@ -74,9 +74,11 @@ pub enum ClientError {
     /// The list of daemons was empty; no request was sent.
     #[error("there is no address to connect to")]
     NoAddress,
-    /// What was written before went to a daemon by another connection, so the one asked cannot know how far that has
-    /// got. Nothing was changed.
-    #[error("the connection was replaced since the last write, so nobody can say who holds it")]
+    /// Some of what was written before went over a connection that has been replaced, so the daemon asked cannot know who
+    /// holds it. Nothing was changed.
+    #[error(
+        "an earlier write went over a connection that was replaced since, so nobody can say who holds it: write it again"
+    )]
     Replaced,
     /// The daemon answered, but not as is usual for this request, which it may have applied.
     #[error("unexpected reply to {request}: {reply}")]

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,6 +12,7 @@ use super::driver::Driver;
 use super::exchange::{Exchange, Shared};
 use super::pushes::Pushes;
 use super::queue::{Outcome, Queue};
+use super::unconfirmed::Unconfirmed;
 use super::{ClientError, ClientOptions};
 use crate::resp::Frame;
 
@@ -28,8 +28,8 @@ pub(super) enum Effect {
     Repeatable,
     /// Done again, it does more, or its reply would mislead.
     Once,
-    /// It changes nothing, but its reply is about the very connection it was sent on.
-    Connection,
+    /// Done again, it does more, but it changes no key.
+    Message,
 }
 
 impl Effect {
@@ -80,8 +80,8 @@ impl Effect {
 /// ```
 pub struct Client {
     handle: Arc<Handle>,
-    /// The number of the connection that took this clone's first write since it last asked who holds them; 0 for none.
-    unconfirmed: AtomicU64,
+    /// The writes of this clone alone.
+    unconfirmed: Unconfirmed,
 }
 
 /// Dropped with the last clone.
@@ -124,7 +124,10 @@ impl Client {
         let shared = Arc::new(Shared::new(queue));
         let driver = Driver::new(Arc::clone(&shared), dialer, options.request_timeout);
         tokio::spawn(driver.run(connection.into_parts()));
-        Ok(Client { handle: Arc::new(Handle { shared, addrs, options }), unconfirmed: AtomicU64::new(0) })
+        Ok(Client {
+            handle: Arc::new(Handle { shared, addrs, options }),
+            unconfirmed: Unconfirmed::default(),
+        })
     }
 
     /// The address of the daemon that is connected now, as it was given.
@@ -146,7 +149,8 @@ impl Client {
     /// # Errors
     /// [`ClientError::Server`] for an error reply; the others say what became of the request.
     pub async fn call(&self, args: &[&[u8]]) -> Result<Frame, ClientError> {
-        self.request(Effect::Once, args).await
+        let changes_keys = args.first().is_none_or(|command| !is_harmless(command));
+        self.request(if changes_keys { Effect::Once } else { Effect::Message }, args).await
     }
 
     /// [`Client::call`] for a request that may be sent again: one that changes nothing, or leaves the same behind if it is
@@ -169,15 +173,44 @@ impl Client {
         effect: Effect,
         args: &[&[u8]],
     ) -> Result<Frame, ClientError> {
+        let (frame, connection) = self.exchange(after, effect, args).await?;
+        if effect.writes() {
+            self.unconfirmed.wrote(connection);
+        }
+        into_result(frame)
+    }
+
+    /// Asks what the node that took this clone's writes knows of them.
+    ///
+    /// # Errors
+    /// [`ClientError::Replaced`] if another connection took one of them.
+    pub(super) async fn ask_of_writes(&self, after: Duration, args: &[&[u8]]) -> Result<Frame, ClientError> {
+        let question = self.unconfirmed.ask();
+        let replied = self.exchange(after, Effect::Once, args).await;
+        match replied.and_then(|(frame, connection)| Ok((into_result(frame)?, connection))) {
+            Ok((frame, connection)) => {
+                question.answered(connection).then_some(frame).ok_or(ClientError::Replaced)
+            }
+            Err(error) => {
+                question.failed();
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends a request until there is a reply to it, as far as `effect` allows; returns the number of the connection too.
+    async fn exchange(
+        &self,
+        after: Duration,
+        effect: Effect,
+        args: &[&[u8]],
+    ) -> Result<(Frame, u64), ClientError> {
         let deadline = Instant::now() + after.min(LONGEST);
         // What an earlier attempt ended with, after which the request may be applied however the next one ends.
         let mut earlier = None;
         let error = loop {
             match Exchange::new(&self.handle.shared, args, deadline).await {
-                Outcome::Reply { frame, connection } => {
-                    self.note(effect, connection)?;
-                    return into_result(frame);
-                }
+                Outcome::Reply { frame, connection } => return Ok((frame, connection)),
                 Outcome::Lost(error) if effect.may_repeat() => earlier = Some(error),
                 Outcome::Lost(error) => break error,
                 Outcome::TimedOut => break ClientError::Timeout { after },
@@ -188,25 +221,14 @@ impl Client {
         Err(earlier.unwrap_or(error))
     }
 
-    /// Keeps count of which connection this clone's writes went to.
-    fn note(&self, effect: Effect, connection: u64) -> Result<(), ClientError> {
-        if effect.writes() {
-            if self.unconfirmed.load(Ordering::Relaxed) == 0 {
-                self.unconfirmed.store(connection, Ordering::Relaxed);
-            }
-        } else if effect == Effect::Connection {
-            let first = self.unconfirmed.swap(0, Ordering::Relaxed);
-            if first != 0 && first != connection {
-                return Err(ClientError::Replaced);
-            }
-        }
-        Ok(())
-    }
-
     /// A connection of its own to the same daemons.
     pub(super) fn pushes(&self) -> Pushes {
-        let dialer = Dialer::new(Arc::clone(&self.handle.addrs), self.handle.options.clone()).resp3();
-        Pushes::new(dialer, self.handle.options.request_timeout)
+        Pushes::new(self.push_dialer(), self.handle.options.request_timeout)
+    }
+
+    /// Opens such connections.
+    pub(super) fn push_dialer(&self) -> Dialer {
+        Dialer::new(Arc::clone(&self.handle.addrs), self.handle.options.clone()).resp3()
     }
 
     pub(super) fn options(&self) -> &ClientOptions {
@@ -214,10 +236,37 @@ impl Client {
     }
 }
 
+/// Whether [`Client::wait`] need not know of the command: one that is often used and changes no key.
+fn is_harmless(command: &[u8]) -> bool {
+    const HARMLESS: &[&str] = &[
+        "CLIENT",
+        "COMMAND",
+        "CONFIG",
+        "DBSIZE",
+        "ECHO",
+        "EXISTS",
+        "GET",
+        "GETRANGE",
+        "INFO",
+        "KEYS",
+        "MGET",
+        "PING",
+        "PTTL",
+        "PUBLISH",
+        "RANDOMKEY",
+        "SCAN",
+        "STRLEN",
+        "TIME",
+        "TTL",
+        "TYPE",
+    ];
+    HARMLESS.iter().any(|name| command.eq_ignore_ascii_case(name.as_bytes()))
+}
+
 impl Clone for Client {
+    /// Another handle of the same connection, which has written nothing yet.
     fn clone(&self) -> Self {
-        let unconfirmed = AtomicU64::new(self.unconfirmed.load(Ordering::Relaxed));
-        Self { handle: Arc::clone(&self.handle), unconfirmed }
+        Self { handle: Arc::clone(&self.handle), unconfirmed: Unconfirmed::default() }
     }
 }
 

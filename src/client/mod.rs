@@ -88,6 +88,7 @@ mod queue;
 mod reply;
 mod scan;
 mod subscribe;
+mod unconfirmed;
 mod values;
 mod watch;
 

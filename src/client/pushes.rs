@@ -48,6 +48,13 @@ impl Pushes {
         Self { state: State::Away(dialer, false), patience, timer, heard, asked: false }
     }
 
+    /// Goes on with a connection that `dialer` has opened and on which the request has been sent.
+    pub(super) fn opened(dialer: Dialer, connection: Connection, patience: Duration) -> Self {
+        let mut pushes = Self::new(dialer.clone(), patience);
+        pushes.state = State::Open(dialer, Box::new(connection));
+        pushes
+    }
+
     /// The next frame; nothing after an error. `request` gives what to ask of a daemon once there is a connection.
     pub(super) fn poll(
         &mut self,
@@ -144,7 +151,7 @@ async fn open(mut dialer: Dialer, pause: bool, request: Vec<Bytes>) -> Opened {
 }
 
 /// Whether the refusal is one that waiting does not help.
-fn is_lasting(error: &ClientError) -> bool {
+pub(super) fn is_lasting(error: &ClientError) -> bool {
     matches!(error, ClientError::Refused { code, .. } if ["WRONGPASS", "NOAUTH", "NOPROTO"].contains(&&code[..]))
 }
 

@@ -1,15 +1,19 @@
 //! Messages published to channels.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_core::Stream;
+use tokio::time::timeout;
 
-use super::pushes::Pushes;
+use super::connection::into_result;
+use super::dial::Dialer;
+use super::pushes::{Pushes, is_lasting};
 use super::reply::{self, Unfit};
-use super::{Client, ClientError};
+use super::{Client, ClientError, Connection};
 use crate::resp::Frame;
 
 /// A message of a [`Subscription`].
@@ -32,28 +36,89 @@ pub struct Message {
 pub struct Subscription {
     pushes: Pushes,
     request: Vec<Bytes>,
+    /// Messages that came before all channels were confirmed.
+    early: VecDeque<Message>,
 }
 
 impl Client {
     /// The messages that any daemon's clients publish to these channels, best effort, on a connection of its own.
-    pub fn subscribe<C: AsRef<[u8]>>(&self, channels: impl IntoIterator<Item = C>) -> Subscription {
-        self.listen(b"SUBSCRIBE", channels)
+    ///
+    /// Returns once the daemon has confirmed all channels: what is published there from then on arrives. It tries one
+    /// daemon after the other for the [request time-out](super::ClientOptions::request_timeout).
+    ///
+    /// # Errors
+    /// Why no daemon has confirmed it in time, or what the daemon refused.
+    pub async fn subscribe<C: AsRef<[u8]>>(
+        &self,
+        channels: impl IntoIterator<Item = C>,
+    ) -> Result<Subscription, ClientError> {
+        self.listen(request(b"SUBSCRIBE", channels)).await
     }
 
     /// [`Client::subscribe`] to all channels that match one of these patterns.
-    pub fn subscribe_matching<P: AsRef<[u8]>>(&self, patterns: impl IntoIterator<Item = P>) -> Subscription {
-        self.listen(b"PSUBSCRIBE", patterns)
+    ///
+    /// # Errors
+    /// As [`Client::subscribe`].
+    pub async fn subscribe_matching<P: AsRef<[u8]>>(
+        &self,
+        patterns: impl IntoIterator<Item = P>,
+    ) -> Result<Subscription, ClientError> {
+        self.listen(request(b"PSUBSCRIBE", patterns)).await
     }
 
-    fn listen<C: AsRef<[u8]>>(
-        &self,
-        command: &'static [u8],
-        names: impl IntoIterator<Item = C>,
-    ) -> Subscription {
-        let mut request = vec![Bytes::from_static(command)];
-        request.extend(names.into_iter().map(|name| Bytes::copy_from_slice(name.as_ref())));
-        Subscription { pushes: self.pushes(), request }
+    async fn listen(&self, request: Vec<Bytes>) -> Result<Subscription, ClientError> {
+        let (mut dialer, limit) = (self.push_dialer(), self.options().request_timeout);
+        let mut last = None;
+        let attempts = async {
+            loop {
+                match confirmed(&mut dialer, &request).await {
+                    Err(error) if !is_final(&error) => last = Some(error),
+                    outcome => break outcome,
+                }
+                dialer.pause().await;
+            }
+        };
+        let (connection, early) = match timeout(limit, attempts).await {
+            Ok(outcome) => outcome?,
+            Err(_) => return Err(last.unwrap_or(ClientError::Timeout { after: limit })),
+        };
+        dialer.succeeded();
+        Ok(Subscription { pushes: Pushes::opened(dialer, connection, limit), request, early })
     }
+}
+
+fn request<N: AsRef<[u8]>>(command: &'static [u8], names: impl IntoIterator<Item = N>) -> Vec<Bytes> {
+    let mut request = vec![Bytes::from_static(command)];
+    request.extend(names.into_iter().map(|name| Bytes::copy_from_slice(name.as_ref())));
+    request
+}
+
+/// Sends the request to the next daemon that can be reached; returns the connection once every name is confirmed, and the
+/// messages that came before.
+async fn confirmed(
+    dialer: &mut Dialer,
+    request: &[Bytes],
+) -> Result<(Connection, VecDeque<Message>), ClientError> {
+    let args: Vec<&[u8]> = request.iter().map(|arg| &arg[..]).collect();
+    let (mut connection, _) = dialer.once().await?;
+    connection.stream(&args).await?;
+    let mut early = VecDeque::new();
+    // A request without a name is answered too: by an error.
+    let mut missing = (request.len() - 1).max(1);
+    while missing > 0 {
+        let frame = into_result(connection.receive().await?)?;
+        match message(frame).map_err(|unfit| unfit.of("SUBSCRIBE"))? {
+            None => missing -= 1,
+            Some(message) => early.push_back(message),
+        }
+    }
+    Ok((connection, early))
+}
+
+/// Whether trying again does not help.
+fn is_final(error: &ClientError) -> bool {
+    use ClientError::{NoAddress, Server, Unexpected};
+    matches!(error, NoAddress | Server { .. } | Unexpected { .. }) || is_lasting(error)
 }
 
 impl Subscription {
@@ -67,7 +132,10 @@ impl Stream for Subscription {
     type Item = Result<Message, ClientError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Subscription { pushes, request } = &mut *self;
+        let Subscription { pushes, request, early } = &mut *self;
+        if let Some(message) = early.pop_front() {
+            return Poll::Ready(Some(Ok(message)));
+        }
         loop {
             let Some(frame) = ready!(pushes.poll(|| request.clone(), cx)) else { return Poll::Ready(None) };
             match frame.and_then(|frame| message(frame).map_err(|unfit| unfit.of("SUBSCRIBE"))) {
@@ -97,6 +165,11 @@ fn message(frame: Frame) -> Result<Option<Message>, Unfit> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::watch;
+
+    use super::super::ClientOptions;
     use super::super::fake::daemon;
     use super::*;
 
@@ -117,9 +190,73 @@ mod tests {
         })
         .await;
         let client = Client::connect([addr]).await.unwrap();
-        let mut subscription = client.subscribe_matching(["c*"]);
+        let mut subscription = client.subscribe_matching(["c*"]).await.unwrap();
         let message = subscription.next().await.unwrap().unwrap();
         let expected = Message { channel: "c1".into(), pattern: Some("c*".into()), payload: "hi".into() };
         assert_eq!(message, expected);
+    }
+
+    #[tokio::test]
+    async fn subscribing_takes_until_every_channel_is_confirmed() {
+        let (confirm, confirmed) = watch::channel(false);
+        let (half, mut half_confirmed) = watch::channel(false);
+        let addr = daemon(move |number, mut client| {
+            let (mut confirmed, half) = (confirmed.clone(), half.clone());
+            async move {
+                if number > 0 {
+                    client.expect(&["HELLO", "3"]).await;
+                    client.say("%0\r\n").await;
+                }
+                client.welcome().await;
+                // The first connection is that of requests; one ends before the confirmation.
+                if number > 0 {
+                    client.expect(&["SUBSCRIBE", "a", "b"]).await;
+                }
+                if number > 1 {
+                    client.say(">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n").await;
+                    client.say(">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$5\r\nearly\r\n").await;
+                    half.send_replace(true);
+                    confirmed.wait_for(|confirmed| *confirmed).await.unwrap();
+                    client.say(">3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n").await;
+                }
+                if number != 1 {
+                    client.drain().await;
+                }
+            }
+        })
+        .await;
+        let client = Client::connect([addr]).await.unwrap();
+        let subscribing = client.subscribe(["a", "b"]);
+        tokio::pin!(subscribing);
+        tokio::select! {
+            subscription = &mut subscribing => panic!("one channel is not confirmed: {subscription:?}"),
+            half = half_confirmed.wait_for(|half| *half) => drop(half.unwrap()),
+        }
+        confirm.send(true).unwrap();
+        let mut subscription = subscribing.await.unwrap();
+        assert_eq!(subscription.next().await.unwrap().unwrap().payload, "early");
+    }
+
+    #[tokio::test]
+    async fn what_no_daemon_confirms_is_an_error() {
+        let addr = daemon(|number, mut client| async move {
+            if number > 0 {
+                client.expect(&["HELLO", "3"]).await;
+                client.say("%0\r\n").await;
+            }
+            client.welcome().await;
+            if number == 1 {
+                client.expect(&["SUBSCRIBE"]).await;
+                client.say("-ERR wrong number of arguments for 'subscribe' command\r\n").await;
+            }
+            client.drain().await;
+        })
+        .await;
+        let options = ClientOptions { request_timeout: Duration::from_millis(100), ..Default::default() };
+        let client = Client::connect_with([addr], options).await.unwrap();
+        let error = client.subscribe::<&str>([]).await.unwrap_err();
+        assert!(matches!(error, ClientError::Server { .. }), "{error}");
+        let error = client.subscribe(["c"]).await.unwrap_err();
+        assert!(matches!(error, ClientError::Timeout { .. }), "{error}");
     }
 }

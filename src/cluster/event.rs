@@ -82,14 +82,16 @@ impl EventKind {
 /// Where events come from. Sending never waits, whether anybody reads or not. The last ones are kept.
 #[derive(Clone, Debug)]
 pub struct EventSender {
-    live: broadcast::Sender<Event>,
+    /// None once nothing more happens.
+    live: Arc<Mutex<Option<broadcast::Sender<Event>>>>,
     recorded: Arc<Mutex<VecDeque<Recorded>>>,
 }
 
 impl EventSender {
     /// A source that nobody reads yet.
     pub fn new() -> Self {
-        EventSender { live: broadcast::Sender::new(MAX_BEHIND), recorded: Arc::default() }
+        let live = Arc::new(Mutex::new(Some(broadcast::Sender::new(MAX_BEHIND))));
+        EventSender { live, recorded: Arc::default() }
     }
 
     /// Tells everybody who reads.
@@ -100,8 +102,15 @@ impl EventSender {
         }
         recorded.push_back(Recorded { id: draw_id(event.time), event: event.clone() });
         drop(recorded);
-        // Without a reader nobody misses it.
-        let _ = self.live.send(event);
+        if let Some(live) = &*self.live.lock() {
+            // Without a reader nobody misses it.
+            let _ = live.send(event);
+        }
+    }
+
+    /// Ends the streams of all readers, behind what was sent. Those who subscribe later find theirs at its end.
+    pub fn close(&self) {
+        *self.live.lock() = None;
     }
 
     /// The events that are kept, oldest first, of those after the one with this id; all for 0.
@@ -111,7 +120,11 @@ impl EventSender {
 
     /// The events from here on.
     pub fn subscribe(&self) -> Events {
-        Events { next: ReusableBoxFuture::new(receive(self.live.subscribe())) }
+        let receiver = match &*self.live.lock() {
+            Some(live) => live.subscribe(),
+            None => broadcast::Sender::new(1).subscribe(),
+        };
+        Events { next: ReusableBoxFuture::new(receive(receiver)) }
     }
 }
 
@@ -142,13 +155,13 @@ async fn receive(mut receiver: broadcast::Receiver<Event>) -> Received {
     (receiver.recv().await, receiver)
 }
 
-/// A stream of [`Event`]s. It ends when the daemon is gone.
+/// A stream of [`Event`]s. It ends when the daemon has stopped.
 pub struct Events {
     next: ReusableBoxFuture<'static, Received>,
 }
 
 impl Events {
-    /// The next event, or how many were missed; `None` when the daemon is gone. Cancel-safe: nothing is lost.
+    /// The next event, or how many were missed; `None` when the daemon has stopped. Cancel-safe: nothing is lost.
     pub async fn next(&mut self) -> Option<Result<Event, Missed>> {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
@@ -194,11 +207,14 @@ mod tests {
         let mut events = sender.subscribe();
         sender.send(event(1));
         sender.send(event(2));
-        drop(sender);
+        sender.clone().close();
         assert_eq!(events.next().await, Some(Ok(event(1))));
         assert_eq!(events.next().await, Some(Ok(event(2))));
         assert_eq!(events.next().await, None);
         assert_eq!(events.next().await, None);
+        sender.send(event(3));
+        assert_eq!(sender.subscribe().next().await, None);
+        assert_eq!(sender.recorded(0).len(), 4);
     }
 
     #[test]

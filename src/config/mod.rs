@@ -91,7 +91,7 @@ pub struct Config {
     pub max_value: usize,
     /// Bytes of the longest command, all its arguments together.
     pub max_command: usize,
-    /// Client connections at one time.
+    /// Client connections at one time; fewer if the limit on open files does not leave as many.
     pub max_clients: usize,
     /// Bytes that may wait for one peer; beyond it the queue is dropped and the peer catches up by a round.
     pub peer_queue: usize,

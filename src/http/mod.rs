@@ -29,4 +29,5 @@ mod problem;
 mod server;
 
 pub use host::{Face, Host, Stage, StageError};
+pub(crate) use server::MAX_CONNECTIONS;
 pub use server::{Options, serve};

@@ -26,7 +26,7 @@ use super::{Face, Host, guard, health, metrics, page};
 use crate::env::{BoxStream, Env, Listener};
 
 /// Most connections at a time: a page takes one or two, a scraper and a probe one each. One more is answered 503.
-pub(super) const MAX_CONNECTIONS: usize = 256;
+pub(crate) const MAX_CONNECTIONS: usize = 256;
 
 /// Most bytes of a request's head. A long key travels in it, up to what an address may have: 64 KiB.
 const MAX_HEAD: usize = 128 << 10;
@@ -44,14 +44,15 @@ const HEAD_LIMIT: Duration = Duration::from_secs(30);
 /// of a demonstration takes seconds.
 pub(super) const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 
-/// Most streams of events at a time, so that there is always a place for probes and scrapers.
-pub(super) const MAX_STREAMS: usize = 128;
+/// The part of all connections that may be streams of events, so that there is always a place for probes and scrapers.
+const ONE_STREAM_IN: usize = 2;
 
 /// How long a client may take nothing of an answer.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a stopping server waits for its answers to be taken.
-const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+/// How long a stopping server waits for its answers to be taken, or a client over the limit may take to accept its error:
+/// many times what a network needs, and too short to matter to who stops it.
+const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 
 /// How long accepting rests after an error, such as too many open files: they end when other connections do.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -63,6 +64,8 @@ pub struct Options {
     pub address: SocketAddr,
     /// Where its secrets come from.
     pub env: Arc<dyn Env>,
+    /// Most connections at a time, up to 256. Streams of events get half of them.
+    pub connections: usize,
     /// Whether anything may be changed from here.
     pub writes: bool,
     /// Whether values are shown.
@@ -90,9 +93,9 @@ impl App {
             host,
             address: options.address,
             token: format!("{:016x}{:016x}", options.env.random(), options.env.random()),
+            streams: Arc::new(Semaphore::new((options.connections / ONE_STREAM_IN).max(1))),
             options,
             topics: Topics::new(stop),
-            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
         }
     }
 
@@ -108,8 +111,8 @@ impl App {
     }
 }
 
-/// Serves the nodes of `host` until `stop` is cancelled; returns once every connection is closed, two seconds later at
-/// the latest.
+/// Serves the nodes of `host` until `stop` is cancelled; returns once every connection is closed, half a second later
+/// at the latest.
 pub async fn serve(
     mut listener: Box<dyn Listener>,
     host: Arc<dyn Host>,
@@ -119,7 +122,7 @@ pub async fn serve(
     let app = Arc::new(App::new(host, options, stop.clone()));
     let router = router(&app);
     let connections = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(app.options.connections.min(MAX_CONNECTIONS)));
     loop {
         // Cancel-safe: an accept that is dropped has lost no connection.
         let accepted = tokio::select! {

@@ -8,6 +8,7 @@
 //! ```
 
 mod builder;
+mod descriptors;
 mod error;
 mod keys;
 mod view;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use builder::NodeBuilder;
+use descriptors::Descriptors;
 pub use error::{JoinError, NodeError, StartError};
 use view::View;
 pub use watch::{Watch, WatchError};
@@ -97,6 +99,8 @@ impl Node {
     /// As [`start`](Self::start).
     pub async fn start_in(config: Config, env: Arc<dyn Env>) -> Result<Node, StartError> {
         config.validate()?;
+        let open_files = env.max_open_files();
+        let descriptors = Descriptors::share(open_files, config.max_clients);
         let clients = listen(&*env, "--client", config.client).await?;
         let peers = listen(&*env, "--peer", config.peer).await?;
         let pages = listen(&*env, "--http", config.http).await?;
@@ -128,6 +132,13 @@ impl Node {
             %incarnation,
             "node started"
         );
+        if client.is_some() && descriptors.clients < config.max_clients {
+            tracing::warn!(
+                max_clients = descriptors.clients,
+                open_files,
+                "--max-clients is lowered to what the limit on open files leaves: raise `ulimit -n`"
+            );
+        }
         let stop = CancellationToken::new();
         let tracker = TaskTracker::new();
         let healing = HealingConfig {
@@ -149,6 +160,7 @@ impl Node {
             lost_file: config.lost_file.clone(),
             enable_faults: config.enable_faults,
             ready_alone_after: config.ready_alone_after,
+            handshakes: descriptors.handshakes,
         };
         let replication =
             Replication::start(setup, peers.map(|peers| peers.listener)).map_err(StartError::LostFile)?;
@@ -169,7 +181,8 @@ impl Node {
             max_value: config.max_value,
         };
         let server = clients.map(|Listening { listener, address }| {
-            let settings = settings(&config, &name, address, incarnation, &stop);
+            let mut settings = settings(&config, &name, address, incarnation, &stop);
+            settings.max_clients = descriptors.clients;
             let cluster = Arc::clone(&cluster) as Arc<dyn Cluster>;
             let server = Server::counting(Arc::clone(&store), Arc::clone(&env), cluster, stats, settings);
             (server, listener)
@@ -187,6 +200,7 @@ impl Node {
             let options = http::Options {
                 address,
                 env: Arc::clone(&env),
+                connections: descriptors.pages,
                 writes: config.http_writes,
                 values: config.http_show_values,
                 faults: config.enable_faults,
@@ -240,8 +254,8 @@ impl Node {
         self.cluster.peers()
     }
 
-    /// What happens to the node's links and to the members from here on: a stream. A reader that falls behind is told how
-    /// many it has missed.
+    /// What happens to the node's links and to the members from here on: a stream, which ends with
+    /// [`shutdown`](Self::shutdown). A reader that falls behind is told how many it has missed.
     pub fn events(&self) -> Events {
         self.cluster.events()
     }
@@ -251,8 +265,8 @@ impl Node {
     /// [`Config::ready_alone_after`](crate::config::Config::ready_alone_after), and one that was told to join nobody at once.
     ///
     /// # Errors
-    /// [`JoinError`] if those that it reached refuse it, and none has taken it within that time. It goes on to try: the node
-    /// is ready as soon as one takes it.
+    /// [`JoinError`] if those that it reached refuse it, and none has taken it within that time; it goes on to try, and is
+    /// ready as soon as one takes it. Also if the node stops first.
     pub async fn joined(&self) -> Result<(), JoinError> {
         self.cluster.replication.joined().await.map_err(|why| JoinError { why })
     }

@@ -28,6 +28,11 @@ impl Announcer {
         self.sender.recorded(after)
     }
 
+    /// Nothing happens from here on: the streams of events end.
+    pub(super) fn close(&self) {
+        self.sender.close();
+    }
+
     pub(super) fn announce(&self, kind: EventKind, peer: &str, reason: impl Into<String>) {
         let time = UNIX_EPOCH + stamp::distance(self.env.wall_clock(), stamp::ZERO);
         self.sender.send(Event { kind, peer: peer.to_owned(), reason: reason.into(), time });

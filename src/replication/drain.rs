@@ -116,6 +116,8 @@ impl Replication {
         }
         shared.tracker.close();
         shared.tracker.wait().await;
+        shared.announcer.close();
+        shared.lost.close().await;
         let report =
             ShutdownReport { unheld_writes: shared.unheld_writes(), is_alone: !shared.expects_peer() };
         match report {

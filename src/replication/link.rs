@@ -233,7 +233,7 @@ impl Wire<'_> {
                 Event::Seen(question, copy) => {
                     self.shared.questions.answer(self.link.incarnation, question, *copy);
                 }
-                Event::Lost(lost) => self.shared.lost.write(&lost),
+                Event::Lost(lost) => self.shared.lost.write(lost),
                 Event::Withholding(true) => {
                     tracing::warn!(%peer, "out of memory: refusing what the peer sends until there is room");
                 }

@@ -255,6 +255,8 @@ pub(crate) struct Setup {
     pub(crate) enable_faults: bool,
     /// How long a node that reaches no peer waits for one before it calls itself ready.
     pub(crate) ready_alone_after: Duration,
+    /// How many accepted connections may be at their hellos at one time, up to [`MAX_HANDSHAKES`].
+    pub(crate) handshakes: usize,
 }
 
 /// The running replication of one daemon.
@@ -278,6 +280,7 @@ impl Replication {
             lost_file,
             enable_faults,
             ready_alone_after,
+            handshakes,
         } = setup;
         let lost = LostFile::open(lost_file.as_deref())?;
         let membership =
@@ -312,7 +315,7 @@ impl Replication {
         shared.spawn(&shared.stop, upkeep::tick(Arc::clone(&shared)));
         shared.spawn(&shared.stop, upkeep::sweep(Arc::clone(&shared)));
         if let Some(listener) = listener {
-            shared.spawn(&shared.draining, accept(Arc::clone(&shared), listener));
+            shared.spawn(&shared.draining, accept(Arc::clone(&shared), listener, handshakes));
         }
         for target in &join {
             shared.start_dialling(target, false);
@@ -351,19 +354,18 @@ impl Replication {
         self.shared.joining.borrow().reason()
     }
 
-    /// Resolves once it is not any more.
+    /// Resolves once it is not any more, or replication ends.
     ///
     /// # Errors
-    /// Why it is refused by those that it reached, if that has lasted.
+    /// Why it is refused by those that it reached, if that has lasted; or that it has stopped.
     pub(crate) async fn joined(&self) -> Result<(), String> {
         let mut joining = self.shared.joining.subscribe();
         let is_known =
             |joining: &Joining| matches!(joining, Joining::Done | Joining::Refused { lasts: true, .. });
-        // The sender lives as long as this borrows it.
-        let known = joining.wait_for(is_known).await;
-        match known.ok().and_then(|joining| joining.reason()) {
-            None => Ok(()),
-            Some(why) => Err(why),
+        match self.shared.stop.run_until_cancelled(joining.wait_for(is_known)).await {
+            // The sender lives as long as this borrows it.
+            Some(known) => known.ok().and_then(|joining| joining.reason()).map_or(Ok(()), Err),
+            None => Err("it was stopped".into()),
         }
     }
 
@@ -403,6 +405,7 @@ impl Replication {
     pub(crate) fn abandon(&self) {
         self.shared.draining.cancel();
         self.shared.stop.cancel();
+        self.shared.announcer.close();
     }
 }
 
@@ -413,8 +416,8 @@ impl Drop for Replication {
     }
 }
 
-async fn accept(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {
-    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+async fn accept(shared: Arc<Shared>, mut listener: Box<dyn Listener>, handshakes: usize) {
+    let handshakes = Arc::new(Semaphore::new(handshakes.min(MAX_HANDSHAKES)));
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {

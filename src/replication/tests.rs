@@ -63,6 +63,7 @@ async fn daemon(name: &str, id: u128, join: &[String]) -> Daemon {
         known_address: false,
         queue_limit: 1 << 20,
         lost_file: None,
+        handshakes: MAX_HANDSHAKES,
         enable_faults: true,
         ready_alone_after: Duration::from_secs(30),
     };

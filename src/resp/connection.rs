@@ -387,13 +387,13 @@ impl Connection {
         if !messages.is_empty() {
             let mut write = pin!(self.stream.write_all(&messages));
             // What the system does to take the bytes is most of the work, and waiting for the client is none.
-            std::future::poll_fn(|cx| {
+            let write = std::future::poll_fn(|cx| {
                 let started = Instant::now();
                 let written = write.as_mut().poll(cx);
                 watcher.pay(started.elapsed());
                 written
-            })
-            .await?;
+            });
+            unless_cut(&self.shared.cut, write).await?;
             self.session.counts.bytes_out += messages.len() as u64;
             self.shared.stats.add(&mut self.session.counts);
         }
@@ -404,11 +404,20 @@ impl Connection {
     async fn write(&mut self) -> io::Result<()> {
         self.session.kept = 0;
         if !self.output.is_empty() {
-            self.stream.write_all(&self.output).await?;
+            unless_cut(&self.shared.cut, self.stream.write_all(&self.output)).await?;
         }
         self.output.clear();
         self.output.shrink_to(KEPT);
         Ok(())
+    }
+}
+
+/// Does a write; fails if it waits for the client to read when the server does not wait for that any more.
+async fn unless_cut(cut: &CancellationToken, write: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    tokio::select! {
+        biased;
+        written = write => written,
+        () = cut.cancelled() => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 

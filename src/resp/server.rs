@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, UNIX_EPOCH};
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,9 +29,15 @@ use crate::store::Store;
 
 /// How long accepting rests after an error, such as too many open files: they end when other connections do.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long a client over the limit may take to accept its error.
-const REFUSAL_LIMIT: Duration = Duration::from_secs(1);
-/// How long a stopping server waits for clients to take their last replies.
+/// Clients over the limit that are turned away at one time: each takes one of the files that are kept free for it. One
+/// more is closed without waiting.
+const MAX_REFUSALS: usize = 8;
+/// How long a client over the limit may take to read its error and leave.
+const REFUSAL_LIMIT: Duration = Duration::from_millis(500);
+/// How long a stopping server waits for clients to take their last replies: many times what a network needs, and too
+/// short to matter to who stops it.
+const UNREAD_LIMIT: Duration = Duration::from_millis(500);
+/// How long after that it waits for commands that were begun, such as `FLUSHALL` of many keys.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
 /// Serves the Redis protocol to clients.
@@ -70,6 +77,7 @@ impl Server {
             tracking: Tracking::default(),
             stats,
             started: Instant::now(),
+            cut: CancellationToken::new(),
             kill: CancellationToken::new(),
         };
         Server { shared: Arc::new(shared) }
@@ -81,7 +89,8 @@ impl Server {
     }
 
     /// Serves until `stop` is cancelled. Then it accepts no more, lets each connection finish the commands it has read
-    /// and write their replies, and returns once all are closed: after five seconds at the latest.
+    /// and write their replies, and returns once all are closed. A client that does not read gets what its socket has
+    /// taken after half a second. A command that takes longer than five seconds more is broken off.
     pub async fn run(&self, mut listener: Box<dyn Listener>, stop: CancellationToken) {
         let connections = TaskTracker::new();
         let (observing, until) = (Arc::clone(&self.shared), stop.clone());
@@ -91,6 +100,7 @@ impl Server {
         let mut second = interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut events = self.shared.cluster.events();
+        let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
         loop {
             // Cancel-safe: an accept that is dropped has lost no connection, nor a wait an event, and a tick is merely
             // late.
@@ -100,27 +110,40 @@ impl Server {
                 _ = second.tick() => self.shared.stats.sample(),
                 Some(event) = events.next() => self.tell(&event),
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => self.welcome(&connections, stream, peer, &stop),
+                    Ok((stream, peer)) => {
+                        if let Some(surplus) = self.welcome(&connections, stream, peer, &stop) {
+                            refuse(surplus, &refusals, &connections).await;
+                        }
+                    }
                     Err(error) => self.rest(&error, &stop).await,
                 },
             }
         }
         drop(listener);
         connections.close();
+        if timeout(UNREAD_LIMIT, connections.wait()).await.is_ok() {
+            return;
+        }
+        tracing::info!(
+            clients = self.shared.clients.len(),
+            "closing connections of clients that do not read"
+        );
+        self.shared.cut.cancel();
         if timeout(DRAIN_LIMIT, connections.wait()).await.is_err() {
-            tracing::info!(clients = self.shared.clients.len(), "closing connections that do not drain");
+            tracing::info!(clients = self.shared.clients.len(), "breaking off commands that take too long");
             self.shared.kill.cancel();
             connections.wait().await;
         }
     }
 
+    /// Serves a client from here on; gives the connection back if there are too many.
     fn welcome(
         &self,
         connections: &TaskTracker,
         stream: BoxStream,
         peer: SocketAddr,
         stop: &CancellationToken,
-    ) {
+    ) -> Option<BoxStream> {
         let shared = &self.shared;
         shared.stats.connections.fetch_add(1, Relaxed);
         let addresses = (peer, shared.settings.client_addr);
@@ -130,10 +153,11 @@ impl Server {
             Some(client) => {
                 shared.stats.open.fetch_add(1, Relaxed);
                 connections.spawn(connection::serve(shared.clone(), stream, client, stop.child_token()));
+                None
             }
             None => {
                 shared.stats.refused_connections.fetch_add(1, Relaxed);
-                connections.spawn(refuse(stream));
+                Some(stream)
             }
         }
     }
@@ -152,12 +176,21 @@ impl Server {
     }
 }
 
-async fn refuse(mut stream: BoxStream) {
+/// Tells a client that there are too many. A connection that is closed while something of its client's is unread is reset,
+/// and the client may never see the error; so a task waits until the client leaves, where there is room for one.
+async fn refuse(mut stream: BoxStream, refusals: &Arc<Semaphore>, connections: &TaskTracker) {
     const TEXT: &[u8] = b"-ERR max number of clients reached\r\n";
-    let refusal = async {
+    // The client is turned away either way. The socket is new, so it takes so few bytes at once.
+    let _ = timeout(REFUSAL_LIMIT, async {
         stream.write_all(TEXT).await?;
         stream.shutdown().await
-    };
-    // The client is turned away either way.
-    let _ = timeout(REFUSAL_LIMIT, refusal).await;
+    })
+    .await;
+    if let Ok(permit) = Arc::clone(refusals).try_acquire_owned() {
+        connections.spawn(async move {
+            let leaving = async { while stream.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {} };
+            let _ = timeout(REFUSAL_LIMIT, leaving).await;
+            drop((stream, permit));
+        });
+    }
 }

@@ -67,6 +67,8 @@ pub(super) struct Shared {
     pub(super) tracking: Tracking,
     pub(super) stats: Arc<Stats>,
     pub(super) started: Instant,
+    /// Ends every connection that waits for its client to read.
+    pub(super) cut: CancellationToken,
     /// Ends every connection at once; each holds a child of it.
     pub(super) kill: CancellationToken,
 }

@@ -363,6 +363,13 @@ impl Daemon {
         String::from_utf8_lossy(&std::fs::read(self.dir.path().join("log")).unwrap()).into_owned()
     }
 
+    /// Where it serves its page.
+    pub fn page(&self) -> SocketAddr {
+        let greeting = self.greeting();
+        let (_, rest) = greeting.split_once("http://").unwrap();
+        rest.split_once('/').unwrap().0.parse().unwrap()
+    }
+
     /// What it wrote on stdout.
     pub fn greeting(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("out")).unwrap()

@@ -15,6 +15,7 @@ mod containers;
 mod counters;
 mod cuts;
 mod deletes;
+mod descriptors;
 mod logs;
 mod meeting;
 mod members;

@@ -29,7 +29,7 @@ fn a_reader_of_the_page_costs_little_beside_a_hundred_thousand_writes_a_second()
     load(&mut a.connect(), 0..KEYS, &[b'v'; 100]);
     until_equal_within(Duration::from_secs(120), &[&a, &b]);
     let writers = Writers::start(&a);
-    let page = page_of(&a);
+    let page = a.page();
     let (mut ratios, mut bytes) = (Vec::new(), 0);
     for turn in 0..=TURNS {
         let alone = writers.measure(&a);
@@ -60,13 +60,6 @@ fn a_reader_of_the_page_costs_little_beside_a_hundred_thousand_writes_a_second()
 #[expect(clippy::disallowed_methods, reason = "a rate and a window are made of time")]
 fn pause(time: Duration) {
     std::thread::sleep(time);
-}
-
-/// Where the daemon serves its page.
-fn page_of(daemon: &Daemon) -> SocketAddr {
-    let greeting = daemon.greeting();
-    let (_, rest) = greeting.split_once("http://").unwrap();
-    rest.split_once('/').unwrap().0.parse().unwrap()
 }
 
 /// Nanoseconds of CPU time of all threads of a process.

@@ -1,6 +1,8 @@
 //! The ways a daemon ends, and what the others hold then.
 
-use std::time::Instant;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use crate::support::daemon::*;
 
@@ -41,6 +43,49 @@ fn the_shutdown_command_drains_and_exits_with_0() {
     let _ = try_ask::<()>(&mut connection, &["SHUTDOWN"]);
     assert_eq!(a.ended().code(), Some(0), "{}", a.log());
     assert_eq!(digest(&mut b.connect()), written);
+}
+
+/// A client that has asked for many times what two sockets take, has begun to be answered and reads nothing of it.
+fn unread(daemon: &Daemon, requests: &[u8]) -> TcpStream {
+    let mut stream = daemon.stream();
+    stream.write_all(requests).unwrap();
+    stream.peek(&mut [0]).unwrap();
+    stream
+}
+
+#[test]
+fn clients_that_do_not_read_delay_a_stop_by_less_than_a_second() {
+    const PLENTY: u32 = 32;
+    let mut a = Daemon::start("a", &[], &[]);
+    let b = Daemon::start("b", &[&a], &[]);
+    until_linked(&[&a, &b]);
+    let mut connection = a.connect();
+    load(&mut connection, 0..PLENTY, &vec![b'x'; 1 << 20]);
+    let mut clients = vec![
+        unread(&a, b"SAPWOOD WATCH \"\"\r\n"),
+        unread(&a, &b"GET key:0\r\n".repeat(PLENTY as usize)),
+        unread(&a, b"SUBSCRIBE news\r\n"),
+        unread(&a, b"MONITOR\r\n"),
+    ];
+    // More than sockets take, and less than what a subscriber is cut off for.
+    for _ in 0..12 {
+        let text = "x".repeat(1 << 20);
+        ask::<u32>(&mut connection, &["PUBLISH", "news", &text]);
+    }
+    until_equal(&[&a, &b]);
+    let started = Instant::now();
+    a.signal("TERM");
+    assert_eq!(a.ended().code(), Some(0), "{}", a.log());
+    let took = started.elapsed();
+    eprintln!("stopped after {took:?}");
+    // A second, and what a busy machine takes.
+    assert!(took < Duration::from_secs(4), "{took:?}: it waited for those who do not read");
+    for client in &mut clients {
+        let mut begun = Vec::new();
+        let end = client.read_to_end(&mut begun);
+        assert!(!begun.is_empty(), "it gets what its socket has taken");
+        assert!(end.is_ok() || end.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset));
+    }
 }
 
 /// Long enough after its start that every node which knows its address would have dialled it.
@@ -120,7 +165,7 @@ fn a_node_that_is_stopped_right_after_its_start_waits_for_the_peer_that_knows_it
     load(&mut a.connect(), 0..100, b"x");
     a.signal("TERM");
     wait("it waits", || a.log().contains("waiting for one to link"));
-    assert!(std::net::TcpStream::connect(a.client).is_err(), "clients are served");
+    assert!(TcpStream::connect(a.client).is_err(), "clients are served");
     b.signal("CONT");
     assert_eq!(a.ended().code(), Some(0), "{}", a.log());
     assert_eq!(digest(&mut b.connect()).1, 100, "{}", a.log());

@@ -119,7 +119,7 @@ async fn serve(
     let env: Arc<dyn Env> = Arc::new(SystemEnv);
     let listener = env.listen(address).await.with_context(|| format!("cannot listen at --http {address}"))?;
     let address = listener.local_addr()?;
-    let options = http::Options { address, env, writes: true, values: true, faults: true };
+    let options = http::Options { address, env, connections: 256, writes: true, values: true, faults: true };
     let host: Arc<dyn Host> = cast;
     Ok((address, tokio::spawn(http::serve(listener, host, options, closed))))
 }

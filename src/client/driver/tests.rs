@@ -479,3 +479,78 @@ async fn who_asks_how_far_a_write_has_got_is_told_when_the_connection_was_replac
     client.set("k", "v").await.unwrap();
     assert_eq!(client.wait(1, millis(100)).await.unwrap(), 1);
 }
+
+#[tokio::test]
+async fn a_write_on_the_new_connection_is_confirmed_after_a_wait_failed_with_the_old_one() {
+    let addr = daemon(|number, mut client| async move {
+        client.welcome().await;
+        client.expect(&["SET", "k", "v"]).await;
+        client.say("+OK\r\n").await;
+        client.expect(&["WAIT", "1", "100"]).await;
+        if number > 0 {
+            client.say(":1\r\n").await;
+            client.drain().await;
+        }
+    })
+    .await;
+    let client = connect(&[&addr]).await;
+    client.set("k", "v").await.unwrap();
+    let error = client.wait(1, millis(100)).await.unwrap_err();
+    assert!(error.may_be_applied(), "{error}");
+    client.set("k", "v").await.unwrap();
+    assert_eq!(client.wait(1, millis(100)).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_clone_that_wrote_on_the_new_connection_alone_can_wait() {
+    let addr = daemon(|number, mut client| async move {
+        client.welcome().await;
+        client.expect(&["SET", "k", "v"]).await;
+        client.say("+OK\r\n").await;
+        if number > 0 {
+            client.expect(&["WAIT", "1", "100"]).await;
+            client.say(":1\r\n").await;
+            client.expect(&["WAIT", "1", "100"]).await;
+            client.say(":1\r\n").await;
+            client.drain().await;
+        }
+    })
+    .await;
+    let client = connect(&[&addr]).await;
+    client.set("k", "v").await.unwrap();
+    while client.connected_to().is_some() {
+        tokio::task::yield_now().await;
+    }
+    let clone = client.clone();
+    clone.set("k", "v").await.unwrap();
+    assert_eq!(clone.wait(1, millis(100)).await.unwrap(), 1);
+    assert!(matches!(client.wait(1, millis(100)).await, Err(ClientError::Replaced)));
+}
+
+#[tokio::test]
+async fn who_has_only_read_and_published_on_the_old_connection_can_wait() {
+    let addr = daemon(|number, mut client| async move {
+        client.welcome().await;
+        if number == 0 {
+            client.expect(&["PUBLISH", "c", "m"]).await;
+            client.say(":0\r\n").await;
+            client.expect(&["get", "k"]).await;
+            client.say("$-1\r\n").await;
+        } else {
+            client.expect(&["SET", "k", "v"]).await;
+            client.say("+OK\r\n").await;
+            client.expect(&["WAIT", "1", "100"]).await;
+            client.say(":1\r\n").await;
+            client.drain().await;
+        }
+    })
+    .await;
+    let client = connect(&[&addr]).await;
+    client.publish("c", "m").await.unwrap();
+    client.call(&[b"get", b"k"]).await.unwrap();
+    while client.connected_to().is_some() {
+        tokio::task::yield_now().await;
+    }
+    client.set("k", "v").await.unwrap();
+    assert_eq!(client.wait(1, millis(100)).await.unwrap(), 1);
+}

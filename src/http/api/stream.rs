@@ -18,7 +18,7 @@ use super::query::{Asked, Problem, bytes};
 use super::status::events_after;
 use super::topics::{Sample, Topic};
 use crate::cluster::Events;
-use crate::http::server::{App, MAX_STREAMS};
+use crate::http::server::App;
 use crate::model::Incarnation;
 
 /// Events that wait for a reader. Beyond it nothing is made for that reader until it has read.
@@ -59,8 +59,7 @@ pub(super) async fn show(
     let after = last.or(query.after).unwrap_or(0);
     let topics = query.topics()?;
     let Ok(place) = Arc::clone(&app.streams).try_acquire_owned() else {
-        let text = format!("{MAX_STREAMS} streams are open already");
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, text));
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many streams are open already"));
     };
     let (sender, told) = mpsc::channel(MAX_WAITING);
     let topics = topics.into_iter().map(|topic| {

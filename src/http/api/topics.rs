@@ -256,6 +256,7 @@ mod tests {
         let options = Options {
             address: "127.0.0.1:1".parse().unwrap(),
             env: Arc::new(SystemEnv),
+            connections: 8,
             writes: false,
             values: false,
             faults: false,

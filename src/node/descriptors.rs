@@ -1,0 +1,67 @@
+//! How the files and connections that the process may have open are shared out.
+//!
+//! Clients come in any number, so they get what the rest leaves. Without that, they could take all: then a peer that was
+//! restarted could not link, and one client more would hang in the queue of the system instead of getting an error.
+
+/// For standard streams, listeners, `--lost-file` and the runtime; for names that are resolved; and for surplus clients
+/// while they are turned away.
+const OWN: usize = 20;
+
+/// For peers: one link each and the connections that are not linked yet, but no more than an eighth while that is enough
+/// for a small cluster.
+const PEERS: Share = Share { part: 8, least: 8, most: 320 };
+
+/// For the http port, likewise: pages, scrapers and probes.
+const PAGES: Share = Share { part: 16, least: 4, most: crate::http::MAX_CONNECTIONS };
+
+struct Share {
+    part: usize,
+    least: usize,
+    most: usize,
+}
+
+impl Share {
+    fn of(&self, all: usize) -> usize {
+        (all / self.part).clamp(self.least, self.most)
+    }
+}
+
+/// Most connections of each kind.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Descriptors {
+    pub(super) clients: usize,
+    /// Of the http port.
+    pub(super) pages: usize,
+    /// Accepted connections of peers that are not linked yet.
+    pub(super) handshakes: usize,
+}
+
+impl Descriptors {
+    /// Shares out `limit` open files; `max_clients` is what was asked for.
+    pub(super) fn share(limit: Option<u64>, max_clients: usize) -> Self {
+        let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        let rest = limit.saturating_sub(OWN);
+        let (peers, pages) = (PEERS.of(rest), PAGES.of(rest));
+        // One at least, so that somebody can ask what is wrong.
+        let clients = rest.saturating_sub(peers + pages).clamp(1, max_clients.max(1));
+        Descriptors { clients, pages, handshakes: peers / 2 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_get_what_a_reserve_for_peers_pages_and_files_leaves() {
+        let clients = |limit| Descriptors::share(limit, 10_000).clients;
+        assert_eq!(clients(None), 10_000);
+        assert_eq!(clients(Some(65_536)), 10_000);
+        assert_eq!(clients(Some(10_240)), 10_240 - 20 - 320 - 256);
+        assert_eq!(clients(Some(1024)), 1024 - 20 - 125 - 62);
+        assert_eq!(clients(Some(64)), 64 - 20 - 8 - 4);
+        assert_eq!(clients(Some(3)), 1);
+        assert_eq!(Descriptors::share(Some(64), 10), Descriptors { clients: 10, pages: 4, handshakes: 4 });
+        assert_eq!(Descriptors::share(None, 7), Descriptors { clients: 7, pages: 256, handshakes: 160 });
+    }
+}
