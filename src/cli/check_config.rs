@@ -1,12 +1,11 @@
 //! `sapwood check-config`
 
-use clap::ArgMatches;
+use clap::{ArgMatches, CommandFactory as _};
 use sapwood::config::{LogFormat, Size, Span, SpanOrNever};
 use toml::Value;
 
-use super::Exit;
-use super::output;
 use super::settings::{ConfigArgs, Loaded};
+use super::{Cli, Exit, output};
 
 /// Print the configuration that `serve` would run with, and where each value comes from
 #[derive(Debug, clap::Args)]
@@ -22,7 +21,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
-    let loaded = args.config.load()?;
+    let loaded = args.config.load_checked(&Cli::command())?;
     let matches = matches.subcommand_matches("check-config").unwrap_or(matches);
     for (key, value) in entries(&loaded) {
         let source = loaded.source(key, matches);

@@ -11,6 +11,7 @@
 //!
 //! Results go to stdout, everything about them to stderr; colours only where a person reads.
 
+mod address;
 mod check_config;
 mod completions;
 mod cut;
@@ -34,6 +35,7 @@ mod settings;
 mod status;
 mod stop;
 mod target;
+mod variables;
 mod verify;
 mod watch;
 

@@ -4,13 +4,14 @@ use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::bail;
+use clap::CommandFactory as _;
 use sapwood::Node;
 use sapwood::config::Config;
 
 use super::output::{Paint, Stream};
 use super::settings::ConfigArgs;
 use super::stop::Stop;
-use super::{Exit, logging};
+use super::{Cli, Exit, logging};
 
 /// Run a node until Ctrl-C or SIGTERM
 #[derive(Debug, clap::Args)]
@@ -38,7 +39,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
-    let config = args.config.load()?.config;
+    let config = args.config.load_checked(&Cli::command())?.config;
     logging::start(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let exit = runtime.block_on(serve(config));

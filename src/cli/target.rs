@@ -26,6 +26,7 @@ pub(crate) struct Target {
 
     /// How long to wait for the node
     #[arg(long, value_name = "TIME", default_value = "5s", help_heading = NODE)]
+    #[arg(allow_hyphen_values = true)]
     timeout: Span,
 
     /// Write JSON, for machines
