@@ -200,6 +200,8 @@ fn a_file_with_an_unknown_key_ends_with_2_and_names_it() {
 fn a_password_is_never_printed() {
     let dir = tempfile::tempdir().unwrap();
     let file = write(&dir.path().join("password"), "hunter2\n");
+    #[cfg(unix)]
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let output = run(&["check-config", "--client", "0.0.0.0:7171", "--client-password-file", &file]);
     assert!(line_of(&output, "client-password-file").contains(&file));
     assert!(!stdout(&output).contains("hunter2") && !stderr(&output).contains("hunter2"));
@@ -208,6 +210,29 @@ fn a_password_is_never_printed() {
     let output = run(&["check-config", "--client-password-file", &file]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("it is empty"));
+
+    std::fs::write(&file, "hunter2\nhunter3\n").unwrap();
+    let output = run(&["check-config", "--client-password-file", &file]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("more than one line") && !stderr(&output).contains("hunter"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_password_file_that_others_can_read_ends_with_2_and_what_to_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = write(&dir.path().join("password"), "hunter2\n");
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    for args in [["check-config", "--client-password-file"], ["status", "--password-file"]] {
+        let output = run(&[args[0], args[1], &file]);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        let reason = stderr(&output);
+        assert!(reason.contains(&format!("{} {file}", args[1])), "{reason}");
+        assert!(
+            reason.contains(&format!("run `chmod 600 {file}`")) && !reason.contains("hunter2"),
+            "{reason}"
+        );
+    }
 }
 
 #[test]

@@ -130,7 +130,7 @@ pub(crate) struct Settings {
     #[arg(hide_env_values = true)]
     pub(crate) notify_keyspace_events: Option<KeyspaceEvents>,
 
-    /// File with the password that clients must AUTH with [default: none]
+    /// File with the password that clients must AUTH with, closed to other users [default: none]
     #[arg(long, value_name = "FILE", env = "SAPWOOD_CLIENT_PASSWORD_FILE")]
     #[arg(help_heading = SECURITY, hide_env_values = true)]
     pub(crate) client_password_file: Option<PathBuf>,
