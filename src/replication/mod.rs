@@ -79,8 +79,9 @@ use round::RoundFailed;
 use session::{Finished, LinkError};
 use verification::Verifications;
 
-use crate::cluster::{Audience, Direction, EventKind, Events, PeerState, PeerStatus, Recorded};
+use crate::cluster::{Audience, Direction, EventKind, Events, PeerStatus, Recorded};
 use crate::env::{Env, Listener};
+use crate::log_limit::LogLimit;
 use crate::model::Incarnation;
 use crate::stats::Stats;
 use crate::store::Store;
@@ -183,10 +184,17 @@ impl Shared {
     }
 
     /// Ends a link in the table; returns whether the peer is unlinked now.
-    fn unlink(&self, link: &Link, state: PeerState, reason: &str) -> bool {
+    fn unlink(&self, link: &Link, error: &LinkError) -> bool {
         link.session.lock().end(&self.local);
+        let (state, reason) = (error.state(), &*error.to_string());
         let news = self.peers.closed(link, state, reason);
         if news {
+            let (peer, state) = (&link.peer, state.as_str());
+            if error.is_loss() {
+                tracing::warn!(%peer, state, reason, "peer unlinked");
+            } else {
+                tracing::info!(%peer, state, reason, "peer unlinked");
+            }
             self.local.members.lock().on_unlink(link.incarnation);
             self.verifications.fail(&link.peer, reason);
             self.peers.links().iter().for_each(|other| other.queue.wake());
@@ -406,11 +414,14 @@ async fn settle(shared: Arc<Shared>) {
 
 async fn accept(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {
     let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    let (crowds, faults) = (LogLimit::new(LogLimit::ONE), LogLimit::new(LogLimit::ONE));
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
                 let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
-                    tracing::warn!(%remote, "too many peers at their hellos: connection closed");
+                    crowds.write(Instant::now(), |left_out| {
+                        tracing::warn!(%remote, left_out, "too many peers at their hellos: connection closed");
+                    });
                     continue;
                 };
                 let serving = Arc::clone(&shared);
@@ -419,7 +430,9 @@ async fn accept(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a peer");
+                faults.write(Instant::now(), |left_out| {
+                    tracing::warn!(%error, left_out, "cannot accept a peer");
+                });
                 sleep(ACCEPT_PAUSE).await;
             }
         }
