@@ -75,6 +75,19 @@ fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Opt
     ]
 }
 
+/// The settings that differ, but for the log filter, which can be changed while a node runs.
+pub(super) fn differing(before: &Loaded, after: &Loaded) -> Vec<&'static str> {
+    // The file may hold another password than before.
+    let password = before.config.client_password != after.config.client_password;
+    let pairs = entries(before).into_iter().zip(entries(after));
+    let changed = pairs.filter(|((key, before), (_, after))| match *key {
+        "log" => false,
+        "client-password-file" => password || before != after,
+        _ => before != after,
+    });
+    changed.map(|((key, _), _)| key).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use clap::{Args as _, FromArgMatches as _};

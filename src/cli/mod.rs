@@ -20,6 +20,7 @@ mod demo;
 mod fields;
 mod forget;
 mod get;
+mod hangup;
 mod in_place;
 mod incr;
 mod keys;
@@ -29,6 +30,7 @@ mod man;
 mod output;
 mod peers;
 mod rejoin;
+mod reload;
 mod serve;
 mod set;
 mod settings;
@@ -39,6 +41,7 @@ mod variables;
 mod verify;
 mod watch;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
@@ -153,7 +156,8 @@ fn report(error: &anyhow::Error) -> Exit {
         return Exit::Done;
     }
     let paint = Paint::on(Stream::Stderr);
-    eprintln!("{} {error:#}", paint.red("error:"));
+    // With stderr gone, as after a closed terminal, the exit code has to do.
+    let _ = writeln!(std::io::stderr(), "{} {error:#}", paint.red("error:"));
     if error.is::<settings::LoadError>() || error.is::<target::BadPassword>() || error.is::<WrongUsage>() {
         Exit::Usage
     } else {

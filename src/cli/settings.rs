@@ -27,7 +27,7 @@ const LOGGING: &str = "Logging";
 /// What one source says about a node; what it leaves open is for the next source to say.
 ///
 /// Each doc comment is the help text: one paragraph, or clap turns the whole page into its sparse layout.
-#[derive(Debug, Default, clap::Args, Deserialize)]
+#[derive(Clone, Debug, Default, clap::Args, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Settings {
     /// Where clients connect (any Redis client) [default: 127.0.0.1:7171]
@@ -176,7 +176,7 @@ pub(crate) struct Settings {
 }
 
 /// The flags of a command that needs a [`Config`].
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ConfigArgs {
     /// TOML file with any of these settings: flags > environment > file > defaults
     #[arg(long, value_name = "FILE", env = "SAPWOOD_CONFIG", hide_env_values = true)]
@@ -253,6 +253,11 @@ impl ConfigArgs {
 }
 
 impl Loaded {
+    /// The log filter that the file names, whatever the flags and the environment say.
+    pub(crate) fn file_log(&self) -> Option<&str> {
+        self.file_keys.get("log").and_then(|log| log.as_str())
+    }
+
     /// Which source had the last word on the setting `key`, as spelled in the file.
     pub(crate) fn source(&self, key: &str, matches: &ArgMatches) -> &'static str {
         match matches.value_source(&key.replace('-', "_")) {
