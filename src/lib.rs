@@ -29,6 +29,7 @@
 //!   beside them:  config         the settings of a node, checked once
 //!                 env            network, wall clock and randomness, so that tests can replace them
 //!                 stats          what a node counts of its clients
+//!                 log_limit      how often one kind of log line is written
 //!                 client         talks to nodes from elsewhere, over fail-overs: requests, subscriptions, watches;
 //!                                needs `resp`'s frames and nothing below
 //! ```
@@ -109,6 +110,8 @@ pub mod config;
 pub mod env;
 #[cfg(feature = "daemon")]
 pub mod http;
+#[cfg(feature = "daemon")]
+mod log_limit;
 #[cfg(feature = "daemon")]
 pub mod model;
 #[cfg(feature = "daemon")]

@@ -63,7 +63,7 @@ fn the_help_of_serve_is_grouped_and_has_no_colours_in_a_pipe() {
 
 #[test]
 fn wrong_usage_ends_with_2_and_a_reason_on_stderr() {
-    let cases: [(&[&str], &str); 25] = [
+    let cases: [(&[&str], &str); 31] = [
         (&[], "Usage:"),
         (&["plant"], "plant"),
         (&["get"], "<KEY>"),
@@ -71,6 +71,18 @@ fn wrong_usage_ends_with_2_and_a_reason_on_stderr() {
         (&["set", "k", "v", "--ttl", "5"], "is not a duration"),
         (&["set", "k", "v", "--ttl", "0s"], "1ms or more"),
         (&["serve", "--max-key", "1.5k"], "is not a size"),
+        (
+            &["serve", "--max-memory", "-1"],
+            "\"-1\" is not a size: write 64KiB, 16MiB, 1GiB or a number of bytes",
+        ),
+        (&["serve", "--max-clients", "-1"], "write a whole number"),
+        (&["serve", "--log", "inof"], "\"inof\" is no level: error, warn, info, debug, trace or off"),
+        (
+            &["serve", "--client", "no-such-host.invalid:1"],
+            "--client no-such-host.invalid:1 cannot be resolved",
+        ),
+        (&["set", "k", "v", "--ttl", "-5s"], "is not a duration"),
+        (&["get", "k", "--timeout", "-1"], "is not a duration"),
         (&["serve", "--client", "0.0.0.0:0"], "refusing to listen on 0.0.0.0:0 without a password"),
         (&["check-config", "--join", "here"], "--join \"here\" is not HOST:PORT"),
         (&["get", "k", "--password-file", "/nonexistent"], "--password-file /nonexistent"),
@@ -143,6 +155,25 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
 }
 
 #[test]
+fn a_variable_that_no_setting_reads_ends_with_2_and_the_name_that_was_meant() {
+    for command in ["serve", "check-config"] {
+        let mut misspelled = sapwood(&[command]);
+        misspelled.env("SAPWOOD_MAX_MEMROY", "1GiB").env("SAPWOOD_XYZZY", "hunter2");
+        let output = misspelled.output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{command}");
+        let reason = stderr(&output);
+        assert!(reason.contains("SAPWOOD_MAX_MEMROY: did you mean SAPWOOD_MAX_MEMORY?"), "{reason}");
+        assert!(reason.contains("SAPWOOD_XYZZY") && !reason.contains("hunter2"), "{reason}");
+        assert_eq!(stdout(&output), "");
+    }
+    let output = sapwood(&["check-config"]).env("SAPWOOD_SIM_SEED", "1").env("SAPWOOD_NODE", "a:1").output();
+    assert!(output.unwrap().status.success());
+    let output = sapwood(&["check-config"]).env("SAPWOOD_LOG", "inof").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--log \"inof\""), "{}", stderr(&output));
+}
+
+#[test]
 fn what_check_config_prints_is_a_file_that_says_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let first = run(&["check-config", "--name", "a", "--join", "b:1", "--log-format=json", "--max-value=1k"]);
@@ -169,6 +200,8 @@ fn a_file_with_an_unknown_key_ends_with_2_and_names_it() {
 fn a_password_is_never_printed() {
     let dir = tempfile::tempdir().unwrap();
     let file = write(&dir.path().join("password"), "hunter2\n");
+    #[cfg(unix)]
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let output = run(&["check-config", "--client", "0.0.0.0:7171", "--client-password-file", &file]);
     assert!(line_of(&output, "client-password-file").contains(&file));
     assert!(!stdout(&output).contains("hunter2") && !stderr(&output).contains("hunter2"));
@@ -177,6 +210,29 @@ fn a_password_is_never_printed() {
     let output = run(&["check-config", "--client-password-file", &file]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("it is empty"));
+
+    std::fs::write(&file, "hunter2\nhunter3\n").unwrap();
+    let output = run(&["check-config", "--client-password-file", &file]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("more than one line") && !stderr(&output).contains("hunter"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_password_file_that_others_can_read_ends_with_2_and_what_to_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = write(&dir.path().join("password"), "hunter2\n");
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    for args in [["check-config", "--client-password-file"], ["status", "--password-file"]] {
+        let output = run(&[args[0], args[1], &file]);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        let reason = stderr(&output);
+        assert!(reason.contains(&format!("{} {file}", args[1])), "{reason}");
+        assert!(
+            reason.contains(&format!("run `chmod 600 {file}`")) && !reason.contains("hunter2"),
+            "{reason}"
+        );
+    }
 }
 
 #[test]

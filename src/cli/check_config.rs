@@ -1,12 +1,11 @@
 //! `sapwood check-config`
 
-use clap::ArgMatches;
+use clap::{ArgMatches, CommandFactory as _};
 use sapwood::config::{LogFormat, Size, Span, SpanOrNever};
 use toml::Value;
 
-use super::Exit;
-use super::output;
 use super::settings::{ConfigArgs, Loaded};
+use super::{Cli, Exit, output};
 
 /// Print the configuration that `serve` would run with, and where each value comes from
 #[derive(Debug, clap::Args)]
@@ -22,7 +21,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
-    let loaded = args.config.load()?;
+    let loaded = args.config.load_checked(&Cli::command())?;
     let matches = matches.subcommand_matches("check-config").unwrap_or(matches);
     for (key, value) in entries(&loaded) {
         let source = loaded.source(key, matches);
@@ -76,6 +75,19 @@ fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Opt
             }),
         ),
     ]
+}
+
+/// The settings that differ, but for the log filter, which can be changed while a node runs.
+pub(super) fn differing(before: &Loaded, after: &Loaded) -> Vec<&'static str> {
+    // The file may hold another password than before.
+    let password = before.config.client_password != after.config.client_password;
+    let pairs = entries(before).into_iter().zip(entries(after));
+    let changed = pairs.filter(|((key, before), (_, after))| match *key {
+        "log" => false,
+        "client-password-file" => password || before != after,
+        _ => before != after,
+    });
+    changed.map(|((key, _), _)| key).collect()
 }
 
 #[cfg(test)]

@@ -1,18 +1,56 @@
 //! Log lines: on stderr, as text for people or JSON for collectors.
 
 use anyhow::Context as _;
+use parking_lot::Mutex;
 use sapwood::config::{Config, LogFormat};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::reload;
 
 use super::output::{Paint, Stream};
 
+/// The filter of the process's log.
+pub(crate) struct LogFilter {
+    shown: Mutex<String>,
+    set: Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>,
+}
+
+impl LogFilter {
+    /// The filter as it was written.
+    pub(crate) fn shown(&self) -> String {
+        self.shown.lock().clone()
+    }
+
+    /// Filters by `filter` from here on.
+    pub(crate) fn set(&self, filter: &str) -> anyhow::Result<()> {
+        (self.set)(parse(filter)?)?;
+        filter.clone_into(&mut self.shown.lock());
+        Ok(())
+    }
+}
+
 /// Sets up the process's log. Call it once.
-pub(crate) fn start(config: &Config) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.log).with_context(|| format!("--log {}", config.log))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started = match config.log_format {
-        LogFormat::Text => log.with_ansi(Paint::on(Stream::Stderr).colours).try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
+pub(crate) fn start(config: &Config) -> anyhow::Result<LogFilter> {
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(parse(&config.log)?)
+        .with_writer(std::io::stderr)
+        // Its way to report that stderr is gone, a closed terminal or a full disk, is to panic.
+        .log_internal_errors(false);
+    let (started, set): (_, Box<dyn Fn(_) -> _ + Send + Sync>) = match config.log_format {
+        LogFormat::Text => {
+            let log = log.with_ansi(Paint::on(Stream::Stderr).colours).with_filter_reloading();
+            let handle = log.reload_handle();
+            (log.try_init(), Box::new(move |filter| handle.reload(filter)))
+        }
+        LogFormat::Json => {
+            let log = log.json().flatten_event(true).with_filter_reloading();
+            let handle = log.reload_handle();
+            (log.try_init(), Box::new(move |filter| handle.reload(filter)))
+        }
     };
-    started.map_err(anyhow::Error::from_boxed).context("cannot start the log")
+    started.map_err(anyhow::Error::from_boxed).context("cannot start the log")?;
+    Ok(LogFilter { shown: Mutex::new(config.log.clone()), set })
+}
+
+fn parse(filter: &str) -> anyhow::Result<EnvFilter> {
+    EnvFilter::try_new(filter).with_context(|| format!("--log {filter}"))
 }

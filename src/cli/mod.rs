@@ -11,6 +11,7 @@
 //!
 //! Results go to stdout, everything about them to stderr; colours only where a person reads.
 
+mod address;
 mod check_config;
 mod completions;
 mod cut;
@@ -19,6 +20,7 @@ mod demo;
 mod fields;
 mod forget;
 mod get;
+mod hangup;
 mod in_place;
 mod incr;
 mod keys;
@@ -28,15 +30,18 @@ mod man;
 mod output;
 mod peers;
 mod rejoin;
+mod reload;
 mod serve;
 mod set;
 mod settings;
 mod status;
 mod stop;
 mod target;
+mod variables;
 mod verify;
 mod watch;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
@@ -151,7 +156,8 @@ fn report(error: &anyhow::Error) -> Exit {
         return Exit::Done;
     }
     let paint = Paint::on(Stream::Stderr);
-    eprintln!("{} {error:#}", paint.red("error:"));
+    // With stderr gone, as after a closed terminal, the exit code has to do.
+    let _ = writeln!(std::io::stderr(), "{} {error:#}", paint.red("error:"));
     if error.is::<settings::LoadError>() || error.is::<target::BadPassword>() || error.is::<WrongUsage>() {
         Exit::Usage
     } else {

@@ -4,13 +4,16 @@ use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::bail;
+use clap::CommandFactory as _;
 use sapwood::Node;
 use sapwood::config::Config;
 
+use super::hangup::Hangup;
 use super::output::{Paint, Stream};
+use super::reload::Reload;
 use super::settings::ConfigArgs;
 use super::stop::Stop;
-use super::{Exit, logging};
+use super::{Cli, Exit, logging};
 
 /// Run a node until Ctrl-C or SIGTERM
 #[derive(Debug, clap::Args)]
@@ -28,6 +31,9 @@ Examples:
     sapwood serve --client 0.0.0.0:7171 --peer 0.0.0.0:7172 --join db-1:7172,db-2:7172,db-3:7172 \\
         --client-password-file /etc/sapwood/password --insecure
 
+Started on a terminal, the node stops in order when the terminal is closed, as on SIGTERM. Without one, as under a supervisor,
+SIGHUP reads --log from the file again, and logs which other settings have changed there.
+
 Sizes are written 64KiB, 16MiB or 1GiB (kb, mb, gb mean the same), times 500ms, 5s, 2m or 7d.
 Exit codes: 0 stopped in order, 1 failed, 2 wrong usage, 4 stopped with writes that no other node holds.
 
@@ -38,12 +44,14 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
-    let config = args.config.load()?.config;
-    logging::start(&config)?;
+    let loaded = args.config.clone().load_checked(&Cli::command())?;
+    let config = loaded.config.clone();
+    let filter = logging::start(&config)?;
+    let reload = Reload::new(args.config, loaded, filter);
     #[cfg(unix)]
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let exit = runtime.block_on(serve(config));
+    let exit = runtime.block_on(serve(config, &reload));
     // Nothing that is left may hold up the end: after a second Ctrl-C there may be much.
     runtime.shutdown_background();
     exit
@@ -60,18 +68,22 @@ fn raise_open_files() {
     }
 }
 
-async fn serve(config: Config) -> anyhow::Result<Exit> {
-    let mut stop = Stop::new()?;
+async fn serve(config: Config, reload: &Reload) -> anyhow::Result<Exit> {
+    let (mut stop, mut hangup) = (Stop::new()?, Hangup::new()?);
     let node = Node::start(config.clone()).await?;
     greet(&config, &node)?;
 
     tokio::select! {
         signal = stop.asked() => tracing::info!(signal, "stopping: draining to the peers; Ctrl-C again ends at once"),
+        () = hangup.terminal_closed(reload) => {
+            tracing::info!(signal = "SIGHUP", "stopping: the terminal was closed: draining to the peers");
+        }
         () = node.stopped() => {
             let why = if node.is_superseded() { "its name was taken" } else { "a client asked by SHUTDOWN" };
             tracing::info!(why, "stopping: draining to the peers");
         }
     }
+    // A terminal that closes sends SIGHUP more than once, from its shell and from the system: it never cuts the drain short.
     let report = tokio::select! {
         report = node.shutdown() => report,
         signal = stop.asked() => bail!("{signal} while draining: ended at once, the last writes may be on no peer"),

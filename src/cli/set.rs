@@ -29,6 +29,7 @@ pub(crate) struct Args {
 
     /// Delete the key after this time
     #[arg(long, value_name = "TIME", value_parser = time_to_live)]
+    #[arg(allow_hyphen_values = true)]
     ttl: Option<Span>,
 
     /// Only if there is no such key (exit code 1 if there is)

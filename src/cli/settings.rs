@@ -7,13 +7,16 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clap::ArgMatches;
 use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
+use clap::{ArgMatches, Command};
 use sapwood::config::{
     Config, ConfigError, KeyspaceEvents, LogFormat, Secret, SecretError, Size, Span, SpanOrNever,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+
+use super::address::{HttpAddress, ListenAddress};
+use super::variables::{self, UnknownVariables};
 
 const ADDRESSES: &str = "Addresses";
 const CLUSTER: &str = "Cluster";
@@ -24,21 +27,22 @@ const LOGGING: &str = "Logging";
 /// What one source says about a node; what it leaves open is for the next source to say.
 ///
 /// Each doc comment is the help text: one paragraph, or clap turns the whole page into its sparse layout.
-#[derive(Debug, Default, clap::Args, Deserialize)]
+#[derive(Clone, Debug, Default, clap::Args, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Settings {
     /// Where clients connect (any Redis client) [default: 127.0.0.1:7171]
-    #[arg(long, value_name = "IP:PORT", value_parser = listen_address, env = "SAPWOOD_CLIENT")]
+    #[arg(long, value_name = "HOST:PORT", env = "SAPWOOD_CLIENT")]
     #[arg(help_heading = ADDRESSES, hide_env_values = true)]
-    pub(crate) client: Option<SocketAddr>,
+    pub(crate) client: Option<ListenAddress>,
 
     /// Where the other nodes connect [default: 127.0.0.1:7172]
-    #[arg(long, value_name = "IP:PORT", value_parser = listen_address, env = "SAPWOOD_PEER")]
+    #[arg(long, value_name = "HOST:PORT", env = "SAPWOOD_PEER")]
     #[arg(help_heading = ADDRESSES, hide_env_values = true)]
-    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) peer: Option<ListenAddress>,
 
     /// Where the page, JSON, metrics and health checks are served, or none [default: 127.0.0.1:7173]
-    #[arg(long, value_name = "IP:PORT", env = "SAPWOOD_HTTP", help_heading = ADDRESSES, hide_env_values = true)]
+    #[arg(long, value_name = "HOST:PORT", env = "SAPWOOD_HTTP")]
+    #[arg(help_heading = ADDRESSES, hide_env_values = true)]
     pub(crate) http: Option<HttpAddress>,
 
     /// Address other nodes dial, where it is not that of --peer [default: that of --peer]
@@ -49,6 +53,7 @@ pub(crate) struct Settings {
     /// Peers to dial first, one or many; the rest are learnt from them. This node may be among them [default: none]
     #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', env = "SAPWOOD_JOIN")]
     #[arg(help_heading = CLUSTER, hide_env_values = true)]
+    #[serde(default, deserialize_with = "one_or_many")]
     pub(crate) join: Option<Vec<String>>,
 
     /// Name of this node: stable over restarts, unlike any other [default: host:client-port]
@@ -62,11 +67,13 @@ pub(crate) struct Settings {
     /// How far a peer's clock may differ before it is refused [default: 500ms]
     #[arg(long, value_name = "TIME", env = "SAPWOOD_MAX_CLOCK_SKEW")]
     #[arg(help_heading = CLUSTER, hide_env_values = true)]
+    #[arg(allow_hyphen_values = true)]
     pub(crate) max_clock_skew: Option<Span>,
 
     /// How long a stopping node may wait for a peer to take its last writes [default: 5s]
     #[arg(long, value_name = "TIME", env = "SAPWOOD_DRAIN_TIMEOUT")]
     #[arg(help_heading = CLUSTER, hide_env_values = true)]
+    #[arg(allow_hyphen_values = true)]
     pub(crate) drain_timeout: Option<Span>,
 
     /// How long a node that reaches no peer of --join waits before it is ready alone; a refused one never is [default: 30s]
@@ -83,6 +90,7 @@ pub(crate) struct Settings {
     /// How long a node may be away before tombstones no longer wait for it, or never [default: 7d]
     #[arg(long, value_name = "TIME", env = "SAPWOOD_FORGET_AFTER")]
     #[arg(help_heading = CLUSTER, hide_env_values = true)]
+    #[arg(allow_hyphen_values = true)]
     pub(crate) forget_after: Option<SpanOrNever>,
 
     /// File that keeps the writes that this node had to give up when it came back [default: none]
@@ -92,33 +100,40 @@ pub(crate) struct Settings {
     /// Memory for keys and values; tombstones may take as much again beside it, for a while more. 0 is unlimited
     /// [default: 0]
     #[arg(long, value_name = "SIZE", env = "SAPWOOD_MAX_MEMORY", help_heading = LIMITS, hide_env_values = true)]
+    #[arg(allow_hyphen_values = true)]
     pub(crate) max_memory: Option<Size>,
 
     /// Tombstones to hold before they no longer wait for nodes that are away, nor beyond as much memory as --max-memory
     /// [default: 1000000, or as many as fit 10% of --max-memory if that is more]
     #[arg(long, value_name = "N", env = "SAPWOOD_TOMBSTONE_LIMIT")]
     #[arg(help_heading = LIMITS, hide_env_values = true)]
+    #[arg(allow_hyphen_values = true, value_parser = count::<u64>)]
     pub(crate) tombstone_limit: Option<u64>,
 
     /// Longest key [default: 64KiB]
     #[arg(long, value_name = "SIZE", env = "SAPWOOD_MAX_KEY", help_heading = LIMITS, hide_env_values = true)]
+    #[arg(allow_hyphen_values = true)]
     pub(crate) max_key: Option<Size>,
 
     /// Longest value [default: 16MiB]
     #[arg(long, value_name = "SIZE", env = "SAPWOOD_MAX_VALUE", help_heading = LIMITS, hide_env_values = true)]
+    #[arg(allow_hyphen_values = true)]
     pub(crate) max_value: Option<Size>,
 
     /// Longest command, all its arguments together [default: 64MiB]
     #[arg(long, value_name = "SIZE", env = "SAPWOOD_MAX_COMMAND")]
     #[arg(help_heading = LIMITS, hide_env_values = true)]
+    #[arg(allow_hyphen_values = true)]
     pub(crate) max_command: Option<Size>,
 
     /// Client connections at one time [default: 10000]
     #[arg(long, value_name = "N", env = "SAPWOOD_MAX_CLIENTS", help_heading = LIMITS, hide_env_values = true)]
+    #[arg(allow_hyphen_values = true, value_parser = count::<usize>)]
     pub(crate) max_clients: Option<usize>,
 
     /// Bytes that may wait for one peer; one that falls further behind catches up by a round [default: 64MiB]
     #[arg(long, value_name = "SIZE", env = "SAPWOOD_PEER_QUEUE", help_heading = LIMITS, hide_env_values = true)]
+    #[arg(allow_hyphen_values = true)]
     pub(crate) peer_queue: Option<Size>,
 
     /// Changes of keys to tell subscribers of, as letters of Redis such as KEA; none if empty [default: ""]
@@ -126,7 +141,7 @@ pub(crate) struct Settings {
     #[arg(hide_env_values = true)]
     pub(crate) notify_keyspace_events: Option<KeyspaceEvents>,
 
-    /// File with the password that clients must AUTH with [default: none]
+    /// File with the password that clients must AUTH with, closed to other users [default: none]
     #[arg(long, value_name = "FILE", env = "SAPWOOD_CLIENT_PASSWORD_FILE")]
     #[arg(help_heading = SECURITY, hide_env_values = true)]
     pub(crate) client_password_file: Option<PathBuf>,
@@ -172,7 +187,7 @@ pub(crate) struct Settings {
 }
 
 /// The flags of a command that needs a [`Config`].
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ConfigArgs {
     /// TOML file with any of these settings: flags > environment > file > defaults
     #[arg(long, value_name = "FILE", env = "SAPWOOD_CONFIG", hide_env_values = true)]
@@ -191,6 +206,10 @@ pub(crate) enum LoadError {
     Parse { path: PathBuf, problem: toml::de::Error },
     #[error("--client-password-file {}", path.display())]
     Password { path: PathBuf, source: SecretError },
+    #[error("{flag} {address} cannot be resolved: give an address of this host, such as 127.0.0.1:7171")]
+    Resolve { flag: &'static str, address: ListenAddress, source: std::io::Error },
+    #[error(transparent)]
+    UnknownVariables(#[from] UnknownVariables),
     #[error("{flag} {size} is more than this machine can address")]
     Unaddressable { flag: &'static str, size: Size },
     #[error(transparent)]
@@ -206,6 +225,12 @@ pub(crate) struct Loaded {
 }
 
 impl ConfigArgs {
+    /// Reads all sources, after a check that each `SAPWOOD_*` variable is known to `command`, the whole command line.
+    pub(crate) fn load_checked(self, command: &Command) -> Result<Loaded, LoadError> {
+        variables::check(command, variables::environment())?;
+        self.load()
+    }
+
     /// Reads the file, if any, and puts the flags and the environment above it.
     pub(crate) fn load(self) -> Result<Loaded, LoadError> {
         let (mut file, file_keys) = match &self.config {
@@ -216,6 +241,16 @@ impl ConfigArgs {
 
         let password_file = flags.client_password_file.take().or(file.client_password_file.take());
         let mut config = Config::default();
+        // Of a lower source nothing is resolved: its resolver need not be there.
+        if let Some(address) = flags.client.take().or(file.client.take()) {
+            config.client = Some(resolve("--client", address)?);
+        }
+        if let Some(address) = flags.peer.take().or(file.peer.take()) {
+            config.peer = Some(resolve("--peer", address)?);
+        }
+        if let Some(HttpAddress(address)) = flags.http.take().or(file.http.take()) {
+            config.http = address.map(|address| resolve("--http", address)).transpose()?;
+        }
         file.apply(&mut config)?;
         flags.apply(&mut config)?;
         if let Some(path) = &password_file {
@@ -229,6 +264,11 @@ impl ConfigArgs {
 }
 
 impl Loaded {
+    /// The log filter that the file names, whatever the flags and the environment say.
+    pub(crate) fn file_log(&self) -> Option<&str> {
+        self.file_keys.get("log").and_then(|log| log.as_str())
+    }
+
     /// Which source had the last word on the setting `key`, as spelled in the file.
     pub(crate) fn source(&self, key: &str, matches: &ArgMatches) -> &'static str {
         match matches.value_source(&key.replace('-', "_")) {
@@ -241,8 +281,8 @@ impl Loaded {
 }
 
 impl Settings {
-    /// Overwrites what `self` has something to say about. The password is read by [`ConfigArgs::load`], once it
-    /// is known which file it is in.
+    /// Overwrites what `self` has something to say about. The listening addresses and the password are taken by
+    /// [`ConfigArgs::load`], once it is known which source has the last word on them.
     fn apply(self, config: &mut Config) -> Result<(), LoadError> {
         fn put<T>(target: &mut T, value: Option<T>) {
             if let Some(value) = value {
@@ -256,9 +296,6 @@ impl Settings {
             Ok(())
         }
 
-        put(&mut config.client, self.client.map(Some));
-        put(&mut config.peer, self.peer.map(Some));
-        put(&mut config.http, self.http.map(|http| http.0));
         put(&mut config.advertise, self.advertise.map(Some));
         put(&mut config.join, self.join.map(without_empty));
         put(&mut config.name, self.name.map(Some));
@@ -288,6 +325,10 @@ impl Settings {
     }
 }
 
+fn resolve(flag: &'static str, address: ListenAddress) -> Result<SocketAddr, LoadError> {
+    address.resolve().map_err(|source| LoadError::Resolve { flag, address, source })
+}
+
 fn read_file(path: &Path) -> Result<(Settings, toml::Table), LoadError> {
     let text =
         std::fs::read_to_string(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
@@ -300,37 +341,22 @@ fn without_empty(join: Vec<String>) -> Vec<String> {
     join.into_iter().map(|peer| peer.trim().to_owned()).filter(|peer| !peer.is_empty()).collect()
 }
 
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| {
-        "write an address of this host and a port, such as 127.0.0.1:7171, or 0.0.0.0:7171 for all of them".into()
-    })
+/// A list of peers in the file, or one text as in the flag.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected \"HOST:PORT\", or a list such as [\"db-1:7172\", \"db-2:7172\"]")]
+    enum Written {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(Some(match Written::deserialize(deserializer)? {
+        Written::One(text) => text.split(',').map(str::to_owned).collect(),
+        Written::Many(list) => list,
+    }))
 }
 
-/// An address to serve at, or `none`.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(try_from = "String")]
-pub(crate) struct HttpAddress(pub(crate) Option<SocketAddr>);
-
-impl FromStr for HttpAddress {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "none" {
-            return Ok(HttpAddress(None));
-        }
-        let address = text.parse().map_err(
-            |_| "write an address of this host and a port, such as 127.0.0.1:7173, or none to serve no page",
-        )?;
-        Ok(HttpAddress(Some(address)))
-    }
-}
-
-impl TryFrom<String> for HttpAddress {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
+fn count<N: FromStr>(text: &str) -> Result<N, &'static str> {
+    text.parse().map_err(|_| "write a whole number, such as 10000")
 }
 
 fn log_format(text: &str) -> Result<LogFormat, &'static str> {
@@ -350,8 +376,8 @@ mod tests {
 
     use super::*;
 
-    fn command() -> clap::Command {
-        ConfigArgs::augment_args(clap::Command::new("test"))
+    fn command() -> Command {
+        ConfigArgs::augment_args(Command::new("test"))
     }
 
     fn load(file: Option<&str>, flags: &[&str]) -> Result<Loaded, String> {
@@ -395,6 +421,47 @@ mod tests {
     fn join_is_comma_separated_and_repeatable() {
         let config = load(None, &["--join=a:1,b:2", "--join", "c:3,"]).unwrap().config;
         assert_eq!(config.join, ["a:1", "b:2", "c:3"]);
+    }
+
+    #[test]
+    fn one_peer_to_join_needs_no_list_in_the_file() {
+        assert_eq!(load(Some("join = 'a:1'"), &[]).unwrap().config.join, ["a:1"]);
+        assert_eq!(load(Some("join = 'a:1, b:2,'"), &[]).unwrap().config.join, ["a:1", "b:2"]);
+        assert_eq!(load(Some("join = ''"), &[]).unwrap().config.join, [""; 0]);
+        assert!(load(Some("join = 7"), &[]).unwrap_err().contains("expected \"HOST:PORT\", or a list"));
+    }
+
+    #[test]
+    fn a_name_is_an_address_to_listen_at_and_to_join() {
+        let file = "client = 'localhost:1'\nhttp = 'localhost:3'\njoin = 'localhost:4'";
+        let config = load(Some(file), &["--peer=localhost:0"]).unwrap().config;
+        assert_eq!(config.client, "127.0.0.1:1".parse().ok());
+        assert_eq!(config.peer, "127.0.0.1:0".parse().ok());
+        assert_eq!(config.http, "127.0.0.1:3".parse().ok());
+        assert_eq!(config.join, ["localhost:4"]);
+    }
+
+    #[test]
+    fn a_name_that_does_not_resolve_is_refused_unless_a_flag_overrides_it() {
+        let file = Some("client = 'no-such-host.invalid:1'");
+        let refusal = load(file, &[]).unwrap_err();
+        assert!(refusal.starts_with("--client no-such-host.invalid:1 cannot be resolved"), "{refusal}");
+        assert_eq!(load(file, &["--client=127.0.0.1:1"]).unwrap().config.client, "127.0.0.1:1".parse().ok());
+    }
+
+    #[test]
+    fn a_negative_number_is_taken_for_a_value_and_refused_with_examples() {
+        for (flag, sentence) in [
+            ("--max-memory", "is not a size: write 64KiB"),
+            ("--max-key", "is not a size"),
+            ("--drain-timeout", "is not a duration: write 500ms"),
+            ("--forget-after", "or never"),
+            ("--tombstone-limit", "write a whole number, such as 10000"),
+            ("--max-clients", "write a whole number"),
+        ] {
+            let refusal = load(None, &[flag, "-1"]).unwrap_err();
+            assert!(refusal.contains(flag) && refusal.contains(sentence), "{refusal}");
+        }
     }
 
     #[test]
@@ -471,7 +538,7 @@ mod tests {
         let refusal = load(Some("max-value = '1 parsec'\n"), &[]).unwrap_err();
         assert!(refusal.contains("is not a size") && refusal.contains("line 1"), "{refusal}");
         let refusal = load(None, &["--client=localhost"]).unwrap_err();
-        assert!(refusal.contains("--client <IP:PORT>") && refusal.contains("0.0.0.0:7171"), "{refusal}");
+        assert!(refusal.contains("--client <HOST:PORT>") && refusal.contains("0.0.0.0:7171"), "{refusal}");
     }
 
     #[test]

@@ -20,12 +20,13 @@ pub(crate) struct Target {
     #[arg(value_parser = node_address, help_heading = NODE, hide_env_values = true)]
     pub(crate) node: String,
 
-    /// File with the node's client password
+    /// File with the node's client password, closed to other users
     #[arg(long, value_name = "FILE", env = "SAPWOOD_PASSWORD_FILE", help_heading = NODE, hide_env_values = true)]
     password_file: Option<PathBuf>,
 
     /// How long to wait for the node
     #[arg(long, value_name = "TIME", default_value = "5s", help_heading = NODE)]
+    #[arg(allow_hyphen_values = true)]
     timeout: Span,
 
     /// Write JSON, for machines

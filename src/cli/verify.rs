@@ -26,6 +26,7 @@ values themselves too, with every linked peer. What differed has been made equal
 pub(crate) struct Args {
     /// Give up waiting after this time; the node goes on
     #[arg(long, value_name = "TIME", default_value = "10m")]
+    #[arg(allow_hyphen_values = true)]
     within: Span,
 
     #[command(flatten)]

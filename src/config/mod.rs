@@ -9,6 +9,7 @@
 
 mod error;
 mod keyspace_events;
+mod log_filter;
 mod secret;
 mod units;
 
@@ -316,9 +317,7 @@ fn host_port<'a>(flag: &'static str, text: &'a str) -> Result<&'a str, ConfigErr
 }
 
 fn check_log(filter: &str) -> Result<(), ConfigError> {
-    tracing_subscriber::EnvFilter::try_new(filter)
-        .map(drop)
-        .map_err(|error| ConfigError::Log { filter: filter.to_owned(), problem: error.to_string() })
+    log_filter::check(filter).map_err(|problem| ConfigError::Log { filter: filter.to_owned(), problem })
 }
 
 #[cfg(test)]

@@ -2,10 +2,19 @@
 
 use std::fmt;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The longest secret in bytes. A file beyond it is not a password file: a wrong path, or a device without end.
 const MAX_SECRET: usize = 64 << 10;
+
+/// Folders that container runtimes and systemd keep secrets in, for one container or service alone. The mode says little
+/// there: Docker makes files 0444 of root, and what systemd allows by an access list shows as bits of the group.
+#[cfg(unix)]
+const KEEPERS: [&str; 3] = ["/run/secrets", "/var/run/secrets", "/run/credentials"];
+
+/// Permission bits with which others than the owner could learn the password, or replace it.
+#[cfg(unix)]
+const EXPOSED: u32 = 0o066;
 
 /// A password that is never shown: its `Debug` hides it, and it has no `Display`.
 #[derive(Clone, PartialEq, Eq)]
@@ -24,6 +33,23 @@ pub enum SecretError {
     /// More than any password.
     #[error("it is longer than {MAX_SECRET} bytes: is this the right file?")]
     TooLong,
+    /// A second line, of which it is not known whether it belongs to the password.
+    #[error("it has more than one line: write the password alone, with at most one line end after it")]
+    ManyLines,
+    /// Blanks around the password, which most often are there by accident and cannot be seen.
+    #[error("the password has blanks before or after it: remove them, or choose one without")]
+    Blanks,
+    /// Other users can read or write the file.
+    #[error(
+        "other users can read or write it (its mode is {mode:04o}): run `chmod 600 {}`, as the owner or root; files \
+         under /run/secrets and /run/credentials are exempt", path.display()
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
 }
 
 impl Secret {
@@ -40,20 +66,32 @@ impl Secret {
         }
     }
 
-    /// The content of a file, without the one newline that editors and `echo` put at its end.
+    /// The content of a file that holds a password alone: one line, of which the line end (LF or CRLF) is not part.
+    ///
+    /// On Unix the group and others must be able neither to read nor to write the file, unless it lies under `/run/secrets`,
+    /// `/var/run/secrets` or `/run/credentials`, or is no regular file.
     ///
     /// # Errors
-    /// [`SecretError`]: unreadable, empty, too long.
+    /// [`SecretError`]: unreadable, exposed to others, empty, too long, of several lines, surrounded by blanks.
     pub fn read(path: &Path) -> Result<Self, SecretError> {
         let mut bytes = Vec::new();
-        std::fs::File::open(path)?.take(MAX_SECRET as u64 + 3).read_to_end(&mut bytes)?;
+        let file = std::fs::File::open(path)?;
+        check_mode(path, &file)?;
+        file.take(MAX_SECRET as u64 + 3).read_to_end(&mut bytes)?;
         if bytes.last() == Some(&b'\n') {
             bytes.pop();
             if bytes.last() == Some(&b'\r') {
                 bytes.pop();
             }
         }
-        Secret::new(bytes)
+        let secret = Secret::new(bytes)?;
+        if secret.0.iter().any(|byte| b"\r\n".contains(byte)) {
+            return Err(SecretError::ManyLines);
+        }
+        if secret.0.trim_ascii().len() != secret.0.len() {
+            return Err(SecretError::Blanks);
+        }
+        Ok(secret)
     }
 
     /// The secret itself, for a handshake.
@@ -69,6 +107,29 @@ impl Secret {
         }
         difference == 0
     }
+}
+
+#[cfg(unix)]
+fn check_mode(path: &Path, file: &std::fs::File) -> Result<(), SecretError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let metadata = file.metadata()?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    // A pipe or a device, such as `<(pass show sapwood)` in a shell, is not kept anywhere.
+    if mode & EXPOSED == 0 || !metadata.is_file() || is_kept(&path.canonicalize()?) {
+        return Ok(());
+    }
+    Err(SecretError::Exposed { path: path.to_owned(), mode })
+}
+
+#[cfg(not(unix))]
+fn check_mode(_path: &Path, _file: &std::fs::File) -> Result<(), SecretError> {
+    Ok(())
+}
+
+/// Whether a path without links is under one of [`KEEPERS`].
+#[cfg(unix)]
+fn is_kept(path: &Path) -> bool {
+    KEEPERS.iter().any(|keeper| path.starts_with(keeper))
 }
 
 impl fmt::Debug for Secret {
@@ -91,8 +152,55 @@ mod tests {
     fn one_trailing_newline_is_not_part_of_the_secret() {
         assert_eq!(read(b"pass\n").unwrap().expose(), b"pass");
         assert_eq!(read(b"pass\r\n").unwrap().expose(), b"pass");
-        assert_eq!(read(b"pass\n\n").unwrap().expose(), b"pass\n");
-        assert_eq!(read(b" pass ").unwrap().expose(), b" pass ");
+        assert_eq!(read(b"pass word").unwrap().expose(), b"pass word");
+    }
+
+    #[test]
+    fn a_file_of_more_than_one_line_is_refused() {
+        for lines in [&b"pass\n\n"[..], b"pass\nword", b"pass\nword\n", b"pass\r\nword", b"\npass", b"pass\r"]
+        {
+            assert!(matches!(read(lines), Err(SecretError::ManyLines)), "{}", lines.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn blanks_around_the_password_are_refused() {
+        for blanks in [&b" pass"[..], b"pass ", b"pass \n", b"\tpass\r\n", b" "] {
+            assert!(matches!(read(blanks), Err(SecretError::Blanks)), "{}", blanks.escape_ascii());
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_others_can_read_or_write_is_refused_with_what_to_run() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "pass").unwrap();
+        let with = |mode| {
+            std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+            Secret::read(file.path()).map_err(|error| error.to_string())
+        };
+        for closed in [0o600, 0o400, 0o700] {
+            assert!(with(closed).is_ok(), "{closed:o}");
+        }
+        for open in [0o644, 0o640, 0o604, 0o620, 0o444] {
+            let refusal = with(open).unwrap_err();
+            assert!(refusal.contains(&format!("its mode is {open:04o}")), "{refusal}");
+            assert!(refusal.contains(&format!("chmod 600 {}", file.path().display())), "{refusal}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_a_container_runtime_or_systemd_keeps_may_have_any_mode() {
+        for kept in
+            ["/run/secrets/password", "/var/run/secrets/a/b", "/run/credentials/sapwood.service/password"]
+        {
+            assert!(is_kept(Path::new(kept)), "{kept}");
+        }
+        for other in ["/run/password", "/run/secrets-of-others/password", "/etc/run/secrets/password"] {
+            assert!(!is_kept(Path::new(other)), "{other}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,6 +24,7 @@ use super::patient::Patient;
 use super::problem::Problem;
 use super::{Face, Host, guard, health, metrics, page};
 use crate::env::{BoxStream, Env, Listener};
+use crate::log_limit::LogLimit;
 
 /// Most connections at a time: a page takes one or two, a scraper and a probe one each. One more is answered 503.
 pub(crate) const MAX_CONNECTIONS: usize = 256;
@@ -123,6 +124,7 @@ pub async fn serve(
     let router = router(&app);
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(app.options.connections.min(MAX_CONNECTIONS)));
+    let faults = LogLimit::new(LogLimit::ONE);
     loop {
         // Cancel-safe: an accept that is dropped has lost no connection.
         let accepted = tokio::select! {
@@ -142,7 +144,9 @@ pub async fn serve(
                 Err(_) => _ = connections.spawn(refuse(stream)),
             },
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections of the page");
+                faults.write(Instant::now(), |left_out| {
+                    tracing::warn!(%error, left_out, "cannot accept connections of the page");
+                });
                 stop.run_until_cancelled(sleep(ACCEPT_PAUSE)).await;
             }
         }

@@ -193,7 +193,7 @@ impl Connection {
         if self.direction == Direction::In
             && let Err(error) = self.send(shared, &peer.name, codec::frame(&Message::Welcome)).await
         {
-            shared.unlink(&link, error.state(), &error.to_string());
+            shared.unlink(&link, &error);
             return Err(error);
         }
         self.reader.set_max_frame(MAX_FRAME);

@@ -76,7 +76,7 @@ struct Ending<'a> {
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        let news = self.shared.unlink(self.link, self.error.state(), &self.error.to_string());
+        let news = self.shared.unlink(self.link, &self.error);
         if news {
             // The peer may have reached some of us with its last pushes and not the others; and from here on the others
             // have to pass on what it writes, so the next beat, which says so, does not wait for its time.

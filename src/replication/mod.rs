@@ -81,8 +81,9 @@ use round::RoundFailed;
 use session::{Finished, LinkError};
 use verification::Verifications;
 
-use crate::cluster::{Audience, Direction, EventKind, Events, NodeState, PeerState, PeerStatus, Recorded};
+use crate::cluster::{Audience, Direction, EventKind, Events, NodeState, PeerStatus, Recorded};
 use crate::env::{Env, Listener};
+use crate::log_limit::LogLimit;
 use crate::model::Incarnation;
 use crate::stats::Stats;
 use crate::store::Store;
@@ -183,10 +184,17 @@ impl Shared {
     }
 
     /// Ends a link in the table; returns whether the peer is unlinked now.
-    fn unlink(&self, link: &Link, state: PeerState, reason: &str) -> bool {
+    fn unlink(&self, link: &Link, error: &LinkError) -> bool {
         link.session.lock().end(&self.local);
+        let (state, reason) = (error.state(), &*error.to_string());
         let news = self.peers.closed(link, state, reason);
         if news {
+            let (peer, state) = (&link.peer, state.as_str());
+            if error.is_loss() {
+                tracing::warn!(%peer, state, reason, "peer unlinked");
+            } else {
+                tracing::info!(%peer, state, reason, "peer unlinked");
+            }
             self.local.members.lock().on_unlink(link.incarnation);
             self.verifications.fail(&link.peer, reason);
             self.peers.links().iter().for_each(|other| other.queue.wake());
@@ -418,11 +426,14 @@ impl Drop for Replication {
 
 async fn accept(shared: Arc<Shared>, mut listener: Box<dyn Listener>, handshakes: usize) {
     let handshakes = Arc::new(Semaphore::new(handshakes.min(MAX_HANDSHAKES)));
+    let (crowds, faults) = (LogLimit::new(LogLimit::ONE), LogLimit::new(LogLimit::ONE));
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
                 let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
-                    tracing::warn!(%remote, "too many peers at their hellos: connection closed");
+                    crowds.write(Instant::now(), |left_out| {
+                        tracing::warn!(%remote, left_out, "too many peers at their hellos: connection closed");
+                    });
                     continue;
                 };
                 let serving = Arc::clone(&shared);
@@ -431,7 +442,9 @@ async fn accept(shared: Arc<Shared>, mut listener: Box<dyn Listener>, handshakes
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a peer");
+                faults.write(Instant::now(), |left_out| {
+                    tracing::warn!(%error, left_out, "cannot accept a peer");
+                });
                 sleep(ACCEPT_PAUSE).await;
             }
         }

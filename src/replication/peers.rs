@@ -183,7 +183,6 @@ impl Peers {
     pub(super) fn closed(&self, link: &Link, state: PeerState, reason: &str) -> bool {
         let news = self.set_state(link, state, reason);
         if news {
-            tracing::info!(peer = %link.peer, state = state.as_str(), reason, "peer unlinked");
             self.announcer.announce(EventKind::Down, &link.peer, reason);
         }
         news

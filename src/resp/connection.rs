@@ -60,7 +60,7 @@ pub(super) async fn serve(
     client: Arc<Client>,
     stop: CancellationToken,
 ) {
-    tracing::debug!(peer = %client.peer, id = client.id, "connection opened");
+    tracing::debug!(client = %client.peer, id = client.id, "connection opened");
     let kill = client.kill.clone();
     let mut connection = Connection::new(shared, stream, client);
     // Dropping the work halfway loses nothing but replies: see the first invariant.
@@ -73,10 +73,10 @@ pub(super) async fn serve(
     match outcome {
         _ if connection.session.client.outbox.has_overflowed() => {
             connection.shared.stats.cut_off.fetch_add(1, Relaxed);
-            tracing::info!(%peer, id, "connection cut off: it does not read what it has asked to be told");
+            connection.shared.audit.cut_off(&connection.session.client);
         }
-        Ok(()) => tracing::debug!(%peer, id, "connection closed"),
-        Err(error) => tracing::debug!(%peer, id, %error, "connection lost"),
+        Ok(()) => tracing::debug!(client = %peer, id, "connection closed"),
+        Err(error) => tracing::debug!(client = %peer, id, %error, "connection lost"),
     }
 }
 
@@ -262,7 +262,7 @@ impl Connection {
                 return Next::Wait;
             }
             Err(error) => {
-                tracing::info!(peer = %cx.session.client.peer, %error, "closing a connection");
+                cx.shared.audit.bad_request(&cx.session.client, &error);
                 // A browser that was tricked into talking to us must get no answer to read.
                 if error != ProtocolError::CrossProtocol {
                     Reply::new(cx.out, cx.session.proto).error(&format!("ERR {error}"));

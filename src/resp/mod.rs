@@ -28,6 +28,8 @@ mod frame;
 #[cfg(feature = "daemon")]
 mod args;
 #[cfg(feature = "daemon")]
+mod audit;
+#[cfg(feature = "daemon")]
 mod call;
 #[cfg(feature = "daemon")]
 mod clients;

@@ -1,6 +1,5 @@
 //! The server: accepts connections, and ends them.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::audit::Audit;
 use super::clients::Clients;
 use super::command;
 use super::connection;
@@ -23,6 +23,7 @@ use super::shared::{Settings, Shared};
 use super::tracking::Tracking;
 use crate::cluster::{Audience, Cluster, Event, Missed};
 use crate::env::{BoxStream, Env, Listener};
+use crate::log_limit::LogLimit;
 use crate::model::stamp;
 use crate::stats::Stats;
 use crate::store::Store;
@@ -70,6 +71,8 @@ impl Server {
             cluster,
             settings,
             clients: Clients::default(),
+            audit: Audit::default(),
+            event_faults: LogLimit::new(LogLimit::ONE),
             monitors: Monitors::default(),
             event_readers: EventReaders::default(),
             hub: Arc::new(Hub::default()),
@@ -101,6 +104,7 @@ impl Server {
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut events = self.shared.cluster.events();
         let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
+        let faults = LogLimit::new(LogLimit::ONE);
         loop {
             // Cancel-safe: an accept that is dropped has lost no connection, nor a wait an event, and a tick is merely
             // late.
@@ -115,7 +119,12 @@ impl Server {
                             refuse(surplus, &refusals, &connections).await;
                         }
                     }
-                    Err(error) => self.rest(&error, &stop).await,
+                    Err(error) => {
+                        faults.write(Instant::now(), |left_out| {
+                            tracing::warn!(%error, left_out, "cannot accept connections");
+                        });
+                        stop.run_until_cancelled(sleep(ACCEPT_PAUSE)).await;
+                    }
                 },
             }
         }
@@ -165,14 +174,6 @@ impl Server {
     fn tell(&self, event: &Result<Event, Missed>) {
         let now = UNIX_EPOCH + stamp::distance(self.shared.env.wall_clock(), stamp::ZERO);
         self.shared.event_readers.tell(event, now);
-    }
-
-    async fn rest(&self, error: &io::Error, stop: &CancellationToken) {
-        tracing::warn!(%error, "cannot accept connections");
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = sleep(ACCEPT_PAUSE) => {}
-        }
     }
 }
 

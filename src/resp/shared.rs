@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Limits;
+use super::audit::Audit;
 use super::clients::Clients;
 use super::events::EventReaders;
 use super::hub::Hub;
@@ -16,6 +17,7 @@ use super::tracking::Tracking;
 use crate::cluster::Cluster;
 use crate::config::{KeyspaceEvents, Secret};
 use crate::env::Env;
+use crate::log_limit::LogLimit;
 use crate::model::Incarnation;
 use crate::stats::Stats;
 use crate::store::Store;
@@ -60,6 +62,8 @@ pub(super) struct Shared {
     pub(super) cluster: Arc<dyn Cluster>,
     pub(super) settings: Settings,
     pub(super) clients: Clients,
+    pub(super) audit: Audit,
+    pub(super) event_faults: LogLimit,
     pub(super) monitors: Monitors,
     pub(super) event_readers: EventReaders,
     pub(super) hub: Arc<Hub>,
@@ -78,7 +82,9 @@ impl Shared {
     /// not matter whether they can be followed.
     pub(super) fn adjust_observer(&self) {
         if let Err(error) = self.observer.adjust(self) {
-            tracing::warn!(%error, "no keyspace events");
+            self.event_faults.write(Instant::now(), |left_out| {
+                tracing::warn!(%error, left_out, "no keyspace events");
+            });
         }
     }
 }

@@ -56,7 +56,8 @@ pub fn sapwood<I: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = I>) -> 
     command
 }
 
-fn plain(mut command: Command) -> Command {
+/// The same of any other command.
+pub fn plain(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SAPWOOD_") {
             command.env_remove(name);

@@ -67,3 +67,125 @@ fn no_value_ever_reaches_the_log_even_at_debug_level() {
     }
     assert!(log.lines().count() > 3, "{log}");
 }
+
+/// The log lines that hold all of these words.
+fn lines(daemon: &Daemon, words: &[&str]) -> Vec<String> {
+    let log = daemon.log();
+    log.lines().filter(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_failed_auth_is_a_warning_with_the_address_and_without_the_password() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("password");
+    std::fs::write(&file, "heartwood-7\n").unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let a =
+        Daemon::start("a", &[], &["--client-password-file", &file.display().to_string(), "--log", "debug"]);
+
+    let mut stream = a.stream();
+    let address = stream.local_addr().unwrap().to_string();
+    let attempts = format!("AUTH {SECRET}\r\nHELLO 3 AUTH default {SECRET}\r\nAUTH {SECRET} heartwood-7\r\n")
+        .repeat(100);
+    stream.write_all(format!("{attempts}AUTH heartwood-7\r\nQUIT\r\n").as_bytes()).unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap();
+
+    let warned = || lines(&a, &["WARN", "failed AUTH", &format!("client={address}")]);
+    wait("the first of them is in the log", || !warned().is_empty());
+    // One a second: 300 attempts take far less than a minute.
+    assert!(warned().len() < 60, "{:?}", warned());
+    // The next line says how many were left out.
+    let mut again = a.stream();
+    wait("a second has passed", || {
+        again.write_all(b"AUTH wrong\r\n").unwrap();
+        again.read_exact(&mut [0; 1]).unwrap();
+        !lines(&a, &["failed AUTH", "left_out="]).is_empty()
+    });
+    assert!(!a.log().contains(SECRET) && !a.log().contains("heartwood-7"), "{}", a.log());
+}
+
+#[test]
+fn what_an_operator_has_done_is_in_the_log_with_the_address_it_came_from() {
+    let a = Daemon::start("a", &[], &["--enable-flush", "--enable-faults"]);
+    let mut b = Daemon::start("b", &[&a], &[]);
+    until_linked(&[&a, &b]);
+    b.signal("TERM");
+    b.ended();
+    wait("b has gone", || a.state_of("b") == "gone");
+
+    let mut other = a.stream();
+    other.write_all(b"CLIENT ID\r\n").unwrap();
+    let mut id = [0; 16];
+    let read = other.read(&mut id).unwrap();
+    let id = String::from_utf8_lossy(&id[1..read]).trim().to_owned();
+
+    let mut stream = a.stream();
+    let address = format!("client={}", stream.local_addr().unwrap());
+    let said = [
+        ("FLUSHALL", "FLUSHALL", ""),
+        ("flushdb async", "FLUSHDB", ""),
+        ("CONFIG SET notify-keyspace-events KEA", "CONFIG SET", "notify-keyspace-events"),
+        (&format!("CLIENT KILL ID {id}"), "CLIENT KILL", "1 closed"),
+        ("SAPWOOD CUT * IN", "SAPWOOD CUT", "* in"),
+        ("SAPWOOD MEND * IN", "SAPWOOD MEND", "* in"),
+        ("SAPWOOD REJOIN DISCARD", "SAPWOOD REJOIN", ""),
+        ("SHUTDOWN", "SHUTDOWN", ""),
+    ];
+    for (command, ..) in said {
+        stream.write_all(format!("{command}\r\n").as_bytes()).unwrap();
+    }
+    stream.read_to_end(&mut Vec::new()).unwrap();
+    for (_, command, detail) in said {
+        let command = format!("command=\"{command}\"");
+        let words = ["INFO", "command of an operator", &address, &command, detail];
+        wait(&format!("{words:?} are in the log"), || lines(&a, &words).len() == 1);
+    }
+}
+
+#[test]
+fn what_an_operator_was_refused_is_no_line() {
+    let a = Daemon::start("a", &[], &[]);
+    let mut connection = a.connect();
+    for words in [
+        &["FLUSHALL"][..],
+        &["SAPWOOD", "CUT", "*"],
+        &["SAPWOOD", "FORGET", "nobody"],
+        &["CONFIG", "SET", "port", "1"],
+        &["SHUTDOWN", "SOON"],
+    ] {
+        try_ask::<()>(&mut connection, words).unwrap_err();
+    }
+    assert_eq!(lines(&a, &["command of an operator"]), [""; 0]);
+}
+
+#[test]
+fn a_lost_link_is_a_warning_and_a_goodbye_is_not() {
+    let a = Daemon::start("a", &[], &[]);
+    let mut b = Daemon::start("b", &[&a], &[]);
+    let mut c = Daemon::start("c", &[&a], &[]);
+    until_linked(&[&a, &b, &c]);
+    b.kill();
+    c.signal("TERM");
+    c.ended();
+    let unlinked =
+        |peer: &str, level: &str| !lines(&a, &[level, "peer unlinked", &format!("peer={peer} ")]).is_empty();
+    wait("both are unlinked", || a.state_of("b") == "down" && a.state_of("c") == "gone");
+    wait("the loss is a warning", || unlinked("b", "WARN"));
+    wait("the goodbye is a line", || unlinked("c", "INFO"));
+    assert!(!unlinked("c", "WARN"), "{}", a.log());
+}
+
+#[test]
+fn without_descriptors_each_listener_logs_once_a_second_and_how_many_were_left_out() {
+    let words = ["sh", "-c", "ulimit -n 40; exec \"$@\"", "sh"];
+    let surroundings = Surroundings { command: words.map(String::from).into(), ..Surroundings::default() };
+    let a = Daemon::spawn_in(surroundings, "a", (free_address(), free_address()), &[], &[]);
+    a.until_up();
+    let started = std::time::Instant::now();
+    let _held: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(a.client).unwrap()).collect();
+    let faults = || lines(&a, &["WARN", "cannot accept connections"]);
+    wait("three lines are written", || faults().len() >= 3);
+    let most = started.elapsed().as_secs() + 2;
+    assert!(faults().len() as u64 <= most, "more than {most}: {:?}", faults());
+    assert!(faults()[1].contains("left_out="), "{:?}", faults());
+}

@@ -1,7 +1,10 @@
 //! The ways a daemon ends, and what the others hold then.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::daemon::*;
@@ -29,6 +32,119 @@ fn sigterm_drains_to_the_peers_and_exits_with_0() {
 #[test]
 fn ctrl_c_drains_to_the_peers_and_exits_with_0() {
     a_signal_drains("INT");
+}
+
+/// Closes the terminal that a node was started on, and returns how the node ended. Its stderr is this file, else the
+/// terminal too, where nothing can be written any more.
+#[cfg(target_os = "linux")]
+fn on_a_terminal_that_closes(stderr: Option<File>) -> ExitStatus {
+    use rustix::{fs, pty};
+    let master =
+        pty::openpt(pty::OpenptFlags::RDWR | pty::OpenptFlags::NOCTTY | pty::OpenptFlags::CLOEXEC).unwrap();
+    pty::grantpt(&master).unwrap();
+    pty::unlockpt(&master).unwrap();
+    let name = pty::ptsname(&master, Vec::new()).unwrap();
+    let terminal =
+        fs::open(name, fs::OFlags::RDWR | fs::OFlags::NOCTTY | fs::OFlags::CLOEXEC, fs::Mode::empty())
+            .unwrap();
+    let terminal = || Stdio::from(terminal.try_clone().unwrap());
+
+    // Makes the terminal that of a session of its own, so that the system sends SIGHUP when it closes.
+    let mut command = plain(Command::new("setsid"));
+    command.args(["--ctty", env!("CARGO_BIN_EXE_sapwood"), "serve", "--name", "a"]);
+    command.args(["--client", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--http", "none"]);
+    command.stdin(terminal()).stdout(terminal()).stderr(stderr.map_or_else(terminal, Stdio::from));
+    let mut node = command.spawn().unwrap();
+    drop(command);
+
+    let mut screen = BufReader::new(File::from(master));
+    let mut line = String::new();
+    while !line.contains("sapwood set") {
+        line.clear();
+        screen.read_line(&mut line).unwrap();
+    }
+    drop(screen);
+    let mut status = None;
+    wait("the node ends", || {
+        status = node.try_wait().unwrap();
+        status.is_some()
+    });
+    status.unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_closed_terminal_stops_in_order_as_sigterm_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let status = on_a_terminal_that_closes(Some(File::create(&log).unwrap()));
+    let log = std::fs::read_to_string(log).unwrap();
+    assert_eq!(status.code(), Some(0), "{status}: {log}");
+    assert!(log.contains("the terminal was closed") && log.contains("node stopped"), "{log}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_that_nobody_can_read_any_more_does_not_disturb_the_stop() {
+    let status = on_a_terminal_that_closes(None);
+    assert_eq!(status.code(), Some(0), "{status}");
+}
+
+#[test]
+fn sighup_without_a_terminal_reloads_the_log_filter_and_names_what_needs_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, password) = (dir.path().join("sapwood.toml"), dir.path().join("password"));
+    let write = |path: &Path, text: &str| {
+        std::fs::write(path, text).unwrap();
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    };
+    let settings = |log: &str, clients: u32| {
+        let password = password.display();
+        write(
+            &file,
+            &format!("log = '{log}'\nmax-clients = {clients}\nclient-password-file = '{password}'\n"),
+        );
+    };
+    write(&password, "heartwood-7");
+    settings("info", 5);
+    let a = Daemon::start("a", &[], &["--config", &file.display().to_string()]);
+    // Sends it, and waits for a line that was not there before.
+    let reload = |line: &str| {
+        let seen = || a.log().matches(line).count();
+        let before = seen();
+        a.signal("HUP");
+        wait(&format!("{line:?} is in the log"), || seen() > before);
+    };
+    reload("SIGHUP: no setting has changed");
+    settings("debug", 6);
+    write(&password, "sapling-7");
+    reload("SIGHUP: the log filter was reloaded before=\"info\" log=\"debug\"");
+    let restart = "SIGHUP: these settings have changed and need a restart \
+                   settings=\"max-clients, client-password-file\"";
+    wait("the others are named", || a.log().contains(restart));
+    a.until_up();
+    wait("debug lines are written", || a.log().contains("connection opened"));
+
+    settings("inof", 5);
+    reload("SIGHUP: not reloaded, all settings stay as they are");
+    settings("error", 5);
+    reload("SIGHUP: the log filter was reloaded before=\"debug\" log=\"error\"");
+    settings("info", 6);
+    reload("SIGHUP: the log filter was reloaded before=\"error\" log=\"info\"");
+    a.until_up();
+    assert!(!a.log().contains("sapling-7") && !a.log().contains("heartwood-7"), "{}", a.log());
+}
+
+#[test]
+fn sighup_without_a_config_file_is_a_line_and_nothing_else() {
+    let mut a = Daemon::start("a", &[], &[]);
+    a.signal("HUP");
+    wait("it says so", || a.log().contains("no --config file, so there is nothing to reload"));
+    a.set("k", "v");
+    assert_eq!(a.get("k").as_deref(), Some("v"));
+    a.signal("TERM");
+    a.ended();
+    assert!(a.log().contains("node stopped"), "{}", a.log());
 }
 
 #[test]

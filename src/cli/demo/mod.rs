@@ -23,6 +23,7 @@ use sapwood::env::{Env, SystemEnv};
 use sapwood::http::{self, Host};
 use tokio_util::sync::CancellationToken;
 
+use super::address::ListenAddress;
 use super::output::{self, Paint, Stream};
 use super::stop::Stop;
 use super::{Exit, WrongUsage};
@@ -57,8 +58,8 @@ pub(crate) struct Args {
     keep: bool,
 
     /// Where the page is; port 0 lets the system choose
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
-    http: SocketAddr,
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
+    http: ListenAddress,
 
     /// Write the story as JSON, for machines
     #[arg(long, requires = "script", help_heading = "Output")]
@@ -80,7 +81,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
 
 /// Runs the demo. Ctrl-C ends it at any time, and is no failure once the story is over.
 async fn play(args: &Args) -> anyhow::Result<Exit> {
-    if !args.http.ip().is_loopback() {
+    let http = args.http.resolve().with_context(|| format!("cannot resolve --http {}", args.http))?;
+    if !http.ip().is_loopback() {
         return Err(WrongUsage(
             "--http: the page of a demo lets anybody write: give it an address of loopback",
         )
@@ -89,7 +91,7 @@ async fn play(args: &Args) -> anyhow::Result<Exit> {
     let mut stop = Stop::new().context("cannot watch for Ctrl-C")?;
     let cast = Arc::new(Cast::new());
     let closed = CancellationToken::new();
-    let (page, serving) = serve(args.http, Arc::clone(&cast), closed.clone()).await?;
+    let (page, serving) = serve(http, Arc::clone(&cast), closed.clone()).await?;
     let exit = tokio::select! {
         exit = perform(args, &cast, page) => exit,
         _ = stop.asked() => Ok(if args.script.is_some() { Exit::Failed } else { Exit::Done }),

@@ -50,6 +50,7 @@ pub(crate) struct Args {
 
     /// The time between two looks of --watch
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval, requires = "watch")]
+    #[arg(allow_hyphen_values = true)]
     interval: Span,
 
     #[command(flatten)]

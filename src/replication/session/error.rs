@@ -54,6 +54,11 @@ pub(in crate::replication) enum LinkError {
 }
 
 impl LinkError {
+    /// Whether an operator should look why: neither of the two nodes ended the link in order.
+    pub(in crate::replication) fn is_loss(&self) -> bool {
+        !matches!(self, LinkError::Goodbye | LinkError::Stopping | LinkError::Dropped | LinkError::Renewed)
+    }
+
     /// The state that the peer is in after this.
     pub(in crate::replication) fn state(&self) -> PeerState {
         match self {

@@ -293,6 +293,7 @@ pub(super) fn kill(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     clients.retain(|client| filter.holds(client) && !(filter.skip_me && client.id == own));
     let (mine, others): (Vec<Arc<Client>>, _) = clients.iter().cloned().partition(|client| client.id == own);
     others.iter().for_each(|client| client.kill.cancel());
+    cx.audit("CLIENT KILL", Some(&format!("{} closed", clients.len())));
     match (old_form, clients.len()) {
         (true, 0) => return Err(CommandError::said("ERR No such client")),
         (true, _) => cx.reply().ok(),

@@ -129,8 +129,9 @@ pub(super) fn verify(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
 }
 
 pub(super) fn forget(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let outcome = cx.shared.cluster.forget(&name(&args[2]));
-    done(cx, outcome)
+    let name = name(&args[2]);
+    let outcome = cx.shared.cluster.forget(&name);
+    operated(cx, outcome, "SAPWOOD FORGET", Some(&name))
 }
 
 /// Asks for a word more than the name of the command: what it throws away does not come back.
@@ -138,7 +139,7 @@ pub(super) fn rejoin(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     match args.get(2) {
         Some(word) if args.len() == 3 && is(word, "DISCARD") => {
             let outcome = cx.shared.cluster.rejoin();
-            done(cx, outcome)
+            operated(cx, outcome, "SAPWOOD REJOIN", None)
         }
         _ => Err(CommandError::said(
             "ERR this discards every key that this node holds: say SAPWOOD REJOIN DISCARD to do it",
@@ -147,13 +148,15 @@ pub(super) fn rejoin(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 pub(super) fn cut(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let outcome = cx.shared.cluster.cut(&name(&args[2]), way(args)?);
-    done(cx, outcome)
+    let (name, way) = (name(&args[2]), way(args)?);
+    let outcome = cx.shared.cluster.cut(&name, way);
+    operated(cx, outcome, "SAPWOOD CUT", Some(&format!("{name} {}", way.as_str())))
 }
 
 pub(super) fn mend(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let outcome = cx.shared.cluster.mend(&name(&args[2]), way(args)?);
-    done(cx, outcome)
+    let (name, way) = (name(&args[2]), way(args)?);
+    let outcome = cx.shared.cluster.mend(&name, way);
+    operated(cx, outcome, "SAPWOOD MEND", Some(&format!("{name} {}", way.as_str())))
 }
 
 /// The direction after the peer's name; both if there is none.
@@ -171,6 +174,19 @@ fn way(args: Args<'_>) -> Result<Way, CommandError> {
 /// A peer's name is text, so bytes that are none name nobody.
 fn name(arg: &[u8]) -> String {
     String::from_utf8_lossy(arg).into_owned()
+}
+
+/// Logs what an operator has done, if it was, and replies.
+fn operated(
+    cx: &mut Context<'_>,
+    outcome: Result<(), ClusterError>,
+    command: &str,
+    detail: Option<&str>,
+) -> Outcome {
+    if outcome.is_ok() {
+        cx.audit(command, detail);
+    }
+    done(cx, outcome)
 }
 
 fn done(cx: &mut Context<'_>, outcome: Result<(), ClusterError>) -> Outcome {

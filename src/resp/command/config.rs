@@ -73,6 +73,7 @@ pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     })?;
     cx.shared.observer.set_events(events);
     cx.shared.adjust_observer();
+    cx.audit("CONFIG SET", Some(&format!("{NAME} {:?}", events.to_string())));
     cx.reply().ok();
     DONE
 }

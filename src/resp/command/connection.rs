@@ -63,6 +63,7 @@ fn authenticate(cx: &mut Context<'_>, user: &[u8], password: &[u8]) -> Result<()
     let settings = &cx.shared.settings;
     let right = settings.password.as_ref().is_none_or(|expected| expected.matches(password));
     if user != USER || !right {
+        cx.shared.audit.failed_auth(&cx.session.client);
         return Err(CommandError::WrongPassword);
     }
     cx.session.authenticated = true;

@@ -42,6 +42,11 @@ impl Context<'_> {
         self.session.written
     }
 
+    /// Logs that this client has had a command of an operator executed.
+    pub(super) fn audit(&self, command: &str, detail: Option<&str>) {
+        self.shared.audit.command(&self.session.client, command, detail);
+    }
+
     pub(super) fn now(&self) -> Time {
         self.batch.now()
     }

@@ -18,6 +18,7 @@ pub(super) fn time(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
 
 pub(super) fn monitor(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     cx.session.start_monitoring(cx.shared);
+    cx.audit("MONITOR", None);
     cx.reply().ok();
     DONE
 }
@@ -33,6 +34,7 @@ pub(super) fn flush(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
             "ERR this would delete every key on every node: start this node with --enable-flush";
         return Err(CommandError::said(TEXT));
     }
+    cx.audit(if is(&args[0], "flushdb") { "FLUSHDB" } else { "FLUSHALL" }, None);
     sweep::flush(cx)
 }
 
@@ -43,7 +45,7 @@ pub(super) fn shutdown(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if !args.tail(1).iter().all(known) || both("save") && both("nosave") {
         return Err(CommandError::Syntax);
     }
-    tracing::info!(peer = %cx.session.client.peer, "shutdown by command");
+    cx.audit("SHUTDOWN", None);
     cx.shared.settings.shutdown.cancel();
     Ok(Flow::Close)
 }

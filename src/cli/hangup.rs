@@ -1,0 +1,53 @@
+//! SIGHUP: a terminal was closed, or a supervisor asks for the settings to be read again.
+
+use std::io;
+
+#[cfg(unix)]
+use super::output::Stream;
+use super::reload::Reload;
+
+/// Takes SIGHUP over, which would otherwise end the process at once.
+#[cfg(unix)]
+pub(crate) struct Hangup {
+    signal: tokio::signal::unix::Signal,
+    /// Whether a person started the node on a terminal. A closed terminal cannot be asked any more.
+    interactive: bool,
+}
+
+#[cfg(unix)]
+impl Hangup {
+    pub(crate) fn new() -> io::Result<Self> {
+        use std::io::IsTerminal as _;
+        use tokio::signal::unix::{SignalKind, signal};
+        let interactive = io::stdin().is_terminal() || Stream::Stdout.is_terminal();
+        Ok(Hangup { signal: signal(SignalKind::hangup())?, interactive })
+    }
+
+    /// Waits until the terminal of the node is closed. Without a terminal it never returns, and each signal makes `reload`
+    /// read the settings again.
+    ///
+    /// Cancel-safe: a signal that was not acted on stays pending.
+    pub(crate) async fn terminal_closed(&mut self, reload: &Reload) {
+        while self.signal.recv().await.is_some() {
+            if self.interactive {
+                return;
+            }
+            reload.run();
+        }
+        std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(not(unix))]
+pub(crate) struct Hangup;
+
+#[cfg(not(unix))]
+impl Hangup {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Hangup)
+    }
+
+    pub(crate) async fn terminal_closed(&mut self, _reload: &Reload) {
+        std::future::pending::<()>().await;
+    }
+}

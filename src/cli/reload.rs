@@ -1,0 +1,77 @@
+//! Reads the settings again while a node runs: the log filter takes effect, of others it is said which have changed.
+
+use anyhow::Context as _;
+use tracing::Level;
+
+use super::check_config::differing;
+use super::logging::LogFilter;
+use super::settings::{ConfigArgs, Loaded};
+
+/// What a running node was started with.
+#[cfg_attr(not(unix), expect(dead_code, reason = "there is no SIGHUP"))]
+pub(crate) struct Reload {
+    args: ConfigArgs,
+    running: Loaded,
+    filter: LogFilter,
+}
+
+#[cfg_attr(not(unix), expect(dead_code, reason = "there is no SIGHUP"))]
+impl Reload {
+    /// `args` are the flags and the environment, `running` what they came to at the start.
+    pub(crate) fn new(args: ConfigArgs, running: Loaded, filter: LogFilter) -> Self {
+        Reload { args, running, filter }
+    }
+
+    /// Reads the settings again, and logs what came of it. If they are not valid, all stays as it is.
+    ///
+    /// It blocks while it reads, so it must be called outside of the runtime's workers.
+    pub(crate) fn run(&self) {
+        if self.args.config.is_none() {
+            tracing::info!("SIGHUP: there is no --config file, so there is nothing to reload");
+            return;
+        }
+        let reloaded = self.args.clone().load().map_err(anyhow::Error::from);
+        if let Err(error) = reloaded.and_then(|loaded| self.apply(&loaded)) {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "SIGHUP: not reloaded, all settings stay as they are"
+            );
+        }
+    }
+
+    fn apply(&self, loaded: &Loaded) -> anyhow::Result<()> {
+        let log = &loaded.config.log;
+        let switched = self.switch(log).context("the log filter cannot be changed")?;
+        if let Some(in_file) = loaded.file_log().filter(|in_file| in_file != log) {
+            tracing::info!(in_file, log, "SIGHUP: a flag or a variable overrides the file's log");
+        }
+        let changed = differing(&self.running, loaded);
+        if !changed.is_empty() {
+            tracing::warn!(
+                settings = changed.join(", "),
+                "SIGHUP: these settings have changed and need a restart"
+            );
+        } else if !switched {
+            tracing::info!("SIGHUP: no setting has changed");
+        }
+        Ok(())
+    }
+
+    /// Sets the log filter, unless it is the present one. The line about it is written under whichever of the two shows it.
+    fn switch(&self, log: &str) -> anyhow::Result<bool> {
+        let before = self.filter.shown();
+        if before == log {
+            return Ok(false);
+        }
+        let say = || tracing::info!(before, log, "SIGHUP: the log filter was reloaded");
+        let is_shown = tracing::enabled!(Level::INFO);
+        if is_shown {
+            say();
+        }
+        self.filter.set(log)?;
+        if !is_shown {
+            say();
+        }
+        Ok(true)
+    }
+}
