@@ -16,13 +16,14 @@ use super::hello::{Introduction, Refused, judge};
 use super::link;
 use super::message::{Hello, Message, Refusal};
 use super::peers::Link;
-use super::session::LinkError;
+use super::session::{HANDSHAKE_LIMIT, LinkError};
+use super::wrong_port::OtherProtocol;
 use crate::cluster::Direction;
 use crate::env::BoxStream;
 use crate::model::{Incarnation, stamp};
 
-/// How long the other side may take for each message before the link is up.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+/// How long a client at the wrong port may take to read the answer.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
 
 /// How a connection to a daemon ended, for the one who dialled.
 pub(super) enum Ended {
@@ -36,6 +37,8 @@ pub(super) enum Ended {
     Refused,
     /// No daemon was heard to the end, and why.
     Failed(String),
+    /// Whoever answers at the address, or does not, is hardly a node; and why.
+    NotAPeer(String),
 }
 
 /// Takes a connection that was accepted, and runs it to its end.
@@ -50,6 +53,9 @@ pub(super) async fn accepted(
     }
     let mut connection = Connection::new(stream, remote, Direction::In);
     let admitted = connection.admit(shared, None).await;
+    if let Err(Rejected { error: LinkError::WrongPort(protocol), .. }) = admitted {
+        return connection.turn_away(shared, protocol).await;
+    }
     drop(handshake);
     match admitted {
         Ok(link) => connection.run(shared, link).await,
@@ -75,7 +81,11 @@ pub(super) async fn dialled(
         }
         Err(rejected) => rejected,
     };
-    let LinkError::Refused(refused) = error else { return Ended::Failed(error.to_string()) };
+    let refused = match error {
+        LinkError::Refused(refused) => refused,
+        LinkError::WrongPort(_) | LinkError::NoAnswer => return Ended::NotAPeer(error.to_string()),
+        _ => return Ended::Failed(error.to_string()),
+    };
     match (refused.refusal, incarnation) {
         (Refusal::Itself, _) => Ended::Itself,
         (Refusal::Linked, Some(incarnation)) => Ended::LinkedElsewhere(incarnation),
@@ -126,6 +136,7 @@ impl Connection {
         if self.direction == Direction::Out {
             own = Some(self.say_hello(shared, EVERYONE).await?);
         }
+        self.hear_peer().await?;
         let frame = self.receive(shared).await?;
         let hello: Hello<'_> = codec::decode(&frame).map_err(LinkError::from)?;
         if shared.faults.cuts(hello.name) {
@@ -236,6 +247,34 @@ impl Connection {
     async fn send(&mut self, shared: &Shared, peer: &str, frame: Bytes) -> Result<(), LinkError> {
         let sent = shared.faults.guard(peer, Traffic::Handshake, self.writer.write_one(frame)).await;
         Ok(sent.ok_or(LinkError::Cut)??)
+    }
+
+    /// Waits for the first bytes of a frame.
+    async fn hear_peer(&mut self) -> Result<(), LinkError> {
+        match timeout(HANDSHAKE_LIMIT, self.reader.other_protocol()).await {
+            Ok(other) => other?.map_or(Ok(()), |protocol| Err(LinkError::WrongPort(protocol))),
+            Err(_) if self.direction == Direction::Out => Err(LinkError::NoAnswer),
+            Err(_) => Err(LinkError::Silent),
+        }
+    }
+
+    /// Tells a client of another protocol that this is the peer port, and closes.
+    async fn turn_away(&mut self, shared: &Shared, protocol: OtherProtocol) {
+        let (remote, reason) = (self.remote, protocol.explain_request());
+        if shared.wrong_clients.note(remote.ip(), protocol) {
+            tracing::warn!(%remote, reason, "not a peer: connection closed");
+        } else {
+            tracing::debug!(%remote, reason, "not a peer: connection closed");
+        }
+        let answering = async {
+            if let Some(answer) = protocol.answer() {
+                let _ = self.writer.write_one(answer.into()).await;
+            }
+            self.writer.close().await;
+            // Closing while bytes arrive would reset the connection, and the client would lose the answer.
+            self.reader.discard().await;
+        };
+        let _ = timeout(GOODBYE_LIMIT, answering).await;
     }
 
     async fn receive(&mut self, shared: &Shared) -> Result<bytes::BytesMut, LinkError> {

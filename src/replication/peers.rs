@@ -89,6 +89,8 @@ struct Target {
 pub(super) enum TargetOutcome {
     /// Nobody said hello there yet, and why.
     Unreachable(String),
+    /// Whoever is there speaks another protocol, or says nothing, and why.
+    NotAPeer(String),
     /// A daemon that has a row of its own: this one, a peer, or one that was refused.
     Known,
 }
@@ -276,8 +278,14 @@ impl Peers {
             target.outcome = outcome.clone();
         }
         drop(table);
-        if news && let TargetOutcome::Unreachable(reason) = outcome {
-            tracing::info!(address, state = "down", reason, "cannot reach a peer");
+        match outcome {
+            TargetOutcome::Unreachable(reason) if news => {
+                tracing::info!(address, state = "down", reason, "cannot reach a peer");
+            }
+            TargetOutcome::NotAPeer(reason) if news => {
+                tracing::warn!(address, state = "down", reason, "not a peer's address");
+            }
+            _ => {}
         }
         if news {
             self.changed.send_replace(());
@@ -540,7 +548,7 @@ impl Target {
     fn status(&self, address: &str) -> Option<PeerStatus> {
         match &self.outcome {
             TargetOutcome::Known => None,
-            TargetOutcome::Unreachable(reason) => {
+            TargetOutcome::Unreachable(reason) | TargetOutcome::NotAPeer(reason) => {
                 Some(PeerStatus { reason: reason.clone(), ..unlinked(address, PeerState::Down, self.since) })
             }
         }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-pub(super) use error::{LinkError, SILENCE_LIMIT};
+pub(super) use error::{HANDSHAKE_LIMIT, LinkError, SILENCE_LIMIT};
 
 use super::cells::{self, CellsError};
 use super::codec;

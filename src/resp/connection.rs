@@ -253,7 +253,7 @@ impl Connection {
             Err(error) => {
                 tracing::info!(peer = %cx.session.client.peer, %error, "closing a connection");
                 // A browser that was tricked into talking to us must get no answer to read.
-                if error != ProtocolError::CrossProtocol {
+                if !matches!(error, ProtocolError::CrossProtocol | ProtocolError::Tls) {
                     Reply::new(cx.out, cx.session.proto).error(&format!("ERR {error}"));
                 }
                 Flow::Close

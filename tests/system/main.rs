@@ -28,3 +28,4 @@ mod stopping;
 mod tools;
 mod walk;
 mod watch;
+mod wrong_ports;
