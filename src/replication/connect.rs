@@ -7,12 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
+use uhlc::NTP64;
 
 use super::Shared;
 use super::codec::{self, MAX_FRAME};
 use super::faults::{EVERYONE, Traffic};
 use super::frames::{FrameReader, FrameWriter};
-use super::hello::{Introduction, Refused, judge};
+use super::hello::{Exchange, Introduction, Refused, judge, judge_clock};
 use super::link;
 use super::message::{Hello, Message, Refusal};
 use super::peers::Link;
@@ -20,7 +21,7 @@ use super::session::{HANDSHAKE_LIMIT, LinkError};
 use super::wrong_port::OtherProtocol;
 use crate::cluster::Direction;
 use crate::env::BoxStream;
-use crate::model::{Incarnation, stamp};
+use crate::model::{Incarnation, Time, stamp};
 
 /// How long a client at the wrong port may take to read the answer.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
@@ -100,6 +101,20 @@ struct Connection {
     direction: Direction,
 }
 
+/// The hello of this node, as it was sent.
+struct Said {
+    incarnation: Incarnation,
+    wall: Time,
+    at: Instant,
+}
+
+impl Said {
+    /// The hello and its answer, which has just been read.
+    fn answered(&self, shared: &Shared) -> Exchange {
+        Exchange { asked: self.wall, answered: shared.env.wall_clock(), took: self.at.elapsed() }
+    }
+}
+
 /// A connection that did not become a link, and who was at its other end, if it said so.
 struct Rejected {
     error: LinkError,
@@ -131,10 +146,9 @@ impl Connection {
 
     /// Both sides say hello; then the dialler judges and welcomes, then the one who was dialled.
     async fn admit(&mut self, shared: &Shared, target: Option<&str>) -> Result<Arc<Link>, Rejected> {
-        let started = Instant::now();
-        let mut own = None;
+        let mut said = None;
         if self.direction == Direction::Out {
-            own = Some(self.say_hello(shared, EVERYONE).await?);
+            said = Some(self.say_hello(shared, EVERYONE).await?);
         }
         self.hear_peer().await?;
         let frame = self.receive(shared).await?;
@@ -142,17 +156,18 @@ impl Connection {
         if shared.faults.cuts(hello.name) {
             return Err(LinkError::Cut.into());
         }
-        let own = match own {
-            Some(own) => own,
+        let exchange = said.as_ref().map(|said| said.answered(shared));
+        let said = match said {
+            Some(said) => said,
             None => self.say_hello(shared, hello.name).await?,
         };
-        let wall = shared.env.wall_clock();
-        let judged = judge(shared.peers.own(), own, &hello, wall, started.elapsed(), self.remote);
+        let own = said.incarnation;
+        let judged = judge(shared.peers.own(), own, &hello, shared.env.wall_clock(), exchange, self.remote);
         let judged = judged.and_then(|peer| shared.peers.check(&peer, own, self.direction).map(|()| peer));
         let judged = judged.and_then(|peer| shared.check_place(&peer).map(|()| peer));
         let identity = (hello.name, stamp::incarnation(hello.incarnation));
         let outcome = match judged {
-            Ok(peer) => self.welcome(shared, own, &peer).await,
+            Ok(peer) => self.welcome(shared, &said, &peer).await,
             Err(refused) => {
                 self.refuse(shared, hello.name, &refused).await;
                 Err(LinkError::Refused(refused))
@@ -174,15 +189,24 @@ impl Connection {
     async fn welcome(
         &mut self,
         shared: &Shared,
-        own: Incarnation,
+        said: &Said,
         peer: &Introduction,
     ) -> Result<Arc<Link>, LinkError> {
+        let own = said.incarnation;
         if self.direction == Direction::Out {
-            self.send(shared, &peer.name, codec::frame(&Message::Welcome)).await?;
+            self.say_welcome(shared, peer).await?;
         }
         let frame = self.receive(shared).await?;
         match codec::decode::<Message<'_>>(&frame)? {
-            Message::Welcome => {}
+            Message::Welcome { wall } if self.direction == Direction::In => {
+                // Its hello may have waited to be accepted; this answers the one of this node.
+                let exchange = said.answered(shared);
+                if let Err(refused) = judge_clock(shared.peers.own(), &peer.name, NTP64(wall), exchange) {
+                    self.refuse(shared, &peer.name, &refused).await;
+                    return Err(LinkError::Refused(refused));
+                }
+            }
+            Message::Welcome { .. } => {}
             Message::Refuse { refusal, text } => {
                 return Err(LinkError::Refused(Refused { refusal, text: text.to_owned() }));
             }
@@ -202,7 +226,7 @@ impl Connection {
             }
         };
         if self.direction == Direction::In
-            && let Err(error) = self.send(shared, &peer.name, codec::frame(&Message::Welcome)).await
+            && let Err(error) = self.say_welcome(shared, peer).await
         {
             shared.unlink(&link, error.state(), &error.to_string());
             return Err(error);
@@ -227,15 +251,20 @@ impl Connection {
         Ok(shared.admit(peer, own, self.direction, self.remote))
     }
 
-    /// Returns as whom this daemon has introduced itself to `peer`, or to [`EVERYONE`] if its name is not known yet.
-    async fn say_hello(&mut self, shared: &Shared, peer: &str) -> Result<Incarnation, LinkError> {
-        let wall = shared.env.wall_clock();
+    /// Introduces this node to `peer`, or to [`EVERYONE`] if its name is not known yet.
+    async fn say_hello(&mut self, shared: &Shared, peer: &str) -> Result<Said, LinkError> {
+        let (at, wall) = (Instant::now(), shared.env.wall_clock());
         let hlc = shared.local.store.now(wall);
         let place = shared.local.members.lock().place();
         let hello = shared.peers.own().hello(place, wall, hlc);
         let frame = codec::frame(&hello);
         self.send(shared, peer, frame).await?;
-        Ok(place.incarnation)
+        Ok(Said { incarnation: place.incarnation, wall, at })
+    }
+
+    async fn say_welcome(&mut self, shared: &Shared, peer: &Introduction) -> Result<(), LinkError> {
+        let wall = shared.env.wall_clock().0;
+        self.send(shared, &peer.name, codec::frame(&Message::Welcome { wall })).await
     }
 
     async fn refuse(&mut self, shared: &Shared, peer: &str, refused: &Refused) {

@@ -270,7 +270,7 @@ impl Session {
             Message::Seen { question, copy } => {
                 self.events.push(Event::Seen(question, Box::new(look::read(&copy)?)));
             }
-            Message::Welcome => return Err(LinkError::OutOfTurn("Welcome")),
+            Message::Welcome { .. } => return Err(LinkError::OutOfTurn("Welcome")),
             Message::Cells { round, cells, ends } => {
                 let merged = self.merge(local, &cells, wall, now, true)?;
                 if let Some(current) = self.current(round, now) {

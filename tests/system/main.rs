@@ -24,6 +24,7 @@ mod noise;
 mod page;
 mod refusals;
 mod scale;
+mod stalls;
 mod stopping;
 mod tools;
 mod walk;
