@@ -13,7 +13,7 @@ use super::Shared;
 use super::codec::{self, MAX_FRAME};
 use super::faults::{EVERYONE, Traffic};
 use super::frames::{FrameReader, FrameWriter};
-use super::hello::{Exchange, Introduction, Refused, judge, judge_clock};
+use super::hello::{Exchange, Introduction, Refused, advertised, judge, judge_clock};
 use super::link;
 use super::message::{Hello, Message, Refusal};
 use super::peers::Link;
@@ -166,6 +166,7 @@ impl Connection {
         let judged = judged.and_then(|peer| shared.peers.check(&peer, own, self.direction).map(|()| peer));
         let judged = judged.and_then(|peer| shared.check_place(&peer).map(|()| peer));
         let identity = (hello.name, stamp::incarnation(hello.incarnation));
+        let advertised = Some(advertised(&hello, self.remote)).filter(|address| !address.is_empty());
         let outcome = match judged {
             Ok(peer) => self.welcome(shared, &said, &peer).await,
             Err(refused) => {
@@ -179,7 +180,8 @@ impl Connection {
                 let Some(_held) = shared.faults.passage(name, Traffic::Handshake) else {
                     return LinkError::Cut.into();
                 };
-                let address = target.map_or_else(|| self.remote.to_string(), str::to_owned);
+                let address = target.map(str::to_owned).or(advertised);
+                let address = address.unwrap_or_else(|| self.remote.to_string());
                 shared.peers.refused(name, incarnation, &address, refused);
             }
             Rejected { error, incarnation }

@@ -155,13 +155,18 @@ pub(super) fn judge(
             format!("{} takes messages of {} bytes only, not {MAX_FRAME}", hello.name, hello.max_frame);
         return refuse(Refusal::Incompatible, text);
     }
-    let advertise = match hello.advertise.strip_prefix(':') {
+    let advertise = advertised(hello, remote);
+    let place = Place { incarnation, generation: hello.generation };
+    Ok(Introduction { name: hello.name.to_owned(), incarnation, place, advertise, hlc: NTP64(hello.hlc) })
+}
+
+/// Where the sender of a hello from `remote` can be dialled; empty if nowhere.
+pub(super) fn advertised(hello: &Hello<'_>, remote: SocketAddr) -> String {
+    match hello.advertise.strip_prefix(':') {
         Some(port) if remote.is_ipv6() => format!("[{}]:{port}", remote.ip()),
         Some(port) => format!("{}:{port}", remote.ip()),
         None => hello.advertise.to_owned(),
-    };
-    let place = Place { incarnation, generation: hello.generation };
-    Ok(Introduction { name: hello.name.to_owned(), incarnation, place, advertise, hlc: NTP64(hello.hlc) })
+    }
 }
 
 /// Judges the clock of a peer that read `theirs` in answer to this node.
