@@ -19,6 +19,9 @@ pub(super) const SKEW_MULTIPLE: u32 = 10;
 /// The last generation that is believed: counting on from there comes to no end.
 pub(super) const MAX_GENERATION: u64 = u64::MAX / 2;
 
+/// What a hello ends with: a server that reads lines, and is no node, answers at once instead of waiting for one.
+const LINE_ENDS: &[u8] = b"\r\n\r\n";
+
 /// What a daemon says of itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
@@ -42,7 +45,7 @@ impl Identity {
             advertise: &self.advertise,
             max_frame: MAX_FRAME as u64,
             generation: place.generation,
-            extension: &[],
+            extension: LINE_ENDS,
         }
     }
 

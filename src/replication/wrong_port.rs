@@ -62,7 +62,9 @@ fn is_http(bytes: &[u8]) -> bool {
     let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
     let method = line.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
     let has_path = method > 0 && line[method..].starts_with(b" /");
-    line.starts_with(b"HTTP/") || has_path || line.windows(6).any(|part| part == b" HTTP/")
+    // Some servers answer what they cannot read with a page alone.
+    let is_page = line.starts_with(b"<!") || line.to_ascii_lowercase().starts_with(b"<html");
+    is_page || line.starts_with(b"HTTP/") || has_path || line.windows(6).any(|part| part == b" HTTP/")
 }
 
 impl OtherProtocol {
@@ -148,6 +150,7 @@ mod tests {
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Http),
             (b"HTTP/1.1 400 Bad Request\r\n", Http),
             (b"HTTP/1.0 400\n", Http),
+            (b"<!DOCTYPE HTML>\n<html>", Http),
             (b"\x16\x03\x01\x02\x00\x01", Tls),
             (b"\x15\x03\x01\x00\x02\x02\x46", Tls),
             (b"PING\r\n", Text),

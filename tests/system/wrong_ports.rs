@@ -7,14 +7,24 @@ use crate::support::daemon::*;
 
 /// Answers every connection with `answer` once it has said something, and keeps it open.
 fn server(answer: &'static [u8]) -> SocketAddr {
+    server_after(b"", answer)
+}
+
+/// The same once a connection has said `end`.
+fn server_after(end: &'static [u8], answer: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         let mut kept = Vec::new();
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            if stream.read(&mut [0; 1024]).is_ok() {
-                let _ = stream.write_all(answer);
+            let (mut said, mut chunk) = (Vec::new(), [0; 1024]);
+            while let Ok(read @ 1..) = stream.read(&mut chunk) {
+                said.extend_from_slice(&chunk[..read]);
+                if said.ends_with(end) {
+                    let _ = stream.write_all(answer);
+                    break;
+                }
             }
             kept.push(stream);
         }
@@ -45,6 +55,7 @@ fn a_join_address_that_is_no_peer_port_is_reported_with_the_port_that_was_meant(
     let redis = server(b"-NOAUTH Authentication required.\r\n");
     let http = server(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     let tls = server(b"\x15\x03\x01\x00\x02\x02\x46");
+    let http_of_lines = server_after(b"\r\n\r\n", b"<!DOCTYPE HTML>\n<html>Bad request");
     let silent = server(b"");
     let redis_answer = "it answers in the Redis protocol, as a client port does";
     let http_answer = "it answers in HTTP, as an http port does";
@@ -53,6 +64,7 @@ fn a_join_address_that_is_no_peer_port_is_reported_with_the_port_that_was_meant(
         (redis, redis_answer),
         (http_port(&b), http_answer),
         (http, http_answer),
+        (http_of_lines, http_answer),
         (tls, "it answers in TLS"),
         (silent, "connected, but no answer within 5s: is this a Sapwood peer port?"),
     ];
