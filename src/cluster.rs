@@ -154,6 +154,20 @@ pub enum ClusterError {
     /// The member is linked to this daemon, so it is alive.
     #[error("{0:?} is linked to this node: stop it first")]
     Linked(String),
+    /// The member was linked to this daemon a moment ago, and has not been heard since.
+    #[error(
+        "{name:?} is linked to this node, though it has not been heard for {}s: the link ends within {}s unless it is heard; \
+         try again then",
+        silent.as_secs(), ends_in.as_secs()
+    )]
+    Silent {
+        /// Who.
+        name: String,
+        /// The time since it was heard last.
+        silent: Duration,
+        /// The time after which the link counts as dead.
+        ends_in: Duration,
+    },
     /// A daemon cannot forget itself.
     #[error("this node is {0:?} itself: stop it with SHUTDOWN")]
     Itself(String),

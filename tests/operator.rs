@@ -124,7 +124,7 @@ fn the_status_is_one_screen_of_the_node_and_its_peers() {
         "members     2\n",
         "linked      1 of 1\n",
         "stable      12s ago\n",
-        "tombstones  0, kept for b, c\n",
+        "tombstones  0\n",
         "retracted   4\n",
         "lost        2 keys given up",
         "\n\nPEER  STATE ",

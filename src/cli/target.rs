@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{anyhow, bail};
 use sapwood::client::{Client, ClientError, ClientOptions, Connection, Options};
-use sapwood::config::{Secret, Span};
-use sapwood::resp::Frame;
+use sapwood::config::{DEFAULT_CLIENT_PORT, Secret, Span};
+use sapwood::resp::{Frame, FrameError};
 
 use super::Exit;
 use super::output::{self, Stream};
@@ -113,6 +113,9 @@ fn node_address(text: &str) -> Result<String, &'static str> {
 /// A client's error tells its causes itself; what it cannot know is which flag helps.
 pub(crate) fn explain(error: &ClientError) -> anyhow::Error {
     match error {
+        ClientError::Unreachable { source, .. } if is_http(source) => {
+            anyhow!("{error} (--node names a client port, {DEFAULT_CLIENT_PORT} by default)")
+        }
         ClientError::Unreachable { .. } | ClientError::ConnectTimeout { .. } => {
             anyhow!("{error} (--node names another)")
         }
@@ -123,6 +126,12 @@ pub(crate) fn explain(error: &ClientError) -> anyhow::Error {
         }
         error => anyhow!("{error}"),
     }
+}
+
+/// Whether the other side has answered in HTTP.
+fn is_http(error: &std::io::Error) -> bool {
+    let frame = error.get_ref().and_then(|error| error.downcast_ref());
+    matches!(frame, Some(FrameError::Http))
 }
 
 /// The bytes of a text reply, whichever of RESP's text types it has.

@@ -25,6 +25,15 @@ pub use units::{Size, Span, SpanOrNever, UnitError};
 /// The longest `--name` and `--cluster` in bytes: a host name (253) and a port. Both travel in every hello.
 pub const MAX_NAME: usize = 259;
 
+/// The port for clients, unless another is given.
+pub const DEFAULT_CLIENT_PORT: u16 = 7171;
+
+/// The port for peers, unless another is given.
+pub const DEFAULT_PEER_PORT: u16 = 7172;
+
+/// The port for browsers and scrapers, unless another is given.
+pub const DEFAULT_HTTP_PORT: u16 = 7173;
+
 /// The most that `--max-key` and `--max-value` may come to, in bytes: what one peer message can carry.
 pub const MAX_ENTRY: u64 = 512 << 20;
 
@@ -122,9 +131,9 @@ impl Default for Config {
         Config {
             name: None,
             cluster: "sapwood".into(),
-            client: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7171)),
-            peer: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7172)),
-            http: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7173)),
+            client: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_CLIENT_PORT)),
+            peer: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_PEER_PORT)),
+            http: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_HTTP_PORT)),
             http_writes: false,
             http_show_values: false,
             join: Vec::new(),

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
@@ -15,14 +16,16 @@ use crate::env::BoxStream;
 /// A stream whose writes fail once they have stood still for `limit`.
 pub(super) struct Patient {
     stream: BoxStream,
+    /// What was read of the stream before: the first reads return it.
+    front: BytesMut,
     limit: Duration,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patient {
-    pub(super) fn new(stream: BoxStream, limit: Duration) -> Self {
-        Patient { stream, limit, stalled: None }
+    pub(super) fn new(stream: BoxStream, front: BytesMut, limit: Duration) -> Self {
+        Patient { stream, front, limit, stalled: None }
     }
 
     fn judge<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -42,6 +45,11 @@ impl AsyncRead for Patient {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.front.is_empty() {
+            let length = self.front.len().min(buffer.remaining());
+            buffer.put_slice(&self.front.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
@@ -85,7 +93,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_nothing_is_given_up_and_a_slow_one_is_not() {
         let (near, mut far) = duplex(4);
-        let mut patient = Patient::new(Box::new(near), Duration::from_secs(30));
+        let mut patient = Patient::new(Box::new(near), BytesMut::new(), Duration::from_secs(30));
         let reading = tokio::spawn(async move {
             for _ in 0..5 {
                 sleep(Duration::from_secs(20)).await;

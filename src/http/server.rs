@@ -10,10 +10,11 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::routing::get;
+use bytes::BytesMut;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,7 @@ use super::api::{self, Topics};
 use super::patient::Patient;
 use super::problem::Problem;
 use super::{Face, Host, guard, health, metrics, page};
+use crate::config::DEFAULT_CLIENT_PORT;
 use crate::env::{BoxStream, Env, Listener};
 use crate::log_limit::LogLimit;
 
@@ -57,6 +59,12 @@ const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 
 /// How long accepting rests after an error, such as too many open files: they end when other connections do.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How much of a connection is read before it is known what it speaks.
+const FIRST_READ: usize = 16 << 10;
+
+/// The answer to one connection too many.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 /// How a server is set up.
 #[derive(Clone)]
@@ -141,7 +149,7 @@ pub async fn serve(
                         drop(place);
                     });
                 }
-                Err(_) => _ = connections.spawn(refuse(stream)),
+                Err(_) => _ = connections.spawn(refuse(stream, FULL)),
             },
             Err(error) => {
                 faults.write(Instant::now(), |left_out| {
@@ -175,14 +183,26 @@ fn router(app: &Arc<App>) -> Router {
 }
 
 /// Serves one connection to its end. What its client does wrong ends it and nothing else.
-async fn connection(stream: BoxStream, router: Router, stop: CancellationToken) {
+async fn connection(mut stream: BoxStream, router: Router, stop: CancellationToken) {
+    let mut front = BytesMut::with_capacity(FIRST_READ);
+    let first = timeout(HEAD_LIMIT, stream.read_buf(&mut front));
+    if !matches!(stop.run_until_cancelled(first).await, Some(Ok(Ok(1..)))) {
+        return;
+    }
+    // No HTTP request begins with an asterisk, and every command of a Redis client does.
+    if front.first() == Some(&b'*') {
+        let answer = format!(
+            "-ERR this is the http port of a Sapwood node: clients use its client port, {DEFAULT_CLIENT_PORT} by default\r\n"
+        );
+        return refuse(stream, answer.as_bytes()).await;
+    }
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_LIMIT)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS);
-    let stream = TokioIo::new(Patient::new(stream, STALL_LIMIT));
+    let stream = TokioIo::new(Patient::new(stream, front, STALL_LIMIT));
     let mut serving = pin!(builder.serve_connection(stream, TowerToHyperService::new(router)));
     let outcome = tokio::select! {
         outcome = serving.as_mut() => outcome,
@@ -197,10 +217,10 @@ async fn connection(stream: BoxStream, router: Router, stop: CancellationToken) 
     }
 }
 
-async fn refuse(mut stream: BoxStream) {
-    const TEXT: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+/// Answers with `text` and closes.
+async fn refuse(mut stream: BoxStream, text: &[u8]) {
     let refusal = async {
-        stream.write_all(TEXT).await?;
+        stream.write_all(text).await?;
         stream.shutdown().await
     };
     // The client is turned away either way.

@@ -7,22 +7,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
+use uhlc::NTP64;
 
 use super::Shared;
 use super::codec::{self, MAX_FRAME};
 use super::faults::{EVERYONE, Traffic};
 use super::frames::{FrameReader, FrameWriter};
-use super::hello::{Introduction, Refused, judge};
+use super::hello::{Exchange, Introduction, Refused, advertised, judge, judge_clock};
 use super::link;
 use super::message::{Hello, Message, Refusal};
 use super::peers::Link;
-use super::session::LinkError;
+use super::session::{HANDSHAKE_LIMIT, LinkError};
+use super::wrong_port::OtherProtocol;
 use crate::cluster::Direction;
 use crate::env::BoxStream;
-use crate::model::{Incarnation, stamp};
+use crate::model::{Incarnation, Time, stamp};
 
-/// How long the other side may take for each message before the link is up.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+/// How long a client at the wrong port may take to read the answer.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
 
 /// How a connection to a daemon ended, for the one who dialled.
 pub(super) enum Ended {
@@ -36,6 +38,8 @@ pub(super) enum Ended {
     Refused,
     /// No daemon was heard to the end, and why.
     Failed(String),
+    /// Whoever answers at the address, or does not, is hardly a node; and why.
+    NotAPeer(String),
 }
 
 /// Takes a connection that was accepted, and runs it to its end.
@@ -50,6 +54,9 @@ pub(super) async fn accepted(
     }
     let mut connection = Connection::new(stream, remote, Direction::In);
     let admitted = connection.admit(shared, None).await;
+    if let Err(Rejected { error: LinkError::WrongPort(protocol), .. }) = admitted {
+        return connection.turn_away(shared, protocol).await;
+    }
     drop(handshake);
     match admitted {
         Ok(link) => connection.run(shared, link).await,
@@ -75,7 +82,11 @@ pub(super) async fn dialled(
         }
         Err(rejected) => rejected,
     };
-    let LinkError::Refused(refused) = error else { return Ended::Failed(error.to_string()) };
+    let refused = match error {
+        LinkError::Refused(refused) => refused,
+        LinkError::WrongPort(_) | LinkError::NoAnswer => return Ended::NotAPeer(error.to_string()),
+        _ => return Ended::Failed(error.to_string()),
+    };
     match (refused.refusal, incarnation) {
         (Refusal::Itself, _) => Ended::Itself,
         (Refusal::Linked, Some(incarnation)) => Ended::LinkedElsewhere(incarnation),
@@ -88,6 +99,20 @@ struct Connection {
     writer: FrameWriter,
     remote: SocketAddr,
     direction: Direction,
+}
+
+/// The hello of this node, as it was sent.
+struct Said {
+    incarnation: Incarnation,
+    wall: Time,
+    at: Instant,
+}
+
+impl Said {
+    /// The hello and its answer, which has just been read.
+    fn answered(&self, shared: &Shared) -> Exchange {
+        Exchange { asked: self.wall, answered: shared.env.wall_clock(), took: self.at.elapsed() }
+    }
 }
 
 /// A connection that did not become a link, and who was at its other end, if it said so.
@@ -121,27 +146,29 @@ impl Connection {
 
     /// Both sides say hello; then the dialler judges and welcomes, then the one who was dialled.
     async fn admit(&mut self, shared: &Shared, target: Option<&str>) -> Result<Arc<Link>, Rejected> {
-        let started = Instant::now();
-        let mut own = None;
+        let mut said = None;
         if self.direction == Direction::Out {
-            own = Some(self.say_hello(shared, EVERYONE).await?);
+            said = Some(self.say_hello(shared, EVERYONE).await?);
         }
+        self.hear_peer().await?;
         let frame = self.receive(shared).await?;
         let hello: Hello<'_> = codec::decode(&frame).map_err(LinkError::from)?;
         if shared.faults.cuts(hello.name) {
             return Err(LinkError::Cut.into());
         }
-        let own = match own {
-            Some(own) => own,
+        let exchange = said.as_ref().map(|said| said.answered(shared));
+        let said = match said {
+            Some(said) => said,
             None => self.say_hello(shared, hello.name).await?,
         };
-        let wall = shared.env.wall_clock();
-        let judged = judge(shared.peers.own(), own, &hello, wall, started.elapsed(), self.remote);
+        let own = said.incarnation;
+        let judged = judge(shared.peers.own(), own, &hello, shared.env.wall_clock(), exchange, self.remote);
         let judged = judged.and_then(|peer| shared.peers.check(&peer, own, self.direction).map(|()| peer));
         let judged = judged.and_then(|peer| shared.check_place(&peer).map(|()| peer));
         let identity = (hello.name, stamp::incarnation(hello.incarnation));
+        let advertised = Some(advertised(&hello, self.remote)).filter(|address| !address.is_empty());
         let outcome = match judged {
-            Ok(peer) => self.welcome(shared, own, &peer).await,
+            Ok(peer) => self.welcome(shared, &said, &peer).await,
             Err(refused) => {
                 self.refuse(shared, hello.name, &refused).await;
                 Err(LinkError::Refused(refused))
@@ -153,7 +180,8 @@ impl Connection {
                 let Some(_held) = shared.faults.passage(name, Traffic::Handshake) else {
                     return LinkError::Cut.into();
                 };
-                let address = target.map_or_else(|| self.remote.to_string(), str::to_owned);
+                let address = target.map(str::to_owned).or(advertised);
+                let address = address.unwrap_or_else(|| self.remote.to_string());
                 shared.peers.refused(name, incarnation, &address, refused);
             }
             Rejected { error, incarnation }
@@ -163,15 +191,24 @@ impl Connection {
     async fn welcome(
         &mut self,
         shared: &Shared,
-        own: Incarnation,
+        said: &Said,
         peer: &Introduction,
     ) -> Result<Arc<Link>, LinkError> {
+        let own = said.incarnation;
         if self.direction == Direction::Out {
-            self.send(shared, &peer.name, codec::frame(&Message::Welcome)).await?;
+            self.say_welcome(shared, peer).await?;
         }
         let frame = self.receive(shared).await?;
         match codec::decode::<Message<'_>>(&frame)? {
-            Message::Welcome => {}
+            Message::Welcome { wall } if self.direction == Direction::In => {
+                // Its hello may have waited to be accepted; this answers the one of this node.
+                let exchange = said.answered(shared);
+                if let Err(refused) = judge_clock(shared.peers.own(), &peer.name, NTP64(wall), exchange) {
+                    self.refuse(shared, &peer.name, &refused).await;
+                    return Err(LinkError::Refused(refused));
+                }
+            }
+            Message::Welcome { .. } => {}
             Message::Refuse { refusal, text } => {
                 return Err(LinkError::Refused(Refused { refusal, text: text.to_owned() }));
             }
@@ -191,7 +228,7 @@ impl Connection {
             }
         };
         if self.direction == Direction::In
-            && let Err(error) = self.send(shared, &peer.name, codec::frame(&Message::Welcome)).await
+            && let Err(error) = self.say_welcome(shared, peer).await
         {
             shared.unlink(&link, &error);
             return Err(error);
@@ -216,15 +253,20 @@ impl Connection {
         Ok(shared.admit(peer, own, self.direction, self.remote))
     }
 
-    /// Returns as whom this daemon has introduced itself to `peer`, or to [`EVERYONE`] if its name is not known yet.
-    async fn say_hello(&mut self, shared: &Shared, peer: &str) -> Result<Incarnation, LinkError> {
-        let wall = shared.env.wall_clock();
+    /// Introduces this node to `peer`, or to [`EVERYONE`] if its name is not known yet.
+    async fn say_hello(&mut self, shared: &Shared, peer: &str) -> Result<Said, LinkError> {
+        let (at, wall) = (Instant::now(), shared.env.wall_clock());
         let hlc = shared.local.store.now(wall);
         let place = shared.local.members.lock().place();
         let hello = shared.peers.own().hello(place, wall, hlc);
         let frame = codec::frame(&hello);
         self.send(shared, peer, frame).await?;
-        Ok(place.incarnation)
+        Ok(Said { incarnation: place.incarnation, wall, at })
+    }
+
+    async fn say_welcome(&mut self, shared: &Shared, peer: &Introduction) -> Result<(), LinkError> {
+        let wall = shared.env.wall_clock().0;
+        self.send(shared, &peer.name, codec::frame(&Message::Welcome { wall })).await
     }
 
     async fn refuse(&mut self, shared: &Shared, peer: &str, refused: &Refused) {
@@ -236,6 +278,34 @@ impl Connection {
     async fn send(&mut self, shared: &Shared, peer: &str, frame: Bytes) -> Result<(), LinkError> {
         let sent = shared.faults.guard(peer, Traffic::Handshake, self.writer.write_one(frame)).await;
         Ok(sent.ok_or(LinkError::Cut)??)
+    }
+
+    /// Waits for the first bytes of a frame.
+    async fn hear_peer(&mut self) -> Result<(), LinkError> {
+        match timeout(HANDSHAKE_LIMIT, self.reader.other_protocol()).await {
+            Ok(other) => other?.map_or(Ok(()), |protocol| Err(LinkError::WrongPort(protocol))),
+            Err(_) if self.direction == Direction::Out => Err(LinkError::NoAnswer),
+            Err(_) => Err(LinkError::Silent),
+        }
+    }
+
+    /// Tells a client of another protocol that this is the peer port, and closes.
+    async fn turn_away(&mut self, shared: &Shared, protocol: OtherProtocol) {
+        let (remote, reason) = (self.remote, protocol.explain_request());
+        if shared.wrong_clients.note(remote.ip(), protocol) {
+            tracing::warn!(%remote, reason, "not a peer: connection closed");
+        } else {
+            tracing::debug!(%remote, reason, "not a peer: connection closed");
+        }
+        let answering = async {
+            if let Some(answer) = protocol.answer() {
+                let _ = self.writer.write_one(answer.into()).await;
+            }
+            self.writer.close().await;
+            // Closing while bytes arrive would reset the connection, and the client would lose the answer.
+            self.reader.discard().await;
+        };
+        let _ = timeout(GOODBYE_LIMIT, answering).await;
     }
 
     async fn receive(&mut self, shared: &Shared) -> Result<bytes::BytesMut, LinkError> {

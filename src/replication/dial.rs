@@ -166,6 +166,7 @@ async fn dial(shared: Arc<Shared>, target: String, address: SocketAddr) {
             }
             Ended::Refused => note(TargetOutcome::Known),
             Ended::Failed(reason) => note(TargetOutcome::Unreachable(reason)),
+            Ended::NotAPeer(reason) => note(TargetOutcome::NotAPeer(reason)),
         }
         let pause = back_off.next(&shared);
         let waited = async {

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 
 use super::codec::{self, MAX_HELLO_FRAME};
 use super::session::LinkError;
+use super::wrong_port::{Opening, OtherProtocol};
 use crate::env::BoxStream;
 
 /// How much is read from the socket at once.
@@ -31,6 +32,38 @@ impl FrameReader {
         self.max_frame = max_frame;
     }
 
+    /// Waits for the first bytes of the connection; returns what they are if they are not the peer protocol. Cancel-safe.
+    ///
+    /// # Errors
+    /// `Io` as the socket reports it.
+    pub(super) async fn other_protocol(&mut self) -> Result<Option<OtherProtocol>, LinkError> {
+        loop {
+            match Opening::of(&self.buffer) {
+                Opening::Frame => return Ok(None),
+                Opening::Other(protocol) => return Ok(Some(protocol)),
+                Opening::Unclear => {}
+            }
+            if self.read().await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Drops whatever else arrives, until the other side has closed.
+    pub(super) async fn discard(&mut self) {
+        loop {
+            self.buffer.clear();
+            if !matches!(self.read().await, Ok(1..)) {
+                return;
+            }
+        }
+    }
+
+    async fn read(&mut self) -> io::Result<usize> {
+        self.buffer.reserve(READ_AHEAD);
+        self.half.read_buf(&mut self.buffer).await
+    }
+
     /// The checked message of the next frame; `None` when the peer has closed between two frames. Calls `heard`
     /// whenever bytes arrive, as a large frame may take a while, and says whether they continue a frame. Cancel-safe.
     ///
@@ -43,8 +76,7 @@ impl FrameReader {
                 return Ok(Some(message));
             }
             let continues = !self.buffer.is_empty();
-            self.buffer.reserve(READ_AHEAD);
-            let read = self.half.read_buf(&mut self.buffer).await?;
+            let read = self.read().await?;
             heard(continues);
             if read == 0 {
                 return if self.buffer.is_empty() {

@@ -19,6 +19,9 @@ pub(super) const SKEW_MULTIPLE: u32 = 10;
 /// The last generation that is believed: counting on from there comes to no end.
 pub(super) const MAX_GENERATION: u64 = u64::MAX / 2;
 
+/// What a hello ends with: a server that reads lines, and is no node, answers at once instead of waiting for one.
+const LINE_ENDS: &[u8] = b"\r\n\r\n";
+
 /// What a daemon says of itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
@@ -42,7 +45,7 @@ impl Identity {
             advertise: &self.advertise,
             max_frame: MAX_FRAME as u64,
             generation: place.generation,
-            extension: &[],
+            extension: LINE_ENDS,
         }
     }
 
@@ -79,13 +82,34 @@ pub(super) struct Refused {
     pub(super) text: String,
 }
 
-/// Judges a hello that arrived at `wall` from `remote`, at most `in_flight` after it was written.
+/// A question to a peer and its answer, by this node's clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exchange {
+    /// The machine's clock when the question was written.
+    pub(super) asked: Time,
+    /// The machine's clock once the answer was read.
+    pub(super) answered: Time,
+    /// The time between the two by a clock that nobody sets.
+    pub(super) took: Duration,
+}
+
+impl Exchange {
+    /// The time between question and answer. That of the machine's clock counts too: the other one stands still while the
+    /// machine is suspended.
+    fn round_trip(&self) -> Duration {
+        let by_the_wall = NTP64(self.answered.0.max(self.asked.0));
+        self.took.max(stamp::distance(self.asked, by_the_wall))
+    }
+}
+
+/// Judges a hello from `remote` that was read at `wall`. `exchange` is there if it answers the hello of this node; the
+/// clock of a node that speaks first is judged by its welcome.
 pub(super) fn judge(
     own: &Identity,
     own_incarnation: Incarnation,
     hello: &Hello<'_>,
     wall: Time,
-    in_flight: Duration,
+    exchange: Option<Exchange>,
     remote: SocketAddr,
 ) -> Result<Introduction, Refused> {
     let refuse = |refusal, text: String| Err(Refused { refusal, text });
@@ -123,7 +147,10 @@ pub(super) fn judge(
         let text = format!("two nodes are named {:?}: give one another --name", own.name);
         return refuse(Refusal::Duplicate, text);
     }
-    if let Err(text) = check_clocks(own, hello, wall, in_flight) {
+    if let Some(exchange) = exchange {
+        judge_clock(own, hello.name, NTP64(hello.wall), exchange)?;
+    }
+    if let Err(text) = check_timestamps(own, hello, wall) {
         return refuse(Refusal::Skewed, text);
     }
     if hello.max_frame < MAX_FRAME as u64 {
@@ -131,30 +158,53 @@ pub(super) fn judge(
             format!("{} takes messages of {} bytes only, not {MAX_FRAME}", hello.name, hello.max_frame);
         return refuse(Refusal::Incompatible, text);
     }
-    let advertise = match hello.advertise.strip_prefix(':') {
-        Some(port) if remote.is_ipv6() => format!("[{}]:{port}", remote.ip()),
-        Some(port) => format!("{}:{port}", remote.ip()),
-        None => hello.advertise.to_owned(),
-    };
+    let advertise = advertised(hello, remote);
     let place = Place { incarnation, generation: hello.generation };
     Ok(Introduction { name: hello.name.to_owned(), incarnation, place, advertise, hlc: NTP64(hello.hlc) })
 }
 
-fn check_clocks(own: &Identity, hello: &Hello<'_>, wall: Time, in_flight: Duration) -> Result<(), String> {
-    let limit = own.max_clock_skew;
-    let theirs = NTP64(hello.wall);
-    let apart = stamp::distance(theirs, wall);
-    // A clock that lags may only look so, by the time its hello took.
-    let allowance = if theirs < wall { in_flight } else { Duration::ZERO };
-    if apart > limit + allowance {
-        let order = if theirs > wall { "ahead of" } else { "behind" };
-        return Err(format!(
-            "the clock of {} is {apart:.1?} {order} that of {}, more than {limit:?} (--max-clock-skew): set both by NTP",
-            hello.name, own.name
-        ));
+/// Where the sender of a hello from `remote` can be dialled; empty if nowhere.
+pub(super) fn advertised(hello: &Hello<'_>, remote: SocketAddr) -> String {
+    match hello.advertise.strip_prefix(':') {
+        Some(port) if remote.is_ipv6() => format!("[{}]:{port}", remote.ip()),
+        Some(port) => format!("{}:{port}", remote.ip()),
+        None => hello.advertise.to_owned(),
     }
-    let lead = stamp::distance(NTP64(hello.hlc.max(hello.wall)), theirs);
-    if lead > limit * SKEW_MULTIPLE || NTP64(hello.hlc) > own.horizon(wall) {
+}
+
+/// Judges the clock of a peer that read `theirs` in answer to this node.
+///
+/// The offset is estimated as in NTP, from the times t1 of the question, t2 of its arrival, t3 of the answer and t4 of its
+/// arrival: ((t2 - t1) + (t3 - t4)) / 2, which is wrong by at most half the round trip. A peer reads its clock as it
+/// answers, so t2 and t3 are both `theirs`. A message that waited before it was read makes the round trip longer, and
+/// never the clock wrong.
+pub(super) fn judge_clock(
+    own: &Identity,
+    name: &str,
+    theirs: Time,
+    exchange: Exchange,
+) -> Result<(), Refused> {
+    let limit = own.max_clock_skew;
+    let uncertainty = exchange.round_trip() / 2;
+    let half = stamp::time_since_epoch(uncertainty);
+    let middle = NTP64(exchange.answered.0.saturating_sub(half.0));
+    let apart = stamp::distance(theirs, middle);
+    if apart.saturating_sub(uncertainty) <= limit {
+        return Ok(());
+    }
+    let order = if theirs > middle { "ahead of" } else { "behind" };
+    let text = format!(
+        "the clock of {name} is {apart:.1?} (give or take {uncertainty:.1?}) {order} that of {}, more than {limit:?} \
+         (--max-clock-skew): set both by NTP",
+        own.name
+    );
+    Err(Refused { refusal: Refusal::Skewed, text })
+}
+
+/// Checks how far the timestamps of a hello lead its own clock, and this node's.
+fn check_timestamps(own: &Identity, hello: &Hello<'_>, wall: Time) -> Result<(), String> {
+    let lead = stamp::distance(NTP64(hello.hlc.max(hello.wall)), NTP64(hello.wall));
+    if lead > own.max_clock_skew * SKEW_MULTIPLE || NTP64(hello.hlc) > own.horizon(wall) {
         return Err(format!(
             "{} has stamps {lead:.1?} ahead of its own clock, more than {SKEW_MULTIPLE} times --max-clock-skew: \
              its clock was set back",
@@ -187,8 +237,13 @@ mod tests {
         let mut hello = other.hello(place, WALL, WALL);
         change(&mut hello);
         let remote = "10.0.0.7:999".parse().unwrap();
-        judge(&identity("a"), incarnation(1), &hello, WALL, Duration::from_millis(100), remote)
-            .map_err(|r| r.refusal)
+        let exchange = answered_after(Duration::from_millis(100));
+        judge(&identity("a"), incarnation(1), &hello, WALL, Some(exchange), remote).map_err(|r| r.refusal)
+    }
+
+    /// An answer that was read at `WALL`.
+    fn answered_after(took: Duration) -> Exchange {
+        Exchange { asked: NTP64(WALL.0 - stamp::time_since_epoch(took).0), answered: WALL, took }
     }
 
     fn shifted(millis: i64) -> u64 {
@@ -227,6 +282,35 @@ mod tests {
         for millis in [400_000, -400_000] {
             assert_eq!(verdict(|h| h.wall = shifted(millis)), Err(Refusal::Skewed));
         }
+    }
+
+    #[test]
+    fn a_message_that_waited_is_never_taken_for_a_wrong_clock() {
+        let minute = Duration::from_secs(60);
+        let accepts =
+            |millis, exchange| judge_clock(&identity("a"), "b", NTP64(shifted(millis)), exchange).is_ok();
+        // Wherever in the exchange the peer has answered.
+        for millis in (-60_000..=0).step_by(500) {
+            assert!(accepts(millis, answered_after(minute)), "{millis}");
+        }
+        assert!(!accepts(501, answered_after(minute)), "an answer from after it was read");
+        assert!(!accepts(-60_501, answered_after(minute)), "an answer from before it was asked");
+        // The machine was suspended meanwhile, which the clock that nobody sets does not count.
+        let suspended = Exchange { took: Duration::from_millis(1), ..answered_after(minute) };
+        assert!(accepts(-59_000, suspended));
+        // The machine's clock was set back meanwhile.
+        let set_back = Exchange { asked: NTP64(shifted(3_600_000)), answered: WALL, took: Duration::ZERO };
+        assert!(accepts(0, set_back) && !accepts(501, set_back) && !accepts(-501, set_back));
+    }
+
+    #[test]
+    fn the_clock_of_a_node_that_speaks_first_is_not_judged_by_its_hello() {
+        let other = identity("b");
+        let place = Place { incarnation: stamp::incarnation(2).unwrap(), generation: 1 };
+        let written = NTP64(shifted(-3_600_000));
+        let hello = other.hello(place, written, written);
+        let remote = "10.0.0.7:999".parse().unwrap();
+        assert!(judge(&identity("a"), stamp::incarnation(1).unwrap(), &hello, WALL, None, remote).is_ok());
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::session::{Event, LinkError, SILENCE_LIMIT};
 use crate::cluster::EventKind;
 
 /// How often each side says that it is alive.
-const BEAT_EVERY: Duration = Duration::from_secs(1);
+pub(super) const BEAT_EVERY: Duration = Duration::from_secs(1);
 
 /// How many queued bytes are gathered for one write to the socket.
 const WRITE_BATCH: usize = 1 << 20;

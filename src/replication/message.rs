@@ -72,8 +72,8 @@ pub(super) enum Refusal {
 /// Everything after the hellos.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub(super) enum Message<'a> {
-    /// The sender takes the link: the dialler first, then the one who was dialled.
-    Welcome,
+    /// The sender takes the link: the dialler first, then the one who was dialled. `wall` is its machine's clock.
+    Welcome { wall: u64 },
     /// The sender will not link and closes.
     Refuse { refusal: Refusal, text: &'a str },
     /// Every second: alive, and what the sender knows of the cluster.

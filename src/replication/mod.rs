@@ -50,6 +50,7 @@ mod tokens;
 mod traffic;
 mod upkeep;
 mod verification;
+mod wrong_port;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -80,6 +81,7 @@ use publish::Messages;
 use round::RoundFailed;
 use session::{Finished, LinkError};
 use verification::Verifications;
+use wrong_port::LoggedClients;
 
 use crate::cluster::{Audience, Direction, EventKind, Events, NodeState, PeerStatus, Recorded};
 use crate::env::{Env, Listener};
@@ -105,6 +107,8 @@ struct Shared {
     peers: Peers,
     announcer: Arc<Announcer>,
     faults: Faults,
+    /// Who has spoken another protocol to the peer port.
+    wrong_clients: LoggedClients,
     lost: LostFile,
     verifications: Verifications,
     /// What clients have published, on its way to the links.
@@ -301,6 +305,7 @@ impl Replication {
             peers: Peers::new(own, queue_limit, Arc::clone(&announcer)),
             announcer,
             faults: Faults::new(enable_faults),
+            wrong_clients: LoggedClients::default(),
             lost,
             verifications: Verifications::default(),
             messages: Messages::default(),

@@ -1,12 +1,15 @@
 //! What operators see of healing, and what they can do to it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::faults::EVERYONE;
+use super::link::BEAT_EVERY;
 use super::members::{ForgetError, Standing};
 use super::refused::unlinked;
+use super::session::SILENCE_LIMIT;
 use super::{Replication, Shared};
 use crate::cluster::{
     Activity, ClusterError, HealingStatus, LostCell, PeerState, PeerStatus, Verification, Way,
@@ -52,6 +55,24 @@ impl Shared {
             row.since = cut.since.elapsed();
         }
         rows
+    }
+}
+
+impl Shared {
+    /// Why a linked peer cannot be forgotten. One that has missed two heartbeats may be dead, or cut off.
+    fn is_linked(&self, name: &str) -> ClusterError {
+        let link = self.peers.links().into_iter().find(|link| link.peer == name);
+        let heard = link.and_then(|link| {
+            let session = link.session.lock();
+            session.heard().map(|heard| heard.at)
+        });
+        let silent = heard.map_or(Duration::ZERO, |at| at.elapsed());
+        if silent <= 2 * BEAT_EVERY {
+            return ClusterError::Linked(name.to_owned());
+        }
+        // Silence is looked at once a second.
+        let ends_in = (SILENCE_LIMIT + BEAT_EVERY).saturating_sub(silent) + BEAT_EVERY;
+        ClusterError::Silent { name: name.to_owned(), silent, ends_in }
     }
 }
 
@@ -104,7 +125,7 @@ impl Replication {
         let forgotten = self.shared.local.members.lock().forget(name, now);
         forgotten.map_err(|error| match error {
             ForgetError::Unknown => ClusterError::UnknownMember(name.to_owned()),
-            ForgetError::Linked => ClusterError::Linked(name.to_owned()),
+            ForgetError::Linked => self.shared.is_linked(name),
             ForgetError::Itself => ClusterError::Itself(name.to_owned()),
         })?;
         tracing::warn!(peer = name, state = "lapsed", "forgotten by an operator");

@@ -89,6 +89,8 @@ struct Target {
 pub(super) enum TargetOutcome {
     /// Nobody said hello there yet, and why.
     Unreachable(String),
+    /// Whoever is there speaks another protocol, or says nothing, and why.
+    NotAPeer(String),
     /// A daemon that has a row of its own: this one, a peer, or one that was refused.
     Known,
 }
@@ -147,7 +149,7 @@ impl Peers {
             carried: Carried::default(),
             joined: AtomicBool::new(false),
         });
-        table.refused.forget(peer.incarnation);
+        table.refused.forget_name(&peer.name);
         table.make_room(&peer.name);
         let before = table.peers.get(&peer.name).filter(|before| before.incarnation == peer.incarnation);
         let row = Peer {
@@ -203,6 +205,7 @@ impl Peers {
         if !state.is_linked() {
             peer.link = None;
             peer.verified = verified.or(peer.verified);
+            table.refused.forget_namesakes(&link.peer);
         }
         drop(table);
         self.changed.send_replace(());
@@ -275,8 +278,14 @@ impl Peers {
             target.outcome = outcome.clone();
         }
         drop(table);
-        if news && let TargetOutcome::Unreachable(reason) = outcome {
-            tracing::info!(address, state = "down", reason, "cannot reach a peer");
+        match outcome {
+            TargetOutcome::Unreachable(reason) if news => {
+                tracing::info!(address, state = "down", reason, "cannot reach a peer");
+            }
+            TargetOutcome::NotAPeer(reason) if news => {
+                tracing::warn!(address, state = "down", reason, "not a peer's address");
+            }
+            _ => {}
         }
         if news {
             self.changed.send_replace(());
@@ -544,7 +553,7 @@ impl Target {
     fn status(&self, address: &str) -> Option<PeerStatus> {
         match &self.outcome {
             TargetOutcome::Known => None,
-            TargetOutcome::Unreachable(reason) => {
+            TargetOutcome::Unreachable(reason) | TargetOutcome::NotAPeer(reason) => {
                 Some(PeerStatus { reason: reason.clone(), ..unlinked(address, PeerState::Down, self.since) })
             }
         }
@@ -619,6 +628,43 @@ mod tests {
         peers.closed(&link, PeerState::Down, "gone");
         assert!(admit(&peers, "b", 8, Direction::In).is_ok());
         assert_eq!(peers.status().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_two_quick_restarts_one_row_is_left_of_the_name() {
+        let peers = peers();
+        let names = || peers.status().into_iter().map(|row| (row.name, row.state)).collect::<Vec<_>>();
+        let refuse = |id| {
+            let refused = Refused { refusal: Refusal::Duplicate, text: "another lives".into() };
+            peers.refused("c", incarnation(id), "c:1", &refused);
+        };
+        let (duplicate, joining) =
+            (("c".to_owned(), PeerState::Duplicate), ("c".to_owned(), PeerState::Joining));
+        let first = admit(&peers, "c", 7, Direction::In).unwrap();
+        refuse(8);
+        refuse(9);
+        assert_eq!(names(), [joining.clone(), duplicate], "one process at one address");
+        peers.closed(&first, PeerState::Down, "not heard for 5s");
+        assert_eq!(names(), [("c".to_owned(), PeerState::Down)]);
+        refuse(9);
+        admit(&peers, "c", 10, Direction::In).unwrap();
+        assert_eq!(names().len(), 1);
+        // A refusal that comes late is of a process that does not try again.
+        refuse(9);
+        tokio::time::advance(Duration::from_secs(13)).await;
+        assert_eq!(names(), [joining]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namesake_that_lives_keeps_its_row_beside_the_one_that_is_linked() {
+        let peers = peers();
+        let _link = admit(&peers, "c", 7, Direction::In).unwrap();
+        for _ in 0..20 {
+            let refused = Refused { refusal: Refusal::Duplicate, text: "another lives".into() };
+            peers.refused("c", incarnation(8), "elsewhere:1", &refused);
+            tokio::time::advance(super::super::dial::REDIAL_LIMIT).await;
+            assert_eq!(peers.status().len(), 2);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -532,7 +532,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_the_latest_beat_waits() {
         let queue = Queue::new(1 << 20);
-        queue.beat(codec::frame(&Message::Welcome));
+        queue.beat(codec::frame(&Message::Welcome { wall: 0 }));
         queue.beat(codec::frame(&Message::Goodbye));
         assert_eq!(taken(&queue), [codec::frame(&Message::Goodbye)]);
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::dial::REDIAL_LIMIT;
 use crate::cluster::{PeerState, PeerStatus, Traffic};
 use crate::model::Incarnation;
 
@@ -13,6 +14,10 @@ const MAX_SHOWN: usize = 64;
 
 /// How long a refused daemon is shown after it was heard last. One that still tries is heard every few seconds.
 pub(super) const SHOWN: Duration = Duration::from_secs(60);
+
+/// How long a namesake is shown after it was heard last. One that lives tries again within [`REDIAL_LIMIT`]; of one that was
+/// restarted, the earlier process is gone.
+const NAMESAKE_SHOWN: Duration = REDIAL_LIMIT.saturating_add(Duration::from_secs(4));
 
 /// The refused daemons heard lately.
 #[derive(Default)]
@@ -48,12 +53,14 @@ impl RefusedPeers {
             since: now,
             heard: now,
         };
+        // Two processes cannot listen at one address: a restarted one takes the row of the one before it.
         let same = |known: &&mut RefusedPeer| match (known.incarnation, incarnation) {
-            (Some(known), Some(refused)) => known == refused,
+            (Some(known), Some(refused)) if known == refused => true,
+            (Some(_), Some(_)) => known.address == row.address && known.name == row.name,
             _ => known.address == row.address,
         };
         if let Some(known) = self.0.iter_mut().find(same) {
-            let news = known.state != state;
+            let news = known.state != state || known.incarnation != incarnation;
             let since = if news { row.since } else { known.since };
             *known = RefusedPeer { since, ..row };
             return news;
@@ -73,6 +80,16 @@ impl RefusedPeers {
         Some(self.0.remove(index).state)
     }
 
+    /// A node of this name was accepted: whoever else of that name lives is heard again soon.
+    pub(super) fn forget_name(&mut self, name: &str) {
+        self.0.retain(|refused| refused.name != name);
+    }
+
+    /// The link to the node that kept its namesakes out has ended.
+    pub(super) fn forget_namesakes(&mut self, name: &str) {
+        self.0.retain(|refused| refused.name != name || refused.state != PeerState::Duplicate);
+    }
+
     /// Their rows in `SAPWOOD PEERS`.
     pub(super) fn status(&self) -> impl Iterator<Item = PeerStatus> {
         self.0.iter().filter(|refused| refused.is_shown()).map(RefusedPeer::status)
@@ -81,7 +98,8 @@ impl RefusedPeers {
 
 impl RefusedPeer {
     fn is_shown(&self) -> bool {
-        self.heard.elapsed() < SHOWN
+        let limit = if self.state == PeerState::Duplicate { NAMESAKE_SHOWN } else { SHOWN };
+        self.heard.elapsed() < limit
     }
 
     fn status(&self) -> PeerStatus {

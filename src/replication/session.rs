@@ -21,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-pub(super) use error::{LinkError, SILENCE_LIMIT};
+pub(super) use error::{HANDSHAKE_LIMIT, LinkError, SILENCE_LIMIT};
 
 use super::cells::{self, CellsError};
 use super::codec;
@@ -270,7 +270,7 @@ impl Session {
             Message::Seen { question, copy } => {
                 self.events.push(Event::Seen(question, Box::new(look::read(&copy)?)));
             }
-            Message::Welcome => return Err(LinkError::OutOfTurn("Welcome")),
+            Message::Welcome { .. } => return Err(LinkError::OutOfTurn("Welcome")),
             Message::Cells { round, cells, ends } => {
                 let merged = self.merge(local, &cells, wall, now, true)?;
                 if let Some(current) = self.current(round, now) {

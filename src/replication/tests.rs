@@ -18,9 +18,9 @@ use super::message::{
     WireCount, WireRemovedRegister, WireRetraction,
 };
 use super::*;
-use crate::cluster::Way;
+use crate::cluster::{PeerState, Way};
 use crate::env::SystemEnv;
-use crate::model::{HashSeed, RangeCount, stamp};
+use crate::model::{HashSeed, RangeCount, Time, stamp};
 use crate::store::{Batch, StoreConfig, Write};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -77,8 +77,12 @@ struct Puppet(TcpStream);
 impl Puppet {
     /// Connects and says hello under the name `puppet`, with its hybrid clock so far ahead.
     async fn greet(to: &Daemon, ahead: Duration) -> Puppet {
+        Puppet::greet_at(to, SystemEnv.wall_clock(), ahead).await
+    }
+
+    /// The same by a hello that was written at `now`.
+    async fn greet_at(to: &Daemon, now: Time, ahead: Duration) -> Puppet {
         let mut puppet = Puppet(TcpStream::connect(to.address).await.unwrap());
-        let now = SystemEnv.wall_clock();
         let hello = Hello {
             magic: MAGIC,
             versions: VERSIONS,
@@ -100,9 +104,16 @@ impl Puppet {
     async fn link(to: &Daemon) -> Puppet {
         let mut puppet = Puppet::greet(to, Duration::ZERO).await;
         codec::decode::<Hello<'_>>(&puppet.hear().await.unwrap()).unwrap();
-        puppet.say(&codec::frame(&Message::Welcome)).await;
-        assert_eq!(codec::decode::<Message<'_>>(&puppet.hear().await.unwrap()).unwrap(), Message::Welcome);
+        puppet.welcome(SystemEnv.wall_clock()).await;
         puppet
+    }
+
+    /// Takes the link at a time of its clock, and waits until the other side takes it too.
+    async fn welcome(&mut self, wall: Time) {
+        self.say(&codec::frame(&Message::Welcome { wall: wall.0 })).await;
+        let answer = self.hear().await.unwrap();
+        let answer = codec::decode::<Message<'_>>(&answer).unwrap();
+        assert!(matches!(answer, Message::Welcome { .. }), "{answer:?}");
     }
 
     async fn say(&mut self, bytes: &[u8]) {
@@ -318,7 +329,7 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
         ("a stamp far in the future", put(b"future", stamp::later(now, Duration::from_secs(400)).0)),
         ("a stamp at the end of time", put(b"end", u64::MAX)),
         ("a good cell beside one from the future", half_good),
-        ("a second welcome", codec::frame(&Message::Welcome).to_vec()),
+        ("a second welcome", codec::frame(&Message::Welcome { wall: now.0 }).to_vec()),
         ("two rounds at one time", [start(1), start(2)].concat()),
         ("a beat from the future", {
             let wall = stamp::later(now, Duration::from_secs(400)).0;
@@ -433,6 +444,41 @@ async fn a_hello_that_is_not_followed_by_a_welcome_changes_nothing() {
     let lead = stamp::distance(a.store.now(SystemEnv.wall_clock()), SystemEnv.wall_clock());
     assert!(lead < Duration::from_secs(1), "the clock was moved by {lead:?}");
     assert_eq!(a.replication.peers(), []);
+}
+
+/// It waits in the backlog while the node is stopped, or has no descriptors left.
+#[tokio::test]
+async fn a_clock_is_judged_by_the_welcome_and_not_by_a_hello_that_waited_to_be_accepted() {
+    let a = daemon("a", 1, &[]).await;
+    let ago = |time: Duration| NTP64(SystemEnv.wall_clock().0 - stamp::time_since_epoch(time).0);
+    let hour = Duration::from_secs(3600);
+    let mut puppet = Puppet::greet_at(&a, ago(hour), Duration::ZERO).await;
+    codec::decode::<Hello<'_>>(&puppet.hear().await.unwrap()).unwrap();
+    puppet.welcome(SystemEnv.wall_clock()).await;
+    assert!(linked(&a, "puppet"));
+    puppet.0.shutdown().await.unwrap();
+    until("the puppet is unlinked", || !linked(&a, "puppet")).await;
+
+    let mut puppet = Puppet::greet(&a, Duration::ZERO).await;
+    codec::decode::<Hello<'_>>(&puppet.hear().await.unwrap()).unwrap();
+    puppet.say(&codec::frame(&Message::Welcome { wall: ago(hour).0 })).await;
+    let answer = puppet.hear().await.unwrap();
+    let answer = codec::decode::<Message<'_>>(&answer).unwrap();
+    assert!(matches!(answer, Message::Refuse { refusal: Refusal::Skewed, .. }), "{answer:?}");
+    let [row] = &a.replication.peers()[..] else { panic!() };
+    assert_eq!(row.state, PeerState::Skewed, "{row:?}");
+}
+
+/// It waited in the socket's buffer while the node was stopped.
+#[tokio::test]
+async fn a_heartbeat_that_is_an_hour_old_does_not_end_its_link() {
+    let a = daemon("a", 1, &[]).await;
+    let mut puppet = Puppet::link(&a).await;
+    let then = SystemEnv.wall_clock().0 - stamp::time_since_epoch(Duration::from_secs(3600)).0;
+    puppet.say(&beat(then, then, &[])).await;
+    puppet.say(&put(b"after it", then)).await;
+    until("what follows it is merged", || a.store.meta(b"after it", stamp::ZERO).is_some()).await;
+    assert!(linked(&a, "puppet"));
 }
 
 #[tokio::test]
@@ -658,7 +704,7 @@ fn golden_bytes_pin_the_wire() {
         "000000262c221f352e212f630300104d00000000000000000000000000000012016bfd000000000100000000010176000000"
     );
     let few = [
-        codec::frame(&Message::Welcome),
+        codec::frame(&Message::Welcome { wall: 5 }),
         codec::frame(&Message::Refuse { refusal: Refusal::Foreign, text: "no" }),
         beat(1, 2, b"xy").into(),
         codec::frame(&Message::Ack { epoch: 1, puts: 300 }),
@@ -679,7 +725,7 @@ fn golden_bytes_pin_the_wire() {
     ];
     assert_eq!(
         few.iter().map(|frame| hex(codec::open(frame).unwrap())).collect::<Vec<_>>().join(" "),
-        "00 0100026e6f 020102000500000000027879000000 0401fb2c01 05 060500000005000000 08050178 0905000178 0a050178 \
+        "0005 0100026e6f 020102000500000000027879000000 0401fb2c01 05 060500000005000000 08050178 0905000178 0a050178 \
          0b05016f0178 0d05016f0178 0e0506 0f05 1005026e6f 11 120163016d 1307016b \
          1407020101390101050707070707070707070707070707070701060111010200"
     );

@@ -264,7 +264,7 @@ impl Connection {
             Err(error) => {
                 cx.shared.audit.bad_request(&cx.session.client, &error);
                 // A browser that was tricked into talking to us must get no answer to read.
-                if error != ProtocolError::CrossProtocol {
+                if !matches!(error, ProtocolError::CrossProtocol | ProtocolError::Tls) {
                     Reply::new(cx.out, cx.session.proto).error(&format!("ERR {error}"));
                 }
                 Flow::Close

@@ -84,6 +84,9 @@ pub enum FrameError {
     /// No type begins with this byte.
     #[error("no reply begins with '{}'", .0.escape_ascii())]
     UnknownType(u8),
+    /// The other side is an HTTP server.
+    #[error("it answers in HTTP, so it is no client port")]
+    Http,
     /// What follows the type's first byte is not what it needs.
     #[error("malformed {0}")]
     Malformed(&'static str),
@@ -244,6 +247,9 @@ impl FrameDecoder {
     /// The element at the front of `buf`.
     fn element(&mut self, buf: &[u8]) -> Result<Element, FrameError> {
         // At once, not at the line's end: what is no daemon may never send one.
+        if buf.starts_with(b"HTTP/") {
+            return Err(FrameError::Http);
+        }
         if let Some(first) = buf.first().filter(|first| !TYPES.contains(first)) {
             return Err(FrameError::UnknownType(*first));
         }

@@ -6,7 +6,7 @@
 //!      ▲  │            │ count <= 0         │ over a limit
 //!      │  │            ▼                    ▼
 //!      │  │         between             skipping ──────────────────────► between   (TooLarge)
-//!      └──┘ any other byte: an inline line, or a blank one
+//!      └──┘ any other byte: an inline line, or a blank one; a zero byte or a TLS record is an error
 //! ```
 //!
 //! The position inside a half-arrived request is kept, so each call goes on where the last one stopped. A request over a
@@ -23,6 +23,7 @@ use super::{
     limits::{Limits, TooLarge},
     number::short_number,
 };
+use crate::config::DEFAULT_PEER_PORT;
 use crate::model::counter::strict_number;
 
 /// Redis's `proto-max-bulk-len`: an argument announced as longer is taken for a broken stream.
@@ -73,6 +74,15 @@ pub enum ProtocolError {
     /// An HTTP request (`POST`, `Host:`): a browser was tricked into talking to us. Close without a reply.
     #[error("Protocol error: an HTTP request, possibly cross-protocol scripting")]
     CrossProtocol,
+    /// A zero byte where a request begins: a node that takes the client port for a peer port.
+    #[error(
+        "Protocol error: this is the client port of a Sapwood node; --join wants its peer port, {} by default",
+        DEFAULT_PEER_PORT
+    )]
+    PeerProtocol,
+    /// A TLS record where a request begins. No answer would be understood.
+    #[error("Protocol error: TLS, which this port does not speak")]
+    Tls,
 }
 
 /// What [`RequestParser::next`] found. `consumed` bytes are to be dropped from the front of the buffer.
@@ -184,6 +194,8 @@ impl RequestParser {
                 _ if self.args_left > 0 => self.arguments(request)?,
                 None => Progress::Incomplete { consumed: 0, need: 1 },
                 Some(b'*') => self.multibulk(request)?,
+                Some(0) => return Err(ProtocolError::PeerProtocol),
+                Some(0x16) => return Err(ProtocolError::Tls),
                 Some(_) => self.inline(request)?,
             };
             return Ok(match progress {

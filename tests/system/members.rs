@@ -60,6 +60,21 @@ fn a_member_that_is_down_can_be_forgotten_and_no_other() {
 }
 
 #[test]
+fn who_forgets_a_member_that_has_just_gone_silent_is_told_when_to_try_again() {
+    let a = Daemon::start("a", &[], FAULTS);
+    let c = Daemon::start("c", &[&a], FAULTS);
+    until_linked(&[&a, &c]);
+    a.cut("c", "both");
+    let mut told = String::new();
+    wait("c is forgotten", || {
+        let output = a.cli(&["forget", "c"]);
+        told += &String::from_utf8_lossy(&output.stderr);
+        output.status.success()
+    });
+    assert!(told.contains("the link ends within") && told.contains("try again then"), "{told}");
+}
+
+#[test]
 #[ignore = "takes a quarter of a minute: tombstones have to be freed twice"]
 fn tombstones_wait_for_a_dead_member_until_it_is_forgotten_and_for_one_that_left_not_at_all() {
     let [a, mut b, mut c] = three_daemons(&[]);

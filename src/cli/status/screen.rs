@@ -1,5 +1,7 @@
 //! A [`Status`] as lines for people.
 
+use sapwood::cluster::PeerState;
+
 use super::Status;
 use crate::cli::fields::Fields;
 use crate::cli::output::{Paint, Table, grouped, rough_size, rough_time};
@@ -39,7 +41,7 @@ fn own(Status { own, healing, peers, .. }: &Status) -> Table {
     table.row(["clients", &grouped(own.count("connected_clients"))]);
     table.row(["commands", &format!("{}/s", grouped(own.count("instantaneous_ops_per_sec")))]);
     table.row(["members", &grouped(healing.count("members"))]);
-    table.row(["linked", &format!("{} of {}", own.count("linked_peers"), peers.len())]);
+    table.row(["linked", &format!("{} of {}", own.count("linked_peers"), expected(peers))]);
     let stable = healing.number("stable_age_ms");
     table.row([
         "stable",
@@ -61,12 +63,19 @@ fn own(Status { own, healing, peers, .. }: &Status) -> Table {
     table
 }
 
+/// How many of the peers are waited for: not those that left, or were away for too long, or were forgotten.
+fn expected(peers: &[Fields]) -> usize {
+    let absent = [PeerState::Lapsed, PeerState::Gone].map(PeerState::as_str);
+    peers.iter().filter(|peer| !absent.contains(&peer.text("state").as_str())).count()
+}
+
 fn tombstones(own: &Fields, healing: &Fields) -> String {
     let (count, memory) = (own.count("tombstones"), own.text("used_memory_tombstones_human"));
-    let none = count == 0 || memory.is_empty();
-    let count = if none { grouped(count) } else { format!("{} ({memory})", grouped(count)) };
+    let none = count == 0;
+    let count =
+        if none || memory.is_empty() { grouped(count) } else { format!("{} ({memory})", grouped(count)) };
     let waits_for = healing.list("waits_for");
-    if waits_for.is_empty() { count } else { format!("{count}, kept for {waits_for}") }
+    if none || waits_for.is_empty() { count } else { format!("{count}, kept for {waits_for}") }
 }
 
 fn peers(peers: &[Fields]) -> Table {
@@ -220,6 +229,22 @@ mod tests {
                 "d:7172  down     0ms  0B       0          never     no",
             ]
         );
+    }
+
+    #[test]
+    fn no_tombstones_are_kept_for_nobody() {
+        let mut status = quiet();
+        status.healing = fields(&json!({"members": 2, "stable_age_ms": 1, "waits_for": ["b"]}));
+        assert!(plain(&status).contains(&"tombstones  0".to_owned()), "{:#?}", plain(&status));
+    }
+
+    #[test]
+    fn a_peer_that_was_forgotten_or_has_left_is_not_one_that_should_be_linked() {
+        let mut status = quiet();
+        status.own.0.insert("linked_peers".into(), 1.into());
+        let states = ["linked", "down", "lapsed", "gone"];
+        status.peers = states.map(|state| fields(&json!({"name": state, "state": state}))).into();
+        assert!(plain(&status).contains(&"linked      1 of 2".to_owned()), "{:#?}", plain(&status));
     }
 
     #[test]

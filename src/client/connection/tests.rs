@@ -109,7 +109,10 @@ async fn what_is_no_daemon_is_reported_while_connecting() {
     .await;
     let options = Options { resp3: true, ..Options::default() };
     let error = Connection::connect(&addr, options).await.unwrap_err();
-    assert_eq!(error.to_string(), format!("could not reach {addr}: no reply begins with 'H'"));
+    assert_eq!(
+        error.to_string(),
+        format!("could not reach {addr}: it answers in HTTP, so it is no client port")
+    );
 }
 
 #[tokio::test]

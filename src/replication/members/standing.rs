@@ -22,12 +22,14 @@ pub(in crate::replication) enum ForgetError {
 }
 
 impl Membership {
-    /// Whether a member has a live link to another incarnation of this name.
+    /// Whether a member has a live link to another incarnation of this name. What others say of their links is a second old,
+    /// and does not count of one that an operator has declared away since.
     pub(in crate::replication) fn has_live_namesake(&self, name: &str, incarnation: Incarnation) -> bool {
         let known = self.roster.get(name).filter(|known| known.incarnation != incarnation);
         known.is_some_and(|known| {
             self.linked.contains_key(&known.incarnation)
-                || self.linked.values().any(|peer| peer.links.contains(&known.incarnation))
+                || (known.standing == Standing::Present
+                    && self.linked.values().any(|peer| peer.links.contains(&known.incarnation)))
         })
     }
 

@@ -323,6 +323,23 @@ fn a_restart_takes_the_place_of_the_incarnation_before() {
     assert_eq!(a.member_count(), 2);
 }
 
+/// `c` loses its power: `a` notices first, and its operator has `c` forgotten and started again before `b` has noticed.
+#[test]
+fn a_forgotten_node_that_returns_is_no_namesake_of_itself_where_another_still_lists_its_link() {
+    let (mut a, mut b, mut c) = (member("a", 1), member("b", 2), member("c", 3));
+    link(&mut a, &mut b, at(1));
+    link(&mut b, &mut c, at(1));
+    link(&mut a, &mut c, at(1));
+    beat(&mut a, &mut b, at(2));
+    a.on_unlink(id(3));
+    assert!(a.has_live_namesake("c", id(4)), "it may be linked to b in earnest");
+    a.forget("c", at(7)).unwrap();
+    assert!(!a.has_live_namesake("c", id(4)));
+    // If it does live, b says so with its next heartbeat.
+    beat(&mut a, &mut b, at(8));
+    assert!(a.has_live_namesake("c", id(4)));
+}
+
 /// The namesake was killed and started again in another part of the network, which had forgotten its count.
 #[test]
 fn a_daemon_outlives_a_dead_namesake_with_a_higher_count_and_yields_to_a_living_one() {

@@ -10,9 +10,13 @@ use crate::replication::codec::{CodecError, FrameError};
 use crate::replication::hello::Refused;
 use crate::replication::message::Refusal;
 use crate::replication::round::RoundError;
+use crate::replication::wrong_port::OtherProtocol;
 
 /// A peer that was not heard for this long is down. TCP alone does not notice a stopped process.
 pub(in crate::replication) const SILENCE_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long the other side may take for each message before the link is up.
+pub(in crate::replication) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a link ended. What was merged before stays merged.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +37,10 @@ pub(in crate::replication) enum LinkError {
     OutOfTurn(&'static str),
     #[error("not heard for {}s", SILENCE_LIMIT.as_secs())]
     Silent,
+    #[error("connected, but no answer within {}s: is this a Sapwood peer port?", HANDSHAKE_LIMIT.as_secs())]
+    NoAnswer,
+    #[error("{}", .0.explain_answer())]
+    WrongPort(OtherProtocol),
     #[error("a sync stood still for {}s", STALL_LIMIT.as_secs())]
     Stalled,
     #[error("its clock ran {0:.1?} ahead of this one, more than --max-clock-skew allows: set both by NTP")]

@@ -554,7 +554,8 @@ fn no_frame_of_a_conversation_is_accepted_with_any_bit_or_byte_of_it_damaged() {
     let mut pair = Pair::new(RangeCount::power_of_two(4));
     (0..30).for_each(|n| pair.a.set(pair.wall, &key(n), b"of a"));
     (0..30).for_each(|n| pair.b.set(pair.wall, &key(n + 20), b"of b"));
-    let mut recorded = vec![codec::frame(&Message::Welcome), codec::frame(&Message::Goodbye)];
+    let mut recorded =
+        vec![codec::frame(&Message::Welcome { wall: pair.wall.0 }), codec::frame(&Message::Goodbye)];
     for _ in 0..200 {
         for side in [&mut pair.a, &mut pair.b] {
             side.push();

@@ -3,12 +3,14 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use super::network::{Frame, Stage};
+use uhlc::NTP64;
+
+use super::network::{Frame, Said, Stage};
 use super::node::{Address, Link, Process};
 use super::world::{Due, World};
 use crate::model::Incarnation;
 use crate::replication::codec;
-use crate::replication::hello::{Introduction, judge};
+use crate::replication::hello::{Exchange, Introduction, judge, judge_clock};
 use crate::replication::message::{Hello, Message, Refusal};
 use crate::replication::queue::Queue;
 use crate::replication::session::Session;
@@ -25,7 +27,7 @@ impl World {
         let place = process.local.members.lock().place();
         let hello = codec::frame(&self.nodes[node].identity.hello(place, wall, hlc));
         if let Some(wire) = self.network.connections.get_mut(&connection) {
-            wire.said[side] = Some(place.incarnation);
+            wire.said[side] = Some(Said { incarnation: place.incarnation, wall, at: self.now });
         }
         self.send(connection, 1 - side, Frame::Bytes(hello));
     }
@@ -41,7 +43,17 @@ impl World {
         match std::mem::replace(&mut wire.stages[side], Stage::Hello) {
             Stage::Hello => self.take_hello(connection, side, message),
             Stage::Welcome(peer) => match codec::decode::<Message<'_>>(message) {
-                Ok(Message::Welcome) => self.admit(connection, side, &peer),
+                Ok(Message::Welcome { wall }) if side == 1 => {
+                    let (own, peer_node) = (&self.nodes[node].identity, wire.ends[1 - side]);
+                    let refused = self
+                        .exchange(connection, side)
+                        .is_some_and(|exchange| judge_clock(own, &peer.name, NTP64(wall), exchange).is_err());
+                    if refused {
+                        return self.refuse(connection, side, peer_node, Refusal::Skewed);
+                    }
+                    self.admit(connection, side, &peer);
+                }
+                Ok(Message::Welcome { .. }) => self.admit(connection, side, &peer),
                 Ok(Message::Refuse { refusal, text }) => {
                     self.checker.on_refusal(refusal, text, self.now);
                     self.close(connection, side);
@@ -54,12 +66,22 @@ impl World {
         }
     }
 
+    /// The hello of an end and its answer, which arrives now.
+    fn exchange(&self, connection: u64, side: usize) -> Option<Exchange> {
+        let wire = self.network.connections.get(&connection)?;
+        let said = wire.said[side].as_ref()?;
+        let answered = self.wall(wire.ends[side]);
+        Some(Exchange { asked: said.wall, answered, took: self.now - said.at })
+    }
+
     fn take_hello(&mut self, connection: u64, side: usize, frame: &[u8]) {
+        // The one that was dialled has asked nothing yet.
+        let exchange = self.exchange(connection, side);
         if side == 1 {
             self.say_hello(connection, side);
         }
         let wire = &self.network.connections[&connection];
-        let (node, peer_node, began) = (wire.ends[side], wire.ends[1 - side], wire.began);
+        let (node, peer_node) = (wire.ends[side], wire.ends[1 - side]);
         let wall = self.wall(node);
         let Some(process) = &self.nodes[node].process else { return };
         if let Ok(Message::Refuse { refusal, text }) = codec::decode::<Message<'_>>(frame) {
@@ -68,7 +90,7 @@ impl World {
         }
         let hello: Hello<'_> = codec::decode(frame).expect("both speak the same protocol");
         let own = process.incarnation();
-        let judged = judge(&self.nodes[node].identity, own, &hello, wall, self.now - began, REMOTE);
+        let judged = judge(&self.nodes[node].identity, own, &hello, wall, exchange, REMOTE);
         let judged = judged.map_err(|refused| refused.refusal).and_then(|peer| {
             let members = process.local.members.lock();
             if let Some(refusal) = self.refusal_of_link(node, own, side, &peer) {
@@ -84,7 +106,7 @@ impl World {
             Err(refusal) => return self.refuse(connection, side, peer_node, refusal),
         };
         if side == 0 {
-            self.send(connection, 1, Frame::Bytes(codec::frame(&Message::Welcome)));
+            self.send(connection, 1, Frame::Bytes(codec::frame(&Message::Welcome { wall: wall.0 })));
         }
         if let Some(wire) = self.network.connections.get_mut(&connection) {
             wire.stages[side] = Stage::Welcome(Box::new(peer));
@@ -127,7 +149,8 @@ impl World {
         let wire = &self.network.connections[&connection];
         let (node, peer_node) = (wire.ends[side], wire.ends[1 - side]);
         let Some(own) = self.nodes[node].process.as_ref().map(Process::incarnation) else { return };
-        if self.network.connections[&connection].said[side] != Some(own) {
+        let said = self.network.connections[&connection].said[side].as_ref();
+        if said.is_none_or(|said| said.incarnation != own) {
             return self.close(connection, side);
         }
         if let Some(refusal) = self.refusal_of_link(node, own, side, peer) {
@@ -158,7 +181,7 @@ impl World {
             wire.stages[side] = Stage::Up;
         }
         if side == 1 {
-            self.send(connection, 0, Frame::Bytes(codec::frame(&Message::Welcome)));
+            self.send(connection, 0, Frame::Bytes(codec::frame(&Message::Welcome { wall: wall.0 })));
         }
         // The task that beats starts beside the one that sends.
         let soon = self.millis(0..5);

@@ -40,7 +40,7 @@ impl World {
             }
             let slow = if self.rng.random_bool(0.1) { 400 } else { 30 };
             let latencies = [self.millis(1..slow), self.millis(1..slow)];
-            let connection = self.network.open(node, to, latencies, self.now);
+            let connection = self.network.open(node, to, latencies);
             self.after(HANDSHAKE_LIMIT, Due::Handshake(connection));
             self.say_hello(connection, 0);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::model::Incarnation;
+use crate::model::{Incarnation, Time};
 use crate::replication::hello::Introduction;
 
 /// What one end of a connection waits for.
@@ -25,6 +25,14 @@ pub(super) enum Frame {
     End,
 }
 
+/// The hello of one end, as it was sent.
+pub(super) struct Said {
+    pub(super) incarnation: Incarnation,
+    /// The clock of the node.
+    pub(super) wall: Time,
+    pub(super) at: Duration,
+}
+
 /// What is on its way in one direction.
 pub(super) struct Line {
     pub(super) frames: VecDeque<(Duration, Frame)>,
@@ -40,9 +48,8 @@ pub(super) struct Connection {
     pub(super) stages: [Stage; 2],
     /// By the end that the frames go to.
     pub(super) lines: [Line; 2],
-    pub(super) began: Duration,
-    /// As whom the ends have introduced themselves.
-    pub(super) said: [Option<Incarnation>; 2],
+    /// How the ends have introduced themselves.
+    pub(super) said: [Option<Said>; 2],
     /// Nothing arrives any more; the ends do not know yet.
     pub(super) broken: bool,
 }
@@ -96,14 +103,13 @@ impl Network {
         Network { edges, ..Network::default() }
     }
 
-    pub(super) fn open(&mut self, from: usize, to: usize, latencies: [Duration; 2], now: Duration) -> u64 {
+    pub(super) fn open(&mut self, from: usize, to: usize, latencies: [Duration; 2]) -> u64 {
         self.opened += 1;
         let connection = Connection {
             ends: [from, to],
             stages: [Stage::Hello, Stage::Hello],
             lines: latencies.map(Line::new),
-            began: now,
-            said: [None; 2],
+            said: [None, None],
             broken: false,
         };
         self.connections.insert(self.opened, connection);

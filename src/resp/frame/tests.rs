@@ -59,6 +59,7 @@ fn attributes_are_skipped_wherever_they_stand() {
 fn what_is_no_reply_is_refused() {
     for (bytes, error) in [
         (&b"H"[..], FrameError::UnknownType(b'H')),
+        (b"HTTP/1.1 400 Bad Request\r\n", FrameError::Http),
         (b"\x15", FrameError::UnknownType(0x15)),
         (b"$?\r\n", FrameError::Streamed),
         (b"*?\r\n", FrameError::Streamed),
