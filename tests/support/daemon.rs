@@ -121,9 +121,18 @@ pub fn digest(connection: &mut Connection) -> (String, u64) {
     redis::cmd("SAPWOOD").arg("DIGEST").query(connection).unwrap()
 }
 
-/// Sends one command that must be answered.
+/// Sends one command that must be answered; again, as clients do, while the daemon says that it is loading.
 pub fn ask<T: FromRedisValue>(connection: &mut Connection, words: &[&str]) -> T {
-    try_ask(connection, words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    let mut answer = None;
+    wait(&format!("{words:?} is answered"), || match try_ask(connection, words) {
+        Err(error) if error.code() == Some("LOADING") => false,
+        Err(error) => panic!("{words:?}: {error}"),
+        Ok(value) => {
+            answer = Some(value);
+            true
+        }
+    });
+    answer.expect("it was answered")
 }
 
 pub fn try_ask<T: FromRedisValue>(connection: &mut Connection, words: &[&str]) -> redis::RedisResult<T> {

@@ -174,18 +174,3 @@ fn a_lost_link_is_a_warning_and_a_goodbye_is_not() {
     wait("the goodbye is a line", || unlinked("c", "INFO"));
     assert!(!unlinked("c", "WARN"), "{}", a.log());
 }
-
-#[test]
-fn without_descriptors_each_listener_logs_once_a_second_and_how_many_were_left_out() {
-    let words = ["sh", "-c", "ulimit -n 40; exec \"$@\"", "sh"];
-    let surroundings = Surroundings { command: words.map(String::from).into(), ..Surroundings::default() };
-    let a = Daemon::spawn_in(surroundings, "a", (free_address(), free_address()), &[], &[]);
-    a.until_up();
-    let started = std::time::Instant::now();
-    let _held: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(a.client).unwrap()).collect();
-    let faults = || lines(&a, &["WARN", "cannot accept connections"]);
-    wait("three lines are written", || faults().len() >= 3);
-    let most = started.elapsed().as_secs() + 2;
-    assert!(faults().len() as u64 <= most, "more than {most}: {:?}", faults());
-    assert!(faults()[1].contains("left_out="), "{:?}", faults());
-}
