@@ -6,6 +6,7 @@ mod watch;
 use std::time::Duration;
 
 use anyhow::bail;
+use sapwood::cluster::NodeState;
 use sapwood::config::Span;
 use serde_json::{Map, Value};
 
@@ -29,7 +30,7 @@ const TOTALS: [&str; 7] = [
 ];
 
 /// Fields that are text in JSON even when they happen to look like a number.
-const TEXTS: [&str; 6] = ["name", "cluster", "state", "digest", "incarnation", "waits_for"];
+const TEXTS: [&str; 7] = ["name", "cluster", "state", "state_reason", "digest", "incarnation", "waits_for"];
 
 /// The shortest `--interval`: more often nobody could read, and the node has better things to do.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
@@ -40,6 +41,7 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 Examples:
   sapwood status
   sapwood status --watch                     # again every second, in place; Ctrl-C ends it
+  sapwood status --ready                     # exit code 0 only if the node is ready
   sapwood status --json | jq -r .digest      # equal digests: the same keys and values
   sapwood status --json | jq '.peers[] | select(.ranges_differing > 0) | .name'
   sapwood status --json --watch --interval 10s >> status.jsonl")]
@@ -47,6 +49,10 @@ pub(crate) struct Args {
     /// Go on until Ctrl-C: redraw on a terminal, else write one after the other
     #[arg(long)]
     watch: bool,
+
+    /// End with code 1 unless the node is ready: it has joined, and does not shut down
+    #[arg(long, conflicts_with = "watch")]
+    ready: bool,
 
     /// The time between two looks of --watch
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval, requires = "watch")]
@@ -62,12 +68,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
         return watch::run(&args).await;
     }
     let status = Status::of(&args.target, &mut args.target.connect().await?).await?;
+    let is_ready = status.own.text("state") == NodeState::Ready.as_str();
     if args.target.json {
         output::json(&status.json())?;
     } else {
         screen::lines(&status, Paint::on(Stream::Stdout)).iter().try_for_each(|line| output::line(line))?;
     }
-    Ok(Exit::Done)
+    Ok(if is_ready || !args.ready { Exit::Done } else { Exit::Failed })
 }
 
 fn interval(text: &str) -> Result<Span, String> {

@@ -34,7 +34,9 @@ fn own(Status { own, healing, peers, .. }: &Status) -> Table {
     let mut table = Table::default();
     let up = rough_time(own.count("uptime_in_seconds").saturating_mul(1000));
     table.row(["node", &format!("{} of cluster {}, up {up}", own.text("name"), own.text("cluster"))]);
-    table.row(["state", &own.text("state")]);
+    let reason = Some(own.text("state_reason")).filter(|reason| !reason.is_empty());
+    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+    table.row(["state", &format!("{}{reason}", own.text("state"))]);
     table.row(["digest", &own.text("digest")]);
     table.row(["keys", &grouped(own.count("keys"))]);
     table.row(["memory", &own.text("used_memory_human")]);
