@@ -32,6 +32,10 @@ pub(super) struct Books {
     pub(super) ranges: BTreeMap<usize, u32>,
     /// How many ranges have been in there.
     pub(super) found: u64,
+    /// How many groups differ, of these so many have been compared range by range, and the ranges that were found by that.
+    pub(super) differing_groups: u64,
+    pub(super) compared_groups: u64,
+    pub(super) found_in_groups: u64,
 }
 
 impl Round {
@@ -118,6 +122,19 @@ impl Books {
     pub(super) fn open(&mut self, prefix: Prefix, weight: usize) {
         self.weight += weight;
         self.weight -= self.open.insert(prefix, weight).unwrap_or(0);
+    }
+
+    /// How many ranges are likely to differ in groups that have not been compared yet: as many of each as of those that
+    /// have, and one of each before any has.
+    pub(super) fn expected(&self) -> u64 {
+        let left = self.differing_groups.saturating_sub(self.compared_groups);
+        (left * self.found_in_groups.max(1)).div_ceil(self.compared_groups.max(1))
+    }
+
+    /// A group was compared, and this has found more ranges than `before`.
+    pub(super) fn note_compared(&mut self, before: u64) {
+        self.compared_groups += 1;
+        self.found_in_groups += self.found - before;
     }
 
     /// Returns whether it was open.

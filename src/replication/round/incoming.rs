@@ -44,6 +44,7 @@ impl Round {
         self.phase = Phase::Exchanging;
         self.round_trip = (at - self.started).min(LONGEST_ROUND_TRIP);
         if self.terms.deep {
+            // How many differ is not known before they are compared.
             self.books.groups.extend(Prefix::groups(count));
             return;
         }
@@ -56,6 +57,9 @@ impl Round {
             } else {
                 self.books.groups.push_back(group);
             }
+        }
+        if !self.terms.patient {
+            self.books.differing_groups = self.books.groups.len() as u64;
         }
     }
 
@@ -110,11 +114,13 @@ impl Round {
             }
             let set = (0..fan_out).filter(|&index| bit(children, index));
             let unequal = set.filter_map(|index| prefix.child(store.ranges(), index)).collect::<Vec<_>>();
+            let before = self.books.found;
             for child in unequal {
                 self.found_unequal(store, child);
                 self.books.open(child, 1);
             }
             if is_group {
+                self.books.note_compared(before);
                 self.books.shut(prefix);
             } else {
                 self.close(store, prefix);

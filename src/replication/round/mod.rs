@@ -162,9 +162,9 @@ enum Phase {
 /// How much a round has moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Progress {
-    /// Ranges that are known to differ still.
+    /// Ranges that differ still: those that are known to, and an estimate for those that have not been compared.
     pub(super) ranges_differing: u64,
-    /// Ranges that were found to differ.
+    /// Ranges that were found to differ, and the same estimate.
     pub(super) ranges_found: u64,
     pub(super) cells_in: u64,
     pub(super) cells_out: u64,
@@ -310,8 +310,8 @@ impl Round {
 
     pub(super) fn progress(&self) -> Progress {
         Progress {
-            ranges_differing: self.books.ranges.len() as u64,
-            ranges_found: self.books.found,
+            ranges_differing: self.books.ranges.len() as u64 + self.books.expected(),
+            ranges_found: self.books.found + self.books.expected(),
             cells_in: self.cells_in,
             cells_out: self.out.cells,
             bytes_in: self.bytes_in,

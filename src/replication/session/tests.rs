@@ -270,6 +270,26 @@ fn values_that_differ_under_equal_stamps_are_found_by_a_deep_round_alone() {
     assert_eq!(pair.a.get(pair.wall, &key(5)), pair.b.get(pair.wall, &key(5)));
 }
 
+#[test]
+fn how_much_differs_is_told_from_the_first_answers_on() {
+    let mut pair = Pair::new(RangeCount::FULL);
+    (0..40_000).for_each(|n| pair.a.set(pair.wall, &key(n), b"of a"));
+    (40_000..80_000).for_each(|n| pair.b.set(pair.wall, &key(n), b"of b"));
+    let (mut told, mut last) = (Vec::new(), 0);
+    while pair.step().unwrap() {
+        let sides = [&pair.a, &pair.b];
+        let progress = sides.map(|side| side.session.progress(pair.now).map(|(progress, _)| progress));
+        let initiator = progress.into_iter().flatten().max_by_key(|progress| progress.ranges_found);
+        if let Some(progress) = initiator.filter(|progress| progress.cells_in + progress.cells_out > 0) {
+            told.push(progress.ranges_found);
+            last = progress.ranges_found;
+        }
+    }
+    assert!(last > 15_000, "{last} ranges differed");
+    let (least, most) = (told.iter().min().unwrap(), told.iter().max().unwrap());
+    assert!(least * 10 >= last * 9 && most * 10 <= last * 11, "told {least} to {most} of {last}");
+}
+
 /// Purges at a whatever is dead, as if every member held it.
 fn purge_at(side: &Side, stable: Time) {
     side.local.store.raise_stable_time(stable);
