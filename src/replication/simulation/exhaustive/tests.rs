@@ -195,18 +195,17 @@ const ALL_OF_TWO: Scenario = Scenario {
     ..DELETES
 };
 
-/// Heartbeats that arrive during a sync make states differ that have one future: there is no end to these.
 const LONG_RESTARTS: Scenario = Scenario {
-    name: "restarts, for long",
+    name: "restarts, all of one",
     limits: Limits { writes: 1, restarts: 1, passes: 1, ..Limits::NONE },
-    depth: 20,
+    depth: TO_THE_END,
     ..RESTARTS
 };
 
 const LONG_AWAY: Scenario = Scenario {
-    name: "one away, for long",
+    name: "one away, all of one",
     limits: Limits { writes: 1, lapses: 1, passes: 2, ..Limits::NONE },
-    depth: 12,
+    depth: TO_THE_END,
     ..STALE
 };
 
