@@ -195,15 +195,15 @@ const ALL_OF_TWO: Scenario = Scenario {
     ..DELETES
 };
 
-const LONG_RESTARTS: Scenario = Scenario {
-    name: "restarts, all of one",
+const ALL_OF_A_RESTART: Scenario = Scenario {
+    name: "all of a restart",
     limits: Limits { writes: 1, restarts: 1, passes: 1, ..Limits::NONE },
     depth: TO_THE_END,
     ..RESTARTS
 };
 
-const LONG_AWAY: Scenario = Scenario {
-    name: "one away, all of one",
+const ALL_OF_AN_ABSENCE: Scenario = Scenario {
+    name: "all of an absence",
     limits: Limits { writes: 1, lapses: 1, passes: 2, ..Limits::NONE },
     depth: TO_THE_END,
     ..STALE
@@ -321,8 +321,8 @@ const ALL: [&Scenario; 25] = [
     &NEWCOMER,
     &SEEN_BY_ONE,
     &ALL_OF_TWO,
-    &LONG_RESTARTS,
-    &LONG_AWAY,
+    &ALL_OF_A_RESTART,
+    &ALL_OF_AN_ABSENCE,
     &ALL_OF_TWO_COUNTING,
     &ALL_OF_THREE,
     &ALL_OF_FOUR,
