@@ -57,6 +57,7 @@ mod number;
 mod observer;
 #[cfg(feature = "daemon")]
 mod outbox;
+#[cfg(feature = "daemon")]
 mod publication;
 #[cfg(feature = "daemon")]
 mod request;
@@ -66,6 +67,7 @@ mod server;
 mod session;
 #[cfg(feature = "daemon")]
 mod shared;
+#[cfg(feature = "daemon")]
 mod slice;
 #[cfg(feature = "daemon")]
 mod tracking;
