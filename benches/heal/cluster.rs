@@ -160,7 +160,9 @@ impl Node {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let log = format!("{}-{}.log", self.name, STARTED.fetch_add(1, Ordering::Relaxed));
         let mut command = Command::new(env!("CARGO_BIN_EXE_sapwood"));
-        command.args(["serve", "--enable-faults", "--name", &self.name, "--join", &self.join]);
+        // Reads are measured while the state comes in too.
+        command.args(["serve", "--enable-faults", "--serve-while-joining"]);
+        command.args(["--name", &self.name, "--join", &self.join]);
         command.args([
             "--client",
             &self.client.to_string(),
