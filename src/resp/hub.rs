@@ -74,7 +74,7 @@ struct Messages {
     has_overflowed: bool,
 }
 
-/// Listeners that were served at once.
+/// To how many subscribers a message was delivered at once.
 pub(super) struct Served {
     pub(super) count: usize,
     /// The last one, if there may be more.
@@ -124,7 +124,7 @@ impl Hub {
         self.names.load(Ordering::Acquire) > 0
     }
 
-    /// Delivers a message to all who listen. All hear messages in one order.
+    /// Delivers a message to all subscribers. All get messages in one order.
     pub(super) async fn publish<B: AsRef<[u8]>>(&self, channel: B, message: B) {
         if !self.has_listeners() {
             return;
@@ -140,17 +140,17 @@ impl Hub {
         Arc::clone(&self.turn).try_lock_owned().ok()
     }
 
-    /// The patterns after `last` that somebody listens to, at most so many.
+    /// The subscribed patterns after `last`, at most so many.
     pub(super) fn patterns_after(&self, last: Option<&[u8]>, limit: usize) -> Vec<Arc<[u8]>> {
         names_after(&self.topics.lock().patterns, last, limit)
     }
 
-    /// The channels after `last` that somebody listens to, at most so many.
+    /// The subscribed channels after `last`, at most so many.
     pub(super) fn channels_after(&self, last: Option<&[u8]>, limit: usize) -> Vec<Arc<[u8]>> {
         names_after(&self.topics.lock().channels, last, limit)
     }
 
-    /// Hands an encoded message to at most so many of those who listen to a name, from the one after `last` on.
+    /// Delivers an encoded message to at most so many subscribers of a name, from the one after `last` on.
     pub(super) fn deliver(
         &self,
         kind: Kind,

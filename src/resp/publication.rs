@@ -1,4 +1,4 @@
-//! One published message on its way to those who listen, in steps: patterns may be slow to match, and listeners many.
+//! One published message on its way to its subscribers, in steps: patterns may be slow to match, and subscribers many.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use super::hub::{Hub, Kind};
 use super::slice::TimeSlice;
 use super::{Proto, Reply, glob};
 
-/// Patterns that are taken from the hub, and listeners and bytes that are served, under one lock.
+/// How many patterns are taken from the hub, and to how many subscribers how many bytes are delivered, under one lock.
 const PATTERNS_AT_ONCE: usize = 16;
-const LISTENERS_AT_ONCE: usize = 64;
+const SUBSCRIBERS_AT_ONCE: usize = 64;
 const BYTES_AT_ONCE: usize = 256 << 10;
 
-/// A name that the message is heard under.
-struct Heard {
+/// A channel or pattern that matches.
+struct Match {
     kind: Kind,
     name: Arc<[u8]>,
 }
@@ -27,31 +27,31 @@ pub(super) struct Publication<B> {
 }
 
 enum State {
-    /// Looks for those who listen; the last pattern that it was compared with.
+    /// Compares the channel with patterns; the last one that was compared.
     Searching {
-        heard: Vec<Heard>,
+        matches: Vec<Match>,
         last: Option<Arc<[u8]>>,
     },
     Delivering(Delivery),
 }
 
 struct Delivery {
-    /// Of the names that are left, the last is next.
-    heard: Vec<Heard>,
-    /// What the listeners to that one are sent; empty if they are not served yet.
+    /// Those that are left; the last is next.
+    matches: Vec<Match>,
+    /// What the subscribers of that one are sent; empty before the first.
     encoded: Vec<u8>,
-    /// The last listener that was served.
+    /// The last subscriber that it was delivered to.
     last: Option<u64>,
     delivered: usize,
-    /// No other message is delivered meanwhile: all listeners hear messages in one order.
+    /// No other message is delivered meanwhile: all subscribers get messages in one order.
     _turn: OwnedMutexGuard<()>,
 }
 
 impl<B: AsRef<[u8]>> Publication<B> {
     pub(super) fn new(channel: B, message: B) -> Self {
         let name = Arc::from(channel.as_ref());
-        let heard = vec![Heard { kind: Kind::Channel, name }];
-        Publication { channel, message, state: State::Searching { heard, last: None } }
+        let matches = vec![Match { kind: Kind::Channel, name }];
+        Publication { channel, message, state: State::Searching { matches, last: None } }
     }
 
     /// The same of a message that does not borrow.
@@ -64,16 +64,16 @@ impl<B: AsRef<[u8]>> Publication<B> {
     pub(super) fn step(&mut self, hub: &Hub, time: &TimeSlice) -> Option<usize> {
         loop {
             match &mut self.state {
-                State::Searching { heard, last } => {
+                State::Searching { matches, last } => {
                     let patterns = hub.patterns_after(last.as_deref(), PATTERNS_AT_ONCE);
                     if patterns.is_empty() {
                         let turn = hub.try_turn()?;
-                        self.state = State::Delivering(Delivery::new(std::mem::take(heard), turn));
+                        self.state = State::Delivering(Delivery::new(std::mem::take(matches), turn));
                         continue;
                     }
                     for name in patterns {
                         if glob::matches(&name, self.channel.as_ref()) {
-                            heard.push(Heard { kind: Kind::Pattern, name: name.clone() });
+                            matches.push(Match { kind: Kind::Pattern, name: name.clone() });
                         }
                         *last = Some(name);
                         if time.is_over() {
@@ -96,14 +96,14 @@ impl<B: AsRef<[u8]>> Publication<B> {
 }
 
 impl Delivery {
-    fn new(mut heard: Vec<Heard>, turn: OwnedMutexGuard<()>) -> Delivery {
-        heard.reverse();
-        Delivery { heard, encoded: Vec::new(), last: None, delivered: 0, _turn: turn }
+    fn new(mut matches: Vec<Match>, turn: OwnedMutexGuard<()>) -> Delivery {
+        matches.reverse();
+        Delivery { matches, encoded: Vec::new(), last: None, delivered: 0, _turn: turn }
     }
 
-    /// Serves some listeners; returns whether none is left.
+    /// Delivers to some subscribers; returns whether none is left.
     fn step(&mut self, hub: &Hub, channel: &[u8], message: &[u8]) -> bool {
-        let Some(Heard { kind, name }) = self.heard.last() else { return true };
+        let Some(Match { kind, name }) = self.matches.last() else { return true };
         if self.encoded.is_empty() {
             let mut reply = Reply::new(&mut self.encoded, Proto::Resp3);
             let (pattern, parts): (_, &[&[u8]]) = match kind {
@@ -114,15 +114,15 @@ impl Delivery {
             reply.push(parts.clone().count());
             parts.for_each(|part| reply.bulk(part));
         }
-        let listeners = (BYTES_AT_ONCE / self.encoded.len()).clamp(1, LISTENERS_AT_ONCE);
-        let served = hub.deliver(*kind, name, self.last, &self.encoded, listeners);
+        let subscribers = (BYTES_AT_ONCE / self.encoded.len()).clamp(1, SUBSCRIBERS_AT_ONCE);
+        let served = hub.deliver(*kind, name, self.last, &self.encoded, subscribers);
         self.delivered += served.count;
         self.last = served.last;
         if served.last.is_none() {
             self.encoded.clear();
-            self.heard.pop();
+            self.matches.pop();
         }
-        self.heard.is_empty()
+        self.matches.is_empty()
     }
 }
 
@@ -182,9 +182,9 @@ mod tests {
     }
 
     #[test]
-    fn every_listener_is_served_once_however_many_there_are() {
+    fn every_subscriber_gets_a_message_once_however_many_there_are() {
         let (hub, clients) = (Hub::default(), Clients::default());
-        let listeners: Vec<_> = (0..3 * LISTENERS_AT_ONCE).map(|_| client(&clients)).collect();
+        let listeners: Vec<_> = (0..3 * SUBSCRIBERS_AT_ONCE).map(|_| client(&clients)).collect();
         listeners.iter().for_each(|client| hub.join(Kind::Channel, &Arc::from(&b"c"[..]), client));
         let mut publication = Publication::new(&b"c"[..], b"m");
         let delivered =
