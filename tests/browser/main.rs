@@ -77,7 +77,7 @@ async fn a_partition_is_made_written_on_both_sides_and_seen_to_heal() {
     diverge(&page, 300_000, 1).await;
     page.whole_picture("isolated", 1440).await;
     let mut is_seen = heals_in_the_picture(&page).await;
-    for (keys, cut) in [(600_000, 2), (900_000, 3), (900_000, 4)] {
+    for (cut, keys) in (2..).zip([600_000, 900_000, 900_000, 1_200_000, 1_200_000, 1_200_000]) {
         if !is_seen {
             until_equal(&page).await;
             page.click(&button("a", "Isolate")).await;
@@ -150,7 +150,7 @@ const STOP_WHEN_HEALING: &str = "
     new MutationObserver(() => {
         const bar = document.querySelector('#heal-bar');
         const differs = document.querySelector('#map-words').textContent.includes('ranges differ');
-        if (stopping || bar.hidden || !(bar.value > 0.05) || !differs) return;
+        if (stopping || bar.hidden || !(bar.value > 0.01) || !differs) return;
         stopping = true;
         draw(() => draw(() => {
             window.requestAnimationFrame = () => 0;
