@@ -150,7 +150,7 @@ const STOP_WHEN_HEALING: &str = "
     new MutationObserver(() => {
         const bar = document.querySelector('#heal-bar');
         const differs = document.querySelector('#map-words').textContent.includes('ranges differ');
-        if (stopping || bar.hidden || !(bar.value > 0.01) || !differs) return;
+        if (stopping || bar.hidden || !(bar.value > 0.05) || !differs) return;
         stopping = true;
         draw(() => draw(() => {
             window.requestAnimationFrame = () => 0;
