@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::str::FromStr;
 
+use sapwood::config::{DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT};
 use serde::Deserialize;
 
 /// An address of this host and a port: `127.0.0.1:7171`, `[::1]:7171` or `localhost:7171`.
@@ -54,7 +55,7 @@ impl FromStr for ListenAddress {
         if text.parse::<SocketAddr>().is_ok() || is_name_and_port(text) {
             return Ok(ListenAddress(text.to_owned()));
         }
-        Err(NotAnAddress { port: 7171, or_none: false })
+        Err(NotAnAddress { port: DEFAULT_CLIENT_PORT, or_none: false })
     }
 }
 
@@ -65,7 +66,7 @@ impl FromStr for HttpAddress {
         if text == "none" {
             return Ok(HttpAddress(None));
         }
-        let address = text.parse().map_err(|_| NotAnAddress { port: 7173, or_none: true })?;
+        let address = text.parse().map_err(|_| NotAnAddress { port: DEFAULT_HTTP_PORT, or_none: true })?;
         Ok(HttpAddress(Some(address)))
     }
 }

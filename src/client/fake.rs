@@ -31,8 +31,7 @@ pub(super) struct Client {
 impl Client {
     /// Answers the greeting.
     pub(super) async fn welcome(&mut self) {
-        self.expect(&["PING"]).await;
-        self.say("+PONG\r\n").await;
+        self.answer(&["PING"], "+PONG\r\n").await;
     }
 
     /// Reads one request, and is not content with another.
@@ -42,6 +41,12 @@ impl Client {
         let mut received = vec![0; request.len()];
         self.stream.read_exact(&mut received).await.unwrap();
         assert_eq!(received.escape_ascii().to_string(), request.escape_ascii().to_string());
+    }
+
+    /// Reads one request, as [`expect`](Self::expect) does, and replies.
+    pub(super) async fn answer(&mut self, words: &[&str], reply: &str) {
+        self.expect(words).await;
+        self.say(reply).await;
     }
 
     pub(super) async fn say(&mut self, reply: &str) {

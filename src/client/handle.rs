@@ -198,7 +198,8 @@ impl Client {
         }
     }
 
-    /// Sends a request until there is a reply to it, as far as `effect` allows; returns the number of the connection too.
+    /// Sends a request, again after a failure if `effect` allows that, until there is a reply. Returns the reply and the
+    /// number of the connection that it came on.
     async fn exchange(
         &self,
         after: Duration,

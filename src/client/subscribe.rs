@@ -177,13 +177,11 @@ mod tests {
     async fn messages_come_without_the_confirmations() {
         let addr = daemon(|number, mut client| async move {
             if number > 0 {
-                client.expect(&["HELLO", "3"]).await;
-                client.say("%0\r\n").await;
+                client.answer(&["HELLO", "3"], "%0\r\n").await;
             }
             client.welcome().await;
             if number > 0 {
-                client.expect(&["PSUBSCRIBE", "c*"]).await;
-                client.say(">3\r\n$10\r\npsubscribe\r\n$2\r\nc*\r\n:1\r\n").await;
+                client.answer(&["PSUBSCRIBE", "c*"], ">3\r\n$10\r\npsubscribe\r\n$2\r\nc*\r\n:1\r\n").await;
                 client.say(">4\r\n$8\r\npmessage\r\n$2\r\nc*\r\n$2\r\nc1\r\n$2\r\nhi\r\n").await;
             }
             client.drain().await;
@@ -204,8 +202,7 @@ mod tests {
             let (mut confirmed, half) = (confirmed.clone(), half.clone());
             async move {
                 if number > 0 {
-                    client.expect(&["HELLO", "3"]).await;
-                    client.say("%0\r\n").await;
+                    client.answer(&["HELLO", "3"], "%0\r\n").await;
                 }
                 client.welcome().await;
                 // The first connection is that of requests; one ends before the confirmation.
@@ -241,13 +238,13 @@ mod tests {
     async fn what_no_daemon_confirms_is_an_error() {
         let addr = daemon(|number, mut client| async move {
             if number > 0 {
-                client.expect(&["HELLO", "3"]).await;
-                client.say("%0\r\n").await;
+                client.answer(&["HELLO", "3"], "%0\r\n").await;
             }
             client.welcome().await;
             if number == 1 {
-                client.expect(&["SUBSCRIBE"]).await;
-                client.say("-ERR wrong number of arguments for 'subscribe' command\r\n").await;
+                client
+                    .answer(&["SUBSCRIBE"], "-ERR wrong number of arguments for 'subscribe' command\r\n")
+                    .await;
             }
             client.drain().await;
         })

@@ -46,7 +46,7 @@ impl Unconfirmed {
 #[derive(Debug)]
 pub(super) struct Question<'a> {
     unconfirmed: &'a Unconfirmed,
-    /// What it took from `fresh`.
+    /// The mark that it has taken from `fresh`.
     fresh: Option<u64>,
     /// The connection of the first write that it is about.
     first: Option<u64>,

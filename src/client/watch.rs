@@ -275,8 +275,7 @@ mod tests {
                 client.drain().await;
                 return;
             }
-            client.expect(&["HELLO", "3"]).await;
-            client.say("%0\r\n").await;
+            client.answer(&["HELLO", "3"], "%0\r\n").await;
             client.welcome().await;
             match number {
                 1 => {
@@ -292,8 +291,7 @@ mod tests {
                     client.say("$4\r\nab-2\r\n").await;
                 }
                 _ => {
-                    client.expect(&["SAPWOOD", "WATCH", "p:", "FROM", "ab-2"]).await;
-                    client.say("-ERR no more\r\n").await;
+                    client.answer(&["SAPWOOD", "WATCH", "p:", "FROM", "ab-2"], "-ERR no more\r\n").await;
                     client.drain().await;
                 }
             }
@@ -320,8 +318,7 @@ mod tests {
     async fn the_daemon_that_knows_the_cursor_is_asked_before_the_next() {
         let first = daemon(|number, mut client| async move {
             if number > 0 {
-                client.expect(&["HELLO", "3"]).await;
-                client.say("%0\r\n").await;
+                client.answer(&["HELLO", "3"], "%0\r\n").await;
             }
             client.welcome().await;
             if number == 1 {
@@ -336,8 +333,7 @@ mod tests {
         })
         .await;
         let second = daemon(|_, mut client| async move {
-            client.expect(&["HELLO", "3"]).await;
-            client.say("%0\r\n").await;
+            client.answer(&["HELLO", "3"], "%0\r\n").await;
             client.welcome().await;
             client.say(START).await;
             client.drain().await;
@@ -353,8 +349,7 @@ mod tests {
     async fn a_silent_daemon_is_asked_and_then_given_up() {
         let addr = daemon(|number, mut client| async move {
             if number > 0 {
-                client.expect(&["HELLO", "3"]).await;
-                client.say("%0\r\n").await;
+                client.answer(&["HELLO", "3"], "%0\r\n").await;
                 client.welcome().await;
                 client.expect(&["SAPWOOD", "WATCH", ""]).await;
                 if number == 1 {

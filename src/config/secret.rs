@@ -33,7 +33,7 @@ pub enum SecretError {
     /// More than any password.
     #[error("it is longer than {MAX_SECRET} bytes: is this the right file?")]
     TooLong,
-    /// A second line, of which it is not known whether it belongs to the password.
+    /// The file has a second line, which may or may not belong to the password.
     #[error("it has more than one line: write the password alone, with at most one line end after it")]
     ManyLines,
     /// Blanks around the password, which most often are there by accident and cannot be seen.
@@ -66,7 +66,7 @@ impl Secret {
         }
     }
 
-    /// The content of a file that holds a password alone: one line, of which the line end (LF or CRLF) is not part.
+    /// Takes the password from the content of a file: one line, without its end (LF or CRLF).
     ///
     /// On Unix the group and others must be able neither to read nor to write the file, unless it lies under `/run/secrets`,
     /// `/var/run/secrets` or `/run/credentials`, or is no regular file.

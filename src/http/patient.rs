@@ -16,7 +16,7 @@ use crate::env::BoxStream;
 /// A stream whose writes fail once they have stood still for `limit`.
 pub(super) struct Patient {
     stream: BoxStream,
-    /// What was read of the stream before: the first reads return it.
+    /// Bytes that were read from the stream before. Reads return these first.
     front: BytesMut,
     limit: Duration,
     /// Runs while a write waits.

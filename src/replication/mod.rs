@@ -120,7 +120,7 @@ struct Shared {
     stats: Arc<Stats>,
     started: Instant,
     joining: watch::Sender<Joining>,
-    /// The states of peers are being taken: what is absent here may be with them.
+    /// Whether it is [`Joining::Fetching`], for those who ask before every batch of requests.
     fetching: AtomicBool,
     /// Peers may know this node's address from an earlier run: its port was given, not picked by the system.
     known_address: bool,

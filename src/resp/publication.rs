@@ -13,10 +13,11 @@ const PATTERNS_AT_ONCE: usize = 16;
 const SUBSCRIBERS_AT_ONCE: usize = 64;
 const BYTES_AT_ONCE: usize = 256 << 10;
 
-/// A channel or pattern that matches.
-struct Match {
-    kind: Kind,
-    name: Arc<[u8]>,
+/// What subscribers have named to get the message.
+enum Match {
+    /// Its channel.
+    Channel,
+    Pattern(Arc<[u8]>),
 }
 
 /// A message that is being published.
@@ -49,8 +50,7 @@ struct Delivery {
 
 impl<B: AsRef<[u8]>> Publication<B> {
     pub(super) fn new(channel: B, message: B) -> Self {
-        let name = Arc::from(channel.as_ref());
-        let matches = vec![Match { kind: Kind::Channel, name }];
+        let matches = vec![Match::Channel];
         Publication { channel, message, state: State::Searching { matches, last: None } }
     }
 
@@ -73,7 +73,7 @@ impl<B: AsRef<[u8]>> Publication<B> {
                     }
                     for name in patterns {
                         if glob::matches(&name, self.channel.as_ref()) {
-                            matches.push(Match { kind: Kind::Pattern, name: name.clone() });
+                            matches.push(Match::Pattern(name.clone()));
                         }
                         *last = Some(name);
                         if time.is_over() {
@@ -103,19 +103,23 @@ impl Delivery {
 
     /// Delivers to some subscribers; returns whether none is left.
     fn step(&mut self, hub: &Hub, channel: &[u8], message: &[u8]) -> bool {
-        let Some(Match { kind, name }) = self.matches.last() else { return true };
+        let (kind, name) = match self.matches.last() {
+            None => return true,
+            Some(Match::Channel) => (Kind::Channel, channel),
+            Some(Match::Pattern(pattern)) => (Kind::Pattern, &**pattern),
+        };
         if self.encoded.is_empty() {
             let mut reply = Reply::new(&mut self.encoded, Proto::Resp3);
             let (pattern, parts): (_, &[&[u8]]) = match kind {
                 Kind::Channel => (None, &[b"message"]),
-                Kind::Pattern => (Some(&**name), &[b"pmessage"]),
+                Kind::Pattern => (Some(name), &[b"pmessage"]),
             };
             let parts = parts.iter().copied().chain(pattern).chain([channel, message]);
             reply.push(parts.clone().count());
             parts.for_each(|part| reply.bulk(part));
         }
         let subscribers = (BYTES_AT_ONCE / self.encoded.len()).clamp(1, SUBSCRIBERS_AT_ONCE);
-        let served = hub.deliver(*kind, name, self.last, &self.encoded, subscribers);
+        let served = hub.deliver(kind, name, self.last, &self.encoded, subscribers);
         self.delivered += served.count;
         self.last = served.last;
         if served.last.is_none() {
@@ -165,7 +169,8 @@ mod tests {
         let delivered =
             std::iter::repeat_with(|| publication.step(&hub, &TimeSlice::begin())).flatten().next();
         assert_eq!(delivered, Some(2));
-        assert!(waits(&by_name).starts_with(b">") || waits(&by_pattern).ends_with(b"message\r\n"));
+        assert!(waits(&by_name).starts_with(b"*3\r\n$7\r\nmessage\r\n"));
+        assert!(waits(&by_pattern).starts_with(b"*4\r\n$8\r\npmessage\r\n$2\r\na*\r\n"));
     }
 
     #[test]

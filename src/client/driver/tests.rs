@@ -27,6 +27,13 @@ async fn connect(addrs: &[&str]) -> Client {
     Client::connect_with(addrs, options()).await.unwrap()
 }
 
+/// Waits until the client has noticed that its connection is lost.
+async fn until_lost(client: &Client) {
+    while client.connected_to().is_some() {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn replies_cut_anywhere_reach_the_tasks_that_asked() {
     let addr = daemon(|_, mut client| async move {
@@ -53,8 +60,7 @@ async fn an_error_reply_goes_to_its_own_request_alone() {
     let addr = daemon(|_, mut client| async move {
         client.welcome().await;
         client.expect(&["GET", "a"]).await;
-        client.expect(&["INCR", "b"]).await;
-        client.say(">1\r\n+push\r\n$1\r\n1\r\n-ERR not an integer\r\n").await;
+        client.answer(&["INCR", "b"], ">1\r\n+push\r\n$1\r\n1\r\n-ERR not an integer\r\n").await;
         client.drain().await;
     })
     .await;
@@ -71,11 +77,9 @@ async fn a_connection_cut_inside_a_reply_repeats_the_read_and_not_the_increment(
         client.welcome().await;
         if number == 0 {
             client.expect(&["INCR", "n"]).await;
-            client.expect(&["GET", "k"]).await;
-            client.say(":").await;
+            client.answer(&["GET", "k"], ":").await;
         } else {
-            client.expect(&["GET", "k"]).await;
-            client.say("$1\r\nv\r\n").await;
+            client.answer(&["GET", "k"], "$1\r\nv\r\n").await;
             client.silence().await;
         }
     })
@@ -129,8 +133,7 @@ async fn requests_wait_for_the_next_connection_and_are_sent_once() {
             } else {
                 client.welcome().await;
                 client.expect(&["INCR", "a"]).await;
-                client.expect(&["INCR", "b"]).await;
-                client.say(":1\r\n:2\r\n").await;
+                client.answer(&["INCR", "b"], ":1\r\n:2\r\n").await;
                 client.silence().await;
             }
         }
@@ -138,9 +141,7 @@ async fn requests_wait_for_the_next_connection_and_are_sent_once() {
     .await;
     let client = connect(&[&addr]).await;
     down.notify_one();
-    while client.connected_to().is_some() {
-        tokio::task::yield_now().await;
-    }
+    until_lost(&client).await;
     let (a, b) = tokio::join!(client.incr("a"), client.incr("b"));
     assert_eq!((a.unwrap(), b.unwrap()), (1, 2));
 }
@@ -154,8 +155,7 @@ async fn the_next_daemon_takes_over() {
     .await;
     let second = daemon(|_, mut client| async move {
         client.welcome().await;
-        client.expect(&["GET", "k"]).await;
-        client.say("$6\r\nsecond\r\n").await;
+        client.answer(&["GET", "k"], "$6\r\nsecond\r\n").await;
         client.drain().await;
     })
     .await;
@@ -174,8 +174,7 @@ async fn a_daemon_that_falls_silent_is_given_up_for_the_next() {
     .await;
     let second = daemon(|_, mut client| async move {
         client.welcome().await;
-        client.expect(&["INCR", "n"]).await;
-        client.say(":7\r\n").await;
+        client.answer(&["INCR", "n"], ":7\r\n").await;
         client.drain().await;
     })
     .await;
@@ -205,8 +204,7 @@ async fn a_late_reply_is_never_taken_for_the_answer_to_another_request() {
                 client.say(">1\r\n:1\r\n").await;
             }
             client.say("$4\r\nlate\r\n").await;
-            client.expect(&["GET", "next"]).await;
-            client.say("$4\r\nnext\r\n").await;
+            client.answer(&["GET", "next"], "$4\r\nnext\r\n").await;
             go.notified().await;
         }
     })
@@ -229,8 +227,7 @@ async fn a_dropped_request_leaves_the_connection_in_step() {
     let addr = daemon(|_, mut client| async move {
         client.welcome().await;
         client.expect(&["GET", "dropped"]).await;
-        client.expect(&["GET", "kept"]).await;
-        client.say("$1\r\nd\r\n$1\r\nk\r\n").await;
+        client.answer(&["GET", "kept"], "$1\r\nd\r\n$1\r\nk\r\n").await;
         client.drain().await;
     })
     .await;
@@ -317,9 +314,7 @@ async fn while_no_daemon_can_be_reached_the_error_says_why() {
     let client = Client::connect_with([&addr], ClientOptions { request_timeout: millis(100), ..options() });
     let client = client.await.unwrap();
     gone.notify_one();
-    while client.connected_to().is_some() {
-        tokio::task::yield_now().await;
-    }
+    until_lost(&client).await;
     let error = client.incr("n").await.unwrap_err();
     assert!(error.to_string().contains("connection refused") && !error.may_be_applied(), "{error}");
     let error = Client::connect([&addr]).await.unwrap_err();
@@ -355,8 +350,7 @@ async fn a_reply_to_no_request_ends_the_connection() {
                 go.notified().await;
                 client.say("+WHAT\r\n").await;
             } else {
-                client.expect(&["GET", "k"]).await;
-                client.say("$1\r\nv\r\n").await;
+                client.answer(&["GET", "k"], "$1\r\nv\r\n").await;
             }
             client.drain().await;
         }
@@ -364,9 +358,7 @@ async fn a_reply_to_no_request_ends_the_connection() {
     .await;
     let client = connect(&[&addr]).await;
     go.notify_one();
-    while client.connected_to().is_some() {
-        tokio::task::yield_now().await;
-    }
+    until_lost(&client).await;
     assert_eq!(client.get("k").await.unwrap().as_deref(), Some(&b"v"[..]));
 }
 
@@ -389,8 +381,7 @@ async fn a_daemon_that_never_greets_is_passed_over() {
 #[tokio::test]
 async fn the_password_is_shown_on_every_connection() {
     let addr = daemon(|number, mut client| async move {
-        client.expect(&["AUTH", "secret"]).await;
-        client.say("+OK\r\n").await;
+        client.answer(&["AUTH", "secret"], "+OK\r\n").await;
         client.welcome().await;
         client.expect(&["GET", "k"]).await;
         if number == 1 {
@@ -457,24 +448,18 @@ async fn who_asks_how_far_a_write_has_got_is_told_when_the_connection_was_replac
     let addr = daemon(|number, mut client| async move {
         client.welcome().await;
         if number == 0 {
-            client.expect(&["SET", "k", "v"]).await;
-            client.say("+OK\r\n").await;
+            client.answer(&["SET", "k", "v"], "+OK\r\n").await;
         } else {
-            client.expect(&["WAIT", "1", "100"]).await;
-            client.say(":1\r\n").await;
-            client.expect(&["SET", "k", "v"]).await;
-            client.say("+OK\r\n").await;
-            client.expect(&["WAIT", "1", "100"]).await;
-            client.say(":1\r\n").await;
+            client.answer(&["WAIT", "1", "100"], ":1\r\n").await;
+            client.answer(&["SET", "k", "v"], "+OK\r\n").await;
+            client.answer(&["WAIT", "1", "100"], ":1\r\n").await;
             client.drain().await;
         }
     })
     .await;
     let client = connect(&[&addr]).await;
     client.set("k", "v").await.unwrap();
-    while client.connected_to().is_some() {
-        tokio::task::yield_now().await;
-    }
+    until_lost(&client).await;
     assert!(matches!(client.wait(1, millis(100)).await, Err(ClientError::Replaced)));
     client.set("k", "v").await.unwrap();
     assert_eq!(client.wait(1, millis(100)).await.unwrap(), 1);
@@ -484,8 +469,7 @@ async fn who_asks_how_far_a_write_has_got_is_told_when_the_connection_was_replac
 async fn a_write_on_the_new_connection_is_confirmed_after_a_wait_failed_with_the_old_one() {
     let addr = daemon(|number, mut client| async move {
         client.welcome().await;
-        client.expect(&["SET", "k", "v"]).await;
-        client.say("+OK\r\n").await;
+        client.answer(&["SET", "k", "v"], "+OK\r\n").await;
         client.expect(&["WAIT", "1", "100"]).await;
         if number > 0 {
             client.say(":1\r\n").await;
@@ -505,22 +489,17 @@ async fn a_write_on_the_new_connection_is_confirmed_after_a_wait_failed_with_the
 async fn a_clone_that_wrote_on_the_new_connection_alone_can_wait() {
     let addr = daemon(|number, mut client| async move {
         client.welcome().await;
-        client.expect(&["SET", "k", "v"]).await;
-        client.say("+OK\r\n").await;
+        client.answer(&["SET", "k", "v"], "+OK\r\n").await;
         if number > 0 {
-            client.expect(&["WAIT", "1", "100"]).await;
-            client.say(":1\r\n").await;
-            client.expect(&["WAIT", "1", "100"]).await;
-            client.say(":1\r\n").await;
+            client.answer(&["WAIT", "1", "100"], ":1\r\n").await;
+            client.answer(&["WAIT", "1", "100"], ":1\r\n").await;
             client.drain().await;
         }
     })
     .await;
     let client = connect(&[&addr]).await;
     client.set("k", "v").await.unwrap();
-    while client.connected_to().is_some() {
-        tokio::task::yield_now().await;
-    }
+    until_lost(&client).await;
     let clone = client.clone();
     clone.set("k", "v").await.unwrap();
     assert_eq!(clone.wait(1, millis(100)).await.unwrap(), 1);
@@ -532,15 +511,11 @@ async fn who_has_only_read_and_published_on_the_old_connection_can_wait() {
     let addr = daemon(|number, mut client| async move {
         client.welcome().await;
         if number == 0 {
-            client.expect(&["PUBLISH", "c", "m"]).await;
-            client.say(":0\r\n").await;
-            client.expect(&["get", "k"]).await;
-            client.say("$-1\r\n").await;
+            client.answer(&["PUBLISH", "c", "m"], ":0\r\n").await;
+            client.answer(&["get", "k"], "$-1\r\n").await;
         } else {
-            client.expect(&["SET", "k", "v"]).await;
-            client.say("+OK\r\n").await;
-            client.expect(&["WAIT", "1", "100"]).await;
-            client.say(":1\r\n").await;
+            client.answer(&["SET", "k", "v"], "+OK\r\n").await;
+            client.answer(&["WAIT", "1", "100"], ":1\r\n").await;
             client.drain().await;
         }
     })
@@ -548,9 +523,7 @@ async fn who_has_only_read_and_published_on_the_old_connection_can_wait() {
     let client = connect(&[&addr]).await;
     client.publish("c", "m").await.unwrap();
     client.call(&[b"get", b"k"]).await.unwrap();
-    while client.connected_to().is_some() {
-        tokio::task::yield_now().await;
-    }
+    until_lost(&client).await;
     client.set("k", "v").await.unwrap();
     assert_eq!(client.wait(1, millis(100)).await.unwrap(), 1);
 }

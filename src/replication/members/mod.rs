@@ -344,9 +344,10 @@ impl Membership {
     }
 
     /// A sync with a linked peer has finished: all that it had incorporated when it said `theirs` is incorporated here,
-    /// and so is `coverage`, which it said of incarnations that are not members. Not so of incarnations of which it held
-    /// what was given up here: until it has dropped and listed that, which the next sync shows, it must not count as
-    /// incorporated.
+    /// and so is `coverage`, which it said of incarnations that are not members.
+    ///
+    /// The sync raises nothing for the incarnations in `gave_up`: the peer held writes of them that were given up here, and
+    /// may not have dropped and listed these yet. The next sync raises them.
     pub(super) fn on_sync(
         &mut self,
         theirs: &Summary,

@@ -55,7 +55,7 @@ impl World {
         }
     }
 
-    /// Whoever was lost sight of is joined again, by its present address.
+    /// An operator tells every node the present addresses of those that it was to join.
     pub(super) fn join_all(&mut self) {
         let addresses: Vec<_> = self.nodes.iter().map(|node| node.address).collect();
         for (node, join) in self.plan.join.iter().enumerate() {

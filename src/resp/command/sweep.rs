@@ -12,6 +12,23 @@ use crate::store::{Cell, Write};
 /// Bytes of encoded keys in one reply: what `KEYS` may hold back while it looks.
 const MAX_KEYS: usize = 64 << 20;
 
+/// Goes on through the ranges until the time is over; returns whether none is left.
+fn each_range(
+    next: &mut usize,
+    ranges: usize,
+    mut each: impl FnMut(usize) -> Result<(), CommandError>,
+) -> Result<bool, CommandError> {
+    let time = TimeSlice::begin();
+    while *next < ranges {
+        if time.is_over() {
+            return Ok(false);
+        }
+        each(*next)?;
+        *next += 1;
+    }
+    Ok(true)
+}
+
 /// The keys that match, gathered as an encoded list.
 struct Matches {
     /// `None` matches all.
@@ -70,19 +87,19 @@ pub(super) fn keys(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 impl Long for Keys {
     fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
-        let time = TimeSlice::begin();
-        while self.range < cx.shared.store.range_count() {
-            if time.is_over() {
-                return Ok(Progress::More);
-            }
-            self.matches.gather(cx, self.range);
-            self.range += 1;
-            if self.matches.encoded.len() > MAX_KEYS {
+        let Keys { matches, range } = self;
+        let is_done = each_range(range, cx.shared.store.range_count(), |range| {
+            matches.gather(cx, range);
+            if matches.encoded.len() > MAX_KEYS {
                 let text = format!("ERR KEYS would reply with more than {MAX_KEYS} bytes: use SCAN");
                 return Err(CommandError::said(text));
             }
+            Ok(())
+        })?;
+        if !is_done {
+            return Ok(Progress::More);
         }
-        self.matches.reply(cx);
+        matches.reply(cx);
         Ok(Progress::Done)
     }
 }
@@ -143,22 +160,19 @@ pub(super) fn flush(cx: &mut Context<'_>) -> Outcome {
 
 impl Long for Flush {
     fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
-        let time = TimeSlice::begin();
-        let now = cx.now();
-        while self.range < cx.shared.store.range_count() {
-            if time.is_over() {
-                return Ok(Progress::More);
+        let (store, now) = (&cx.shared.store, cx.now());
+        let Flush { range, cells } = self;
+        let is_done = each_range(range, store.range_count(), |range| {
+            if store.live_cells(range) > 0 {
+                store.walk(range, |cell| cells.extend(cell.is_live(now).then(|| cell.clone())));
             }
-            let cells = &mut self.cells;
-            if cx.shared.store.live_cells(self.range) > 0 {
-                cx.shared
-                    .store
-                    .walk(self.range, |cell| cells.extend(cell.is_live(now).then(|| cell.clone())));
+            for cell in mem::take(cells) {
+                store.write(cx.batch, cell.key(), |_| (Write::Delete, ()))?;
             }
-            for cell in mem::take(&mut self.cells) {
-                cx.shared.store.write(cx.batch, cell.key(), |_| (Write::Delete, ()))?;
-            }
-            self.range += 1;
+            Ok(())
+        })?;
+        if !is_done {
+            return Ok(Progress::More);
         }
         cx.shared.tracking.all_changed();
         cx.reply().ok();
@@ -179,13 +193,13 @@ pub(super) fn settle_then(cx: &mut Context<'_>, reply: fn(&mut Context<'_>)) -> 
 
 impl Long for Settle {
     fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
-        let time = TimeSlice::begin();
-        while self.range < cx.shared.store.range_count() {
-            if time.is_over() {
-                return Ok(Progress::More);
-            }
-            cx.shared.store.sweep(self.range, cx.now());
-            self.range += 1;
+        let store = &cx.shared.store;
+        let is_done = each_range(&mut self.range, store.range_count(), |range| {
+            store.sweep(range, cx.now());
+            Ok(())
+        })?;
+        if !is_done {
+            return Ok(Progress::More);
         }
         (self.reply)(cx);
         Ok(Progress::Done)
@@ -205,14 +219,14 @@ pub(super) fn count(cx: &mut Context<'_>) -> Outcome {
 
 impl Long for Count {
     fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
-        let time = TimeSlice::begin();
         let store = &cx.shared.store;
-        while self.range < store.range_count() {
-            if time.is_over() {
-                return Ok(Progress::More);
-            }
-            self.expired += store.expired_cells(self.range, cx.now());
-            self.range += 1;
+        let Count { range, expired } = self;
+        let is_done = each_range(range, store.range_count(), |range| {
+            *expired += store.expired_cells(range, cx.now());
+            Ok(())
+        })?;
+        if !is_done {
+            return Ok(Progress::More);
         }
         let keys = store.totals().live_cells.saturating_sub(self.expired);
         cx.reply().int(i64::try_from(keys).unwrap_or(i64::MAX));
