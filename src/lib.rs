@@ -67,8 +67,9 @@
 //! 5. `resp`, then its command table: from bytes to a command. `resp::hub` and `resp::observer` are what it says unasked.
 //! 6. `client::driver`: the other end of a connection.
 //!
-//! The files in `docs/` say what users can rely on (`consistency.md`), what nodes say to each other
-//! (`peer-protocol.md`), which commands there are (`commands.md`) and how to run it (`operations.md`).
+//! The files in `docs/` define the technical words (`glossary.md`), say what users can rely on (`consistency.md`), how nodes
+//! become equal and deletes stay deleted (`healing.md`), what nodes say to each other (`peer-protocol.md`), which commands there
+//! are (`commands.md`) and how to run it (`operations.md`).
 //!
 //! # Embedding a node
 //!
