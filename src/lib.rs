@@ -118,6 +118,9 @@ pub mod model;
 #[cfg(feature = "daemon")]
 mod node;
 #[cfg(feature = "daemon")]
+#[doc(hidden)]
+pub mod process;
+#[cfg(feature = "daemon")]
 mod replication;
 #[cfg(feature = "client")]
 pub mod resp;

@@ -30,6 +30,7 @@ mod man;
 mod output;
 mod peers;
 mod rejoin;
+mod release;
 mod reload;
 mod serve;
 mod set;

@@ -10,6 +10,7 @@ use sapwood::config::Config;
 
 use super::hangup::Hangup;
 use super::output::{Paint, Stream};
+use super::release::release_memory;
 use super::reload::Reload;
 use super::settings::ConfigArgs;
 use super::stop::Stop;
@@ -82,6 +83,7 @@ async fn serve(config: Config, reload: &Reload) -> anyhow::Result<Exit> {
             let why = if node.is_superseded() { "its name was taken" } else { "a client asked by SHUTDOWN" };
             tracing::info!(why, "stopping: draining to the peers");
         }
+        never = release_memory(&node) => match never {}
     }
     // A terminal that closes sends SIGHUP more than once, from its shell and from the system: it never cuts the drain short.
     let report = tokio::select! {

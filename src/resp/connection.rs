@@ -221,8 +221,7 @@ impl Connection {
     }
 
     fn begin(&mut self) {
-        self.session.may_lack =
-            !self.shared.settings.serve_while_joining && self.shared.cluster.is_fetching();
+        self.session.may_lack = self.shared.is_loading();
         self.shared.store.begin(&mut self.batch, self.shared.env.wall_clock());
     }
 

@@ -78,6 +78,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Whether reads of absent keys are answered with `-LOADING`: peers may hold them.
+    pub(super) fn is_loading(&self) -> bool {
+        !self.settings.serve_while_joining && self.cluster.is_fetching()
+    }
+
     /// To be called whenever a client has come to want changes, or ceased to. For events, which are best effort, it does
     /// not matter whether they can be followed.
     pub(super) fn adjust_observer(&self) {

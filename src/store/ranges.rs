@@ -276,6 +276,11 @@ impl Ranges {
             *slot = cell;
         }
         sums.first_death.store(first_left, Ordering::Relaxed);
+        // A table never shrinks by itself. Half of the new one is free, so that it does not grow again at once.
+        if table.capacity() >= 4 * table.len() {
+            let room = 2 * table.len();
+            table.shrink_to(room, |(cell, _)| self.seed.key_hash(cell.key()));
+        }
         drop(table);
         dead.len()
     }

@@ -1,4 +1,4 @@
-//! All of the project's `unsafe` code: what the raw table and the processor offer no safe way for.
+//! All of the store's `unsafe` code: what the raw table and the processor offer no safe way for.
 
 use hashbrown::raw::RawTable;
 

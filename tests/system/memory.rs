@@ -158,3 +158,81 @@ fn three_nodes_that_filled_up_apart_with_the_smallest_values_have_room_again_onc
 fn two_nodes_that_filled_up_apart_are_equal_once_so_much_is_deleted_that_the_rest_fits() {
     deletes_make_room_after_a_cut(&["a", "b"], &"v".repeat(100), 45);
 }
+
+/// Waits until a node takes no more memory than 1.3 times what its cells need, and 20 MiB.
+fn until_memory_is_returned(node: &Daemon, what: &str) {
+    wait_within(Duration::from_secs(30), &format!("{} returns the memory of {what}", node.name), || {
+        let used = node.info("used_memory").parse::<u64>().unwrap();
+        let tombstones = node.info("used_memory_tombstones").parse::<u64>().unwrap();
+        node.resident() <= used + used / 10 * 3 + (20 << 20) && tombstones == 0
+    });
+}
+
+fn two_nodes() -> [Daemon; 2] {
+    let a = Daemon::start("a", &[], &[]);
+    let b = Daemon::start("b", &[&a], &[]);
+    until_linked(&[&a, &b]);
+    [a, b]
+}
+
+#[test]
+#[ignore = "takes a minute and a gigabyte for each node: tombstones have to be purged"]
+fn the_memory_of_a_thousand_large_values_is_returned_after_they_are_deleted() {
+    let [a, b] = two_nodes();
+    let mut connection = a.connect();
+    let value = vec![b'v'; 1 << 20];
+    for key in 0..1000 {
+        redis::cmd("SET").arg(key).arg(&value).exec(&mut connection).unwrap();
+    }
+    until_equal(&[&a, &b]);
+    assert!(a.resident() > 1000 << 20 && b.resident() > 1000 << 20);
+    for key in 0..1000 {
+        assert_eq!(redis::cmd("DEL").arg(key).query::<u32>(&mut connection), Ok(1));
+    }
+    [&a, &b].into_iter().for_each(|node| until_memory_is_returned(node, "values of 1 MiB"));
+}
+
+#[test]
+#[ignore = "takes a minute: half a million keys have to expire and be purged"]
+fn the_memory_of_half_a_million_keys_is_returned_after_they_have_expired() {
+    let [a, b] = two_nodes();
+    let mut connection = a.connect();
+    let deadline = std::time::SystemTime::now() + Duration::from_secs(20);
+    let deadline = deadline.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    let value = [b'v'; 60];
+    for first in (0..500_000).step_by(1000) {
+        let mut pipeline = redis::pipe();
+        for key in first..first + 1000 {
+            pipeline.cmd("SET").arg(format!("key:{key:016}")).arg(&value).arg("PXAT").arg(deadline).ignore();
+        }
+        pipeline.exec(&mut connection).unwrap();
+    }
+    until_equal(&[&a, &b]);
+    assert!(a.resident() > 60 << 20 && b.resident() > 60 << 20);
+    wait_within(Duration::from_secs(60), "they expire", || {
+        [&a, &b].iter().all(|node| node.info("used_memory") == "0")
+    });
+    [&a, &b].into_iter().for_each(|node| until_memory_is_returned(node, "expired keys"));
+}
+
+#[test]
+#[ignore = "takes a minute and half a gigabyte for each node"]
+fn values_that_change_their_sizes_leave_no_gaps_that_add_up() {
+    let [a, b] = two_nodes();
+    let mut connection = a.connect();
+    for size in [1000, 700, 1000] {
+        for first in (0..500_000).step_by(1000) {
+            let mut pipeline = redis::pipe();
+            for key in first..first + 1000 {
+                let value = vec![b'v'; size + key * 7919 % 300 - 150];
+                pipeline.cmd("SET").arg(format!("key:{key:016}")).arg(value).ignore();
+            }
+            pipeline.exec(&mut connection).unwrap();
+        }
+        until_equal(&[&a, &b]);
+        assert!(a.info("used_memory").parse::<u64>().unwrap() > 500_000 * size as u64);
+        [&a, &b]
+            .into_iter()
+            .for_each(|node| until_memory_is_returned(node, &format!("values of {size} bytes")));
+    }
+}

@@ -3,6 +3,7 @@
 use std::fmt::Error;
 
 use super::{BYTES, Labels, Reading, SECONDS, Sheet};
+use crate::process;
 
 /// What a counter of the node reads.
 type Count = fn(&Reading) -> u64;
@@ -50,6 +51,9 @@ fn keys(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
         BYTES,
         |reading| reading.face.store.memory() as f64,
     )?;
+    sheet.gauges("resident_memory", "What the process takes of the host's RAM.", BYTES, |_| {
+        process::resident_bytes().map(|bytes| (Labels::new(), bytes as f64))
+    })?;
     sheet.gauges("memory_limit", "--max-memory, if it is set.", BYTES, |reading| {
         reading.face.max_memory.map(|limit| (Labels::new(), limit as f64))
     })?;

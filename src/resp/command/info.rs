@@ -5,15 +5,12 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::context::{Context, DONE, Outcome, is};
 use crate::cluster::PeerState;
+use crate::process;
 use crate::resp::Args;
 use crate::resp::shared::Shared;
 
 /// The version of Redis whose commands and replies these are: tools choose what to ask by it.
 const REDIS_VERSION: &str = "7.0.15";
-/// The unit of the times in `/proc/self/stat`: fixed at a hundredth of a second for programs.
-const TICKS_PER_SECOND: u64 = 100;
-/// The unit of `/proc/self/statm`.
-const PAGE: u64 = 4096;
 
 type Section = fn(&Shared, &mut Lines);
 
@@ -90,15 +87,16 @@ fn clients(shared: &Shared, lines: &mut Lines) {
 
 fn memory(shared: &Shared, lines: &mut Lines) {
     let (used, tombstones) = (shared.store.memory(), shared.store.tombstone_memory());
-    let resident = proc_numbers("/proc/self/statm", 1).map(|pages| pages * PAGE);
     let limit = shared.settings.max_memory.unwrap_or(0);
     lines.add("used_memory", used);
     lines.add("used_memory_human", human(used));
     lines.add("used_memory_tombstones", tombstones);
     lines.add("used_memory_tombstones_human", human(tombstones));
-    if let Some(resident) = resident {
+    if let Some(resident) = process::resident_bytes() {
         lines.add("used_memory_rss", resident);
         lines.add("used_memory_rss_human", human(resident));
+        lines.add("mem_fragmentation_ratio", format_args!("{:.2}", ratio(resident, used + tombstones)));
+        lines.add("mem_fragmentation_bytes", resident.saturating_sub(used + tombstones));
     }
     lines.add("maxmemory", limit);
     lines.add("maxmemory_human", human(limit));
@@ -106,8 +104,8 @@ fn memory(shared: &Shared, lines: &mut Lines) {
     lines.add("maxmemory_policy", "noeviction");
 }
 
-fn persistence(_shared: &Shared, lines: &mut Lines) {
-    lines.add("loading", 0);
+fn persistence(shared: &Shared, lines: &mut Lines) {
+    lines.add("loading", u8::from(shared.is_loading()));
     lines.add("rdb_bgsave_in_progress", 0);
     lines.add("aof_enabled", 0);
 }
@@ -135,11 +133,9 @@ fn replication(_shared: &Shared, lines: &mut Lines) {
 }
 
 fn cpu(_shared: &Shared, lines: &mut Lines) {
-    for (name, field) in [("used_cpu_sys", 14), ("used_cpu_user", 13)] {
-        if let Some(ticks) = proc_numbers("/proc/self/stat", field) {
-            let hundredths = ticks * 100 / TICKS_PER_SECOND;
-            lines.add(name, format_args!("{}.{:02}", hundredths / 100, hundredths % 100));
-        }
+    let Some(time) = process::cpu_time() else { return };
+    for (name, hundredths) in [("used_cpu_sys", time.system), ("used_cpu_user", time.user)] {
+        lines.add(name, format_args!("{}.{:02}", hundredths / 100, hundredths % 100));
     }
 }
 
@@ -186,14 +182,10 @@ fn sapwood(shared: &Shared, lines: &mut Lines) {
     lines.add("incarnation", shared.store.own_incarnation());
 }
 
-/// A field of one of Linux's process files, counted from 0; `None` elsewhere. Fields are counted after the program's
-/// name where the file has one, as that may contain blanks.
-fn proc_numbers(path: &str, field: usize) -> Option<u64> {
-    let text = std::fs::read_to_string(path).ok()?;
-    match text.rsplit_once(')') {
-        Some((_, rest)) => rest.split_whitespace().nth(field.checked_sub(2)?)?.parse().ok(),
-        None => text.split_whitespace().nth(field)?.parse().ok(),
-    }
+/// The ratio of two sizes; 1 if there is nothing to compare with.
+#[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+fn ratio(bytes: u64, of: u64) -> f64 {
+    if of == 0 { 1.0 } else { bytes as f64 / of as f64 }
 }
 
 /// A size as Redis shows it to people: `1.50M`.
