@@ -16,8 +16,8 @@ use tokio::sync::{self, Notify, OwnedMutexGuard};
 use super::clients::Client;
 use super::outbox::MAX_WAITING;
 use super::publication::Publication;
-use super::slice::TimeSlice;
 use crate::cluster::Audience;
+use crate::time_slice::TimeSlice;
 
 /// The longest channel in bytes. The channel of a key's events holds the key: twice the longest key of the default
 /// `--max-key`.

@@ -79,7 +79,7 @@ pub(in crate::resp) trait Wait: Send {
 
 /// A command in bounded steps. Between two of them the connection lets others run.
 pub(in crate::resp) trait Long: Send {
-    /// Goes on for about a millisecond at most: see [`TimeSlice`](crate::resp::slice::TimeSlice).
+    /// Goes on for about a millisecond at most: see [`TimeSlice`](crate::time_slice::TimeSlice).
     fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError>;
 }
 

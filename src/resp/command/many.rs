@@ -4,7 +4,7 @@ use super::context::{Context, DONE, Long, Outcome, Progress, begin};
 use super::error::CommandError;
 use crate::resp::Args;
 use crate::resp::args::OwnedArgs;
-use crate::resp::slice::TimeSlice;
+use crate::time_slice::TimeSlice;
 
 /// Up to so many arguments are handled at once: they take less than a step's time.
 const AT_ONCE: usize = 256;

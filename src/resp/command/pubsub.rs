@@ -11,8 +11,8 @@ use super::many::{self, Each};
 use crate::resp::glob::MAX_PATTERN;
 use crate::resp::hub::{Kind, MAX_CHANNEL, MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTIONS};
 use crate::resp::publication::Publication;
-use crate::resp::slice::TimeSlice;
 use crate::resp::{Args, glob};
+use crate::time_slice::TimeSlice;
 
 const HELP: &[&str] = &[
     "PUBSUB <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",

@@ -5,9 +5,9 @@ use std::mem;
 use super::context::{Context, Long, Outcome, Progress, begin};
 use super::error::CommandError;
 use crate::resp::glob::MAX_PATTERN;
-use crate::resp::slice::TimeSlice;
 use crate::resp::{Args, Reply, glob};
 use crate::store::{Cell, Write};
+use crate::time_slice::TimeSlice;
 
 /// Bytes of encoded keys in one reply: what `KEYS` may hold back while it looks.
 const MAX_KEYS: usize = 64 << 20;

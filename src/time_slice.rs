@@ -8,14 +8,14 @@ use tokio::time::Instant;
 const LENGTH: Duration = Duration::from_micros(500);
 
 /// A slice of a worker's time.
-pub(super) struct TimeSlice(Instant);
+pub(crate) struct TimeSlice(Instant);
 
 impl TimeSlice {
-    pub(super) fn begin() -> TimeSlice {
+    pub(crate) fn begin() -> TimeSlice {
         TimeSlice(Instant::now() + LENGTH)
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         Instant::now() >= self.0
     }
 }
