@@ -18,4 +18,12 @@ impl TimeSlice {
     pub(crate) fn is_over(&self) -> bool {
         Instant::now() >= self.0
     }
+
+    /// Lets other tasks run once the slice is over, and begins another one then.
+    pub(crate) async fn give_way(&mut self) {
+        if self.is_over() {
+            tokio::task::yield_now().await;
+            *self = TimeSlice::begin();
+        }
+    }
 }

@@ -31,7 +31,7 @@ pub(super) const KEPT_RECENT: usize = MAX_RECENT / 2;
 pub(super) const MAX_RECENT_BYTES: u64 = 8 << 20;
 
 /// The changes under one prefix.
-pub(super) struct Log {
+pub(in crate::store) struct Log {
     recent: Recent,
     /// Every sequence here is below those in `recent`.
     settled: Settled,
@@ -115,6 +115,11 @@ impl Log {
                 }
             }
         }
+    }
+
+    /// Frees some of the changes of a log that nobody reads any more; returns whether there were any that had settled.
+    pub(in crate::store) fn free_oldest(&mut self) -> bool {
+        self.settled.free_segment()
     }
 
     /// Forgets everything up to `floor`.

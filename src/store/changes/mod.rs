@@ -32,8 +32,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use self::log::Log;
-pub(super) use self::log::MAX_RECENT;
+pub(super) use self::log::{Log, MAX_RECENT};
 use self::prefixes::PrefixMap;
 use self::record::Record;
 use self::settled::SettledTotal;
@@ -193,16 +192,19 @@ impl Changes {
         }
     }
 
-    /// Every key was forgotten: all that was recorded tells of another state.
-    pub(super) fn discard(&self) {
+    /// Every key was discarded: all that was recorded tells of another state. Returns the logs, which may be large, for
+    /// the caller to free.
+    pub(super) fn discard(&self) -> Vec<Log> {
         let mut book = self.book.lock();
         book.head += 1;
         book.discarded = book.head;
         let Book { head, logs, settled, .. } = &mut *book;
-        for kept in logs.values_mut() {
-            kept.log.forget(*head, settled);
+        *settled = SettledTotal::default();
+        let replaced = logs.values_mut().map(|kept| {
             kept.wake();
-        }
+            std::mem::replace(&mut kept.log, Log::new(*head))
+        });
+        replaced.collect()
     }
 }
 

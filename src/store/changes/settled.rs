@@ -170,6 +170,11 @@ impl Settled {
         records.map(move |record| (record.change(from), record.bytes.into()))
     }
 
+    /// Frees the oldest segment, of a log that nobody reads any more; returns whether there was one.
+    pub(super) fn free_segment(&mut self) -> bool {
+        self.segments.pop_front().is_some()
+    }
+
     /// Takes everything here off the total, as it is about to be forgotten.
     pub(super) fn leave(&self, total: &mut SettledTotal) {
         let slots = self.segments.iter().flat_map(|segment| &segment.slots);

@@ -167,7 +167,7 @@ fn what_was_discarded_is_not_read_on() {
     let follower = follow(&store, &[""]);
     let from = follower.last();
     set(&store, 1, "a", None);
-    store.discard(incarnation(2).unwrap()).unwrap();
+    drop(store.discard(incarnation(2).unwrap()).unwrap());
     assert!(matches!(follower.read(from, ALL), Read::Lagged));
     let from = follower.last();
     set(&store, 1, "b", None);
