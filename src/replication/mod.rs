@@ -47,6 +47,7 @@ mod session;
 #[cfg_attr(not(feature = "simulation"), expect(unreachable_pub, reason = "public for the example `soak`"))]
 pub mod simulation;
 mod tokens;
+mod tombstones;
 mod traffic;
 mod upkeep;
 mod verification;
@@ -327,6 +328,7 @@ impl Replication {
         shared.spawn(&shared.stop, push::run(Arc::clone(&shared)));
         shared.spawn(&shared.stop, upkeep::tick(Arc::clone(&shared)));
         shared.spawn(&shared.stop, upkeep::sweep(Arc::clone(&shared)));
+        shared.spawn(&shared.stop, upkeep::limit_tombstones(Arc::clone(&shared)));
         if let Some(listener) = listener {
             shared.spawn(&shared.draining, accept(Arc::clone(&shared), listener, handshakes));
         }
