@@ -284,9 +284,9 @@ impl Subscriptions {
         }
     }
 
-    /// The names of a kind, in order.
-    pub(super) fn names(&self, kind: Kind) -> impl Iterator<Item = &Arc<[u8]>> {
-        self.of(kind).iter()
+    /// The first name of a kind, in order.
+    pub(super) fn first(&self, kind: Kind) -> Option<&Arc<[u8]>> {
+        self.of(kind).first()
     }
 
     /// How many there are of a kind.
