@@ -47,6 +47,11 @@ impl Context<'_> {
         self.shared.audit.command(&self.session.client, command, detail);
     }
 
+    /// Whether a key is absent here.
+    pub(super) fn is_absent(&self, key: &[u8]) -> bool {
+        self.shared.store.read(key, self.now(), |live| live.is_none())
+    }
+
     pub(super) fn now(&self) -> Time {
         self.batch.now()
     }

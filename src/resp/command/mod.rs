@@ -125,10 +125,10 @@ fn call(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Outcome {
     (command.handler)(cx, args)
 }
 
-/// Whether one of the keys that are to be read is absent.
+/// Whether one of the keys of a command is absent. Where they are many it looks at each as it comes to it.
 fn lacks(cx: &Context<'_>, args: Args<'_>, command: &Command) -> bool {
     let mut keys = command.keys.places(args.len()).filter_map(|place| args.get(place));
-    keys.any(|key| cx.shared.store.read(key, cx.now(), |live| live.is_none()))
+    args.len() <= many::AT_ONCE && keys.any(|key| cx.is_absent(key))
 }
 
 /// Notes what a client that tracks is about to read. `CLIENT CACHING` is for one command, `CLIENT`'s own aside.
