@@ -813,6 +813,47 @@ async fn while_the_state_of_peers_is_fetched_absent_keys_are_not_said_to_be_abse
     }
 }
 
+#[tokio::test]
+async fn while_the_state_of_peers_is_fetched_no_write_depends_on_a_key_that_may_be_with_them() {
+    for serve in [false, true] {
+        let daemon = Daemon::with(|settings| settings.serve_while_joining = serve).await;
+        let mut client = daemon.client().await;
+        client.ask("SET here 1", "+OK\r\n").await;
+        daemon.fetching.store(true, Ordering::Relaxed);
+        for (request, absent, present) in [
+            ("INCR", ":1\r\n", ":2\r\n"),
+            ("DECR", ":-1\r\n", ":1\r\n"),
+            ("INCRBY _ 5", ":5\r\n", ":6\r\n"),
+            ("DECRBY _ 5", ":-5\r\n", ":1\r\n"),
+            ("SETNX _ 1", ":1\r\n", ":0\r\n"),
+            ("SET _ 1 NX", "+OK\r\n", "$-1\r\n"),
+            ("SET _ 1 XX", "$-1\r\n", "+OK\r\n"),
+            ("SET _ 1 GET", "$-1\r\n", "$1\r\n1\r\n"),
+            ("SET _ 1 KEEPTTL", "+OK\r\n", "+OK\r\n"),
+            ("GETSET _ 1", "$-1\r\n", "$1\r\n1\r\n"),
+            ("GETEX _ PERSIST", "$-1\r\n", "$1\r\n1\r\n"),
+            ("EXPIRE _ 100", ":0\r\n", ":1\r\n"),
+            ("PERSIST", ":0\r\n", ":1\r\n"),
+            ("GETDEL", "$-1\r\n", "$1\r\n1\r\n"),
+        ] {
+            let of = |key: &str| match request.split_once('_') {
+                Some((command, rest)) => format!("{command}{key}{rest}"),
+                None => format!("{request} {key}"),
+            };
+            client.ask(&of("here"), present).await;
+            client.ask(&of("elsewhere"), if serve { absent } else { LOADING }).await;
+            client.reply("DEL elsewhere").await;
+        }
+        // What is written whatever the key holds is taken.
+        client.ask("SET elsewhere 1", "+OK\r\n").await;
+        client.ask("SET elsewhere 1 EX 100", "+OK\r\n").await;
+        client.ask("SETEX elsewhere 100 1", "+OK\r\n").await;
+        client.ask("MSET elsewhere 1 a 1", "+OK\r\n").await;
+        client.ask("DEL elsewhere a nowhere", ":2\r\n").await;
+        client.ask("UNLINK nowhere", ":0\r\n").await;
+    }
+}
+
 /// On one thread a command that does not give way is executed while nobody else is served: but for a ping or two on either
 /// side of it none is answered before it.
 const SOME: usize = 8;

@@ -85,8 +85,8 @@ impl Counter {
         self.connected().get_ref().local_addr().unwrap()
     }
 
-    /// Adds these to a key in one pipeline; the number of them that were acknowledged. If there is a limit, the
-    /// connection is closed once that many were.
+    /// Adds these to a key in one pipeline; the number of them that were acknowledged. One that is refused because the node
+    /// is loading is not made. If there is a limit, the connection is closed once that many were answered.
     ///
     /// # Panics
     /// If the daemon refuses one; if nothing but what is above 0 is added and what the key counts does not rise by it.
@@ -102,30 +102,34 @@ impl Counter {
         let rises = amounts.iter().all(|by| *by > 0);
         let stream = self.connected();
         let sent = stream.get_mut().write_all(&bytes);
-        let mut acknowledged = 0;
+        let (mut answered, mut acknowledged) = (0, Vec::new());
         let mut last = None;
         let mut line = String::new();
         // What could be sent may have been answered even if not all of it could.
-        while acknowledged < limit.unwrap_or(amounts.len()).min(amounts.len()) {
+        while answered < limit.unwrap_or(amounts.len()).min(amounts.len()) {
             line.clear();
             if !stream.read_line(&mut line).is_ok_and(|_| line.ends_with("\r\n")) {
                 break;
             }
+            answered += 1;
+            if line.starts_with("-LOADING ") {
+                continue;
+            }
             let value = line.strip_prefix(':').and_then(|digits| digits.trim_end().parse::<i64>().ok());
             let value = value.unwrap_or_else(|| panic!("{key}: {line}"));
-            let by = amounts[acknowledged];
+            let by = amounts[answered - 1];
             let steady = !rises || last.is_none_or(|last| value - last >= by);
             assert!(steady, "{key}: {value} after {last:?} and {by} more");
             last = Some(value);
-            acknowledged += 1;
+            acknowledged.push(by);
         }
-        if sent.is_err() || acknowledged < amounts.len() {
+        if sent.is_err() || answered < amounts.len() {
             self.stream = None;
         }
         let tally = self.tallies.0.entry(key.to_owned()).or_default();
-        amounts[..acknowledged].iter().for_each(|by| tally.acknowledged(*by));
-        amounts[acknowledged..].iter().for_each(|by| tally.unacknowledged(*by));
-        acknowledged
+        acknowledged.iter().for_each(|by| tally.acknowledged(*by));
+        amounts[answered..].iter().for_each(|by| tally.unacknowledged(*by));
+        acknowledged.len()
     }
 
     /// The connection, which has been answered: nothing is counted on one that a stopping daemon never takes.

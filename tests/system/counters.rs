@@ -411,8 +411,12 @@ fn a_killed_daemon_loses_exactly_what_it_counted_while_it_was_cut_off() {
     Counter::new(&daemons[0]).add("k", &[1; BATCH], None);
     daemons[2].kill();
     daemons[2].restart();
-    // Its new incarnation counts in a slot of its own, even before it has met the others.
-    Counter::new(&daemons[2]).add("k", &[10; BATCH], None);
+    // Its new incarnation counts in a slot of its own, once it has what the others have counted.
+    let (mut of_c, mut counted_anew) = (Counter::new(&daemons[2]), 0);
+    wait("c counts", || {
+        counted_anew += of_c.add("k", &vec![10; BATCH - counted_anew], None);
+        counted_anew == BATCH
+    });
     until_whole(&daemons);
     for daemon in &daemons {
         assert_eq!(counted(&mut daemon.connect(), "k"), 1500 + 100 + 1000);

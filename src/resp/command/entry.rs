@@ -51,6 +51,8 @@ pub(super) const NO_AUTH: Flags = Flags(32);
 pub(super) const PUBSUB: Flags = Flags(64);
 /// Allowed on a connection of RESP2 that has subscriptions; not shown.
 pub(super) const SUBSCRIBED: Flags = Flags(128);
+/// What it writes or replies depends on what its key holds; not shown.
+pub(super) const LOOKS: Flags = Flags(256);
 
 impl Flags {
     pub(super) const fn and(self, other: Flags) -> Flags {

@@ -45,8 +45,9 @@ use std::fmt::Display;
 use super::Args;
 use super::call::Call;
 use context::{Outcome, Progress};
-use entry::{ADMIN, Command, NO_AUTH, READ, SUBSCRIBED, resolve};
+use entry::{ADMIN, Command, LOOKS, NO_AUTH, READ, SUBSCRIBED, resolve};
 use error::CommandError;
+use options::SetOptions;
 use table::TABLE;
 
 /// The commands' names, each at the place by which [`Call`] and the counters know it.
@@ -116,13 +117,21 @@ fn call(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Outcome {
     if cx.shared.monitors.any() && !command.flags.has(ADMIN) {
         cx.shared.monitors.show(cx.now(), cx.session.client.peer, args);
     }
-    if cx.session.may_lack && command.flags.has(READ) && lacks(cx, args, command) {
+    if cx.session.may_lack && depends_on_keys(args, command) && lacks(cx, args, command) {
         return Err(CommandError::Loading);
     }
     if cx.session.tracking.is_some() {
         note_reads(cx, args, command, &TABLE[index]);
     }
     (command.handler)(cx, args)
+}
+
+/// Whether what a command replies or writes depends on what its keys hold. A `DEL` is taken whatever they hold, as a
+/// plain `SET` is: how many keys it has deleted is all that it says.
+fn depends_on_keys(args: Args<'_>, command: &Command) -> bool {
+    let is_conditional_set =
+        || command.name == "set" && SetOptions::parse(args.tail(3)).is_ok_and(SetOptions::depends_on_key);
+    command.flags.has(READ) || command.flags.has(LOOKS) || is_conditional_set()
 }
 
 /// Whether one of the keys of a command is absent. Where they are many it looks at each as it comes to it.
