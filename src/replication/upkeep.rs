@@ -70,7 +70,7 @@ pub(super) async fn limit_tombstones(shared: Arc<Shared>) {
 }
 
 /// Frees the values of expired keys and purges what is dead at the stable time, all ranges once a second, where anything
-/// is due; and recomputes the sums of every range from its cells, slowly.
+/// is due; frees the changes that were kept for watchers and are read no more; and recomputes the sums of every range from its cells, slowly.
 pub(super) async fn sweep(shared: Arc<Shared>) {
     let store = &shared.local.store;
     let count = store.range_count();
@@ -84,6 +84,9 @@ pub(super) async fn sweep(shared: Arc<Shared>) {
         for range in swept.by_ref().take(count.div_ceil(SWEEP_SLICES)) {
             store.sweep(range, now);
             shared.local.purge(range);
+            slice.give_way().await;
+        }
+        while store.free_changes() {
             slice.give_way().await;
         }
         for range in scrubbed.by_ref().take(count.div_ceil(SCRUB_SLICES)) {

@@ -4,7 +4,6 @@ use std::iter::Flatten;
 use std::vec::IntoIter;
 
 use super::Store;
-use super::changes::Log;
 use super::origins::TooManyOrigins;
 use super::ranges::Table;
 use crate::model::Incarnation;
@@ -16,7 +15,6 @@ const PART: usize = 64;
 #[must_use = "dropping it frees all cells in one go, and leaves them counted as memory"]
 pub(crate) struct Discarded {
     cells: Flatten<IntoIter<Table>>,
-    logs: Vec<Log>,
 }
 
 impl Store {
@@ -43,22 +41,19 @@ impl Store {
     pub(crate) fn discard(&self, incarnation: Incarnation) -> Result<Discarded, TooManyOrigins> {
         self.origins().renew(incarnation)?;
         let tables: Vec<Table> = (0..self.range_count()).map(|range| self.ranges.take(range)).collect();
-        let logs = self.ranges.changes().discard();
+        self.ranges.changes().discard();
         self.discard_stable_time();
-        Ok(Discarded { cells: tables.into_iter().flatten(), logs })
+        Ok(Discarded { cells: tables.into_iter().flatten() })
     }
 
     /// Frees a small part of what was discarded; returns whether anything was left.
     pub(crate) fn free(&self, discarded: &mut Discarded) -> bool {
-        let before = discarded.cells.by_ref().take(PART).map(|(cell, _)| self.ranges.free(&cell)).count();
-        if before > 0 {
-            return true;
-        }
-        let Some(log) = discarded.logs.last_mut() else { return false };
-        if !log.free_oldest() {
-            discarded.logs.pop();
-        }
-        true
+        discarded.cells.by_ref().take(PART).map(|(cell, _)| self.ranges.free(&cell)).count() > 0
+    }
+
+    /// Frees a part of the changes that were kept for watchers and are read no more; returns whether there was any.
+    pub(crate) fn free_changes(&self) -> bool {
+        self.ranges.changes().free_ended()
     }
 
     /// Discards the stable time of a store that was [discarded](Self::discard).
@@ -107,15 +102,14 @@ mod tests {
     }
 
     #[test]
-    fn the_changes_of_a_discarded_store_are_freed_in_parts_too() {
+    fn the_changes_of_a_discarded_store_are_freed_in_parts() {
         let store = Store::new(config(1));
         let follower = store.follow(&Prefixes::all()).unwrap();
         (0..1000u64).for_each(|n| set(&store, 10 + n, &n.to_le_bytes(), b"v", None));
         let from = follower.last();
-        let mut discarded = store.discard(incarnation(2).unwrap()).unwrap();
+        drop(store.discard(incarnation(2).unwrap()).unwrap());
         assert!(follower.was_discarded_since(from));
-        discarded.cells = Vec::new().into_iter().flatten();
-        let parts = std::iter::repeat_with(|| store.free(&mut discarded)).take_while(|left| *left).count();
+        let parts = std::iter::repeat_with(|| store.free_changes()).take_while(|left| *left).count();
         assert!(parts > 5, "{parts} parts, where at most 16 changes are a segment");
     }
 }

@@ -31,7 +31,7 @@ pub(super) const KEPT_RECENT: usize = MAX_RECENT / 2;
 pub(super) const MAX_RECENT_BYTES: u64 = 8 << 20;
 
 /// The changes under one prefix.
-pub(in crate::store) struct Log {
+pub(super) struct Log {
     recent: Recent,
     /// Every sequence here is below those in `recent`.
     settled: Settled,
@@ -117,15 +117,15 @@ impl Log {
         }
     }
 
-    /// Frees some of the changes of a log that nobody reads any more; returns whether there were any that had settled.
-    pub(in crate::store) fn free_oldest(&mut self) -> bool {
-        self.settled.free_segment()
+    /// Begins anew after `floor`; returns the log that has ended.
+    pub(super) fn renew(&mut self, floor: u64, total: &mut SettledTotal) -> Log {
+        self.settled.leave(total);
+        std::mem::replace(self, Log::new(floor))
     }
 
-    /// Forgets everything up to `floor`.
-    pub(super) fn forget(&mut self, floor: u64, total: &mut SettledTotal) {
-        self.settled.leave(total);
-        *self = Log::new(floor);
+    /// Frees some of the changes of a log that has ended; returns whether there were any that had settled.
+    pub(super) fn free_oldest(&mut self) -> bool {
+        self.settled.free_segment()
     }
 }
 
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(log.read(9, ALL, &mut Vec::new()), Err(BehindFloor));
         log.push(change(11, 1), None, &mut total);
         assert_eq!(sequences(&mut log, 10).0, [11]);
-        log.forget(12, &mut total);
+        drop(log.renew(12, &mut total));
         assert_eq!(log.read(11, ALL, &mut Vec::new()), Err(BehindFloor));
         assert_eq!((log.last(), total.changes, total.bytes), (12, 0, 0));
     }
