@@ -30,6 +30,7 @@
 //!                 env            network, wall clock and randomness, so that tests can replace them
 //!                 stats          what a node counts of its clients
 //!                 log_limit      how often one kind of log line is written
+//!                 time_slice     how long a task works before others get a turn
 //!                 client         talks to nodes from elsewhere, over fail-overs: requests, subscriptions, watches;
 //!                                needs `resp`'s frames and nothing below
 //! ```
@@ -128,6 +129,8 @@ pub mod resp;
 pub mod stats;
 #[cfg(feature = "daemon")]
 pub mod store;
+#[cfg(feature = "daemon")]
+mod time_slice;
 
 #[cfg(feature = "simulation")]
 pub use replication::simulation;

@@ -395,3 +395,25 @@ async fn malformed_frames_close_only_their_own_connection() {
     set(&a, b"still", b"replicating");
     until("the link still works", || get(&b, b"still").is_some()).await;
 }
+
+/// On one thread: a command that does not give way is executed while nobody else is served.
+#[tokio::test]
+async fn a_node_that_discards_very_many_keys_serves_its_clients_while_their_memory_is_freed() {
+    let node = start("a", &[]).await;
+    (0..60_000).for_each(|n| node.set(format!("key:{n}"), "value").unwrap());
+    let mut client = TcpStream::connect(node.client_addr().unwrap()).await.unwrap();
+    client.write_all(b"SAPWOOD REJOIN DISCARD\r\n").await.unwrap();
+    heard(&mut client, b"+OK\r\n").await;
+    assert!(node.get("key:0").is_none() && node.get("key:59999").is_none());
+    let mut served = 0;
+    loop {
+        client.write_all(b"INFO memory\r\nECHO end\r\n").await.unwrap();
+        let info = heard(&mut client, b"end\r\n").await;
+        if info.contains("used_memory:0\r\n") {
+            break;
+        }
+        served += 1;
+    }
+    assert!(served >= 8, "{served} requests were served while 60,000 keys were freed");
+    node.shutdown().await;
+}

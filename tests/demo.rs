@@ -54,6 +54,20 @@ fn the_page_is_there_until_ctrl_c() {
 }
 
 #[test]
+fn a_sighup_without_a_terminal_leaves_the_demo_running() {
+    let mut demo = demo(&[]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let page = lines.find_map(|line| Some(line.split_once("http://")?.1.trim_end_matches('/').to_owned()));
+    assert!(lines.any(|line| line.starts_with("c ")), "it shows its three nodes");
+    let pid = Pid::from_raw(i32::try_from(demo.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::HUP).unwrap();
+    // It serves its page still, and ends in order.
+    TcpStream::connect(page.unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    assert!(demo.wait().unwrap().success());
+}
+
+#[test]
 fn a_page_that_lets_anybody_write_stays_on_this_host() {
     let output = demo(&["--http", "0.0.0.0:0"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));

@@ -597,3 +597,42 @@ async fn a_copy_that_is_dropped_when_told_is_never_stale() {
     }
     assert_eq!(copy.as_deref(), Some("19999"));
 }
+
+/// On one thread a command that does not give way is executed while nobody else is served: but for a ping or two on either
+/// side of it none is answered before it.
+const SOME: usize = 8;
+
+#[tokio::test]
+async fn ending_very_many_subscriptions_lets_other_clients_be_served() {
+    const NAMES: usize = 60_000;
+    let daemon = Daemon::start().await;
+    let (mut client, mut other) = (daemon.client().await, daemon.client().await);
+    let names: Vec<String> = (0..NAMES).map(|n| format!("{n:05}")).collect();
+    let all: String = names.iter().map(|name| bulk(name)).collect();
+    let confirmed = |word, count: fn(usize) -> usize| -> String {
+        let each = names.iter().enumerate();
+        each.map(|(n, name)| format!("*3\r\n{}{}:{}\r\n", bulk(word), bulk(name), count(n))).collect()
+    };
+    for (end, reply) in
+        [("UNSUBSCRIBE", confirmed("unsubscribe", |n| NAMES - 1 - n)), ("RESET", "+RESET\r\n".to_owned())]
+    {
+        client.send(format!("*{}\r\n$9\r\nSUBSCRIBE\r\n{all}", NAMES + 1)).await;
+        client.expect(confirmed("subscribe", |n| n + 1)).await;
+        let pings = client.pings_before_the_reply(&mut other, end).await;
+        client.expect(reply).await;
+        assert!(pings >= SOME, "{pings} pings were answered before {end}");
+        other.ask("PUBSUB CHANNELS", "*0\r\n").await;
+    }
+    // A client that leaves has its subscriptions ended the same way.
+    client.send(format!("*{}\r\n$9\r\nSUBSCRIBE\r\n{all}", NAMES + 1)).await;
+    client.expect(confirmed("subscribe", |n| n + 1)).await;
+    drop(client);
+    let last = names.last().unwrap();
+    let subscribed = format!("*2\r\n{}:1\r\n", bulk(last));
+    let mut asked = 0;
+    while other.reply(&format!("PUBSUB NUMSUB {last}")).await == subscribed {
+        asked += 1;
+    }
+    assert!(asked >= SOME, "{asked} requests were answered while the subscriptions ended");
+    other.ask("PUBSUB CHANNELS", "*0\r\n").await;
+}

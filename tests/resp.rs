@@ -792,10 +792,11 @@ fn hostile(random: &mut StdRng) -> Vec<u8> {
     bytes
 }
 
+const LOADING: &str =
+    "-LOADING the state of the peers is being fetched, and the key may be with them: try again\r\n";
+
 #[tokio::test]
 async fn while_the_state_of_peers_is_fetched_absent_keys_are_not_said_to_be_absent() {
-    const LOADING: &str =
-        "-LOADING the state of the peers is being fetched, and the key may be with them: try again\r\n";
     for serve in [false, true] {
         let daemon = Daemon::with(|settings| settings.serve_while_joining = serve).await;
         let mut client = daemon.client().await;
@@ -804,8 +805,81 @@ async fn while_the_state_of_peers_is_fetched_absent_keys_are_not_said_to_be_abse
         client.ask("GET here", "$1\r\n1\r\n").await;
         client.ask("GET elsewhere", if serve { "$-1\r\n" } else { LOADING }).await;
         client.ask("MGET here elsewhere", if serve { "*2\r\n$1\r\n1\r\n$-1\r\n" } else { LOADING }).await;
-        client.ask("INCR elsewhere", ":1\r\n").await;
+        let many = "here ".repeat(1000);
+        client.ask(&format!("EXISTS {many}"), ":1000\r\n").await;
+        client.ask(&format!("EXISTS {many} elsewhere"), if serve { ":1000\r\n" } else { LOADING }).await;
         daemon.fetching.store(false, Ordering::Relaxed);
         client.ask("GET nowhere", "$-1\r\n").await;
     }
+}
+
+#[tokio::test]
+async fn while_the_state_of_peers_is_fetched_no_write_depends_on_a_key_that_may_be_with_them() {
+    for serve in [false, true] {
+        let daemon = Daemon::with(|settings| settings.serve_while_joining = serve).await;
+        let mut client = daemon.client().await;
+        client.ask("SET here 1", "+OK\r\n").await;
+        daemon.fetching.store(true, Ordering::Relaxed);
+        for (request, absent, present) in [
+            ("SETNX _ 1", ":1\r\n", ":0\r\n"),
+            ("SET _ 1 NX", "+OK\r\n", "$-1\r\n"),
+            ("SET _ 1 XX", "$-1\r\n", "+OK\r\n"),
+            ("SET _ 1 GET", "$-1\r\n", "$1\r\n1\r\n"),
+            ("SET _ 1 KEEPTTL", "+OK\r\n", "+OK\r\n"),
+            ("GETSET _ 1", "$-1\r\n", "$1\r\n1\r\n"),
+            ("GETEX _ PERSIST", "$-1\r\n", "$1\r\n1\r\n"),
+            ("EXPIRE _ 100", ":0\r\n", ":1\r\n"),
+            ("PERSIST", ":0\r\n", ":1\r\n"),
+            ("GETDEL", "$-1\r\n", "$1\r\n1\r\n"),
+        ] {
+            let of = |key: &str| match request.split_once('_') {
+                Some((command, rest)) => format!("{command}{key}{rest}"),
+                None => format!("{request} {key}"),
+            };
+            client.ask(&of("here"), present).await;
+            client.ask(&of("elsewhere"), if serve { absent } else { LOADING }).await;
+            client.reply("DEL elsewhere").await;
+        }
+        // What is written whatever the key holds is taken.
+        client.ask("INCR counter", ":1\r\n").await;
+        client.ask("DECRBY counter 3", ":-2\r\n").await;
+        client.ask("SET elsewhere 1", "+OK\r\n").await;
+        client.ask("SET elsewhere 1 EX 100", "+OK\r\n").await;
+        client.ask("SETEX elsewhere 100 1", "+OK\r\n").await;
+        client.ask("MSET elsewhere 1 a 1", "+OK\r\n").await;
+        client.ask("DEL elsewhere a nowhere", ":2\r\n").await;
+        client.ask("UNLINK nowhere", ":0\r\n").await;
+    }
+}
+
+/// On one thread a command that does not give way is executed while nobody else is served: but for a ping or two on either
+/// side of it none is answered before it.
+const SOME: usize = 8;
+
+#[tokio::test]
+async fn a_read_of_very_many_keys_while_the_state_of_peers_is_fetched_lets_other_clients_be_served() {
+    let daemon = Daemon::start().await;
+    let (mut client, mut other) = (daemon.client().await, daemon.client().await);
+    client.ask("SET k 1", "+OK\r\n").await;
+    daemon.fetching.store(true, Ordering::Relaxed);
+    let request = format!("EXISTS {}elsewhere", "k ".repeat(20_000));
+    let pings = client.pings_before_the_reply(&mut other, &request).await;
+    client.expect(LOADING).await;
+    assert!(pings >= SOME, "{pings} pings were answered");
+}
+
+#[tokio::test]
+async fn a_random_key_is_looked_for_among_very_many_that_have_expired_while_other_clients_are_served() {
+    let daemon = Daemon::start().await;
+    let (mut client, mut other) = (daemon.client().await, daemon.client().await);
+    const KEYS: usize = 50_000;
+    for keys in (0..KEYS).collect::<Vec<_>>().chunks(1000) {
+        let request: String = keys.iter().map(|n| format!("PSETEX {n} 1 v\r\n")).collect();
+        client.send(request).await;
+        client.expect("+OK\r\n".repeat(keys.len())).await;
+    }
+    while client.reply(&format!("EXISTS {}", KEYS - 1)).await != ":0\r\n" {}
+    let pings = client.pings_before_the_reply(&mut other, "RANDOMKEY").await;
+    client.expect("$-1\r\n").await;
+    assert!(pings >= SOME, "{pings} pings were answered");
 }

@@ -4,13 +4,12 @@ use std::io;
 
 #[cfg(unix)]
 use super::output::Stream;
-use super::reload::Reload;
 
 /// Takes SIGHUP over, which would otherwise end the process at once.
 #[cfg(unix)]
 pub(crate) struct Hangup {
     signal: tokio::signal::unix::Signal,
-    /// Whether a person started the node on a terminal. A closed terminal cannot be asked any more.
+    /// Whether a person started the program on a terminal. A closed terminal cannot be asked any more.
     interactive: bool,
 }
 
@@ -23,16 +22,16 @@ impl Hangup {
         Ok(Hangup { signal: signal(SignalKind::hangup())?, interactive })
     }
 
-    /// Waits until the terminal of the node is closed. Without a terminal it never returns, and each signal makes `reload`
-    /// read the settings again.
+    /// Waits until the terminal of the program is closed. Without a terminal it never returns, and each signal calls
+    /// `reload`.
     ///
     /// Cancel-safe: a signal that was not acted on stays pending.
-    pub(crate) async fn terminal_closed(&mut self, reload: &Reload) {
+    pub(crate) async fn terminal_closed(&mut self, reload: impl Fn()) {
         while self.signal.recv().await.is_some() {
             if self.interactive {
                 return;
             }
-            reload.run();
+            reload();
         }
         std::future::pending::<()>().await;
     }
@@ -47,7 +46,7 @@ impl Hangup {
         Ok(Hangup)
     }
 
-    pub(crate) async fn terminal_closed(&mut self, _reload: &Reload) {
+    pub(crate) async fn terminal_closed(&mut self, _reload: impl Fn()) {
         std::future::pending::<()>().await;
     }
 }

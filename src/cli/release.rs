@@ -29,6 +29,7 @@ pub(crate) async fn release_memory(node: &Node) -> Infallible {
             continue;
         }
         // The allocator's locks are held for milliseconds: not by a thread that serves clients.
+        #[expect(clippy::disallowed_methods, reason = "only the command runs this, never a simulated node")]
         let released = tokio::task::spawn_blocking(release_free_memory).await;
         if !released.unwrap_or(false) {
             tracing::trace!("the allocator had nothing to release");

@@ -76,7 +76,7 @@ async fn serve(config: Config, reload: &Reload) -> anyhow::Result<Exit> {
 
     tokio::select! {
         signal = stop.asked() => tracing::info!(signal, "stopping: draining to the peers; Ctrl-C again ends at once"),
-        () = hangup.terminal_closed(reload) => {
+        () = hangup.terminal_closed(|| reload.run()) => {
             tracing::info!(signal = "SIGHUP", "stopping: the terminal was closed: draining to the peers");
         }
         () = node.stopped() => {

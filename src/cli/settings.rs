@@ -81,7 +81,7 @@ pub(crate) struct Settings {
     #[arg(help_heading = CLUSTER, hide_env_values = true)]
     pub(crate) ready_alone_after: Option<Span>,
 
-    /// Answer reads of absent keys while the peers' state is being fetched, instead of -LOADING [default: false]
+    /// Take absent keys for absent while the peers' state is being fetched, instead of answering -LOADING [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(value_parser = BoolishValueParser::new(), env = "SAPWOOD_SERVE_WHILE_JOINING")]
     #[arg(help_heading = CLUSTER, hide_env_values = true, hide_possible_values = true)]

@@ -122,7 +122,7 @@ pub struct Config {
     /// How long a node that is told to join others, and reaches none, waits before it calls itself ready. One that is
     /// refused never does.
     pub ready_alone_after: Duration,
-    /// Answer clients' reads of absent keys as if there were none while the peers' states are being fetched.
+    /// Take absent keys for absent everywhere while the peers' states are being fetched, for clients.
     pub serve_while_joining: bool,
 }
 

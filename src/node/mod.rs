@@ -155,6 +155,7 @@ impl Node {
             incarnation,
             healing,
             join: config.join.clone(),
+            client_port: client.map(|address| address.port()),
             known_address: config.peer.is_some_and(|address| address.port() != 0),
             queue_limit: config.peer_queue,
             lost_file: config.lost_file.clone(),

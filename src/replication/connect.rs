@@ -291,14 +291,14 @@ impl Connection {
 
     /// Tells a client of another protocol that this is the peer port, and closes.
     async fn turn_away(&mut self, shared: &Shared, protocol: OtherProtocol) {
-        let (remote, reason) = (self.remote, protocol.explain_request());
+        let (remote, reason) = (self.remote, protocol.explain_request(shared.client_port));
         if shared.wrong_clients.note(remote.ip(), protocol) {
             tracing::warn!(%remote, reason, "not a peer: connection closed");
         } else {
             tracing::debug!(%remote, reason, "not a peer: connection closed");
         }
         let answering = async {
-            if let Some(answer) = protocol.answer() {
+            if let Some(answer) = protocol.answer(shared.client_port) {
                 let _ = self.writer.write_one(answer.into()).await;
             }
             self.writer.close().await;

@@ -55,6 +55,8 @@ pub(super) struct Local {
     pub(super) has_dead: AtomicBool,
     /// Every write of this node's clients up to here has reached a peer.
     handed_over: AtomicU64,
+    /// The stable time, if it was raised to make room for tombstones rather than by the members.
+    pub(super) dropped_until: AtomicU64,
 }
 
 /// What has happened since the start.
@@ -101,6 +103,7 @@ impl Local {
             relays: AtomicBool::new(false),
             has_dead: AtomicBool::new(false),
             handed_over: AtomicU64::new(0),
+            dropped_until: AtomicU64::new(0),
         }
     }
 
@@ -138,33 +141,6 @@ impl Local {
         self.relays.store(members.must_relay(now), Ordering::Relaxed);
         drop(members);
         lapsed.into_iter().map(News::Lapsed).chain(verdict.map(News::Verdict)).collect()
-    }
-
-    /// A node that is alone has nobody to wait for, and keeps its tombstones for those to come; but no more than the
-    /// limit, and no more than their reserve of memory holds. Returns how many of the oldest were dropped: an older write
-    /// of another node can undo those deletes.
-    pub(super) fn limit_tombstones_alone(&self) -> u64 {
-        let limit = self.config.tombstone_limit;
-        let dead = self.store.totals().dead_cells;
-        let beyond = dead.saturating_sub(limit).max(self.store.tombstones_beyond_reserve(dead));
-        if beyond == 0 || !self.members.lock().is_alone() {
-            return 0;
-        }
-        // A tenth more than needed, so that not every delete from now on looks for the oldest.
-        let surplus = beyond + (dead - beyond) / 10;
-        let mut deaths = Vec::new();
-        for range in 0..self.store.range_count() {
-            self.store.deaths(range, &mut |death| deaths.push(death));
-        }
-        let index = usize::try_from(surplus).unwrap_or(usize::MAX).min(deaths.len().saturating_sub(1));
-        if deaths.is_empty() {
-            return 0;
-        }
-        let (_, &mut until, _) = deaths.select_nth_unstable(index);
-        self.store.raise_stable_time(until);
-        let dropped = (0..self.store.range_count()).map(|range| self.store.purge(range)).sum::<usize>();
-        self.counts.dropped_tombstones.fetch_add(dropped as u64, Ordering::Relaxed);
-        dropped as u64
     }
 
     /// Keeps what a peer's retraction has given up here: a value, or the amount that was counted.

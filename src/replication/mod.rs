@@ -47,6 +47,7 @@ mod session;
 #[cfg_attr(not(feature = "simulation"), expect(unreachable_pub, reason = "public for the example `soak`"))]
 pub mod simulation;
 mod tokens;
+mod tombstones;
 mod traffic;
 mod upkeep;
 mod verification;
@@ -109,6 +110,8 @@ struct Shared {
     faults: Faults,
     /// Who has spoken another protocol to the peer port.
     wrong_clients: LoggedClients,
+    /// Where they should have gone.
+    client_port: Option<u16>,
     lost: LostFile,
     verifications: Verifications,
     /// What clients have published, on its way to the links.
@@ -259,6 +262,8 @@ pub(crate) struct Setup {
     pub(crate) incarnation: Incarnation,
     pub(crate) healing: HealingConfig,
     pub(crate) join: Vec<String>,
+    /// Where this node takes clients, if it does.
+    pub(crate) client_port: Option<u16>,
     /// Peers may know this node's address from an earlier run.
     pub(crate) known_address: bool,
     /// Bytes of pushes that may wait for one peer.
@@ -287,6 +292,7 @@ impl Replication {
             incarnation,
             healing,
             join,
+            client_port,
             known_address,
             queue_limit,
             lost_file,
@@ -306,6 +312,7 @@ impl Replication {
             announcer,
             faults: Faults::new(enable_faults),
             wrong_clients: LoggedClients::default(),
+            client_port,
             lost,
             verifications: Verifications::default(),
             messages: Messages::default(),
@@ -327,6 +334,7 @@ impl Replication {
         shared.spawn(&shared.stop, push::run(Arc::clone(&shared)));
         shared.spawn(&shared.stop, upkeep::tick(Arc::clone(&shared)));
         shared.spawn(&shared.stop, upkeep::sweep(Arc::clone(&shared)));
+        shared.spawn(&shared.stop, upkeep::limit_tombstones(Arc::clone(&shared)));
         if let Some(listener) = listener {
             shared.spawn(&shared.draining, accept(Arc::clone(&shared), listener, handshakes));
         }

@@ -1,5 +1,6 @@
 //! What operators see of healing, and what they can do to it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use crate::cluster::{
 };
 use crate::env::draw_incarnation;
 use crate::model::{Incarnation, stamp};
+use crate::store::{Discarded, Store};
+use crate::time_slice::TimeSlice;
 
 impl Shared {
     /// Everyone this daemon has heard, dials, or knows from its peers.
@@ -76,6 +79,14 @@ impl Shared {
     }
 }
 
+/// Frees what a store has discarded. Soon over, so a shutdown waits for it.
+async fn free(store: Arc<Store>, mut discarded: Discarded) {
+    let mut slice = TimeSlice::begin();
+    while store.free(&mut discarded) {
+        slice.give_way().await;
+    }
+}
+
 impl Replication {
     /// The name that an incarnation has or had, if it was heard of.
     pub(crate) fn name_of(&self, incarnation: Incarnation) -> Option<String> {
@@ -133,14 +144,16 @@ impl Replication {
         Ok(())
     }
 
-    /// Discards everything and joins the others as a new daemon.
+    /// Discards everything and joins the others as a new incarnation.
+    ///
+    /// Everything is discarded when this returns; the memory is freed after it, in short slices.
     pub(crate) fn rejoin(&self) -> Result<(), ClusterError> {
         let Shared { local, env, peers, .. } = &*self.shared;
         let incarnation = draw_incarnation(&**env);
         peers.links().iter().for_each(|link| link.stop.cancel());
-        if let Err(error) = local.store.discard(incarnation) {
-            return Err(ClusterError::TooManyOrigins(error.to_string()));
-        }
+        let discarded = local.store.discard(incarnation);
+        let discarded = discarded.map_err(|error| ClusterError::TooManyOrigins(error.to_string()))?;
+        self.shared.tracker.spawn(free(Arc::clone(&local.store), discarded));
         local.holdings.discard(local.store.feed().sequence());
         let now = local.store.now(env.wall_clock());
         let mut members = local.members.lock();

@@ -60,6 +60,7 @@ async fn daemon(name: &str, id: u128, join: &[String]) -> Daemon {
             tombstone_limit: 1_000_000,
         },
         join: join.to_vec(),
+        client_port: None,
         known_address: false,
         queue_limit: 1 << 20,
         lost_file: None,

@@ -9,7 +9,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::Shared;
 use super::local::News;
 use super::members::Verdict;
+use super::tombstones::TombstoneLimit;
 use crate::cluster::EventKind;
+use crate::time_slice::TimeSlice;
 
 /// How often the stable time is looked after.
 const TICK: Duration = Duration::from_secs(1);
@@ -45,7 +47,22 @@ pub(super) async fn tick(shared: Arc<Shared>) {
                 }
             }
         }
-        let dropped = shared.local.limit_tombstones_alone();
+    }
+}
+
+/// Drops the oldest tombstones of a node that is alone, once they are beyond their limit.
+pub(super) async fn limit_tombstones(shared: Arc<Shared>) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let count = || shared.local.counts.dropped_tombstones.load(Ordering::Relaxed);
+    loop {
+        ticks.tick().await;
+        let Some(mut limit) = TombstoneLimit::begin(&shared.local) else { continue };
+        let before = count();
+        while !limit.step(&shared.local) {
+            tokio::task::yield_now().await;
+        }
+        let dropped = count() - before;
         if dropped > 0 {
             tracing::warn!(dropped, "more tombstones than their limit on a node that is alone");
         }
@@ -53,7 +70,7 @@ pub(super) async fn tick(shared: Arc<Shared>) {
 }
 
 /// Frees the values of expired keys and purges what is dead at the stable time, all ranges once a second, where anything
-/// is due; and recomputes the sums of every range from its cells, slowly.
+/// is due; frees the changes that were kept for watchers and are read no more; and recomputes the sums of every range from its cells, slowly.
 pub(super) async fn sweep(shared: Arc<Shared>) {
     let store = &shared.local.store;
     let count = store.range_count();
@@ -63,16 +80,21 @@ pub(super) async fn sweep(shared: Arc<Shared>) {
     loop {
         ticks.tick().await;
         let now = store.now(shared.env.wall_clock());
+        let mut slice = TimeSlice::begin();
         for range in swept.by_ref().take(count.div_ceil(SWEEP_SLICES)) {
-            if store.sweep(range, now) + store.purge(range) > 0 {
-                tokio::task::yield_now().await;
-            }
+            store.sweep(range, now);
+            shared.local.purge(range);
+            slice.give_way().await;
+        }
+        while store.free_changes() {
+            slice.give_way().await;
         }
         for range in scrubbed.by_ref().take(count.div_ceil(SCRUB_SLICES)) {
             if !store.scrub(range) {
                 shared.local.counts.scrub_errors.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(range, "the sums of a range did not match its cells: put right");
             }
+            slice.give_way().await;
         }
     }
 }

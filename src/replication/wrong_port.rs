@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use parking_lot::Mutex;
 
 use super::codec::HEADER;
-use crate::config::{DEFAULT_CLIENT_PORT, DEFAULT_PEER_PORT};
+use crate::config::DEFAULT_PEER_PORT;
 
 /// The most clients that are remembered as logged; the one that was logged first makes room.
 const MAX_LOGGED: usize = 64;
@@ -90,17 +90,23 @@ impl OtherProtocol {
         )
     }
 
-    /// Why a connection to the peer port is closed, for people.
-    pub(super) fn explain_request(self) -> String {
-        let ports = format!("clients use the client port, {DEFAULT_CLIENT_PORT} by default");
+    /// Why a connection to the peer port is closed, for people. `client_port` is where this node takes clients, if it
+    /// does.
+    pub(super) fn explain_request(self, client_port: Option<u16>) -> String {
+        let ports = match client_port {
+            Some(port) => format!("clients use the client port, {port}"),
+            None => "this node has no client port".into(),
+        };
         format!("it speaks {}, but this is the peer port: {ports}", self.as_str())
     }
 
     /// What the peer port sends before it closes the connection.
-    pub(super) fn answer(self) -> Option<String> {
-        let text = format!(
-            "this is the peer port of a Sapwood node: clients use its client port, {DEFAULT_CLIENT_PORT} by default"
-        );
+    pub(super) fn answer(self, client_port: Option<u16>) -> Option<String> {
+        let ports = match client_port {
+            Some(port) => format!("clients use its client port, {port}"),
+            None => "it has no client port".into(),
+        };
+        let text = format!("this is the peer port of a Sapwood node: {ports}");
         match self {
             OtherProtocol::Redis | OtherProtocol::Text => Some(format!("-ERR {text}\r\n")),
             OtherProtocol::Http => Some(format!(

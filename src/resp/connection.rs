@@ -38,6 +38,7 @@ use super::{ProtocolError, Reply, RequestParser, Step};
 use crate::env::BoxStream;
 use crate::stats::ONE_IN;
 use crate::store::{Batch, PREFETCH_AHEAD, Watcher};
+use crate::time_slice::TimeSlice;
 
 /// The output is written once it has grown beyond this.
 const FLUSH_AT: usize = 256 << 10;
@@ -77,6 +78,10 @@ pub(super) async fn serve(
         }
         Ok(()) => tracing::debug!(client = %peer, id, "connection closed"),
         Err(error) => tracing::debug!(client = %peer, id, %error, "connection lost"),
+    }
+    // In short slices, as there may be many thousands.
+    while !connection.session.unsubscribe(&connection.shared, &TimeSlice::begin()) {
+        tokio::task::yield_now().await;
     }
 }
 
@@ -431,7 +436,7 @@ async fn ready(watcher: Option<&Watcher>) {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.session.stop_monitoring(&self.shared);
-        self.session.unsubscribe(&self.shared);
+        while !self.session.unsubscribe(&self.shared, &TimeSlice::begin()) {}
         self.session.stop_events(&self.shared);
         self.session.stop_tracking(&self.shared);
         self.shared.clients.remove(self.session.client.id);

@@ -16,8 +16,8 @@ use tokio::sync::{self, Notify, OwnedMutexGuard};
 use super::clients::Client;
 use super::outbox::MAX_WAITING;
 use super::publication::Publication;
-use super::slice::TimeSlice;
 use crate::cluster::Audience;
+use crate::time_slice::TimeSlice;
 
 /// The longest channel in bytes. The channel of a key's events holds the key: twice the longest key of the default
 /// `--max-key`.
@@ -284,9 +284,9 @@ impl Subscriptions {
         }
     }
 
-    /// The names of a kind, in order.
-    pub(super) fn names(&self, kind: Kind) -> impl Iterator<Item = &Arc<[u8]>> {
-        self.of(kind).iter()
+    /// The first name of a kind, in order.
+    pub(super) fn first(&self, kind: Kind) -> Option<&Arc<[u8]>> {
+        self.of(kind).first()
     }
 
     /// How many there are of a kind.

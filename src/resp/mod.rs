@@ -68,8 +68,6 @@ mod session;
 #[cfg(feature = "daemon")]
 mod shared;
 #[cfg(feature = "daemon")]
-mod slice;
-#[cfg(feature = "daemon")]
 mod tracking;
 #[cfg(feature = "daemon")]
 mod waiting;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::sync::OwnedMutexGuard;
 
 use super::hub::{Hub, Kind};
-use super::slice::TimeSlice;
 use super::{Proto, Reply, glob};
+use crate::time_slice::TimeSlice;
 
 /// How many patterns are taken from the hub, and to how many subscribers how many bytes are delivered, under one lock.
 const PATTERNS_AT_ONCE: usize = 16;

@@ -11,6 +11,7 @@ use super::shared::Shared;
 use super::tracking::{Mode, Which};
 use crate::stats::Counts;
 use crate::store::{Batch, Store, TooDeep, Watcher};
+use crate::time_slice::TimeSlice;
 
 /// Which replies the client wants (`CLIENT REPLY`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,16 +100,22 @@ impl Session {
         shared.adjust_observer();
     }
 
-    /// Ends all subscriptions, without a word.
-    pub(super) fn unsubscribe(&mut self, shared: &Shared) {
+    /// Ends subscriptions, without a word, until none is left or `time` is over; returns whether none is left.
+    pub(super) fn unsubscribe(&mut self, shared: &Shared, time: &TimeSlice) -> bool {
         if self.subscriptions.is_empty() {
-            return;
+            return true;
         }
-        let subscriptions = std::mem::take(&mut self.subscriptions);
         for kind in [Kind::Channel, Kind::Pattern] {
-            subscriptions.names(kind).for_each(|name| shared.hub.leave(kind, name, &self.client));
+            while let Some(name) = self.subscriptions.first(kind).cloned() {
+                if time.is_over() {
+                    return false;
+                }
+                shared.hub.leave(kind, &name, &self.client);
+                self.subscriptions.remove(kind, &name);
+            }
         }
         self.show_subscriptions(shared);
+        true
     }
 
     fn reads_events(&self) -> bool {

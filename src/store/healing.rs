@@ -6,9 +6,9 @@ use super::Store;
 use super::cell::Cell;
 #[cfg(test)]
 use super::cell::Parts;
-use super::origins::{Origin, Origins, TooManyOrigins};
+use super::origins::{Origin, Origins};
 use super::sums::Digest;
-use crate::model::{Incarnation, Prefix, RangeCount, Time};
+use crate::model::{Prefix, RangeCount, Time};
 
 /// One cell of a list, without its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,24 +125,6 @@ impl Store {
     /// Recomputes the sums of a range from its cells and puts them right; returns whether they were.
     pub(crate) fn scrub(&self, range: usize) -> bool {
         self.ranges.scrub(range)
-    }
-
-    /// Discards every cell, the summary vector and the stable time, and gives this process another incarnation, because
-    /// an operator says so.
-    ///
-    /// # Errors
-    /// [`TooManyOrigins`]; nothing was changed.
-    pub(crate) fn discard(&self, incarnation: Incarnation) -> Result<(), TooManyOrigins> {
-        self.ranges.origins().renew(incarnation)?;
-        (0..self.range_count()).for_each(|range| self.ranges.clear(range));
-        self.ranges.changes().discard();
-        self.discard_stable_time();
-        Ok(())
-    }
-
-    /// Discards the stable time of a store that was [discarded](Self::discard).
-    pub(crate) fn discard_stable_time(&self) {
-        self.origins().reset_stable_time();
     }
 
     /// Puts a cell in place of another without any rule: what bad memory or a bug of our own would do.

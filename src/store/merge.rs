@@ -163,9 +163,10 @@ impl Store {
         let covers = |(time, origin)| origins.covers(time, origin) && !ablated(Ablation::Admission);
         let dots = [(received.time, received.origin), received.deadline_dot()];
         let is_live = received.value.is_some() && !self.has_passed(received.deadline, stable);
+        // A push may carry an `EXPIRE` that was under way while the key was deleted and purged: only a sync decides.
+        let is_covered = || covers(dots[0]) && (way == Way::Push || covers(dots[1]));
         let removed_here = if held.is_empty() {
-            // An `EXPIRE` that was under way while the key was deleted and purged is no news: a sync tells.
-            covers(dots[0]) && (way == Way::Push || covers(dots[1]))
+            is_covered()
         } else if self.stands(held, received) {
             // No digest shows the peer what has won here, if that is dead.
             let is_beaten = is_live && held.value.is_none() && self.is_dead(held, stable);
@@ -175,7 +176,7 @@ impl Store {
         } else {
             // Else this version was removed, and an older one that was news then has taken its place.
             let is_same = (held.time, held.origin) == (received.time, received.origin);
-            is_live && !is_same && covers(dots[0])
+            is_live && !is_same && is_covered()
         };
         if !removed_here {
             return Some(*received);

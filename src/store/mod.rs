@@ -23,6 +23,7 @@ mod cell;
 mod changes;
 mod clock;
 mod copy;
+mod discard;
 mod feed;
 mod healing;
 mod memory;
@@ -41,6 +42,7 @@ pub use changes::{
     Cause, Change, Follower, MAX_PREFIXES, Prefixes, Read, ReadLimit, TooDeep, TooManyPrefixes,
 };
 pub use copy::{CopyState, CountCopy, KeyCopy, SlotCopy};
+pub(crate) use discard::Discarded;
 pub(crate) use feed::Feed;
 pub(crate) use healing::Entry;
 pub(crate) use memory::{Room, Shortfall};

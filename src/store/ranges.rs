@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use dashmap::{DashMap, SharedValue};
+use hashbrown::raw::RawTable;
 use xxhash_rust::xxh3::Xxh3Builder;
 
 use super::cell::{Cell, Part};
@@ -24,6 +25,9 @@ use crate::model::{HashSeed, RangeCount, Time};
 /// How many lookups are prepared at one time: enough to hide the wait for memory, few enough that the first is
 /// still in the cache when the last is ready.
 pub(crate) const PREFETCH_AHEAD: usize = 16;
+
+/// The cells of one range.
+pub(super) type Table = RawTable<(Cell, SharedValue<()>)>;
 
 pub(super) struct Ranges {
     map: DashMap<Cell, (), Xxh3Builder>,
@@ -285,13 +289,17 @@ impl Ranges {
         dead.len()
     }
 
-    /// Removes every cell of a range.
-    pub(super) fn clear(&self, range: usize) {
-        let sums = &self.sums[range];
+    /// Empties a range and returns its cells, which count as memory until they are [freed](Self::free). Takes the same
+    /// time however many there are.
+    pub(super) fn take(&self, range: usize) -> Table {
         let mut table = self.map.shards()[range].write();
-        raw::entries(&table).for_each(|(cell, _)| self.memory.remove(cell));
-        table.clear();
-        sums.reset();
+        self.sums[range].reset();
+        std::mem::take(&mut *table)
+    }
+
+    /// A cell that was [taken](Self::take) counts as memory no longer.
+    pub(super) fn free(&self, cell: &Cell) {
+        self.memory.remove(cell);
     }
 
     /// Recomputes the sums of a range from its cells and puts them right; returns whether they were.

@@ -114,6 +114,25 @@ impl Client {
         String::from_utf8_lossy(&bytes[..bytes.len() - MARK.len()]).into_owned()
     }
 
+    /// Sends a request and counts the pings of another client that are answered before it is.
+    pub async fn pings_before_the_reply(&mut self, other: &mut Client, request: &str) -> usize {
+        self.send(format!("{request}\r\n")).await;
+        let (mut pings, mut first) = (0, [0]);
+        loop {
+            other.send("PING\r\n").await;
+            let is_answered = tokio::select! {
+                biased;
+                read = self.0.peek(&mut first) => read.unwrap() > 0,
+                ready = other.0.readable() => ready.is_err(),
+            };
+            other.expect("+PONG\r\n").await;
+            if is_answered {
+                return pings;
+            }
+            pings += 1;
+        }
+    }
+
     /// What is left to read, up to the server closing the connection.
     pub async fn rest(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();

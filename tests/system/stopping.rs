@@ -34,10 +34,14 @@ fn ctrl_c_drains_to_the_peers_and_exits_with_0() {
     a_signal_drains("INT");
 }
 
-/// Closes the terminal that a node was started on, and returns how the node ended. Its stderr is this file, else the
-/// terminal too, where nothing can be written any more.
+/// A node of its own.
+const SERVE: &[&str] =
+    &["serve", "--name", "a", "--client", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--http", "none"];
+
+/// Closes the terminal that the program was started on, once it has said what to try, and returns how it ended. Its stderr
+/// is this file, else the terminal too, where nothing can be written any more.
 #[cfg(target_os = "linux")]
-fn on_a_terminal_that_closes(stderr: Option<File>) -> ExitStatus {
+fn on_a_terminal_that_closes(args: &[&str], stderr: Option<File>) -> ExitStatus {
     use rustix::{fs, pty};
     let master =
         pty::openpt(pty::OpenptFlags::RDWR | pty::OpenptFlags::NOCTTY | pty::OpenptFlags::CLOEXEC).unwrap();
@@ -51,8 +55,7 @@ fn on_a_terminal_that_closes(stderr: Option<File>) -> ExitStatus {
 
     // Makes the terminal that of a session of its own, so that the system sends SIGHUP when it closes.
     let mut command = plain(Command::new("setsid"));
-    command.args(["--ctty", env!("CARGO_BIN_EXE_sapwood"), "serve", "--name", "a"]);
-    command.args(["--client", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--http", "none"]);
+    command.args(["--ctty", env!("CARGO_BIN_EXE_sapwood")]).args(args);
     command.stdin(terminal()).stdout(terminal()).stderr(stderr.map_or_else(terminal, Stdio::from));
     let mut node = command.spawn().unwrap();
     drop(command);
@@ -77,7 +80,7 @@ fn on_a_terminal_that_closes(stderr: Option<File>) -> ExitStatus {
 fn a_closed_terminal_stops_in_order_as_sigterm_does() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
-    let status = on_a_terminal_that_closes(Some(File::create(&log).unwrap()));
+    let status = on_a_terminal_that_closes(SERVE, Some(File::create(&log).unwrap()));
     let log = std::fs::read_to_string(log).unwrap();
     assert_eq!(status.code(), Some(0), "{status}: {log}");
     assert!(log.contains("the terminal was closed") && log.contains("node stopped"), "{log}");
@@ -86,8 +89,16 @@ fn a_closed_terminal_stops_in_order_as_sigterm_does() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_log_that_nobody_can_read_any_more_does_not_disturb_the_stop() {
-    let status = on_a_terminal_that_closes(None);
+    let status = on_a_terminal_that_closes(SERVE, None);
     assert_eq!(status.code(), Some(0), "{status}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_closed_terminal_stops_a_demo_in_order() {
+    let status = on_a_terminal_that_closes(&["demo"], None);
+    // What it shows may fail to be written before the signal comes; no signal ends it.
+    assert!(status.code().is_some(), "{status}");
 }
 
 #[test]

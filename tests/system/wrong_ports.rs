@@ -90,7 +90,8 @@ fn a_join_address_that_is_no_peer_port_is_reported_with_the_port_that_was_meant(
 #[test]
 fn the_peer_port_answers_clients_of_other_protocols_in_these_and_logs_each_once() {
     let a = Daemon::start("a", &[], &[]);
-    let said = "this is the peer port of a Sapwood node: clients use its client port, 7171 by default";
+    let said =
+        format!("this is the peer port of a Sapwood node: clients use its client port, {}", a.client.port());
     for _ in 0..2 {
         assert_eq!(answer(a.peer, b"*1\r\n$4\r\nPING\r\n"), format!("-ERR {said}\r\n"));
         let http = answer(a.peer, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n");
@@ -117,16 +118,22 @@ fn the_client_and_http_ports_name_the_port_that_was_meant() {
 #[test]
 fn a_command_that_names_a_peer_or_http_port_is_told_which_port_it_wants() {
     let a = Daemon::start("a", &[], &[]);
-    for (address, reason) in [
-        (a.peer, "this is the peer port of a Sapwood node"),
-        (http_port(&a), "this is the http port of a Sapwood node"),
-        (server(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "it answers in HTTP, so it is no client port"),
+    let own =
+        format!("this is the peer port of a Sapwood node: clients use its client port, {}", a.client.port());
+    for (address, reason, port) in [
+        (a.peer, &*own, ""),
+        (http_port(&a), "this is the http port of a Sapwood node", "7171 by default"),
+        (
+            server(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+            "it answers in HTTP, so it is no client port",
+            "7171 by default",
+        ),
     ] {
         for command in [&["get", "k"][..], &["status"], &["peers"]] {
             let failed = sapwood(command).arg("--node").arg(address.to_string()).output().unwrap();
             let text = String::from_utf8_lossy(&failed.stderr);
             assert_eq!(failed.status.code(), Some(1), "{text}");
-            assert!(text.contains(reason) && text.contains("7171 by default"), "{text}");
+            assert!(text.contains(reason) && text.contains(port), "{text}");
         }
     }
 }

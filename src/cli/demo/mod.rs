@@ -13,6 +13,7 @@ mod narrator;
 mod story;
 mod view;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use sapwood::http::{self, Host};
 use tokio_util::sync::CancellationToken;
 
 use super::address::ListenAddress;
+use super::hangup::Hangup;
 use super::output::{self, Paint, Stream};
 use super::stop::Stop;
 use super::{Exit, WrongUsage};
@@ -79,6 +81,28 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     exit
 }
 
+/// What ends a demo at any time.
+struct End {
+    stop: Stop,
+    hangup: Hangup,
+}
+
+impl End {
+    /// Takes the signals over, so that the nodes are stopped in order.
+    fn new() -> io::Result<End> {
+        Ok(End { stop: Stop::new()?, hangup: Hangup::new()? })
+    }
+
+    /// Waits for Ctrl-C or SIGTERM, or until the terminal is closed. Without a terminal SIGHUP does nothing: there are no
+    /// settings to read again.
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.stop.asked() => {}
+            () = self.hangup.terminal_closed(|| ()) => {}
+        }
+    }
+}
+
 /// Runs the demo. Ctrl-C ends it at any time, and is no failure once the story is over.
 async fn play(args: &Args) -> anyhow::Result<Exit> {
     let http = args.http.resolve().with_context(|| format!("cannot resolve --http {}", args.http))?;
@@ -88,26 +112,27 @@ async fn play(args: &Args) -> anyhow::Result<Exit> {
         )
         .into());
     }
-    let mut stop = Stop::new().context("cannot watch for Ctrl-C")?;
+    let mut end = End::new().context("cannot watch for Ctrl-C")?;
     let cast = Arc::new(Cast::new());
     let closed = CancellationToken::new();
     let (page, serving) = serve(http, Arc::clone(&cast), closed.clone()).await?;
     let exit = tokio::select! {
         exit = perform(args, &cast, page) => exit,
-        _ = stop.asked() => Ok(if args.script.is_some() { Exit::Failed } else { Exit::Done }),
+        () = end.asked() => Ok(if args.script.is_some() { Exit::Failed } else { Exit::Done }),
     };
     if args.keep && matches!(exit, Ok(Exit::Done)) {
         eprintln!("\nThe page is at http://{page}/ until Ctrl-C.");
-        stop.asked().await;
+        end.asked().await;
     }
     closed.cancel();
-    let end = async {
+    let ending = async {
         cast.end().await;
         serving.await
     };
+    // A terminal that closes sends SIGHUP more than once: that never cuts the end short.
     tokio::select! {
-        _ = end => {}
-        _ = stop.asked() => {}
+        _ = ending => {}
+        _ = end.stop.asked() => {}
     }
     exit
 }

@@ -782,7 +782,7 @@ fn a_round_that_began_before_everything_was_discarded_claims_nothing() {
     while !pair.b.session.is_exchanging() {
         assert!(pair.step().unwrap());
     }
-    pair.b.local.store.discard(id(3)).unwrap();
+    drop(pair.b.local.store.discard(id(3)).unwrap());
     pair.b.local.members.lock().discard(id(3), pair.wall);
     while matches!(pair.step(), Ok(true)) {}
     assert_eq!(pair.b.local.store.stable_time(), stamp::ZERO);

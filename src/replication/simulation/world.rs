@@ -14,6 +14,7 @@ use super::node::{Node, Process};
 use crate::model::stamp;
 use crate::replication::local::News;
 use crate::replication::members::Verdict;
+use crate::replication::tombstones::TombstoneLimit;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
@@ -214,7 +215,9 @@ impl World {
             // What is about to be dropped may never have been looked at.
             self.checker.look(node, process, wall, now);
         }
-        process.local.limit_tombstones_alone();
+        if let Some(mut limit) = TombstoneLimit::begin(&process.local) {
+            while !limit.step(&process.local) {}
+        }
         let hlc = store.now(wall);
         if !self.plan.is_full_size() || self.rng.random_bool(0.2) {
             for range in 0..store.range_count() {

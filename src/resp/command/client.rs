@@ -10,7 +10,7 @@ use super::introspect::explain;
 use crate::resp::Args;
 use crate::resp::clients::Client;
 use crate::resp::session::Replies;
-use crate::resp::slice::TimeSlice;
+use crate::time_slice::TimeSlice;
 
 const HELP: &[&str] = &[
     "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",

@@ -3,10 +3,11 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::client::label;
-use super::context::{Context, DONE, Flow, Outcome, integer, is};
+use super::context::{Context, DONE, Flow, Long, Outcome, Progress, begin, integer, is};
 use super::error::CommandError;
 use crate::resp::session::Replies;
 use crate::resp::{Args, EMPTY_ARRAY, PONG, Proto};
+use crate::time_slice::TimeSlice;
 
 /// The one user there is.
 const USER: &[u8] = b"default";
@@ -143,14 +144,25 @@ fn set_proto(cx: &mut Context<'_>, proto: Proto) {
 }
 
 pub(super) fn reset(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
-    cx.session.stop_monitoring(cx.shared);
-    cx.session.unsubscribe(cx.shared);
-    cx.session.stop_events(cx.shared);
-    cx.session.watch(None);
-    set_proto(cx, Proto::Resp2);
-    cx.session.replies = Replies::On;
-    cx.session.authenticated = cx.shared.settings.password.is_none();
-    cx.session.client.labels().name.clear();
-    cx.reply().simple("RESET");
-    DONE
+    begin(cx, Reset)
+}
+
+/// `RESET`: ends what may be much first.
+struct Reset;
+
+impl Long for Reset {
+    fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
+        if !cx.session.unsubscribe(cx.shared, &TimeSlice::begin()) {
+            return Ok(Progress::More);
+        }
+        cx.session.stop_monitoring(cx.shared);
+        cx.session.stop_events(cx.shared);
+        cx.session.watch(None);
+        set_proto(cx, Proto::Resp2);
+        cx.session.replies = Replies::On;
+        cx.session.authenticated = cx.shared.settings.password.is_none();
+        cx.session.client.labels().name.clear();
+        cx.reply().simple("RESET");
+        Ok(Progress::Done)
+    }
 }

@@ -47,6 +47,11 @@ impl Context<'_> {
         self.shared.audit.command(&self.session.client, command, detail);
     }
 
+    /// Whether a key is absent here.
+    pub(super) fn is_absent(&self, key: &[u8]) -> bool {
+        self.shared.store.read(key, self.now(), |live| live.is_none())
+    }
+
     pub(super) fn now(&self) -> Time {
         self.batch.now()
     }
@@ -79,7 +84,7 @@ pub(in crate::resp) trait Wait: Send {
 
 /// A command in bounded steps. Between two of them the connection lets others run.
 pub(in crate::resp) trait Long: Send {
-    /// Goes on for about a millisecond at most: see [`TimeSlice`](crate::resp::slice::TimeSlice).
+    /// Goes on for about a millisecond at most: see [`TimeSlice`](crate::time_slice::TimeSlice).
     fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError>;
 }
 

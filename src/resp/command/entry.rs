@@ -51,6 +51,9 @@ pub(super) const NO_AUTH: Flags = Flags(32);
 pub(super) const PUBSUB: Flags = Flags(64);
 /// Allowed on a connection of RESP2 that has subscriptions; not shown.
 pub(super) const SUBSCRIBED: Flags = Flags(128);
+/// Whether it writes depends on what its key holds, or its reply says what that was; not shown. Increments are none: they
+/// are added to what peers have counted.
+pub(super) const CONDITIONAL: Flags = Flags(256);
 
 impl Flags {
     pub(super) const fn and(self, other: Flags) -> Flags {

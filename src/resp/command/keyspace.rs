@@ -35,6 +35,8 @@ pub(super) fn del(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 struct Exists(i64);
 
 impl Each for Exists {
+    const READS: bool = true;
+
     fn take(&mut self, cx: &mut Context<'_>, args: Args<'_>, at: usize) -> Result<(), CommandError> {
         self.0 += i64::from(cx.shared.store.read(&args[at], cx.now(), |live| live.is_some()));
         Ok(())
@@ -86,28 +88,6 @@ pub(super) fn scan(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     sweep::scan(cx, &request)
 }
 
-/// A key of a range drawn at random, or of the first one after it that has any.
 pub(super) fn randomkey(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
-    let store = &cx.shared.store;
-    let ranges = store.range_count();
-    let random = usize::try_from(cx.shared.env.random() >> 32).unwrap_or_default();
-    for range in (0..ranges).map(|i| (random + i) % ranges) {
-        let live = usize::try_from(store.live_cells(range)).unwrap_or_default();
-        if live == 0 {
-            continue;
-        }
-        let (mut skip, mut found) = (random / ranges % live, None);
-        store.walk(range, |cell| {
-            if cell.is_live(cx.batch.now()) && (found.is_none() || skip > 0) {
-                skip = if found.is_some() { skip - 1 } else { skip };
-                found = Some(cell.clone());
-            }
-        });
-        if let Some(cell) = found {
-            cx.reply().bulk(cell.key());
-            return DONE;
-        }
-    }
-    cx.reply().null();
-    DONE
+    sweep::random_key(cx)
 }

@@ -4,10 +4,10 @@ use super::context::{Context, DONE, Long, Outcome, Progress, begin};
 use super::error::CommandError;
 use crate::resp::Args;
 use crate::resp::args::OwnedArgs;
-use crate::resp::slice::TimeSlice;
+use crate::time_slice::TimeSlice;
 
 /// Up to so many arguments are handled at once: they take less than a step's time.
-const AT_ONCE: usize = 256;
+pub(super) const AT_ONCE: usize = 256;
 
 /// What such a command does.
 pub(super) trait Each: Send + 'static {
@@ -15,6 +15,8 @@ pub(super) trait Each: Send + 'static {
     const FIRST: usize = 1;
     /// How many arguments belong together.
     const WIDTH: usize = 1;
+    /// Whether each is a key that is read.
+    const READS: bool = false;
 
     /// Handles the arguments at `at`.
     fn take(&mut self, cx: &mut Context<'_>, args: Args<'_>, at: usize) -> Result<(), CommandError>;
@@ -48,6 +50,10 @@ impl<E: Each> Long for Many<E> {
         while self.at < args.len() {
             if time.is_over() {
                 return Ok(Progress::More);
+            }
+            // Of few arguments all keys are looked at before the first is taken.
+            if E::READS && cx.session.may_lack && cx.is_absent(&args[self.at]) {
+                return Err(CommandError::Loading);
             }
             self.each.take(cx, args, self.at)?;
             self.at += E::WIDTH;

@@ -45,8 +45,9 @@ use std::fmt::Display;
 use super::Args;
 use super::call::Call;
 use context::{Outcome, Progress};
-use entry::{ADMIN, Command, NO_AUTH, READ, SUBSCRIBED, resolve};
+use entry::{ADMIN, CONDITIONAL, Command, NO_AUTH, READ, SUBSCRIBED, resolve};
 use error::CommandError;
+use options::SetOptions;
 use table::TABLE;
 
 /// The commands' names, each at the place by which [`Call`] and the counters know it.
@@ -116,7 +117,7 @@ fn call(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Outcome {
     if cx.shared.monitors.any() && !command.flags.has(ADMIN) {
         cx.shared.monitors.show(cx.now(), cx.session.client.peer, args);
     }
-    if cx.session.may_lack && command.flags.has(READ) && lacks(cx, args, command) {
+    if cx.session.may_lack && depends_on_keys(args, command) && lacks(cx, args, command) {
         return Err(CommandError::Loading);
     }
     if cx.session.tracking.is_some() {
@@ -125,10 +126,18 @@ fn call(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Outcome {
     (command.handler)(cx, args)
 }
 
-/// Whether one of the keys that are to be read is absent.
+/// Whether a command reads its keys, or decides by what they hold whether it writes. `DEL` does not: it deletes what there
+/// is, and only counts it.
+fn depends_on_keys(args: Args<'_>, command: &Command) -> bool {
+    let is_conditional_set =
+        || command.name == "set" && SetOptions::parse(args.tail(3)).is_ok_and(SetOptions::depends_on_key);
+    command.flags.has(READ) || command.flags.has(CONDITIONAL) || is_conditional_set()
+}
+
+/// Whether one of the keys of a command is absent. Where they are many it looks at each as it comes to it.
 fn lacks(cx: &Context<'_>, args: Args<'_>, command: &Command) -> bool {
     let mut keys = command.keys.places(args.len()).filter_map(|place| args.get(place));
-    keys.any(|key| cx.shared.store.read(key, cx.now(), |live| live.is_none()))
+    args.len() <= many::AT_ONCE && keys.any(|key| cx.is_absent(key))
 }
 
 /// Notes what a client that tracks is about to read. `CLIENT CACHING` is for one command, `CLIENT`'s own aside.

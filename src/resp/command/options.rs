@@ -103,6 +103,11 @@ pub(super) struct SetOptions<'a> {
 }
 
 impl<'a> SetOptions<'a> {
+    /// Whether what `SET` does or replies depends on what the key holds.
+    pub(super) fn depends_on_key(self) -> bool {
+        self.returns_old || self.condition != Condition::Always || self.expiry == Expiry::Keep
+    }
+
     /// What follows the key and the value.
     pub(super) fn parse(args: Args<'a>) -> Result<Self, CommandError> {
         let mut options = Self::default();

@@ -11,8 +11,8 @@ use super::many::{self, Each};
 use crate::resp::glob::MAX_PATTERN;
 use crate::resp::hub::{Kind, MAX_CHANNEL, MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTIONS};
 use crate::resp::publication::Publication;
-use crate::resp::slice::TimeSlice;
 use crate::resp::{Args, glob};
+use crate::time_slice::TimeSlice;
 
 const HELP: &[&str] = &[
     "PUBSUB <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
@@ -101,29 +101,60 @@ pub(super) fn punsubscribe(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     leave(cx, args, Kind::Pattern, b"punsubscribe")
 }
 
-fn leave(cx: &mut Context<'_>, args: Args<'_>, kind: Kind, word: &[u8]) -> Outcome {
-    let held: Vec<Arc<[u8]>>;
-    let names: Vec<&[u8]> = if args.len() > 1 {
-        args.tail(1).iter().collect()
-    } else {
-        held = cx.session.subscriptions.names(kind).cloned().collect();
-        held.iter().map(|name| &**name).collect()
-    };
-    for name in &names {
-        cx.shared.hub.leave(kind, name, &cx.session.client);
+fn leave(cx: &mut Context<'_>, args: Args<'_>, kind: Kind, word: &'static [u8]) -> Outcome {
+    let leave = Leave { kind, word };
+    if args.len() > 1 {
+        return many::each(cx, args, leave);
     }
-    // No message may follow the word that there will be none.
-    cx.take_pushes();
-    for name in &names {
-        cx.session.subscriptions.remove(kind, name);
-        confirm(cx, word, Some(name));
-    }
-    if names.is_empty() {
+    if cx.session.subscriptions.first(kind).is_none() {
         confirm(cx, word, None);
     }
-    cx.session.show_subscriptions(cx.shared);
-    cx.keep();
-    DONE
+    begin(cx, LeaveAll(leave))
+}
+
+/// `UNSUBSCRIBE` and `PUNSUBSCRIBE`: ends one subscription after the other.
+struct Leave {
+    kind: Kind,
+    word: &'static [u8],
+}
+
+impl Leave {
+    fn one(&self, cx: &mut Context<'_>, name: &[u8]) {
+        cx.shared.hub.leave(self.kind, name, &cx.session.client);
+        // No message may follow the word that there will be none.
+        cx.take_pushes();
+        cx.session.subscriptions.remove(self.kind, name);
+        confirm(cx, self.word, Some(name));
+    }
+}
+
+impl Each for Leave {
+    fn take(&mut self, cx: &mut Context<'_>, args: Args<'_>, at: usize) -> Result<(), CommandError> {
+        self.one(cx, &args[at]);
+        Ok(())
+    }
+
+    fn end(&mut self, cx: &mut Context<'_>) {
+        cx.session.show_subscriptions(cx.shared);
+        cx.keep();
+    }
+}
+
+/// The same of all names of a kind.
+struct LeaveAll(Leave);
+
+impl Long for LeaveAll {
+    fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
+        let time = TimeSlice::begin();
+        while let Some(name) = cx.session.subscriptions.first(self.0.kind).cloned() {
+            if time.is_over() {
+                return Ok(Progress::More);
+            }
+            self.0.one(cx, &name);
+        }
+        self.0.end(cx);
+        Ok(Progress::Done)
+    }
 }
 
 fn confirm(cx: &mut Context<'_>, word: &[u8], name: Option<&[u8]>) {

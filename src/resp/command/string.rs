@@ -40,6 +40,8 @@ struct Values {
 }
 
 impl Each for Values {
+    const READS: bool = true;
+
     fn take(&mut self, cx: &mut Context<'_>, args: Args<'_>, at: usize) -> Result<(), CommandError> {
         value(cx, &args[at]);
         let is_too_large = cx.out.len() - self.start > MAX_REPLY;

@@ -5,9 +5,9 @@ use std::mem;
 use super::context::{Context, Long, Outcome, Progress, begin};
 use super::error::CommandError;
 use crate::resp::glob::MAX_PATTERN;
-use crate::resp::slice::TimeSlice;
 use crate::resp::{Args, Reply, glob};
 use crate::store::{Cell, Write};
+use crate::time_slice::TimeSlice;
 
 /// Bytes of encoded keys in one reply: what `KEYS` may hold back while it looks.
 const MAX_KEYS: usize = 64 << 20;
@@ -230,6 +230,49 @@ impl Long for Count {
         }
         let keys = store.totals().live_cells.saturating_sub(self.expired);
         cx.reply().int(i64::try_from(keys).unwrap_or(i64::MAX));
+        Ok(Progress::Done)
+    }
+}
+
+/// `RANDOMKEY`: a key of a range drawn at random, or of the first one after it that has any.
+struct RandomKey {
+    random: usize,
+    /// How many ranges were looked at. In none of them is a key: all have expired.
+    seen: usize,
+}
+
+pub(super) fn random_key(cx: &mut Context<'_>) -> Outcome {
+    let random = usize::try_from(cx.shared.env.random() >> 32).unwrap_or_default();
+    begin(cx, RandomKey { random, seen: 0 })
+}
+
+impl Long for RandomKey {
+    fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
+        let (store, random) = (&cx.shared.store, self.random);
+        let (ranges, time) = (store.range_count(), TimeSlice::begin());
+        while self.seen < ranges {
+            if time.is_over() {
+                return Ok(Progress::More);
+            }
+            let range = (random + self.seen) % ranges;
+            self.seen += 1;
+            let live = usize::try_from(store.live_cells(range)).unwrap_or_default();
+            if live == 0 {
+                continue;
+            }
+            let (mut skip, mut found) = (random / ranges % live, None);
+            store.walk(range, |cell| {
+                if cell.is_live(cx.batch.now()) && (found.is_none() || skip > 0) {
+                    skip = if found.is_some() { skip - 1 } else { skip };
+                    found = Some(cell.clone());
+                }
+            });
+            if let Some(cell) = found {
+                cx.reply().bulk(cell.key());
+                return Ok(Progress::Done);
+            }
+        }
+        cx.reply().null();
         Ok(Progress::Done)
     }
 }

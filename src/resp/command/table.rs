@@ -2,8 +2,8 @@
 
 use super::context::Handler;
 use super::entry::{
-    ADMIN, ALL_KEYS, Command, DENY_OOM, FAST, Flags, Keys, NO_AUTH, NO_KEY, NONE, ONE_KEY, PAIRS, PUBSUB,
-    READ, SECOND_KEY, SUBSCRIBED, Table, WRITE,
+    ADMIN, ALL_KEYS, CONDITIONAL, Command, DENY_OOM, FAST, Flags, Keys, NO_AUTH, NO_KEY, NONE, ONE_KEY,
+    PAIRS, PUBSUB, READ, SECOND_KEY, SUBSCRIBED, Table, WRITE,
 };
 use super::{
     client, cluster, config, connection, counter, expiry, info, introspect, keyspace, pubsub, sapwood,
@@ -12,8 +12,9 @@ use super::{
 
 const READS: Flags = READ.and(FAST);
 const STORES: Flags = WRITE.and(DENY_OOM);
-const STORES_FAST: Flags = STORES.and(FAST);
 const CHANGES: Flags = WRITE.and(FAST);
+const CONDITIONALLY_STORES: Flags = STORES.and(FAST).and(CONDITIONAL);
+const CONDITIONALLY_CHANGES: Flags = CHANGES.and(CONDITIONAL);
 const OPENS: Flags = FAST.and(NO_AUTH);
 const ENDS: Flags = OPENS.and(SUBSCRIBED);
 const LISTENS: Flags = PUBSUB.and(SUBSCRIBED);
@@ -49,31 +50,31 @@ pub(super) static TABLE: &[Command] = &[
     row("unsubscribe", -1, LISTENS, NO_KEY, "pubsub", "2.0.0", "Ends listening to channels", pubsub::unsubscribe),
     with(row("pubsub", -2, NONE, NO_KEY, "pubsub", "2.8.0", "Commands about who listens", introspect::unreachable), PUBSUBS),
     // string
-    row("decr", 2, STORES_FAST, ONE_KEY, "string", "1.0.0", "Subtracts one from a counter", counter::decr),
-    row("decrby", 3, STORES_FAST, ONE_KEY, "string", "1.0.0", "Subtracts from a counter", counter::decrby),
+    row("decr", 2, STORES.and(FAST), ONE_KEY, "string", "1.0.0", "Subtracts one from a counter", counter::decr),
+    row("decrby", 3, STORES.and(FAST), ONE_KEY, "string", "1.0.0", "Subtracts from a counter", counter::decrby),
     row("get", 2, READS, ONE_KEY, "string", "1.0.0", "Returns the value of a key", string::get),
-    row("getdel", 2, CHANGES, ONE_KEY, "string", "6.2.0", "Returns the value of a key and deletes it", string::getdel),
-    row("getex", -2, CHANGES, ONE_KEY, "string", "6.2.0", "Returns the value of a key and sets its deadline", string::getex),
-    row("getset", 3, STORES_FAST, ONE_KEY, "string", "1.0.0", "Sets a key and returns the value before", string::getset),
-    row("incr", 2, STORES_FAST, ONE_KEY, "string", "1.0.0", "Adds one to a counter", counter::incr),
-    row("incrby", 3, STORES_FAST, ONE_KEY, "string", "1.0.0", "Adds to a counter", counter::incrby),
+    row("getdel", 2, CONDITIONALLY_CHANGES, ONE_KEY, "string", "6.2.0", "Returns the value of a key and deletes it", string::getdel),
+    row("getex", -2, CONDITIONALLY_CHANGES, ONE_KEY, "string", "6.2.0", "Returns the value of a key and sets its deadline", string::getex),
+    row("getset", 3, CONDITIONALLY_STORES, ONE_KEY, "string", "1.0.0", "Sets a key and returns the value before", string::getset),
+    row("incr", 2, STORES.and(FAST), ONE_KEY, "string", "1.0.0", "Adds one to a counter", counter::incr),
+    row("incrby", 3, STORES.and(FAST), ONE_KEY, "string", "1.0.0", "Adds to a counter", counter::incrby),
     row("mget", -2, READS, ALL_KEYS, "string", "1.0.0", "Returns the values of many keys", string::mget),
     row("mset", -3, STORES, PAIRS, "string", "1.0.1", "Sets many keys, one after the other", string::mset),
     row("psetex", 4, STORES, ONE_KEY, "string", "2.6.0", "Sets a key with a deadline in milliseconds", string::psetex),
     row("set", -3, STORES, ONE_KEY, "string", "1.0.0", "Sets a key", string::set),
     row("setex", 4, STORES, ONE_KEY, "string", "2.0.0", "Sets a key with a deadline in seconds", string::setex),
-    row("setnx", 3, STORES_FAST, ONE_KEY, "string", "1.0.0", "Sets a key that is not there", string::setnx),
+    row("setnx", 3, CONDITIONALLY_STORES, ONE_KEY, "string", "1.0.0", "Sets a key that is not there", string::setnx),
     row("strlen", 2, READS, ONE_KEY, "string", "2.2.0", "Returns the length of a value", string::strlen),
     // generic
     row("del", -2, WRITE, ALL_KEYS, "generic", "1.0.0", "Deletes keys", keyspace::del),
     row("exists", -2, READS, ALL_KEYS, "generic", "1.0.0", "Counts the keys that are there", keyspace::exists),
-    row("expire", -3, CHANGES, ONE_KEY, "generic", "1.0.0", "Sets a deadline, seconds from now", expiry::expire),
-    row("expireat", -3, CHANGES, ONE_KEY, "generic", "1.2.0", "Sets a deadline, as a Unix time in seconds", expiry::expireat),
+    row("expire", -3, CONDITIONALLY_CHANGES, ONE_KEY, "generic", "1.0.0", "Sets a deadline, seconds from now", expiry::expire),
+    row("expireat", -3, CONDITIONALLY_CHANGES, ONE_KEY, "generic", "1.2.0", "Sets a deadline, as a Unix time in seconds", expiry::expireat),
     row("expiretime", 2, READS, ONE_KEY, "generic", "7.0.0", "Returns the deadline as a Unix time in seconds", expiry::expiretime),
     row("keys", 2, READ, NO_KEY, "generic", "1.0.0", "Returns all keys that match a pattern", keyspace::keys),
-    row("persist", 2, CHANGES, ONE_KEY, "generic", "2.2.0", "Removes the deadline of a key", expiry::persist),
-    row("pexpire", -3, CHANGES, ONE_KEY, "generic", "2.6.0", "Sets a deadline, milliseconds from now", expiry::pexpire),
-    row("pexpireat", -3, CHANGES, ONE_KEY, "generic", "2.6.0", "Sets a deadline, as a Unix time in milliseconds", expiry::pexpireat),
+    row("persist", 2, CONDITIONALLY_CHANGES, ONE_KEY, "generic", "2.2.0", "Removes the deadline of a key", expiry::persist),
+    row("pexpire", -3, CONDITIONALLY_CHANGES, ONE_KEY, "generic", "2.6.0", "Sets a deadline, milliseconds from now", expiry::pexpire),
+    row("pexpireat", -3, CONDITIONALLY_CHANGES, ONE_KEY, "generic", "2.6.0", "Sets a deadline, as a Unix time in milliseconds", expiry::pexpireat),
     row("pexpiretime", 2, READS, ONE_KEY, "generic", "7.0.0", "Returns the deadline as a Unix time in milliseconds", expiry::pexpiretime),
     row("pttl", 2, READS, ONE_KEY, "generic", "2.6.0", "Returns the milliseconds left to a key", expiry::pttl),
     row("randomkey", 1, READ, NO_KEY, "generic", "1.0.0", "Returns a key", keyspace::randomkey),

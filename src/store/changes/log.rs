@@ -117,10 +117,15 @@ impl Log {
         }
     }
 
-    /// Forgets everything up to `floor`.
-    pub(super) fn forget(&mut self, floor: u64, total: &mut SettledTotal) {
+    /// Begins anew after `floor`; returns the log that has ended.
+    pub(super) fn renew(&mut self, floor: u64, total: &mut SettledTotal) -> Log {
         self.settled.leave(total);
-        *self = Log::new(floor);
+        std::mem::replace(self, Log::new(floor))
+    }
+
+    /// Frees some of the changes of a log that has ended; returns whether there were any that had settled.
+    pub(super) fn free_oldest(&mut self) -> bool {
+        self.settled.free_segment()
     }
 }
 
@@ -185,7 +190,7 @@ mod tests {
         assert_eq!(log.read(9, ALL, &mut Vec::new()), Err(BehindFloor));
         log.push(change(11, 1), None, &mut total);
         assert_eq!(sequences(&mut log, 10).0, [11]);
-        log.forget(12, &mut total);
+        drop(log.renew(12, &mut total));
         assert_eq!(log.read(11, ALL, &mut Vec::new()), Err(BehindFloor));
         assert_eq!((log.last(), total.changes, total.bytes), (12, 0, 0));
     }

@@ -131,6 +131,8 @@ struct Book {
     groups: HashMap<Prefixes, Members>,
     /// How many of the groups are empty.
     empty_groups: usize,
+    /// Logs that nobody reads any more, until they are freed: that takes long.
+    ended: Vec<Log>,
 }
 
 /// The log of one prefix, and who reads it.
@@ -193,16 +195,26 @@ impl Changes {
         }
     }
 
-    /// Every key was forgotten: all that was recorded tells of another state.
+    /// Every key was discarded: all that was recorded tells of another state.
     pub(super) fn discard(&self) {
         let mut book = self.book.lock();
         book.head += 1;
         book.discarded = book.head;
-        let Book { head, logs, settled, .. } = &mut *book;
+        let Book { head, logs, settled, ended, .. } = &mut *book;
         for kept in logs.values_mut() {
-            kept.log.forget(*head, settled);
+            ended.push(kept.log.renew(*head, settled));
             kept.wake();
         }
+    }
+
+    /// Frees a part of the logs that have ended, some thousand changes at most; returns whether there was any.
+    pub(super) fn free_ended(&self) -> bool {
+        let Some(mut log) = self.book.lock().ended.pop() else { return false };
+        // Without the lock, for which every writer waits.
+        if log.free_oldest() {
+            self.book.lock().ended.push(log);
+        }
+        true
     }
 }
 
@@ -253,7 +265,7 @@ impl Book {
         let due = |since: Instant| now.duration_since(since) >= LINGER;
         let gone = surplus.max(empty.partition_point(|since| due(*since)));
         let Some(last_gone) = gone.checked_sub(1).map(|last| empty[last]) else { return };
-        let Book { logs, settled, groups, head, .. } = self;
+        let Book { logs, settled, groups, head, ended, .. } = self;
         groups.retain(|prefixes, members| {
             let stays = members.empty_since.is_none_or(|since| since > last_gone);
             if !stays {
@@ -261,7 +273,7 @@ impl Book {
                     let Some(kept) = logs.at(prefix) else { continue };
                     kept.readers.retain(|reader| !Arc::ptr_eq(reader, &members.group));
                     if kept.readers.is_empty() {
-                        kept.log.forget(*head, settled);
+                        ended.push(kept.log.renew(*head, settled));
                         logs.remove(prefix);
                     }
                 }

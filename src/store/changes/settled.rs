@@ -57,6 +57,8 @@ pub(super) struct Settled {
     /// Key hash and sequence of each record, by key.
     by_key: RawTable<(u64, u64)>,
     batch: Batch,
+    /// What all of them take, which is a part of the total.
+    share: SettledTotal,
 }
 
 /// A batch on its way to become a segment. Empty between two, and kept for its memory.
@@ -102,9 +104,10 @@ impl Settled {
 
     /// Makes `record` the one that its key finds.
     fn index(&mut self, record: &mut Record, total: &mut SettledTotal) {
-        let Settled { segments, by_key, .. } = self;
+        let Settled { segments, by_key, share, .. } = self;
         let (hash, sequence) = (record.key_hash, record.sequence);
         total.add(record);
+        share.add(record);
         let mut place = (0, 0);
         let same_key = |&(other, at): &(u64, u64)| {
             if other != hash {
@@ -124,6 +127,7 @@ impl Settled {
         *at = sequence;
         let earlier = segments[place.0].take(place.1);
         total.remove(&earlier);
+        share.remove(&earlier);
         record.replace(&earlier);
     }
 
@@ -153,6 +157,7 @@ impl Settled {
                 Some(Slot { sequence, record: Some(record) }) => {
                     oldest.records -= 1;
                     total.remove(&record);
+                    self.share.remove(&record);
                     self.by_key.remove_entry(record.key_hash, |&(_, at)| at == sequence);
                     gone = Some(sequence);
                 }
@@ -170,10 +175,15 @@ impl Settled {
         records.map(move |record| (record.change(from), record.bytes.into()))
     }
 
-    /// Takes everything here off the total, as it is about to be forgotten.
+    /// Frees the oldest segment, of a log that has ended; returns whether there was one.
+    pub(super) fn free_segment(&mut self) -> bool {
+        self.segments.pop_front().is_some()
+    }
+
+    /// Takes everything here off the total, as the log ends.
     pub(super) fn leave(&self, total: &mut SettledTotal) {
-        let slots = self.segments.iter().flat_map(|segment| &segment.slots);
-        slots.filter_map(|slot| slot.record.as_ref()).for_each(|record| total.remove(record));
+        total.changes -= self.share.changes;
+        total.bytes -= self.share.bytes;
     }
 }
 
@@ -230,6 +240,11 @@ impl Settled {
             assert!(segment.slots.iter().filter(|slot| slot.record.is_some()).count() == segment.records);
             assert!(segment.slots.len() <= 2 * segment.records + 1);
         }
+        let records =
+            self.segments.iter().flat_map(|segment| &segment.slots).filter_map(|slot| slot.record.as_ref());
+        let (changes, bytes) =
+            records.fold((0, 0), |(n, bytes), record| (n + 1, bytes + u64::from(record.bytes)));
+        assert_eq!((self.share.changes, self.share.bytes), (changes, bytes));
         let pairs = self.segments.iter().zip(self.segments.iter().skip(1));
         assert!(pairs.into_iter().all(|(one, next)| one.last < next.last));
         let records = self.segments.iter().map(|segment| segment.records).sum();

@@ -167,11 +167,28 @@ fn what_was_discarded_is_not_read_on() {
     let follower = follow(&store, &[""]);
     let from = follower.last();
     set(&store, 1, "a", None);
-    store.discard(incarnation(2).unwrap()).unwrap();
+    drop(store.discard(incarnation(2).unwrap()).unwrap());
     assert!(matches!(follower.read(from, ALL), Read::Lagged));
     let from = follower.last();
     set(&store, 1, "b", None);
     assert_eq!(read(&follower, from), named(&[("b", Cause::Set)]));
+}
+
+#[test]
+fn a_log_that_nobody_reads_any_more_ends_at_once_and_is_freed_in_parts() {
+    let store = store();
+    let follower = follow(&store, &["a"]);
+    (0..1000).for_each(|n| set(&store, 1 + n, &format!("a{n}"), None));
+    let changes = store.ranges.changes();
+    let settled = |changes: &Changes| changes.book.lock().settled.changes;
+    assert!(settled(changes) > 0);
+    drop(follower);
+    // So many are kept for those who come back.
+    (0..MAX_EMPTY_GROUPS).for_each(|n| drop(follow(&store, &[&format!("b{n}")])));
+    assert_eq!((settled(changes), changes.book.lock().ended.len()), (0, 1));
+    let parts = std::iter::repeat_with(|| store.free_changes()).take_while(|left| *left).count();
+    assert!(parts > 5, "{parts} parts, where at most 16 changes are a segment");
+    assert_eq!(changes.book.lock().ended.len(), 0);
 }
 
 #[test]

@@ -234,7 +234,7 @@ fn a_watcher_that_falls_off_begins_anew() {
     client.drain(&mut watcher, 1000);
     assert_eq!(client.resets, [Start, Lagged]);
     assert_eq!(client.held.len(), 999);
-    store.discard(incarnation(3).unwrap()).unwrap();
+    drop(store.discard(incarnation(3).unwrap()).unwrap());
     client.drain(&mut watcher, 1000);
     assert_eq!(client.resets, [Start, Lagged, Discarded]);
     assert!(client.held.is_empty());

@@ -8,14 +8,22 @@ use tokio::time::Instant;
 const LENGTH: Duration = Duration::from_micros(500);
 
 /// A slice of a worker's time.
-pub(super) struct TimeSlice(Instant);
+pub(crate) struct TimeSlice(Instant);
 
 impl TimeSlice {
-    pub(super) fn begin() -> TimeSlice {
+    pub(crate) fn begin() -> TimeSlice {
         TimeSlice(Instant::now() + LENGTH)
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         Instant::now() >= self.0
+    }
+
+    /// Lets other tasks run once the slice is over, and begins another one then.
+    pub(crate) async fn give_way(&mut self) {
+        if self.is_over() {
+            tokio::task::yield_now().await;
+            *self = TimeSlice::begin();
+        }
     }
 }
