@@ -236,6 +236,24 @@ fn what_was_never_incorporated_comes_in_beside_a_purged_delete_and_so_does_an_un
 }
 
 #[test]
+fn an_unseen_persist_brings_its_version_back_also_over_an_older_one_that_has_come_since() {
+    let stores: Vec<_> = (1..=4).map(|id| Store::new(config(id))).collect();
+    let [a, b, c, d] = &stores[..] else { unreachable!() };
+    set(d, 5, b"k", b"older", None);
+    set(a, 10, b"k", b"v", None);
+    sync(a, b, 15);
+    replicate(a, c);
+    c.write(&mut at(c, 18), b"k", |_| (Write::Deadline(None), ())).unwrap();
+    assert!(delete(b, 20, b"k"));
+    assert_eq!(purge_at(b, 30), 1);
+    replicate(d, b);
+    assert_eq!(get(b, 40, b"k"), Some(b"older".to_vec()));
+    assert_eq!(answer(a, b, b"k").outcome, Outcome::Known, "the version alone was removed");
+    replicate(c, b);
+    assert_eq!(get(b, 40, b"k"), Some(b"v".to_vec()));
+}
+
+#[test]
 fn a_retraction_of_one_version_leaves_every_other() {
     let store = Store::new(config(1));
     set(&store, 10, b"k", b"old", None);
