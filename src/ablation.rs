@@ -18,6 +18,8 @@ pub(crate) enum Ablation {
     EarlyPurge,
     /// The stable time stays as it is when there is a member more.
     Regroup,
+    /// The stable time rises again before all members have exchanged their states of after there was a member more.
+    ExchangeAfterRegroup,
     /// What others have received of those that are away is not taken note of.
     SeenExchanged,
     /// The stable time follows the clock instead of what members hold.
