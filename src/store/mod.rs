@@ -246,7 +246,7 @@ impl Store {
             };
             let next = Cell::pack_with(scratch, key, &parts, counter, false);
             // Deletes are taken however much there is.
-            let may_grow = next.is_kept();
+            let may_grow = next.is_kept() || ablated(Ablation::AdmitDeletes);
             if may_grow && !self.limits.admit_clients(self.ranges.memory(), Growth::of(cell, &next)) {
                 return (None, Err(WriteError::OutOfMemory));
             }
