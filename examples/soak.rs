@@ -26,7 +26,7 @@ struct Args {
     /// Go on after a failure, and list every seed that fails
     #[arg(long)]
     all: bool,
-    /// Histories with more kinds of faults: moved nodes, other join lists, damaged frames, stops before a contact
+    /// Histories with more: moved nodes, other join lists, damaged frames, stops before a contact, WAIT, limits of memory
     #[arg(long)]
     harsh: bool,
     /// How many threads
@@ -42,7 +42,12 @@ struct Totals {
     retractions: u64,
     lost: u64,
     lapsed: u64,
+    refused: u64,
+    withheld: u64,
+    waits: u64,
+    fulfilled: u64,
     slowest: Duration,
+    slowest_equal: Duration,
 }
 
 impl Totals {
@@ -52,16 +57,28 @@ impl Totals {
         self.retractions += outcome.retractions;
         self.lost += outcome.lost;
         self.lapsed += u64::from(outcome.lapsed);
+        self.refused += outcome.refused;
+        self.withheld += outcome.withheld;
+        self.waits += outcome.waits;
+        self.fulfilled += outcome.fulfilled;
         self.slowest = self.slowest.max(outcome.settled_after);
+        self.slowest_equal = self.slowest_equal.max(outcome.equal_after);
     }
 
     fn print(&self, began: Instant) {
-        let Totals { histories, failed, rounds, retractions, lost, lapsed, slowest } = self;
+        let Totals { histories, failed, rounds, retractions, lost, lapsed, slowest, .. } = self;
         let rate = *histories as f64 / began.elapsed().as_secs_f64();
         println!(
             "{histories} histories held ({rate:.1}/s), {failed} failed: {rounds} rounds, {retractions} retractions, {lost} given up, {lapsed} with \
              lapses, settled after {slowest:?} at most"
         );
+        let Totals { refused, withheld, waits, fulfilled, slowest_equal, .. } = self;
+        if *waits > 0 {
+            println!(
+                "  {waits} WAITs, {fulfilled} of them fulfilled; memory: {refused} writes refused, {withheld} times cells of peers, \
+                 equal {slowest_equal:?} after the last delete at most"
+            );
+        }
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) enum Ablation {
     EarlyPurge,
     /// The stable time stays as it is when there is a member more.
     Regroup,
+    /// The stable time rises again before all members have exchanged their states of after there was a member more.
+    ExchangeAfterRegroup,
     /// What others have received of those that are away is not taken note of.
     SeenExchanged,
     /// The stable time follows the clock instead of what members hold.
@@ -50,6 +52,16 @@ pub(crate) enum Ablation {
     StateAfterLoss,
     /// Writes made during a sync count as held when the sync finishes.
     StateAsOfItsStart,
+    /// Every linked peer counts for `WAIT`, whether or not it has acknowledged the write.
+    CountAcknowledged,
+    /// Pushes are acknowledged although cells of theirs were refused for want of memory.
+    AcknowledgeMerged,
+    /// A sync that refused cells for want of memory counts as finished.
+    FailRefused,
+    /// Cells that were refused for want of memory are not asked for again once there is room.
+    RetryRefused,
+    /// A delete that grows the cells is refused beyond the memory limits, as other writes are.
+    AdmitDeletes,
     /// What a peer's pushes reach up to counts as held although it said that some were lost.
     RoundAfterGap,
 }

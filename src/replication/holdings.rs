@@ -12,6 +12,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::peers::MAX_PEERS;
+use super::queue::Queue;
+use crate::ablation::{Ablation, ablated};
 use crate::env::BoxFuture;
 use crate::model::Incarnation;
 
@@ -74,7 +76,7 @@ impl Holdings {
     }
 
     /// Whether a change was discarded here: a state that a peer holds is then no proof that it holds the change.
-    pub(super) fn is_discarded(&self, change: u64) -> bool {
+    fn is_discarded(&self, change: u64) -> bool {
         change > 0 && change <= self.discarded.load(Ordering::Relaxed)
     }
 
@@ -90,9 +92,33 @@ impl Holdings {
         sequence.saturating_sub(self.held_by_any.load(Ordering::Relaxed).max(discarded))
     }
 
+    /// Returns those of `links` whose peers hold every change of this node's clients up to `through`.
+    pub(super) fn holders<'q, L>(
+        &self,
+        through: u64,
+        links: impl IntoIterator<Item = (L, &'q Queue)>,
+    ) -> Vec<L> {
+        if self.is_discarded(through) {
+            return Vec::new();
+        }
+        let holds = |queue: &Queue| queue.held() >= through || ablated(Ablation::CountAcknowledged);
+        links.into_iter().filter(|(_, queue)| holds(queue)).map(|(link, _)| link).collect()
+    }
+
+    /// Asks for what the peers behind `queues` need to hold all up to `through`. Resolves once one more of them does;
+    /// what happened before this call counts for nothing.
+    pub(super) fn wait_for_holders<'q>(
+        &self,
+        through: u64,
+        queues: impl IntoIterator<Item = &'q Queue>,
+    ) -> BoxFuture<'static, ()> {
+        queues.into_iter().for_each(|queue| queue.want_held(through));
+        self.wait_for_peers(through)
+    }
+
     /// Resolves once a peer that did not has come to hold all up to `through`. What happened before this call counts
     /// for nothing.
-    pub(super) fn wait_for_peers(&self, through: u64) -> BoxFuture<'static, ()> {
+    fn wait_for_peers(&self, through: u64) -> BoxFuture<'static, ()> {
         self.of_peers.wait(through)
     }
 }

@@ -12,16 +12,14 @@ use crate::model::stamp;
 impl Replication {
     /// The linked peers that hold every change that this daemon's clients have made up to `through`.
     pub(crate) fn held(&self, through: u64) -> Vec<String> {
-        if self.shared.local.holdings.is_discarded(through) {
-            return Vec::new();
-        }
         let links = self.shared.peers.links();
-        links.iter().filter(|link| link.queue.held() >= through).map(|link| link.peer.clone()).collect()
+        let queues = links.iter().map(|link| (&link.peer, &*link.queue));
+        self.shared.local.holdings.holders(through, queues).into_iter().cloned().collect()
     }
 
     pub(crate) fn held_by_more(&self, through: u64) -> BoxFuture<'static, ()> {
-        self.shared.peers.links().iter().for_each(|link| link.queue.want_held(through));
-        self.shared.local.holdings.wait_for_peers(through)
+        let links = self.shared.peers.links();
+        self.shared.local.holdings.wait_for_holders(through, links.iter().map(|link| &*link.queue))
     }
 
     /// All that this daemon's clients have written until now.

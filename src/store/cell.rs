@@ -205,7 +205,7 @@ impl Cell {
     }
 
     /// What the cell takes in memory: its allocation and its slot in the table.
-    pub(super) fn memory(&self) -> u64 {
+    pub(crate) fn memory(&self) -> u64 {
         /// Count, header and length before the bytes; then the allocator's header and rounding, and a pointer
         /// and tag in a table that is two thirds full.
         const OVERHEAD: u64 = 8 + 16 + 8 + 8 + 14;

@@ -345,6 +345,24 @@ mod tests {
     }
 
     #[test]
+    fn a_deadline_that_grows_a_counter_beyond_the_limit_is_refused() {
+        let store = limited(1);
+        store.write(&mut at(&store, 1), b"counter", |_| (Write::Add(1), ())).unwrap();
+        fill(&store, 2, "k", b"");
+        // What is left is too little for a key, and enough for a deadline.
+        let mut sizes = (0..100).rev();
+        sizes.find(|&size| try_set(&store, 2, b"k0", &vec![0; size]).is_ok()).expect("as large as before");
+        let before = store.memory();
+        for deadline in [None, Some(NTP64(1_000_000))] {
+            let written = store.write(&mut at(&store, 3), b"counter", |_| (Write::Deadline(deadline), ()));
+            assert!(matches!(written, Err(WriteError::OutOfMemory)), "{deadline:?}");
+        }
+        assert_eq!(store.memory(), before);
+        let past = Write::Deadline(Some(NTP64(2)));
+        store.write(&mut at(&store, 4), b"counter", |_| (past, ())).expect("a delete is taken");
+    }
+
+    #[test]
     fn a_write_over_a_tombstone_or_of_a_smaller_value_is_judged_by_what_it_adds() {
         let store = limited(1);
         fill(&store, 1, "k", &[0; 100]);

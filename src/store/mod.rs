@@ -247,7 +247,8 @@ impl Store {
                 Err(error) => return (None, Err(error)),
             };
             let next = Cell::pack_with(scratch, key, &parts, counter, false);
-            let may_grow = parts.value.is_some() || matches!(write, Write::Add(_));
+            // Deletes are taken however much there is.
+            let may_grow = next.is_kept() || ablated(Ablation::AdmitDeletes);
             if may_grow && !self.limits.admit_clients(self.ranges.memory(), Growth::of(cell, &next)) {
                 return (None, Err(WriteError::OutOfMemory));
             }

@@ -118,7 +118,7 @@ impl Membership {
             let has_ended = self.roster.has_ended(incarnation);
             if !has_ended && !self.unknown.contains_key(&incarnation) && !ablated(Ablation::Regroup) {
                 // It may be a member that nobody has told this node of yet.
-                self.origins.reset_stable_time();
+                self.reset_stable_time();
             }
             let since = *self.unknown.entry(incarnation).or_insert(now);
             if has_ended || stamp::later(since, UNKNOWN_LIMIT) < now {

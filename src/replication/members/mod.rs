@@ -83,6 +83,8 @@ pub(super) struct Membership {
     linked: BTreeMap<Incarnation, Linked>,
     /// The members that the stable time was computed with, and those that have ceased to be some since.
     counted: BTreeSet<Incarnation>,
+    /// When all members were first found to agree on who they are, since nothing was stable.
+    agreed: Option<Time>,
     /// A later incarnation of this node's name.
     namesake: Option<Namesake>,
 }
@@ -139,6 +141,7 @@ impl Membership {
             reports: BTreeMap::new(),
             linked: BTreeMap::new(),
             counted: BTreeSet::new(),
+            agreed: None,
             namesake: None,
         };
         membership.enter(now);
@@ -212,9 +215,14 @@ impl Membership {
     fn count_members(&mut self) {
         let present: BTreeSet<_> = self.roster.present().map(|(_, member)| member.incarnation).collect();
         if !present.is_subset(&self.counted) && !ablated(Ablation::Regroup) {
-            self.origins.reset_stable_time();
+            self.reset_stable_time();
         }
         self.counted.extend(present);
+    }
+
+    fn reset_stable_time(&mut self) {
+        self.origins.reset_stable_time();
+        self.agreed = None;
     }
 
     /// The link to a peer has ended.
@@ -354,14 +362,14 @@ impl Membership {
         coverage: &[ClosedCoverage],
         gave_up: &BTreeSet<Incarnation>,
     ) {
-        let others = |of: Incarnation| {
-            of != self.incarnation && (!gave_up.contains(&of) || ablated(Ablation::ClaimGivenUp))
-        };
         let is_told = |of: Incarnation| self.is_present(of) || self.roster.has_ended(of);
         if !theirs.vector.iter().all(|(of, _)| is_told(of)) {
             // The peer counts with a member that nobody has told this node of yet.
-            self.origins.reset_stable_time();
+            self.reset_stable_time();
         }
+        let others = |of: Incarnation| {
+            of != self.incarnation && (!gave_up.contains(&of) || ablated(Ablation::ClaimGivenUp))
+        };
         for (incarnation, time) in theirs.vector.iter().filter(|&(of, _)| others(of)) {
             self.origins.raise(incarnation, time, stamp::ZERO);
         }
@@ -398,9 +406,13 @@ impl Membership {
         };
         let reports = present.iter().map(report).collect::<Option<Vec<_>>>()?;
         let low = reports.iter().map(|report| report.low).min()?;
+        // Until then one may have held a delete that another had purged and vouched for: only a state of after that shows it to
+        // all.
+        let agreed = *self.agreed.get_or_insert(now);
+        let has_exchanged = low > agreed || ablated(Ablation::ExchangeAfterRegroup);
         let is_closed = self.close_away(low);
         self.counted = present;
-        is_closed.then_some(if ablated(Ablation::EarlyPurge) {
+        (is_closed && has_exchanged).then_some(if ablated(Ablation::EarlyPurge) {
             stamp::later(low, Duration::from_secs(3))
         } else {
             low

@@ -83,7 +83,14 @@ fn one_that_has_ended_is_closed_once_every_member_has_everyones_state_of_after_t
     link(&mut a, &mut b, at(1));
     link(&mut a, &mut c, at(1));
     link(&mut b, &mut c, at(1));
-    sync(&mut a, &mut b, at(2));
+    beat(&mut a, &mut b, at(2));
+    beat(&mut a, &mut c, at(2));
+    beat(&mut a, &mut b, at(2));
+    for member in [&mut a, &mut b] {
+        member.advance(at(2));
+        assert_eq!(member.agreed, Some(at(2)));
+    }
+    sync(&mut a, &mut b, at(3));
     receive(&a, 3, at(5));
     for member in [&mut a, &mut b] {
         member.on_unlink(id(3));
@@ -187,7 +194,7 @@ fn nothing_is_stable_once_there_may_be_a_member_more() {
             beat(&mut a, &mut b, at(second));
             sync(&mut a, &mut b, at(second));
             for member in [&mut a, &mut b] {
-                let stable = member.advance(at(second)).unwrap();
+                let stable = member.advance(at(second)).unwrap_or_default();
                 member.origins.raise_stable_time(stable);
             }
         }
@@ -206,8 +213,38 @@ fn nothing_is_stable_once_there_may_be_a_member_more() {
     assert_eq!(a.origins.stable_time(), stamp::ZERO, "a write of someone unknown has arrived");
 }
 
+/// A history: `b` had purged a delete of `k`, and `a` had not yet, when `c` brought `b` an older `k` that nobody had seen. By `b`
+/// `c` had incorporated what `a` had had until then, but not the delete, which `a` gave `b` again. `b` purged it at once, and
+/// `c` brought `k` back.
+#[test]
+fn nothing_is_stable_until_all_have_exchanged_their_states_of_after_there_was_a_member_more() {
+    let (mut a, mut b, mut c) = (member("a", 1), member("b", 2), member("c", 3));
+    link(&mut a, &mut b, at(1));
+    sync(&mut a, &mut b, at(9));
+    link(&mut b, &mut c, at(10));
+    sync(&mut b, &mut c, at(11));
+    for second in 12..15 {
+        beat(&mut b, &mut c, at(second));
+        beat(&mut a, &mut b, at(second));
+        b.advance(at(second));
+    }
+    assert!(b.agreed < Some(at(15)));
+    sync(&mut a, &mut b, at(15));
+    beat(&mut a, &mut b, at(15));
+    assert_eq!(b.advance(at(15)), None, "c has only what a had at 9");
+    sync(&mut b, &mut c, at(16));
+    sync(&mut a, &mut b, at(17));
+    beat(&mut b, &mut c, at(18));
+    beat(&mut a, &mut b, at(18));
+    assert_eq!(b.advance(at(18)), Some(at(15)));
+}
+
 #[test]
 fn the_reset_of_the_stable_time_is_guarded() {
+    must_fail_without(
+        Ablation::ExchangeAfterRegroup,
+        nothing_is_stable_until_all_have_exchanged_their_states_of_after_there_was_a_member_more,
+    );
     must_fail_without(Ablation::Regroup, nothing_is_stable_once_there_may_be_a_member_more);
 }
 

@@ -371,6 +371,7 @@ impl Current {
 /// How long to wait before what was refused is asked for again; `None` for as long as there is no room.
 fn retry_pause(room: Room) -> Option<Duration> {
     match room {
+        _ if ablated(Ablation::RetryRefused) => None,
         Room::None => None,
         Room::Some => Some(PARTIAL_RETRY),
         Room::All => Some(REFUSED_RETRY),

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use uhlc::NTP64;
 
 use super::{Event, LinkError, Session, Withheld};
+use crate::ablation::{Ablation, ablated};
 use crate::model::{Incarnation, Time, stamp};
 use crate::replication::beat;
 use crate::replication::figures::{self, Heard};
@@ -87,7 +88,8 @@ impl Session {
                     }
                     Outcome::Applied | Outcome::Known => {}
                     Outcome::Refused(bytes) => {
-                        if let Some(current) = self.round.as_mut().filter(|_| in_round) {
+                        let fails = in_round && !ablated(Ablation::FailRefused);
+                        if let Some(current) = self.round.as_mut().filter(|_| fails) {
                             current.round.on_refused();
                         }
                         self.withhold(local, bytes, now);

@@ -16,9 +16,11 @@ use crate::store::Totals;
 
 mod cell;
 mod counting;
+mod memory;
 
 pub(super) use cell::Held;
 use counting::{Count, Counted, Slots};
+pub(super) use memory::Tally;
 
 /// A write as whoever made it knows it.
 #[derive(Clone, Debug)]
@@ -92,6 +94,12 @@ pub(super) struct Checker {
     held: held::Checked,
     pub(super) rounds: u64,
     pub(super) healed: u64,
+    /// Clients' writes that were refused for want of memory, and how often a link began to lack room.
+    pub(super) refused: u64,
+    pub(super) withheld: u64,
+    /// `WAIT`s, and those of them that were fulfilled.
+    pub(super) waits: u64,
+    pub(super) fulfilled: u64,
     now: Duration,
     notes: Option<Vec<(Duration, Option<usize>, String)>>,
 }
@@ -329,6 +337,10 @@ impl Checker {
                     return true;
                 }
             }
+            // A value that a delete has replaced is still shown, and no one may have purged that delete.
+            Some(held) if held.version < version && !is_live && held.is_live(now) => {
+                return *version.get_time() <= self.stable;
+            }
             _ => {}
         }
         // What is gone may be gone: it was a delete, has expired, or something later was here or is forgotten by all.
@@ -446,8 +458,10 @@ impl Checker {
                 Lasting::Value(version) => {
                     let is_kept = |held: &Held| held.version == version;
                     let may_expire = self.versions[key].get(&version).is_some_and(Option::is_some);
+                    // Where there was too little memory, clients have deleted since.
                     held.as_ref().is_some_and(is_kept)
                         || may_expire
+                        || !self.is_newest(key, version)
                         || self.is_lost(key, *version.get_id(), *version.get_time())
                 }
                 Lasting::Slot(owner, slot) => {
@@ -455,7 +469,9 @@ impl Checker {
                     let is_kept = |present: &Slot| {
                         present.start == slot.start && present.last >= slot.last && !present.is_reset()
                     };
-                    present.is_some_and(is_kept) || self.is_lost(key, owner, slot.last)
+                    present.is_some_and(is_kept)
+                        || self.counted[key].may_have_ended(owner, slot.start, slot.last)
+                        || self.is_lost(key, owner, slot.last)
                 }
             };
             if !is_there {

@@ -64,6 +64,7 @@ impl World {
     }
 
     pub(super) fn stop(&mut self, node: usize) {
+        self.end_waits(node);
         self.drop_links(node);
         if self.nodes[node].process.take().is_none() {
             return;

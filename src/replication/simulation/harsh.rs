@@ -1,6 +1,7 @@
 //! Faults of harsh histories, which the others do without so that their seeds remain the histories that they were: nodes
 //! that move and are told to join others than before, stops before the first contact, damaged frames, and keys that are
-//! kept alive by one that is cut off.
+//! kept alive by one that is cut off. Harsh histories also have clients that [wait](super::waits) and limits of
+//! [memory](super::memory).
 
 use std::time::Duration;
 
@@ -120,8 +121,8 @@ impl World {
         for key in 0..self.plan.keys {
             let deadline = stamp::later(self.wall(node), self.millis(20_000..90_000));
             match self.rng.random_range(0..4) {
-                0 => self.write(node, key, Write::Deadline(None)),
-                1 => self.write(node, key, Write::Deadline(Some(deadline))),
+                0 => _ = self.write(node, key, Write::Deadline(None)),
+                1 => _ = self.write(node, key, Write::Deadline(Some(deadline))),
                 _ => {}
             }
         }

@@ -7,7 +7,7 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 
-use super::checker::Held;
+use super::checker::Tally;
 use super::harsh::HARSH_FROM;
 use super::topology::Shape;
 use super::world::{Due, World};
@@ -32,6 +32,8 @@ pub(super) struct Plan {
     pub(super) forget_after: Option<Duration>,
     pub(super) tombstone_limit: u64,
     pub(super) max_memory: Option<u64>,
+    /// What clients let keys take in the end, in bytes, where memory is limited.
+    pub(super) kept_memory: u64,
     pub(super) feed_limit: u64,
     /// Bytes of pushes that wait for one peer, and that a socket holds.
     pub(super) queue_limit: usize,
@@ -89,6 +91,7 @@ impl Plan {
             forget_after: None,
             tombstone_limit: 100_000,
             max_memory: None,
+            kept_memory: 0,
             feed_limit: 1 << 20,
             queue_limit: 1 << 20,
             socket: 1 << 20,
@@ -137,6 +140,9 @@ impl Plan {
         if full_size {
             plan.ranges = RangeCount::FULL;
             plan.active = Duration::from_secs(20);
+        }
+        if plan.harsh && rng.random_bool(0.4) {
+            plan.draw_memory(rng);
         }
         plan
     }
@@ -218,7 +224,8 @@ impl World {
     fn client(&mut self, node: usize, key: usize) {
         let seconds = self.rng.random_range(1..15);
         let deadline = stamp::later(self.wall(node), Duration::from_secs(seconds));
-        let size = if self.rng.random_bool(0.05) { 300 } else { 8 };
+        let large = if self.plan.max_memory.is_some() { 0.2 } else { 0.05 };
+        let size = if self.rng.random_bool(large) { 300 } else { 8 };
         let mut value = vec![0; self.rng.random_range(0..size)];
         self.rng.fill(&mut value[..]);
         let counted = key % 3 == 1;
@@ -230,45 +237,52 @@ impl World {
             16..18 => Write::Deadline(Some(deadline)),
             _ => Write::Deadline(None),
         };
-        self.write(node, key, write);
+        let through = self.write(node, key, write);
+        if self.plan.harsh && through > 0 && self.rng.random_bool(0.15) {
+            self.wait_for_some(node, key, through);
+        }
     }
 
-    /// Writes as a client would; nothing where no daemon takes writes.
-    pub(super) fn write(&mut self, node: usize, key: usize, write: Write<'_>) {
+    /// Writes as a client would; nothing where no daemon takes writes. Returns the place of the write in the sequence of all
+    /// that clients of the node have written; 0 if nothing was written.
+    pub(super) fn write(&mut self, node: usize, key: usize, write: Write<'_>) -> u64 {
         let wall = self.wall(node);
         let Some(process) = self.nodes[node].process.as_mut().filter(|process| process.leaving.is_none())
         else {
-            return;
+            return 0;
         };
         let store = &process.local.store;
         let name = self.checker.key(key).to_vec();
-        let before = store.cell(&name).map(|cell| Held::read(process, &cell));
+        let before = Tally::of(process, &name);
         let mut batch = Batch::default();
         store.begin(&mut batch, wall);
         let is_text = |live: Live<'_>| strict_number(live.value()).is_none();
-        let refused = store.write(&mut batch, &name, |live| match write {
+        let written = store.write(&mut batch, &name, |live| match write {
             // As a client's `INCR` is refused.
             Write::Add(_) if live.is_some_and(is_text) => (Write::Keep, ()),
             write => (write, ()),
         });
-        let refused = refused.is_err();
-        store.publish(&mut batch);
-        if refused {
-            return;
+        let through = store.publish(&mut batch);
+        let after = Tally::of(process, &name);
+        let (max_memory, tallies) = (self.plan.max_memory, [&before, &after]);
+        if let Err(error) = written {
+            self.checker.on_refused_write(node, key, write, &error, max_memory, tallies);
+            return 0;
         }
-        let after = store.cell(&name).map(|cell| Held::read(process, &cell));
+        self.checker.on_taken_write(node, key, max_memory, tallies);
         let (woken, number) = (std::mem::replace(&mut process.feed_woken, true), process.number);
         if let Some(process) = &self.nodes[node].process {
             if let Write::Add(by) = write {
                 let now = process.local.store.now(wall);
-                self.checker.on_add(node, key, by, before.as_ref(), after.as_ref(), now);
+                self.checker.on_add(node, key, by, before.held(), after.held(), now);
             }
-            self.checker.on_write(node, process, key, before.as_ref(), after);
+            self.checker.on_write(node, process, key, before.held(), after.held().cloned());
         }
         if !woken {
             let pause = if self.rng.random_bool(0.05) { self.millis(0..400) } else { self.millis(0..3) };
             self.after(pause, Due::Feed(node, number));
         }
+        through
     }
 
     fn fault(&mut self) {

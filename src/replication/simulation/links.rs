@@ -120,7 +120,7 @@ impl World {
                 link.wake_at = Some(at);
                 self.after(at.saturating_duration_since(instant), Due::Wake(node, connection));
             }
-            self.handle(node, events);
+            self.handle(node, peer, events);
             if frames.is_empty() {
                 return;
             }
@@ -175,7 +175,7 @@ impl World {
         let received = message.and_then(|message| link.session.receive(local, message, wall, instant));
         let events = link.session.take_events();
         self.stirred.insert((node, from));
-        self.handle(node, events);
+        self.handle(node, from, events);
         if let Err(error) = received {
             self.end_link(node, connection, side, &error);
         }
@@ -192,7 +192,7 @@ impl World {
         self.close(connection, side);
     }
 
-    pub(super) fn handle(&mut self, node: usize, events: Vec<Event>) {
+    pub(super) fn handle(&mut self, node: usize, from: usize, events: Vec<Event>) {
         for event in events {
             let Some(process) = &mut self.nodes[node].process else { return };
             match event {
@@ -215,11 +215,12 @@ impl World {
                     push::encode(&process.local.store, &mut CellsEncoder::default(), cells, 0, put);
                     self.stirred.insert((node, peer));
                 }
-                Event::Failed { .. }
-                | Event::Healing
-                | Event::Withholding(_)
-                | Event::Heard(..)
-                | Event::Seen(..) => {}
+                Event::Withholding(withholds) => {
+                    self.checker.withheld += u64::from(withholds);
+                    let what = if withholds { "lacks room for" } else { "has taken all" };
+                    self.checker.note(self.now, None, || format!("n{node} {what} cells of n{from}"));
+                }
+                Event::Failed { .. } | Event::Healing | Event::Heard(..) | Event::Seen(..) => {}
             }
         }
     }

@@ -194,7 +194,7 @@ fn longest_refusal(world: &mut World, node: usize) -> Duration {
             world.run_until(world.now + SECOND);
         }
         longest = longest.max(world.now - began);
-        (first..next).for_each(|key| world.write(node, key, Write::Delete));
+        (first..next).for_each(|key| _ = world.write(node, key, Write::Delete));
         world.run_until(world.now + SECOND);
         assert_eq!(world.checker.violation.as_ref().map(|violation| &violation.what), None);
     }
@@ -234,7 +234,7 @@ fn tombstones_within_their_reserve_wait_for_a_member_that_is_away() {
     world.run_until(10 * SECOND);
     cut_all(&mut world);
     let filled = fill(&mut world, 0, 0);
-    (0..filled).for_each(|key| world.write(0, key, Write::Delete));
+    (0..filled).for_each(|key| _ = world.write(0, key, Write::Delete));
     world.run_until(world.now + 200 * SECOND);
     assert!(!world.checker.has_lapsed, "a member lapsed");
     assert_eq!(store(&world, 0).totals().dead_cells, filled as u64);

@@ -19,6 +19,7 @@ mod handshake;
 mod harsh;
 mod history;
 mod links;
+mod memory;
 #[cfg(test)]
 mod memory_tests;
 mod network;
@@ -26,6 +27,7 @@ mod node;
 #[cfg(test)]
 mod tests;
 mod topology;
+mod waits;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,6 +59,16 @@ pub struct Outcome {
     pub lost: u64,
     /// A member lapsed or was forgotten.
     pub lapsed: bool,
+    /// Clients' writes that were refused for want of memory.
+    pub refused: u64,
+    /// How often a link began to lack room for cells of its peer.
+    pub withheld: u64,
+    /// `WAIT`s, and those of them that as many peers acknowledged as was asked for.
+    pub waits: u64,
+    /// See [`waits`](Self::waits).
+    pub fulfilled: u64,
+    /// Where memory was limited: simulated time from the last delete that made room until all nodes held the same keys.
+    pub equal_after: Duration,
 }
 
 /// A history in which something happened that must not.
@@ -118,6 +130,11 @@ fn history_of(seed: u64, traced: bool) -> Result<Outcome, Box<Failure>> {
         retractions: world.count(|counts| &counts.retractions),
         lost: world.count(|counts| &counts.lost),
         lapsed: checker.has_lapsed,
+        refused: checker.refused,
+        withheld: checker.withheld,
+        waits: checker.waits,
+        fulfilled: checker.fulfilled,
+        equal_after: world.equal_after,
     })
 }
 
@@ -141,14 +158,16 @@ impl World {
             self.join_all();
         }
         self.checker.note(self.now, None, || "all faults end".into());
-        let began = self.now;
         let running = self.nodes.iter().enumerate();
         let processes: Vec<_> = running.filter_map(|(n, node)| Some((n, node.process.as_ref()?))).collect();
         for (node, process) in &processes {
             self.checker.look(*node, process, self.nodes[*node].wall(self.now), self.now);
         }
         self.checker.quiesce(&processes);
-        let mut left = None;
+        if self.plan.max_memory.is_some() {
+            self.make_room();
+        }
+        let (began, mut left) = (self.now, None);
         while self.checker.violation.is_none() && self.now < began + SETTLE_LIMIT {
             self.run_until(self.now + SECOND);
             left = self.unsettled();
@@ -173,7 +192,11 @@ impl World {
             }
             self.checker.check_end(&processes);
         }
-        self.now - began
+        let settled_after = self.now - began;
+        if self.plan.harsh && self.checker.violation.is_none() {
+            self.write_again();
+        }
+        settled_after
     }
 
     /// Notes how each daemon sees the cluster.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::history::Plan;
+use super::waits::ClientWait;
 use crate::model::{HashSeed, Incarnation, RangeCount, Time, stamp};
 use crate::replication::cells::CellsEncoder;
 use crate::replication::hello::Identity;
@@ -47,6 +48,8 @@ pub(super) struct Process {
     pub(super) encoder: CellsEncoder,
     /// The task that takes from the feed has been woken.
     pub(super) feed_woken: bool,
+    /// Clients that have no reply to their `WAIT` yet.
+    pub(super) waits: Vec<ClientWait>,
     /// It stops, at the latest at this moment without having drained.
     pub(super) leaving: Option<Duration>,
 }
@@ -161,6 +164,7 @@ impl Process {
             targets: node.join.iter().copied().collect(),
             encoder: CellsEncoder::default(),
             feed_woken: false,
+            waits: Vec::new(),
             leaving: None,
         }
     }

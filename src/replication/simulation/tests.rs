@@ -4,7 +4,7 @@
 
 use super::topology::Shape;
 use super::*;
-use crate::ablation::{Ablation, ablate};
+use crate::ablation::{Ablation, ablate, must_fail_without};
 use crate::store::Write;
 
 /// A rule that is left out must be noticed within so many histories.
@@ -67,6 +67,24 @@ fn histories_that_failed_once_hold() {
             panic!("{why}: {failure}");
         }
     }
+}
+
+/// A member had not purged a delete yet when another, met just then, brought the value that it hides.
+#[test]
+fn a_delete_that_was_purged_in_part_before_a_member_more_came_stays() {
+    for number in [21_366, 30_668] {
+        if let Err(failure) = run(HARSH_FROM + number) {
+            panic!("{failure}");
+        }
+    }
+}
+
+#[test]
+fn an_exchange_of_states_before_anything_is_stable_again_is_needed() {
+    must_fail_without(
+        Ablation::ExchangeAfterRegroup,
+        a_delete_that_was_purged_in_part_before_a_member_more_came_stays,
+    );
 }
 
 #[test]
@@ -154,37 +172,37 @@ fn a_seed_is_one_history() {
     }
 }
 
-/// Leaves out a rule and expects a history in which that shows. Rules that matter in fewer than one history of some hundred
+/// Leaves out a rule and expects a history from `first` on in which that shows. Rules that matter in fewer than one history of some hundred
 /// have tests of their own, which must fail without them: see `must_fail_without`.
-fn must_be_noticed(rule: Ablation) {
+fn must_be_noticed(rule: Ablation, first: u64) {
     let noticed = std::thread::spawn(move || {
         ablate(Some(rule));
         let within = number("SAPWOOD_SIM_NOTICED_WITHIN", NOTICED_WITHIN);
-        (0..within).find_map(|seed| {
-            let outcome = std::panic::catch_unwind(|| history_of(seed, false));
+        (0..within).find_map(|number| {
+            let outcome = std::panic::catch_unwind(|| history_of(first + number, false));
             outcome.map_or_else(
-                |_| Some((seed, "a panic".to_owned())),
-                |run| run.err().map(|f| (seed, f.what.clone())),
+                |_| Some((number, "a panic".to_owned())),
+                |run| run.err().map(|f| (number, f.what.clone())),
             )
         })
     });
     match noticed.join().expect("panics are caught") {
-        Some((seed, what)) => println!("{rule:?}: noticed after {} histories: {what}", seed + 1),
+        Some((number, what)) => println!("{rule:?}: noticed after {} histories: {what}", number + 1),
         None => panic!("{rule:?}: {NOTICED_WITHIN} histories held without it"),
     }
 }
 
 macro_rules! noticed {
-    ($($(#[$ignored:meta])? $test:ident: $rule:ident,)*) => {
+    ($first:expr; $($(#[$ignored:meta])? $test:ident: $rule:ident,)*) => {
         $(#[test]
         $(#[$ignored])?
         fn $test() {
-            must_be_noticed(Ablation::$rule);
+            must_be_noticed(Ablation::$rule, $first);
         })*
     };
 }
 
-noticed! {
+noticed! { 0;
     deleted_keys_that_return_without_admission_are_noticed: Admission,
     a_push_taken_for_proof_is_noticed: RoundsAloneVerify,
     a_link_that_is_served_before_it_subscribes_is_noticed: SubscribeFirst,
@@ -197,4 +215,12 @@ noticed! {
     a_token_that_counts_as_held_although_pushes_were_lost_is_noticed: RoundAfterGap,
     purging_ahead_of_what_members_hold_is_noticed: EarlyPurge,
     leaving_open_what_is_away_is_noticed: Close,
+}
+
+noticed! { HARSH_FROM;
+    a_peer_that_counts_for_wait_although_it_has_not_acknowledged_is_noticed: CountAcknowledged,
+    an_acknowledgement_of_a_push_that_was_refused_in_part_is_noticed: AcknowledgeMerged,
+    a_sync_that_finishes_although_it_refused_cells_is_noticed: FailRefused,
+    refused_cells_that_are_not_asked_for_again_are_noticed: RetryRefused,
+    deletes_that_are_refused_are_noticed: AdmitDeletes,
 }

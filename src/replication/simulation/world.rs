@@ -41,6 +41,8 @@ pub(super) enum Due {
     Stop(usize, u64),
     Beat(usize, u64),
     Wake(usize, u64),
+    /// A client of a process waits no longer.
+    Waited(usize, u64),
     /// A frame reaches an end of a connection.
     Arrive(u64, usize),
     /// An end of a connection notices that it is broken.
@@ -66,6 +68,10 @@ pub(super) struct World {
     pub(super) stirred: BTreeSet<(usize, usize)>,
     /// Clients and faults act no more.
     pub(super) calm: bool,
+    /// What `WAIT` has returned last, by node and change.
+    pub(super) replies: BTreeMap<(usize, u64), usize>,
+    /// How long it took until all held the same keys, once there was room.
+    pub(super) equal_after: Duration,
     pub(super) steps: u64,
 }
 
@@ -83,6 +89,8 @@ impl World {
             processes: 0,
             stirred: BTreeSet::new(),
             calm: false,
+            replies: BTreeMap::new(),
+            equal_after: Duration::ZERO,
             steps: 0,
             plan,
         };
@@ -127,6 +135,8 @@ impl World {
             let node = self.step(due);
             self.settle();
             if let Some(node) = node {
+                self.reply_to_waits(node);
+                self.settle();
                 self.check(node);
             }
         }
@@ -137,6 +147,9 @@ impl World {
         self.steps += 1;
         if let Some(process) = &self.nodes[node].process {
             self.checker.note_stable(process);
+            if let Some(max_memory) = self.plan.max_memory {
+                self.checker.check_memory(node, process, max_memory);
+            }
         }
         let deep = self.steps.is_multiple_of(SCRUB_EVERY);
         // Looking at every range of a full-size store is not cheap.
@@ -162,6 +175,7 @@ impl World {
             Due::Drained(node, number) if self.runs(node, number) => self.leave_if_drained(node),
             Due::Stop(node, number) if self.runs(node, number) => self.stop(node),
             Due::Beat(node, connection) => self.beat(node, connection),
+            Due::Waited(node, number) => return self.runs(node, number).then_some(node),
             Due::Wake(node, connection) => {
                 let process = self.nodes[node].process.as_mut()?;
                 let (peer, link) = process.link_over(connection)?;
@@ -211,7 +225,7 @@ impl World {
         let number = process.number;
         let news = process.local.tick(wall);
         let store = &process.local.store;
-        if store.totals().dead_cells > self.plan.tombstone_limit {
+        if store.totals().dead_cells > self.plan.tombstone_limit || !store.has_tombstone_room() {
             // What is about to be dropped may never have been looked at.
             self.checker.look(node, process, wall, now);
         }

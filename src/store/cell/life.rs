@@ -16,7 +16,7 @@ pub(in crate::store) enum Part {
 
 impl Cell {
     /// Whether it counts as live: it holds a value or has an active slot, and the sweep has not found it expired.
-    pub(in crate::store) fn is_kept(&self) -> bool {
+    pub(crate) fn is_kept(&self) -> bool {
         if !self.has_counter() {
             return self.has(HAS_VALUE);
         }

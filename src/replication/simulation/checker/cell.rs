@@ -42,12 +42,12 @@ impl Held {
     }
 
     /// Whether the register shows a value.
-    pub(super) fn is_live(&self, now: Time) -> bool {
+    pub(in super::super) fn is_live(&self, now: Time) -> bool {
         self.value.is_some() && self.deadline.is_none_or(|deadline| deadline > now)
     }
 
     /// What a reader sees.
-    pub(super) fn shown(&self, now: Time) -> Option<Shown<'_>> {
+    pub(in super::super) fn shown(&self, now: Time) -> Option<Shown<'_>> {
         let value = self.value.as_deref().filter(|_| self.is_live(now));
         let active = self.counter.active(self.lives().passed(now)).copied();
         shown(value.map(|value| (value, *self.version.get_time())), active)

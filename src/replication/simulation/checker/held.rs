@@ -1,11 +1,11 @@
-//! What is said to be held is held: what a queue says of its peer, for `WAIT`, and what a daemon says of itself, for
-//! tokens.
+//! What is said to be held is held: what a queue says of its peer, and `WAIT` to a client, and what a node says of itself,
+//! for tokens.
 
 use std::collections::BTreeMap;
 
 use super::super::node::Process;
 use super::super::world::World;
-use super::Checker;
+use super::{Checker, Write};
 use crate::model::Incarnation;
 
 /// How many of a writer's changes were found with a holder, by who says so.
@@ -33,9 +33,38 @@ impl World {
             self.checker.check_claim(Says::Holder, (peer, other), (node, process), through);
         }
     }
+
+    /// Checks the count that `WAIT` returns at `node`: at least so many other nodes hold the change `through` or what has
+    /// replaced it. A peer that has ended is believed while the node has not noticed the end.
+    pub(in super::super) fn check_reply(&mut self, node: usize, through: u64, count: usize) {
+        let Some(process) = &self.nodes[node].process else { return };
+        let Some(write) = self.checker.write_of(process, through) else { return };
+        let others = (0..self.plan.nodes).filter(|&peer| peer != node);
+        let holds = |peer: &usize| match (&self.nodes[*peer].process, process.links.get(peer)) {
+            (Some(other), link) => {
+                let is_another = link.is_some_and(|link| link.incarnation != other.incarnation());
+                is_another || self.checker.is_held(*peer, other, write)
+            }
+            (None, link) => link.is_some(),
+        };
+        let holders: Vec<_> = others.filter(holds).collect();
+        if count > holders.len() {
+            let text =
+                format!("WAIT at n{node} counts {count} holders of {write:?}, and only {holders:?} hold it");
+            let key = write.key;
+            self.checker.fail_at(Some(key), text);
+        }
+    }
 }
 
 impl Checker {
+    /// The write that a process has published as its change `through`.
+    fn write_of(&self, process: &Process, through: u64) -> Option<&Write> {
+        let writes = self.writes.get(&process.incarnation())?;
+        let later = usize::try_from(process.local.store.feed().sequence() - through).ok()?;
+        writes.get(writes.len().checked_sub(later + 1)?)
+    }
+
     fn check_claim(
         &mut self,
         says: Says,

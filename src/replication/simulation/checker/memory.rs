@@ -1,0 +1,127 @@
+//! What must hold of limits of memory: a refused write changes nothing, is refused for want of room alone, and is no delete;
+//! and no more is held than the limits allow.
+
+use super::{Checker, Held};
+use crate::replication::simulation::node::Process;
+use crate::store::{Cell, Totals, Write, WriteError};
+
+/// What the live cells may take beyond the limit of clients where peers bring them: one in so many bytes.
+const CEILING_SHARE: u64 = 4;
+
+/// How many times the limit of clients all cells may take.
+const HARD_LIMIT: u64 = 16;
+
+/// How many times the limit of clients all cells may take before a client's write is refused.
+const WITH_TOMBSTONES: u64 = 2;
+
+/// What a new key takes beside its bytes at most.
+const NEW_KEY: u64 = 150;
+
+/// What a counter takes at most beside its slots: lengths, and the deadline of what is counted.
+const COUNTER: u64 = 40;
+
+/// What a slot of a counter takes at most.
+const SLOT: u64 = 68;
+
+/// All of a store that a client's write may change.
+#[derive(Clone, PartialEq, Debug)]
+pub(in super::super) struct Tally {
+    totals: Totals,
+    live: u64,
+    dead: u64,
+    sequence: u64,
+    /// The key counts as live.
+    is_kept: bool,
+    held: Option<Held>,
+}
+
+impl Tally {
+    /// Of a process, and of one of its keys.
+    pub(in super::super) fn of(process: &Process, key: &[u8]) -> Tally {
+        let store = &process.local.store;
+        let cell = store.cell(key);
+        Tally {
+            totals: store.totals(),
+            live: store.memory(),
+            dead: store.tombstone_memory(),
+            sequence: store.feed().sequence(),
+            is_kept: cell.as_ref().is_some_and(Cell::is_kept),
+            held: cell.map(|cell| Held::read(process, &cell)),
+        }
+    }
+
+    pub(in super::super) fn held(&self) -> Option<&Held> {
+        self.held.as_ref()
+    }
+}
+
+impl Checker {
+    /// A client's write was refused.
+    pub(in super::super) fn on_refused_write(
+        &mut self,
+        node: usize,
+        key: usize,
+        write: Write<'_>,
+        error: &WriteError,
+        max_memory: Option<u64>,
+        [before, after]: [&Tally; 2],
+    ) {
+        self.note(self.now, Some(key), || format!("n{node} refuses {write:?}: {error}"));
+        if before != after {
+            self.fail_at(Some(key), format!("n{node} refused {write:?}, and {before:?} became {after:?}"));
+        }
+        if matches!(write, Write::Delete) {
+            self.fail_at(Some(key), format!("n{node} refused to delete {before:?}: {error}"));
+        }
+        if *error != WriteError::OutOfMemory {
+            return;
+        }
+        self.refused += 1;
+        let bytes = if let Write::Set { value, .. } = write { value.len() as u64 } else { 0 };
+        let slots = before.held.as_ref().map_or(0, |held| held.counter.slots.len() as u64);
+        let growth = NEW_KEY + bytes + SLOT * (slots + 1);
+        let (live, total) = (before.live + growth, before.live + before.dead + growth);
+        if max_memory.is_none_or(|max| live <= max && total <= WITH_TOMBSTONES * max) {
+            self.fail_at(Some(key), format!("n{node} refused {write:?}, which fits: {before:?}"));
+        }
+    }
+
+    /// A client's write was taken: if it has left a key that counts as live, there was room for it.
+    pub(in super::super) fn on_taken_write(
+        &mut self,
+        node: usize,
+        key: usize,
+        max_memory: Option<u64>,
+        [before, after]: [&Tally; 2],
+    ) {
+        let Some(max) = max_memory.filter(|_| after.is_kept) else { return };
+        let total = |tally: &Tally| tally.live + tally.dead;
+        let is_over =
+            after.live > max.max(before.live) || total(after) > (WITH_TOMBSTONES * max).max(total(before));
+        if is_over {
+            self.fail_at(
+                Some(key),
+                format!("n{node} took more than {max} bytes: {before:?}, then {after:?}"),
+            );
+        }
+    }
+
+    /// No process holds more than what peers may bring.
+    pub(in super::super) fn check_memory(&mut self, node: usize, process: &Process, max: u64) {
+        let store = &process.local.store;
+        let (live, dead) = (store.memory(), store.tombstone_memory());
+        let ceiling = max + max / CEILING_SHARE;
+        if live + dead > HARD_LIMIT * max {
+            return self.fail(format!("n{node} holds {live} live and {dead} dead bytes of {max}"));
+        }
+        if live <= ceiling {
+            return;
+        }
+        // Resets of slots are taken beyond the ceiling.
+        let cells = self.keys.iter().filter_map(|key| store.cell(key)).filter(Cell::has_counter);
+        let resets: u64 = cells.map(|cell| COUNTER + SLOT * cell.counter().slots.len() as u64).sum();
+        if live > ceiling + resets {
+            self.fail(format!("n{node} holds {live} bytes of {max}, beyond the ceiling {ceiling}"));
+        }
+    }
+}
