@@ -38,7 +38,7 @@ struct Args {
 struct Totals {
     histories: u64,
     failed: u64,
-    rounds: u64,
+    syncs: u64,
     retractions: u64,
     lost: u64,
     lapsed: u64,
@@ -53,7 +53,7 @@ struct Totals {
 impl Totals {
     fn add(&mut self, outcome: &Outcome) {
         self.histories += 1;
-        self.rounds += outcome.rounds;
+        self.syncs += outcome.syncs;
         self.retractions += outcome.retractions;
         self.lost += outcome.lost;
         self.lapsed += u64::from(outcome.lapsed);
@@ -66,10 +66,10 @@ impl Totals {
     }
 
     fn print(&self, began: Instant) {
-        let Totals { histories, failed, rounds, retractions, lost, lapsed, slowest, .. } = self;
+        let Totals { histories, failed, syncs, retractions, lost, lapsed, slowest, .. } = self;
         let rate = *histories as f64 / began.elapsed().as_secs_f64();
         println!(
-            "{histories} histories held ({rate:.1}/s), {failed} failed: {rounds} rounds, {retractions} retractions, {lost} given up, {lapsed} with \
+            "{histories} histories held ({rate:.1}/s), {failed} failed: {syncs} syncs, {retractions} retractions, {lost} given up, {lapsed} with \
              lapses, settled after {slowest:?} at most"
         );
         let Totals { refused, withheld, waits, fulfilled, slowest_equal, .. } = self;

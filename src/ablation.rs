@@ -25,14 +25,14 @@ pub(crate) enum Ablation {
     /// The stable time follows the clock instead of what members hold.
     PurgeByTime,
     /// A push counts as proof that everything before it arrived.
-    RoundsAloneVerify,
+    SyncsAloneRaise,
     /// Digests leave out what is dead at the higher stable time although the two count with other members.
     Cutoff,
     /// A sync counts what was given up in it as incorporated, although the peer has not dropped and listed that yet.
     ClaimGivenUp,
     /// A deadline that had passed when its successor was written leaves the lives that it ended.
     EndedBySuccessor,
-    /// A link carries rounds before it takes part in pushes.
+    /// A link carries syncs before it takes part in pushes.
     SubscribeFirst,
     /// The sums of a range do not follow its cells; what they cost is measured by leaving them out.
     Sums,
@@ -63,7 +63,7 @@ pub(crate) enum Ablation {
     /// A delete that grows the cells is refused beyond the memory limits, as other writes are.
     AdmitDeletes,
     /// What a peer's pushes reach up to counts as held although it said that some were lost.
-    RoundAfterGap,
+    SyncAfterGap,
 }
 
 #[cfg(any(test, feature = "simulation"))]

@@ -14,7 +14,7 @@ pub use figures::{Activity, Figures, RemoteNode, Traffic, TrafficKind};
 pub use token::{Token, TokenError};
 
 use crate::env::BoxFuture;
-use crate::model::{Incarnation, Stamp, Time};
+use crate::model::{Incarnation, Time, Timestamp};
 use crate::store::KeyCopy;
 
 /// The daemon's view of its cluster, and what an operator can do to it.
@@ -46,7 +46,7 @@ pub trait Cluster: Send + Sync {
     /// What every linked peer has said of itself last.
     fn remote_figures(&self) -> Vec<RemoteNode>;
 
-    /// Which ranges of keys are known to differ from a peer's, as far as the round under way has found: one bit each, the
+    /// Which ranges of keys are known to differ from a peer's, as far as the sync under way has found: one bit each, the
     /// lowest of the first byte first. `None` if it is not linked.
     fn differing(&self, peer: &str) -> Option<Vec<u8>>;
 
@@ -235,8 +235,8 @@ pub struct LostCell {
     pub value: Option<Vec<u8>>,
     /// How long the value was.
     pub value_bytes: usize,
-    /// The stamp of the write.
-    pub version: Stamp,
+    /// The timestamp of the write.
+    pub version: Timestamp,
     /// From when on the key would have been absent.
     pub deadline: Option<Time>,
     /// The peer that retracted it.
@@ -413,7 +413,7 @@ pub struct PeerStatus {
     pub traffic: Traffic,
     /// How often pushes were dropped on the present link because too many waited, or one was lost before it came there.
     pub overflows: u64,
-    /// How many of the 16,384 ranges of keys differ, as far as the present or the last round has found.
+    /// How many of the 16,384 ranges of keys differ, as far as the present or the last sync has found.
     pub ranges_differing: u64,
     /// How long ago both were last verified to be equal; `None` if never over the present link.
     pub verified: Option<Duration>,

@@ -14,7 +14,7 @@ use rand::rngs::OsRng;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::model::{Incarnation, Time, stamp};
+use crate::model::{Incarnation, Time, timestamp};
 
 /// A boxed future, as object-safe async methods return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -66,7 +66,7 @@ pub trait Env: Send + Sync + 'static {
 pub(crate) fn draw_incarnation(env: &dyn Env) -> Incarnation {
     loop {
         let id = (u128::from(env.random()) << 64) | u128::from(env.random());
-        if let Some(incarnation) = stamp::incarnation(id) {
+        if let Some(incarnation) = timestamp::incarnation(id) {
             return incarnation;
         }
     }
@@ -80,7 +80,7 @@ impl Env for SystemEnv {
     #[expect(clippy::disallowed_methods, reason = "the one place where the machine's clock is read")]
     fn wall_clock(&self) -> Time {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        stamp::time_since_epoch(since_epoch)
+        timestamp::time_since_epoch(since_epoch)
     }
 
     fn random(&self) -> u64 {

@@ -11,7 +11,7 @@ use sapwood::Node;
 use sapwood::cluster::{NodeState, PeerState};
 use sapwood::config::Config;
 use sapwood::env::{BoxFuture, BoxStream, Env, Listener, SystemEnv};
-use sapwood::model::{Time, stamp};
+use sapwood::model::{Time, timestamp};
 use sapwood::store::Write;
 use support::peer_frames;
 use support::*;
@@ -206,7 +206,7 @@ async fn a_stopping_node_hands_its_last_writes_over_first() {
     assert_eq!(a.store().totals().live_cells, 20_000);
 }
 
-/// A clean stop once lost what a peer was still being sent in its first round.
+/// A clean stop once lost what a peer was still being sent in its first sync.
 #[tokio::test]
 async fn a_node_that_stops_right_after_a_peer_joined_hands_its_whole_state_over() {
     let a = start("a", &[]).await;
@@ -214,7 +214,7 @@ async fn a_node_that_stops_right_after_a_peer_joined_hands_its_whole_state_over(
         set(&a, &key.to_le_bytes(), &[1; 100]);
     }
     let b = start("b", &[a.peer_addr()]).await;
-    until("the round has begun", || b.store().totals().live_cells > 0).await;
+    until("the sync has begun", || b.store().totals().live_cells > 0).await;
     a.shutdown().await;
     until("the goodbye is heard", || peer(&b, PeerState::Gone).is_some()).await;
     assert_eq!(b.store().totals().live_cells, 100_000);
@@ -292,9 +292,9 @@ impl Env for Altered {
         let by = Duration::from_millis(self.millis.unsigned_abs());
         let here = SystemEnv.wall_clock();
         if self.millis < 0 {
-            uhlc::NTP64(here.0 - stamp::time_since_epoch(by).0)
+            uhlc::NTP64(here.0 - timestamp::time_since_epoch(by).0)
         } else {
-            stamp::later(here, by)
+            timestamp::later(here, by)
         }
     }
     fn random(&self) -> u64 {
@@ -351,7 +351,7 @@ async fn expiry_needs_no_message_and_holds_everywhere() {
     let a = start("a", &[]).await;
     let b = start("b", &[a.peer_addr()]).await;
     until("linked", || linked(&b) == 1).await;
-    let deadline = stamp::later(a.store().now(SystemEnv.wall_clock()), Duration::from_millis(300));
+    let deadline = timestamp::later(a.store().now(SystemEnv.wall_clock()), Duration::from_millis(300));
     write(&a, b"k", Write::Set { value: b"v", deadline: Some(deadline) });
     until("replicated", || get(&b, b"k").is_some()).await;
     until("expired on both", || get(&a, b"k").is_none() && get(&b, b"k").is_none()).await;

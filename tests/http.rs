@@ -216,8 +216,8 @@ async fn metrics_say_what_has_happened_in_the_format_that_prometheus_reads() {
     assert_eq!(at("sapwood_peer_linked", &["peer=\"b\""]), 1.0);
     assert_eq!(at("sapwood_peer_state", &["peer=\"b\"", "state=\"linked\""]), 1.0);
     assert!(at("sapwood_peer_sent_bytes_total", &["peer=\"b\"", "kind=\"pushes\""]) > 0.0);
-    assert!(at("sapwood_peer_received_bytes_total", &["peer=\"b\"", "kind=\"beats\""]) > 0.0);
-    assert!(at("sapwood_rounds_total", &["outcome=\"finished\""]) >= 1.0);
+    assert!(at("sapwood_peer_received_bytes_total", &["peer=\"b\"", "kind=\"heartbeats\""]) > 0.0);
+    assert!(at("sapwood_syncs_total", &["outcome=\"finished\""]) >= 1.0);
     assert!(at("sapwood_command_batch_duration_seconds_count", &[]) >= 1.0);
     let buckets: Vec<_> = samples.iter().filter(|(name, ..)| name.ends_with("_bucket")).collect();
     assert!(buckets.windows(2).all(|pair| pair[0].2 <= pair[1].2), "buckets add up");
@@ -434,7 +434,7 @@ async fn keys_come_a_page_at_a_time_each_once() {
         (&row["value_bytes"], &row["origin"], &row["deadline"]),
         (&1.into(), &"a".into(), &Value::Null)
     );
-    assert!(row["time"].as_str().unwrap().ends_with('Z') && row["stamp"].as_str().unwrap().len() == 16);
+    assert!(row["time"].as_str().unwrap().ends_with('Z') && row["timestamp"].as_str().unwrap().len() == 16);
     for bad in ["limit=0", "limit=501", "after=x", "prefix=a&prefix64=YQ", "node=b", "typo=1"] {
         assert!([400, 404].contains(&get(http, &format!("/api/keys?{bad}")).await.status), "{bad}");
     }
@@ -485,7 +485,7 @@ async fn hostile_keys_and_values_come_out_as_json_and_cut() {
 }
 
 #[tokio::test]
-async fn a_key_is_shown_side_by_side_and_the_larger_stamp_wins() {
+async fn a_key_is_shown_side_by_side_and_the_larger_timestamp_wins() {
     let [(a, http), (b, _)] = pair().await;
     a.set("tree", "oak").unwrap();
     a.incr_by("visits", 3).unwrap();
@@ -536,7 +536,7 @@ async fn ranges_of_a_linked_pair_are_a_bit_each() {
     until_equal(&[&a, &b]).await;
     for pair in ["from=a&to=b", "from=b&to=a"] {
         let map = json(http, &format!("/api/ranges?{pair}")).await;
-        assert_eq!(map["known"], "round");
+        assert_eq!(map["known"], "sync");
         // 2,048 bytes in base64.
         assert_eq!(map["bits"].as_str().unwrap().len(), 2732);
     }

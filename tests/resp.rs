@@ -16,7 +16,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sapwood::config::Secret;
 use sapwood::env::{BoxFuture, BoxStream, Env, Listener, SystemEnv};
-use sapwood::model::stamp;
+use sapwood::model::timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -518,7 +518,7 @@ async fn a_flush_needs_to_be_enabled() {
 }
 
 #[tokio::test]
-async fn meta_shows_the_stamp_of_a_deleted_key() {
+async fn meta_shows_the_timestamp_of_a_deleted_key() {
     let daemon = Daemon::start().await;
     let mut client = daemon.client().await;
     client.ask("SET k v\r\nDEL k", "+OK\r\n:1\r\n").await;
@@ -532,13 +532,13 @@ async fn what_was_given_up_is_shown_byte_for_byte() {
     let daemon = Daemon::start().await;
     let mut client = daemon.client().await;
     client.send("SAPWOOD LOST\r\n").await;
-    let origin = stamp::incarnation(7).unwrap().to_string();
-    let (stamp, len) = ((10u64 << 32).to_string(), origin.len());
+    let origin = timestamp::incarnation(7).unwrap().to_string();
+    let (timestamp, len) = ((10u64 << 32).to_string(), origin.len());
     let rest = |deadline: i64| {
         format!(
-            "$7\r\nversion\r\n${}\r\n{stamp}\r\n$10\r\nversion_ms\r\n:10000\r\n$6\r\norigin\r\n${len}\r\n{origin}\r\n\
+            "$7\r\nversion\r\n${}\r\n{timestamp}\r\n$10\r\nversion_ms\r\n:10000\r\n$6\r\norigin\r\n${len}\r\n{origin}\r\n\
              $11\r\ndeadline_ms\r\n:{deadline}\r\n$4\r\npeer\r\n$1\r\nb\r\n",
-            stamp.len()
+            timestamp.len()
         )
     };
     let mut expected =

@@ -73,7 +73,7 @@ fn a_stopped_peer_slows_no_writer_and_catches_up() {
 }
 
 #[test]
-fn a_queue_that_overflows_stays_bounded_and_heals_by_a_round() {
+fn a_queue_that_overflows_stays_bounded_and_heals_by_a_sync() {
     const QUEUE: u64 = 1 << 20;
     let _alone = alone();
     let flags = ["--peer-queue", "1MiB", "--max-value", "64KiB", "--max-key", "1KiB"];

@@ -95,9 +95,9 @@ async fn wait_counts_the_peers_that_hold_all_and_no_more_while_one_is_cut_off() 
     assert_eq!(wait(&mut client, "WAIT 2 0").await, 2);
 }
 
-/// The property that matters most: what an overflow dropped is held only after a round has brought it.
+/// The property that matters most: what an overflow dropped is held only after a sync has brought it.
 #[tokio::test]
-async fn what_an_overflow_dropped_is_not_counted_before_a_round_has_brought_it() {
+async fn what_an_overflow_dropped_is_not_counted_before_a_sync_has_brought_it() {
     let [a, _b, c] = three_faulty(|config| {
         (config.max_key, config.max_value, config.peer_queue) = (256, 256, 2048);
     })

@@ -25,9 +25,9 @@ type Message = Vec<String>;
 
 struct Watch {
     connection: Connection,
-    /// What a client that believes every message holds, and the stamp of each key it heard of.
+    /// What a client that believes every message holds, and the timestamp of each key it heard of.
     held: BTreeMap<String, String>,
-    stamps: BTreeMap<String, (u64, String)>,
+    timestamps: BTreeMap<String, (u64, String)>,
     cursor: String,
 }
 
@@ -38,7 +38,7 @@ impl Watch {
         let request: Vec<&[u8]> =
             ["SAPWOOD", "WATCH"].into_iter().chain(words.split(' ')).map(str::as_bytes).collect();
         connection.stream(&request).await.unwrap();
-        Watch { connection, held: BTreeMap::new(), stamps: BTreeMap::new(), cursor: String::new() }
+        Watch { connection, held: BTreeMap::new(), timestamps: BTreeMap::new(), cursor: String::new() }
     }
 
     async fn next(&mut self) -> Message {
@@ -60,7 +60,7 @@ impl Watch {
         let (key, value, time, origin) = match message[1].as_str() {
             "reset" => {
                 self.held.clear();
-                self.stamps.clear();
+                self.timestamps.clear();
                 return;
             }
             "live" => {
@@ -74,9 +74,9 @@ impl Watch {
             }
             _ => return,
         };
-        let stamp = (time.parse().unwrap(), origin.clone());
-        let before = self.stamps.insert(key.clone(), stamp.clone());
-        assert!(before.is_none_or(|before| before.0 <= stamp.0), "{message:?}");
+        let timestamp = (time.parse().unwrap(), origin.clone());
+        let before = self.timestamps.insert(key.clone(), timestamp.clone());
+        assert!(before.is_none_or(|before| before.0 <= timestamp.0), "{message:?}");
         if value == "nil" {
             self.held.remove(key);
         } else {
@@ -237,7 +237,7 @@ async fn what_is_written_deleted_or_expires_elsewhere_is_told_here() {
     watch.expect(&["change set a:new 2 -1"]).await;
     delete(&c, b"a:old");
     watch.expect(&["change del a:old nil -1"]).await;
-    let soon = sapwood::model::stamp::later(now(), std::time::Duration::from_millis(300));
+    let soon = sapwood::model::timestamp::later(now(), std::time::Duration::from_millis(300));
     write(&c, b"a:new", Write::Deadline(Some(soon)));
     assert!(watch.told().await.starts_with("change expire a:new 2 "));
     watch.expect(&["change expired a:new nil -1"]).await;
@@ -262,7 +262,7 @@ async fn a_counter_is_shown_in_digits_whoever_counts() {
     watch.expect(&["change del a:n nil -1"]).await;
     write(&a, b"a:new", Write::Add(-7));
     watch.expect(&["change counter a:new -7 -1"]).await;
-    let soon = sapwood::model::stamp::later(now(), std::time::Duration::from_millis(300));
+    let soon = sapwood::model::timestamp::later(now(), std::time::Duration::from_millis(300));
     write(&a, b"a:new", Write::Deadline(Some(soon)));
     assert!(watch.told().await.starts_with("change expire a:new -7 "));
     watch.expect(&["change expired a:new nil -1"]).await;
@@ -402,7 +402,7 @@ async fn watch_meta_and_the_copy_of_a_key_tell_of_the_same_last_write_on_every_n
         for node in &nodes {
             let mut watch = Watch::start(node.client_addr().unwrap(), "k", true).await;
             watch.until(|watch| !watch.cursor.is_empty()).await;
-            let entry = watch.stamps.get("k").map(|(time, origin)| (time.to_string(), origin.clone()));
+            let entry = watch.timestamps.get("k").map(|(time, origin)| (time.to_string(), origin.clone()));
             // What was deleted is in no snapshot.
             assert!(entry.is_none() || entry == before, "{entry:?} {before:?}");
             watches.push(watch);
@@ -417,7 +417,7 @@ async fn watch_meta_and_the_copy_of_a_key_tell_of_the_same_last_write_on_every_n
                 }
             };
             let meta = version_in_meta(connection).await;
-            let copy = node.store().copy(b"k", sapwood::model::stamp::ZERO, 0).version.unwrap();
+            let copy = node.store().copy(b"k", sapwood::model::timestamp::ZERO, 0).version.unwrap();
             assert_eq!(told, meta, "{command:?}");
             assert_eq!(meta, (copy.get_time().0.to_string(), copy.get_id().to_string()), "{command:?}");
             versions.push(meta);

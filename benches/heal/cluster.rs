@@ -93,12 +93,12 @@ impl Cluster {
         }
     }
 
-    /// Waits until no round is being exchanged.
+    /// Waits until no sync is being exchanged.
     pub(crate) fn until_quiet(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while self.tally.read().is_exchanging() {
             if Instant::now() > deadline {
-                bail!("a round has not ended within {PATIENCE:?}: {}", self.tally.read().by_kind());
+                bail!("a sync has not ended within {PATIENCE:?}: {}", self.tally.read().by_kind());
             }
             pause();
         }

@@ -13,7 +13,7 @@ pub(crate) enum Kind {
     Hello,
     Welcome,
     Refuse,
-    Beat,
+    Heartbeat,
     Put,
     Ack,
     Gap,
@@ -37,7 +37,7 @@ pub(crate) enum Kind {
 const NUMBERED: [Kind; 18] = [
     Kind::Welcome,
     Kind::Refuse,
-    Kind::Beat,
+    Kind::Heartbeat,
     Kind::Put,
     Kind::Ack,
     Kind::Gap,
@@ -56,8 +56,8 @@ const NUMBERED: [Kind; 18] = [
 ];
 
 impl Kind {
-    /// Whether it belongs to one round and says to which.
-    pub(crate) fn is_of_round(self) -> bool {
+    /// Whether it belongs to one sync and says to which.
+    pub(crate) fn is_of_sync(self) -> bool {
         (Kind::Start..=Kind::Abort).contains(&self)
     }
 
@@ -73,8 +73,8 @@ pub(crate) struct Frame {
     pub(crate) kind: Kind,
     /// Its bytes on the wire, the header included.
     pub(crate) bytes: u64,
-    /// The number of its round, where it has one.
-    pub(crate) round: Option<u64>,
+    /// The number of its sync, where it has one.
+    pub(crate) sync: Option<u64>,
     /// The bytes that the cells in it take.
     pub(crate) cells: u64,
     /// Who says hello in it.
@@ -119,7 +119,7 @@ impl Frames {
 }
 
 fn read(head: &[u8], bytes: u64, greeted: bool) -> Frame {
-    let mut frame = Frame { kind: Kind::Hello, bytes, round: None, cells: 0, name: None };
+    let mut frame = Frame { kind: Kind::Hello, bytes, sync: None, cells: 0, name: None };
     if !greeted {
         frame.name = name_in_hello(head);
         return frame;
@@ -127,8 +127,8 @@ fn read(head: &[u8], bytes: u64, greeted: bool) -> Frame {
     let mut rest = head;
     let number = varint(&mut rest).and_then(|number| usize::try_from(number).ok());
     frame.kind = number.and_then(|number| NUMBERED.get(number).copied()).unwrap_or(Kind::Unknown);
-    if frame.kind.is_of_round() {
-        frame.round = varint(&mut rest);
+    if frame.kind.is_of_sync() {
+        frame.sync = varint(&mut rest);
     }
     if frame.kind == Kind::Put {
         // Up to which change of the sender's clients it reaches.

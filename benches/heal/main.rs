@@ -8,7 +8,7 @@
 //! | measure | what happens | figure |
 //! |---|---|---|
 //! | equal | nothing: every pair verifies every five seconds that it is equal | bytes of a verification |
-//! | differ | c is cut off until the others take it for lost; 1, 100 or 10,000 keys are written to it, and 100 to a in the last case; the cut is mended | bytes of a pair's rounds; seconds from a pair's link until both hold the same |
+//! | differ | c is cut off until the others take it for lost; 1, 100 or 10,000 keys are written to it, and 100 to a in the last case; the cut is mended | bytes of a pair's syncs; seconds from a pair's link until both hold the same |
 //! | join | c is killed and started empty | bytes over payload; cells a second; seconds |
 //! | latency | the same, under 2,000 reads a second on a and on c | p99 of the reads, beside that without a join |
 //! | tombstones | 10,000 keys are deleted | seconds until no daemon keeps a tombstone |
@@ -19,14 +19,14 @@
 //! # How bytes are counted
 //!
 //! Every peer port has a proxy before it, through which the others dial, so that all that daemons say to each other
-//! passes one. It counts whole frames, lengths included, by pair, by kind of message and by round. TCP's own bytes
-//! are not counted. Beats go on whether anything differs or not, and are never counted as healing.
+//! passes one. It counts whole frames, lengths included, by pair, by kind of message and by sync. TCP's own bytes
+//! are not counted. Heartbeats go on whether anything differs or not, and are never counted as healing.
 //!
-//! * *A pair's rounds* are all messages of rounds between the two, and the pushes and acknowledgements: an empty push
-//!   follows every round, and nothing is written meanwhile. Of the two pairs that heal, the one that took more
+//! * *A pair's syncs* are all messages of syncs between the two, and the pushes and acknowledgements: an empty push
+//!   follows every sync, and nothing is written meanwhile. Of the two pairs that heal, the one that took more
 //!   counts. This is what the asked figures are about.
 //! * *Hellos of a pair* are what it takes to link anew.
-//! * *All pairs, hellos too* is everything but beats between all three: with three members the same keys go to two
+//! * *All pairs, hellos too* is everything but heartbeats between all three: with three members the same keys go to two
 //!   of them, over any of the links.
 //! * *Payload* is what the differing keys take as cells in a frame. It is measured: the same keys are written while
 //!   all are linked, and the cells in those pushes counted.

@@ -1,4 +1,4 @@
-//! What has passed between the daemons, by pair, by kind of message and by round.
+//! What has passed between the daemons, by pair, by kind of message and by sync.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,12 +30,12 @@ pub(crate) struct Counts {
     linked: BTreeMap<Pair, Instant>,
     /// Welcomes seen of each connection.
     welcomes: BTreeMap<u64, u32>,
-    rounds: BTreeMap<(u64, u64), Round>,
+    syncs: BTreeMap<(u64, u64), Sync>,
 }
 
-/// One round.
+/// One sync.
 #[derive(Clone, Debug)]
-pub(crate) struct Round {
+pub(crate) struct Sync {
     /// Everything from its offer to the second `Done`.
     pub(crate) bytes: u64,
     /// What the cells in it take.
@@ -45,7 +45,7 @@ pub(crate) struct Round {
     aborted: bool,
 }
 
-impl Round {
+impl Sync {
     /// Whether it went to its end.
     pub(crate) fn is_finished(&self) -> bool {
         self.dones == 2
@@ -72,24 +72,24 @@ impl Tally {
             }
             _ => {}
         }
-        let Some(number) = frame.round else { return };
-        let fresh = Round { bytes: 0, cells: 0, accepted: false, dones: 0, aborted: false };
-        let round = counts.rounds.entry((connection, number)).or_insert(fresh);
-        round.bytes += frame.bytes;
-        round.cells += frame.cells;
-        round.accepted |= frame.kind == Kind::Accept;
-        round.dones += u32::from(frame.kind == Kind::Done);
-        round.aborted |= frame.kind == Kind::Abort;
+        let Some(number) = frame.sync else { return };
+        let fresh = Sync { bytes: 0, cells: 0, accepted: false, dones: 0, aborted: false };
+        let sync = counts.syncs.entry((connection, number)).or_insert(fresh);
+        sync.bytes += frame.bytes;
+        sync.cells += frame.cells;
+        sync.accepted |= frame.kind == Kind::Accept;
+        sync.dones += u32::from(frame.kind == Kind::Done);
+        sync.aborted |= frame.kind == Kind::Abort;
     }
 
     /// A connection has ended, and with it what was under way over it.
     pub(crate) fn close(&self, connection: u64) {
         let mut counts = self.counts();
-        let ended = counts.rounds.range_mut((connection, 0)..=(connection, u64::MAX));
-        ended.for_each(|(_, round)| round.aborted = true);
+        let ended = counts.syncs.range_mut((connection, 0)..=(connection, u64::MAX));
+        ended.for_each(|(_, sync)| sync.aborted = true);
     }
 
-    /// Starts anew. What remains of a round under way will look like one that was not accepted.
+    /// Starts anew. What remains of a sync under way will look like one that was not accepted.
     pub(crate) fn reset(&self) {
         *self.counts() = Counts::default();
     }
@@ -98,9 +98,9 @@ impl Tally {
         self.counts().clone()
     }
 
-    /// Bytes of cells sent in rounds, for whoever waits for a bulk load to begin.
-    pub(crate) fn cells_in_rounds(&self) -> u64 {
-        self.counts().rounds.values().map(|round| round.cells).sum()
+    /// Bytes of cells sent in syncs, for whoever waits for a bulk load to begin.
+    pub(crate) fn cells_in_syncs(&self) -> u64 {
+        self.counts().syncs.values().map(|sync| sync.cells).sum()
     }
 }
 
@@ -111,17 +111,17 @@ impl Counts {
         self.bytes.iter().filter(|(key, _)| wanted(key)).map(|(_, bytes)| bytes).sum()
     }
 
-    /// Messages of rounds, and the empty push and the acknowledgement after each.
+    /// Messages of syncs, and the empty push and the acknowledgement after each.
     pub(crate) fn healing(&self, of: Option<&Pair>) -> u64 {
-        self.sum(of, |kind| kind.is_of_round() || matches!(kind, Kind::Put | Kind::Ack | Kind::Gap))
+        self.sum(of, |kind| kind.is_of_sync() || matches!(kind, Kind::Put | Kind::Ack | Kind::Gap))
     }
 
     pub(crate) fn handshakes(&self, of: Option<&Pair>) -> u64 {
         self.sum(of, Kind::is_handshake)
     }
 
-    pub(crate) fn beats(&self) -> u64 {
-        self.sum(None, |kind| kind == Kind::Beat)
+    pub(crate) fn heartbeats(&self) -> u64 {
+        self.sum(None, |kind| kind == Kind::Heartbeat)
     }
 
     pub(crate) fn of_kind(&self, kind: Kind) -> u64 {
@@ -133,9 +133,9 @@ impl Counts {
         self.of_kind(Kind::Unknown)
     }
 
-    /// Everything but beats.
+    /// Everything but heartbeats.
     pub(crate) fn all(&self) -> u64 {
-        self.sum(None, |kind| kind != Kind::Beat)
+        self.sum(None, |kind| kind != Kind::Heartbeat)
     }
 
     /// When the pair's link came up last.
@@ -143,13 +143,13 @@ impl Counts {
         self.linked.get(pair).copied()
     }
 
-    pub(crate) fn rounds(&self) -> impl Iterator<Item = &Round> {
-        self.rounds.values()
+    pub(crate) fn syncs(&self) -> impl Iterator<Item = &Sync> {
+        self.syncs.values()
     }
 
-    /// Whether a round is being exchanged.
+    /// Whether a sync is being exchanged.
     pub(crate) fn is_exchanging(&self) -> bool {
-        self.rounds.values().any(|round| round.accepted && !round.aborted && !round.is_finished())
+        self.syncs.values().any(|sync| sync.accepted && !sync.aborted && !sync.is_finished())
     }
 
     /// The bytes by kind, for whoever looks into a figure.

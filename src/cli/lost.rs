@@ -1,7 +1,7 @@
 //! `sapwood lost`
 
 use sapwood::env::{Env as _, SystemEnv};
-use sapwood::model::stamp;
+use sapwood::model::timestamp;
 
 use super::Exit;
 use super::fields::{self, Fields};
@@ -35,7 +35,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
         eprintln!("nothing was lost");
     } else {
         output::table(
-            &table(&lost, stamp::unix_millis(SystemEnv.wall_clock())),
+            &table(&lost, timestamp::unix_millis(SystemEnv.wall_clock())),
             Paint::on(Stream::Stdout),
             None,
         )?;

@@ -131,7 +131,7 @@ pub(crate) struct Settings {
     #[arg(allow_hyphen_values = true, value_parser = count::<usize>)]
     pub(crate) max_clients: Option<usize>,
 
-    /// Bytes that may wait for one peer; one that falls further behind catches up by a round [default: 64MiB]
+    /// Bytes that may wait for one peer; one that falls further behind catches up by a sync [default: 64MiB]
     #[arg(long, value_name = "SIZE", env = "SAPWOOD_PEER_QUEUE", help_heading = LIMITS, hide_env_values = true)]
     #[arg(allow_hyphen_values = true)]
     pub(crate) peer_queue: Option<Size>,

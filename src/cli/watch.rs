@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use sapwood::client::{Cause, ResetReason, WatchEvent, WatchItem};
 use sapwood::env::{Env as _, SystemEnv};
-use sapwood::model::stamp;
+use sapwood::model::timestamp;
 use serde_json::{Map, Value};
 
 use super::Exit;
@@ -102,7 +102,7 @@ impl Display {
         } else {
             let most = if Stream::Stdout.is_terminal() { MAX_SHOWN } else { usize::MAX };
             let entries = self.entries.take_if(|_| matches!(event, WatchEvent::Live { .. }));
-            let now = stamp::unix_millis(SystemEnv.wall_clock());
+            let now = timestamp::unix_millis(SystemEnv.wall_clock());
             let line = line(event, entries, i64::try_from(now).unwrap_or(i64::MAX), most);
             writeln!(self.out, "{line}")
         }
@@ -225,8 +225,8 @@ fn fields(item: &WatchItem) -> Map<String, Value> {
         None => _ = object.insert("value".into(), Value::Null),
     }
     object.insert("deadline_ms".into(), item.deadline.map_or(-1, millis).into());
-    object.insert("time".into(), item.stamp.time.to_string().into());
-    object.insert("origin".into(), item.stamp.origin.clone().into());
+    object.insert("time".into(), item.timestamp.time.to_string().into());
+    object.insert("origin".into(), item.timestamp.origin.clone().into());
     object
 }
 

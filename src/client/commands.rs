@@ -157,7 +157,7 @@ impl Client {
         Scan::new(self.clone(), pattern.as_ref())
     }
 
-    /// Stamps, deadline and size of a key, a deleted one included; nothing if the daemon knows of none. Sent again.
+    /// Timestamps, deadline and size of a key, a deleted one included; nothing if the daemon knows of none. Sent again.
     pub async fn meta(&self, key: impl AsRef<[u8]>) -> Result<Option<Meta>, ClientError> {
         let meta = |frame| match frame {
             Frame::Null => Ok(None),

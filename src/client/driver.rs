@@ -68,7 +68,7 @@ impl Driver {
             if served {
                 self.dialer.succeeded();
             } else {
-                // It was let in and turned away: without a pause this would go round and round.
+                // It was let in and turned away: without a pause this would go sync and sync.
                 let pause = self.dialer.pause();
                 if attended(pause, &self.shared, &mut clock).await.is_none() {
                     return;

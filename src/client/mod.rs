@@ -98,5 +98,5 @@ pub use handle::Client;
 pub use options::ClientOptions;
 pub use scan::Scan;
 pub use subscribe::{Message, Subscription};
-pub use values::{Meta, SetOptions, Stamp, Ttl};
+pub use values::{Meta, SetOptions, Timestamp, Ttl};
 pub use watch::{Cause, ResetReason, Watch, WatchEvent, WatchItem};

@@ -149,10 +149,10 @@ pub enum Ttl {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Meta {
-    /// The stamp of the latest `SET`, `DEL` or increment: that of a [`WatchItem`](super::WatchItem), too.
-    pub version: Stamp,
-    /// The stamp of the deadline, equal to the version unless `EXPIRE` or `PERSIST` came after it.
-    pub qualifier: Stamp,
+    /// The timestamp of the latest `SET`, `DEL` or increment: that of a [`WatchItem`](super::WatchItem), too.
+    pub version: Timestamp,
+    /// The timestamp of the deadline, equal to the version unless `EXPIRE` or `PERSIST` came after it.
+    pub deadline_timestamp: Timestamp,
     /// Whether a value is there: neither deleted nor expired.
     pub live: bool,
     /// When it expires.
@@ -161,17 +161,17 @@ pub struct Meta {
     pub value_bytes: Option<u64>,
 }
 
-/// Time and origin of a write; the larger stamp wins.
+/// Time and origin of a write; the larger timestamp wins.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
-pub struct Stamp {
+pub struct Timestamp {
     /// The hybrid clock's time in NTP64: seconds since 1970 in the upper 32 bits, their fraction in the lower.
     pub time: u64,
     /// The incarnation of the daemon that took the write, in hexadecimal.
     pub origin: String,
 }
 
-impl Stamp {
+impl Timestamp {
     /// The time for people.
     pub fn at(&self) -> SystemTime {
         let nanos = ((self.time & 0xffff_ffff) * 1_000_000_000) >> 32;
@@ -182,14 +182,17 @@ impl Stamp {
 impl Meta {
     pub(super) fn read(frame: Frame) -> Result<Meta, Unfit> {
         let mut fields = reply::Fields::read(frame)?;
-        let mut stamp = |time, origin| {
-            Ok(Stamp { time: reply::digits(fields.take(time)?)?, origin: reply::text(fields.take(origin)?)? })
+        let mut timestamp = |time, origin| {
+            Ok(Timestamp {
+                time: reply::digits(fields.take(time)?)?,
+                origin: reply::text(fields.take(origin)?)?,
+            })
         };
-        let version = stamp("version", "origin")?;
-        let qualifier = stamp("qualifier", "qualifier_origin")?;
+        let version = timestamp("version", "origin")?;
+        let deadline_timestamp = timestamp("deadline_timestamp", "deadline_origin")?;
         Ok(Meta {
             version,
-            qualifier,
+            deadline_timestamp,
             live: reply::truth(fields.take("live")?)?,
             deadline: moment(reply::int(fields.take("deadline_ms")?)?),
             value_bytes: u64::try_from(reply::int(fields.take("value_bytes")?)?).ok(),

@@ -11,7 +11,7 @@ use futures_core::Stream;
 use super::pushes::Pushes;
 use super::reply::{self, Unfit};
 use super::values::moment;
-use super::{Client, ClientError, Stamp};
+use super::{Client, ClientError, Timestamp};
 use crate::resp::Frame;
 
 /// One thing that a [`Watch`] has to tell.
@@ -82,9 +82,9 @@ pub struct WatchItem {
     pub value: Option<Bytes>,
     /// When it expires.
     pub deadline: Option<SystemTime>,
-    /// Time and origin of the latest `SET`, `DEL` or increment. For one key stamps only rise, until a reset. An `EXPIRE` or
+    /// Time and origin of the latest `SET`, `DEL` or increment. For one key timestamps only rise, until a reset. An `EXPIRE` or
     /// `PERSIST` does not change it.
-    pub stamp: Stamp,
+    pub timestamp: Timestamp,
 }
 
 /// A stream of changes: see [`Client::watch`].
@@ -216,7 +216,7 @@ impl Words {
             key: reply::bytes(self.next()?)?,
             value: reply::value(self.next()?)?,
             deadline: moment(reply::int(self.next()?)?),
-            stamp: Stamp { time: reply::digits(self.next()?)?, origin: reply::text(self.next()?)? },
+            timestamp: Timestamp { time: reply::digits(self.next()?)?, origin: reply::text(self.next()?)? },
         })
     }
 }
@@ -304,8 +304,8 @@ mod tests {
         assert_eq!(next(&mut watch).await, WatchEvent::Reset(ResetReason::Start));
         assert_eq!(watch.cursor(), None);
         assert_eq!(next(&mut watch).await, WatchEvent::Live { cursor: "ab-1".into() });
-        let stamp = Stamp { time: 1 << 32, origin: "ab".into() };
-        let item = WatchItem { key: "p:k".into(), value: None, deadline: None, stamp };
+        let timestamp = Timestamp { time: 1 << 32, origin: "ab".into() };
+        let item = WatchItem { key: "p:k".into(), value: None, deadline: None, timestamp };
         let change = WatchEvent::Change { cause: Cause::Delete, item, cursor: "ab-2".into() };
         assert_eq!(next(&mut watch).await, change);
         let error = watch.next().await.unwrap().unwrap_err();

@@ -11,9 +11,9 @@ pub enum TrafficKind {
     /// Writes as they are made, and their acknowledgements.
     Pushes,
     /// Comparisons, and what they bring.
-    Rounds,
+    Syncs,
     /// Signs of life and everything small.
-    Beats,
+    Heartbeats,
     /// What clients publish, and what people look at.
     Messages,
 }
@@ -21,14 +21,14 @@ pub enum TrafficKind {
 impl TrafficKind {
     /// All of them, in the order of [`Traffic`]'s fields.
     pub const ALL: [TrafficKind; 4] =
-        [TrafficKind::Pushes, TrafficKind::Rounds, TrafficKind::Beats, TrafficKind::Messages];
+        [TrafficKind::Pushes, TrafficKind::Syncs, TrafficKind::Heartbeats, TrafficKind::Messages];
 
     /// The word used in metrics and documentation.
     pub fn as_str(self) -> &'static str {
         match self {
             TrafficKind::Pushes => "pushes",
-            TrafficKind::Rounds => "rounds",
-            TrafficKind::Beats => "beats",
+            TrafficKind::Syncs => "syncs",
+            TrafficKind::Heartbeats => "heartbeats",
             TrafficKind::Messages => "messages",
         }
     }
@@ -52,10 +52,10 @@ pub struct Traffic {
 pub struct Activity {
     /// Links that came about.
     pub links: u64,
-    /// Rounds that finished: both sides held the same.
-    pub rounds: u64,
-    /// Rounds that were given up.
-    pub failed_rounds: u64,
+    /// Syncs that finished: both sides held the same.
+    pub syncs: u64,
+    /// Syncs that were given up.
+    pub failed_syncs: u64,
     /// Frames from the peer port whose checksum was wrong; each has ended its connection.
     pub damaged_frames: u64,
     /// How often a daemon was refused or has refused this one, by the state that this shows as.

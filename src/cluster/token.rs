@@ -21,7 +21,7 @@ pub struct Token {
     pub generation: u64,
     /// The last change of a client there, by its place in the sequence of [`publish`](crate::store::Store::publish).
     pub sequence: u64,
-    /// Later than every stamp that was held there.
+    /// Later than every timestamp that was held there.
     pub time: Time,
 }
 
@@ -72,7 +72,7 @@ impl FromStr for Token {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::stamp::incarnation;
+    use crate::model::timestamp::incarnation;
     use proptest::prelude::*;
 
     proptest! {

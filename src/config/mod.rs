@@ -103,7 +103,7 @@ pub struct Config {
     pub max_command: usize,
     /// Client connections at one time; fewer if the limit on open files does not leave as many.
     pub max_clients: usize,
-    /// Bytes that may wait for one peer; beyond it the queue is dropped and the peer catches up by a round.
+    /// Bytes that may wait for one peer; beyond it the queue is dropped and the peer catches up by a sync.
     pub peer_queue: usize,
     /// Accept addresses that others can reach although nothing proves who connects.
     pub insecure: bool,

@@ -14,7 +14,7 @@
 //! key that has passed. A key that nobody has set keeps its deadline in an [`Expiry`] beside the slots, so that an
 //! `EXPIRE` of what was counted neither replaces a `SET` nor is undone by an older one.
 
-use super::stamp::{Time, ZERO};
+use super::timestamp::{Time, ZERO};
 
 /// One incarnation's running totals for one counter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::counter::{Expiry, Slot};
 use super::register::Register;
-use super::stamp::Incarnation;
+use super::timestamp::Incarnation;
 
 /// What makes the hashes of one cluster: derived from its name, so that all its daemons agree on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,9 +45,9 @@ pub fn register_hash(seed: HashSeed, key_hash: u64, register: &Register<'_>) -> 
     // Every kind of part has lengths of its own: 32 and 56 bytes here, one more for a tombstone; 64 for a slot, 41 for a
     // counter's deadline.
     let mut end = 32;
-    if register.is_qualified() {
-        identity[32..40].copy_from_slice(&register.qualifier.get_time().0.to_le_bytes());
-        identity[40..56].copy_from_slice(&register.qualifier.get_id().to_le_bytes());
+    if register.has_deadline_timestamp() {
+        identity[32..40].copy_from_slice(&register.deadline_timestamp.get_time().0.to_le_bytes());
+        identity[40..56].copy_from_slice(&register.deadline_timestamp.get_id().to_le_bytes());
         end = 56;
     }
     // A retracted register has the timestamps of the one it was.
@@ -133,20 +133,20 @@ impl RangeCount {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stamp::{Stamp, incarnation};
+    use super::super::timestamp::{Timestamp, incarnation};
     use super::*;
     use uhlc::NTP64;
 
-    fn stamp(time: u64, id: u128) -> Stamp {
-        Stamp::new(NTP64(time), incarnation(id).unwrap())
+    fn timestamp(time: u64, id: u128) -> Timestamp {
+        Timestamp::new(NTP64(time), incarnation(id).unwrap())
     }
 
     #[test]
     fn golden_hashes_pin_what_daemons_of_different_builds_must_agree_on() {
         let seed = HashSeed::of_cluster("sapwood");
         let key = seed.key_hash(b"hello");
-        let register = Register::live(stamp(1 << 32, 7), b"world", None);
-        let qualified = Register { qualifier: stamp(2 << 32, 8), ..register };
+        let register = Register::live(timestamp(1 << 32, 7), b"world", None);
+        let qualified = Register { deadline_timestamp: timestamp(2 << 32, 8), ..register };
         assert_eq!(seed.get(), 17_822_394_163_718_312_897);
         assert_eq!(key, 6_754_784_997_396_515_761);
         assert_eq!(register_hash(seed, key, &register), 3_704_836_861_296_010_460);
@@ -160,9 +160,9 @@ mod tests {
     }
 
     #[test]
-    fn a_register_hash_depends_on_stamps_and_not_on_the_value() {
+    fn a_register_hash_depends_on_timestamps_and_not_on_the_value() {
         let seed = HashSeed::of_cluster("sapwood");
-        let one = Register::live(stamp(1, 1), b"a", None);
+        let one = Register::live(timestamp(1, 1), b"a", None);
         let expiring = Register { deadline: Some(NTP64(9)), ..one };
         let swept = Register { value: None, ..expiring };
         assert_eq!(register_hash(seed, 9, &one), register_hash(seed, 9, &expiring));
@@ -171,11 +171,11 @@ mod tests {
         assert_ne!(register_hash(seed, 9, &one), register_hash(seed, 8, &one));
         assert_ne!(
             register_hash(seed, 9, &one),
-            register_hash(seed, 9, &Register::live(stamp(1, 2), b"a", None))
+            register_hash(seed, 9, &Register::live(timestamp(1, 2), b"a", None))
         );
         assert_ne!(
             register_hash(seed, 9, &one),
-            register_hash(seed, 9, &Register { qualifier: stamp(2, 1), ..one })
+            register_hash(seed, 9, &Register { deadline_timestamp: timestamp(2, 1), ..one })
         );
     }
 

@@ -1,4 +1,4 @@
-//! The merge laws: stamps, registers, counters and the arithmetic of digests.
+//! The merge laws: timestamps, registers, counters and the arithmetic of digests.
 //!
 //! This layer is pure. It knows no lock, socket or clock; time and identity come in as arguments. Everything
 //! above it (the store, replication, the protocol) relies on two facts proven here by property tests:
@@ -12,11 +12,11 @@ pub mod counter;
 pub mod digest;
 mod prefix;
 pub mod register;
-pub mod stamp;
+pub mod timestamp;
 mod vector;
 
 pub use digest::{HashSeed, RangeCount};
 pub use prefix::Prefix;
 pub use register::Register;
-pub use stamp::{Incarnation, Stamp, Time};
+pub use timestamp::{Incarnation, Time, Timestamp};
 pub use vector::Vector;

@@ -1,34 +1,34 @@
 //! The last-writer-wins register: what a key holds, and how two copies of it become one.
 
-use super::stamp::{Stamp, Time};
+use super::timestamp::{Time, Timestamp};
 
 /// One copy of what a key holds. Borrowed, so that stored, received and decoded registers share one law.
 ///
 /// Registers are ordered by `version`: the larger one wins, wherever and in whatever order they meet. Within a
-/// version only the deadline can change, and it is ordered by `qualifier`. So a concurrent `SET` is never
+/// version only the deadline can change, and it is ordered by `deadline_timestamp`. So a concurrent `SET` is never
 /// reverted by an `EXPIRE` of the version before it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Register<'a> {
     /// The timestamp of the `SET` or `DEL` that made this version: its dot.
-    pub version: Stamp,
+    pub version: Timestamp,
     /// The value. Without one it is a tombstone or, with a deadline, an expired register whose value was dropped to
     /// save memory.
     pub value: Option<&'a [u8]>,
     /// From this moment on the register is absent to every reader.
     pub deadline: Option<Time>,
     /// The timestamp of the write that set the deadline: equal to `version` unless an `EXPIRE` or `PERSIST` did.
-    pub qualifier: Stamp,
+    pub deadline_timestamp: Timestamp,
 }
 
 impl<'a> Register<'a> {
     /// A freshly written value.
-    pub fn live(version: Stamp, value: &'a [u8], deadline: Option<Time>) -> Self {
-        Register { version, value: Some(value), deadline, qualifier: version }
+    pub fn live(version: Timestamp, value: &'a [u8], deadline: Option<Time>) -> Self {
+        Register { version, value: Some(value), deadline, deadline_timestamp: version }
     }
 
     /// A freshly written tombstone.
-    pub fn tombstone(version: Stamp) -> Self {
-        Register { version, value: None, deadline: None, qualifier: version }
+    pub fn tombstone(version: Timestamp) -> Self {
+        Register { version, value: None, deadline: None, deadline_timestamp: version }
     }
 
     /// This version after a retraction: a tombstone of the same dots, so it beats exactly this copy and no other.
@@ -53,8 +53,8 @@ impl<'a> Register<'a> {
     }
 
     /// Whether a deadline other than the version's own write decided it.
-    pub fn is_qualified(&self) -> bool {
-        self.qualifier != self.version
+    pub fn has_deadline_timestamp(&self) -> bool {
+        self.deadline_timestamp != self.version
     }
 
     /// The join of two copies: the larger in a total order, so commutative, associative and idempotent for every input,
@@ -68,7 +68,7 @@ impl<'a> Register<'a> {
     }
 
     fn rank(&self) -> impl Ord + 'a {
-        (self.version, self.qualifier, self.is_tombstone(), self.deadline, self.value)
+        (self.version, self.deadline_timestamp, self.is_tombstone(), self.deadline, self.value)
     }
 
     /// The stable time from which this register is dead; `None` if it never will be as it is.
@@ -79,30 +79,31 @@ impl<'a> Register<'a> {
         if self.value.is_some() && self.deadline.is_none() {
             return None;
         }
-        let written = (*self.version.get_time()).max(*self.qualifier.get_time());
+        let written = (*self.version.get_time()).max(*self.deadline_timestamp.get_time());
         Some(self.deadline.map_or(written, |deadline| deadline.max(written)))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::stamp::incarnation;
+    use super::super::timestamp::incarnation;
     use super::*;
     use proptest::prelude::*;
     use uhlc::NTP64;
 
     const CASES: u32 = 100_000;
 
-    /// Few times, origins and values, so that versions, qualifiers and deadlines collide often.
+    /// Few times, origins and values, so that versions, deadline timestamps and deadlines collide often.
     fn any_register() -> impl Strategy<Value = Register<'static>> {
-        let stamp = || (0..4u64, 1..4u128).prop_map(|(t, id)| Stamp::new(NTP64(t), incarnation(id).unwrap()));
+        let timestamp =
+            || (0..4u64, 1..4u128).prop_map(|(t, id)| Timestamp::new(NTP64(t), incarnation(id).unwrap()));
         let values: [Option<&'static [u8]>; 4] = [None, Some(b""), Some(b"a"), Some(b"b")];
-        (stamp(), 0..4usize, proptest::option::of(0..4u64), stamp()).prop_map(
-            move |(version, value, deadline, qualifier)| Register {
+        (timestamp(), 0..4usize, proptest::option::of(0..4u64), timestamp()).prop_map(
+            move |(version, value, deadline, deadline_timestamp)| Register {
                 version,
                 value: values[value],
                 deadline: deadline.map(NTP64),
-                qualifier,
+                deadline_timestamp,
             },
         )
     }
@@ -142,62 +143,65 @@ mod tests {
         }
     }
 
-    fn stamp(time: u64) -> Stamp {
-        Stamp::new(NTP64(time), incarnation(1).unwrap())
+    fn timestamp(time: u64) -> Timestamp {
+        Timestamp::new(NTP64(time), incarnation(1).unwrap())
     }
 
     #[test]
     fn an_expire_does_not_revert_a_concurrent_set() {
-        let v1 = Register::live(stamp(1), b"v1", None);
-        let expired_v1 = Register { deadline: Some(NTP64(60)), qualifier: stamp(7), ..v1 };
-        let v2 = Register::live(stamp(5), b"v2", None);
+        let v1 = Register::live(timestamp(1), b"v1", None);
+        let expired_v1 = Register { deadline: Some(NTP64(60)), deadline_timestamp: timestamp(7), ..v1 };
+        let v2 = Register::live(timestamp(5), b"v2", None);
         assert_eq!(expired_v1.merge(v2), v2);
     }
 
     #[test]
     fn a_later_expire_of_the_same_version_replaces_the_deadline() {
-        let v1 = Register::live(stamp(1), b"v1", Some(NTP64(60)));
-        let persisted = Register { deadline: None, qualifier: stamp(2), ..v1 };
+        let v1 = Register::live(timestamp(1), b"v1", Some(NTP64(60)));
+        let persisted = Register { deadline: None, deadline_timestamp: timestamp(2), ..v1 };
         assert_eq!(v1.merge(persisted), persisted);
     }
 
     #[test]
     fn a_dropped_value_comes_back_from_the_copy_that_kept_it() {
-        let v1 = Register::live(stamp(1), b"v1", Some(NTP64(60)));
+        let v1 = Register::live(timestamp(1), b"v1", Some(NTP64(60)));
         let dropped = Register { value: None, ..v1 };
-        let extended = Register { deadline: Some(NTP64(90)), qualifier: stamp(50), ..v1 };
+        let extended = Register { deadline: Some(NTP64(90)), deadline_timestamp: timestamp(50), ..v1 };
         assert_eq!(dropped.merge(extended), extended);
     }
 
     #[test]
     fn a_register_dies_when_the_last_of_what_made_it_dead_has_passed() {
-        assert_eq!(Register::live(stamp(1), b"v", None).death(), None);
-        assert_eq!(Register::live(stamp(1), b"v", Some(NTP64(60))).death(), Some(NTP64(60)));
-        assert_eq!(Register::tombstone(stamp(5)).death(), Some(NTP64(5)));
-        let expired =
-            Register { deadline: Some(NTP64(60)), qualifier: stamp(70), ..Register::tombstone(stamp(5)) };
+        assert_eq!(Register::live(timestamp(1), b"v", None).death(), None);
+        assert_eq!(Register::live(timestamp(1), b"v", Some(NTP64(60))).death(), Some(NTP64(60)));
+        assert_eq!(Register::tombstone(timestamp(5)).death(), Some(NTP64(5)));
+        let expired = Register {
+            deadline: Some(NTP64(60)),
+            deadline_timestamp: timestamp(70),
+            ..Register::tombstone(timestamp(5))
+        };
         assert_eq!(expired.death(), Some(NTP64(70)));
     }
 
     #[test]
     fn a_retraction_beats_exactly_the_copy_it_answers() {
-        let v1 = Register::live(stamp(1), b"v1", Some(NTP64(60)));
+        let v1 = Register::live(timestamp(1), b"v1", Some(NTP64(60)));
         assert_eq!(v1.merge(v1.retracted()), v1.retracted());
-        let persisted = Register { deadline: None, qualifier: stamp(9), ..v1 };
+        let persisted = Register { deadline: None, deadline_timestamp: timestamp(9), ..v1 };
         assert_eq!(persisted.merge(v1.retracted()), persisted, "a deadline that is news keeps the version");
-        let v2 = Register::live(stamp(2), b"v2", None);
+        let v2 = Register::live(timestamp(2), b"v2", None);
         assert_eq!(v2.merge(v1.retracted()), v2);
     }
 
     #[test]
     fn an_empty_value_is_not_a_missing_one() {
-        assert!(Register::live(stamp(1), b"", None).is_live(NTP64(0)));
-        assert!(!Register::tombstone(stamp(1)).is_live(NTP64(0)));
+        assert!(Register::live(timestamp(1), b"", None).is_live(NTP64(0)));
+        assert!(!Register::tombstone(timestamp(1)).is_live(NTP64(0)));
     }
 
     #[test]
     fn a_reader_at_the_deadline_sees_nothing() {
-        let register = Register::live(stamp(1), b"v", Some(NTP64(60)));
+        let register = Register::live(timestamp(1), b"v", Some(NTP64(60)));
         assert!(register.is_live(NTP64(59)));
         assert!(!register.is_live(NTP64(60)));
     }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::stamp::{Incarnation, Time, ZERO};
+use super::timestamp::{Incarnation, Time, ZERO};
 
 /// For each incarnation the time up to which its whole state is held (a version vector: Parker et al., 1983).
 ///
 /// `vector[c] = t` says: of everything that `c` held at `t`, whoever wrote it, nothing is missing here. Only a
-/// finished round says so; a push never does, for the one before it may have been lost.
+/// finished sync says so; a push never does, for the one before it may have been lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Vector(BTreeMap<Incarnation, Time>);
 
@@ -53,7 +53,7 @@ impl FromIterator<(Incarnation, Time)> for Vector {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stamp::incarnation;
+    use super::super::timestamp::incarnation;
     use super::*;
     use uhlc::NTP64;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Node, NodeError};
 use crate::model::counter::strict_number;
-use crate::model::{Time, stamp};
+use crate::model::{Time, timestamp};
 use crate::store::{Batch, Live, Value, Write};
 
 impl Node {
@@ -83,7 +83,9 @@ impl Node {
     /// # Errors
     /// [`NodeError`]; nothing was changed.
     pub fn expire(&self, key: impl AsRef<[u8]>, ttl: Duration) -> Result<bool, NodeError> {
-        self.write(key.as_ref(), |now, live| (Write::Deadline(Some(stamp::later(now, ttl))), live.is_some()))
+        self.write(key.as_ref(), |now, live| {
+            (Write::Deadline(Some(timestamp::later(now, ttl))), live.is_some())
+        })
     }
 
     /// Lets `key` last for ever; returns whether it was to expire.
@@ -101,7 +103,9 @@ impl Node {
         if value.len() > self.face.max_value {
             return Err(NodeError::ValueTooLong { bytes: value.len(), limit: self.face.max_value });
         }
-        self.write(key, |now, _| (Write::Set { value, deadline: ttl.map(|ttl| stamp::later(now, ttl)) }, ()))
+        self.write(key, |now, _| {
+            (Write::Set { value, deadline: ttl.map(|ttl| timestamp::later(now, ttl)) }, ())
+        })
     }
 
     /// Applies the write that `decide` makes of the present moment and the cell, and hands it to the peers.

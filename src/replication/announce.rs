@@ -5,7 +5,7 @@ use std::time::UNIX_EPOCH;
 
 use crate::cluster::{Event, EventKind, EventSender, Events, Recorded};
 use crate::env::Env;
-use crate::model::stamp;
+use crate::model::timestamp;
 
 /// Sends events, stamped with the machine's time.
 pub(super) struct Announcer {
@@ -34,7 +34,7 @@ impl Announcer {
     }
 
     pub(super) fn announce(&self, kind: EventKind, peer: &str, reason: impl Into<String>) {
-        let time = UNIX_EPOCH + stamp::distance(self.env.wall_clock(), stamp::ZERO);
+        let time = UNIX_EPOCH + timestamp::distance(self.env.wall_clock(), timestamp::ZERO);
         self.sender.send(Event { kind, peer: peer.to_owned(), reason: reason.into(), time });
     }
 }

@@ -9,7 +9,7 @@ use super::message::{
     WireRetraction, WireSlot,
 };
 use crate::model::counter::{Expiry, Reset, Slot};
-use crate::model::{Incarnation, Time, stamp};
+use crate::model::{Incarnation, Time, timestamp};
 use crate::store::{Cell, Counter, MAX_KEY, Origin, Parts, Removed, Retraction, Store, TooManyOrigins};
 
 /// Gathers cells into a frame of about [`FRAME_TARGET`] bytes.
@@ -22,7 +22,7 @@ pub(super) struct CellsEncoder {
 /// Frames of cells are filled up to this many bytes; a larger cell travels alone.
 pub(super) const FRAME_TARGET: usize = 256 << 10;
 
-/// The largest key and value that a cell may carry together: with room for its stamps, it fits one frame.
+/// The largest key and value that a cell may carry together: with room for its timestamps, it fits one frame.
 const MAX_CELL: usize = MAX_FRAME - (1 << 20);
 
 /// Which message the gathered cells travel in.
@@ -31,13 +31,13 @@ pub(super) enum Carrier<'a> {
     Put {
         through: u64,
     },
-    Round {
-        round: u32,
+    Sync {
+        sync: u32,
         ends: Packed<'a>,
     },
     /// For [retractions](CellsEncoder::add_retraction) alone.
     Retract {
-        round: u32,
+        sync: u32,
     },
 }
 
@@ -57,7 +57,7 @@ impl CellsEncoder {
 
     pub(super) fn add(&mut self, cell: &Cell) {
         let counter = if cell.has_counter() { cell.counter() } else { Counter::NONE };
-        let Parts { time, origin, value, deadline, qualifier } = cell.parts();
+        let Parts { time, origin, value, deadline, deadline_timestamp } = cell.parts();
         let mut slots = Vec::new();
         for (owner, slot) in &counter.slots {
             codec::append(&self.wire_slot(*owner, slot), &mut slots);
@@ -73,7 +73,7 @@ impl CellsEncoder {
             origin: self.index(origin),
             value,
             deadline: deadline.map(|at| at.0),
-            qualifier: qualifier.map(|(time, origin)| (time.0, self.index(origin))),
+            deadline_timestamp: deadline_timestamp.map(|(time, origin)| (time.0, self.index(origin))),
             counter: (!counter.is_empty()).then_some(WireCounter { expiry, slots: Packed(&slots) }),
         };
         codec::append(&wire, &mut self.cells);
@@ -124,9 +124,9 @@ impl CellsEncoder {
         let cells = Cells { origins: &origins, cells: Packed(&self.cells) };
         let frame = match carrier {
             Carrier::Put { through } => codec::frame(&Message::Put { through, cells }),
-            Carrier::Round { round, ends } => codec::frame(&Message::Cells { round, cells, ends }),
-            Carrier::Retract { round } => {
-                codec::frame(&Message::Retract { round, origins: &origins, items: Packed(&self.cells) })
+            Carrier::Sync { sync, ends } => codec::frame(&Message::Cells { sync, cells, ends }),
+            Carrier::Retract { sync } => {
+                codec::frame(&Message::Retract { sync, origins: &origins, items: Packed(&self.cells) })
             }
         };
         self.origins.clear();
@@ -156,7 +156,7 @@ pub(super) enum CellsError {
     Size(usize),
     #[error("malformed message: a counter whose parts do not fit")]
     Counter,
-    #[error("one of its stamps lies {0:.1?} in the future: set both clocks by NTP")]
+    #[error("one of its timestamps lies {0:.1?} in the future: set both clocks by NTP")]
     Future(std::time::Duration),
     #[error("malformed message: a frame of more than {} bytes with more than one cell", 2 * FRAME_TARGET)]
     Crowded,
@@ -165,12 +165,12 @@ pub(super) enum CellsError {
 }
 
 impl<'a> Cells<'a> {
-    /// Decodes and checks every cell: nothing malformed, no stamp later than `horizon`.
+    /// Decodes and checks every cell: nothing malformed, no timestamp later than `horizon`.
     pub(super) fn check(&self, store: &Store, now: Time, horizon: Time) -> Result<Checked<'a>, CellsError> {
         let origins = read_origins(self.origins, store)?;
         let origin = |index: u32| origins.get(index as usize).copied().ok_or(CellsError::Origin);
 
-        let mut checked = Checked { cells: Vec::new(), latest: stamp::ZERO, seen: Vec::new() };
+        let mut checked = Checked { cells: Vec::new(), latest: timestamp::ZERO, seen: Vec::new() };
         for wire in self.cells.items::<WireCell<'_>>() {
             let wire = wire?;
             let slots = wire.counter.map_or(0, |counter| counter.slots.0.len());
@@ -181,7 +181,7 @@ impl<'a> Cells<'a> {
             if !checked.cells.is_empty() && self.cells.0.len() > 2 * FRAME_TARGET {
                 return Err(CellsError::Crowded);
             }
-            let qualifier = match wire.qualifier {
+            let deadline_timestamp = match wire.deadline_timestamp {
                 Some((time, index)) => Some((NTP64(time), origin(index)?)),
                 None => None,
             };
@@ -190,10 +190,10 @@ impl<'a> Cells<'a> {
                 origin: origin(wire.origin)?,
                 value: wire.value,
                 deadline: wire.deadline.map(NTP64),
-                qualifier,
+                deadline_timestamp,
             };
             // A register that nobody has set holds nothing.
-            let is_unset = parts.time == stamp::ZERO;
+            let is_unset = parts.time == timestamp::ZERO;
             if is_unset && parts != Parts::EMPTY {
                 return Err(CellsError::Counter);
             }
@@ -205,7 +205,7 @@ impl<'a> Cells<'a> {
                 checked.see(origin, time);
             }
             if latest > horizon {
-                return Err(CellsError::Future(stamp::distance(latest, now)));
+                return Err(CellsError::Future(timestamp::distance(latest, now)));
             }
             checked.latest = checked.latest.max(latest);
             checked.cells.push((wire.key, parts, counter));
@@ -227,10 +227,10 @@ impl Checked<'_> {
 
 /// The dot of every part of a cell.
 fn dots<'c>(parts: &Parts<'_>, counter: &'c Counter) -> impl Iterator<Item = (Time, Origin)> + use<'c> {
-    let register = [Some((parts.time, parts.origin)), parts.qualifier];
+    let register = [Some((parts.time, parts.origin)), parts.deadline_timestamp];
     let expiry = counter.expiry.map(|(writer, expiry)| (expiry.set_at, writer));
     let slots = counter.slots.iter().map(|&(owner, slot)| (slot.last, owner));
-    register.into_iter().flatten().filter(|(time, _)| *time > stamp::ZERO).chain(expiry).chain(slots)
+    register.into_iter().flatten().filter(|(time, _)| *time > timestamp::ZERO).chain(expiry).chain(slots)
 }
 
 fn read_origins(ids: &[u8], store: &Store) -> Result<Vec<Origin>, CellsError> {

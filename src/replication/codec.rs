@@ -118,7 +118,7 @@ pub(super) fn open(frame: &[u8]) -> Result<&[u8], FrameError> {
     Ok(message)
 }
 
-/// The bytes of a frame's message, without its header: what both ends of a round count.
+/// The bytes of a frame's message, without its header: what both ends of a sync count.
 pub(super) fn message_size(frame: &Bytes) -> u64 {
     (frame.len() - HEADER) as u64
 }

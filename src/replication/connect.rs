@@ -21,7 +21,7 @@ use super::session::{HANDSHAKE_LIMIT, LinkError};
 use super::wrong_port::OtherProtocol;
 use crate::cluster::Direction;
 use crate::env::BoxStream;
-use crate::model::{Incarnation, Time, stamp};
+use crate::model::{Incarnation, Time, timestamp};
 
 /// How long a client at the wrong port may take to read the answer.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
@@ -165,7 +165,7 @@ impl Connection {
         let judged = judge(shared.peers.own(), own, &hello, shared.env.wall_clock(), exchange, self.remote);
         let judged = judged.and_then(|peer| shared.peers.check(&peer, own, self.direction).map(|()| peer));
         let judged = judged.and_then(|peer| shared.check_place(&peer).map(|()| peer));
-        let identity = (hello.name, stamp::incarnation(hello.incarnation));
+        let identity = (hello.name, timestamp::incarnation(hello.incarnation));
         let advertised = Some(advertised(&hello, self.remote)).filter(|address| !address.is_empty());
         let outcome = match judged {
             Ok(peer) => self.welcome(shared, &said, &peer).await,

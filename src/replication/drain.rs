@@ -43,7 +43,7 @@ impl ShutdownReport {
 impl Shared {
     /// Writes made on this node that no peer has acknowledged, and that no operator has discarded.
     fn unheld_writes(&self) -> u64 {
-        self.local.holdings.unheld(self.local.store.feed().sequence())
+        self.local.write_acks.unheld(self.local.store.feed().sequence())
     }
 
     /// Whether a peer could take what this node holds: one was linked, refused or is dialled, or one may know this
@@ -100,9 +100,9 @@ impl Replication {
         let links = shared.open_links();
         // Others may not have heard yet of the peers that it has met lately, and will not wait for nodes that they do not
         // know.
-        let beat = shared.beat();
+        let heartbeat = shared.heartbeat();
         for link in &links {
-            link.queue.beat(beat.clone());
+            link.queue.heartbeat(heartbeat.clone());
             link.queue.send(&Message::Goodbye);
         }
         // A peer closes when it has taken in all that came before the goodbye.

@@ -1,6 +1,6 @@
 //! What daemons tell each other of themselves in numbers, for people to see.
 //!
-//! They travel in beats as pairs of an id and a value; whoever does not know an id skips it. So a later version may tell
+//! They travel in heartbeats as pairs of an id and a value; whoever does not know an id skips it. So a later version may tell
 //! more without being another version.
 
 use std::collections::BTreeSet;
@@ -13,9 +13,9 @@ use super::joining::Joining;
 use super::message::Figure;
 use super::{Replication, Shared};
 use crate::cluster::{Figures, NodeState, RemoteNode};
-use crate::model::{Incarnation, stamp};
+use crate::model::{Incarnation, timestamp};
 
-/// The most pairs of a beat that are read.
+/// The most pairs of a heartbeat that are read.
 const MAX_FIGURES: usize = 64;
 
 const STATE: u8 = 0;
@@ -49,7 +49,7 @@ fn numbers(figures: &mut Figures) -> [(u8, &mut Option<u64>); 12] {
     ]
 }
 
-/// The figures as a beat has them, but for the keys, which are a field of it.
+/// The figures as a heartbeat has them, but for the keys, which are a field of it.
 pub(super) fn pack(figures: &Figures) -> Vec<u8> {
     let mut packed = Vec::new();
     let mut put = |id, value: Option<u64>| {
@@ -113,7 +113,7 @@ impl Shared {
             ops_per_second: Some(self.stats.last_second()),
             bytes_in_per_second: Some(received),
             bytes_out_per_second: Some(sent),
-            stable_age_ms: (stable > stamp::ZERO).then(|| millis(stamp::distance(now, stable))),
+            stable_age_ms: (stable > timestamp::ZERO).then(|| millis(timestamp::distance(now, stable))),
             uptime_ms: Some(millis(self.started.elapsed())),
             retractions: Some(local.counts.retractions.load(Relaxed)),
             late: Some(local.counts.late.load(Relaxed)),

@@ -9,10 +9,10 @@ use uhlc::NTP64;
 use super::codec::MAX_FRAME;
 use super::message::{Hello, MAGIC, Refusal, VERSIONS, incarnation_number};
 use crate::config::MAX_NAME;
-use crate::model::{Incarnation, Time, stamp};
+use crate::model::{Incarnation, Time, timestamp};
 
 /// How far a hybrid clock may lead the clock of its own machine, in multiples of `--max-clock-skew`; also how far
-/// in the future a received stamp may lie. Leads accumulate along a chain of daemons, each within the skew of the
+/// in the future a received timestamp may lie. Leads accumulate along a chain of daemons, each within the skew of the
 /// next, so this is a chain of ten.
 pub(super) const SKEW_MULTIPLE: u32 = 10;
 
@@ -49,9 +49,9 @@ impl Identity {
         }
     }
 
-    /// The latest time that a received stamp may have.
+    /// The latest time that a received timestamp may have.
     pub(super) fn horizon(&self, wall: Time) -> Time {
-        stamp::later(wall, self.max_clock_skew * SKEW_MULTIPLE)
+        timestamp::later(wall, self.max_clock_skew * SKEW_MULTIPLE)
     }
 }
 
@@ -98,7 +98,7 @@ impl Exchange {
     /// machine is suspended.
     fn round_trip(&self) -> Duration {
         let by_the_wall = NTP64(self.answered.0.max(self.asked.0));
-        self.took.max(stamp::distance(self.asked, by_the_wall))
+        self.took.max(timestamp::distance(self.asked, by_the_wall))
     }
 }
 
@@ -124,7 +124,7 @@ pub(super) fn judge(
         );
         return refuse(Refusal::Incompatible, text);
     }
-    let Some(incarnation) = stamp::incarnation(hello.incarnation) else {
+    let Some(incarnation) = timestamp::incarnation(hello.incarnation) else {
         return refuse(Refusal::Incompatible, "its incarnation is zero".into());
     };
     if hello.name.is_empty() || hello.name.len() > MAX_NAME {
@@ -186,9 +186,9 @@ pub(super) fn judge_clock(
 ) -> Result<(), Refused> {
     let limit = own.max_clock_skew;
     let uncertainty = exchange.round_trip() / 2;
-    let half = stamp::time_since_epoch(uncertainty);
+    let half = timestamp::time_since_epoch(uncertainty);
     let middle = NTP64(exchange.answered.0.saturating_sub(half.0));
-    let apart = stamp::distance(theirs, middle);
+    let apart = timestamp::distance(theirs, middle);
     if apart.saturating_sub(uncertainty) <= limit {
         return Ok(());
     }
@@ -203,10 +203,10 @@ pub(super) fn judge_clock(
 
 /// Checks how far the timestamps of a hello lead its own clock, and this node's.
 fn check_timestamps(own: &Identity, hello: &Hello<'_>, wall: Time) -> Result<(), String> {
-    let lead = stamp::distance(NTP64(hello.hlc.max(hello.wall)), NTP64(hello.wall));
+    let lead = timestamp::distance(NTP64(hello.hlc.max(hello.wall)), NTP64(hello.wall));
     if lead > own.max_clock_skew * SKEW_MULTIPLE || NTP64(hello.hlc) > own.horizon(wall) {
         return Err(format!(
-            "{} has stamps {lead:.1?} ahead of its own clock, more than {SKEW_MULTIPLE} times --max-clock-skew: \
+            "{} has timestamps {lead:.1?} ahead of its own clock, more than {SKEW_MULTIPLE} times --max-clock-skew: \
              its clock was set back",
             hello.name
         ));
@@ -232,7 +232,7 @@ mod tests {
 
     fn verdict(change: impl FnOnce(&mut Hello<'_>)) -> Result<Introduction, Refusal> {
         let other = identity("b");
-        let incarnation = |id| stamp::incarnation(id).unwrap();
+        let incarnation = |id| timestamp::incarnation(id).unwrap();
         let place = Place { incarnation: incarnation(2), generation: 1 };
         let mut hello = other.hello(place, WALL, WALL);
         change(&mut hello);
@@ -243,11 +243,11 @@ mod tests {
 
     /// An answer that was read at `WALL`.
     fn answered_after(took: Duration) -> Exchange {
-        Exchange { asked: NTP64(WALL.0 - stamp::time_since_epoch(took).0), answered: WALL, took }
+        Exchange { asked: NTP64(WALL.0 - timestamp::time_since_epoch(took).0), answered: WALL, took }
     }
 
     fn shifted(millis: i64) -> u64 {
-        let by = stamp::time_since_epoch(Duration::from_millis(millis.unsigned_abs())).0;
+        let by = timestamp::time_since_epoch(Duration::from_millis(millis.unsigned_abs())).0;
         if millis < 0 { WALL.0 - by } else { WALL.0 + by }
     }
 
@@ -306,15 +306,17 @@ mod tests {
     #[test]
     fn the_clock_of_a_node_that_speaks_first_is_not_judged_by_its_hello() {
         let other = identity("b");
-        let place = Place { incarnation: stamp::incarnation(2).unwrap(), generation: 1 };
+        let place = Place { incarnation: timestamp::incarnation(2).unwrap(), generation: 1 };
         let written = NTP64(shifted(-3_600_000));
         let hello = other.hello(place, written, written);
         let remote = "10.0.0.7:999".parse().unwrap();
-        assert!(judge(&identity("a"), stamp::incarnation(1).unwrap(), &hello, WALL, None, remote).is_ok());
+        assert!(
+            judge(&identity("a"), timestamp::incarnation(1).unwrap(), &hello, WALL, None, remote).is_ok()
+        );
     }
 
     #[test]
-    fn stamps_far_ahead_of_their_own_clock_are_refused() {
+    fn timestamps_far_ahead_of_their_own_clock_are_refused() {
         assert!(verdict(|h| h.hlc = shifted(4_900)).is_ok());
         assert_eq!(verdict(|h| h.hlc = shifted(5_100)), Err(Refusal::Skewed));
         assert_eq!(verdict(|h| h.hlc = u64::MAX), Err(Refusal::Skewed));

@@ -1,6 +1,6 @@
 //! One link on the wire: moves frames between a connection and its [session](super::session).
 //!
-//! One task a link runs three loops side by side: it reads, writes and beats. Whichever ends first ends the link;
+//! One task a link runs three loops side by side: it reads, writes and sends heartbeats. Whichever ends first ends the link;
 //! a peer's mistake never reaches beyond it.
 
 use std::collections::VecDeque;
@@ -29,7 +29,7 @@ pub(super) const BEAT_EVERY: Duration = Duration::from_secs(1);
 const WRITE_BATCH: usize = 1 << 20;
 
 /// How many bytes a link takes in or sends before it lets the daemon's other tasks run: a few milliseconds of
-/// merging, so that a heal holds up neither clients nor its own beats.
+/// merging, so that a heal holds up neither clients nor its own heartbeats.
 const FAIR_SHARE: usize = 256 << 10;
 
 /// Runs an admitted link to its end; returns what the peer should be told of it, if anything.
@@ -46,7 +46,7 @@ pub(super) async fn run(
     let outcome = tokio::select! {
         end = wire.read(reader) => end,
         end = wire.write(writer) => end,
-        end = wire.beat() => end,
+        end = wire.heartbeat() => end,
         () = link.stop.cancelled() => Err(LinkError::Superseded),
     };
     if let Err(error) = &outcome {
@@ -79,12 +79,12 @@ impl Drop for Ending<'_> {
         let news = self.shared.unlink(self.link, &self.error);
         if news {
             // The peer may have reached some of us with its last pushes and not the others; and from here on the others
-            // have to pass on what it writes, so the next beat, which says so, does not wait for its time.
+            // have to pass on what it writes, so the next heartbeat, which says so, does not wait for its time.
             let (now, links) = (Instant::now(), self.shared.peers.links());
-            let beat = (!links.is_empty()).then(|| self.shared.beat());
+            let heartbeat = (!links.is_empty()).then(|| self.shared.heartbeat());
             for other in links {
-                other.session.lock().want_round(now);
-                other.queue.beat(beat.clone().unwrap_or_default());
+                other.session.lock().want_sync(now);
+                other.queue.heartbeat(heartbeat.clone().unwrap_or_default());
             }
         }
     }
@@ -110,22 +110,22 @@ impl Wire<'_> {
         loop {
             self.shared.faults.pass(&self.link.peer, Traffic::Inward).await;
             let Some(frame) = reader.next(heard).await? else { return Err(LinkError::Closed) };
-            let in_round = loop {
-                if let Some(in_round) = self.take_in(&frame)? {
-                    break in_round;
+            let in_sync = loop {
+                if let Some(in_sync) = self.take_in(&frame)? {
+                    break in_sync;
                 }
                 self.shared.faults.pass(&self.link.peer, Traffic::Inward).await;
             };
             share += frame.len();
-            // A small message of a round can ask for many ranges to be read.
-            if share > FAIR_SHARE || (in_round && frame.len() < FAIR_SHARE / 2) {
+            // A small message of a sync can ask for many ranges to be read.
+            if share > FAIR_SHARE || (in_sync && frame.len() < FAIR_SHARE / 2) {
                 share = 0;
                 tokio::task::yield_now().await;
             }
         }
     }
 
-    /// Acts on a frame, unless the peer is cut off; returns whether a round is under way then.
+    /// Acts on a frame, unless the peer is cut off; returns whether a sync is under way then.
     fn take_in(&self, frame: &[u8]) -> Result<Option<bool>, LinkError> {
         let Some(_held) = self.shared.faults.passage(&self.link.peer, Traffic::Inward) else {
             return Ok(None);
@@ -135,7 +135,7 @@ impl Wire<'_> {
         }
         self.link.carried.receive(frame);
         let wall = self.shared.env.wall_clock();
-        let (has_work, in_round, events) = {
+        let (has_work, in_sync, events) = {
             let mut session = self.link.session.lock();
             session.receive(&self.shared.local, frame, wall, Instant::now())?;
             (session.has_work(), session.is_exchanging(), session.take_events())
@@ -144,7 +144,7 @@ impl Wire<'_> {
             self.link.queue.wake();
         }
         self.handle(events);
-        Ok(Some(in_round))
+        Ok(Some(in_sync))
     }
 
     async fn write(&self, writer: &mut FrameWriter) -> Result<(), LinkError> {
@@ -152,7 +152,7 @@ impl Wire<'_> {
         loop {
             self.link.queue.take(&mut frames, WRITE_BATCH);
             let wall = self.shared.env.wall_clock();
-            let (wake_at, in_round, events) = {
+            let (wake_at, in_sync, events) = {
                 let mut session = self.link.session.lock();
                 session.poll(&self.shared.local, wall, Instant::now(), &mut frames);
                 (session.wake_at(Instant::now()), session.is_exchanging(), session.take_events())
@@ -179,13 +179,13 @@ impl Wire<'_> {
                     None => self.shared.faults.pass(&self.link.peer, Traffic::Outward).await,
                 }
             }
-            if bytes > FAIR_SHARE || in_round {
+            if bytes > FAIR_SHARE || in_sync {
                 tokio::task::yield_now().await;
             }
         }
     }
 
-    async fn beat(&self) -> Result<(), LinkError> {
+    async fn heartbeat(&self) -> Result<(), LinkError> {
         let mut ticks = interval(BEAT_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last = Instant::now();
@@ -198,7 +198,7 @@ impl Wire<'_> {
             if awake && self.heard.lock().elapsed() > SILENCE_LIMIT {
                 return Err(LinkError::Silent);
             }
-            self.link.queue.beat(self.shared.beat());
+            self.link.queue.heartbeat(self.shared.heartbeat());
             if awake {
                 self.link.session.lock().tick(&self.shared.local, last)?;
             }

@@ -10,12 +10,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::hello::SKEW_MULTIPLE;
-use super::holdings::Holdings;
 use super::members::{Membership, MembershipConfig, Summary, Verdict};
-use super::round::ListLimit;
+use super::sync::ListLimit;
+use super::write_acks::WriteAcks;
 use crate::ablation::{Ablation, ablated};
 use crate::cluster::LostCell;
-use crate::model::{Time, stamp};
+use crate::model::{Time, timestamp};
 use crate::store::{Origin, Retracted, Store};
 
 /// How many lost cells are kept for `SAPWOOD LOST`; the oldest make room. `--lost-file` keeps all of them.
@@ -46,7 +46,7 @@ pub(super) struct Local {
     pub(super) gate: Arc<Gate>,
     pub(super) lost: Mutex<Lost>,
     pub(super) counts: Counts,
-    pub(super) holdings: Arc<Holdings>,
+    pub(super) write_acks: Arc<WriteAcks>,
     /// How many links have had to refuse data for want of memory, and have not got it since.
     pub(super) refusing: AtomicUsize,
     /// Whether some peer lacks a link to another, so that pushes are passed on.
@@ -64,9 +64,9 @@ pub(super) struct Local {
 pub(super) struct Counts {
     /// Removed keys that peers were told to drop, and that this node was told to drop.
     pub(super) retractions: AtomicU64,
-    /// Rounds that finished, and those that were given up.
-    pub(super) rounds: AtomicU64,
-    pub(super) failed_rounds: AtomicU64,
+    /// Syncs that finished, and those that were given up.
+    pub(super) syncs: AtomicU64,
+    pub(super) failed_syncs: AtomicU64,
     /// Frames of peers whose checksum was wrong.
     pub(super) damaged_frames: AtomicU64,
     pub(super) late: AtomicU64,
@@ -98,7 +98,7 @@ impl Local {
             gate: Arc::default(),
             lost: Mutex::default(),
             counts: Counts::default(),
-            holdings: Arc::default(),
+            write_acks: Arc::default(),
             refusing: AtomicUsize::new(0),
             relays: AtomicBool::new(false),
             has_dead: AtomicBool::new(false),
@@ -107,9 +107,9 @@ impl Local {
         }
     }
 
-    /// The latest time that a received stamp may have.
+    /// The latest time that a received timestamp may have.
     pub(super) fn horizon(&self, wall: Time) -> Time {
-        stamp::later(wall, self.config.max_clock_skew * SKEW_MULTIPLE)
+        timestamp::later(wall, self.config.max_clock_skew * SKEW_MULTIPLE)
     }
 
     /// What this node says at the start of a sync.
@@ -203,7 +203,7 @@ impl Lost {
 
 /// Lets one exchange go at a time, so that what was just taken from one peer need not come again from the next.
 ///
-/// A daemon offers a round while nothing is under way. While its offer is out it takes another's only from a larger
+/// A daemon offers a sync while nothing is under way. While its offer is out it takes another's only from a larger
 /// incarnation, and an answer to its own then waits until that exchange is over. So whoever keeps an answer waiting
 /// is in an exchange with a larger incarnation: of daemons that wait for each other one is the largest, and goes on.
 /// If an offer barred acceptance, three daemons that offer to each other in a circle would wait for ever.

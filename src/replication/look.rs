@@ -17,7 +17,7 @@ use super::codec::{self, CodecError, Packed};
 use super::message::{Message, WireCopy, WireCopyState, WireCount, WireTotals};
 use crate::cluster::MAX_SHOWN_VALUE;
 use crate::env::BoxFuture;
-use crate::model::{Incarnation, Stamp, Time};
+use crate::model::{Incarnation, Time, Timestamp};
 use crate::store::{CopyState, CountCopy, KeyCopy, SlotCopy, Store};
 
 /// How long the answers are waited for.
@@ -106,7 +106,7 @@ pub(super) fn read(copy: &WireCopy<'_>) -> Result<KeyCopy, CodecError> {
     });
     let version = copy
         .version
-        .and_then(|(time, origin)| Some(Stamp::new(NTP64(time), Incarnation::try_from(&origin).ok()?)));
+        .and_then(|(time, origin)| Some(Timestamp::new(NTP64(time), Incarnation::try_from(&origin).ok()?)));
     Ok(KeyCopy {
         state: match copy.state {
             WireCopyState::Live => CopyState::Live,
@@ -149,7 +149,7 @@ impl Replication {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::stamp::incarnation;
+    use crate::model::timestamp::incarnation;
 
     fn id(n: u128) -> Incarnation {
         incarnation(n).unwrap()

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::cluster::LostCell;
-use crate::model::stamp;
+use crate::model::timestamp;
 
 /// Cells that may wait for the file: as many as `sapwood lost` lists.
 const MAX_WAITING: usize = 10_000;
@@ -143,9 +143,9 @@ fn line(lost: &LostCell) -> String {
         "key": STANDARD.encode(&lost.key),
         "value": lost.value.as_ref().map(|value| STANDARD.encode(value)),
         "value_bytes": lost.value_bytes,
-        "version_ms": stamp::unix_millis(*lost.version.get_time()),
+        "version_ms": timestamp::unix_millis(*lost.version.get_time()),
         "origin": lost.version.get_id().to_string(),
-        "deadline_ms": lost.deadline.map(stamp::unix_millis),
+        "deadline_ms": lost.deadline.map(timestamp::unix_millis),
         "peer": lost.peer,
     });
     format!("{object}\n")
@@ -157,7 +157,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::model::stamp::{ZERO, incarnation};
+    use crate::model::timestamp::{ZERO, incarnation};
 
     /// A disk that hangs until it is released, and then keeps what was written.
     struct Disk {

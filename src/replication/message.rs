@@ -77,39 +77,39 @@ pub(super) enum Message<'a> {
     /// The sender will not link and closes.
     Refuse { refusal: Refusal, text: &'a str },
     /// Every second: alive, and what the sender knows of the cluster.
-    Beat(Beat<'a>),
+    Heartbeat(Heartbeat<'a>),
     /// Cells just written. With them, and the `Put`s before since the link's start or the last `Gap`, come all changes
     /// since then that the sender's clients made, up to `through` in the sequence of its feed; 0 says nothing.
     Put { through: u64, cells: Cells<'a> },
     /// This many `Put`s since the link's start or the last `Gap` are merged.
     Ack { epoch: u32, puts: u64 },
-    /// Pushes were dropped: the receiver should start a round. Begins the next epoch.
+    /// Pushes were dropped: the receiver should start a sync. Begins the next epoch.
     Gap,
-    /// Offers a round; with `deep` one that compares values too, with `patient` one that is only to see whether
+    /// Offers a sync; with `deep` one that compares values too, with `patient` one that is only to see whether
     /// anything differs.
-    Start { round: u32, deep: bool, patient: bool, summary: Summary<'a> },
+    Start { sync: u32, deep: bool, patient: bool, summary: Summary<'a> },
     /// Takes the offer. `sums` has the digest of each group of ranges, 8 bytes each.
-    Accept { round: u32, summary: Summary<'a>, sums: &'a [u8] },
+    Accept { sync: u32, summary: Summary<'a>, sums: &'a [u8] },
     /// What the sender has incorporated of incarnations that are not members: packs [`WireCoverage`]. Only of the buckets
     /// whose hashes in the two summaries differ.
-    Coverage { round: u32, items: Packed<'a> },
+    Coverage { sync: u32, items: Packed<'a> },
     /// Digests to compare: packs [`Digests`]. With `look` the receiver only says which differ.
-    Digests { round: u32, look: bool, items: Packed<'a> },
-    /// Answers the digests of the one who offered the round: packs [`Differ`]s.
-    Differ { round: u32, items: Packed<'a> },
+    Digests { sync: u32, look: bool, items: Packed<'a> },
+    /// Answers the digests of the one who offered the sync: packs [`Differ`]s.
+    Differ { sync: u32, items: Packed<'a> },
     /// What is held of some prefixes, without values. `origins` packs 16-byte ids, `items` packs [`List`]s.
-    List { round: u32, origins: &'a [u8], items: Packed<'a> },
+    List { sync: u32, origins: &'a [u8], items: Packed<'a> },
     /// Cells that the receiver lacks. `ends` packs the [`End`]s of prefixes that are complete with this message.
-    Cells { round: u32, cells: Cells<'a>, ends: Packed<'a> },
+    Cells { sync: u32, cells: Cells<'a>, ends: Packed<'a> },
     /// What the receiver has sent and the sender has removed: packs [`WireRetraction`]s, whose origins are indexes into
     /// `origins`, which packs 16-byte ids.
-    Retract { round: u32, origins: &'a [u8], items: Packed<'a> },
+    Retract { sync: u32, origins: &'a [u8], items: Packed<'a> },
     /// The receiver can take this many more bytes of `Cells` and `Retract`.
-    Credit { round: u32, bytes: u64 },
-    /// All that the sender held when the round began has been sent; the second one ends it.
-    Done { round: u32 },
-    /// The round ends without a result, and why.
-    Abort { round: u32, reason: &'a str },
+    Credit { sync: u32, bytes: u64 },
+    /// All that the sender held when the sync began has been sent; the second one ends it.
+    Done { sync: u32 },
+    /// The sync ends without a result, and why.
+    Abort { sync: u32, reason: &'a str },
     /// The sender leaves and is not to be waited for.
     Goodbye,
     /// A client of the sender has published this. It goes no further, and nobody acknowledges it.
@@ -124,18 +124,18 @@ pub(super) enum Message<'a> {
 pub(super) fn kind(message: &[u8]) -> TrafficKind {
     match message.first() {
         Some(3..=5) => TrafficKind::Pushes,
-        Some(6..=16) => TrafficKind::Rounds,
+        Some(6..=16) => TrafficKind::Syncs,
         Some(18..) => TrafficKind::Messages,
-        _ => TrafficKind::Beats,
+        _ => TrafficKind::Heartbeats,
     }
 }
 
 /// A daemon's view of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub(super) struct Beat<'a> {
+pub(super) struct Heartbeat<'a> {
     pub(super) wall: u64,
     pub(super) hlc: u64,
-    /// What the sender would say at the start of a round, without the hashes of coverage.
+    /// What the sender would say at the start of a sync, without the hashes of coverage.
     pub(super) summary: Summary<'a>,
     /// Cells that hold a value.
     pub(super) keys: u64,
@@ -336,7 +336,7 @@ pub(super) struct WireCell<'a> {
     pub(super) origin: u32,
     pub(super) value: Option<&'a [u8]>,
     pub(super) deadline: Option<u64>,
-    pub(super) qualifier: Option<(u64, u32)>,
+    pub(super) deadline_timestamp: Option<(u64, u32)>,
     pub(super) counter: Option<WireCounter<'a>>,
 }
 

@@ -1,4 +1,4 @@
-//! Replication: links to every peer, pushes of what is written here, rounds for what was missed.
+//! Replication: links to every peer, pushes of what is written here, syncs for what was missed.
 //!
 //! ```text
 //!   store.feed --> push --> queue of each link --> link --> peer
@@ -7,17 +7,16 @@
 //!                      peers: who is linked, and why not
 //! ```
 //!
-//! Pure parts: [`hello`] judges a peer, [`session`] holds the conversation with one, [`round`] compares and
+//! Pure parts: [`hello`] judges a peer, [`session`] holds the conversation with one, [`sync`] compares and
 //! exchanges states, [`members`] knows who has incorporated what and how far the stable time may rise, [`message`] and [`codec`] are
 //! the wire. The rest moves bytes and asks the clock. Invariants:
 //!
 //! * A local writer never waits for a peer: it hands its changes to the feed and goes on.
 //! * There is one link a pair of daemons, whoever dialled.
-//! * A link is registered for pushes before its first round starts, so nothing falls between the two.
+//! * A link is registered for pushes before its first sync starts, so nothing falls between the two.
 //! * Nothing received is merged before all of its frame was checked and the clock has moved past it.
 
 mod announce;
-mod beat;
 mod cells;
 mod codec;
 mod connect;
@@ -26,8 +25,8 @@ mod drain;
 mod faults;
 mod figures;
 mod frames;
+mod heartbeat;
 mod hello;
-mod holdings;
 mod joining;
 mod link;
 mod local;
@@ -41,16 +40,17 @@ mod publish;
 mod push;
 mod queue;
 mod refused;
-mod round;
 mod session;
 #[cfg(any(test, feature = "simulation"))]
 #[cfg_attr(not(feature = "simulation"), expect(unreachable_pub, reason = "public for the example `soak`"))]
 pub mod simulation;
+mod sync;
 mod tokens;
 mod tombstones;
 mod traffic;
 mod upkeep;
 mod verification;
+mod write_acks;
 mod wrong_port;
 
 use std::net::SocketAddr;
@@ -79,8 +79,8 @@ use members::MembershipConfig;
 use message::Refusal;
 use peers::{Link, Peers};
 use publish::Messages;
-use round::RoundFailed;
 use session::{Finished, LinkError};
+use sync::SyncFailed;
 use verification::Verifications;
 use wrong_port::LoggedClients;
 
@@ -209,7 +209,7 @@ impl Shared {
         news
     }
 
-    /// A round over `link` has finished.
+    /// A sync over `link` has finished.
     fn finished(&self, link: &Link, Finished { first, healed, deep, progress, took }: Finished) {
         let (cells_in, cells_out) = (progress.cells_in, progress.cells_out);
         if healed {
@@ -221,17 +221,17 @@ impl Shared {
             self.verifications.finish(&link.peer, progress, took);
         }
         self.peers.joined(link);
-        self.local.counts.rounds.fetch_add(1, Ordering::Relaxed);
+        self.local.counts.syncs.fetch_add(1, Ordering::Relaxed);
         if first || healed {
             let moved = format!("{cells_in} cells in, {cells_out} out, in {took:.1?}");
             self.announcer.announce(EventKind::Healed, &link.peer, moved);
         }
     }
 
-    fn failed(&self, link: &Link, deep: bool, why: &RoundFailed) {
-        self.local.counts.failed_rounds.fetch_add(1, Ordering::Relaxed);
+    fn failed(&self, link: &Link, deep: bool, why: &SyncFailed) {
+        self.local.counts.failed_syncs.fetch_add(1, Ordering::Relaxed);
         match why {
-            RoundFailed::RetractionLimit => tracing::error!(peer = %link.peer, %why, "a sync was given up"),
+            SyncFailed::RetractionLimit => tracing::error!(peer = %link.peer, %why, "a sync was given up"),
             _ => tracing::warn!(peer = %link.peer, %why, "a sync was given up"),
         }
         if deep {

@@ -16,7 +16,7 @@ use crate::cluster::{
     Activity, ClusterError, HealingStatus, LostCell, PeerState, PeerStatus, Verification, Way,
 };
 use crate::env::draw_incarnation;
-use crate::model::{Incarnation, stamp};
+use crate::model::{Incarnation, timestamp};
 use crate::store::{Discarded, Store};
 use crate::time_slice::TimeSlice;
 
@@ -44,7 +44,7 @@ impl Shared {
                     name: name.to_owned(),
                     incarnation: Some(member.incarnation),
                     reason: "never linked to this node".into(),
-                    since: stamp::distance(now, member.heard),
+                    since: timestamp::distance(now, member.heard),
                     ..unlinked("", state, Instant::now())
                 }),
             }
@@ -102,7 +102,7 @@ impl Replication {
         let members = local.members.lock();
         HealingStatus {
             members: members.member_count(),
-            stable_age: (stable > stamp::ZERO).then(|| stamp::distance(now, stable)),
+            stable_age: (stable > timestamp::ZERO).then(|| timestamp::distance(now, stable)),
             tombstones: local.store.totals().dead_cells,
             waits_for: members.waits_for(now),
             retractions: count(&local.counts.retractions),
@@ -119,8 +119,8 @@ impl Replication {
         let (links, refusals) = self.shared.peers.made_and_refused();
         Activity {
             links,
-            rounds: counts.rounds.load(Ordering::Relaxed),
-            failed_rounds: counts.failed_rounds.load(Ordering::Relaxed),
+            syncs: counts.syncs.load(Ordering::Relaxed),
+            failed_syncs: counts.failed_syncs.load(Ordering::Relaxed),
             damaged_frames: counts.damaged_frames.load(Ordering::Relaxed),
             refusals,
         }
@@ -154,7 +154,7 @@ impl Replication {
         let discarded = local.store.discard(incarnation);
         let discarded = discarded.map_err(|error| ClusterError::TooManyOrigins(error.to_string()))?;
         self.shared.tracker.spawn(free(Arc::clone(&local.store), discarded));
-        local.holdings.discard(local.store.feed().sequence());
+        local.write_acks.discard(local.store.feed().sequence());
         let now = local.store.now(env.wall_clock());
         let mut members = local.members.lock();
         members.discard(incarnation, now);
@@ -198,7 +198,7 @@ impl Replication {
         self.shared.verifications.begin(names, self.shared.local.store.totals().live_cells);
         let now = Instant::now();
         for link in links {
-            link.session.lock().want_deep_round(now);
+            link.session.lock().want_deep_sync(now);
             link.queue.wake();
         }
     }

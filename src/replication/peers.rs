@@ -37,7 +37,7 @@ pub(super) struct Link {
     /// Ends the connection.
     pub(super) stop: CancellationToken,
     pub(super) carried: Carried,
-    /// The first round on this link has finished.
+    /// The first sync on this link has finished.
     joined: AtomicBool,
 }
 
@@ -173,7 +173,7 @@ impl Peers {
         Ok(link)
     }
 
-    /// The first round on `link` has finished.
+    /// The first sync on `link` has finished.
     pub(super) fn joined(&self, link: &Link) {
         link.joined.store(true, Ordering::Relaxed);
         if self.set_state(link, PeerState::Linked, "") {
@@ -380,7 +380,7 @@ impl Peers {
         linked.map(|(name, peer)| (name.clone(), peer.incarnation, peer.advertise.clone())).collect()
     }
 
-    /// Whether every address has been dialled once and the first round with every linked peer has finished.
+    /// Whether every address has been dialled once and the first sync with every linked peer has finished.
     pub(super) fn is_settled(&self) -> bool {
         let table = self.table.lock();
         table.targets.values().all(|target| target.untried == Some(0))
@@ -569,7 +569,7 @@ mod tests {
 
     use super::super::hello::Place;
     use super::super::refused::SHOWN;
-    use crate::model::stamp::incarnation;
+    use crate::model::timestamp::incarnation;
 
     fn peers() -> Peers {
         let own = Identity {

@@ -33,7 +33,7 @@ const MAX_STATES: usize = 8;
 /// A link's outgoing frames, first in first out.
 ///
 /// Pushes are bounded in bytes. Beyond the limit they are dropped and a `Gap` takes their place: the queue is a
-/// cache, the state is the truth, and the peer asks for a round. Published messages are bounded for themselves, and
+/// cache, the state is the truth, and the peer asks for a sync. Published messages are bounded for themselves, and
 /// dropped beyond that for good. All other frames are few by the protocol.
 ///
 /// It also knows how much of what this daemon's clients wrote the peer [holds](Self::held), as a sequence of the
@@ -58,8 +58,8 @@ struct Inner {
     frames: VecDeque<Frame>,
     push_bytes: usize,
     message_bytes: usize,
-    /// The latest beat, if it has not been sent: an older one is of no use.
-    beat: Option<Bytes>,
+    /// The latest heartbeat, if it has not been sent: an older one is of no use.
+    heartbeat: Option<Bytes>,
     /// Counts the gaps of this link.
     epoch: u32,
     /// How often pushes were lost.
@@ -203,9 +203,9 @@ impl Queue {
         self.ready.notify_one();
     }
 
-    /// Queues a beat in place of one that was not sent yet.
-    pub(super) fn beat(&self, frame: Bytes) {
-        self.inner.lock().beat = Some(frame);
+    /// Queues a heartbeat in place of one that was not sent yet.
+    pub(super) fn heartbeat(&self, frame: Bytes) {
+        self.inner.lock().heartbeat = Some(frame);
         self.ready.notify_one();
     }
 
@@ -222,7 +222,7 @@ impl Queue {
     /// Moves about `bytes` bytes of frames to `into`, oldest first.
     pub(super) fn take(&self, into: &mut VecDeque<Bytes>, bytes: usize) {
         let mut inner = self.inner.lock();
-        into.extend(inner.beat.take());
+        into.extend(inner.heartbeat.take());
         let mut taken = 0;
         while taken < bytes
             && let Some(frame) = inner.frames.pop_front()
@@ -359,7 +359,11 @@ mod tests {
         for _ in 0..1000 {
             queue.lose_pushes();
         }
-        assert_eq!(taken(&queue), [codec::frame(&Message::Gap)], "a peer that only beats collects no gaps");
+        assert_eq!(
+            taken(&queue),
+            [codec::frame(&Message::Gap)],
+            "a peer that only sends heartbeats collects no gaps"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -404,7 +408,7 @@ mod tests {
         queue.close_state(Bytes::new(), started);
         taken(&queue);
         assert_eq!(queue.acknowledge(1, 2), (0, 5), "the state, and nothing that came after it");
-        assert!(!queue.is_drained(), "the round began before the gap");
+        assert!(!queue.is_drained(), "the sync began before the gap");
         queue.close_state(Bytes::new(), queue.mark_state(9));
         taken(&queue);
         assert_eq!(queue.acknowledge(1, 3), (5, 9));
@@ -414,7 +418,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn pushes_count_as_held_once_a_state_is_acknowledged_too() {
         let queue = Queue::new(1 << 20);
-        queue.put(Bytes::from_static(b"before the round"), 2);
+        queue.put(Bytes::from_static(b"before the sync"), 2);
         let state = queue.mark_state(2);
         queue.put(Bytes::from_static(b"meanwhile"), 4);
         assert_eq!(queue.acknowledge(0, 2), (0, 0), "what came before the link may be missing");
@@ -530,10 +534,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_the_latest_beat_waits() {
+    async fn only_the_latest_heartbeat_waits() {
         let queue = Queue::new(1 << 20);
-        queue.beat(codec::frame(&Message::Welcome { wall: 0 }));
-        queue.beat(codec::frame(&Message::Goodbye));
+        queue.heartbeat(codec::frame(&Message::Welcome { wall: 0 }));
+        queue.heartbeat(codec::frame(&Message::Goodbye));
         assert_eq!(taken(&queue), [codec::frame(&Message::Goodbye)]);
     }
 }

@@ -1,9 +1,9 @@
-//! The conversation with one linked peer: pushes, acknowledgements, rounds, beats. Pure: frames come and go through
+//! The conversation with one linked peer: pushes, acknowledgements, syncs, heartbeats. Pure: frames come and go through
 //! the caller, and both clocks are arguments, so that a simulation can hold the same conversation.
 //!
 //! ```text
 //!   receive(frame) --> [ inbound: pushes merged, acknowledgements due ]
-//!                      [ round: offered, exchanging                   ] --> poll() --> frames
+//!                      [ sync: offered, exchanging                   ] --> poll() --> frames
 //!   tick() ----------> [ due: verification, relay, retry              ]
 //!                                   |
 //!                                   +--> events, for the driver
@@ -32,13 +32,13 @@ use super::look;
 use super::members::Summary;
 use super::message::Message;
 use super::queue::{Queue, StateMark};
-use super::round::{Progress, Round, RoundFailed};
+use super::sync::{Progress, Sync, SyncFailed};
 use crate::ablation::{Ablation, ablated};
 use crate::cluster::LostCell;
-use crate::model::{Incarnation, Time, stamp};
+use crate::model::{Incarnation, Time, timestamp};
 use crate::store::{Cell, KeyCopy, Shortfall};
 
-/// How many bytes and messages of a round are gathered before other tasks of the daemon may run.
+/// How many bytes and messages of a sync are gathered before other tasks of the daemon may run.
 const POLL_BATCH: usize = 512 << 10;
 const POLL_FRAMES: usize = 8;
 
@@ -47,12 +47,12 @@ const POLL_FRAMES: usize = 8;
 pub(super) enum Event {
     /// An exchange ended, so that another may begin, on this link or on others.
     TurnOver,
-    /// A round with the peer has turned out to have much to exchange.
+    /// A sync with the peer has turned out to have much to exchange.
     Healing,
-    /// A round with the peer has finished: all that it held is held here.
+    /// A sync with the peer has finished: all that it held is held here.
     Finished(Finished),
-    /// A round ended without a result.
-    Failed { deep: bool, why: RoundFailed },
+    /// A sync ended without a result.
+    Failed { deep: bool, why: SyncFailed },
     /// An address of a daemon that this one has no link to.
     Dial(Incarnation, String),
     /// What a client of the peer has published: channel and message.
@@ -67,7 +67,7 @@ pub(super) enum Event {
     Withholding(bool),
 }
 
-/// A round that came to its end.
+/// A sync that came to its end.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Finished {
     /// It was the first over this link.
@@ -87,14 +87,14 @@ pub(super) struct Session {
     name: String,
     queue: Arc<Queue>,
     inbound: Inbound,
-    round: Option<Current>,
-    /// A round that the peer has offered and that waits for its turn.
+    sync: Option<Current>,
+    /// A sync that the peer has offered and that waits for its turn.
     offered: Option<Offer>,
-    /// This side's rounds have the numbers of one parity, the peer's the other.
+    /// This side's syncs have the numbers of one parity, the peer's the other.
     next_number: u32,
     wanted: Option<Wanted>,
-    last_round: Option<Instant>,
-    /// The last round has failed.
+    last_sync: Option<Instant>,
+    /// The last sync has failed.
     failed: bool,
     verified: Option<Instant>,
     /// What the peer has said of itself last.
@@ -113,9 +113,9 @@ struct Inbound {
     acknowledged: u64,
     /// Up to which of the peer's own changes its pushes reach.
     through: u64,
-    /// Nothing of the peer's was lost on the way since the last round began: what its pushes reach up to is held.
+    /// Nothing of the peer's was lost on the way since the last sync began: what its pushes reach up to is held.
     whole: bool,
-    /// Something of the peer's was refused for want of memory: nothing is acknowledged until a round has
+    /// Something of the peer's was refused for want of memory: nothing is acknowledged until a sync has
     /// brought it.
     refused: Option<Withheld>,
     scratch: Vec<u8>,
@@ -123,19 +123,19 @@ struct Inbound {
 
 /// Data that the peer sent and this daemon had no room for.
 struct Withheld {
-    /// When the first of it was refused, or a round to get it was last wanted or ended.
+    /// When the first of it was refused, or a sync to get it was last wanted or ended.
     since: Instant,
-    /// A round has started since, in which nothing was refused so far.
+    /// A sync has started since, in which nothing was refused so far.
     retried: bool,
-    /// The room that was lacking since the last round began.
+    /// The room that was lacking since the last sync began.
     shortfall: Shortfall,
 }
 
 struct Current {
-    round: Round,
-    /// What the peer will have of this side's own changes when the round has finished.
+    sync: Sync,
+    /// What the peer will have of this side's own changes when the sync has finished.
     state: StateMark,
-    /// The peer's epoch when the round began.
+    /// The peer's epoch when the sync began.
     gaps: u32,
     began: Instant,
     /// When something of it was last sent or received, or the line was too busy for it.
@@ -169,7 +169,7 @@ struct Offer {
     since: Instant,
 }
 
-/// A round that this side would like.
+/// A sync that this side would like.
 #[derive(Clone, Copy)]
 struct Wanted {
     since: Instant,
@@ -178,7 +178,7 @@ struct Wanted {
 }
 
 impl Session {
-    /// A conversation over a new link. A round is wanted at once.
+    /// A conversation over a new link. A sync is wanted at once.
     pub(super) fn new(
         own: Incarnation,
         peer: Incarnation,
@@ -192,11 +192,11 @@ impl Session {
             name: name.to_owned(),
             queue,
             inbound: Inbound::default(),
-            round: None,
+            sync: None,
             offered: None,
             next_number: u32::from(own > peer),
             wanted: Some(Wanted { since: now, patient: false }),
-            last_round: None,
+            last_sync: None,
             failed: false,
             verified: None,
             heard: None,
@@ -218,7 +218,7 @@ impl Session {
         now: Instant,
     ) -> Result<(), LinkError> {
         let message = codec::decode::<Message<'_>>(frame)?;
-        if let Some(current) = &mut self.round {
+        if let Some(current) = &mut self.sync {
             current.others = current.others.saturating_add(frame.len() as u64);
         }
         match message {
@@ -227,7 +227,7 @@ impl Session {
                 self.inbound.puts += 1;
                 self.inbound.through = self.inbound.through.max(through);
                 self.note_held(local);
-                if ablated(Ablation::RoundsAloneVerify) {
+                if ablated(Ablation::SyncsAloneRaise) {
                     let own_time = local.store.now(wall);
                     let vector = [(self.peer, own_time)].into_iter().collect();
                     let summary = Summary { vector, ..Summary::default() };
@@ -235,23 +235,23 @@ impl Session {
                 }
             }
             Message::Ack { epoch, puts } => {
-                let time = local.store.now(stamp::ZERO);
+                let time = local.store.now(timestamp::ZERO);
                 let (before, held) = self.queue.acknowledge(epoch, puts);
-                local.holdings.peer_holds(before, held);
+                local.write_acks.peer_holds(before, held);
                 self.note_handed_over(local, time);
             }
             Message::Gap => {
                 self.inbound.epoch += 1;
                 self.inbound.puts = 0;
                 self.inbound.acknowledged = 0;
-                self.inbound.whole = ablated(Ablation::RoundAfterGap);
-                self.want_round(now);
+                self.inbound.whole = ablated(Ablation::SyncAfterGap);
+                self.want_sync(now);
             }
-            Message::Start { round, deep, patient, summary } => {
+            Message::Start { sync, deep, patient, summary } => {
                 let theirs = Summary::read(&summary)?;
-                self.on_start(local, Offer { number: round, deep, patient, theirs, since: now }, wall)?;
+                self.on_start(local, Offer { number: sync, deep, patient, theirs, since: now }, wall)?;
             }
-            Message::Beat(beat) => self.on_beat(local, &beat, wall, now)?,
+            Message::Heartbeat(heartbeat) => self.on_heartbeat(local, &heartbeat, wall, now)?,
             Message::Goodbye => {
                 let hlc = local.store.now(wall);
                 local.members.lock().on_goodbye(self.peer, hlc);
@@ -271,58 +271,58 @@ impl Session {
                 self.events.push(Event::Seen(question, Box::new(look::read(&copy)?)));
             }
             Message::Welcome { .. } => return Err(LinkError::OutOfTurn("Welcome")),
-            Message::Cells { round, cells, ends } => {
+            Message::Cells { sync, cells, ends } => {
                 let merged = self.merge(local, &cells, wall, now, true)?;
-                if let Some(current) = self.current(round, now) {
-                    current.round.on_merged(merged, frame.len() as u64);
-                    current.round.on_ends(ends, &local.store)?;
+                if let Some(current) = self.current(sync, now) {
+                    current.sync.on_merged(merged, frame.len() as u64);
+                    current.sync.on_ends(ends, &local.store)?;
                 }
             }
-            Message::Accept { round, summary, sums } => {
+            Message::Accept { sync, summary, sums } => {
                 let theirs = Summary::read(&summary)?;
-                self.on_accept(local, round, theirs, sums, wall, now)?;
+                self.on_accept(local, sync, theirs, sums, wall, now)?;
             }
-            Message::Coverage { round, items } => {
-                if let Some(current) = self.current(round, now) {
-                    current.round.on_coverage(items)?;
+            Message::Coverage { sync, items } => {
+                if let Some(current) = self.current(sync, now) {
+                    current.sync.on_coverage(items)?;
                 }
             }
-            Message::Retract { round, origins, items } => {
+            Message::Retract { sync, origins, items } => {
                 let retractions = cells::read_retractions(&local.store, origins, items)?;
-                if let Some(current) = self.current(round, now) {
-                    current.round.on_merged(0, frame.len() as u64);
+                if let Some(current) = self.current(sync, now) {
+                    current.sync.on_merged(0, frame.len() as u64);
                     self.retract(local, retractions);
                 }
             }
-            Message::Digests { round, look, items } => {
-                if let Some(current) = self.current(round, now) {
-                    current.round.on_digests(items, look, &local.store)?;
+            Message::Digests { sync, look, items } => {
+                if let Some(current) = self.current(sync, now) {
+                    current.sync.on_digests(items, look, &local.store)?;
                 }
             }
-            Message::Differ { round, items } => {
-                if let Some(current) = self.current(round, now) {
-                    current.round.on_differ(items, &local.store, now)?;
+            Message::Differ { sync, items } => {
+                if let Some(current) = self.current(sync, now) {
+                    current.sync.on_differ(items, &local.store, now)?;
                 }
             }
-            Message::List { round, origins, items } => {
-                if let Some(current) = self.current(round, now) {
-                    current.round.on_list(origins, items, &local.store)?;
+            Message::List { sync, origins, items } => {
+                if let Some(current) = self.current(sync, now) {
+                    current.sync.on_list(origins, items, &local.store)?;
                 }
             }
-            Message::Credit { round, bytes } => {
-                if let Some(current) = self.current(round, now) {
-                    current.round.on_credit(bytes);
+            Message::Credit { sync, bytes } => {
+                if let Some(current) = self.current(sync, now) {
+                    current.sync.on_credit(bytes);
                 }
             }
-            Message::Done { round } => {
-                if let Some(current) = self.current(round, now) {
-                    current.round.on_done()?;
+            Message::Done { sync } => {
+                if let Some(current) = self.current(sync, now) {
+                    current.sync.on_done()?;
                 }
                 self.conclude_if_over(local, now);
             }
-            Message::Abort { round, reason } => {
-                if let Some(current) = self.current(round, now) {
-                    current.round.on_abort(reason);
+            Message::Abort { sync, reason } => {
+                if let Some(current) = self.current(sync, now) {
+                    current.sync.on_abort(reason);
                 }
                 self.conclude_if_over(local, now);
             }
@@ -330,9 +330,9 @@ impl Session {
         Ok(())
     }
 
-    /// The round under way, if it has this number: messages of one that was given up may still arrive.
+    /// The sync under way, if it has this number: messages of one that was given up may still arrive.
     fn current(&mut self, number: u32, now: Instant) -> Option<&mut Current> {
-        let current = self.round.as_mut().filter(|current| current.round.number() == number)?;
+        let current = self.sync.as_mut().filter(|current| current.sync.number() == number)?;
         (current.moved, current.others) = (now, 0);
         Some(current)
     }
@@ -341,7 +341,7 @@ impl Session {
     fn observe(&self, local: &Local, theirs: &Summary, wall: Time) -> Result<(), LinkError> {
         let latest = theirs.latest();
         if latest > local.horizon(wall) {
-            return Err(CellsError::Future(stamp::distance(latest, wall)).into());
+            return Err(CellsError::Future(timestamp::distance(latest, wall)).into());
         }
         local.store.observe(latest);
         Ok(())
@@ -358,19 +358,19 @@ impl Session {
             frames.extend([codec::frame(&ack)]);
         }
         if let Some(through) = self.queue.take_wanted_state()
-            && self.round.as_ref().is_none_or(|current| current.state.through() < through)
+            && self.sync.as_ref().is_none_or(|current| current.state.through() < through)
         {
-            self.want_round(now);
+            self.want_sync(now);
         }
-        if self.round.is_none() {
+        if self.sync.is_none() {
             frames.extend(self.begin(local, wall, now));
         }
         self.take_up(local, now);
         let (mut bytes, mut count) = (0, 0);
         while bytes < POLL_BATCH
             && count < POLL_FRAMES
-            && let Some(current) = &mut self.round
-            && let Some(frame) = current.round.next(&local.store, now)
+            && let Some(current) = &mut self.sync
+            && let Some(frame) = current.sync.next(&local.store, now)
         {
             bytes += frame.len();
             count += 1;
@@ -378,22 +378,22 @@ impl Session {
             (current.spoke, current.receives) = (now, false);
             frames.extend([frame]);
         }
-        frames.extend(self.round.as_mut().and_then(|current| current.tell_receiving(now)));
+        frames.extend(self.sync.as_mut().and_then(|current| current.tell_receiving(now)));
         self.conclude_if_over(local, now);
     }
 
     /// Whether [`poll`](Self::poll) may have something to send.
     pub(super) fn has_work(&self) -> bool {
         self.inbound.puts > self.inbound.acknowledged
-            || self.round.is_some()
+            || self.sync.is_some()
             || self.offered.is_some()
             || self.wanted.is_some()
     }
 
     /// When [`poll`](Self::poll) may have something although nothing arrived and nothing was queued.
     pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
-        match &self.round {
-            Some(current) => current.round.wake_at(),
+        match &self.sync {
+            Some(current) => current.sync.wake_at(),
             None => self.wanted.and(self.pause_until()).filter(|&until| until > now),
         }
     }
@@ -403,20 +403,20 @@ impl Session {
         std::mem::take(&mut self.events)
     }
 
-    /// How the round under way is getting on, and for how long it has been going on.
+    /// How the sync under way is getting on, and for how long it has been going on.
     pub(super) fn progress(&self, now: Instant) -> Option<(Progress, Duration)> {
-        let current = self.round.as_ref().filter(|current| !current.round.is_offered())?;
-        Some((current.round.progress(), now - current.began))
+        let current = self.sync.as_ref().filter(|current| !current.sync.is_offered())?;
+        Some((current.sync.progress(), now - current.began))
     }
 
-    /// Whether a round is under way.
+    /// Whether a sync is under way.
     pub(super) fn is_exchanging(&self) -> bool {
-        self.round.as_ref().is_some_and(|current| !current.round.is_offered())
+        self.sync.as_ref().is_some_and(|current| !current.sync.is_offered())
     }
 
-    /// Whether a round that compares values is under way.
+    /// Whether a sync that compares values is under way.
     pub(super) fn is_verifying(&self) -> bool {
-        self.round.as_ref().is_some_and(|current| current.round.is_deep() && !current.round.is_offered())
+        self.sync.as_ref().is_some_and(|current| current.sync.is_deep() && !current.sync.is_offered())
     }
 
     /// When both were last known to be equal.
@@ -431,12 +431,12 @@ impl Session {
 
     /// Shows every range that is known to differ to `visit`.
     pub(super) fn differing(&self, visit: impl FnMut(usize)) {
-        self.round.iter().flat_map(|current| current.round.differing()).for_each(visit);
+        self.sync.iter().flat_map(|current| current.sync.differing()).for_each(visit);
     }
 
     /// The link has ended: nothing of this session holds up others.
     pub(super) fn end(&mut self, local: &Local) {
-        self.round = None;
+        self.sync = None;
         if self.inbound.refused.take().is_some() {
             local.refusing.fetch_sub(1, Ordering::Relaxed);
         }

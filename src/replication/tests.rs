@@ -20,7 +20,7 @@ use super::message::{
 use super::*;
 use crate::cluster::{PeerState, Way};
 use crate::env::SystemEnv;
-use crate::model::{HashSeed, RangeCount, Time, stamp};
+use crate::model::{HashSeed, RangeCount, Time, timestamp};
 use crate::store::{Batch, StoreConfig, Write};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,7 +32,7 @@ struct Daemon {
 }
 
 async fn daemon(name: &str, id: u128, join: &[String]) -> Daemon {
-    let incarnation = stamp::incarnation(id).unwrap();
+    let incarnation = timestamp::incarnation(id).unwrap();
     let store = Arc::new(Store::new(StoreConfig {
         seed: HashSeed::of_cluster("oak"),
         ranges: RangeCount::power_of_two(4),
@@ -91,7 +91,7 @@ impl Puppet {
             name: "puppet",
             incarnation: 77,
             wall: now.0,
-            hlc: stamp::later(now, ahead).0,
+            hlc: timestamp::later(now, ahead).0,
             advertise: "127.0.0.1:1",
             max_frame: MAX_FRAME as u64,
             generation: 1,
@@ -149,10 +149,10 @@ impl Puppet {
     }
 
     /// Says that it is alive every second, and nothing else, until the other side has closed.
-    async fn beat_until_closed(mut self) {
+    async fn send_heartbeats(mut self) {
         loop {
             let now = SystemEnv.wall_clock().0;
-            self.say(&beat(now, now, &[])).await;
+            self.say(&heartbeat(now, now, &[])).await;
             let mut ignored = [0; 64 << 10];
             let ended = async { while self.0.read(&mut ignored).await.is_ok_and(|read| read > 0) {} };
             if timeout(Duration::from_secs(1), ended).await.is_ok() {
@@ -164,8 +164,15 @@ impl Puppet {
 
 fn put(key: &[u8], time: u64) -> Vec<u8> {
     let mut cells = Vec::new();
-    let cell =
-        WireCell { key, time, origin: 0, value: Some(b"v"), deadline: None, qualifier: None, counter: None };
+    let cell = WireCell {
+        key,
+        time,
+        origin: 0,
+        value: Some(b"v"),
+        deadline: None,
+        deadline_timestamp: None,
+        counter: None,
+    };
     codec::append(&cell, &mut cells);
     let cells = Cells { origins: &77u128.to_le_bytes(), cells: Packed(&cells) };
     codec::frame(&Message::Put { through: 0, cells }).to_vec()
@@ -174,13 +181,13 @@ fn put(key: &[u8], time: u64) -> Vec<u8> {
 const SUMMARY: message::Summary<'_> =
     message::Summary { stable: 0, members: 5, vector: Packed(&[]), away: Packed(&[]), hashes: &[] };
 
-fn start(round: u32) -> Vec<u8> {
-    codec::frame(&Message::Start { round, deep: false, patient: false, summary: SUMMARY }).to_vec()
+fn start(sync: u32) -> Vec<u8> {
+    codec::frame(&Message::Start { sync, deep: false, patient: false, summary: SUMMARY }).to_vec()
 }
 
-fn beat(wall: u64, hlc: u64, peers: &[u8]) -> Vec<u8> {
+fn heartbeat(wall: u64, hlc: u64, peers: &[u8]) -> Vec<u8> {
     let none = Packed(&[]);
-    let beat = message::Beat {
+    let heartbeat = message::Heartbeat {
         wall,
         hlc,
         summary: SUMMARY,
@@ -190,7 +197,7 @@ fn beat(wall: u64, hlc: u64, peers: &[u8]) -> Vec<u8> {
         reports: none,
         figures: none,
     };
-    codec::frame(&Message::Beat(beat)).to_vec()
+    codec::frame(&Message::Heartbeat(heartbeat)).to_vec()
 }
 
 fn seen() -> Vec<u8> {
@@ -211,7 +218,7 @@ fn retract() -> Vec<u8> {
     let slots = Packed(&[0, 1, 2, 1]);
     let retraction = WireRetraction { key: b"k", register: Some(register), expiry: Some((3, 0)), slots };
     codec::append(&retraction, &mut items);
-    codec::frame(&Message::Retract { round: 1, origins: &77u128.to_le_bytes(), items: Packed(&items) })
+    codec::frame(&Message::Retract { sync: 1, origins: &77u128.to_le_bytes(), items: Packed(&items) })
         .to_vec()
 }
 
@@ -295,7 +302,7 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
             origin: 9,
             value: None,
             deadline: None,
-            qualifier: None,
+            deadline_timestamp: None,
             counter: None,
         };
         codec::append(&cell, &mut cells);
@@ -304,14 +311,14 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
     };
     let half_good = {
         let mut cells = Vec::new();
-        for time in [now.0, stamp::later(now, Duration::from_secs(400)).0] {
+        for time in [now.0, timestamp::later(now, Duration::from_secs(400)).0] {
             let cell = WireCell {
                 key: b"half",
                 time,
                 origin: 0,
                 value: Some(b"v"),
                 deadline: None,
-                qualifier: None,
+                deadline_timestamp: None,
                 counter: None,
             };
             codec::append(&cell, &mut cells);
@@ -327,14 +334,14 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
         ("an unknown message", frame(&[200, 1, 2, 3])),
         ("an empty message", frame(&[])),
         ("an origin that is not listed", unknown_origin),
-        ("a stamp far in the future", put(b"future", stamp::later(now, Duration::from_secs(400)).0)),
-        ("a stamp at the end of time", put(b"end", u64::MAX)),
+        ("a timestamp far in the future", put(b"future", timestamp::later(now, Duration::from_secs(400)).0)),
+        ("a timestamp at the end of time", put(b"end", u64::MAX)),
         ("a good cell beside one from the future", half_good),
         ("a second welcome", codec::frame(&Message::Welcome { wall: now.0 }).to_vec()),
-        ("two rounds at one time", [start(1), start(2)].concat()),
-        ("a beat from the future", {
-            let wall = stamp::later(now, Duration::from_secs(400)).0;
-            beat(wall, now.0, &[])
+        ("two syncs at one time", [start(1), start(2)].concat()),
+        ("a heartbeat from the future", {
+            let wall = timestamp::later(now, Duration::from_secs(400)).0;
+            heartbeat(wall, now.0, &[])
         }),
     ];
     for (what, bytes) in mistakes {
@@ -345,10 +352,10 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
         assert!(linked(&a, "b"), "{what} ended another link");
     }
     for key in [&b"trailing"[..], b"truncated", b"damaged", b"origin", b"future", b"end", b"half"] {
-        assert_eq!(a.store.meta(key, stamp::ZERO), None, "{:?}", String::from_utf8_lossy(key));
+        assert_eq!(a.store.meta(key, timestamp::ZERO), None, "{:?}", String::from_utf8_lossy(key));
     }
     let later = a.store.now(SystemEnv.wall_clock());
-    assert!(stamp::distance(later, now) < Duration::from_secs(60), "the clock was carried off");
+    assert!(timestamp::distance(later, now) < Duration::from_secs(60), "the clock was carried off");
     assert_eq!(a.replication.activity().damaged_frames, 1);
 }
 
@@ -365,7 +372,7 @@ async fn a_frame_that_takes_longer_than_the_silence_limit_is_not_silence() {
         sleep(Duration::from_millis(500)).await;
         puppet.say(&[*byte]).await;
     }
-    until("the frame was taken", || a.store.meta(b"slow", stamp::ZERO).is_some()).await;
+    until("the frame was taken", || a.store.meta(b"slow", timestamp::ZERO).is_some()).await;
     assert!(linked(&a, "puppet"));
 }
 
@@ -384,7 +391,9 @@ async fn pushes_are_merged_and_acknowledged_with_their_epoch() {
             acknowledged = Some((epoch, puts));
         }
     }
-    assert!(a.store.meta(b"one", stamp::ZERO).is_some() && a.store.meta(b"two", stamp::ZERO).is_some());
+    assert!(
+        a.store.meta(b"one", timestamp::ZERO).is_some() && a.store.meta(b"two", timestamp::ZERO).is_some()
+    );
 }
 
 /// A peer that never grants credit and never acknowledges: the daemon's memory for it stays bounded, and the
@@ -424,7 +433,7 @@ async fn nothing_of_a_handshake_passes_a_cut() {
         faults.cut(name, way);
         let mut puppet = Puppet::greet(&a, Duration::from_secs(3)).await;
         assert_eq!(puppet.hear().await, None, "a answers through a cut of {name}, {way:?}");
-        let lead = stamp::distance(a.store.now(SystemEnv.wall_clock()), SystemEnv.wall_clock());
+        let lead = timestamp::distance(a.store.now(SystemEnv.wall_clock()), SystemEnv.wall_clock());
         assert!(lead < Duration::from_secs(1), "a cut of {name}, {way:?}: the clock was moved by {lead:?}");
         assert_eq!(a.replication.peers(), []);
         assert_eq!(a.replication.healing().members, 1);
@@ -442,7 +451,7 @@ async fn a_hello_that_is_not_followed_by_a_welcome_changes_nothing() {
     codec::decode::<Hello<'_>>(&puppet.hear().await.unwrap()).unwrap();
     puppet.0.shutdown().await.unwrap();
     timeout(PATIENCE, puppet.until_closed()).await.expect("the other side closes");
-    let lead = stamp::distance(a.store.now(SystemEnv.wall_clock()), SystemEnv.wall_clock());
+    let lead = timestamp::distance(a.store.now(SystemEnv.wall_clock()), SystemEnv.wall_clock());
     assert!(lead < Duration::from_secs(1), "the clock was moved by {lead:?}");
     assert_eq!(a.replication.peers(), []);
 }
@@ -451,7 +460,7 @@ async fn a_hello_that_is_not_followed_by_a_welcome_changes_nothing() {
 #[tokio::test]
 async fn a_clock_is_judged_by_the_welcome_and_not_by_a_hello_that_waited_to_be_accepted() {
     let a = daemon("a", 1, &[]).await;
-    let ago = |time: Duration| NTP64(SystemEnv.wall_clock().0 - stamp::time_since_epoch(time).0);
+    let ago = |time: Duration| NTP64(SystemEnv.wall_clock().0 - timestamp::time_since_epoch(time).0);
     let hour = Duration::from_secs(3600);
     let mut puppet = Puppet::greet_at(&a, ago(hour), Duration::ZERO).await;
     codec::decode::<Hello<'_>>(&puppet.hear().await.unwrap()).unwrap();
@@ -475,10 +484,10 @@ async fn a_clock_is_judged_by_the_welcome_and_not_by_a_hello_that_waited_to_be_a
 async fn a_heartbeat_that_is_an_hour_old_does_not_end_its_link() {
     let a = daemon("a", 1, &[]).await;
     let mut puppet = Puppet::link(&a).await;
-    let then = SystemEnv.wall_clock().0 - stamp::time_since_epoch(Duration::from_secs(3600)).0;
-    puppet.say(&beat(then, then, &[])).await;
+    let then = SystemEnv.wall_clock().0 - timestamp::time_since_epoch(Duration::from_secs(3600)).0;
+    puppet.say(&heartbeat(then, then, &[])).await;
     puppet.say(&put(b"after it", then)).await;
-    until("what follows it is merged", || a.store.meta(b"after it", stamp::ZERO).is_some()).await;
+    until("what follows it is merged", || a.store.meta(b"after it", timestamp::ZERO).is_some()).await;
     assert!(linked(&a, "puppet"));
 }
 
@@ -519,7 +528,7 @@ async fn nothing_is_merged_once_a_cut_has_returned() {
                     origin: 0,
                     value: Some(b"v"),
                     deadline: None,
-                    qualifier: None,
+                    deadline_timestamp: None,
                     counter: None,
                 };
                 codec::append(&cell, &mut cells);
@@ -530,10 +539,10 @@ async fn nothing_is_merged_once_a_cut_has_returned() {
             }
         }
     });
-    for round in 0..40 {
+    for sync in 0..40 {
         let before = a.store.totals().live;
         until("something is merged", || a.store.totals().live != before).await;
-        let (peer, way) = (["puppet", "*"][round % 2], [Way::In, Way::Both][round / 2 % 2]);
+        let (peer, way) = (["puppet", "*"][sync % 2], [Way::In, Way::Both][sync / 2 % 2]);
         a.replication.cut(peer, way).unwrap();
         let at_the_cut = a.store.totals().live;
         for _ in 0..20 {
@@ -575,9 +584,9 @@ async fn a_frame_that_a_cut_interrupts_goes_on_when_it_is_mended() {
     codec::open(&frame[..whole]).expect("it is one frame");
 }
 
-/// A peer that beats and answers nothing once a round has begun.
+/// A peer that sends heartbeats and answers nothing once a sync has begun.
 #[tokio::test]
-async fn a_peer_that_stops_answering_in_a_round_holds_up_nobody_and_loses_its_link() {
+async fn a_peer_that_stops_answering_in_a_sync_holds_up_nobody_and_loses_its_link() {
     let a = daemon("a", 1, &[]).await;
     let mut batch = Batch::default();
     for key in 0..100u32 {
@@ -593,19 +602,19 @@ async fn a_peer_that_stops_answering_in_a_round_holds_up_nobody_and_loses_its_li
         match codec::decode::<Message<'_>>(&frame).unwrap() {
             // Its own offer gives way, or is answered before the puppet's.
             Message::Accept { .. } => break Instant::now(),
-            Message::Start { round, .. } => {
+            Message::Start { sync, .. } => {
                 let sums = vec![7; 8 * crate::model::Prefix::groups(a.store.ranges()).count()];
-                puppet.say(&codec::frame(&Message::Accept { round, summary: SUMMARY, sums: &sums })).await;
+                puppet.say(&codec::frame(&Message::Accept { sync, summary: SUMMARY, sums: &sums })).await;
                 break Instant::now();
             }
             _ => {}
         }
     };
-    let beating = tokio::spawn(puppet.beat_until_closed());
+    let beating = tokio::spawn(puppet.send_heartbeats());
     let b = daemon("b", 2, &[a.address.to_string()]).await;
     until("b has the state of a", || b.store.totals().live_cells == 100).await;
     let waited = accepted.elapsed();
-    assert!(waited < Duration::from_secs(8), "the round that stands still held up another for {waited:?}");
+    assert!(waited < Duration::from_secs(8), "the sync that stands still held up another for {waited:?}");
     assert!(linked(&a, "puppet"), "it is too early to give it up");
     until("the puppet's link has ended", || !linked(&a, "puppet")).await;
     let reason = a.replication.peers().into_iter().find(|peer| peer.name == "puppet").unwrap().reason;
@@ -627,7 +636,7 @@ fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
     let store = Store::new(StoreConfig {
         seed: HashSeed::of_cluster("oak"),
         ranges: RangeCount::power_of_two(4),
-        incarnation: stamp::incarnation(1).unwrap(),
+        incarnation: timestamp::incarnation(1).unwrap(),
         max_memory: None,
         feed_limit: 0,
     });
@@ -635,12 +644,12 @@ fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
     codec::append(&Acquaintance { name: "b", incarnation: 2, advertise: "b:7172" }, &mut peers);
     let valid: Vec<Vec<u8>> = [
         put(b"key", 1 << 32),
-        beat(1, 2, &peers),
+        heartbeat(1, 2, &peers),
         seen(),
         codec::frame(&Message::Refuse { refusal: Refusal::Skewed, text: "late" }).to_vec(),
         codec::frame(&Message::Ack { epoch: 1, puts: 1 << 40 }).to_vec(),
         start(7),
-        codec::frame(&Message::Digests { round: 1, look: true, items: Packed(b"items") }).to_vec(),
+        codec::frame(&Message::Digests { sync: 1, look: true, items: Packed(b"items") }).to_vec(),
         retract(),
     ]
     .map(|frame| codec::open(&frame).unwrap().to_vec())
@@ -668,8 +677,8 @@ fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
                     cells_seen += 1;
                 }
             }
-            Message::Beat(beat) => {
-                let _ = beat::read(&beat, NTP64(u64::MAX));
+            Message::Heartbeat(heartbeat) => {
+                let _ = heartbeat::read(&heartbeat, NTP64(u64::MAX));
             }
             Message::Start { summary, .. } => drop(Summary::read(&summary)),
             Message::Retract { origins, items, .. } => drop(cells::read_retractions(&store, origins, items)),
@@ -707,18 +716,18 @@ fn golden_bytes_pin_the_wire() {
     let few = [
         codec::frame(&Message::Welcome { wall: 5 }),
         codec::frame(&Message::Refuse { refusal: Refusal::Foreign, text: "no" }),
-        beat(1, 2, b"xy").into(),
+        heartbeat(1, 2, b"xy").into(),
         codec::frame(&Message::Ack { epoch: 1, puts: 300 }),
         codec::frame(&Message::Gap),
         start(5).into(),
-        codec::frame(&Message::Coverage { round: 5, items: Packed(b"x") }),
-        codec::frame(&Message::Digests { round: 5, look: false, items: Packed(b"x") }),
-        codec::frame(&Message::Differ { round: 5, items: Packed(b"x") }),
-        codec::frame(&Message::List { round: 5, origins: b"o", items: Packed(b"x") }),
-        codec::frame(&Message::Retract { round: 5, origins: b"o", items: Packed(b"x") }),
-        codec::frame(&Message::Credit { round: 5, bytes: 6 }),
-        codec::frame(&Message::Done { round: 5 }),
-        codec::frame(&Message::Abort { round: 5, reason: "no" }),
+        codec::frame(&Message::Coverage { sync: 5, items: Packed(b"x") }),
+        codec::frame(&Message::Digests { sync: 5, look: false, items: Packed(b"x") }),
+        codec::frame(&Message::Differ { sync: 5, items: Packed(b"x") }),
+        codec::frame(&Message::List { sync: 5, origins: b"o", items: Packed(b"x") }),
+        codec::frame(&Message::Retract { sync: 5, origins: b"o", items: Packed(b"x") }),
+        codec::frame(&Message::Credit { sync: 5, bytes: 6 }),
+        codec::frame(&Message::Done { sync: 5 }),
+        codec::frame(&Message::Abort { sync: 5, reason: "no" }),
         codec::frame(&Message::Goodbye),
         codec::frame(&Message::Publish { channel: b"c", message: b"m" }),
         codec::frame(&Message::Look { question: 7, key: b"k" }),

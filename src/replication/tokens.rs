@@ -7,19 +7,19 @@ use super::Replication;
 use super::members::Standing;
 use crate::cluster::{Scope, Token, TokenError};
 use crate::env::BoxFuture;
-use crate::model::stamp;
+use crate::model::timestamp;
 
 impl Replication {
     /// The linked peers that hold every change that this daemon's clients have made up to `through`.
     pub(crate) fn held(&self, through: u64) -> Vec<String> {
         let links = self.shared.peers.links();
         let queues = links.iter().map(|link| (&link.peer, &*link.queue));
-        self.shared.local.holdings.holders(through, queues).into_iter().cloned().collect()
+        self.shared.local.write_acks.holders(through, queues).into_iter().cloned().collect()
     }
 
     pub(crate) fn held_by_more(&self, through: u64) -> BoxFuture<'static, ()> {
         let links = self.shared.peers.links();
-        self.shared.local.holdings.wait_for_holders(through, links.iter().map(|link| &*link.queue))
+        self.shared.local.write_acks.wait_for_holders(through, links.iter().map(|link| &*link.queue))
     }
 
     /// All that this daemon's clients have written until now.
@@ -42,7 +42,7 @@ impl Replication {
         let local = &self.shared.local;
         let wall = self.shared.env.wall_clock();
         if token.time > local.horizon(wall) {
-            return Err(TokenError::Future(stamp::distance(token.time, wall)));
+            return Err(TokenError::Future(timestamp::distance(token.time, wall)));
         }
         local.store.observe(token.time);
         let members = local.members.lock();
@@ -51,7 +51,8 @@ impl Replication {
             let issued = token.sequence <= local.store.feed().sequence();
             return if issued { Ok(true) } else { Err(TokenError::Malformed) };
         }
-        let pushed = scope == Scope::Writes && local.holdings.held(own, token.incarnation) >= token.sequence;
+        let pushed =
+            scope == Scope::Writes && local.write_acks.held(own, token.incarnation) >= token.sequence;
         if pushed || members.synced(token.incarnation) >= token.time {
             return Ok(true);
         }
@@ -70,15 +71,15 @@ impl Replication {
             // No push is enough.
             Scope::State => u64::MAX,
         };
-        self.shared.local.holdings.wait_to_hold(token.incarnation, through)
+        self.shared.local.write_acks.wait_to_hold(token.incarnation, through)
     }
 
-    /// Asks the daemon that issued a token for a round, if it is linked: only that tells that all of its state is held
+    /// Asks the daemon that issued a token for a sync, if it is linked: only that tells that all of its state is held
     /// here.
     pub(crate) fn seek(&self, token: &Token) {
         let links = self.shared.peers.links();
         for link in links.iter().filter(|link| link.incarnation == token.incarnation) {
-            link.session.lock().want_round(Instant::now());
+            link.session.lock().want_sync(Instant::now());
             link.queue.wake();
         }
     }

@@ -119,7 +119,7 @@ mod tests {
     use uhlc::NTP64;
 
     use super::*;
-    use crate::model::stamp::incarnation;
+    use crate::model::timestamp::incarnation;
     use crate::model::{HashSeed, RangeCount};
     use crate::replication::local::HealingConfig;
     use crate::replication::members::MembershipConfig;

@@ -73,7 +73,7 @@ mod tests {
         let carried = Carried::default();
         let frames = [
             codec::frame(&Message::Gap),
-            codec::frame(&Message::Done { round: 1 }),
+            codec::frame(&Message::Done { sync: 1 }),
             codec::frame(&Message::Goodbye),
             codec::frame(&Message::Publish { channel: b"c", message: b"m" }),
         ];

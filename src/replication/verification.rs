@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::round::Progress;
+use super::sync::Progress;
 use crate::cluster::{Verification, VerificationState};
 
 /// The comparisons since the last request, by peer.

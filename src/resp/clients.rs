@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::call::Call;
 use super::outbox::Outbox;
-use crate::model::{Time, stamp};
+use crate::model::{Time, timestamp};
 
 /// What others may know of a connection, and do to it.
 pub(super) struct Client {
@@ -93,7 +93,7 @@ impl Client {
 
     /// Appends its line of `CLIENT LIST`; `command` is the name of what it called last.
     pub(super) fn describe(&self, now: Time, command: &str, into: &mut String) {
-        let secs = |since: Time| stamp::distance(now.max(since), since).as_secs();
+        let secs = |since: Time| timestamp::distance(now.max(since), since).as_secs();
         let labels = self.labels.lock().clone();
         writeln!(
             into,

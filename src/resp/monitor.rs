@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::Args;
 use super::clients::Client;
-use crate::model::{Time, stamp};
+use crate::model::{Time, timestamp};
 
 /// Arguments of a command, and bytes of each, that are shown: more would cut every monitor off.
 const MAX_ARGS: usize = 128;
@@ -53,7 +53,7 @@ impl Monitors {
 }
 
 fn line(now: Time, from: SocketAddr, args: Args<'_>) -> Vec<u8> {
-    let micros = stamp::distance(now, stamp::ZERO).as_micros();
+    let micros = timestamp::distance(now, timestamp::ZERO).as_micros();
     let mut line = Vec::new();
     write!(line, "+{}.{:06} [0 {from}]", micros / 1_000_000, micros % 1_000_000)
         .expect("a vector takes all that is written");
@@ -97,7 +97,7 @@ mod tests {
             let mut parser = RequestParser::new(Limits::default());
             let bytes = format!("{request}\n");
             let Ok(Step::Request { args, .. }) = parser.next(bytes.as_bytes()) else { panic!("{request}") };
-            let line = line(stamp::from_unix_millis(1500).unwrap(), ([127, 0, 0, 1], 9).into(), args);
+            let line = line(timestamp::from_unix_millis(1500).unwrap(), ([127, 0, 0, 1], 9).into(), args);
             assert_eq!(String::from_utf8(line).unwrap(), format!("+1.500000 [0 127.0.0.1:9] {shown}\r\n"));
         }
     }

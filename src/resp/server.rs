@@ -24,7 +24,7 @@ use super::tracking::Tracking;
 use crate::cluster::{Audience, Cluster, Event, Missed};
 use crate::env::{BoxStream, Env, Listener};
 use crate::log_limit::LogLimit;
-use crate::model::stamp;
+use crate::model::timestamp;
 use crate::stats::Stats;
 use crate::store::Store;
 
@@ -172,7 +172,7 @@ impl Server {
     }
 
     fn tell(&self, event: &Result<Event, Missed>) {
-        let now = UNIX_EPOCH + stamp::distance(self.shared.env.wall_clock(), stamp::ZERO);
+        let now = UNIX_EPOCH + timestamp::distance(self.shared.env.wall_clock(), timestamp::ZERO);
         self.shared.event_readers.tell(event, now);
     }
 }

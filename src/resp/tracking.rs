@@ -217,11 +217,11 @@ mod tests {
 
     use super::super::clients::Clients;
     use super::*;
-    use crate::model::stamp;
+    use crate::model::timestamp;
 
     fn client(clients: &Clients) -> Arc<Client> {
         let address = ([127, 0, 0, 1], 1).into();
-        let client = clients.add(9, (address, address), stamp::ZERO, CancellationToken::new()).unwrap();
+        let client = clients.add(9, (address, address), timestamp::ZERO, CancellationToken::new()).unwrap();
         client.outbox.switch(Proto::Resp3, &mut Vec::new());
         client
     }

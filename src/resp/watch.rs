@@ -1,7 +1,7 @@
 //! What `SAPWOOD WATCH` tells, in bytes.
 
 use super::{Proto, Reply};
-use crate::model::{Time, stamp};
+use crate::model::{Time, timestamp};
 use crate::store::{Item, Page, WatchEvent};
 
 /// A page as messages of the dialect. All watchers that are told the page share them.
@@ -65,5 +65,5 @@ fn describe(reply: &mut Reply<'_>, item: &Item) {
 }
 
 fn millis(time: Time) -> i64 {
-    i64::try_from(stamp::unix_millis(time)).unwrap_or(i64::MAX)
+    i64::try_from(timestamp::unix_millis(time)).unwrap_or(i64::MAX)
 }

@@ -1,13 +1,13 @@
 //! A cell packed into one allocation: header, deadline, key and value behind one thin pointer.
 //!
 //! ```text
-//! count | header: time, origin, key length + flags | len | [deadline] [qualifier] key value [counter]
+//! count | header: time, origin, key length + flags | len | [deadline] [deadline_timestamp] key value [counter]
 //! counter:  slots: owner, start, last, up, down [mark, at, up, down] | [expiry: writer, time, deadline] | number of slots
 //! ```
 //!
 //! A cell never changes: a write builds a new one and swaps the pointer under the range's lock, so a reader
 //! that took a reference keeps a consistent copy. Origins are interned to 32 bits (see [`Origins`]), and what
-//! most registers lack (a deadline, a qualifier, a counter) takes no room.
+//! most registers lack (a deadline, a deadline_timestamp, a counter) takes no room.
 
 mod life;
 mod parts;
@@ -26,7 +26,7 @@ use crate::model::{Register, Time};
 
 const HAS_VALUE: u32 = 1 << 31;
 const HAS_DEADLINE: u32 = 1 << 30;
-const HAS_QUALIFIER: u32 = 1 << 29;
+const HAS_DEADLINE_TIMESTAMP: u32 = 1 << 29;
 const HAS_COUNTER: u32 = 1 << 28;
 /// The deadline of what is counted has passed, and the sweep has seen to it.
 const SWEPT: u32 = 1 << 27;
@@ -36,7 +36,7 @@ const KEY_LENGTH: u32 = SWEPT - 1;
 pub const MAX_KEY: usize = KEY_LENGTH as usize;
 
 const DEADLINE_SIZE: usize = 8;
-const QUALIFIER_SIZE: usize = 12;
+const DEADLINE_TIMESTAMP_SIZE: usize = 12;
 
 /// The counter of a cell, its owners interned.
 pub(crate) type Counter = crate::model::counter::Counter<Origin>;
@@ -93,7 +93,7 @@ impl Cell {
 
     fn key_start(&self) -> usize {
         usize::from(self.has(HAS_DEADLINE)) * DEADLINE_SIZE
-            + usize::from(self.has(HAS_QUALIFIER)) * QUALIFIER_SIZE
+            + usize::from(self.has(HAS_DEADLINE_TIMESTAMP)) * DEADLINE_TIMESTAMP_SIZE
     }
 
     fn key_end(&self) -> usize {
@@ -143,8 +143,8 @@ impl Cell {
         self.has(HAS_DEADLINE).then(|| NTP64(self.u64_at(0)))
     }
 
-    pub(super) fn qualifier(&self) -> Option<(Time, Origin)> {
-        self.has(HAS_QUALIFIER).then(|| {
+    pub(super) fn deadline_timestamp(&self) -> Option<(Time, Origin)> {
+        self.has(HAS_DEADLINE_TIMESTAMP).then(|| {
             let at = usize::from(self.has(HAS_DEADLINE)) * DEADLINE_SIZE;
             (NTP64(self.u64_at(at)), Origin::from_le_bytes(array(&self.0.slice[at + 8..at + 12])))
         })
@@ -162,16 +162,16 @@ impl Cell {
 
     /// Whether its version alone identifies its content.
     pub(super) fn is_plain(&self) -> bool {
-        !self.has(HAS_QUALIFIER | HAS_COUNTER)
+        !self.has(HAS_DEADLINE_TIMESTAMP | HAS_COUNTER)
     }
 
     fn u64_at(&self, at: usize) -> u64 {
         u64::from_le_bytes(array(&self.0.slice[at..at + 8]))
     }
 
-    /// The latest time of any stamp in the cell: what the next local write must exceed.
+    /// The latest time of any timestamp in the cell: what the next local write must exceed.
     pub(super) fn latest(&self) -> Time {
-        let register = self.qualifier().map_or(self.time(), |(time, _)| time.max(self.time()));
+        let register = self.deadline_timestamp().map_or(self.time(), |(time, _)| time.max(self.time()));
         let register = self.expiry().map_or(register, |(_, expiry)| expiry.set_at.max(register));
         self.slots().fold(register, |latest, (_, slot)| latest.max(slot.last))
     }
@@ -182,7 +182,7 @@ impl Cell {
             origin: self.origin(),
             value: self.value(),
             deadline: self.deadline(),
-            qualifier: self.qualifier(),
+            deadline_timestamp: self.deadline_timestamp(),
         }
     }
 
@@ -221,8 +221,8 @@ fn lay_out(scratch: &mut Vec<u8>, key: &[u8], parts: &Parts<'_>) -> u32 {
         flags |= HAS_DEADLINE;
         scratch.extend_from_slice(&deadline.0.to_le_bytes());
     }
-    if let Some((time, origin)) = parts.qualifier {
-        flags |= HAS_QUALIFIER;
+    if let Some((time, origin)) = parts.deadline_timestamp {
+        flags |= HAS_DEADLINE_TIMESTAMP;
         scratch.extend_from_slice(&time.0.to_le_bytes());
         scratch.extend_from_slice(&origin.to_le_bytes());
     }
@@ -279,7 +279,7 @@ mod tests {
             key in proptest::collection::vec(any::<u8>(), 0..40),
             value in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40)),
             deadline in proptest::option::of(any::<u64>()),
-            qualifier in proptest::option::of((any::<u64>(), any::<u32>())),
+            deadline_timestamp in proptest::option::of((any::<u64>(), any::<u32>())),
             time: u64,
             origin: u32,
         ) {
@@ -288,15 +288,15 @@ mod tests {
                 origin,
                 value: value.as_deref(),
                 deadline: deadline.map(NTP64),
-                qualifier: qualifier.map(|(t, o)| (NTP64(t), o)),
+                deadline_timestamp: deadline_timestamp.map(|(t, o)| (NTP64(t), o)),
             };
             let cell = Cell::pack(&mut Vec::new(), &key, &parts);
             prop_assert_eq!(cell.key(), &key[..]);
             let back = cell.parts();
             prop_assert_eq!((back.time, back.origin, back.value), (parts.time, parts.origin, parts.value));
-            prop_assert_eq!((back.deadline, back.qualifier), (parts.deadline, parts.qualifier));
+            prop_assert_eq!((back.deadline, back.deadline_timestamp), (parts.deadline, parts.deadline_timestamp));
             let origins = Origins::new(uhlc::ID::rand());
-            let known = Parts { origin: 0, qualifier: back.qualifier.map(|(time, _)| (time, 0)), ..back };
+            let known = Parts { origin: 0, deadline_timestamp: back.deadline_timestamp.map(|(time, _)| (time, 0)), ..back };
             prop_assert_eq!(cell.death(), known.register(&origins).death());
         }
     }
@@ -309,8 +309,13 @@ mod tests {
 
     #[test]
     fn debug_output_does_not_show_the_value() {
-        let parts =
-            Parts { time: NTP64(1), origin: 0, value: Some(b"secret"), deadline: None, qualifier: None };
+        let parts = Parts {
+            time: NTP64(1),
+            origin: 0,
+            value: Some(b"secret"),
+            deadline: None,
+            deadline_timestamp: None,
+        };
         let text = format!("{:?}", Cell::pack(&mut Vec::new(), b"k\n", &parts));
         assert!(text.contains("k\\\\n") && !text.contains("secret"), "{text}");
     }

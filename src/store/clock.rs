@@ -8,7 +8,7 @@ use crate::model::Time;
 
 /// The hybrid logical clock of one process (Kulkarni et al., 2014).
 ///
-/// It never goes back: not when the machine's clock steps back, and not behind any stamp received.
+/// It never goes back: not when the machine's clock steps back, and not behind any timestamp received.
 pub(crate) struct Clock {
     /// The largest time issued or received.
     last: AtomicU64,

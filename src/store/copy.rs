@@ -4,7 +4,7 @@ use super::Store;
 use super::cell::Cell;
 use super::write::{Digits, Live};
 use crate::model::counter::Shown;
-use crate::model::{Incarnation, Stamp, Time};
+use crate::model::{Incarnation, Time, Timestamp};
 
 /// What one daemon holds of a key.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -15,8 +15,8 @@ pub struct KeyCopy {
     pub value: Option<Vec<u8>>,
     /// How long that is as a whole.
     pub value_bytes: u64,
-    /// The stamp of the latest `SET`, `DEL` or increment; `None` only if it is absent.
-    pub version: Option<Stamp>,
+    /// The timestamp of the latest `SET`, `DEL` or increment; `None` only if it is absent.
+    pub version: Option<Timestamp>,
     /// From this moment on it is absent.
     pub deadline: Option<Time>,
     /// What it counts, if it is a counter.

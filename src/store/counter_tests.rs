@@ -336,7 +336,7 @@ fn counters_stop_at_the_memory_limit_and_at_the_limit_of_slots() {
     let crowded = Store::new(config(1));
     let mut counter = Counter::NONE;
     for id in 0..MAX_SLOTS {
-        let origin = crowded.intern(crate::model::stamp::incarnation(id as u128 + 10).unwrap()).unwrap();
+        let origin = crowded.intern(crate::model::timestamp::incarnation(id as u128 + 10).unwrap()).unwrap();
         counter.put(origin, Slot { up: 1, ..Slot::begin(NTP64(5)) });
     }
     crowded.observe(NTP64(5));

@@ -67,7 +67,7 @@ mod tests {
     use super::super::tests::{assert_sums_are_exact, config, delete, get, set};
     use super::super::{Prefixes, Store};
     use super::*;
-    use crate::model::stamp::incarnation;
+    use crate::model::timestamp::incarnation;
 
     fn held(store: &Store) -> u64 {
         let totals = store.totals();

@@ -115,7 +115,8 @@ mod tests {
     use uhlc::NTP64;
 
     fn cells(n: u64) -> Vec<Cell> {
-        let parts = |t| Parts { time: NTP64(t), origin: 0, value: None, deadline: None, qualifier: None };
+        let parts =
+            |t| Parts { time: NTP64(t), origin: 0, value: None, deadline: None, deadline_timestamp: None };
         (0..n).map(|t| Cell::pack(&mut Vec::new(), b"key", &parts(t))).collect()
     }
 

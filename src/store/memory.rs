@@ -288,7 +288,7 @@ mod tests {
                 }
             }
             for store in &stores {
-                let mut discarded = store.discard(crate::model::stamp::incarnation(9).unwrap()).unwrap();
+                let mut discarded = store.discard(crate::model::timestamp::incarnation(9).unwrap()).unwrap();
                 while store.free(&mut discarded) {}
                 prop_assert_eq!((store.memory(), store.tombstone_memory()), (0, 0));
             }
@@ -427,7 +427,7 @@ mod tests {
     #[test]
     fn a_peer_that_sends_tombstones_without_end_meets_a_limit() {
         let store = limited(1);
-        let origin = store.intern(crate::model::stamp::incarnation(2).unwrap()).unwrap();
+        let origin = store.intern(crate::model::timestamp::incarnation(2).unwrap()).unwrap();
         store.observe(NTP64(100));
         let merge = |n: u32| {
             let parts = Parts { time: NTP64(100), origin, ..Parts::EMPTY };

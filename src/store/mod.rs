@@ -64,8 +64,8 @@ use write::Digits;
 
 use crate::ablation::{Ablation, ablated};
 use crate::model::counter::{Shown, Slot};
-use crate::model::stamp::ZERO;
-use crate::model::{HashSeed, Incarnation, RangeCount, Stamp, Time};
+use crate::model::timestamp::ZERO;
+use crate::model::{HashSeed, Incarnation, RangeCount, Time, Timestamp};
 
 /// What a store is made with.
 #[derive(Clone, Copy, Debug)]
@@ -126,10 +126,10 @@ impl Batch {
 /// Everything that is known of one key, a tombstone included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
-    /// The stamp of the latest `SET`, `DEL` or increment.
-    pub version: Stamp,
-    /// The stamp of the write that set the deadline; equals `version` unless an `EXPIRE` or `PERSIST` did.
-    pub qualifier: Stamp,
+    /// The timestamp of the latest `SET`, `DEL` or increment.
+    pub version: Timestamp,
+    /// The timestamp of the write that set the deadline; equals `version` unless an `EXPIRE` or `PERSIST` did.
+    pub deadline_timestamp: Timestamp,
     /// From this moment on the key is absent.
     pub deadline: Option<Time>,
     /// The length in bytes of what a reader sees; `None` where there is nothing to see.
@@ -174,7 +174,7 @@ impl Store {
         self.clock.read(wall)
     }
 
-    /// A moment later than everything issued or received so far, and than every stamp held.
+    /// A moment later than everything issued or received so far, and than every timestamp held.
     pub(crate) fn moment(&self, wall: Time) -> Time {
         self.clock.draw(wall, ZERO)
     }
@@ -221,7 +221,7 @@ impl Store {
 
     /// Shows the live cell of `key` to `decide` and applies the write it returns, as one atomic step.
     ///
-    /// The write's stamp is drawn first and is what the cell's deadline is judged by, so a write never
+    /// The write's timestamp is drawn first and is what the cell's deadline is judged by, so a write never
     /// qualifies a version that had expired before it.
     ///
     /// # Errors
@@ -240,8 +240,8 @@ impl Store {
             let live = cell.and_then(|cell| Live::at(cell, drawn, &mut digits));
             let is_live = live.is_some();
             let (write, outcome) = decide(live);
-            let stamp = (drawn, self.ranges.origins().own());
-            let parts = match write::apply(write, stamp, cell, is_live, counter) {
+            let timestamp = (drawn, self.ranges.origins().own());
+            let parts = match write::apply(write, timestamp, cell, is_live, counter) {
                 Ok(Some(parts)) => parts,
                 Ok(None) => return (None, Ok(outcome)),
                 Err(error) => return (None, Err(error)),
@@ -283,8 +283,8 @@ impl Store {
         self.incarnation(self.ranges.origins().own())
     }
 
-    /// The stamp of the latest `SET`, `DEL` or increment in a cell of this store.
-    fn last_write(&self, cell: &Cell) -> Stamp {
+    /// The timestamp of the latest `SET`, `DEL` or increment in a cell of this store.
+    fn last_write(&self, cell: &Cell) -> Timestamp {
         cell.last_write(self.ranges.origins())
     }
 
@@ -309,7 +309,11 @@ impl Store {
             let version = self.last_write(cell);
             Some(Meta {
                 version,
-                qualifier: if register.is_qualified() { register.qualifier } else { version },
+                deadline_timestamp: if register.has_deadline_timestamp() {
+                    register.deadline_timestamp
+                } else {
+                    version
+                },
                 deadline: register.deadline,
                 value_bytes: Live::at(cell, now, &mut Digits::new()).map(|live| live.value().len()),
             })
@@ -344,7 +348,7 @@ impl Store {
         self.ranges.walk(range, visit);
     }
 
-    /// Drops the values of a range's expired cells to free their memory, keeping their stamps; returns how many
+    /// Drops the values of a range's expired cells to free their memory, keeping their timestamps; returns how many
     /// there were. Costs nothing where nothing is due.
     pub fn sweep(&self, range: usize, now: Time) -> usize {
         let mut expired = Vec::new();

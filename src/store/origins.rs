@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use parking_lot::RwLock;
 use uhlc::NTP64;
 
-use crate::model::stamp::ZERO;
-use crate::model::{Incarnation, Time, stamp};
+use crate::model::timestamp::ZERO;
+use crate::model::{Incarnation, Time, timestamp};
 
 /// An interned incarnation; means something only together with the [`Origins`] it came from.
 pub(crate) type Origin = u32;
@@ -95,7 +95,7 @@ impl Origins {
     pub(crate) const NOBODY: Origin = 0;
 
     pub(crate) fn new(own: Incarnation) -> Self {
-        let nobody = stamp::incarnation(NOBODY_NUMBER).expect("it is not zero");
+        let nobody = timestamp::incarnation(NOBODY_NUMBER).expect("it is not zero");
         let entries = boxcar::Vec::new();
         entries.push(Entry::new(nobody));
         entries.push(Entry::new(own));
@@ -238,7 +238,7 @@ impl std::fmt::Debug for Origins {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::stamp::incarnation;
+    use crate::model::timestamp::incarnation;
 
     fn id(n: u128) -> Incarnation {
         incarnation(n).unwrap()

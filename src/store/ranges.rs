@@ -19,7 +19,7 @@ use super::raw;
 use super::sums::{Digest, Hash, Sums, Totals};
 use crate::ablation::{Ablation, ablated};
 use crate::model::digest::{deep_register_hash, deep_slot_hash, expiry_hash, register_hash, slot_hash};
-use crate::model::stamp::ZERO;
+use crate::model::timestamp::ZERO;
 use crate::model::{HashSeed, RangeCount, Time};
 
 /// How many lookups are prepared at one time: enough to hide the wait for memory, few enough that the first is
@@ -115,7 +115,7 @@ impl Ranges {
 
     /// Walks a range, then calls `finish` while the read lock is still held.
     fn walk_then(&self, range: usize, mut visit: impl FnMut(&Cell), finish: impl FnOnce()) {
-        // Even of an empty range: a writer that holds the lock may have drawn a stamp that the caller speaks for.
+        // Even of an empty range: a writer that holds the lock may have drawn a timestamp that the caller speaks for.
         let table = self.map.shards()[range].read();
         if self.is_empty(range) {
             return;

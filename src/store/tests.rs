@@ -5,7 +5,7 @@ use uhlc::NTP64;
 
 use super::merge::{Merged, Removed};
 use super::*;
-use crate::model::stamp::{self, incarnation};
+use crate::model::timestamp::{self, incarnation};
 
 pub(super) fn config(id: u128) -> StoreConfig {
     StoreConfig {
@@ -45,7 +45,8 @@ pub(super) fn replicate(from: &Store, to: &Store) {
         for cell in cells {
             let mut parts = cell.parts();
             parts.origin = translate(parts.origin);
-            parts.qualifier = parts.qualifier.map(|(time, origin)| (time, translate(origin)));
+            parts.deadline_timestamp =
+                parts.deadline_timestamp.map(|(time, origin)| (time, translate(origin)));
             let mut counter = Counter::NONE;
             counter.expiry = cell.expiry().map(|(writer, expiry)| (translate(writer), expiry));
             cell.slots().for_each(|(owner, slot)| counter.put(translate(owner), slot));
@@ -165,7 +166,7 @@ fn replicated_data_is_taken_up_to_the_ceiling_and_tombstones_beyond_it() {
     assert!(get(&full, 9, b"big").is_some(), "above the limit, below the ceiling");
     let origin = full.intern(incarnation(2).unwrap()).unwrap();
     let merge = |key: &[u8], time, value| {
-        let parts = Parts { time: NTP64(time), origin, value, deadline: None, qualifier: None };
+        let parts = Parts { time: NTP64(time), origin, value, deadline: None, deadline_timestamp: None };
         full.merge(&mut Vec::new(), key, &parts, &Counter::NONE, Way::Push).outcome
     };
     assert_eq!(merge(b"more", 6, Some(&[0; 500])), Outcome::Refused(558));
@@ -189,7 +190,7 @@ pub(super) fn answer(from: &Store, to: &Store, key: &[u8]) -> Merged {
     let translate = |origin| to.intern(from.incarnation(origin)).unwrap();
     let mut parts = cell.parts();
     parts.origin = translate(parts.origin);
-    parts.qualifier = parts.qualifier.map(|(time, origin)| (time, translate(origin)));
+    parts.deadline_timestamp = parts.deadline_timestamp.map(|(time, origin)| (time, translate(origin)));
     let mut counter = Counter::NONE;
     cell.slots().for_each(|(owner, slot)| counter.put(translate(owner), slot));
     to.merge(&mut Vec::new(), key, &parts, &counter, Way::Sync { cutoff: ZERO })
@@ -369,8 +370,8 @@ proptest! {
             for later in [0, 20, 1000] {
                 prop_assert_eq!(get(a, now + later, &[key]), get(b, now + later, &[key]));
             }
-            let stamps = |store: &Store| store.meta(&[key], ZERO).map(|m| (m.version, m.qualifier, m.deadline));
-            prop_assert_eq!(stamps(a), stamps(b));
+            let timestamps = |store: &Store| store.meta(&[key], ZERO).map(|m| (m.version, m.deadline_timestamp, m.deadline));
+            prop_assert_eq!(timestamps(a), timestamps(b));
         }
         stores.iter().for_each(assert_sums_are_exact);
         // Each notices a deadline that has passed at its own time: a merge at once, the sweep at the latest.
@@ -389,16 +390,16 @@ fn the_last_write_never_falls_when_a_set_replaces_what_a_later_expire_had_change
     let expire = Write::Deadline(Some(NTP64(1000)));
     a.write(&mut at(&a, 20), b"k", |_| (expire, ())).unwrap();
     let expiring = a.meta(b"k", NTP64(20)).unwrap();
-    assert_eq!((expiring.version, expiring.qualifier.get_time()), (first.version, &NTP64(21)));
+    assert_eq!((expiring.version, expiring.deadline_timestamp.get_time()), (first.version, &NTP64(21)));
     set(&b, 15, b"k", b"v2", None);
     replicate(&b, &a);
     let replaced = a.meta(b"k", NTP64(20)).unwrap();
-    assert_eq!((replaced.version.get_time(), replaced.qualifier), (&NTP64(16), replaced.version));
-    assert!(first.version < replaced.version && replaced.version < expiring.qualifier);
+    assert_eq!((replaced.version.get_time(), replaced.deadline_timestamp), (&NTP64(16), replaced.version));
+    assert!(first.version < replaced.version && replaced.version < expiring.deadline_timestamp);
 }
 
 #[test]
-fn a_key_that_was_only_counted_has_the_stamp_of_its_last_increment() {
+fn a_key_that_was_only_counted_has_the_timestamp_of_its_last_increment() {
     let [a, b] = [1, 2].map(|id| Store::new(config(id)));
     a.write(&mut at(&a, 10), b"n", |_| (Write::Add(1), ())).unwrap();
     b.write(&mut at(&b, 20), b"n", |_| (Write::Add(1), ())).unwrap();
@@ -407,16 +408,16 @@ fn a_key_that_was_only_counted_has_the_stamp_of_its_last_increment() {
     for store in [&a, &b] {
         let meta = store.meta(b"n", NTP64(30)).unwrap();
         assert_eq!((meta.version.get_time(), *meta.version.get_id()), (&NTP64(21), b.own_incarnation()));
-        assert_eq!(meta.qualifier, meta.version);
+        assert_eq!(meta.deadline_timestamp, meta.version);
         assert_eq!(store.copy(b"n", NTP64(30), 9).version, Some(meta.version));
     }
 }
 
 #[test]
-fn later_deadlines_use_the_same_scale_as_stamps() {
+fn later_deadlines_use_the_same_scale_as_timestamps() {
     let day = Duration::from_secs(86_400);
-    let now = stamp::time_since_epoch(Duration::from_secs(1_700_000_000));
-    assert_eq!(stamp::distance(now, stamp::later(now, day)), day);
+    let now = timestamp::time_since_epoch(Duration::from_secs(1_700_000_000));
+    assert_eq!(timestamp::distance(now, timestamp::later(now, day)), day);
 }
 
 /// What this thread has spent on a core so far: other work on the machine shows in it the least.
@@ -477,11 +478,11 @@ fn digests_slow_the_set_path_by_less_than_a_tenth() {
     assert!(ratio < 1.25, "{ratio}: more than a tenth, and more than noise");
 }
 
-/// A deep round reads cells one by one. A write that had drawn its stamp, but was not in the table yet, was missed
-/// where the range was empty, although the round had said that it held all writes up to a later moment.
+/// A deep sync reads cells one by one. A write that had drawn its timestamp, but was not in the table yet, was missed
+/// where the range was empty, although the sync had said that it held all writes up to a later moment.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "holds the range's lock for as long as the walk has to wait")]
-fn a_walk_waits_for_a_write_that_has_drawn_its_stamp() {
+fn a_walk_waits_for_a_write_that_has_drawn_its_timestamp() {
     let store = Store::new(config(1));
     let drawn = std::sync::Barrier::new(2);
     std::thread::scope(|scope| {

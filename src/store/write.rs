@@ -6,7 +6,7 @@ use super::{MAX_SLOTS, WriteError};
 use crate::ablation::{Ablation, ablated};
 use crate::model::Time;
 use crate::model::counter::{Expiry, Shown, Slot};
-use crate::model::stamp::ZERO;
+use crate::model::timestamp::ZERO;
 
 /// Room for the digits of a counter.
 pub(super) type Digits = itoa::Buffer;
@@ -66,7 +66,7 @@ pub enum Write<'a> {
     Add(i64),
 }
 
-/// What `write` with this stamp makes of a cell; `None` for no change. What is counted afterwards is in `counter`.
+/// What `write` with this timestamp makes of a cell; `None` for no change. What is counted afterwards is in `counter`.
 pub(super) fn apply<'a>(
     write: Write<'a>,
     (drawn, own): (Time, Origin),
@@ -83,7 +83,8 @@ pub(super) fn apply<'a>(
     if matches!(write, Write::Keep) || !is_live && matches!(write, Write::Delete | Write::Deadline(_)) {
         return Ok(None);
     }
-    let version = |value, deadline| Parts { time: drawn, origin: own, value, deadline, qualifier: None };
+    let version =
+        |value, deadline| Parts { time: drawn, origin: own, value, deadline, deadline_timestamp: None };
     let Some(cell) = cell else {
         return match write {
             Write::Set { value, deadline } => Ok(Some(version(Some(value), deadline))),
@@ -118,7 +119,7 @@ pub(super) fn apply<'a>(
                     Some((own, Expiry { deadline: deadline.filter(|_| !is_set), set_at: drawn }));
             }
             let parts = cell.parts();
-            if is_set { Parts { deadline, qualifier: Some((drawn, own)), ..parts } } else { parts }
+            if is_set { Parts { deadline, deadline_timestamp: Some((drawn, own)), ..parts } } else { parts }
         }
         Write::Add(by) => {
             add(counter, own, by, drawn, cell.lives().passed(drawn))?;

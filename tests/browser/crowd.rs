@@ -116,13 +116,13 @@ fn ranges(tick: u64) -> Value {
     let bits: Vec<u8> =
         (0..2048u64).map(|i| if (i * 7 + tick).is_multiple_of(5) { 0x55 } else { 0 }).collect();
     let bits = base64::engine::general_purpose::STANDARD.encode(bits);
-    json!({ "from": name(0), "to": name(19), "known": "round", "bits": bits })
+    json!({ "from": name(0), "to": name(19), "known": "sync", "bits": bits })
 }
 
 fn keys(tick: u64) -> Value {
     let row = |i: u64| {
         json!({ "key": { "text": format!("user:{i}") }, "kind": "string", "value": { "text": format!("value {tick}") }, "value_bytes": 9,
-            "time": "2026-01-01T00:00:00.000Z", "stamp": format!("{tick:016x}"), "origin": name(3), "deadline": null })
+            "time": "2026-01-01T00:00:00.000Z", "timestamp": format!("{tick:016x}"), "origin": name(3), "deadline": null })
     };
     json!({ "keys": (0..50).map(row).collect::<Vec<_>>(), "next": "1", "scanned": 50_000 })
 }

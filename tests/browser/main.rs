@@ -71,7 +71,7 @@ async fn a_partition_is_made_written_on_both_sides_and_seen_to_heal() {
     page.until_text(&copy("b"), "wins").await;
     assert!(page.text(&copy("a")).await.contains("red"));
     assert!(page.text(&copy("a")).await.contains("older"));
-    page.until_text("#key-why", "its stamp is the largest").await;
+    page.until_text("#key-why", "its timestamp is the largest").await;
 
     // Enough that a person, and the picture, can see it heal: the faster the build, the more it takes.
     diverge(&page, 300_000, 1).await;
@@ -121,7 +121,7 @@ async fn diverge(page: &Browser, keys: u32, cut: usize) {
     page.until("the link is given up", &given_up).await;
 }
 
-/// Mends all links; returns whether a round was seen under way, which is in a picture then.
+/// Mends all links; returns whether a sync was seen under way, which is in a picture then.
 async fn heals_in_the_picture(page: &Browser) -> bool {
     page.resize(1280, 900).await;
     page.click(&format!("{}//button", link("a – b"))).await;
@@ -142,7 +142,7 @@ async fn heals_in_the_picture(page: &Browser) -> bool {
     is_caught
 }
 
-/// Lets the page draw no more, for a picture, as soon as it shows a round under way: that lasts for some tenths of a second.
+/// Lets the page draw no more, for a picture, as soon as it shows a sync under way: that lasts for some tenths of a second.
 const STOP_WHEN_HEALING: &str = "
     window.caught = false;
     let stopping = false;

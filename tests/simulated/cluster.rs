@@ -12,7 +12,7 @@ use rand::{Rng as _, SeedableRng as _};
 use sapwood::Node;
 use sapwood::config::Config;
 use sapwood::env::{BoxFuture, BoxStream, Env, Listener};
-use sapwood::model::{Time, stamp};
+use sapwood::model::{Time, timestamp};
 use sapwood::store::{Batch, Write};
 use turmoil::net::{TcpListener, TcpStream};
 use turmoil::{Builder, Sim};
@@ -42,7 +42,7 @@ impl Env for SimulatedEnv {
     fn wall_clock(&self) -> Time {
         // Between two steps the test itself asks, which is no host.
         let outside = || EPOCH + *self.elapsed.lock().unwrap();
-        stamp::time_since_epoch(turmoil::since_epoch().unwrap_or_else(outside))
+        timestamp::time_since_epoch(turmoil::since_epoch().unwrap_or_else(outside))
     }
     fn random(&self) -> u64 {
         self.random.lock().unwrap().random()
@@ -158,7 +158,7 @@ impl Cluster<'_> {
     }
 
     pub(crate) fn now(&self) -> Time {
-        stamp::time_since_epoch(self.sim.since_epoch())
+        timestamp::time_since_epoch(self.sim.since_epoch())
     }
 
     pub(crate) fn write(&self, name: &str, key: &[u8], write: Write<'_>) {

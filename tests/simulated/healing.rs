@@ -14,7 +14,7 @@ fn line(seed: u64) -> Cluster<'static> {
     let mut cluster = Cluster::new(NAMES, seed);
     cluster.sim.partition("a", "c");
     cluster.until("a line", |cluster| cluster.links("a") == 1 && cluster.links("c") == 1);
-    // Until the one in the middle knows by their beats.
+    // Until the one in the middle knows by their heartbeats.
     cluster.run_for(Duration::from_secs(3));
     cluster
 }

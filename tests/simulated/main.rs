@@ -91,7 +91,7 @@ fn a_name_that_resolves_elsewhere_for_a_while_leaves_no_dead_link() {
 #[test]
 fn what_reached_only_one_peer_before_its_writer_died_reaches_the_others() {
     let mut cluster = Cluster::new(&["a", "b", "c"], 3);
-    // Until b knows by their beats that a and c are linked: it relays before.
+    // Until b knows by their heartbeats that a and c are linked: it relays before.
     cluster.run_for(Duration::from_secs(3));
     cluster.sim.partition("a", "c");
     cluster.set("a", b"x", b"1");

@@ -13,7 +13,7 @@ use sapwood::cluster::{
 };
 use sapwood::config::KeyspaceEvents;
 use sapwood::env::{BoxFuture, SystemEnv};
-use sapwood::model::{HashSeed, RangeCount, Stamp, stamp};
+use sapwood::model::{HashSeed, RangeCount, Timestamp, timestamp};
 use sapwood::resp::{Limits, Server, Settings};
 use sapwood::store::{KeyCopy, Store, StoreConfig};
 use tokio_util::sync::CancellationToken;
@@ -134,16 +134,16 @@ impl Cluster for OnePeer {
     }
 
     fn lost(&self) -> Vec<LostCell> {
-        let time = stamp::time_since_epoch(Duration::from_secs(10));
+        let time = timestamp::time_since_epoch(Duration::from_secs(10));
         let cell = LostCell {
             key: b"k\xff".to_vec(),
             value: Some(b"v".to_vec()),
             value_bytes: 1,
-            version: Stamp::new(time, stamp::incarnation(7).unwrap()),
+            version: Timestamp::new(time, timestamp::incarnation(7).unwrap()),
             deadline: None,
             peer: "b".into(),
         };
-        let deadline = Some(stamp::time_since_epoch(Duration::from_secs(20)));
+        let deadline = Some(timestamp::time_since_epoch(Duration::from_secs(20)));
         let large =
             LostCell { key: b"l".to_vec(), value: None, value_bytes: 9_000_000, deadline, ..cell.clone() };
         vec![cell, large]
@@ -191,8 +191,8 @@ impl Cluster for OnePeer {
     }
 
     fn token(&self) -> Token {
-        let incarnation = stamp::incarnation(7).unwrap();
-        Token { name: "a".into(), incarnation, generation: 1, sequence: 2, time: stamp::ZERO }
+        let incarnation = timestamp::incarnation(7).unwrap();
+        Token { name: "a".into(), incarnation, generation: 1, sequence: 2, time: timestamp::ZERO }
     }
 
     fn is_ready(&self, token: &Token, _scope: Scope) -> Result<bool, TokenError> {
@@ -225,7 +225,7 @@ pub fn settings(address: SocketAddr, stop: &CancellationToken) -> Settings {
     Settings {
         name: "a".into(),
         cluster_name: "test".into(),
-        incarnation: stamp::incarnation(7).unwrap(),
+        incarnation: timestamp::incarnation(7).unwrap(),
         client_addr: address,
         password: None,
         limits: Limits::default(),

@@ -33,7 +33,7 @@ fn until_skewed(a: &Daemon, b: &Daemon) {
 #[test]
 #[ignore = "needs libfaketime (Debian faketime)"]
 fn a_daemon_with_a_wrong_clock_is_refused_and_returns_by_itself_once_the_clock_is_right() {
-    // Ahead by more than ten times the limit it would have drawn stamps that nobody may follow.
+    // Ahead by more than ten times the limit it would have drawn timestamps that nobody may follow.
     for wrong in [3.0, -3600.0] {
         let clock = Clock::ahead(wrong);
         let a = Daemon::start("a", &[], &[]);
@@ -100,8 +100,8 @@ fn a_live_daemon_whose_clock_jumps_is_parted_from_the_others_until_it_is_set_rig
         assert_eq!(b.get("meanwhile"), None);
         clock.set(0.0);
         if jump > 0.0 {
-            // It has drawn stamps that lie in the future, and nobody may follow it there: it must start anew.
-            wait("it is refused for its stamps", || {
+            // It has drawn timestamps that lie in the future, and nobody may follow it there: it must start anew.
+            wait("it is refused for its timestamps", || {
                 let rows = a.peers_in("skewed");
                 rows.iter().any(|row| row["reason"].as_str().unwrap().contains("set back"))
             });
@@ -144,11 +144,11 @@ fn a_daemon_restarted_with_a_clock_behind_overwrites_what_it_wrote_before() {
 
 #[test]
 #[ignore = "needs libfaketime (Debian faketime)"]
-fn a_stamp_near_the_end_of_time_is_refused_and_poisons_nobody() {
+fn a_timestamp_near_the_end_of_time_is_refused_and_poisons_nobody() {
     let a = Daemon::start("a", &[], &[]);
     let c = Daemon::start("c", &[&a], &[]);
     until_linked(&[&a, &c]);
-    // A few hours before the scale of stamps ends, in 2106.
+    // A few hours before the scale of timestamps ends, in 2106.
     let now = time(&a);
     let clock = Clock::ahead((i64::from(u32::MAX) - now - 10_000) as f64);
     let b = start("b", &clock, &[&a]);
@@ -156,9 +156,9 @@ fn a_stamp_near_the_end_of_time_is_refused_and_poisons_nobody() {
     b.set("poison", "x");
     wait("it is refused", || a.state_of("b") == "skewed");
     assert_eq!(a.get("poison"), None);
-    // Set right, it keeps the stamps that it drew, and stays out.
+    // Set right, it keeps the timestamps that it drew, and stays out.
     clock.set(0.0);
-    wait("it is refused for its stamps", || {
+    wait("it is refused for its timestamps", || {
         let rows = a.peers_in("skewed");
         rows.iter().any(|row| row["reason"].as_str().unwrap().contains("set back"))
     });

@@ -93,7 +93,7 @@ fn with_one_link_cut_the_third_daemon_relays_writes_within_a_second_or_so() {
     a.cut("b", "both");
     wait("both notice", || b.state_of("a") == "down" && a.linked() == 1);
     assert_eq!((a.state_of("c"), b.state_of("c"), c.linked()), ("linked".into(), "linked".into(), 2));
-    // From here on c knows, by their next beats.
+    // From here on c knows, by their next heartbeats.
     a.set("first", "1");
     wait("b has what a wrote", || b.get("first").is_some());
     let mut on_b = b.connect();
@@ -220,10 +220,10 @@ fn relay_after(way: &str) -> (Duration, Duration) {
     (noticed.unwrap() - cut, worst.max(waiting))
 }
 
-/// A history: the two that had lost each other said so with their next beats, the third looked a second later whether to
+/// A history: the two that had lost each other said so with their next heartbeats, the third looked a second later whether to
 /// relay, and what was written meanwhile waited for the next verification, for up to 7 s.
 #[test]
-fn writes_take_the_way_round_a_cut_as_soon_as_the_link_is_known_to_be_lost() {
+fn writes_take_the_way_sync_a_cut_as_soon_as_the_link_is_known_to_be_lost() {
     // A busy machine may spoil a run.
     let soon = |_| relay_after("in").1 < Duration::from_millis(800);
     assert!((0..3).any(soon), "writes waited for something that happens once a second");
@@ -231,7 +231,7 @@ fn writes_take_the_way_round_a_cut_as_soon_as_the_link_is_known_to_be_lost() {
 
 #[test]
 #[ignore = "takes minutes: measures what docs/consistency.md says of relays"]
-fn what_a_relay_round_a_cut_takes() {
+fn what_a_relay_sync_a_cut_takes() {
     for loaded in [false, true] {
         for way in ["in", "out"] {
             let mut runs = Vec::new();

@@ -57,10 +57,10 @@ impl Bench<'_> {
             let to_c = [pair("a", "c"), pair("b", "c")].map(|pair| counts.healing(Some(&pair)));
             let bytes = (to_c[0] + to_c[1]) as f64;
             let measure = Measure::Join;
-            self.add(measure, "rounds of the fresh one with both", "MB", Asked::Nothing, bytes / 1e6);
+            self.add(measure, "syncs of the fresh one with both", "MB", Asked::Nothing, bytes / 1e6);
             self.add(
                 measure,
-                "rounds of the fresh one with both",
+                "syncs of the fresh one with both",
                 "x payload",
                 Asked::Count(1.05),
                 bytes / payload,

@@ -48,19 +48,19 @@ impl Bench<'_> {
         cluster.until_quiet()?;
         let counts = cluster.tally.read();
         check(&counts)?;
-        let rounds: Vec<_> = counts.rounds().filter(|round| round.is_finished()).cloned().collect();
-        ensure!(!rounds.is_empty(), "no verification within {:?}", self.options.watch());
-        let in_rounds: u64 = counts.rounds().map(|round| round.bytes).sum();
-        // The empty push and the acknowledgement on both sides that follow each round.
-        let after = (counts.healing(None) - in_rounds) as f64 / rounds.len() as f64;
-        for round in &rounds {
-            ensure!(round.cells == 0, "a verification of equal states sent {} bytes of cells", round.cells);
-            let bytes = round.bytes as f64 + after;
+        let syncs: Vec<_> = counts.syncs().filter(|sync| sync.is_finished()).cloned().collect();
+        ensure!(!syncs.is_empty(), "no verification within {:?}", self.options.watch());
+        let in_syncs: u64 = counts.syncs().map(|sync| sync.bytes).sum();
+        // The empty push and the acknowledgement on both sides that follow each sync.
+        let after = (counts.healing(None) - in_syncs) as f64 / syncs.len() as f64;
+        for sync in &syncs {
+            ensure!(sync.cells == 0, "a verification of equal states sent {} bytes of cells", sync.cells);
+            let bytes = sync.bytes as f64 + after;
             self.add(Measure::Equal, "a verification of a pair", "B", Asked::Count(1536.0), bytes);
         }
         let each = self.options.watch().as_secs_f64();
-        let beats = counts.beats() as f64 / each;
-        self.add(Measure::Equal, "beats of the cluster, a second", "B", Asked::Nothing, beats);
+        let heartbeats = counts.heartbeats() as f64 / each;
+        self.add(Measure::Equal, "heartbeats of the cluster, a second", "B", Asked::Nothing, heartbeats);
         let all = counts.healing(None) as f64 / each;
         self.add(Measure::Equal, "verifications of the cluster, a second", "B", Asked::Nothing, all);
         Ok(())
@@ -116,7 +116,7 @@ impl Bench<'_> {
         let took = took.max().context("no link came up")?;
         let first = pairs.iter().filter_map(linked).min().context("no link came up")?;
         let whole = with_a.max(with_b).saturating_duration_since(first);
-        let cells: u64 = counts.rounds().map(|round| round.cells).sum();
+        let cells: u64 = counts.syncs().map(|sync| sync.cells).sum();
         self.add_heal(case, bytes, payload, took, whole);
         let handshakes = pairs.iter().map(|pair| counts.handshakes(Some(pair))).max().unwrap_or(0);
         let (name, measure) = (case.name, Measure::Differ);
@@ -138,12 +138,12 @@ impl Bench<'_> {
             Limit::Bytes(limit) => Asked::Count(limit),
             Limit::TimesPayload(_) => Asked::Nothing,
         };
-        self.add(measure, &format!("{name}: a pair's rounds"), "B", asked, bytes);
+        self.add(measure, &format!("{name}: a pair's syncs"), "B", asked, bytes);
         let asked = match case.asked {
             Limit::TimesPayload(limit) => Asked::Count(limit),
             Limit::Bytes(_) => Asked::Nothing,
         };
-        self.add(measure, &format!("{name}: a pair's rounds"), "x payload", asked, bytes / payload);
+        self.add(measure, &format!("{name}: a pair's syncs"), "x payload", asked, bytes / payload);
         let asked = if case.others > 0 { Asked::Time(HEAL_SECONDS) } else { Asked::Nothing };
         self.add(measure, &format!("{name}: link until equal, slower pair"), "s", asked, took.as_secs_f64());
         let whole = whole.as_secs_f64();

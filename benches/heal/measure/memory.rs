@@ -63,7 +63,7 @@ impl Bench<'_> {
             let before = resident(&cluster.nodes[0])?;
             cluster.nodes[1].spawn()?;
             let tally = cluster.tally.clone();
-            cluster.nodes[1].until("the bulk load has begun", |_| Ok(tally.cells_in_rounds() > 0))?;
+            cluster.nodes[1].until("the bulk load has begun", |_| Ok(tally.cells_in_syncs() > 0))?;
             cluster.nodes[1].process()?.pause(true)?;
             let (stopped, mut most) = (Instant::now(), before);
             while stopped.elapsed() < self.options.stall() {
@@ -71,7 +71,7 @@ impl Bench<'_> {
                 pause();
             }
             cluster.nodes[1].process()?.pause(false)?;
-            let sent = tally.cells_in_rounds() as f64;
+            let sent = tally.cells_in_syncs() as f64;
             cluster.nodes[1].until("it answers", |node| Ok(node.ask::<String>(&["PING"]).is_ok()))?;
             cluster.until_equal(Some(keys.into()))?;
             ensure!(most >= before, "memory cannot shrink below what it was");

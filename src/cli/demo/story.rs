@@ -142,15 +142,15 @@ fn diverge(Three { a, b, c }: &Three, keys: u64, narrator: &mut Narrator) -> any
     expect("story:only-c", "set on c", Some("from c"), "nobody else wrote it");
     c.set("story:both-a", "from c")?;
     a.set("story:both-a", "from a")?;
-    expect("story:both-a", "set on c, later on a", Some("from a"), "the larger stamp");
+    expect("story:both-a", "set on c, later on a", Some("from a"), "the larger timestamp");
     a.set("story:both-c", "from a")?;
     c.set("story:both-c", "from c")?;
-    expect("story:both-c", "set on a, later on c", Some("from c"), "the larger stamp");
+    expect("story:both-c", "set on a, later on c", Some("from c"), "the larger timestamp");
     b.delete("story:deleted")?;
     expect("story:deleted", "deleted on b; c kept it", None, "a delete is a write");
     b.delete("story:set-again")?;
     c.set("story:set-again", "from c")?;
-    expect("story:set-again", "deleted on b, later set on c", Some("from c"), "the larger stamp");
+    expect("story:set-again", "deleted on b, later set on c", Some("from c"), "the larger timestamp");
     for (node, by) in [(a, 3), (b, 4), (c, 5)] {
         node.incr_by("story:count", by)?;
     }
@@ -165,7 +165,13 @@ fn diverge(Three { a, b, c }: &Three, keys: u64, narrator: &mut Narrator) -> any
     }
     outcomes.push(Outcome::many("apart:a:", each, "set on a", "from a", "nobody else wrote them"));
     outcomes.push(Outcome::many("apart:c:", each, "set on c", "from c", "nobody else wrote them"));
-    outcomes.push(Outcome::many("apart:both:", each, "set on a, later on c", "from c", "the larger stamp"));
+    outcomes.push(Outcome::many(
+        "apart:both:",
+        each,
+        "set on a, later on c",
+        "from c",
+        "the larger timestamp",
+    ));
     if is_equal(&[a, c]) {
         bail!("a and c show equal digests although they were written to apart");
     }

@@ -198,9 +198,9 @@ async fn a_late_reply_is_never_taken_for_the_answer_to_another_request() {
             client.welcome().await;
             client.expect(&["GET", "slow"]).await;
             // Alive, though the request is late.
-            let mut beat = tokio::time::interval(millis(20));
+            let mut heartbeat = tokio::time::interval(millis(20));
             for _ in 0..20 {
-                beat.tick().await;
+                heartbeat.tick().await;
                 client.say(">1\r\n:1\r\n").await;
             }
             client.say("$4\r\nlate\r\n").await;
@@ -213,7 +213,7 @@ async fn a_late_reply_is_never_taken_for_the_answer_to_another_request() {
     let client = client.await.unwrap();
     let error = client.get("slow").await.unwrap_err();
     assert!(matches!(error, ClientError::Timeout { .. }), "{error}");
-    // The time-out may strike before the daemon is done with its beats.
+    // The time-out may strike before the daemon is done with its heartbeats.
     let mut next = client.get("next").await;
     while matches!(next, Err(ClientError::Timeout { .. })) {
         next = client.get("next").await;

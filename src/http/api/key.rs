@@ -13,7 +13,7 @@ use super::query::{Asked, Problem, bytes, moment};
 use crate::cluster::{MAX_SHOWN_VALUE, PeerState};
 use crate::http::Face;
 use crate::http::server::App;
-use crate::model::stamp;
+use crate::model::timestamp;
 use crate::store::{CopyState, CountCopy, KeyCopy};
 
 #[derive(Deserialize)]
@@ -47,7 +47,7 @@ struct HeldRow {
     value: Option<Shown>,
     value_bytes: u64,
     time: Option<String>,
-    stamp: Option<String>,
+    timestamp: Option<String>,
     origin: Option<String>,
     deadline: Option<String>,
     counter: Option<CounterRow>,
@@ -127,7 +127,8 @@ impl KeyView {
         let first = held.next();
         held.all(|other| {
             first.is_some_and(|first| {
-                (&first.stamp, &first.value, &first.counter) == (&other.stamp, &other.value, &other.counter)
+                (&first.timestamp, &first.value, &first.counter)
+                    == (&other.timestamp, &other.value, &other.counter)
             })
         })
     }
@@ -142,7 +143,7 @@ impl HeldRow {
             value: value.map(|value| Shown::beginning(value, copy.value_bytes, MAX_SHOWN_VALUE)),
             value_bytes: copy.value_bytes,
             time: copy.version.map(|version| moment(*version.get_time())),
-            stamp: copy.version.map(|version| format!("{:016x}", version.get_time().0)),
+            timestamp: copy.version.map(|version| format!("{:016x}", version.get_time().0)),
             origin: copy.version.map(|version| face.name_of(*version.get_id())),
             deadline: copy.deadline.map(moment),
             counter: copy.counter.as_ref().filter(|_| values).map(|count| CounterRow::of(face, count)),
@@ -201,8 +202,8 @@ fn judge(copies: &[(String, Option<KeyCopy>)]) -> (Option<String>, String) {
             format!("{what} stands: of the same moment as that of {name}, by the larger incarnation")
         }
         Some((version, name)) => {
-            let later = stamp::distance(*version.get_time(), *largest.get_time());
-            format!("{what} stands: its stamp is the largest, {later:.1?} after that of {name}")
+            let later = timestamp::distance(*version.get_time(), *largest.get_time());
+            format!("{what} stands: its timestamp is the largest, {later:.1?} after that of {name}")
         }
     };
     (Some(winner), why)
@@ -211,16 +212,16 @@ fn judge(copies: &[(String, Option<KeyCopy>)]) -> (Option<String>, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Stamp, stamp::incarnation};
+    use crate::model::{Timestamp, timestamp::incarnation};
     use uhlc::NTP64;
 
     fn copy(node: &str, version: Option<(u64, u128)>, state: CopyState) -> (String, Option<KeyCopy>) {
-        let version = version.map(|(time, id)| Stamp::new(NTP64(time << 32), incarnation(id).unwrap()));
+        let version = version.map(|(time, id)| Timestamp::new(NTP64(time << 32), incarnation(id).unwrap()));
         (node.to_owned(), Some(KeyCopy { state, version, ..KeyCopy::default() }))
     }
 
     #[test]
-    fn the_largest_stamp_wins_and_the_reason_says_by_how_much() {
+    fn the_largest_timestamp_wins_and_the_reason_says_by_how_much() {
         use CopyState::{Absent, Dead, Live};
         let away = ("c".to_owned(), None);
         let judged = |copies: &[(String, Option<KeyCopy>)]| {
@@ -235,7 +236,7 @@ mod tests {
         let b = copy("b", Some((8, 2)), Live);
         assert!(
             judged(&[a.clone(), b])
-                .starts_with("b: the write stands: its stamp is the largest, 3.0s after that of a")
+                .starts_with("b: the write stands: its timestamp is the largest, 3.0s after that of a")
         );
         let b = copy("b", Some((5, 2)), Dead);
         assert!(judged(&[a.clone(), b]).starts_with("b: the delete or expiry stands: of the same moment"));

@@ -57,7 +57,7 @@ struct KeyRow {
     value: Option<Shown>,
     value_bytes: u64,
     time: Option<String>,
-    stamp: Option<String>,
+    timestamp: Option<String>,
     origin: Option<String>,
     deadline: Option<String>,
 }
@@ -158,7 +158,7 @@ fn row(face: &Face, key: &[u8], now: Time, values: bool) -> Option<KeyRow> {
         value: values.then(|| Shown::beginning(value, copy.value_bytes, MAX_SHOWN_VALUE)),
         value_bytes: copy.value_bytes,
         time: copy.version.map(|version| moment(*version.get_time())),
-        stamp: copy.version.map(|version| format!("{:016x}", version.get_time().0)),
+        timestamp: copy.version.map(|version| format!("{:016x}", version.get_time().0)),
         origin: copy.version.map(|version| face.name_of(*version.get_id())),
         deadline: copy.deadline.map(moment),
     })

@@ -11,7 +11,7 @@ pub(super) use super::super::problem::Problem;
 
 use super::bytes::decode;
 use crate::http::Face;
-use crate::model::{Incarnation, Time, stamp};
+use crate::model::{Incarnation, Time, timestamp};
 
 /// The query of a request; what it does not know is refused, so that a typing error shows.
 pub(super) struct Asked<T>(pub(super) T);
@@ -58,7 +58,7 @@ pub(super) fn bytes(
 
 /// A moment as RFC 3339 has it, to the millisecond.
 pub(super) fn moment(time: Time) -> String {
-    point(SystemTime::UNIX_EPOCH + stamp::distance(time, stamp::ZERO))
+    point(SystemTime::UNIX_EPOCH + timestamp::distance(time, timestamp::ZERO))
 }
 
 /// The same of the machine's clock.

@@ -37,7 +37,7 @@ pub(super) async fn show(
 }
 
 impl Map {
-    /// By the stores, where both are here; else as far as the round under way has found. `None` if neither is known.
+    /// By the stores, where both are here; else as far as the sync under way has found. `None` if neither is known.
     pub(super) fn of(app: &App, from: &str, to: &str) -> Option<Map> {
         let faces = app.host.nodes();
         let face = |name: &str| faces.iter().find(|face| face.name == name);
@@ -50,8 +50,8 @@ impl Map {
                 differing.for_each(|range| bits[range / 8] |= 1 << (range % 8));
                 ("stores", bits)
             }
-            (Some(one), None) => ("round", one.cluster.differing(to)?),
-            (None, Some(other)) => ("round", other.cluster.differing(from)?),
+            (Some(one), None) => ("sync", one.cluster.differing(to)?),
+            (None, Some(other)) => ("sync", other.cluster.differing(from)?),
             (None, None) => return None,
         };
         Some(Map { from: from.to_owned(), to: to.to_owned(), known, bits: STANDARD.encode(bits) })

@@ -15,7 +15,7 @@ use super::query::{Problem, Sent};
 use crate::http::Face;
 use crate::http::server::App;
 use crate::model::counter::strict_number;
-use crate::model::{Time, stamp};
+use crate::model::{Time, timestamp};
 use crate::store::{Batch, Live, Write};
 
 /// The most random increments of one request.
@@ -62,7 +62,7 @@ pub(super) async fn write(State(app): State<Arc<App>>, Sent(put): Sent<Put>) -> 
     if value.len() > face.max_value {
         return Err(Problem::bad(format!("the value has more than {} bytes (--max-value)", face.max_value)));
     }
-    let deadline = |now| put.ttl_ms.map(|ttl| stamp::later(now, Duration::from_millis(ttl)));
+    let deadline = |now| put.ttl_ms.map(|ttl| timestamp::later(now, Duration::from_millis(ttl)));
     apply(&face, &key, |now, _| (Write::Set { value: &value, deadline: deadline(now) }, ()))?;
     Ok(StatusCode::NO_CONTENT)
 }

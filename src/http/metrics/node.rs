@@ -176,9 +176,9 @@ fn healing(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
     for (name, help, count) in counters {
         sheet.counter(name, help, None, count)?;
     }
-    sheet.counters("rounds", "Syncs with peers that came to an end, by how.", None, |reading| {
+    sheet.counters("syncs", "Syncs with peers that came to an end, by how.", None, |reading| {
         let row = |outcome, count| (vec![("outcome", outcome)], count);
-        [row("finished", reading.activity.rounds), row("failed", reading.activity.failed_rounds)]
+        [row("finished", reading.activity.syncs), row("failed", reading.activity.failed_syncs)]
     })?;
     sheet.counters("refusals", "Links that one of the two sides refused, by reason.", None, |reading| {
         let refusals = reading.activity.refusals.iter();

@@ -57,7 +57,7 @@ export class RangeMap {
 
   #tell() {
     const words = this.#differing ? `${count(this.#differing)} of 16,384 ranges differ`
-      : this.#known === "round" ? "No range differs, by the last round" : "No range differs";
+      : this.#known === "sync" ? "No range differs, by the last sync" : "No range differs";
     setText(byId("map-words"), this.#known ? words : "Nothing is known of their ranges yet.");
   }
 

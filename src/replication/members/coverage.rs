@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::summary::BUCKETS;
 use super::{Away, Declared, Membership};
 use crate::ablation::{Ablation, ablated};
-use crate::model::{Incarnation, Time, stamp};
+use crate::model::{Incarnation, Time, timestamp};
 use crate::store::Coverage;
 
 /// The most incarnations that are not members whose coverage is kept. Of more the one whose writes are the oldest is
@@ -121,7 +121,7 @@ impl Membership {
                 self.reset_stable_time();
             }
             let since = *self.unknown.entry(incarnation).or_insert(now);
-            if has_ended || stamp::later(since, UNKNOWN_LIMIT) < now {
+            if has_ended || timestamp::later(since, UNKNOWN_LIMIT) < now {
                 self.away.insert(incarnation, Declared { since: now, seen });
             }
         }

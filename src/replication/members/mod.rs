@@ -31,7 +31,7 @@ pub(super) use summary::{Away, Summary};
 
 use super::hello::Place;
 use crate::ablation::{Ablation, ablated};
-use crate::model::{Incarnation, Time, Vector, stamp};
+use crate::model::{Incarnation, Time, Vector, timestamp};
 use crate::store::Origins;
 use roster::Roster;
 
@@ -112,7 +112,7 @@ struct Declared {
     seen: Time,
 }
 
-/// What a beat says beyond the clocks.
+/// What a heartbeat says beyond the clocks.
 #[derive(Debug, Default)]
 pub(super) struct Gossip {
     pub(super) links: BTreeSet<Incarnation>,
@@ -237,8 +237,8 @@ impl Membership {
         }
     }
 
-    /// A beat of a linked peer.
-    pub(super) fn on_beat(&mut self, peer: Incarnation, summary: &Summary, gossip: Gossip, now: Time) {
+    /// A heartbeat of a linked peer.
+    pub(super) fn on_heartbeat(&mut self, peer: Incarnation, summary: &Summary, gossip: Gossip, now: Time) {
         // First who is alive, then what to make of it.
         // Entered here too: the end of an earlier connection may have been noted after the start of this one.
         self.linked.entry(peer).or_default().links = gossip.links;
@@ -321,7 +321,7 @@ impl Membership {
 
     /// Whether a linked peer is linked to it, or a member farther away was of late.
     fn is_alive(&self, namesake: &Namesake, now: Time) -> bool {
-        stamp::later(namesake.heard, HEARD_LATELY) > now
+        timestamp::later(namesake.heard, HEARD_LATELY) > now
             || self.linked.values().any(|peer| peer.links.contains(&namesake.incarnation))
     }
 
@@ -371,7 +371,7 @@ impl Membership {
             of != self.incarnation && (!gave_up.contains(&of) || ablated(Ablation::ClaimGivenUp))
         };
         for (incarnation, time) in theirs.vector.iter().filter(|&(of, _)| others(of)) {
-            self.origins.raise(incarnation, time, stamp::ZERO);
+            self.origins.raise(incarnation, time, timestamp::ZERO);
         }
         for &ClosedCoverage { incarnation, synced, closed } in
             coverage.iter().filter(|of| others(of.incarnation))
@@ -385,7 +385,7 @@ impl Membership {
     /// nothing that was removed here.
     pub(super) fn has_incorporated(&self, peer: Incarnation, theirs: &Summary, stable: Time) -> bool {
         let mut present = self.roster.present().map(|(_, member)| member.incarnation);
-        stable > stamp::ZERO
+        stable > timestamp::ZERO
             && self.is_present(peer)
             && theirs.away.is_empty()
             && present.all(|member| theirs.vector.time_of(member) >= stable)
@@ -413,7 +413,7 @@ impl Membership {
         let is_closed = self.close_away(low);
         self.counted = present;
         (is_closed && has_exchanged).then_some(if ablated(Ablation::EarlyPurge) {
-            stamp::later(low, Duration::from_secs(3))
+            timestamp::later(low, Duration::from_secs(3))
         } else {
             low
         })
@@ -425,7 +425,7 @@ impl Membership {
         /// Behind this much a member keeps others waiting.
         const BEHIND: Duration = Duration::from_secs(20);
         let own = self.report(now);
-        let late = |time: Time| stamp::later(time, BEHIND) < now;
+        let late = |time: Time| timestamp::later(time, BEHIND) < now;
         let report_of = |member: &Member| self.reports.get(&member.incarnation);
         let is_silent = |member: &Member| report_of(member).is_none_or(|report| late(report.clock));
         let is_behind = |member: &Member| {
@@ -451,7 +451,7 @@ impl Membership {
 
     /// Whether a linked peer lacks what this daemon knows of members that it has no link to.
     pub(super) fn has_news_for(&self, peer: Incarnation) -> bool {
-        /// Less than this is not worth a round.
+        /// Less than this is not worth a sync.
         const NEWS: Duration = Duration::from_secs(2);
         let Some(linked) = self.linked.get(&peer) else { return false };
         self.roster.present().any(|(_, member)| {
@@ -459,13 +459,13 @@ impl Membership {
             other != peer
                 && other != self.incarnation
                 && !linked.links.contains(&other)
-                && self.synced(other) > stamp::later(linked.vector.time_of(other), NEWS)
+                && self.synced(other) > timestamp::later(linked.vector.time_of(other), NEWS)
         })
     }
 
     /// Whether pushes have to be passed on: some linked peer has no link to a member that is alive.
     pub(super) fn must_relay(&self, now: Time) -> bool {
-        let alive = self.others().filter(|(_, member)| stamp::later(member.heard, RELAY_LIMIT) >= now);
+        let alive = self.others().filter(|(_, member)| timestamp::later(member.heard, RELAY_LIMIT) >= now);
         alive.map(|(_, member)| member.incarnation).any(|of| self.without_link_to(of).next().is_some())
     }
 

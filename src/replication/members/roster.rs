@@ -152,7 +152,7 @@ impl Roster {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::stamp::incarnation;
+    use crate::model::timestamp::incarnation;
     use proptest::prelude::*;
     use uhlc::NTP64;
 

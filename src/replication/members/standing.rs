@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Membership, Standing, Verdict};
 use crate::ablation::{Ablation, ablated};
-use crate::model::{Incarnation, Time, stamp};
+use crate::model::{Incarnation, Time, timestamp};
 
 /// A member that any other has heard within this time is alive, and never lapses.
 const ALIVE: Duration = Duration::from_secs(60);
@@ -39,7 +39,7 @@ impl Membership {
         let (own, forget_after, linked) = (self.incarnation, self.forget_after, &self.linked);
         let mut lapsed = Vec::new();
         for (name, member) in self.roster.iter_mut() {
-            let unheard = |time| stamp::later(member.heard, time) < now;
+            let unheard = |time| timestamp::later(member.heard, time) < now;
             let overdue = over_limit || forget_after.is_some_and(|limit| unheard(limit.max(ALIVE)));
             let linked_or_heard = linked.contains_key(&member.incarnation) || !unheard(ALIVE);
             let away = member.incarnation != own && (!linked_or_heard || ablated(Ablation::LapseOnlySilent));
@@ -72,7 +72,7 @@ impl Membership {
             self.namesake = None;
             return None;
         }
-        (stamp::later(namesake.since, NAMESAKE_LIMIT) < now).then_some(Verdict::Superseded)
+        (timestamp::later(namesake.since, NAMESAKE_LIMIT) < now).then_some(Verdict::Superseded)
     }
 
     /// Goes on as another incarnation that knows nothing and waits to be met.

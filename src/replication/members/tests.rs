@@ -4,7 +4,7 @@ use super::*;
 use crate::ablation::must_fail_without;
 
 fn id(n: u128) -> Incarnation {
-    stamp::incarnation(n).unwrap()
+    timestamp::incarnation(n).unwrap()
 }
 
 fn at(seconds: u64) -> Time {
@@ -25,20 +25,20 @@ fn link(a: &mut Membership, b: &mut Membership, now: Time) {
     let (na, nb) = (a.name.clone(), b.name.clone());
     a.on_link(&nb, pb.incarnation, pb.generation, now);
     b.on_link(&na, pa.incarnation, pa.generation, now);
-    beat(a, b, now);
+    heartbeat(a, b, now);
 }
 
-fn beat(a: &mut Membership, b: &mut Membership, now: Time) {
+fn heartbeat(a: &mut Membership, b: &mut Membership, now: Time) {
     for _ in 0..2 {
-        let (sa, ga) = (a.summary(stamp::ZERO, now), a.gossip(now));
-        let (sb, gb) = (b.summary(stamp::ZERO, now), b.gossip(now));
-        a.on_beat(b.incarnation, &sb, gb, now);
-        b.on_beat(a.incarnation, &sa, ga, now);
+        let (sa, ga) = (a.summary(timestamp::ZERO, now), a.gossip(now));
+        let (sb, gb) = (b.summary(timestamp::ZERO, now), b.gossip(now));
+        a.on_heartbeat(b.incarnation, &sb, gb, now);
+        b.on_heartbeat(a.incarnation, &sa, ga, now);
     }
 }
 
 fn sync(a: &mut Membership, b: &mut Membership, now: Time) {
-    let (sa, sb) = (a.full_summary(stamp::ZERO, now), b.full_summary(stamp::ZERO, now));
+    let (sa, sb) = (a.full_summary(timestamp::ZERO, now), b.full_summary(timestamp::ZERO, now));
     a.on_summary(b.incarnation, &sb);
     b.on_summary(a.incarnation, &sa);
     let (ca, cb) = (a.coverage(&sa.hashes, &sb.hashes), b.coverage(&sb.hashes, &sa.hashes));
@@ -57,7 +57,7 @@ fn the_stable_time_rises_in_step_and_is_never_ahead_of_what_the_other_holds() {
     link(&mut a, &mut b, at(1));
     let mut synced = at(0);
     for second in 2..40 {
-        beat(&mut a, &mut b, at(second));
+        heartbeat(&mut a, &mut b, at(second));
         if second % 5 == 0 {
             sync(&mut a, &mut b, at(second));
             synced = at(second);
@@ -83,9 +83,9 @@ fn one_that_has_ended_is_closed_once_every_member_has_everyones_state_of_after_t
     link(&mut a, &mut b, at(1));
     link(&mut a, &mut c, at(1));
     link(&mut b, &mut c, at(1));
-    beat(&mut a, &mut b, at(2));
-    beat(&mut a, &mut c, at(2));
-    beat(&mut a, &mut b, at(2));
+    heartbeat(&mut a, &mut b, at(2));
+    heartbeat(&mut a, &mut c, at(2));
+    heartbeat(&mut a, &mut b, at(2));
     for member in [&mut a, &mut b] {
         member.advance(at(2));
         assert_eq!(member.agreed, Some(at(2)));
@@ -96,9 +96,9 @@ fn one_that_has_ended_is_closed_once_every_member_has_everyones_state_of_after_t
         member.on_unlink(id(3));
     }
     a.on_goodbye(id(3), at(6));
-    beat(&mut a, &mut b, at(7));
+    heartbeat(&mut a, &mut b, at(7));
     a.advance(at(7));
-    beat(&mut a, &mut b, at(8));
+    heartbeat(&mut a, &mut b, at(8));
     assert_eq!(
         (a.advance(at(8)), b.advance(at(8))),
         (None, None),
@@ -106,7 +106,7 @@ fn one_that_has_ended_is_closed_once_every_member_has_everyones_state_of_after_t
     );
     assert!(b.origins.coverage_of(id(3)).is_open(), "b knows what a has received");
     sync(&mut a, &mut b, at(9));
-    beat(&mut a, &mut b, at(10));
+    heartbeat(&mut a, &mut b, at(10));
     assert!(a.advance(at(10)).is_some() && b.advance(at(10)).is_some());
     for member in [&a, &b] {
         let coverage = member.origins.coverage_of(id(3));
@@ -123,16 +123,16 @@ fn what_only_others_have_declared_away_is_closed_by_ones_own_clock() {
     let (mut a, mut b) = (member("a", 1), member("b", 2));
     link(&mut a, &mut b, at(1));
     for second in 17..20 {
-        beat(&mut a, &mut b, at(second));
+        heartbeat(&mut a, &mut b, at(second));
         sync(&mut a, &mut b, at(second));
     }
     a.roster.note_former(id(9), "o");
     let away = vec![Away { incarnation: id(9), since: at(5), seen: at(4) }];
     a.on_summary(b.incarnation, &Summary { away, ..Summary::default() });
     assert_eq!(a.advance(at(20)), None);
-    assert_eq!(a.origins.coverage_of(id(9)).closed, stamp::ZERO);
+    assert_eq!(a.origins.coverage_of(id(9)).closed, timestamp::ZERO);
     for second in 21..24 {
-        beat(&mut a, &mut b, at(second));
+        heartbeat(&mut a, &mut b, at(second));
         sync(&mut a, &mut b, at(second));
         b.advance(at(second));
         a.advance(at(second));
@@ -151,14 +151,14 @@ fn a_write_of_one_that_is_away_declares_it_away_anew() {
     a.advance(at(5));
     for second in 6..8 {
         sync(&mut a, &mut b, at(second));
-        beat(&mut a, &mut b, at(second));
+        heartbeat(&mut a, &mut b, at(second));
     }
     receive(&a, 9, at(6));
     a.advance(at(8));
     assert!(a.origins.coverage_of(id(9)).closed < at(6), "b may have shown its state before it got this");
     for second in 9..12 {
         sync(&mut a, &mut b, at(second));
-        beat(&mut a, &mut b, at(second));
+        heartbeat(&mut a, &mut b, at(second));
         b.advance(at(second));
         a.advance(at(second));
     }
@@ -191,7 +191,7 @@ fn nothing_is_stable_once_there_may_be_a_member_more() {
         let (mut a, mut b) = (member("a", 1), member("b", 2));
         link(&mut a, &mut b, at(1));
         for second in 2..6 {
-            beat(&mut a, &mut b, at(second));
+            heartbeat(&mut a, &mut b, at(second));
             sync(&mut a, &mut b, at(second));
             for member in [&mut a, &mut b] {
                 let stable = member.advance(at(second)).unwrap_or_default();
@@ -203,14 +203,14 @@ fn nothing_is_stable_once_there_may_be_a_member_more() {
     };
     let (mut a, mut b) = linked_and_stable();
     link(&mut b, &mut member("c", 3), at(10));
-    assert_eq!(b.origins.stable_time(), stamp::ZERO, "it has linked");
-    beat(&mut a, &mut b, at(11));
-    assert_eq!(a.origins.stable_time(), stamp::ZERO, "it was told of");
+    assert_eq!(b.origins.stable_time(), timestamp::ZERO, "it has linked");
+    heartbeat(&mut a, &mut b, at(11));
+    assert_eq!(a.origins.stable_time(), timestamp::ZERO, "it was told of");
 
     let (mut a, _) = linked_and_stable();
     receive(&a, 4, at(10));
     a.advance(at(11));
-    assert_eq!(a.origins.stable_time(), stamp::ZERO, "a write of someone unknown has arrived");
+    assert_eq!(a.origins.stable_time(), timestamp::ZERO, "a write of someone unknown has arrived");
 }
 
 /// A history: `b` had purged a delete of `k`, and `a` had not yet, when `c` brought `b` an older `k` that nobody had seen. By `b`
@@ -224,18 +224,18 @@ fn nothing_is_stable_until_all_have_exchanged_their_states_of_after_there_was_a_
     link(&mut b, &mut c, at(10));
     sync(&mut b, &mut c, at(11));
     for second in 12..15 {
-        beat(&mut b, &mut c, at(second));
-        beat(&mut a, &mut b, at(second));
+        heartbeat(&mut b, &mut c, at(second));
+        heartbeat(&mut a, &mut b, at(second));
         b.advance(at(second));
     }
     assert!(b.agreed < Some(at(15)));
     sync(&mut a, &mut b, at(15));
-    beat(&mut a, &mut b, at(15));
+    heartbeat(&mut a, &mut b, at(15));
     assert_eq!(b.advance(at(15)), None, "c has only what a had at 9");
     sync(&mut b, &mut c, at(16));
     sync(&mut a, &mut b, at(17));
-    beat(&mut b, &mut c, at(18));
-    beat(&mut a, &mut b, at(18));
+    heartbeat(&mut b, &mut c, at(18));
+    heartbeat(&mut a, &mut b, at(18));
     assert_eq!(b.advance(at(18)), Some(at(15)));
 }
 
@@ -254,12 +254,12 @@ fn one_of_which_nobody_knows_is_closed_after_a_minute() {
     link(&mut a, &mut b, at(1));
     receive(&a, 9, at(2));
     for second in 3..60 {
-        beat(&mut a, &mut b, at(second));
+        heartbeat(&mut a, &mut b, at(second));
         sync(&mut a, &mut b, at(second));
         assert_eq!(a.advance(at(second)), None, "it may be a member that nobody has told of yet");
     }
     for second in 60..80 {
-        beat(&mut a, &mut b, at(second));
+        heartbeat(&mut a, &mut b, at(second));
         sync(&mut a, &mut b, at(second));
         a.advance(at(second));
     }
@@ -276,13 +276,13 @@ fn only_members_that_nobody_hears_lapse_and_a_link_brings_them_back() {
     a.on_unlink(id(3));
     link(&mut b, &mut c, at(1));
     for second in 2..200 {
-        beat(&mut b, &mut c, at(second));
-        beat(&mut a, &mut b, at(second));
+        heartbeat(&mut b, &mut c, at(second));
+        heartbeat(&mut a, &mut b, at(second));
         assert!(a.lapse_overdue(true, at(second)).is_empty(), "b hears c");
     }
     b.on_unlink(id(3));
     for second in 200..259 {
-        beat(&mut a, &mut b, at(second));
+        heartbeat(&mut a, &mut b, at(second));
         assert!(a.lapse_overdue(true, at(second)).is_empty());
     }
     assert!(a.lapse_overdue(false, at(300)).is_empty(), "there is room, and it has an hour");
@@ -311,7 +311,7 @@ fn a_live_node_that_an_operator_does_not_wait_for_is_a_member_again_when_it_is_h
 fn the_coverage_of_too_many_that_have_ended_is_dropped_oldest_first() {
     let a = member("a", 1);
     for n in 0..65_600u128 {
-        a.origins.raise(id(100 + n), at(u64::try_from(n).unwrap()), stamp::ZERO);
+        a.origins.raise(id(100 + n), at(u64::try_from(n).unwrap()), timestamp::ZERO);
     }
     a.limit_coverage();
     let is_kept = |n: u128| !a.origins.coverage_of(id(n)).is_none();
@@ -324,7 +324,7 @@ fn a_member_that_holds_nothing_new_stops_the_stable_time_and_is_named() {
     link(&mut a, &mut b, at(1));
     sync(&mut a, &mut b, at(1));
     for second in 2..100 {
-        beat(&mut a, &mut b, at(second));
+        heartbeat(&mut a, &mut b, at(second));
         assert!(
             a.advance(at(second)).unwrap_or_default() <= at(1),
             "pushes and heartbeats raise no stable time"
@@ -339,7 +339,7 @@ fn one_that_is_silent_is_named_and_not_those_that_wait_for_it_too() {
     link(&mut a, &mut c, at(1));
     link(&mut a, &mut b, at(1));
     for second in 2..100 {
-        beat(&mut a, &mut b, at(second));
+        heartbeat(&mut a, &mut b, at(second));
         sync(&mut a, &mut b, at(second));
     }
     assert_eq!(a.waits_for(at(100)), ["c"]);
@@ -367,13 +367,13 @@ fn a_forgotten_node_that_returns_is_no_namesake_of_itself_where_another_still_li
     link(&mut a, &mut b, at(1));
     link(&mut b, &mut c, at(1));
     link(&mut a, &mut c, at(1));
-    beat(&mut a, &mut b, at(2));
+    heartbeat(&mut a, &mut b, at(2));
     a.on_unlink(id(3));
     assert!(a.has_live_namesake("c", id(4)), "it may be linked to b in earnest");
     a.forget("c", at(7)).unwrap();
     assert!(!a.has_live_namesake("c", id(4)));
     // If it does live, b says so with its next heartbeat.
-    beat(&mut a, &mut b, at(8));
+    heartbeat(&mut a, &mut b, at(8));
     assert!(a.has_live_namesake("c", id(4)));
 }
 
@@ -386,29 +386,29 @@ fn a_daemon_outlives_a_dead_namesake_with_a_higher_count_and_yields_to_a_living_
         incarnation: id(9),
         generation: 7,
         standing: Standing::Present,
-        since: stamp::ZERO,
+        since: timestamp::ZERO,
         heard: at(0),
     };
     a.roster.merge("b", namesake);
-    beat(&mut a, &mut b, at(12));
+    heartbeat(&mut a, &mut b, at(12));
     assert_eq!(b.generation, 8);
     assert_eq!(b.verdict(at(100)), None);
-    beat(&mut a, &mut b, at(13));
+    heartbeat(&mut a, &mut b, at(13));
     assert_eq!(a.roster.get("b").unwrap().incarnation, id(2));
 
     a.roster.merge("b", Member { generation: 12, ..namesake });
     a.linked.entry(id(9)).or_default();
-    beat(&mut a, &mut b, at(14));
+    heartbeat(&mut a, &mut b, at(14));
     assert_eq!(b.verdict(at(15)), None, "it may have crashed a moment ago");
     assert_eq!(b.verdict(at(40)), Some(Verdict::Superseded));
 }
 
 /// Of two connections to one peer the end of the first may be noted after the start of the second.
 #[test]
-fn a_peer_that_beats_is_linked_whatever_was_noted_last() {
+fn a_peer_that_sends_heartbeats_is_linked_whatever_was_noted_last() {
     let (mut a, mut b) = (member("a", 1), member("b", 2));
     link(&mut a, &mut b, at(1));
     a.on_unlink(id(2));
-    beat(&mut a, &mut b, at(2));
+    heartbeat(&mut a, &mut b, at(2));
     assert!(a.gossip(at(2)).links.contains(&id(2)));
 }

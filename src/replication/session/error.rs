@@ -9,7 +9,7 @@ use crate::replication::cells::CellsError;
 use crate::replication::codec::{CodecError, FrameError};
 use crate::replication::hello::Refused;
 use crate::replication::message::Refusal;
-use crate::replication::round::RoundError;
+use crate::replication::sync::SyncError;
 use crate::replication::wrong_port::OtherProtocol;
 
 /// A peer that was not heard for this long is down. TCP alone does not notice a stopped process.
@@ -32,7 +32,7 @@ pub(in crate::replication) enum LinkError {
     #[error(transparent)]
     Cells(#[from] CellsError),
     #[error(transparent)]
-    Round(#[from] RoundError),
+    Sync(#[from] SyncError),
     #[error("it sent {0} out of turn")]
     OutOfTurn(&'static str),
     #[error("not heard for {}s", SILENCE_LIMIT.as_secs())]

@@ -1,4 +1,4 @@
-//! When a round begins, who begins it, and what follows from its end.
+//! When a sync begins, who begins it, and what follows from its end.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{Accepted, Current, Event, Finished, LinkError, Offer, Session, Wanted};
 use crate::ablation::{Ablation, ablated};
-use crate::model::stamp::ZERO;
+use crate::model::timestamp::ZERO;
 use crate::model::{Incarnation, Time};
 use crate::replication::cells::{Carrier, CellsEncoder};
 use crate::replication::codec;
@@ -16,7 +16,7 @@ use crate::replication::local::{Local, Turn};
 use crate::replication::members::Summary;
 use crate::replication::message::Message;
 use crate::replication::queue::StateMark;
-use crate::replication::round::{PeerSummary, Round, Terms};
+use crate::replication::sync::{PeerSummary, Sync, Terms};
 use crate::store::{Room, Shortfall};
 
 /// How long one exchange that moves may keep the others waiting. A slower one goes on, beside the next.
@@ -36,14 +36,14 @@ pub(super) const VERIFY_EVERY: Duration = Duration::from_secs(5);
 /// The same while tombstones wait for the stable time.
 const VERIFY_SOON: Duration = Duration::from_secs(2);
 
-/// The same after a round that failed, for want of memory or at the retraction limit.
+/// The same after a sync that failed, for want of memory or at the retraction limit.
 const FAILED_PAUSE: Duration = Duration::from_secs(30);
 
-/// How soon after a round another one may follow that something calls for.
-const ROUND_PAUSE: Duration = Duration::from_secs(1);
+/// How soon after a sync another one may follow that something calls for.
+const SYNC_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a round may stand still: nothing of it is sent or arrives although one side owes the other a message. Above
-/// [`ANSWER_WAIT`], and above what reading the values of one group for a deep round takes (a second per few GB).
+/// How long a sync may stand still: nothing of it is sent or arrives although one side owes the other a message. Above
+/// [`ANSWER_WAIT`], and above what reading the values of one group for a deep sync takes (a second per few GB).
 pub(super) const STALL_LIMIT: Duration = Duration::from_secs(15);
 
 /// How long an offer may stay unanswered: the peer may keep it waiting for as long as [`ALONE`].
@@ -53,8 +53,8 @@ const OFFER_LIMIT: Duration = Duration::from_secs(ALONE.as_secs() + STALL_LIMIT.
 /// cannot know: they may lie in buffers on the way for longer than [`STALL_LIMIT`].
 const RECEIVING_EVERY: Duration = Duration::from_secs(1);
 
-/// While so many bytes of other frames have passed, a line that is busy counts as one on which the round moves: the
-/// socket buffers of both sides and a batch of pushes may lie before the next message of the round.
+/// While so many bytes of other frames have passed, a line that is busy counts as one on which the sync moves: the
+/// socket buffers of both sides and a batch of pushes may lie before the next message of the sync.
 const AHEAD: u64 = 8 << 20;
 
 /// How soon a daemon that had to refuse data for want of memory asks for it again, once there is room for all of it.
@@ -64,26 +64,26 @@ const REFUSED_RETRY: Duration = Duration::from_secs(1);
 /// refused once more.
 const PARTIAL_RETRY: Duration = Duration::from_secs(5);
 
-/// Fewer cells than these may differ because they were in flight when a round looked.
+/// Fewer cells than these may differ because they were in flight when a sync looked.
 const IN_FLIGHT: u64 = 10_000;
 
 impl Session {
-    /// Asks for a round as soon as one may be.
-    pub(in crate::replication) fn want_round(&mut self, now: Instant) {
+    /// Asks for a sync as soon as one may be.
+    pub(in crate::replication) fn want_sync(&mut self, now: Instant) {
         let since = self.wanted.map_or(now, |wanted| wanted.since);
         self.wanted = Some(Wanted { since, patient: false });
     }
 
-    /// Asks for a round that compares values too.
-    pub(in crate::replication) fn want_deep_round(&mut self, now: Instant) {
+    /// Asks for a sync that compares values too.
+    pub(in crate::replication) fn want_deep_sync(&mut self, now: Instant) {
         self.deep_wanted = true;
-        self.want_round(now);
+        self.want_sync(now);
     }
 
-    /// Once a second or more often: asks for the rounds that are due, and notices one that stands still.
+    /// Once a second or more often: asks for the syncs that are due, and notices one that stands still.
     pub(in crate::replication) fn tick(&mut self, local: &Local, now: Instant) -> Result<(), LinkError> {
-        if let Some(current) = &mut self.round {
-            let waits_for_answer = current.round.is_offered() && current.accepted.is_none();
+        if let Some(current) = &mut self.sync {
+            let waits_for_answer = current.sync.is_offered() && current.accepted.is_none();
             if now - current.moved > if waits_for_answer { OFFER_LIMIT } else { STALL_LIMIT } {
                 return Err(LinkError::Stalled);
             }
@@ -96,13 +96,13 @@ impl Session {
             && now - withheld.since >= pause
         {
             withheld.since = now;
-            self.want_round(now);
+            self.want_sync(now);
         }
         self.note_handed_over(local, local.store.now(ZERO));
-        if self.wanted.is_some() || self.round.is_some() {
+        if self.wanted.is_some() || self.sync.is_some() {
             return Ok(());
         }
-        let since = self.last_round.map_or(Duration::MAX, |at| now - at);
+        let since = self.last_sync.map_or(Duration::MAX, |at| now - at);
         let every = match local.has_dead.load(Ordering::Relaxed) {
             _ if self.failed => FAILED_PAUSE,
             true => VERIFY_SOON,
@@ -110,8 +110,8 @@ impl Session {
         };
         if since >= every {
             self.wanted = Some(Wanted { since: now, patient: true });
-        } else if since >= ROUND_PAUSE && local.members.lock().has_news_for(self.peer) {
-            self.want_round(now);
+        } else if since >= SYNC_PAUSE && local.members.lock().has_news_for(self.peer) {
+            self.want_sync(now);
         }
         Ok(())
     }
@@ -127,16 +127,16 @@ impl Session {
     pub(super) fn on_start(&mut self, local: &Local, offer: Offer, wall: Time) -> Result<(), LinkError> {
         self.observe(local, &offer.theirs, wall)?;
         local.members.lock().on_summary(self.peer, &offer.theirs);
-        if let Some(current) = &self.round {
-            if !current.round.is_offered() {
+        if let Some(current) = &self.sync {
+            if !current.sync.is_offered() {
                 return Err(LinkError::OutOfTurn("Start"));
             }
             // Both have offered at once: the offer of the larger incarnation stands.
             if local.members.lock().incarnation() > self.peer {
                 return Ok(());
             }
-            self.deep_wanted |= current.round.is_deep();
-            self.round = None;
+            self.deep_wanted |= current.sync.is_deep();
+            self.sync = None;
         }
         if self.offered.is_some() {
             return Err(LinkError::OutOfTurn("Start"));
@@ -156,10 +156,10 @@ impl Session {
     ) -> Result<(), LinkError> {
         self.observe(local, &theirs, wall)?;
         local.members.lock().on_summary(self.peer, &theirs);
-        let Some(current) = self.current(number, now).filter(|current| current.round.is_offered()) else {
+        let Some(current) = self.current(number, now).filter(|current| current.sync.is_offered()) else {
             return Ok(());
         };
-        let sums = current.round.read_sums(sums, &local.store)?;
+        let sums = current.sync.read_sums(sums, &local.store)?;
         current.accepted = Some(Accepted { theirs, sums, at: now });
         self.take_up(local, now);
         Ok(())
@@ -168,10 +168,10 @@ impl Session {
     /// Begins the exchange that the peer has agreed to, unless another one has to end first: what that one brings
     /// need not come from this peer too, whose sums will then be found equal.
     pub(super) fn take_up(&mut self, local: &Local, now: Instant) {
-        let Some(current) = &mut self.round else { return };
+        let Some(current) = &mut self.sync else { return };
         let Some(accepted) = &current.accepted else { return };
         // To hold up others is for those that move something.
-        let turn = if current.round.is_patient() {
+        let turn = if current.sync.is_patient() {
             None
         } else {
             let Some(turn) = local.gate.turn(now - accepted.at < ANSWER_WAIT) else { return };
@@ -179,9 +179,9 @@ impl Session {
         };
         let Some(Accepted { theirs, sums, at }) = current.accepted.take() else { return };
         (current.turn, current.moved, current.idle) = (turn, now, false);
-        let ours = current.round.ours().clone();
+        let ours = current.sync.ours().clone();
         let theirs = Session::peer_summary(self.peer, local, &ours, theirs);
-        current.round.on_accept(theirs, sums, &local.store, at);
+        current.sync.on_accept(theirs, sums, &local.store, at);
     }
 
     /// What follows from what the peer has said at the start of a sync.
@@ -192,7 +192,7 @@ impl Session {
         PeerSummary { summary, limited, coverage }
     }
 
-    /// Accepts or offers a round, if one is due and may begin.
+    /// Accepts or offers a sync, if one is due and may begin.
     pub(super) fn begin(&mut self, local: &Local, wall: Time, now: Instant) -> Option<Bytes> {
         let mut terms = Terms { deep: false, patient: false, list_limit: local.list_limit };
         if let Some(offer) = &self.offered {
@@ -210,9 +210,9 @@ impl Session {
             let packed = ours.pack();
             terms.deep = deep;
             let theirs = Session::peer_summary(self.peer, local, &ours, theirs);
-            let (round, sums) = Round::accept(number, terms, ours.clone(), theirs, &local.store, now);
-            self.enter(round, state, turn, now);
-            let accept = Message::Accept { round: number, summary: ours.wire(&packed), sums: &sums };
+            let (sync, sums) = Sync::accept(number, terms, ours.clone(), theirs, &local.store, now);
+            self.enter(sync, state, turn, now);
+            let accept = Message::Accept { sync: number, summary: ours.wire(&packed), sums: &sums };
             return Some(codec::frame(&accept));
         }
         let wanted = self.wanted?;
@@ -231,14 +231,14 @@ impl Session {
         terms.deep = std::mem::take(&mut self.deep_wanted);
         terms.patient = wanted.patient && !terms.deep;
         let Terms { deep, patient, .. } = terms;
-        self.enter(Round::offer(number, terms, ours.clone(), now), state, Some(local.gate.offer()), now);
-        let start = Message::Start { round: number, deep, patient, summary: ours.wire(&packed) };
+        self.enter(Sync::offer(number, terms, ours.clone(), now), state, Some(local.gate.offer()), now);
+        let start = Message::Start { sync: number, deep, patient, summary: ours.wire(&packed) };
         Some(codec::frame(&start))
     }
 
-    /// When this side may offer a round again.
+    /// When this side may offer a sync again.
     pub(super) fn pause_until(&self) -> Option<Instant> {
-        self.last_round.filter(|_| self.joined).map(|at| at + ROUND_PAUSE)
+        self.last_sync.filter(|_| self.joined).map(|at| at + SYNC_PAUSE)
     }
 
     /// Taken before any digest is read: what is written or lost from then on need not be in the state.
@@ -246,13 +246,13 @@ impl Session {
         self.queue.mark_state(local.store.feed().sequence())
     }
 
-    pub(super) fn enter(&mut self, round: Round, state: StateMark, turn: Option<Turn>, now: Instant) {
+    pub(super) fn enter(&mut self, sync: Sync, state: StateMark, turn: Option<Turn>, now: Instant) {
         if let Some(withheld) = &mut self.inbound.refused {
             (withheld.retried, withheld.shortfall) = (true, Shortfall::default());
         }
         let gaps = self.inbound.epoch;
-        self.round = Some(Current {
-            round,
+        self.sync = Some(Current {
+            sync,
             state,
             gaps,
             began: now,
@@ -270,7 +270,7 @@ impl Session {
     /// A frame has left in part, so what follows it cannot move. `passed` is the size of the frames that have left whole
     /// with it.
     pub(in crate::replication) fn on_part_sent(&mut self, passed: u64, now: Instant) {
-        let Some(current) = &mut self.round else { return };
+        let Some(current) = &mut self.sync else { return };
         current.others = current.others.saturating_add(passed);
         if current.others < AHEAD {
             current.moved = now;
@@ -279,18 +279,18 @@ impl Session {
 
     /// A frame has arrived in part, so what follows it cannot move.
     pub(in crate::replication) fn on_part_received(&mut self, now: Instant) {
-        let Some(current) = &mut self.round else { return };
+        let Some(current) = &mut self.sync else { return };
         if current.others < AHEAD {
             (current.moved, current.receives) = (now, true);
         }
     }
 
-    /// Tells once of a round that it heals: the first over a link as soon as anything is exchanged, a later one when
+    /// Tells once of a sync that it heals: the first over a link as soon as anything is exchanged, a later one when
     /// that is more than may have been in flight.
     fn announce_healing(&mut self) {
         let least = if self.joined { IN_FLIGHT } else { 1 };
-        let Some(current) = self.round.as_mut().filter(|current| !current.heals) else { return };
-        let progress = current.round.progress();
+        let Some(current) = self.sync.as_mut().filter(|current| !current.heals) else { return };
+        let progress = current.sync.progress();
         if progress.cells_in + progress.cells_out >= least {
             current.heals = true;
             self.events.push(Event::Healing);
@@ -299,31 +299,31 @@ impl Session {
 
     pub(super) fn conclude_if_over(&mut self, local: &Local, now: Instant) {
         self.announce_healing();
-        let Some(outcome) = self.round.as_ref().and_then(|current| current.round.outcome()) else { return };
-        let Some(current) = self.round.take() else { return };
-        let Current { round, state, gaps, began, turn, heals, .. } = current;
+        let Some(outcome) = self.sync.as_ref().and_then(|current| current.sync.outcome()) else { return };
+        let Some(current) = self.sync.take() else { return };
+        let Current { sync, state, gaps, began, turn, heals, .. } = current;
         drop(turn);
-        self.last_round = Some(now);
-        let (deep, progress) = (round.is_deep(), round.progress());
+        self.last_sync = Some(now);
+        let (deep, progress) = (sync.is_deep(), sync.progress());
         self.events.push(Event::TurnOver);
         self.failed = outcome.is_err();
         if let Some(withheld) = &mut self.inbound.refused {
             withheld.since = now;
         }
-        local.counts.retractions.fetch_add(round.retracted(), Ordering::Relaxed);
+        local.counts.retractions.fetch_add(sync.retracted(), Ordering::Relaxed);
         if let Err(why) = outcome {
             self.events.push(Event::Failed { deep, why });
             return;
         }
         let mut members = local.members.lock();
         if members.incarnation() != self.own {
-            // What this daemon held when the round began may have been discarded since.
+            // What this daemon held when the sync began may have been discarded since.
             return;
         }
-        members.on_sync(round.theirs(), round.coverage(), round.gave_up());
+        members.on_sync(sync.theirs(), sync.coverage(), sync.gave_up());
         drop(members);
-        local.hand_over(round.ours().vector.time_of(self.own));
-        // Acknowledged like any push, and only if nothing was refused: so what the round sent has been merged.
+        local.hand_over(sync.ours().vector.time_of(self.own));
+        // Acknowledged like any push, and only if nothing was refused: so what the sync sent has been merged.
         let closing = CellsEncoder::default().finish(&local.store, Carrier::Put { through: state.through() });
         let state = if ablated(Ablation::StateAsOfItsStart) { self.mark_state(local) } else { state };
         self.queue.close_state(closing, state);
@@ -333,7 +333,7 @@ impl Session {
         }
         self.inbound.whole |= gaps == self.inbound.epoch && self.inbound.refused.is_none();
         self.note_held(local);
-        local.holdings.verified();
+        local.write_acks.verified();
         let first = !std::mem::replace(&mut self.joined, true);
         self.verified = Some(now);
         let finished = Finished { first, healed: heals, deep, progress, took: now - began };
@@ -343,12 +343,12 @@ impl Session {
 
 impl Current {
     /// Tells the peer, if that is due, that what it has sent is on its way in: grants no credit, and that is news enough.
-    /// Only bytes that arrive lead to it, so the two cannot keep a round alive by such messages alone.
+    /// Only bytes that arrive lead to it, so the two cannot keep a sync alive by such messages alone.
     pub(super) fn tell_receiving(&mut self, now: Instant) -> Option<Bytes> {
-        let is_due = self.receives && !self.round.is_offered() && now - self.spoke >= RECEIVING_EVERY;
+        let is_due = self.receives && !self.sync.is_offered() && now - self.spoke >= RECEIVING_EVERY;
         is_due.then(|| {
             (self.spoke, self.receives) = (now, false);
-            codec::frame(&Message::Credit { round: self.round.number(), bytes: 0 })
+            codec::frame(&Message::Credit { sync: self.sync.number(), bytes: 0 })
         })
     }
 
@@ -360,7 +360,7 @@ impl Current {
             self.idle = true;
             return true;
         }
-        if !is_still && self.idle && !self.round.is_offered() {
+        if !is_still && self.idle && !self.sync.is_offered() {
             self.turn = local.gate.turn(true);
             self.idle = self.turn.is_none();
         }

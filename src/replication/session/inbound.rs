@@ -1,4 +1,4 @@
-//! What the peer's pushes, cells and beats do here.
+//! What the peer's pushes, cells and heartbeats do here.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -8,42 +8,42 @@ use uhlc::NTP64;
 
 use super::{Event, LinkError, Session, Withheld};
 use crate::ablation::{Ablation, ablated};
-use crate::model::{Incarnation, Time, stamp};
-use crate::replication::beat;
+use crate::model::{Incarnation, Time, timestamp};
 use crate::replication::figures::{self, Heard};
+use crate::replication::heartbeat;
 use crate::replication::local::Local;
 use crate::replication::members::Summary;
-use crate::replication::message::{Beat, Cells};
+use crate::replication::message::{Cells, Heartbeat};
 use crate::store::{Cell, Counter, Origin, Outcome, PREFETCH_AHEAD, Parts, Retraction, Shortfall, Way};
 
 impl Session {
-    pub(super) fn on_beat(
+    pub(super) fn on_heartbeat(
         &mut self,
         local: &Local,
-        beat: &Beat<'_>,
+        heartbeat: &Heartbeat<'_>,
         wall: Time,
         now: Instant,
     ) -> Result<(), LinkError> {
-        let (theirs, hlc) = (NTP64(beat.wall), NTP64(beat.hlc));
-        // A beat may be late, so it can show that the peer's clock leads, but not that it lags: that the peer
+        let (theirs, hlc) = (NTP64(heartbeat.wall), NTP64(heartbeat.hlc));
+        // A heartbeat may be late, so it can show that the peer's clock leads, but not that it lags: that the peer
         // sees for itself.
-        if theirs > stamp::later(wall, local.config.max_clock_skew) {
-            return Err(LinkError::Skewed(stamp::distance(theirs, wall)));
+        if theirs > timestamp::later(wall, local.config.max_clock_skew) {
+            return Err(LinkError::Skewed(timestamp::distance(theirs, wall)));
         }
         let horizon = local.horizon(wall);
         if hlc > horizon {
-            return Err(LinkError::Skewed(stamp::distance(hlc, wall)));
+            return Err(LinkError::Skewed(timestamp::distance(hlc, wall)));
         }
         local.store.observe(hlc);
-        let summary = Summary::read(&beat.summary)?;
+        let summary = Summary::read(&heartbeat.summary)?;
         self.observe(local, &summary, wall)?;
-        let (gossip, addresses) = beat::read(beat, horizon)?;
-        let figures = figures::read(beat.figures, beat.keys)?;
+        let (gossip, addresses) = heartbeat::read(heartbeat, horizon)?;
+        let figures = figures::read(heartbeat.figures, heartbeat.keys)?;
         let links_changed = self.heard.as_ref().is_none_or(|heard| heard.links != gossip.links);
         self.heard = Some(Heard { at: now, figures, links: gossip.links.clone() });
         let hlc = local.store.now(wall);
         let mut members = local.members.lock();
-        members.on_beat(self.peer, &summary, gossip, hlc);
+        members.on_heartbeat(self.peer, &summary, gossip, hlc);
         if links_changed {
             // What arrives from now on is passed on, without waiting for the next look at the members.
             local.relays.store(members.must_relay(hlc), Ordering::Relaxed);
@@ -61,20 +61,18 @@ impl Session {
         cells: &Cells<'_>,
         wall: Time,
         now: Instant,
-        in_round: bool,
+        in_sync: bool,
     ) -> Result<u64, LinkError> {
         let store = &local.store;
         let checked = cells.check(store, wall, local.horizon(wall))?;
         store.observe(checked.latest);
         checked.seen.iter().for_each(|&(origin, time)| store.origins().see(origin, time));
-        let way = if in_round {
-            Way::Sync {
-                cutoff: self.round.as_ref().map(|current| current.round.cutoff()).unwrap_or_default(),
-            }
+        let way = if in_sync {
+            Way::Sync { cutoff: self.sync.as_ref().map(|current| current.sync.cutoff()).unwrap_or_default() }
         } else {
             Way::Push
         };
-        let relay = !in_round && local.relays.load(Ordering::Relaxed);
+        let relay = !in_sync && local.relays.load(Ordering::Relaxed);
         let mut fresh = Vec::new();
         for cells in checked.cells.chunks(PREFETCH_AHEAD) {
             let mut keys = [&[][..]; PREFETCH_AHEAD];
@@ -88,22 +86,22 @@ impl Session {
                     }
                     Outcome::Applied | Outcome::Known => {}
                     Outcome::Refused(bytes) => {
-                        let fails = in_round && !ablated(Ablation::FailRefused);
-                        if let Some(current) = self.round.as_mut().filter(|_| fails) {
-                            current.round.on_refused();
+                        let fails = in_sync && !ablated(Ablation::FailRefused);
+                        if let Some(current) = self.sync.as_mut().filter(|_| fails) {
+                            current.sync.on_refused();
                         }
                         self.withhold(local, bytes, now);
                     }
                 }
-                match (merged.retraction, &mut self.round) {
+                match (merged.retraction, &mut self.sync) {
                     (None, _) => {}
-                    (Some(retraction), Some(current)) if in_round => {
-                        current.round.on_removed(key, retraction, store);
+                    (Some(retraction), Some(current)) if in_sync => {
+                        current.sync.on_removed(key, retraction, store);
                     }
                     // The peer has not heard of what has removed this: a sync tells it.
                     (Some(_), _) => {
                         local.counts.late.fetch_add(1, Ordering::Relaxed);
-                        self.want_round(now);
+                        self.want_sync(now);
                     }
                 }
             }
@@ -141,7 +139,7 @@ impl Session {
     /// Notes how much of what the peer's clients wrote is held here.
     pub(super) fn note_held(&self, local: &Local) {
         if self.inbound.whole {
-            local.holdings.hold(self.own, self.peer, self.inbound.through);
+            local.write_acks.hold(self.own, self.peer, self.inbound.through);
         }
     }
 
@@ -165,7 +163,8 @@ impl Session {
 /// Who made the latest write in a received cell: the one that it was pushed for.
 fn author(parts: &Parts<'_>, counter: &Counter) -> Origin {
     let version = (parts.time, parts.origin);
-    let register = parts.qualifier.map_or(version, |qualifier| qualifier.max(version));
+    let register =
+        parts.deadline_timestamp.map_or(version, |deadline_timestamp| deadline_timestamp.max(version));
     let slots = counter.slots.iter().map(|&(owner, slot)| (slot.last, owner));
     let expiry = counter.expiry.map(|(writer, expiry)| (expiry.set_at, writer));
     slots.chain(expiry).fold(register, Ord::max).1

@@ -1,4 +1,4 @@
-//! Two daemons in one thread: sessions, rounds and stores as they are, frames through the real codec.
+//! Two daemons in one thread: sessions, syncs and stores as they are, frames through the real codec.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::replication::codec::take_frame;
 use crate::replication::local::HealingConfig;
 use crate::replication::members::MembershipConfig;
 use crate::replication::push;
-use crate::replication::round::ListLimit;
+use crate::replication::sync::ListLimit;
 use crate::store::{Batch, Counter, Parts, Store, StoreConfig, Way, Write};
 
 const SKEW: Duration = Duration::from_millis(500);
@@ -39,7 +39,7 @@ struct Pair {
 }
 
 fn id(n: u128) -> Incarnation {
-    stamp::incarnation(n).unwrap()
+    timestamp::incarnation(n).unwrap()
 }
 
 impl Side {
@@ -102,7 +102,7 @@ impl Side {
 
 impl Pair {
     fn new(ranges: RangeCount) -> Pair {
-        let wall = stamp::time_since_epoch(Duration::from_secs(1_700_000_000));
+        let wall = timestamp::time_since_epoch(Duration::from_secs(1_700_000_000));
         let now = Instant::now();
         let pair =
             Pair { a: Side::new(1, 2, ranges, wall, now), b: Side::new(2, 1, ranges, wall, now), wall, now };
@@ -112,7 +112,7 @@ impl Pair {
     }
 
     fn pass(&mut self, by: Duration) {
-        self.wall = stamp::later(self.wall, by);
+        self.wall = timestamp::later(self.wall, by);
         self.now += by;
     }
 
@@ -179,13 +179,13 @@ fn a_first_contact_leaves_both_with_the_merge() {
     pair.assert_equal();
     assert_eq!(pair.a.local.store.totals().live_cells, 500);
     for side in [&pair.a, &pair.b] {
-        assert!(!side.local.gate.is_busy(), "a round still holds its turn");
+        assert!(!side.local.gate.is_busy(), "a sync still holds its turn");
     }
 }
 
 /// The figures that the bench measures on real daemons, on a store of a tenth the size.
 #[test]
-fn a_round_costs_what_differs() {
+fn a_sync_costs_what_differs() {
     let mut pair = Pair::new(RangeCount::FULL);
     let value = [7; 100];
     (0..100_000).for_each(|n| pair.a.set(pair.wall, &key(n), &value));
@@ -237,7 +237,7 @@ fn a_difference_that_arrives_meanwhile_is_not_exchanged() {
 fn the_credit_bounds_what_is_under_way_to_a_side_that_stands_still() {
     let mut pair = Pair::new(RangeCount::FULL);
     (0..100_000).for_each(|n| pair.a.set(pair.wall, &key(n), &[7; 100]));
-    // The round begins, then b takes nothing more.
+    // The sync begins, then b takes nothing more.
     while pair.a.sent.iter().all(|frame| frame.len() < 100_000) {
         pair.step().unwrap();
     }
@@ -249,7 +249,7 @@ fn the_credit_bounds_what_is_under_way_to_a_side_that_stands_still() {
 }
 
 #[test]
-fn values_that_differ_under_equal_stamps_are_found_by_a_deep_round_alone() {
+fn values_that_differ_under_equal_timestamps_are_found_by_a_deep_sync_alone() {
     let mut pair = Pair::new(RangeCount::power_of_two(4));
     (0..100).for_each(|n| pair.a.set(pair.wall, &key(n), b"value"));
     pair.settle();
@@ -259,7 +259,7 @@ fn values_that_differ_under_equal_stamps_are_found_by_a_deep_round_alone() {
     pair.verify();
     assert_eq!(pair.b.get(pair.wall, &key(5)).unwrap(), b"vAlue");
     pair.pass(Duration::from_secs(2));
-    pair.a.session.want_deep_round(pair.now);
+    pair.a.session.want_deep_sync(pair.now);
     pair.a.session.take_events();
     pair.settle();
     let found = pair.a.session.take_events().into_iter().find_map(|event| match event {
@@ -323,7 +323,7 @@ fn a_write_that_is_given_up_is_listed_by_the_one_that_held_it() {
     pair.pass(Duration::from_secs(10));
     pair.b.set(pair.wall, b"lost on the way", b"v");
     let origin = pair.a.local.store.intern(id(2)).unwrap();
-    pair.a.local.store.origins().see(origin, stamp::later(pair.wall, Duration::from_secs(1)));
+    pair.a.local.store.origins().see(origin, timestamp::later(pair.wall, Duration::from_secs(1)));
     pair.a.local.store.origins().close(id(2), pair.a.local.store.origins().coverage_of(id(2)).seen);
     pair.pass(Duration::from_secs(100));
     let written = pair.b.local.store.cell(b"lost on the way").unwrap().time();
@@ -413,8 +413,8 @@ fn what_is_known_of_incarnations_that_have_ended_is_exchanged_once() {
     for n in 0..300u128 {
         pair.a.local.store.origins().raise(
             id(1000 + n),
-            stamp::later(pair.wall, Duration::ZERO),
-            stamp::ZERO,
+            timestamp::later(pair.wall, Duration::ZERO),
+            timestamp::ZERO,
         );
     }
     pair.verify();
@@ -432,10 +432,10 @@ fn any_write() -> impl Strategy<Value = (bool, u32, u8, u64)> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Goal: a round cut at any frame, and begun again, leaves both equal, whatever they held. Method: random
+    /// Goal: a sync cut at any frame, and begun again, leaves both equal, whatever they held. Method: random
     /// writes on both sides while frames are carried one by one, with the link broken at random.
     #[test]
-    fn interrupted_rounds_converge(
+    fn interrupted_syncs_converge(
         writes in proptest::collection::vec(any_write(), 0..200),
         breaks in proptest::collection::vec(1..40usize, 0..4),
     ) {
@@ -444,7 +444,7 @@ proptest! {
         let write = |pair: &mut Pair, (first, n, what, millis): (bool, u32, u8, u64)| {
             pair.pass(Duration::from_millis(millis));
             let side = if first { &pair.a } else { &pair.b };
-            let deadline = Some(stamp::later(pair.wall, Duration::from_millis(500)));
+            let deadline = Some(timestamp::later(pair.wall, Duration::from_millis(500)));
             let write = match what {
                 0 => Write::Delete,
                 1 => Write::Deadline(deadline),
@@ -508,7 +508,7 @@ proptest! {
                 }
                 _ => _ = pair.step().unwrap(),
             }
-            let noted = pair.b.local.holdings.held(id(2), id(1));
+            let noted = pair.b.local.write_acks.held(id(2), id(1));
             for held in [pair.a.queue.held(), noted] {
                 for (n, time) in &written[..usize::try_from(held).unwrap()] {
                     let cell = pair.b.local.store.cell(&key(*n));
@@ -521,13 +521,13 @@ proptest! {
             pair.verify();
         }
         prop_assert_eq!(pair.a.queue.held(), written.len() as u64);
-        prop_assert_eq!(pair.b.local.holdings.held(id(2), id(1)), written.len() as u64);
+        prop_assert_eq!(pair.b.local.write_acks.held(id(2), id(1)), written.len() as u64);
     }
 
-    /// Goal: no message of a round, however mutated, makes the other side panic. Method: one frame of a round in
+    /// Goal: no message of a sync, however mutated, makes the other side panic. Method: one frame of a sync in
     /// progress is changed at random before it is delivered.
     #[test]
-    fn mutated_messages_of_a_round_never_panic(at in 0..60usize, byte: u16, value: u8) {
+    fn mutated_messages_of_a_sync_never_panic(at in 0..60usize, byte: u16, value: u8) {
         let mut pair = Pair::new(RangeCount::power_of_two(4));
         for n in 0..120 {
             pair.a.set(pair.wall, &key(n), b"a");
@@ -568,7 +568,7 @@ fn frames_are_whole_messages() {
 }
 
 /// Goal: no single damaged bit or byte of a frame, and no burst of up to four bytes, reaches a decoder. Method: the frames
-/// of a conversation with pushes, beats and a round that heals are damaged one at a time, at every place.
+/// of a conversation with pushes, heartbeats and a sync that heals are damaged one at a time, at every place.
 #[test]
 fn no_frame_of_a_conversation_is_accepted_with_any_bit_or_byte_of_it_damaged() {
     let mut pair = Pair::new(RangeCount::power_of_two(4));
@@ -655,7 +655,7 @@ fn an_exchange_that_stands_still_gives_up_its_turn_and_goes_on_when_it_moves() {
 }
 
 #[test]
-fn a_round_that_stands_still_ends_its_link_within_seconds() {
+fn a_sync_that_stands_still_ends_its_link_within_seconds() {
     let mut pair = pair_in_exchange();
     assert_eq!(seconds_until_stalled(&mut pair, 60), Some(16));
 }
@@ -701,9 +701,9 @@ fn a_side_that_has_sent_all_is_told_while_it_arrives() {
     assert!(stalled.is_some_and(|seconds| seconds <= 18), "{stalled:?}");
 }
 
-/// A peer that pushes as fast as the line allows, and says nothing of the round.
+/// A peer that pushes as fast as the line allows, and says nothing of the sync.
 #[test]
-fn a_line_that_is_busy_with_all_but_the_round_does_not_hide_that_it_stands_still() {
+fn a_line_that_is_busy_with_all_but_the_sync_does_not_hide_that_it_stands_still() {
     let mut pair = pair_in_exchange();
     let stalled = (1..60).find(|_| {
         pair.a.session.on_part_sent(4 << 20, pair.now);
@@ -727,14 +727,14 @@ fn an_offer_and_an_answer_that_wait_for_their_turns_end_no_link() {
     };
     step_for(&mut pair, 31);
     // b has offered beside the other exchange, and a keeps the offer waiting.
-    assert!(pair.b.session.round.as_ref().is_some_and(|current| current.round.is_offered()));
+    assert!(pair.b.session.sync.as_ref().is_some_and(|current| current.sync.is_offered()));
     assert!(pair.a.session.offered.is_some());
     step_for(&mut pair, 27);
     let [busy_a, busy_b] = busy;
     drop(busy_a);
     // a answers, and b keeps the answer waiting.
     step_for(&mut pair, 1);
-    assert!(pair.b.session.round.as_ref().is_some_and(|current| current.accepted.is_some()));
+    assert!(pair.b.session.sync.as_ref().is_some_and(|current| current.accepted.is_some()));
     step_for(&mut pair, 10);
     pair.assert_equal();
     drop(busy_b);
@@ -767,10 +767,10 @@ fn what_a_node_deleted_while_it_was_away_is_deleted_everywhere() {
     assert!(pair.b.local.lost.lock().to_vec().is_empty() && pair.a.local.lost.lock().to_vec().is_empty());
 }
 
-/// A history: an operator discarded a daemon's state while the last message of a round was on its way. The end
+/// A history: an operator discarded a daemon's state while the last message of a sync was on its way. The end
 /// of the sync then claimed everything for the empty node, and the next one deleted the cluster's keys.
 #[test]
-fn a_round_that_began_before_everything_was_discarded_claims_nothing() {
+fn a_sync_that_began_before_everything_was_discarded_claims_nothing() {
     let mut pair = Pair::new(RangeCount::power_of_two(4));
     (0..200).for_each(|n| pair.a.set(pair.wall, &key(n), b"v"));
     pair.verify();
@@ -785,6 +785,6 @@ fn a_round_that_began_before_everything_was_discarded_claims_nothing() {
     drop(pair.b.local.store.discard(id(3)).unwrap());
     pair.b.local.members.lock().discard(id(3), pair.wall);
     while matches!(pair.step(), Ok(true)) {}
-    assert_eq!(pair.b.local.store.stable_time(), stamp::ZERO);
-    assert_eq!(pair.b.local.members.lock().synced(id(1)), stamp::ZERO);
+    assert_eq!(pair.b.local.store.stable_time(), timestamp::ZERO);
+    assert_eq!(pair.b.local.members.lock().synced(id(1)), timestamp::ZERO);
 }

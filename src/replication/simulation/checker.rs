@@ -10,7 +10,7 @@ use super::history::Plan;
 use super::node::{Process, name};
 use crate::cluster::LostCell;
 use crate::model::counter::Slot;
-use crate::model::{Incarnation, Stamp, Time, Vector};
+use crate::model::{Incarnation, Time, Timestamp, Vector};
 use crate::replication::message::Refusal;
 use crate::store::Totals;
 
@@ -35,8 +35,8 @@ struct Write {
 
 #[derive(Clone, Copy, Debug)]
 struct Register {
-    version: Stamp,
-    qualifier: Stamp,
+    version: Timestamp,
+    deadline_timestamp: Timestamp,
     is_live: bool,
     deadline: Option<Time>,
 }
@@ -47,10 +47,10 @@ struct Ledger {
     totals: Totals,
     stable: Time,
     held: Vec<Option<Held>>,
-    /// For each version that it has shown, the deadline timestamps that it has held it with, and whether it was gone.
-    shown: Vec<BTreeMap<Stamp, Shown>>,
+    /// For each version that it has shown, the deadline_timestamps that it has held it with, and whether it was gone.
+    shown: Vec<BTreeMap<Timestamp, Shown>>,
     /// The latest version that was ever held.
-    best: Vec<Option<Stamp>>,
+    best: Vec<Option<Timestamp>>,
     slots: Vec<Slots>,
     synced: Vector,
     latest: Time,
@@ -58,7 +58,7 @@ struct Ledger {
 
 #[derive(Default)]
 struct Shown {
-    qualifiers: BTreeSet<Stamp>,
+    deadline_timestamps: BTreeSet<Timestamp>,
     is_gone: bool,
 }
 
@@ -77,11 +77,11 @@ pub(super) struct Checker {
     /// Every write, by the incarnation that made it, in order.
     writes: BTreeMap<Incarnation, Vec<Write>>,
     /// Every version of each key that anyone wrote, and the earliest deadline that it ever had.
-    versions: Vec<BTreeMap<Stamp, Option<Time>>>,
+    versions: Vec<BTreeMap<Timestamp, Option<Time>>>,
     counted: Vec<Counted>,
     ledgers: BTreeMap<usize, Ledger>,
     /// What was given up, by key: dots.
-    lost: BTreeSet<(usize, Stamp)>,
+    lost: BTreeSet<(usize, Timestamp)>,
     /// What must be there in the end: the newest value of each key that a process still holds, if it is the newest that
     /// was ever written, and its slots.
     lasting: Vec<(usize, Lasting)>,
@@ -92,7 +92,7 @@ pub(super) struct Checker {
     /// How far what a link's queue called held was checked.
     drained: BTreeMap<(u64, u64), usize>,
     held: held::Checked,
-    pub(super) rounds: u64,
+    pub(super) syncs: u64,
     pub(super) healed: u64,
     /// Clients' writes that were refused for want of memory, and how often a link began to lack room.
     pub(super) refused: u64,
@@ -106,7 +106,7 @@ pub(super) struct Checker {
 
 #[derive(Clone, Copy, Debug)]
 enum Lasting {
-    Value(Stamp),
+    Value(Timestamp),
     Slot(Incarnation, Slot),
 }
 
@@ -196,7 +196,7 @@ impl Checker {
         } else if *written.get_id() != own || *written.get_time() <= process.local.store.stable_time() {
             self.fail_at(Some(key), format!("n{node} wrote {written} below the stable time or as another"));
         }
-        let register = |held: &Held| (held.version, held.qualifier);
+        let register = |held: &Held| (held.version, held.deadline_timestamp);
         let is_changed = before.map(register) != Some(register(&after)) && after.is_written();
         let counts = Checker::counts_of(before, &after);
         let counted = &mut self.counted[key];
@@ -205,7 +205,7 @@ impl Checker {
         counted.deadline = counted.deadline.max(expiry.max(after.deadline).unwrap_or_default());
         let register = is_changed.then_some(Register {
             version: after.version,
-            qualifier: after.qualifier,
+            deadline_timestamp: after.deadline_timestamp,
             is_live: after.value.is_some(),
             deadline: after.deadline,
         });
@@ -275,11 +275,11 @@ impl Checker {
         }
         let Some(live) = live else { return };
         let shown = ledger.shown[key].entry(live.version).or_default();
-        if shown.is_gone && shown.qualifiers.contains(&live.qualifier) {
+        if shown.is_gone && shown.deadline_timestamps.contains(&live.deadline_timestamp) {
             return self.fail_at(Some(key), format!("n{node} shows {live:?} again, which was gone there"));
         }
         shown.is_gone = false;
-        shown.qualifiers.insert(live.qualifier);
+        shown.deadline_timestamps.insert(live.deadline_timestamp);
     }
 
     /// Every entry of a summary vector says that all which that incarnation wrote up to then is incorporated.
@@ -324,16 +324,16 @@ impl Checker {
             return false;
         }
         let Some(register) = &write.register else { return true };
-        let Register { version, qualifier, is_live, .. } = *register;
+        let Register { version, deadline_timestamp, is_live, .. } = *register;
         let now = process.local.store.now(Time::default());
         let deadline = self.versions[key].get(&version).copied().flatten();
         let has_expired = deadline.is_some_and(|deadline| deadline <= now);
         match &held {
             Some(held) if held.version > version => return true,
-            Some(held) if held.version == version && held.qualifier >= qualifier => {
+            Some(held) if held.version == version && held.deadline_timestamp >= deadline_timestamp => {
                 // A tombstone of the same dot was retracted.
                 let is_retracted = is_live && held.value.is_none() && held.deadline.is_none();
-                if !is_retracted || held.qualifier > qualifier {
+                if !is_retracted || held.deadline_timestamp > deadline_timestamp {
                     return true;
                 }
             }
@@ -352,15 +352,15 @@ impl Checker {
             || later.any(|(later, _)| *later.get_time() <= self.stable)
             || self.is_lost(key, *version.get_id(), *version.get_time())
             // The version is gone, and the deadline with it.
-            || qualifier != version && !self.is_newest(key, version)
+            || deadline_timestamp != version && !self.is_newest(key, version)
     }
 
-    fn is_newest(&self, key: usize, version: Stamp) -> bool {
+    fn is_newest(&self, key: usize, version: Timestamp) -> bool {
         self.versions[key].last_key_value().is_some_and(|(newest, _)| *newest == version)
     }
 
     fn is_lost(&self, key: usize, origin: Incarnation, time: Time) -> bool {
-        self.lost.contains(&(key, Stamp::new(time, origin)))
+        self.lost.contains(&(key, Timestamp::new(time, origin)))
     }
 
     /// A process has given up something, and says so: of a counter the sum of its slots, with the dot of the latest.
@@ -371,7 +371,7 @@ impl Checker {
         let held = process.local.store.cell(&lost.key).map(|cell| Held::read(process, &cell));
         let slots = held.into_iter().flat_map(|held| held.counter.slots);
         let retracted = slots.filter(|(_, slot)| slot.reset.at == slot.last);
-        self.lost.extend(retracted.map(|(owner, slot)| (key, Stamp::new(slot.last, owner))));
+        self.lost.extend(retracted.map(|(owner, slot)| (key, Timestamp::new(slot.last, owner))));
         if !self.has_lapsed && !self.may_be_removed(key, lost.version) {
             self.fail_at(Some(key), format!("n{node} gave up {lost:?} although nobody was away"));
         }
@@ -379,7 +379,7 @@ impl Checker {
 
     /// Whether clients have replaced or removed the version or the slot with this dot, or have set it a deadline. What
     /// was removed may be listed as given up, where it was received by pushes alone and its writer was closed.
-    fn may_be_removed(&self, key: usize, dot: Stamp) -> bool {
+    fn may_be_removed(&self, key: usize, dot: Timestamp) -> bool {
         match self.versions[key].get(&dot) {
             Some(deadline) => deadline.is_some() || !self.is_newest(key, dot),
             None => self.counted[key].may_have_ended_at(*dot.get_id(), *dot.get_time()),

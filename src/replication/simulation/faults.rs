@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::Rng as _;
 
-use super::links::beat_of;
+use super::links::heartbeat_of;
 use super::network::{Frame, Stage};
 use super::world::{DRAIN_LIMIT, Due, GOODBYE_LIMIT, World};
 use crate::replication::message::Message;
@@ -54,9 +54,9 @@ impl World {
             return self.after(Duration::from_millis(50), Due::Drained(node, number));
         }
         self.checker.note(now, None, || format!("n{node} says goodbye, drained: {held}"));
-        let beat = beat_of(process, wall);
+        let heartbeat = heartbeat_of(process, wall);
         for (&peer, link) in &process.links {
-            link.queue.beat(beat.clone());
+            link.queue.heartbeat(heartbeat.clone());
             link.queue.send(&Message::Goodbye);
             self.stirred.insert((node, peer));
         }

@@ -183,9 +183,9 @@ impl World {
         if side == 1 {
             self.send(connection, 0, Frame::Bytes(codec::frame(&Message::Welcome { wall: wall.0 })));
         }
-        // The task that beats starts beside the one that sends.
+        // The task that sends heartbeats starts beside the one that sends.
         let soon = self.millis(0..5);
-        self.after(soon, Due::Beat(node, connection));
+        self.after(soon, Due::Heartbeat(node, connection));
         self.after(soon / 2, Due::Wake(node, connection));
     }
 

@@ -13,7 +13,7 @@ use super::topology::Shape;
 use super::world::{Due, World};
 use crate::model::RangeCount;
 use crate::model::counter::strict_number;
-use crate::model::stamp;
+use crate::model::timestamp;
 use crate::store::{Batch, Live, Write};
 
 /// What a history is made with.
@@ -223,7 +223,7 @@ impl World {
     /// A client writes something to a key.
     fn client(&mut self, node: usize, key: usize) {
         let seconds = self.rng.random_range(1..15);
-        let deadline = stamp::later(self.wall(node), Duration::from_secs(seconds));
+        let deadline = timestamp::later(self.wall(node), Duration::from_secs(seconds));
         let large = if self.plan.max_memory.is_some() { 0.2 } else { 0.05 };
         let size = if self.rng.random_bool(large) { 300 } else { 8 };
         let mut value = vec![0; self.rng.random_range(0..size)];

@@ -12,12 +12,12 @@ use super::world::{Due, HANDSHAKE_LIMIT, SECOND, World};
 use crate::ablation::{Ablation, ablated};
 use crate::cluster::Figures;
 use crate::model::Time;
-use crate::replication::beat;
 use crate::replication::cells::{CellsEncoder, CellsError};
 use crate::replication::codec;
+use crate::replication::heartbeat;
 use crate::replication::push;
-use crate::replication::round::RoundFailed;
 use crate::replication::session::{Event, LinkError, SILENCE_LIMIT};
+use crate::replication::sync::SyncFailed;
 
 impl World {
     /// Dials everyone who is to be linked and is not.
@@ -72,10 +72,10 @@ impl World {
     }
 
     /// One link's part of what a daemon does every second.
-    pub(super) fn beat(&mut self, node: usize, connection: u64) {
+    pub(super) fn heartbeat(&mut self, node: usize, connection: u64) {
         let (wall, instant, now) = (self.wall(node), self.instant(), self.now);
         let Some(process) = &mut self.nodes[node].process else { return };
-        let frame = beat_of(process, wall);
+        let frame = heartbeat_of(process, wall);
         let Some((&peer, link)) = process.links.iter_mut().find(|(_, link)| link.connection == connection)
         else {
             return;
@@ -84,12 +84,12 @@ impl World {
         if now - link.heard > SILENCE_LIMIT {
             return self.close(connection, side);
         }
-        link.queue.beat(frame);
+        link.queue.heartbeat(frame);
         if let Err(error) = link.session.tick(&process.local, instant) {
             return self.end_link(node, connection, side, &error);
         }
         self.stirred.insert((node, peer));
-        self.after(SECOND, Due::Beat(node, connection));
+        self.after(SECOND, Due::Heartbeat(node, connection));
     }
 
     /// Sends what is due on every link that was stirred.
@@ -198,10 +198,10 @@ impl World {
             match event {
                 Event::TurnOver => self.stirred.extend(process.links.keys().map(|&peer| (node, peer))),
                 Event::Finished(finished) => {
-                    self.checker.rounds += 1;
+                    self.checker.syncs += 1;
                     self.checker.healed += finished.progress.cells_in;
                 }
-                Event::Failed { why: RoundFailed::RetractionLimit, .. } => {
+                Event::Failed { why: SyncFailed::RetractionLimit, .. } => {
                     self.checker.fail(format!("n{node} has come to the retraction limit"));
                 }
                 Event::Lost(lost) => self.checker.on_lost(node, process, &lost, self.now),
@@ -250,17 +250,17 @@ impl World {
         link.session.end(&process.local);
         process.local.members.lock().on_unlink(incarnation);
         for (&other, link) in &mut process.links {
-            link.session.want_round(instant);
+            link.session.want_sync(instant);
             self.stirred.insert((node, other));
         }
     }
 }
 
 /// What a daemon says of itself every second, and before it leaves.
-pub(super) fn beat_of(process: &Process, wall: Time) -> Bytes {
+pub(super) fn heartbeat_of(process: &Process, wall: Time) -> Bytes {
     let peers =
         process.links.iter().map(|(&peer, link)| (name(peer), link.incarnation, link.address.to_string()));
     let peers: Vec<_> = peers.collect();
     let peers = peers.iter().map(|(name, id, at)| (&**name, *id, &**at));
-    beat::frame(&process.local, wall, peers, &Figures::default())
+    heartbeat::frame(&process.local, wall, peers, &Figures::default())
 }

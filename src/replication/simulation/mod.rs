@@ -49,9 +49,9 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(150);
 pub struct Outcome {
     /// Simulated time from the last write until all daemons were equal and without tombstones.
     pub settled_after: Duration,
-    /// Rounds that finished, at either side.
-    pub rounds: u64,
-    /// Cells that rounds brought.
+    /// Syncs that finished, at either side.
+    pub syncs: u64,
+    /// Cells that syncs brought.
     pub healed: u64,
     /// Keys that processes were told to drop, as others had removed them.
     pub retractions: u64,
@@ -125,7 +125,7 @@ fn history_of(seed: u64, traced: bool) -> Result<Outcome, Box<Failure>> {
     }
     Ok(Outcome {
         settled_after,
-        rounds: checker.rounds,
+        syncs: checker.syncs,
         healed: checker.healed,
         retractions: world.count(|counts| &counts.retractions),
         lost: world.count(|counts| &counts.lost),

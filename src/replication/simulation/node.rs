@@ -8,14 +8,14 @@ use tokio::time::Instant;
 
 use super::history::Plan;
 use super::waits::ClientWait;
-use crate::model::{HashSeed, Incarnation, RangeCount, Time, stamp};
+use crate::model::{HashSeed, Incarnation, RangeCount, Time, timestamp};
 use crate::replication::cells::CellsEncoder;
 use crate::replication::hello::Identity;
 use crate::replication::local::{HealingConfig, Local};
 use crate::replication::members::MembershipConfig;
 use crate::replication::queue::Queue;
-use crate::replication::round::ListLimit;
 use crate::replication::session::Session;
+use crate::replication::sync::ListLimit;
 use crate::store::{Store, StoreConfig};
 
 /// The name that all simulated daemons share.
@@ -122,7 +122,7 @@ impl Node {
     pub(super) fn wall(&self, now: Duration) -> Time {
         let true_time = Duration::from_secs(EPOCH) + now;
         let off = Duration::from_millis(self.skew.unsigned_abs());
-        stamp::time_since_epoch(if self.skew < 0 { true_time - off } else { true_time + off })
+        timestamp::time_since_epoch(if self.skew < 0 { true_time - off } else { true_time + off })
     }
 }
 

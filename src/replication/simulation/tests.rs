@@ -204,7 +204,7 @@ macro_rules! noticed {
 
 noticed! { 0;
     deleted_keys_that_return_without_admission_are_noticed: Admission,
-    a_push_taken_for_proof_is_noticed: RoundsAloneVerify,
+    a_push_taken_for_proof_is_noticed: SyncsAloneRaise,
     a_link_that_is_served_before_it_subscribes_is_noticed: SubscribeFirst,
     a_digest_without_tombstones_is_noticed: DigestTombstones,
     a_clock_that_ignores_what_is_received_is_noticed: ObserveReceived,
@@ -212,7 +212,7 @@ noticed! { 0;
     lapses_of_live_members_are_noticed: LapseOnlySilent,
     a_push_that_counts_as_held_although_others_were_lost_is_noticed: StateAfterLoss,
     a_write_that_counts_as_held_by_a_sync_that_began_before_it_is_noticed: StateAsOfItsStart,
-    a_token_that_counts_as_held_although_pushes_were_lost_is_noticed: RoundAfterGap,
+    a_token_that_counts_as_held_although_pushes_were_lost_is_noticed: SyncAfterGap,
     purging_ahead_of_what_members_hold_is_noticed: EarlyPurge,
     leaving_open_what_is_away_is_noticed: Close,
 }

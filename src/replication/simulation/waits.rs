@@ -1,5 +1,5 @@
 //! Clients of harsh histories that `WAIT` for their writes. Acknowledgements, counts and wake-ups are those of
-//! [`Holdings`](crate::replication::holdings::Holdings); only the loop of a client's connection is played here.
+//! [`WriteAcks`](crate::replication::write_acks::WriteAcks); only the loop of a client's connection is played here.
 
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -44,11 +44,11 @@ impl Process {
     /// The nodes whose peers count for a `WAIT`.
     fn holders(&self, through: u64) -> Vec<usize> {
         let queues = self.links.iter().map(|(&peer, link)| (peer, &*link.queue));
-        self.local.holdings.holders(through, queues)
+        self.local.write_acks.holders(through, queues)
     }
 
     fn wait_for_holders(&self, through: u64) -> BoxFuture<'static, ()> {
-        self.local.holdings.wait_for_holders(through, self.links.values().map(|link| &*link.queue))
+        self.local.write_acks.wait_for_holders(through, self.links.values().map(|link| &*link.queue))
     }
 }
 

@@ -11,7 +11,7 @@ use super::checker::Checker;
 use super::history::{Act, Plan};
 use super::network::Network;
 use super::node::{Node, Process};
-use crate::model::stamp;
+use crate::model::timestamp;
 use crate::replication::local::News;
 use crate::replication::members::Verdict;
 use crate::replication::tombstones::TombstoneLimit;
@@ -39,7 +39,7 @@ pub(super) enum Due {
     Feed(usize, u64),
     Drained(usize, u64),
     Stop(usize, u64),
-    Beat(usize, u64),
+    Heartbeat(usize, u64),
     Wake(usize, u64),
     /// A client of a process waits no longer.
     Waited(usize, u64),
@@ -174,7 +174,7 @@ impl World {
             Due::Feed(node, number) if self.runs(node, number) => self.feed(node),
             Due::Drained(node, number) if self.runs(node, number) => self.leave_if_drained(node),
             Due::Stop(node, number) if self.runs(node, number) => self.stop(node),
-            Due::Beat(node, connection) => self.beat(node, connection),
+            Due::Heartbeat(node, connection) => self.heartbeat(node, connection),
             Due::Waited(node, number) => return self.runs(node, number).then_some(node),
             Due::Wake(node, connection) => {
                 let process = self.nodes[node].process.as_mut()?;
@@ -191,7 +191,7 @@ impl World {
         }
         match due {
             Due::Start(node) | Due::Tick(node, _) | Due::Feed(node, _) | Due::Drained(node, _) => Some(node),
-            Due::Wake(node, _) | Due::Beat(node, _) => Some(node),
+            Due::Wake(node, _) | Due::Heartbeat(node, _) => Some(node),
             _ => None,
         }
     }
@@ -209,7 +209,7 @@ impl World {
         }
         self.processes += 1;
         let number = self.processes;
-        let incarnation = stamp::incarnation(self.rng.random()).expect("a random id is not zero");
+        let incarnation = timestamp::incarnation(self.rng.random()).expect("a random id is not zero");
         let process = Process::new(number, &self.nodes[node], incarnation, &self.plan, self.now);
         self.checker.begin(node, &process, self.now);
         self.nodes[node].process = Some(process);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::context::{Context, DONE, Outcome, is};
 use super::error::CommandError;
 use crate::cluster::{ClusterError, Heal, LostCell, PeerStatus, Verification, VerificationState, Way};
-use crate::model::{Time, stamp};
+use crate::model::{Time, timestamp};
 use crate::resp::{Args, Reply};
 
 pub(super) fn peers(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
@@ -85,11 +85,11 @@ fn lost_cell(reply: &mut Reply<'_>, cell: &LostCell) {
             ("value_bytes", Field::Count(cell.value_bytes as u64)),
             // In digits, as the upper half of the scale is beyond the integers of the protocol.
             ("version", Field::text(version.0.to_string())),
-            ("version_ms", Field::Count(stamp::unix_millis(version))),
+            ("version_ms", Field::Count(timestamp::unix_millis(version))),
             ("origin", Field::text(cell.version.get_id().to_string())),
             (
                 "deadline_ms",
-                cell.deadline.map_or(Field::NEVER, |at: Time| Field::Count(stamp::unix_millis(at))),
+                cell.deadline.map_or(Field::NEVER, |at: Time| Field::Count(timestamp::unix_millis(at))),
             ),
             ("peer", Field::text(&cell.peer)),
         ],

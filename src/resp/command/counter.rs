@@ -4,7 +4,7 @@ use super::context::{Context, DONE, Outcome, integer};
 use super::error::CommandError;
 use super::string::check_key;
 use crate::model::counter::strict_number;
-use crate::model::stamp;
+use crate::model::timestamp;
 use crate::resp::Args;
 use crate::store::Write;
 
@@ -78,7 +78,7 @@ pub(super) fn breakdown(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         reply.bulk(b"down");
         reply.bulk(slot.down().to_string().as_bytes());
         reply.bulk(b"last_ms");
-        reply.int(i64::try_from(stamp::unix_millis(slot.last)).unwrap_or(i64::MAX));
+        reply.int(i64::try_from(timestamp::unix_millis(slot.last)).unwrap_or(i64::MAX));
     }
     DONE
 }

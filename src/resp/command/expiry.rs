@@ -2,7 +2,7 @@
 
 use super::context::{Context, DONE, Outcome};
 use super::options::{ExpireOptions, Moment};
-use crate::model::{Time, stamp};
+use crate::model::{Time, timestamp};
 use crate::resp::Args;
 use crate::store::{Live, Write};
 
@@ -51,16 +51,16 @@ pub(super) fn pttl(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 pub(super) fn expiretime(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    show_deadline(cx, args, |deadline, _| (stamp::unix_millis(deadline) + 500) / 1000)
+    show_deadline(cx, args, |deadline, _| (timestamp::unix_millis(deadline) + 500) / 1000)
 }
 
 pub(super) fn pexpiretime(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    show_deadline(cx, args, |deadline, _| stamp::unix_millis(deadline))
+    show_deadline(cx, args, |deadline, _| timestamp::unix_millis(deadline))
 }
 
 /// Milliseconds from `now` to a deadline that has not passed.
 fn left(deadline: Time, now: Time) -> u64 {
-    stamp::unix_millis(deadline).saturating_sub(stamp::unix_millis(now))
+    timestamp::unix_millis(deadline).saturating_sub(timestamp::unix_millis(now))
 }
 
 /// Replies with what `show` makes of the deadline and the present; -1 without a deadline, -2 without the key.

@@ -2,7 +2,7 @@
 
 use super::context::{integer, is};
 use super::error::CommandError;
-use crate::model::{Time, stamp};
+use crate::model::{Time, timestamp};
 use crate::resp::Args;
 
 /// A moment as a client gives it: in seconds or milliseconds, from now or since the Unix epoch.
@@ -17,7 +17,7 @@ impl Moment<'_> {
     /// Milliseconds since the Unix epoch, possibly before it; `None` if they are beyond 64 bits.
     fn unix_millis(self, amount: i64, now: Time) -> Option<i64> {
         let millis = if self.in_seconds { amount.checked_mul(1000)? } else { amount };
-        let base = if self.from_now { i64::try_from(stamp::unix_millis(now)).ok()? } else { 0 };
+        let base = if self.from_now { i64::try_from(timestamp::unix_millis(now)).ok()? } else { 0 };
         base.checked_add(millis)
     }
 
@@ -35,8 +35,8 @@ impl Moment<'_> {
         let millis = self.unix_millis(integer(self.amount)?, now);
         let millis = millis.ok_or(CommandError::ExpireTime(command))?;
         match u64::try_from(millis) {
-            Ok(millis) => stamp::from_unix_millis(millis).ok_or(CommandError::ExpireTime(command)),
-            Err(_) => Ok(stamp::ZERO),
+            Ok(millis) => timestamp::from_unix_millis(millis).ok_or(CommandError::ExpireTime(command)),
+            Err(_) => Ok(timestamp::ZERO),
         }
     }
 }
@@ -225,7 +225,7 @@ mod tests {
             let options = SetOptions::parse(args)?;
             assert_eq!((options.condition, options.returns_old), (Condition::Absent, true));
             let Expiry::At(moment) = options.expiry else { panic!("an expiry was said") };
-            moment.deadline(stamp::ZERO, "set").map(stamp::unix_millis)
+            moment.deadline(timestamp::ZERO, "set").map(timestamp::unix_millis)
         });
         assert_eq!(options, "5");
     }
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn a_deadline_beyond_the_scale_is_an_error_and_one_before_it_has_passed() {
         let moment = |amount, in_seconds, from_now| Moment { amount, in_seconds, from_now };
-        let now = stamp::from_unix_millis(1_700_000_000_000).unwrap();
+        let now = timestamp::from_unix_millis(1_700_000_000_000).unwrap();
         for (amount, in_seconds) in
             [(&b"9223372036854775807"[..], true), (b"9223372036854775807", false), (b"4294967296", true)]
         {
@@ -241,14 +241,14 @@ mod tests {
             assert!(moment(amount, in_seconds, false).signed_deadline(now, "set").is_err() || !in_seconds);
         }
         assert!(moment(b"0", true, true).deadline(now, "set").is_err());
-        assert_eq!(moment(b"-5", true, false).signed_deadline(now, "expire").unwrap(), stamp::ZERO);
+        assert_eq!(moment(b"-5", true, false).signed_deadline(now, "expire").unwrap(), timestamp::ZERO);
         let later = moment(b"1500", false, true).deadline(now, "set").unwrap();
-        assert_eq!(stamp::unix_millis(later), 1_700_000_001_500);
+        assert_eq!(timestamp::unix_millis(later), 1_700_000_001_500);
     }
 
     #[test]
     fn a_key_without_a_deadline_lives_longest() {
-        let time = |n| stamp::from_unix_millis(n).unwrap();
+        let time = |n| timestamp::from_unix_millis(n).unwrap();
         let options = |nx, xx, gt, lt| ExpireOptions { nx, xx, gt, lt };
         assert!(!options(false, false, true, false).allow(None, time(5)));
         assert!(options(false, false, false, true).allow(None, time(5)));

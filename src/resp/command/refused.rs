@@ -195,7 +195,7 @@ const MEANINGLESS: &[Group] = &[
         names: &["save", "bgsave", "bgrewriteaof", "lastsave"],
     },
     Group {
-        why: "a value does not leave with the stamps that merging needs",
+        why: "a value does not leave with the timestamps that merging needs",
         names: &["dump", "restore", "restore-asking"],
     },
     Group {

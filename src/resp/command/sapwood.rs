@@ -3,7 +3,7 @@
 use super::context::{Context, DONE, Outcome};
 use super::introspect::explain;
 use super::sweep;
-use crate::model::{Stamp, Time, stamp};
+use crate::model::{Time, Timestamp, timestamp};
 use crate::resp::{Args, Reply};
 
 const HELP: &[&str] = &[
@@ -25,7 +25,7 @@ const HELP: &[&str] = &[
     "MEND <peer>|* [IN|OUT|BOTH]",
     "    Undo CUT.",
     "META <key>",
-    "    Return the stamps and the deadline of a key, a deleted one included.",
+    "    Return the timestamps and the deadline of a key, a deleted one included.",
     "PEERS",
     "    Return the state of the links to the peers.",
     "READY <token> <milliseconds> [STATE]",
@@ -71,8 +71,12 @@ pub(super) fn meta(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         return DONE;
     };
     reply.map(9);
-    stamp_of(&mut reply, ["version", "version_ms", "origin"], meta.version);
-    stamp_of(&mut reply, ["qualifier", "qualifier_ms", "qualifier_origin"], meta.qualifier);
+    timestamp_of(&mut reply, ["version", "version_ms", "origin"], meta.version);
+    timestamp_of(
+        &mut reply,
+        ["deadline_timestamp", "deadline_timestamp_ms", "deadline_origin"],
+        meta.deadline_timestamp,
+    );
     reply.bulk(b"live");
     reply.bool(meta.value_bytes.is_some());
     reply.bulk(b"deadline_ms");
@@ -82,19 +86,19 @@ pub(super) fn meta(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     DONE
 }
 
-/// A stamp in three pairs: its time as NTP64, that in milliseconds, and the incarnation that drew it.
-fn stamp_of(reply: &mut Reply<'_>, [time, time_ms, origin]: [&str; 3], stamp: Stamp) {
+/// A timestamp in three pairs: its time as NTP64, that in milliseconds, and the incarnation that drew it.
+fn timestamp_of(reply: &mut Reply<'_>, [time, time_ms, origin]: [&str; 3], timestamp: Timestamp) {
     reply.bulk(time.as_bytes());
     // In digits, as the upper half of the scale is beyond the integers of the protocol.
-    reply.bulk(stamp.get_time().0.to_string().as_bytes());
+    reply.bulk(timestamp.get_time().0.to_string().as_bytes());
     reply.bulk(time_ms.as_bytes());
-    reply.int(millis(*stamp.get_time()));
+    reply.int(millis(*timestamp.get_time()));
     reply.bulk(origin.as_bytes());
-    reply.bulk(stamp.get_id().to_string().as_bytes());
+    reply.bulk(timestamp.get_id().to_string().as_bytes());
 }
 
 fn millis(time: Time) -> i64 {
-    i64::try_from(stamp::unix_millis(time)).unwrap_or(i64::MAX)
+    i64::try_from(timestamp::unix_millis(time)).unwrap_or(i64::MAX)
 }
 
 fn number(reply: &mut Reply<'_>, value: u64) {

@@ -3,12 +3,12 @@
 use super::context::{Context, DONE, Flow, Outcome, is};
 use super::error::CommandError;
 use super::sweep;
-use crate::model::stamp;
+use crate::model::timestamp;
 use crate::resp::Args;
 
 /// The machine's clock, not the hybrid one: this is what Redis shows.
 pub(super) fn time(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
-    let micros = stamp::distance(cx.shared.env.wall_clock(), stamp::ZERO).as_micros();
+    let micros = timestamp::distance(cx.shared.env.wall_clock(), timestamp::ZERO).as_micros();
     let mut reply = cx.reply();
     reply.array(2);
     reply.bulk((micros / 1_000_000).to_string().as_bytes());

@@ -145,7 +145,7 @@ const SAPWOOD: &[Command] = &[
     row("sapwood|help", 2, NONE, NO_KEY, "server", "0.1.0", "Explains the subcommands", sapwood::help),
     row("sapwood|lost", 2, NONE, NO_KEY, "server", "0.1.0", "Returns what had to be given up after an absence", cluster::lost),
     row("sapwood|mend", -3, ADMIN, NO_KEY, "server", "0.1.0", "Undoes SAPWOOD CUT", cluster::mend),
-    row("sapwood|meta", 3, READS, SECOND_KEY, "server", "0.1.0", "Returns the stamps and the deadline of a key", sapwood::meta),
+    row("sapwood|meta", 3, READS, SECOND_KEY, "server", "0.1.0", "Returns the timestamps and the deadline of a key", sapwood::meta),
     row("sapwood|peers", 2, NONE, NO_KEY, "server", "0.1.0", "Describes the links to the peers", cluster::peers),
     row("sapwood|ready", -4, NONE, NO_KEY, "server", "0.1.0", "Waits until this node holds what a token of another speaks of", wait::ready),
     row("sapwood|rejoin", -2, ADMIN, NO_KEY, "server", "0.1.0", "Discards every key here and joins the others anew", cluster::rejoin),

@@ -2,8 +2,8 @@
 
 use super::{Cell, HAS_COUNTER, HAS_DEADLINE, HAS_VALUE, Parts, SWEPT};
 use crate::model::counter::{Expiry, Shown, Slot, shown};
-use crate::model::stamp::ZERO;
-use crate::model::{Stamp, Time};
+use crate::model::timestamp::ZERO;
+use crate::model::{Time, Timestamp};
 use crate::store::origins::{Origin, Origins};
 
 /// One of the parts that a cell's hash is the sum of.
@@ -155,16 +155,16 @@ impl Cell {
         self.expiry().and_then(|(_, expiry)| expiry.deadline).filter(|&deadline| deadline > now)
     }
 
-    /// The stamp of the latest `SET`, `DEL` or increment, whether it still shows or not. An `EXPIRE` or `PERSIST` is not
-    /// meant: it changes a value that stays, and a concurrent `SET` with a smaller stamp may replace both, so the stamps
+    /// The timestamp of the latest `SET`, `DEL` or increment, whether it still shows or not. An `EXPIRE` or `PERSIST` is not
+    /// meant: it changes a value that stays, and a concurrent `SET` with a smaller timestamp may replace both, so the timestamps
     /// of a key would not always rise.
-    pub(in crate::store) fn last_write(&self, origins: &Origins) -> Stamp {
-        let stamp = |time, origin| Stamp::new(time, origins.incarnation(origin));
-        let slots = self.slots().map(|(owner, slot)| stamp(slot.last, owner));
-        slots.fold(stamp(self.time(), self.origin()), Ord::max)
+    pub(in crate::store) fn last_write(&self, origins: &Origins) -> Timestamp {
+        let timestamp = |time, origin| Timestamp::new(time, origins.incarnation(origin));
+        let slots = self.slots().map(|(owner, slot)| timestamp(slot.last, owner));
+        slots.fold(timestamp(self.time(), self.origin()), Ord::max)
     }
 
-    /// A cell without a counter that shows what this one shows at `now`. Its stamp is the register's, not that of the
+    /// A cell without a counter that shows what this one shows at `now`. Its timestamp is the register's, not that of the
     /// [last write](Self::last_write).
     #[inline]
     pub(in crate::store) fn as_shown(&self, now: Time) -> Cell {
@@ -204,7 +204,7 @@ impl Cell {
             Shown::Number(number) => digits.format(number).as_bytes(),
         });
         let (time, origin) = (self.time(), self.origin());
-        let parts = Parts { time, origin, value, deadline, qualifier: None };
+        let parts = Parts { time, origin, value, deadline, deadline_timestamp: None };
         Cell::pack(&mut Vec::new(), self.key(), &parts)
     }
 

@@ -1,8 +1,8 @@
 //! A register whose origins are interned.
 
 use crate::model::counter::RegisterLife;
-use crate::model::stamp::ZERO;
-use crate::model::{Register, Stamp, Time};
+use crate::model::timestamp::ZERO;
+use crate::model::{Register, Time, Timestamp};
 use crate::store::origins::{Origin, Origins};
 
 /// A register whose origins are interned: what a cell is packed from and unpacked to.
@@ -13,30 +13,31 @@ pub(crate) struct Parts<'a> {
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) deadline: Option<Time>,
     /// `None` when the version's own write decided the deadline.
-    pub(crate) qualifier: Option<(Time, Origin)>,
+    pub(crate) deadline_timestamp: Option<(Time, Origin)>,
 }
 
 impl<'a> Parts<'a> {
     /// The register of a key that was only ever counted with.
     pub(crate) const EMPTY: Parts<'static> =
-        Parts { time: ZERO, origin: Origins::NOBODY, value: None, deadline: None, qualifier: None };
+        Parts { time: ZERO, origin: Origins::NOBODY, value: None, deadline: None, deadline_timestamp: None };
 
     /// Whether there is nothing at all to keep.
     pub(in crate::store) fn is_empty(&self) -> bool {
         self.time == ZERO
     }
 
-    /// The same register with its full stamps.
+    /// The same register with its full timestamps.
     pub(in crate::store) fn register(&self, origins: &Origins) -> Register<'a> {
-        let version = Stamp::new(self.time, origins.incarnation(self.origin));
-        let qualifier =
-            self.qualifier.map_or(version, |(time, origin)| Stamp::new(time, origins.incarnation(origin)));
-        Register { version, value: self.value, deadline: self.deadline, qualifier }
+        let version = Timestamp::new(self.time, origins.incarnation(self.origin));
+        let deadline_timestamp = self
+            .deadline_timestamp
+            .map_or(version, |(time, origin)| Timestamp::new(time, origins.incarnation(origin)));
+        Register { version, value: self.value, deadline: self.deadline, deadline_timestamp }
     }
 
     /// The timestamp of the write that set the deadline.
     pub(in crate::store) fn deadline_dot(&self) -> (Time, Origin) {
-        self.qualifier.unwrap_or((self.time, self.origin))
+        self.deadline_timestamp.unwrap_or((self.time, self.origin))
     }
 
     /// This register after a retraction.
@@ -44,9 +45,9 @@ impl<'a> Parts<'a> {
         Parts { value: None, deadline: None, ..self }
     }
 
-    /// The latest time of its stamps.
+    /// The latest time of its timestamps.
     pub(in crate::store) fn latest(&self) -> Time {
-        self.qualifier.map_or(self.time, |(time, _)| time.max(self.time))
+        self.deadline_timestamp.map_or(self.time, |(time, _)| time.max(self.time))
     }
 
     /// What of it bears on the slots.

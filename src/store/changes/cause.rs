@@ -1,6 +1,6 @@
 //! What a change did, seen from its outcome: the cell before and the cell after tell, however it came about.
 
-use crate::model::stamp::ZERO;
+use crate::model::timestamp::ZERO;
 use crate::store::Cell;
 
 /// What made a key's cell another, as those see it that watch.
@@ -47,7 +47,7 @@ impl Cause {
             return Some(Cause::Counter);
         }
         // What is left to differ is the deadline.
-        let ruled = |cell: &Cell| (cell.qualifier(), cell.expiry(), cell.kept_deadline());
+        let ruled = |cell: &Cell| (cell.deadline_timestamp(), cell.expiry(), cell.kept_deadline());
         (ruled(old) != ruled(new))
             .then(|| if new.kept_deadline().is_some() { Cause::Expire } else { Cause::Persist })
     }
@@ -70,13 +70,13 @@ mod tests {
     use crate::store::{Counter, Parts};
 
     const LIVE: Parts<'static> =
-        Parts { time: NTP64(10), origin: 0, value: Some(b"v"), deadline: None, qualifier: None };
+        Parts { time: NTP64(10), origin: 0, value: Some(b"v"), deadline: None, deadline_timestamp: None };
 
     #[test]
     fn the_cause_follows_from_both_cells() {
         let tombstone = |time| Parts { time: NTP64(time), value: None, ..LIVE };
         let until = |deadline| Parts { deadline: Some(NTP64(deadline)), ..LIVE };
-        let qualified = |at, parts| Parts { qualifier: Some((NTP64(at), 0)), ..parts };
+        let qualified = |at, parts| Parts { deadline_timestamp: Some((NTP64(at), 0)), ..parts };
         let swept = Parts { value: None, ..until(30) };
         let later = Parts { time: NTP64(40), ..LIVE };
         let other_origin = Parts { origin: 1, ..LIVE };

@@ -143,8 +143,13 @@ mod tests {
     use crate::store::Parts;
 
     fn change(sequence: u64, key: u64) -> Record {
-        let parts =
-            Parts { time: NTP64(sequence), origin: 0, value: Some(b"v"), deadline: None, qualifier: None };
+        let parts = Parts {
+            time: NTP64(sequence),
+            origin: 0,
+            value: Some(b"v"),
+            deadline: None,
+            deadline_timestamp: None,
+        };
         let cell = Cell::pack(&mut Vec::new(), &key.to_le_bytes(), &parts);
         // Few hashes, so that they collide.
         Record::new(sequence, cell, key % 7, Cause::Set, true)

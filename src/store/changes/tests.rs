@@ -6,7 +6,7 @@ use tokio::time::{self, advance};
 use uhlc::NTP64;
 
 use super::*;
-use crate::model::stamp::incarnation;
+use crate::model::timestamp::incarnation;
 use crate::model::{HashSeed, RangeCount};
 use crate::store::{Batch, Counter, Parts, Store, StoreConfig, Way, Write};
 
@@ -207,7 +207,7 @@ fn threads_that_write_the_same_keys_are_recorded_in_the_order_that_counts() {
     let store = store();
     let follower = follow(&store, &[""]);
     let mut from = follower.last();
-    let mut stamps = HashMap::new();
+    let mut timestamps = HashMap::new();
     std::thread::scope(|scope| {
         let writers: Vec<_> = (0..4)
             .map(|_| {
@@ -220,7 +220,7 @@ fn threads_that_write_the_same_keys_are_recorded_in_the_order_that_counts() {
             let changes = changes(&follower, from);
             for change in &changes {
                 from = change.sequence;
-                let before = stamps.insert(change.cell.key().to_vec(), change.cell.time());
+                let before = timestamps.insert(change.cell.key().to_vec(), change.cell.time());
                 assert!(before.is_none_or(|before| before < change.cell.time()));
             }
             if done && changes.is_empty() {
@@ -228,8 +228,8 @@ fn threads_that_write_the_same_keys_are_recorded_in_the_order_that_counts() {
             }
         }
     });
-    assert_eq!(stamps.len(), 50);
-    for (key, time) in stamps {
+    assert_eq!(timestamps.len(), 50);
+    for (key, time) in timestamps {
         assert_eq!(store.cell(&key).unwrap().time(), time);
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::model::{Incarnation, Stamp, Time};
+use crate::model::{Incarnation, Time, Timestamp};
 use crate::store::{Cause, Cell};
 
 /// One step of what a watcher tells.
@@ -78,7 +78,7 @@ impl Cause {
 #[derive(Clone, Debug)]
 pub struct Item {
     pub(super) cell: Cell,
-    pub(super) version: Stamp,
+    pub(super) version: Timestamp,
 }
 
 impl Item {
@@ -141,7 +141,7 @@ impl FromStr for Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::stamp::incarnation;
+    use crate::model::timestamp::incarnation;
 
     #[test]
     fn a_cursor_survives_as_text() {

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Invariants:
-//! * Per key stamps never fall between two resets, and the last event tells what the store holds. The walk may have seen
+//! * Per key timestamps never fall between two resets, and the last event tells what the store holds. The walk may have seen
 //!   a key at a later state than the change that catching up meets next; so a change that a later one of its key follows
 //!   is left out there.
 //! * A watcher holds a place, not what it has not told yet: it pulls a page when the last one was taken. So the memory of

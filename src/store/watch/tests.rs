@@ -11,8 +11,8 @@ use uhlc::NTP64;
 use super::*;
 use crate::ablation::{Ablation, ablate};
 use crate::model::counter::strict_number;
-use crate::model::stamp::incarnation;
-use crate::model::{HashSeed, RangeCount, Stamp};
+use crate::model::timestamp::incarnation;
+use crate::model::{HashSeed, RangeCount, Timestamp};
 use crate::store::{Batch, Cause, Live, StoreConfig, Write};
 
 fn store(id: u128) -> Arc<Store> {
@@ -52,7 +52,7 @@ fn replicate(from: &Store, to: &Store, key: &str) {
     let translate = |origin| to.intern(from.incarnation(origin)).unwrap();
     let mut parts = cell.parts();
     parts.origin = translate(parts.origin);
-    parts.qualifier = parts.qualifier.map(|(time, origin)| (time, translate(origin)));
+    parts.deadline_timestamp = parts.deadline_timestamp.map(|(time, origin)| (time, translate(origin)));
     let mut counter = cell.counter();
     counter.slots.clear();
     counter.expiry = counter.expiry.map(|(writer, expiry)| (translate(writer), expiry));
@@ -69,7 +69,7 @@ fn sweep(store: &Store, now: u64) {
 #[derive(Default)]
 struct Client {
     held: BTreeMap<Vec<u8>, Vec<u8>>,
-    stamps: HashMap<Vec<u8>, Stamp>,
+    timestamps: HashMap<Vec<u8>, Timestamp>,
     resets: Vec<ResetReason>,
     live: bool,
     cursor: Option<Cursor>,
@@ -82,7 +82,7 @@ impl Client {
         for event in page.events() {
             match event {
                 WatchEvent::Reset { reason } => {
-                    (self.held, self.stamps, self.live, self.cursor) = Default::default();
+                    (self.held, self.timestamps, self.live, self.cursor) = Default::default();
                     self.resets.push(*reason);
                 }
                 WatchEvent::Entry(item) => {
@@ -108,9 +108,9 @@ impl Client {
     }
 
     fn know(&mut self, item: &Item) {
-        let stamp = Stamp::new(item.time(), item.origin());
-        let before = self.stamps.insert(item.key().to_vec(), stamp);
-        assert!(before.is_none_or(|before| before <= stamp), "{item:?} after {before:?}");
+        let timestamp = Timestamp::new(item.time(), item.origin());
+        let before = self.timestamps.insert(item.key().to_vec(), timestamp);
+        assert!(before.is_none_or(|before| before <= timestamp), "{item:?} after {before:?}");
         match item.value() {
             Some(value) => _ = self.held.insert(item.key().to_vec(), value.to_vec()),
             None => _ = self.held.remove(item.key()),
@@ -247,7 +247,7 @@ fn watchers_at_one_place_share_pages_and_their_rendering() {
     let mut watchers: Vec<_> = (0..50).map(|_| watch(&store, &[""], None)).collect();
     let mut clients: Vec<_> = watchers.iter().map(|_| Client::default()).collect();
     let rendered = AtomicUsize::new(0);
-    let mut round = |now| {
+    let mut sync = |now| {
         for (watcher, client) in watchers.iter_mut().zip(&mut clients) {
             while let Some(page) = watcher.next(NTP64(now)) {
                 let bytes = page.rendered(0, |events| {
@@ -260,10 +260,10 @@ fn watchers_at_one_place_share_pages_and_their_rendering() {
         }
         rendered.swap(0, Ordering::Relaxed)
     };
-    assert_eq!(round(2), 4 + 50, "a page a step of the walk, and that all is live for each");
+    assert_eq!(sync(2), 4 + 50, "a page a step of the walk, and that all is live for each");
     set(&store, 3, "1", b"w");
     set(&store, 3, "2", b"w");
-    assert_eq!(round(4), 1);
+    assert_eq!(sync(4), 1);
     assert!(clients.iter().all(|client| client.held == held(&store, &[""], 4)));
 }
 

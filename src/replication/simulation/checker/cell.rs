@@ -1,22 +1,22 @@
 //! What one process holds of one key, read out of its store.
 
 use crate::model::counter::{Counter, Lives, RegisterLife, Shown, shown};
-use crate::model::stamp::{ZERO, incarnation};
-use crate::model::{Incarnation, Stamp, Time};
+use crate::model::timestamp::{ZERO, incarnation};
+use crate::model::{Incarnation, Time, Timestamp};
 use crate::store::Cell;
 
 use super::Process;
 
 /// The version of a register that nobody has set.
-pub(super) fn nobodys() -> Stamp {
-    Stamp::new(ZERO, incarnation(u128::MAX - 1).expect("it is not zero"))
+pub(super) fn nobodys() -> Timestamp {
+    Timestamp::new(ZERO, incarnation(u128::MAX - 1).expect("it is not zero"))
 }
 
 /// What one process holds of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Held {
-    pub(in super::super) version: Stamp,
-    pub(in super::super) qualifier: Stamp,
+    pub(in super::super) version: Timestamp,
+    pub(in super::super) deadline_timestamp: Timestamp,
     pub(in super::super) deadline: Option<Time>,
     pub(in super::super) value: Option<Vec<u8>>,
     pub(in super::super) counter: Counter<Incarnation>,
@@ -26,15 +26,17 @@ impl Held {
     pub(in super::super) fn read(process: &Process, cell: &Cell) -> Held {
         let parts = cell.parts();
         let store = &process.local.store;
-        let stamp = |time, origin| Stamp::new(time, store.incarnation(origin));
-        let version = stamp(parts.time, parts.origin);
+        let timestamp = |time, origin| Timestamp::new(time, store.incarnation(origin));
+        let version = timestamp(parts.time, parts.origin);
         let held = cell.counter();
         let expiry = held.expiry.map(|(writer, expiry)| (store.incarnation(writer), expiry));
         let mut counter = Counter { expiry, slots: Vec::new() };
         held.slots.iter().for_each(|&(owner, slot)| counter.put(store.incarnation(owner), slot));
         Held {
             version,
-            qualifier: parts.qualifier.map_or(version, |(time, origin)| stamp(time, origin)),
+            deadline_timestamp: parts
+                .deadline_timestamp
+                .map_or(version, |(time, origin)| timestamp(time, origin)),
             deadline: parts.deadline,
             value: parts.value.map(<[u8]>::to_vec),
             counter,
@@ -54,7 +56,7 @@ impl Held {
     }
 
     fn lives(&self) -> Lives {
-        let written = (*self.version.get_time()).max(*self.qualifier.get_time());
+        let written = (*self.version.get_time()).max(*self.deadline_timestamp.get_time());
         let register = RegisterLife { written, deadline: self.deadline, has_value: self.value.is_some() };
         Lives { register, expiry: self.counter.expiry.map(|(_, expiry)| expiry) }
     }
@@ -65,9 +67,9 @@ impl Held {
     }
 
     /// The latest timestamp in it.
-    pub(super) fn latest(&self) -> Stamp {
-        let slots = self.counter.slots.iter().map(|(owner, slot)| Stamp::new(slot.last, *owner));
-        let expiry = self.counter.expiry.map(|(writer, expiry)| Stamp::new(expiry.set_at, writer));
-        slots.chain(expiry).fold(self.version.max(self.qualifier), Ord::max)
+    pub(super) fn latest(&self) -> Timestamp {
+        let slots = self.counter.slots.iter().map(|(owner, slot)| Timestamp::new(slot.last, *owner));
+        let expiry = self.counter.expiry.map(|(writer, expiry)| Timestamp::new(expiry.set_at, writer));
+        slots.chain(expiry).fold(self.version.max(self.deadline_timestamp), Ord::max)
     }
 }

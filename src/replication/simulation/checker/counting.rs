@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Checker, Held};
 use crate::model::counter::{Shown, Slot, strict_number};
-use crate::model::stamp::ZERO;
+use crate::model::timestamp::ZERO;
 use crate::model::{Incarnation, Time};
 
 /// A slot as a write has left it.

@@ -29,7 +29,7 @@ impl World {
                 continue;
             }
             self.checker.check_claim(Says::Writer, (node, process), (peer, other), link.queue.held());
-            let through = process.local.holdings.held(process.incarnation(), other.incarnation());
+            let through = process.local.write_acks.held(process.incarnation(), other.incarnation());
             self.checker.check_claim(Says::Holder, (peer, other), (node, process), through);
         }
     }

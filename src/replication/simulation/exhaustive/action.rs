@@ -84,7 +84,7 @@ pub(super) enum Action {
         to: u8,
     },
     /// A heartbeat; it arrives at once where nothing is on the wire before it.
-    Beat {
+    Heartbeat {
         from: u8,
         to: u8,
     },
@@ -119,7 +119,7 @@ impl fmt::Display for Action {
             Action::Cut { a, b } => write!(f, "cut n{a} - n{b}"),
             Action::Link { a, b } => write!(f, "link n{a} - n{b}"),
             Action::Lose { from, to } => write!(f, "pushes lost n{from} -> n{to}"),
-            Action::Beat { from, to } => write!(f, "heartbeat n{from} -> n{to}"),
+            Action::Heartbeat { from, to } => write!(f, "heartbeat n{from} -> n{to}"),
             Action::Tick { node } => write!(f, "tick of n{node}"),
             Action::Upkeep => write!(f, "heartbeats over idle links, tick of all"),
             Action::Lapse { node } => write!(f, "n{node} declares away whom it has not heard"),

@@ -11,14 +11,14 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::cluster::{Figures, TrafficKind};
 use crate::model::counter::{Expiry, Lives, RegisterLife, Slot};
-use crate::model::{HashSeed, Incarnation, RangeCount, Stamp, Time, stamp};
-use crate::replication::beat;
+use crate::model::{HashSeed, Incarnation, RangeCount, Time, Timestamp, timestamp};
 use crate::replication::cells::{Carrier, CellsEncoder};
 use crate::replication::codec;
+use crate::replication::heartbeat;
 use crate::replication::local::{HealingConfig, Local};
 use crate::replication::members::MembershipConfig;
 use crate::replication::message;
-use crate::replication::round::ListLimit;
+use crate::replication::sync::ListLimit;
 use crate::store::{Origins, Store, StoreConfig};
 
 const MAX_CLOCK_SKEW: Duration = Duration::from_millis(500);
@@ -31,11 +31,11 @@ pub(super) const STEP: Duration = Duration::from_secs(100);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct View {
     /// The timestamp of the `SET` or `DEL`; `None` if nobody has set it, as of a key that was only counted with.
-    pub(super) version: Option<Stamp>,
+    pub(super) version: Option<Timestamp>,
     pub(super) value: Option<Vec<u8>>,
     pub(super) deadline: Option<Time>,
     /// The timestamp of the write that set the deadline.
-    pub(super) deadline_by: Option<Stamp>,
+    pub(super) deadline_by: Option<Timestamp>,
     pub(super) slots: Vec<(Incarnation, Slot)>,
     /// The deadline of what is counted beside no value, by who set it.
     pub(super) expiry: Option<(Incarnation, Expiry)>,
@@ -53,21 +53,21 @@ impl View {
     }
 
     fn lives(&self) -> Lives {
-        let stamps = [self.version, self.deadline_by].into_iter().flatten();
-        let written = stamps.map(|stamp| *stamp.get_time()).max().unwrap_or_default();
+        let timestamps = [self.version, self.deadline_by].into_iter().flatten();
+        let written = timestamps.map(|timestamp| *timestamp.get_time()).max().unwrap_or_default();
         let register = RegisterLife { written, deadline: self.deadline, has_value: self.value.is_some() };
         Lives { register, expiry: self.expiry.map(|(_, expiry)| expiry) }
     }
 
     /// The timestamp of the write that set the deadline of what is counted.
-    pub(super) fn expiry_by(&self) -> Option<Stamp> {
-        self.expiry.map(|(writer, expiry)| Stamp::new(expiry.set_at, writer))
+    pub(super) fn expiry_by(&self) -> Option<Timestamp> {
+        self.expiry.map(|(writer, expiry)| Timestamp::new(expiry.set_at, writer))
     }
 
     /// Whether something here replaces a deadline of `before` that had not passed when it was written, and so keeps alive
     /// what that one ends.
     pub(super) fn keeps_alive(&self, before: &View) -> bool {
-        let is_after = |deadline: Option<Time>, successor: Option<Stamp>| {
+        let is_after = |deadline: Option<Time>, successor: Option<Timestamp>| {
             deadline.is_some_and(|deadline| successor.is_none_or(|by| *by.get_time() < deadline))
         };
         let expiry = before.expiry.and_then(|(_, expiry)| expiry.deadline);
@@ -79,12 +79,12 @@ impl View {
     /// The latest time of its timestamps.
     pub(super) fn latest(&self) -> Time {
         let slots = self.slots.iter().map(|(_, slot)| slot.last);
-        let stamps = [self.version, self.deadline_by, self.expiry_by()].into_iter().flatten();
-        stamps.map(|stamp| *stamp.get_time()).chain(slots).max().unwrap_or_default()
+        let timestamps = [self.version, self.deadline_by, self.expiry_by()].into_iter().flatten();
+        timestamps.map(|timestamp| *timestamp.get_time()).chain(slots).max().unwrap_or_default()
     }
 
     /// What decides between copies of the register.
-    pub(super) fn rank(&self) -> (Option<Stamp>, Option<Stamp>) {
+    pub(super) fn rank(&self) -> (Option<Timestamp>, Option<Timestamp>) {
         (self.version, self.deadline_by)
     }
 }
@@ -100,7 +100,7 @@ pub(super) fn address(node: usize) -> String {
 /// The incarnation that a node has after so many restarts.
 pub(super) fn incarnation(node: usize, restarts: u8) -> Incarnation {
     let number = (node as u128 + 1) * 16 + u128::from(restarts);
-    stamp::incarnation(number).expect("it is not zero")
+    timestamp::incarnation(number).expect("it is not zero")
 }
 
 /// A node that starts, with nothing in it.
@@ -154,7 +154,7 @@ pub(super) fn tick(local: &Local, wall: Time) {
 pub(super) fn heartbeat(local: &Local, links: &[(usize, Incarnation)], wall: Time) -> Bytes {
     let peers: Vec<_> = links.iter().map(|&(peer, id)| (name(peer), id, address(peer))).collect();
     let peers = peers.iter().map(|(name, id, address)| (name.as_str(), *id, address.as_str()));
-    beat::frame(local, wall, peers, &Figures::default())
+    heartbeat::frame(local, wall, peers, &Figures::default())
 }
 
 /// Declares every member away that is not linked and was not heard of late; returns whether there was one.
@@ -177,7 +177,7 @@ pub(super) fn summary_vector(local: &Local) -> Vec<(Incarnation, Time)> {
 }
 
 /// Whether this node's summary vector covers a write: it is no news here.
-pub(super) fn covers(local: &Local, dot: Stamp) -> bool {
+pub(super) fn covers(local: &Local, dot: Timestamp) -> bool {
     let (of, at) = (*dot.get_id(), *dot.get_time());
     of == local.store.own_incarnation() || at <= local.store.origins().coverage_of(of).covered()
 }
@@ -200,9 +200,9 @@ pub(super) fn view(local: &Local, key: &[u8]) -> Option<View> {
     let cell = store.cell(key)?;
     let parts = cell.parts();
     let is_set = parts.origin != Origins::NOBODY;
-    let stamp = |time, origin| Stamp::new(time, store.incarnation(origin));
-    let version = is_set.then(|| stamp(parts.time, parts.origin));
-    let qualifier = parts.qualifier.map(|(time, origin)| stamp(time, origin));
+    let timestamp = |time, origin| Timestamp::new(time, store.incarnation(origin));
+    let version = is_set.then(|| timestamp(parts.time, parts.origin));
+    let deadline_timestamp = parts.deadline_timestamp.map(|(time, origin)| timestamp(time, origin));
     let counter = cell.counter();
     let mut slots: Vec<_> =
         counter.slots.iter().map(|&(owner, slot)| (store.incarnation(owner), slot)).collect();
@@ -211,7 +211,7 @@ pub(super) fn view(local: &Local, key: &[u8]) -> Option<View> {
         version,
         value: parts.value.map(<[u8]>::to_vec),
         deadline: parts.deadline,
-        deadline_by: qualifier.or(version),
+        deadline_by: deadline_timestamp.or(version),
         slots,
         expiry: counter.expiry.map(|(writer, expiry)| (store.incarnation(writer), expiry)),
     })
@@ -239,7 +239,7 @@ pub(super) fn hash_frame(frame: &[u8], hasher: &mut Xxh3) {
     const ONE_BYTE: u8 = 251;
     let message = codec::open(frame).expect("the wires damage nothing");
     hasher.update(&message.len().to_le_bytes());
-    let has_number = message::kind(message) == TrafficKind::Rounds;
+    let has_number = message::kind(message) == TrafficKind::Syncs;
     let short = message.get(NUMBER).is_some_and(|&number| number < ONE_BYTE);
     if has_number && short {
         hasher.update(&message[..NUMBER]);
@@ -252,7 +252,7 @@ pub(super) fn hash_frame(frame: &[u8], hasher: &mut Xxh3) {
 /// Adds to a fingerprint all that a node holds beside its keys and its links: its clock, its stable time, its summary
 /// vector and its view of the members.
 pub(super) fn hash_state(local: &Local, hasher: &mut Xxh3) {
-    hasher.update(&local.store.now(stamp::ZERO).0.to_le_bytes());
+    hasher.update(&local.store.now(timestamp::ZERO).0.to_le_bytes());
     hasher.update(&stable_time(local).0.to_le_bytes());
     hasher.update(&[u8::from(local.relays.load(Ordering::Relaxed))]);
     // With the summary vector, which is a part of it.

@@ -10,8 +10,8 @@ use std::fmt;
 use super::action::{ClientWrite, Scenario};
 use super::adapter::{self, View};
 use crate::model::counter::Slot;
-use crate::model::stamp::ZERO;
-use crate::model::{Incarnation, Stamp, Time};
+use crate::model::timestamp::ZERO;
+use crate::model::{Incarnation, Time, Timestamp};
 use crate::replication::local::Local;
 
 /// What a client's write did.
@@ -21,14 +21,14 @@ enum Kind {
     Set(Vec<(Incarnation, Time, Time)>),
     Del(Vec<(Incarnation, Time, Time)>),
     /// Another deadline for this version, or for a counter that nobody has set.
-    Deadline(Option<Stamp>),
+    Deadline(Option<Timestamp>),
     Add,
 }
 
 /// A client's write as the node that took it has applied it.
 #[derive(Clone, Debug)]
 struct Write {
-    dot: Stamp,
+    dot: Timestamp,
     key: usize,
     kind: Kind,
     deadline: Option<Time>,
@@ -46,11 +46,11 @@ enum Cause {
 #[derive(Clone, Debug, Default)]
 struct Ledger {
     views: Vec<Option<View>>,
-    shown: Vec<Option<Stamp>>,
+    shown: Vec<Option<Timestamp>>,
     /// Versions that it has shown and then does not show any more.
-    dropped: BTreeMap<(usize, Stamp), Cause>,
+    dropped: BTreeMap<(usize, Timestamp), Cause>,
     /// The writes of deadlines that it has seen, by the version that they qualify; those of what is counted by none.
-    deadlines: BTreeSet<(usize, Option<Stamp>, Stamp)>,
+    deadlines: BTreeSet<(usize, Option<Timestamp>, Timestamp)>,
     /// The latest register that a client wrote and this process ever held, by key.
     best: BTreeMap<usize, View>,
     /// The join of all copies of each slot that it ever held.
@@ -66,9 +66,9 @@ struct Ledger {
     own: Option<Incarnation>,
     members: Vec<Incarnation>,
     /// Every version that it has held.
-    held: BTreeSet<(usize, Stamp)>,
+    held: BTreeSet<(usize, Timestamp)>,
     /// The dots of deadlines that its summary vector covered when it was looked at last.
-    covered: BTreeSet<Stamp>,
+    covered: BTreeSet<Timestamp>,
 }
 
 pub(super) struct Checker {
@@ -81,13 +81,13 @@ pub(super) struct Checker {
     writes: Vec<Write>,
     ledgers: Vec<Ledger>,
     /// Versions that were dead at a process which then discarded them.
-    purged: BTreeSet<(usize, Stamp)>,
+    purged: BTreeSet<(usize, Timestamp)>,
     /// Writes older than what a process has purged, by members of it: it has incorporated them, and so has every member.
-    barred: BTreeSet<(usize, Stamp)>,
+    barred: BTreeSet<(usize, Timestamp)>,
     /// The nodes that have ever held a version, in whatever process.
-    holders: BTreeSet<(usize, usize, Stamp)>,
+    holders: BTreeSet<(usize, usize, Timestamp)>,
     /// What was given up.
-    lost: BTreeSet<(usize, Stamp)>,
+    lost: BTreeSet<(usize, Timestamp)>,
     /// The latest stable time of any process.
     stable: Time,
     /// Deletes that were undone by writes which nobody had seen when they were purged.
@@ -143,7 +143,7 @@ impl Checker {
         let (seen_last, last) = (self.ledgers[node].latest, after.latest());
         if last <= seen_last {
             self.fail(|| {
-                let [last, seen] = [last, seen_last].map(|time| dot(Stamp::new(time, own)));
+                let [last, seen] = [last, seen_last].map(|time| dot(Timestamp::new(time, own)));
                 format!("n{node} writes {last} although it has seen {seen}")
             });
         }
@@ -156,7 +156,7 @@ impl Checker {
             ClientWrite::Incr(_) => {
                 let slot = after.slots.iter().find(|(owner, _)| *owner == own);
                 let last = slot.map_or(ZERO, |(_, slot)| slot.last);
-                self.note(Write { dot: Stamp::new(last, own), key, kind: Kind::Add, deadline: None });
+                self.note(Write { dot: Timestamp::new(last, own), key, kind: Kind::Add, deadline: None });
             }
             ClientWrite::Expire(_) | ClientWrite::Persist(_) => {
                 let by = before.and_then(|before| before.deadline_by);
@@ -176,7 +176,7 @@ impl Checker {
 
     /// A process has given up something. It cannot know whether another one has ever held that, and then removed it: such
     /// a write is not lost.
-    pub(super) fn on_lost(&mut self, node: usize, key: &[u8], version: Stamp) {
+    pub(super) fn on_lost(&mut self, node: usize, key: &[u8], version: Timestamp) {
         let Some(key) = self.keys.iter().position(|known| *known == key) else { return };
         if self.holders.iter().any(|&(other, of, held)| other != node && (of, held) == (key, version)) {
             return;
@@ -192,7 +192,7 @@ impl Checker {
         self.writes.insert(at, write);
     }
 
-    fn is_clients(&self, key: usize, version: Stamp) -> bool {
+    fn is_clients(&self, key: usize, version: Timestamp) -> bool {
         self.writes.iter().any(|write| write.key == key && write.dot == version)
     }
 
@@ -281,10 +281,10 @@ impl Checker {
     }
 
     /// Bars what a member has ever held of those that are away: they were closed before this purge.
-    fn bar_closed(&mut self, local: &Local, key: usize, version: Stamp) {
+    fn bar_closed(&mut self, local: &Local, key: usize, version: Timestamp) {
         for ledger in &self.ledgers {
             let Some(of) = ledger.own.filter(|&of| adapter::is_member(local, of)) else { continue };
-            let is_away = |held: &Stamp| {
+            let is_away = |held: &Timestamp| {
                 let writer = *held.get_id();
                 writer != of && !ledger.members.contains(&writer) && !adapter::is_member(local, writer)
             };
@@ -341,8 +341,9 @@ impl Checker {
             for add in self.adds(key, owner) {
                 counted += i128::from(add >= slot.start && add <= slot.last && add > mark);
                 if add >= slot.start && add > mark && add <= slot.last && add <= over {
-                    return self
-                        .fail(|| format!("n{node} counts {} of k{key} again", dot(Stamp::new(add, owner))));
+                    return self.fail(|| {
+                        format!("n{node} counts {} of k{key} again", dot(Timestamp::new(add, owner)))
+                    });
                 }
             }
             if counted != slot.net() {
@@ -413,10 +414,10 @@ impl fmt::Display for Write {
 
 /// A timestamp as people can read it: how often the clock was moved before, how many timestamps were drawn since, and
 /// whose it is.
-pub(super) fn dot(stamp: Stamp) -> String {
-    let since = stamp.get_time().0.saturating_sub(super::cluster::epoch().0);
+pub(super) fn dot(timestamp: Timestamp) -> String {
+    let since = timestamp.get_time().0.saturating_sub(super::cluster::epoch().0);
     let step = super::cluster::step().max(1);
-    let id = u128::from_le_bytes(stamp.get_id().to_le_bytes());
+    let id = u128::from_le_bytes(timestamp.get_id().to_le_bytes());
     let who = match (id / 16, id % 16) {
         (node @ 1..=9, restarts) => {
             format!("n{}{}", node - 1, "'".repeat(usize::try_from(restarts).unwrap_or(0)))

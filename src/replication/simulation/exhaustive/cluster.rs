@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::action::{Action, ClientWrite, Grain, Limits, Scenario};
 use super::adapter::{self, STEP};
 use super::checker::Checker;
-use crate::model::{Time, stamp};
+use crate::model::{Time, timestamp};
 use crate::replication::cells::CellsEncoder;
 use crate::replication::local::Local;
 use crate::replication::push;
@@ -45,12 +45,12 @@ const QUIESCE_LIMIT: usize = 12;
 static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 pub(super) fn epoch() -> Time {
-    stamp::time_since_epoch(EPOCH)
+    timestamp::time_since_epoch(EPOCH)
 }
 
 /// How many ticks of the clock there are between two moves of it.
 pub(super) fn step() -> u64 {
-    stamp::time_since_epoch(STEP).0
+    timestamp::time_since_epoch(STEP).0
 }
 
 struct Node {
@@ -114,7 +114,7 @@ impl<'s> Cluster<'s> {
             self.link(a, b);
             self.deliver_all();
         }
-        // Where not all are linked, some hear of others in the second round alone.
+        // Where not all are linked, some hear of others in the second sync alone.
         for _ in 0..=self.scenario.never_linked.len().min(1) {
             for (a, b) in self.pairs() {
                 self.now += PAUSE;
@@ -192,7 +192,7 @@ impl<'s> Cluster<'s> {
                 }
                 actions.extend(waits.then_some(Action::Lose { from, to }));
                 if grain == Grain::Frames {
-                    actions.push(Action::Beat { from, to });
+                    actions.push(Action::Heartbeat { from, to });
                 }
                 if grain != Grain::Whole && idle {
                     actions.push(Action::Begin { node: from, peer: to });
@@ -230,13 +230,13 @@ impl<'s> Cluster<'s> {
             Action::Cut { a, b } => self.cut(usize::from(a), usize::from(b)),
             Action::Link { a, b } => self.link(usize::from(a), usize::from(b)),
             Action::Lose { from, to } => self.lose(usize::from(from), usize::from(to)),
-            Action::Beat { from, to } => self.beat(usize::from(from), usize::from(to)),
+            Action::Heartbeat { from, to } => self.heartbeat(usize::from(from), usize::from(to)),
             Action::Tick { node } => self.tick(usize::from(node)),
             Action::Upkeep => self.upkeep(),
             Action::Lapse { node } => adapter::let_lapse(&self.nodes[usize::from(node)].local, self.wall),
             Action::Restart { node } => self.restart(usize::from(node)),
             Action::Pass => {
-                self.wall = stamp::later(self.wall, STEP);
+                self.wall = timestamp::later(self.wall, STEP);
                 true
             }
         };
@@ -255,7 +255,7 @@ impl<'s> Cluster<'s> {
         let key = self.keys[write.key()];
         let before = adapter::view(local, key);
         let value = format!("{}{restarts}", node + 1);
-        let deadline = Some(stamp::later(self.wall, STEP / 2));
+        let deadline = Some(timestamp::later(self.wall, STEP / 2));
         let mut batch = Batch::default();
         local.store.begin(&mut batch, self.wall);
         let now = batch.now();
@@ -303,7 +303,7 @@ impl<'s> Cluster<'s> {
         for from in 0..count {
             for to in 0..count {
                 if self.on_wire(from, to).is_empty() {
-                    self.beat(from, to);
+                    self.heartbeat(from, to);
                 }
             }
         }
@@ -338,7 +338,7 @@ impl<'s> Cluster<'s> {
                 }
                 self.deliver_all();
             }
-            self.wall = stamp::later(self.wall, STEP);
+            self.wall = timestamp::later(self.wall, STEP);
             // Twice, so that everyone hears of those too that it has no link to.
             self.upkeep();
             self.upkeep();

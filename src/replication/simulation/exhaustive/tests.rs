@@ -337,7 +337,7 @@ const RULES: [Ablation; 15] = [
     Ablation::Regroup,
     Ablation::SeenExchanged,
     Ablation::PurgeByTime,
-    Ablation::RoundsAloneVerify,
+    Ablation::SyncsAloneRaise,
     Ablation::Cutoff,
     Ablation::EndedBySuccessor,
     Ablation::Sums,
@@ -455,7 +455,7 @@ found! {
     a_digest_without_tombstones_fails_a_history: DigestTombstones in DELETES to 2,
     a_stable_time_that_follows_the_clock_fails_a_history: PurgeByTime in PUSHED to 3,
     an_exchange_cut_short_fails_a_history: ExchangeInFull in DELETES to 3,
-    a_push_taken_for_proof_fails_a_history: RoundsAloneVerify in DELETES to 4,
+    a_push_taken_for_proof_fails_a_history: SyncsAloneRaise in DELETES to 4,
     a_deleted_key_that_returns_without_admission_fails_a_history: Admission in STALE to 4,
     a_clock_that_ignores_what_is_received_fails_a_history: ObserveReceived in FRAMES to 4,
 }

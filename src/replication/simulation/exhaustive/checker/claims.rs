@@ -2,7 +2,7 @@
 
 use super::super::adapter::View;
 use super::{Checker, Kind, Ledger, Write, dot};
-use crate::model::{Incarnation, Stamp, Time};
+use crate::model::{Incarnation, Time, Timestamp};
 
 impl Checker {
     /// What a summary vector says to be held is held, or was replaced, or was deleted and purged.
@@ -18,7 +18,7 @@ impl Checker {
             });
             if let Some(missing) = missing.cloned() {
                 return self.fail(|| {
-                    let until = dot(Stamp::new(until, of));
+                    let until = dot(Timestamp::new(until, of));
                     format!("n{node} claims to hold all up to {until} and lacks {missing}")
                 });
             }

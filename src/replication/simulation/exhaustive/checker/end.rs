@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::adapter::{self, View};
 use super::{Checker, dot};
 use crate::model::counter::Slot;
-use crate::model::{Incarnation, Stamp, Time};
+use crate::model::{Incarnation, Time, Timestamp};
 use crate::replication::local::Local;
 
 impl Checker {
@@ -74,7 +74,8 @@ impl Checker {
             (None, None) => {}
             (None, Some(shown)) => {
                 self.undone += 1;
-                let is_barred = |dot: Option<Stamp>| dot.is_some_and(|dot| self.barred.contains(&(key, dot)));
+                let is_barred =
+                    |dot: Option<Timestamp>| dot.is_some_and(|dot| self.barred.contains(&(key, dot)));
                 if !self.may_undo || is_barred(shown.version) && is_barred(shown.deadline_by) {
                     let (shown, best) = (shown.version.map(dot), best.version.map(dot));
                     self.fail(|| format!("all show {shown:?} of k{key}, and {best:?} had been deleted"));

@@ -128,7 +128,7 @@ impl Cluster<'_> {
     pub(super) fn begin(&mut self, node: usize, peer: usize) -> bool {
         let before = self.on_wire(node, peer).len();
         let Some(link) = self.nodes[node].links.get_mut(&peer) else { return false };
-        link.session.want_round(self.now);
+        link.session.want_sync(self.now);
         self.pump(node);
         self.deliver_answers();
         self.on_wire(node, peer).len() > before
@@ -219,9 +219,9 @@ impl Cluster<'_> {
         true
     }
 
-    pub(super) fn beat(&mut self, from: usize, to: usize) -> bool {
-        let is_beat = |frame: &Bytes| matches!(message(frame), Some(Message::Beat(_)));
-        if !self.is_linked(from, to) || self.on_wire(from, to).iter().any(is_beat) {
+    pub(super) fn heartbeat(&mut self, from: usize, to: usize) -> bool {
+        let is_heartbeat = |frame: &Bytes| matches!(message(frame), Some(Message::Heartbeat(_)));
+        if !self.is_linked(from, to) || self.on_wire(from, to).iter().any(is_heartbeat) {
             return false;
         }
         let Node { local, links, .. } = &self.nodes[from];
@@ -245,7 +245,7 @@ impl Link {
             return;
         }
         // A heartbeat changes the node's state, and nothing of the session.
-        if is_answer(frame) || matches!(message(frame), Some(Message::Beat(_))) {
+        if is_answer(frame) || matches!(message(frame), Some(Message::Heartbeat(_))) {
             return;
         }
         let mut hasher = Xxh3::new();

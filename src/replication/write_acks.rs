@@ -23,7 +23,7 @@ const MAX_NOTED: usize = 2 * MAX_PEERS;
 
 /// What this daemon holds of others, and the clients that wait for it or for what others hold of this one.
 #[derive(Default)]
-pub(super) struct Holdings {
+pub(super) struct WriteAcks {
     noted: Mutex<Noted>,
     of_peers: Arc<Waiters<u64>>,
     of_this: Arc<Waiters<(Incarnation, u64)>>,
@@ -47,7 +47,7 @@ struct Held {
     number: u64,
 }
 
-impl Holdings {
+impl WriteAcks {
     /// This daemon, as `own`, has come to hold all that clients of `writer` have changed up to `through`.
     pub(super) fn hold(&self, own: Incarnation, writer: Incarnation, through: u64) {
         let before = self.noted.lock().hold((own, writer), through);
@@ -195,7 +195,7 @@ impl<K: Ord> Drop for Waiting<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::stamp::incarnation;
+    use crate::model::timestamp::incarnation;
 
     fn id(n: u128) -> Incarnation {
         incarnation(n).unwrap()
@@ -208,45 +208,46 @@ mod tests {
 
     #[test]
     fn only_those_are_woken_whose_place_is_passed() {
-        let holdings = Holdings::default();
-        let mut waiting: Vec<_> = [4, 5, 5, 9, 10].map(|n| holdings.wait_for_peers(n)).into();
-        holdings.peer_holds(4, 4);
-        holdings.peer_holds(4, 9);
+        let write_acks = WriteAcks::default();
+        let mut waiting: Vec<_> = [4, 5, 5, 9, 10].map(|n| write_acks.wait_for_peers(n)).into();
+        write_acks.peer_holds(4, 4);
+        write_acks.peer_holds(4, 9);
         assert_eq!(waiting.iter_mut().map(is_woken).collect::<Vec<_>>(), [false, true, true, true, false]);
         drop(waiting);
-        assert!(holdings.of_peers.all.lock().is_empty(), "those who left are still counted");
+        assert!(write_acks.of_peers.all.lock().is_empty(), "those who left are still counted");
     }
 
     #[test]
     fn changes_are_unheld_until_any_peer_acknowledges_them_or_an_operator_discards_them() {
-        let holdings = Holdings::default();
-        assert_eq!(holdings.unheld(7), 7);
-        holdings.peer_holds(0, 5);
-        holdings.peer_holds(0, 3);
-        assert_eq!([5, 7].map(|sequence| holdings.unheld(sequence)), [0, 2]);
-        holdings.discard(6);
-        assert_eq!([6, 7].map(|sequence| holdings.unheld(sequence)), [0, 1]);
+        let write_acks = WriteAcks::default();
+        assert_eq!(write_acks.unheld(7), 7);
+        write_acks.peer_holds(0, 5);
+        write_acks.peer_holds(0, 3);
+        assert_eq!([5, 7].map(|sequence| write_acks.unheld(sequence)), [0, 2]);
+        write_acks.discard(6);
+        assert_eq!([6, 7].map(|sequence| write_acks.unheld(sequence)), [0, 1]);
     }
 
     #[test]
     fn what_is_held_of_one_writer_wakes_no_one_who_waits_for_another() {
-        let holdings = Holdings::default();
-        let (mut of_two, mut of_three) = (holdings.wait_to_hold(id(2), 5), holdings.wait_to_hold(id(3), 5));
-        holdings.hold(id(1), id(2), 6);
+        let write_acks = WriteAcks::default();
+        let (mut of_two, mut of_three) =
+            (write_acks.wait_to_hold(id(2), 5), write_acks.wait_to_hold(id(3), 5));
+        write_acks.hold(id(1), id(2), 6);
         assert!(is_woken(&mut of_two) && !is_woken(&mut of_three));
-        assert_eq!([1, 9].map(|own| holdings.held(id(own), id(2))), [6, 0], "as another it begins anew");
-        holdings.hold(id(1), id(2), 3);
-        assert_eq!(holdings.held(id(1), id(2)), 6);
-        holdings.verified();
+        assert_eq!([1, 9].map(|own| write_acks.held(id(own), id(2))), [6, 0], "as another it begins anew");
+        write_acks.hold(id(1), id(2), 3);
+        assert_eq!(write_acks.held(id(1), id(2)), 6);
+        write_acks.verified();
         assert!(is_woken(&mut of_three));
     }
 
     #[test]
     fn no_more_incarnations_are_noted_than_the_limit() {
-        let holdings = Holdings::default();
+        let write_acks = WriteAcks::default();
         let last = 3 * MAX_NOTED as u128;
-        (2..=last).for_each(|n| holdings.hold(id(1), id(n), 1));
-        assert_eq!(holdings.noted.lock().held.len(), MAX_NOTED);
-        assert_eq!(holdings.held(id(1), id(last)), 1);
+        (2..=last).for_each(|n| write_acks.hold(id(1), id(n), 1));
+        assert_eq!(write_acks.noted.lock().held.len(), MAX_NOTED);
+        assert_eq!(write_acks.held(id(1), id(last)), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! One round of anti-entropy between two daemons, either side of it. Pure: cells come from a store in memory,
+//! One sync of anti-entropy between two daemons, either side of it. Pure: cells come from a store in memory,
 //! messages come and go through the caller, and time is an argument.
 //!
 //! ```text
@@ -9,7 +9,7 @@
 //!   Digests { group: 128 sums } -------------------->
 //!         <-------------------- Differ { which ranges }        and for each of these one of
 //!         <-------------------- Digests { range: 16 sums }     many cells: descend
-//!         <-------------------- List { stamps }                few
+//!         <-------------------- List { timestamps }                few
 //!         <-------------------- Digests { no sums }            none here: send all
 //!         <-------------------- Cells { all }                  none there
 //!   the same for what differs below, until for every prefix
@@ -19,14 +19,14 @@
 //! ```
 //!
 //! The initiator keeps the books: a prefix is *open* from the moment it is known to differ until its cells have
-//! gone both ways. The responder answers and remembers nothing but what it still has to send. An interrupted round
+//! gone both ways. The responder answers and remembers nothing but what it still has to send. An interrupted sync
 //! leaves what was merged, and nothing else; the next one finds those prefixes equal.
 //!
 //! Invariants:
 //! * Both sides leave out what is dead at the same stable time, the [cutoff](Summary::cutoff) of their two summaries.
 //! * Each side's summary was drawn before any of its digests was read. So when all prefixes were equal or have been
 //!   exchanged, each side holds all that the other's summary speaks of, whatever was written meanwhile.
-//! * What a round holds in memory is bounded by [`WINDOW`] open prefixes and [`CREDIT`] bytes of cells.
+//! * What a sync holds in memory is bounded by [`WINDOW`] open prefixes and [`CREDIT`] bytes of cells.
 
 mod books;
 mod incoming;
@@ -53,7 +53,7 @@ use sums::Scale;
 pub(super) const CREDIT: u64 = 4 << 20;
 
 /// How many prefixes may be open at one time, counting for one whose sums were sent every child that the responder
-/// may answer with: about 1 KiB each at most, in lists and references. Enough that a round over a slow line is bound
+/// may answer with: about 1 KiB each at most, in lists and references. Enough that a sync over a slow line is bound
 /// by its bandwidth and not by its round trips.
 const WINDOW: usize = 4096;
 
@@ -90,7 +90,7 @@ impl Default for ListLimit {
     }
 }
 
-/// What a round may assume and do.
+/// What a sync may assume and do.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
     /// Compare values too.
@@ -100,7 +100,7 @@ pub(super) struct Terms {
     pub(super) list_limit: ListLimit,
 }
 
-/// What the peer has said at the start of a round, and what follows from it.
+/// What the peer has said at the start of a sync, and what follows from it.
 pub(super) struct PeerSummary {
     pub(super) summary: Summary,
     /// Whether the [retraction limit](RETRACTION_LIMIT) applies to the peer.
@@ -109,9 +109,9 @@ pub(super) struct PeerSummary {
     pub(super) coverage: Vec<ClosedCoverage>,
 }
 
-/// Why a round ended without a result. What was merged stays merged.
+/// Why a sync ended without a result. What was merged stays merged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum RoundFailed {
+pub(super) enum SyncFailed {
     /// Something was refused for want of memory.
     #[error("out of memory")]
     Full,
@@ -126,9 +126,9 @@ pub(super) enum RoundFailed {
     Aborted(String),
 }
 
-/// The other side broke the rules of a round.
+/// The other side broke the rules of a sync.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RoundError {
+pub(super) enum SyncError {
     #[error("a message of a sync that does not fit its state: {0}")]
     OutOfTurn(&'static str),
     #[error("malformed message of a sync: {0}")]
@@ -159,7 +159,7 @@ enum Phase {
     Ended,
 }
 
-/// How much a round has moved.
+/// How much a sync has moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Progress {
     /// Ranges that differ still: those that are known to, and an estimate for those that have not been compared.
@@ -172,8 +172,8 @@ pub(super) struct Progress {
     pub(super) bytes_out: u64,
 }
 
-/// Either side of a round under way.
-pub(super) struct Round {
+/// Either side of a sync under way.
+pub(super) struct Sync {
     number: u32,
     role: Role,
     phase: Phase,
@@ -195,21 +195,21 @@ pub(super) struct Round {
     retractions: Vec<(Vec<u8>, Box<Retraction>)>,
     /// The incarnations of which this side has given up a write that the peer holds.
     gave_up: BTreeSet<Incarnation>,
-    failed: Option<RoundFailed>,
+    failed: Option<SyncFailed>,
     owed: u64,
     cells_in: u64,
     bytes_in: u64,
     retracted: u64,
 }
 
-impl Round {
-    /// Offers a round; the caller sends [`Message::Start`] with the summary drawn for it.
+impl Sync {
+    /// Offers a sync; the caller sends [`Message::Start`] with the summary drawn for it.
     pub(super) fn offer(number: u32, terms: Terms, ours: Summary, now: Instant) -> Self {
-        Round::new(number, Role::Initiator, Phase::Offered, terms, ours, now)
+        Sync::new(number, Role::Initiator, Phase::Offered, terms, ours, now)
     }
 
-    /// Takes an offer; returns the round and the digests of all groups, for [`Message::Accept`]: none for a deep
-    /// round. `ours` was drawn before the call.
+    /// Takes an offer; returns the sync and the digests of all groups, for [`Message::Accept`]: none for a deep
+    /// sync. `ours` was drawn before the call.
     pub(super) fn accept(
         number: u32,
         terms: Terms,
@@ -218,16 +218,16 @@ impl Round {
         store: &Store,
         now: Instant,
     ) -> (Self, Vec<u8>) {
-        let mut round = Round::new(number, Role::Responder, Phase::Exchanging, terms, ours, now);
-        round.learn(theirs);
-        // Reading every value takes long: a deep round does it group by group.
+        let mut sync = Sync::new(number, Role::Responder, Phase::Exchanging, terms, ours, now);
+        sync.learn(theirs);
+        // Reading every value takes long: a deep sync does it group by group.
         let groups = Prefix::groups(store.ranges()).filter(|_| !terms.deep);
-        let sums = pack_hashes(groups.map(|group| round.digest(store, group).sum));
-        (round, sums)
+        let sums = pack_hashes(groups.map(|group| sync.digest(store, group).sum));
+        (sync, sums)
     }
 
     fn new(number: u32, role: Role, phase: Phase, terms: Terms, ours: Summary, now: Instant) -> Self {
-        Round {
+        Sync {
             number,
             role,
             phase,
@@ -332,7 +332,7 @@ impl Round {
     /// What was granted back to the peer since the last call.
     fn take_owed(&mut self) -> Option<Bytes> {
         let bytes = std::mem::take(&mut self.owed);
-        (bytes > 0).then(|| codec::frame(&Message::Credit { round: self.number, bytes }))
+        (bytes > 0).then(|| codec::frame(&Message::Credit { sync: self.number, bytes }))
     }
 
     /// The next message to send, if there is one now.
@@ -371,11 +371,11 @@ impl Round {
                 if let Some(failed) = &self.failed {
                     let reason = failed.to_string();
                     self.phase = Phase::Ended;
-                    return Some(codec::frame(&Message::Abort { round: self.number, reason: &reason }));
+                    return Some(codec::frame(&Message::Abort { sync: self.number, reason: &reason }));
                 }
                 self.phase =
                     if self.role == Role::Initiator { Phase::Closing { sent: true } } else { Phase::Ended };
-                Some(codec::frame(&Message::Done { round: self.number }))
+                Some(codec::frame(&Message::Done { sync: self.number }))
             }
             _ => None,
         }
@@ -389,8 +389,8 @@ impl Round {
         }
     }
 
-    /// Whether the round is over, and how. `None` while it is not.
-    pub(super) fn outcome(&self) -> Option<Result<(), RoundFailed>> {
+    /// Whether the sync is over, and how. `None` while it is not.
+    pub(super) fn outcome(&self) -> Option<Result<(), SyncFailed>> {
         (self.phase == Phase::Ended).then(|| self.failed.clone().map_or(Ok(()), Err))
     }
 

@@ -1,15 +1,15 @@
 //! How digests travel: whole down to the ranges, in six bytes below.
 //!
-//! Most of what a round with many differences sends is sums of parts of ranges, so a quarter less of each is worth
+//! Most of what a sync with many differences sends is sums of parts of ranges, so a quarter less of each is worth
 //! having. Two unequal sums look equal in 48 bits once in 2^48 comparisons. Which bits are sent depends on the
-//! round, so that such a pair is found by the next one.
+//! sync, so that such a pair is found by the next one.
 
 use crate::model::{Prefix, RangeCount};
 
 /// Bytes of a sum below a range.
 const BRIEF: usize = 6;
 
-/// How the sums of one prefix's children travel in one round.
+/// How the sums of one prefix's children travel in one sync.
 #[derive(Clone, Copy)]
 pub(super) struct Scale {
     /// An odd factor whose product's upper bits are sent; `None` for whole sums.
@@ -17,11 +17,11 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    pub(super) fn new(count: RangeCount, prefix: Prefix, round: u32) -> Self {
+    pub(super) fn new(count: RangeCount, prefix: Prefix, sync: u32) -> Self {
         /// 2^64 by the golden ratio: spreads consecutive numbers over all bits.
         const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
         let below_a_range = prefix.ranges(count).len() == 1;
-        Scale { factor: below_a_range.then(|| u64::from(round).wrapping_mul(SPREAD) | 1) }
+        Scale { factor: below_a_range.then(|| u64::from(sync).wrapping_mul(SPREAD) | 1) }
     }
 
     /// What is compared of a sum: zero for a sum of zero.
@@ -75,11 +75,11 @@ mod tests {
     }
 
     #[test]
-    fn what_one_round_takes_for_equal_the_next_tells_apart() {
+    fn what_one_sync_takes_for_equal_the_next_tells_apart() {
         let range = Prefix::of_range(RangeCount::FULL, 3);
-        let scale = |round| Scale::new(RangeCount::FULL, range, round);
+        let scale = |sync| Scale::new(RangeCount::FULL, range, sync);
         // A difference that one factor maps to nothing in the bits that are sent.
         let hidden = (1..1u64 << 20).find(|sum| scale(7).reduce(*sum) == 0);
-        assert!(hidden.is_none_or(|sum| (8..40).any(|round| scale(round).reduce(sum) != 0)));
+        assert!(hidden.is_none_or(|sum| (8..40).any(|sync| scale(sync).reduce(sum) != 0)));
     }
 }

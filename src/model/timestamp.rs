@@ -1,4 +1,4 @@
-//! Stamps: hybrid-logical-clock time plus the incarnation that drew it (Kulkarni et al., 2014).
+//! Timestamps: hybrid-logical-clock time plus the incarnation that drew it (Kulkarni et al., 2014).
 //!
 //! The types are those of the `uhlc` crate. Time is NTP64: seconds since the Unix epoch in the upper 32 bits,
 //! the fraction of a second in the lower 32, so one tick is about 0.23 ns and the last representable moment is
@@ -13,7 +13,7 @@ pub type Time = uhlc::NTP64;
 pub type Incarnation = uhlc::ID;
 
 /// A totally ordered event identifier: time first, incarnation to break ties.
-pub type Stamp = uhlc::Timestamp;
+pub type Timestamp = uhlc::Timestamp;
 
 /// The moment before every other.
 pub const ZERO: Time = uhlc::NTP64(0);

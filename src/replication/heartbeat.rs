@@ -1,4 +1,4 @@
-//! Beats: what a daemon tells its peers every second, to and from the wire.
+//! Heartbeats: what a daemon tells its peers every second, to and from the wire.
 
 use std::collections::BTreeSet;
 
@@ -10,15 +10,17 @@ use super::figures;
 use super::hello::MAX_GENERATION;
 use super::local::Local;
 use super::members::{Gossip, MAX_ADDRESS, Member, Report, Standing};
-use super::message::{Acquaintance, Beat, Message, WireMember, WireReport, WireStanding, incarnation_number};
+use super::message::{
+    Acquaintance, Heartbeat, Message, WireMember, WireReport, WireStanding, incarnation_number,
+};
 use crate::cluster::Figures;
 use crate::config::MAX_NAME;
-use crate::model::{Incarnation, Time, stamp};
+use crate::model::{Incarnation, Time, timestamp};
 
-/// The most items of each kind that are read from a beat.
+/// The most items of each kind that are read from a heartbeat.
 const MAX_ITEMS: usize = 2048;
 
-/// The frame of this daemon's next beat; `peers` are name, incarnation and address of those it is linked to.
+/// The frame of this daemon's next heartbeat; `peers` are name, incarnation and address of those it is linked to.
 pub(super) fn frame<'a>(
     local: &Local,
     wall: Time,
@@ -47,7 +49,7 @@ pub(super) fn frame<'a>(
         );
     }
     let packed = summary.pack();
-    codec::frame(&Message::Beat(Beat {
+    codec::frame(&Message::Heartbeat(Heartbeat {
         wall: wall.0,
         hlc: hlc.0,
         summary: summary.wire(&packed),
@@ -60,8 +62,8 @@ pub(super) fn frame<'a>(
 }
 
 impl Shared {
-    /// The frame of this daemon's next beat.
-    pub(super) fn beat(&self) -> bytes::Bytes {
+    /// The frame of this daemon's next heartbeat.
+    pub(super) fn heartbeat(&self) -> bytes::Bytes {
         let peers = self.peers.acquaintances();
         let peers = peers.iter().map(|(name, incarnation, at)| (name.as_str(), *incarnation, at.as_str()));
         frame(&self.local, self.env.wall_clock(), peers, &self.figures())
@@ -84,25 +86,25 @@ fn wire_member<'a>(name: &'a str, member: &Member) -> WireMember<'a> {
     }
 }
 
-/// What a beat says, and where the daemons that its sender is linked to can be dialled. What lies beyond `horizon` is
+/// What a heartbeat says, and where the daemons that its sender is linked to can be dialled. What lies beyond `horizon` is
 /// left out: it would hold for ever.
 pub(super) fn read(
-    beat: &Beat<'_>,
+    heartbeat: &Heartbeat<'_>,
     horizon: Time,
 ) -> Result<(Gossip, Vec<(Incarnation, String)>), CodecError> {
     let mut gossip = Gossip::default();
     let mut addresses = Vec::new();
     let mut links = BTreeSet::new();
-    for peer in beat.peers.items::<Acquaintance<'_>>().take(MAX_ITEMS) {
+    for peer in heartbeat.peers.items::<Acquaintance<'_>>().take(MAX_ITEMS) {
         let Acquaintance { incarnation, advertise, .. } = peer?;
-        let Some(incarnation) = stamp::incarnation(incarnation) else { continue };
+        let Some(incarnation) = timestamp::incarnation(incarnation) else { continue };
         links.insert(incarnation);
         if advertise.len() <= MAX_ADDRESS {
             addresses.push((incarnation, advertise.to_owned()));
         }
     }
     gossip.links = links;
-    for member in beat.members.items::<WireMember<'_>>().take(MAX_ITEMS) {
+    for member in heartbeat.members.items::<WireMember<'_>>().take(MAX_ITEMS) {
         let member = member?;
         let (since, heard) = (NTP64(member.since), NTP64(member.heard));
         let Ok(incarnation) = Incarnation::try_from(&member.incarnation) else { continue };
@@ -119,7 +121,7 @@ pub(super) fn read(
             .members
             .push((member.name.to_owned(), Member { incarnation, generation, standing, since, heard }));
     }
-    for report in beat.reports.items::<WireReport>().take(MAX_ITEMS) {
+    for report in heartbeat.reports.items::<WireReport>().take(MAX_ITEMS) {
         let report = report?;
         let Ok(incarnation) = Incarnation::try_from(&report.incarnation) else { continue };
         let (clock, low) = (NTP64(report.clock), NTP64(report.low));

@@ -1,4 +1,4 @@
-//! What one side of a round has yet to send: control items packed into few messages, and cells under credit.
+//! What one side of a sync has yet to send: control items packed into few messages, and cells under credit.
 
 use std::collections::VecDeque;
 
@@ -183,37 +183,37 @@ impl Outgoing {
     /// with it, nothing being wanted of them.
     pub(super) fn next(
         &mut self,
-        round: u32,
+        sync: u32,
         store: &Store,
         stable: Time,
         completed: &mut Vec<Prefix>,
     ) -> Option<Bytes> {
         if let Some(items) = self.coverage.0.pop_front() {
-            return Some(codec::frame(&Message::Coverage { round, items: Packed(&items) }));
+            return Some(codec::frame(&Message::Coverage { sync, items: Packed(&items) }));
         }
         if let Some(items) = self.differ.0.pop_front() {
-            return Some(codec::frame(&Message::Differ { round, items: Packed(&items) }));
+            return Some(codec::frame(&Message::Differ { sync, items: Packed(&items) }));
         }
         for (look, chunks) in [(true, &mut self.looks), (false, &mut self.digests)] {
             if let Some(items) = chunks.0.pop_front() {
-                return Some(codec::frame(&Message::Digests { round, look, items: Packed(&items) }));
+                return Some(codec::frame(&Message::Digests { sync, look, items: Packed(&items) }));
             }
         }
         if let Some(Lists { origins, items }) = self.lists.pop_front() {
             let ids = origins.into_iter().flat_map(|origin| store.incarnation(origin).to_le_bytes());
             let origins: Vec<u8> = ids.collect();
-            return Some(codec::frame(&Message::List { round, origins: &origins, items: Packed(&items) }));
+            return Some(codec::frame(&Message::List { sync, origins: &origins, items: Packed(&items) }));
         }
         if self.credit == 0 || !self.has_cells() {
             return None;
         }
         if !self.retractions.is_empty() {
-            return Some(self.next_retractions(round, store));
+            return Some(self.next_retractions(sync, store));
         }
-        Some(self.next_cells(round, store, stable, completed))
+        Some(self.next_cells(sync, store, stable, completed))
     }
 
-    fn next_cells(&mut self, round: u32, store: &Store, stable: Time, completed: &mut Vec<Prefix>) -> Bytes {
+    fn next_cells(&mut self, sync: u32, store: &Store, stable: Time, completed: &mut Vec<Prefix>) -> Bytes {
         let mut ends = Vec::new();
         while ends.len() < FRAME_TARGET && !self.encoder.is_full() {
             let Some(job) = self.jobs.front_mut() else { break };
@@ -236,7 +236,7 @@ impl Outgoing {
                 self.jobs.pop_front();
             }
         }
-        let frame = self.encoder.finish(store, Carrier::Round { round, ends: Packed(&ends) });
+        let frame = self.encoder.finish(store, Carrier::Sync { sync, ends: Packed(&ends) });
         self.charge(&frame);
         frame
     }
@@ -247,13 +247,13 @@ impl Outgoing {
         self.bytes += size;
     }
 
-    fn next_retractions(&mut self, round: u32, store: &Store) -> Bytes {
+    fn next_retractions(&mut self, sync: u32, store: &Store) -> Bytes {
         while !self.encoder.is_full()
             && let Some((key, retraction)) = self.retractions.pop()
         {
             self.encoder.add_retraction(&key, &retraction);
         }
-        let frame = self.encoder.finish(store, Carrier::Retract { round });
+        let frame = self.encoder.finish(store, Carrier::Retract { sync });
         self.charge(&frame);
         frame
     }

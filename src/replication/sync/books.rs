@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tokio::time::Instant;
 
-use super::{Role, Round, WINDOW};
+use super::{Role, Sync, WINDOW};
 use crate::model::Prefix;
 use crate::store::Store;
 
@@ -38,7 +38,7 @@ pub(super) struct Books {
     pub(super) found_in_groups: u64,
 }
 
-impl Round {
+impl Sync {
     /// Opens what fits the window.
     pub(super) fn advance(&mut self, store: &Store, now: Instant) {
         let count = store.ranges();

@@ -1,4 +1,4 @@
-//! What the messages of a round do to either side of it.
+//! What the messages of a sync do to either side of it.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::books::{bit, set_bit};
 use super::outgoing::unpack_hashes;
 use super::{
     LONGEST_ROUND_TRIP, MAX_CONTROL, MAX_COVERAGE, MAX_JOBS, PeerSummary, Phase, RECHECK, RETRACTION_BATCH,
-    RETRACTION_LIMIT, Role, Round, RoundError, RoundFailed,
+    RETRACTION_LIMIT, Role, Sync, SyncError, SyncFailed,
 };
 use crate::ablation::{Ablation, ablated};
 use crate::model::{Incarnation, Prefix, Time};
@@ -18,16 +18,16 @@ use crate::replication::members::ClosedCoverage;
 use crate::replication::message::{Differ, Digests, End, List, WireCoverage, WireEntry, WirePrefix};
 use crate::store::{Cell, Entry, Origin, Retraction, Store};
 
-impl Round {
-    /// The sums of all groups that came with the answer to an offer; a deep round does without.
+impl Sync {
+    /// The sums of all groups that came with the answer to an offer; a deep sync does without.
     pub(in crate::replication) fn read_sums(
         &self,
         sums: &[u8],
         store: &Store,
-    ) -> Result<Vec<u64>, RoundError> {
-        let sums: Vec<u64> = unpack_hashes(sums).ok_or(RoundError::Malformed("sums"))?.collect();
+    ) -> Result<Vec<u64>, SyncError> {
+        let sums: Vec<u64> = unpack_hashes(sums).ok_or(SyncError::Malformed("sums"))?.collect();
         let expected = if self.is_deep() { 0 } else { Prefix::groups(store.ranges()).count() };
-        if sums.len() == expected { Ok(sums) } else { Err(RoundError::Malformed("sums")) }
+        if sums.len() == expected { Ok(sums) } else { Err(SyncError::Malformed("sums")) }
     }
 
     /// The peer has taken the offer, in an answer that came at `at`. Nothing of this side was read before.
@@ -63,22 +63,22 @@ impl Round {
         }
     }
 
-    fn check_turn(&self) -> Result<(), RoundError> {
+    fn check_turn(&self) -> Result<(), SyncError> {
         match self.phase {
             Phase::Exchanging => Ok(()),
-            _ => Err(RoundError::OutOfTurn("an exchange")),
+            _ => Err(SyncError::OutOfTurn("an exchange")),
         }
     }
 
     /// A prefix that was received, if the tree has it and this side expects to hear of it.
-    fn prefix(&self, store: &Store, wire: WirePrefix) -> Result<Prefix, RoundError> {
+    fn prefix(&self, store: &Store, wire: WirePrefix) -> Result<Prefix, SyncError> {
         let prefix = Prefix::new(store.ranges(), u32::from(wire.bits), wire.path)
-            .ok_or(RoundError::Malformed("prefix"))?;
+            .ok_or(SyncError::Malformed("prefix"))?;
         if self.role == Role::Initiator && !self.books.open.contains_key(&prefix) {
-            return Err(RoundError::OutOfTurn("a prefix that is not open"));
+            return Err(SyncError::OutOfTurn("a prefix that is not open"));
         }
         if self.out.job_count() > MAX_JOBS || self.out.control_count() > MAX_CONTROL {
-            return Err(RoundError::Crowded);
+            return Err(SyncError::Crowded);
         }
         Ok(prefix)
     }
@@ -89,17 +89,17 @@ impl Round {
         items: Packed<'_>,
         store: &Store,
         now: Instant,
-    ) -> Result<(), RoundError> {
+    ) -> Result<(), SyncError> {
         self.check_turn()?;
         if self.role == Role::Responder {
-            return Err(RoundError::OutOfTurn("Differ"));
+            return Err(SyncError::OutOfTurn("Differ"));
         }
         for item in items.items::<Differ<'_>>() {
             let Differ { prefix, children } = item?;
             let prefix = self.prefix(store, prefix)?;
             let fan_out = prefix.fan_out(store.ranges());
             if children.len() != fan_out.div_ceil(8) {
-                return Err(RoundError::Malformed("children"));
+                return Err(SyncError::Malformed("children"));
             }
             let is_group = prefix.ranges(store.ranges()).len() > 1;
             if self.terms.patient && is_group && self.books.looks > 0 {
@@ -135,7 +135,7 @@ impl Round {
         items: Packed<'_>,
         look: bool,
         store: &Store,
-    ) -> Result<(), RoundError> {
+    ) -> Result<(), SyncError> {
         self.check_turn()?;
         for item in items.items::<Digests<'_>>() {
             let Digests { prefix, mask, sums } = item?;
@@ -156,10 +156,10 @@ impl Round {
         sums: &[u8],
         look: bool,
         store: &Store,
-    ) -> Result<(), RoundError> {
+    ) -> Result<(), SyncError> {
         let count = store.ranges();
         let scale = self.scale(store, prefix);
-        let mut sums = scale.unpack(sums).ok_or(RoundError::Malformed("sums"))?;
+        let mut sums = scale.unpack(sums).ok_or(SyncError::Malformed("sums"))?;
         let own = store.child_digests(prefix, self.cutoff, self.terms.deep);
         let mut differ = vec![0; prefix.fan_out(count).div_ceil(8)];
         let mut unequal = Vec::new();
@@ -167,7 +167,7 @@ impl Round {
             if !mask.is_empty() && !bit(mask, index) {
                 continue;
             }
-            let theirs = sums.next().ok_or(RoundError::Malformed("sums"))?;
+            let theirs = sums.next().ok_or(SyncError::Malformed("sums"))?;
             if theirs != scale.reduce(own.sum) {
                 set_bit(&mut differ, index);
                 let child = prefix.child(count, index).expect("an index below the fan-out has a child");
@@ -175,7 +175,7 @@ impl Round {
             }
         }
         if sums.next().is_some() {
-            return Err(RoundError::Malformed("sums"));
+            return Err(SyncError::Malformed("sums"));
         }
         if self.role == Role::Initiator {
             for (child, theirs_empty) in unequal {
@@ -204,17 +204,17 @@ impl Round {
         origins: &[u8],
         items: Packed<'_>,
         store: &Store,
-    ) -> Result<(), RoundError> {
+    ) -> Result<(), SyncError> {
         self.check_turn()?;
         let (ids, rest) = origins.as_chunks::<16>();
         if !rest.is_empty() {
-            return Err(RoundError::Malformed("origins"));
+            return Err(SyncError::Malformed("origins"));
         }
         let origins = ids.iter().map(|id| {
-            let id = Incarnation::try_from(id).map_err(|_| RoundError::Malformed("origins"))?;
-            store.intern(id).map_err(|error| RoundError::Cells(error.into()))
+            let id = Incarnation::try_from(id).map_err(|_| SyncError::Malformed("origins"))?;
+            store.intern(id).map_err(|error| SyncError::Cells(error.into()))
         });
-        let origins = origins.collect::<Result<Vec<Origin>, RoundError>>()?;
+        let origins = origins.collect::<Result<Vec<Origin>, SyncError>>()?;
         for item in items.items::<List<'_>>() {
             let List { prefix, entries } = item?;
             let prefix = self.prefix(store, prefix)?;
@@ -265,19 +265,19 @@ impl Round {
 
     /// A cell of the peer was refused for want of memory.
     pub(in crate::replication) fn on_refused(&mut self) {
-        self.failed.get_or_insert(RoundFailed::Full);
+        self.failed.get_or_insert(SyncFailed::Full);
     }
 
     /// The peer says how far it has incorporated the writes of incarnations that are not members. This may come at any
     /// time before its `Done`.
-    pub(in crate::replication) fn on_coverage(&mut self, items: Packed<'_>) -> Result<(), RoundError> {
+    pub(in crate::replication) fn on_coverage(&mut self, items: Packed<'_>) -> Result<(), SyncError> {
         for item in items.items::<WireCoverage>() {
             let WireCoverage { incarnation, synced, closed } = item?;
             if self.coverage.len() >= MAX_COVERAGE {
-                return Err(RoundError::Crowded);
+                return Err(SyncError::Crowded);
             }
             let incarnation =
-                Incarnation::try_from(&incarnation).map_err(|_| RoundError::Malformed("an incarnation"))?;
+                Incarnation::try_from(&incarnation).map_err(|_| SyncError::Malformed("an incarnation"))?;
             self.coverage.push(ClosedCoverage { incarnation, synced: NTP64(synced), closed: NTP64(closed) });
         }
         Ok(())
@@ -304,7 +304,7 @@ impl Round {
                 self.send_retractions();
             }
         } else if self.retractions.len() > RETRACTION_LIMIT {
-            self.failed = Some(RoundFailed::RetractionLimit);
+            self.failed = Some(SyncFailed::RetractionLimit);
             self.retractions.clear();
         }
     }
@@ -314,7 +314,7 @@ impl Round {
         &mut self,
         ends: Packed<'_>,
         store: &Store,
-    ) -> Result<(), RoundError> {
+    ) -> Result<(), SyncError> {
         if ends.0.is_empty() {
             return Ok(());
         }
@@ -328,8 +328,7 @@ impl Round {
                 }
                 continue;
             }
-            let mut wanted: Vec<u64> =
-                unpack_hashes(wanted).ok_or(RoundError::Malformed("wanted"))?.collect();
+            let mut wanted: Vec<u64> = unpack_hashes(wanted).ok_or(SyncError::Malformed("wanted"))?.collect();
             wanted.sort_unstable();
             let mut cells = Vec::new();
             store.visit(prefix, self.cutoff, |key_hash, cell| {
@@ -348,7 +347,7 @@ impl Round {
     }
 
     /// The peer has nothing more to send.
-    pub(in crate::replication) fn on_done(&mut self) -> Result<(), RoundError> {
+    pub(in crate::replication) fn on_done(&mut self) -> Result<(), SyncError> {
         match (self.role, self.phase) {
             (Role::Responder, Phase::Exchanging) => {
                 self.send_retractions();
@@ -359,14 +358,14 @@ impl Round {
                 self.phase = Phase::Ended;
                 Ok(())
             }
-            _ => Err(RoundError::OutOfTurn("Done")),
+            _ => Err(SyncError::OutOfTurn("Done")),
         }
     }
 
     /// The peer has given up.
     pub(in crate::replication) fn on_abort(&mut self, reason: &str) {
         const LONGEST: usize = 200;
-        self.failed.get_or_insert(RoundFailed::Aborted(reason.chars().take(LONGEST).collect()));
+        self.failed.get_or_insert(SyncFailed::Aborted(reason.chars().take(LONGEST).collect()));
         self.phase = Phase::Ended;
     }
 }
@@ -374,28 +373,28 @@ impl Round {
 /// An entry of a received list.
 enum Theirs {
     /// Time and origin, and whether it is a tombstone.
-    Stamp(Time, Origin, bool),
+    Timestamp(Time, Origin, bool),
     Digest(u64),
 }
 
 impl Theirs {
-    fn read(entry: WireEntry, origins: &[Origin]) -> Result<Theirs, RoundError> {
+    fn read(entry: WireEntry, origins: &[Origin]) -> Result<Theirs, SyncError> {
         let word = u64::from_le_bytes(entry.time);
         let Some(index) = entry.origin.checked_sub(2) else { return Ok(Theirs::Digest(word)) };
-        let origin = origins.get(index as usize / 2).ok_or(RoundError::Malformed("an entry's origin"))?;
-        Ok(Theirs::Stamp(NTP64(word), *origin, index % 2 == 1))
+        let origin = origins.get(index as usize / 2).ok_or(SyncError::Malformed("an entry's origin"))?;
+        Ok(Theirs::Timestamp(NTP64(word), *origin, index % 2 == 1))
     }
 
     /// Whether one's own is newer, and whether theirs is: both, where only a merge can tell.
     fn compare(&self, own: &Entry, store: &Store) -> (bool, bool) {
         match *self {
-            Theirs::Stamp(time, origin, is_tombstone) if own.plain => {
+            Theirs::Timestamp(time, origin, is_tombstone) if own.plain => {
                 let own = (own.time, store.incarnation(own.origin), own.is_tombstone);
                 let theirs = (time, store.incarnation(origin), is_tombstone);
                 (own > theirs, own < theirs)
             }
             Theirs::Digest(digest) if digest == own.digest => (false, false),
-            Theirs::Stamp(..) | Theirs::Digest(_) => (true, true),
+            Theirs::Timestamp(..) | Theirs::Digest(_) => (true, true),
         }
     }
 }
