@@ -220,7 +220,11 @@ impl World {
                     let what = if withholds { "lacks room for" } else { "has taken all" };
                     self.checker.note(self.now, None, || format!("n{node} {what} cells of n{from}"));
                 }
-                Event::Failed { .. } | Event::Healing | Event::Heard(..) | Event::Seen(..) => {}
+                Event::Failed { why, .. } => {
+                    self.checker
+                        .note(self.now, None, || format!("a sync of n{node} with n{from} fails: {why}"));
+                }
+                Event::Healing | Event::Heard(..) | Event::Seen(..) => {}
             }
         }
     }
