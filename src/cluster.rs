@@ -1,4 +1,4 @@
-//! What the daemon's faces (the Redis protocol, the http port) may know of the cluster.
+//! What the node's faces (the Redis protocol, the http port) may know of the cluster.
 //!
 //! They reach the peers only through [`Cluster`], which the node hands them.
 
@@ -17,12 +17,12 @@ use crate::env::BoxFuture;
 use crate::model::{Incarnation, Time, Timestamp};
 use crate::store::KeyCopy;
 
-/// The daemon's view of its cluster, and what an operator can do to it.
+/// The node's view of its cluster, and what an operator can do to it.
 pub trait Cluster: Send + Sync {
-    /// This daemon's own state.
+    /// This node's own state.
     fn state(&self) -> NodeState;
 
-    /// Every peer this daemon is linked to, tries to reach or refused, by name.
+    /// Every peer this node is linked to, tries to reach or refused, by name.
     fn peers(&self) -> Vec<PeerStatus>;
 
     /// What happens to the links and the members from here on.
@@ -40,7 +40,7 @@ pub trait Cluster: Send + Sync {
     /// What replication has done since the start.
     fn activity(&self) -> Activity;
 
-    /// What this daemon says of itself to others.
+    /// What this node says of itself to others.
     fn figures(&self) -> Figures;
 
     /// What every linked peer has said of itself last.
@@ -60,13 +60,13 @@ pub trait Cluster: Send + Sync {
     /// Stops waiting for a member until it is heard again: it is lapsed.
     ///
     /// # Errors
-    /// [`ClusterError`] if there is no such member, or it is linked to this daemon.
+    /// [`ClusterError`] if there is no such member, or it is linked to this node.
     fn forget(&self, name: &str) -> Result<(), ClusterError>;
 
     /// Discards every key held here, and takes those of the peers as a new incarnation.
     ///
     /// # Errors
-    /// [`ClusterError`] as the daemon sees fit; nothing was discarded then.
+    /// [`ClusterError`] as the node sees fit; nothing was discarded then.
     fn rejoin(&self) -> Result<(), ClusterError>;
 
     /// Stops what `direction` of the link to `peer` carries, as a broken network would; `*` is every peer, those
@@ -91,7 +91,7 @@ pub trait Cluster: Send + Sync {
     /// Starts to compare every cell and its value with every linked peer, and to heal what differs.
     fn verify(&self);
 
-    /// Tells what a client has published here to the audience of every linked peer, as far as that goes without waiting.
+    /// Tells what a client has published here to the subscribers of every linked peer, as far as that goes without waiting.
     /// Nothing passes it on further.
     fn publish(&self, channel: &[u8], message: &[u8]);
 
@@ -101,7 +101,7 @@ pub trait Cluster: Send + Sync {
     /// What the comparisons since the last [`verify`](Self::verify) have found, a row a peer.
     fn verified(&self) -> Vec<Verification>;
 
-    /// The names of the linked peers that hold every change which this daemon's clients have made up to `through`, in
+    /// The names of the linked peers that hold every change which this node's clients have made up to `through`, in
     /// the sequence that [`Store::publish`](crate::store::Store::publish) returns. In their memory: it is not
     /// durability.
     fn held(&self, through: u64) -> Vec<String>;
@@ -109,13 +109,13 @@ pub trait Cluster: Send + Sync {
     /// Resolves when a peer has come to [hold](Self::held) all up to `through` since this call.
     fn held_by_more(&self, through: u64) -> BoxFuture<'static, ()>;
 
-    /// A token for all that this daemon's clients have written until now.
+    /// A token for all that this node's clients have written until now.
     fn token(&self) -> Token;
 
-    /// Whether this daemon holds what `token` speaks of. Everything written here from now on is stamped after it.
+    /// Whether this node holds what `token` speaks of. Everything written here from now on is stamped after it.
     ///
     /// # Errors
-    /// [`TokenError`] if it never will, as far as this daemon can tell.
+    /// [`TokenError`] if it never will, as far as this node can tell.
     fn is_ready(&self, token: &Token, scope: Scope) -> Result<bool, TokenError>;
 
     /// Resolves when [`is_ready`](Self::is_ready) may have another answer than before this call.
@@ -128,7 +128,7 @@ pub trait Cluster: Send + Sync {
 /// The most bytes of a value that are shown of a key that is looked at.
 pub const MAX_SHOWN_VALUE: usize = 1 << 10;
 
-/// How much of what a daemon held when it issued a token is meant.
+/// How much of what a node held when it issued a token is meant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Scope {
     /// All that its clients had written.
@@ -139,9 +139,9 @@ pub enum Scope {
 }
 
 /// Those who hear what the clients of linked peers have [published](Cluster::publish).
-pub trait Audience: Send + Sync {
+pub trait Subscribers: Send + Sync {
     /// A message has come. Takes little time, and waits for nobody.
-    fn hear(&self, channel: &[u8], message: &[u8]);
+    fn deliver(&self, channel: &[u8], message: &[u8]);
 }
 
 /// An operator's request that was not done. Nothing was changed.
@@ -151,10 +151,10 @@ pub enum ClusterError {
     /// No member has this name.
     #[error("no member is named {0:?}: see SAPWOOD PEERS")]
     UnknownMember(String),
-    /// The member is linked to this daemon, so it is alive.
+    /// The member is linked to this node, so it is alive.
     #[error("{0:?} is linked to this node: stop it first")]
     Linked(String),
-    /// The member was linked to this daemon a moment ago, and has not been heard since.
+    /// The member was linked to this node a moment ago, and has not been heard since.
     #[error(
         "{name:?} is linked to this node, though it has not been heard for {}s: the link ends within {}s unless it is heard; \
          try again then",
@@ -168,10 +168,10 @@ pub enum ClusterError {
         /// The time after which the link counts as dead.
         ends_in: Duration,
     },
-    /// A daemon cannot forget itself.
+    /// A node cannot forget itself.
     #[error("this node is {0:?} itself: stop it with SHUTDOWN")]
     Itself(String),
-    /// The daemon has gone through too many incarnations.
+    /// The node has gone through too many incarnations.
     #[error("{0}: restart the node")]
     TooManyOrigins(String),
     /// Faults are for tests and demonstrations.
@@ -179,7 +179,7 @@ pub enum ClusterError {
     FaultsDisabled,
 }
 
-/// The directions that a fault cuts, seen from the daemon that is told to.
+/// The directions that a fault cuts, seen from the node that is told to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Way {
     /// What the peer sends does not arrive here.
@@ -205,7 +205,7 @@ impl Way {
 /// How far healing has come, and what it waits for.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct HealingStatus {
-    /// How many members there are, this daemon included; neither lapsed nor gone.
+    /// How many members there are, this node included; neither lapsed nor gone.
     pub members: usize,
     /// How far the stable time is behind the present; `None` while it has never been raised.
     pub stable_age: Option<Duration>,
@@ -220,7 +220,7 @@ pub struct HealingStatus {
     pub late: u64,
     /// Cells that [`lost`](Cluster::lost) lists.
     pub lost: u64,
-    /// Tombstones dropped beyond the limit by a daemon that is alone, since the start.
+    /// Tombstones dropped beyond the limit by a node that is alone, since the start.
     pub dropped_tombstones: u64,
     /// Ranges whose sums did not match their cells when they were recomputed, since the start: always 0.
     pub scrub_errors: u64,
@@ -281,7 +281,7 @@ pub enum VerificationState {
     Failed(String),
 }
 
-/// How far this daemon has come.
+/// How far this node has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NodeState {
     /// Fetching the state of the peers it can reach, looking for one, or refused by those that it reached.
@@ -323,10 +323,10 @@ pub enum PeerState {
     Lapsed,
     /// It left, or its name was taken over: this incarnation is not expected back.
     Gone,
-    /// Refused: another daemon of the same name is linked.
+    /// Refused: another node of the same name is linked.
     Duplicate,
     /// Refused: it belongs to a cluster of another name.
-    Foreign,
+    WrongCluster,
     /// Refused: the clocks differ by more than `--max-clock-skew`.
     Skewed,
     /// Refused: no protocol version in common, or limits that do not fit.
@@ -345,7 +345,7 @@ impl PeerState {
             PeerState::Lapsed => "lapsed",
             PeerState::Gone => "gone",
             PeerState::Duplicate => "duplicate",
-            PeerState::Foreign => "foreign",
+            PeerState::WrongCluster => "wrong-cluster",
             PeerState::Skewed => "skewed",
             PeerState::Incompatible => "incompatible",
         }
@@ -358,17 +358,17 @@ impl PeerState {
 
     /// Whether one of the two will not link with the other as it is.
     pub fn is_refused(self) -> bool {
-        use PeerState::{Duplicate, Foreign, Incompatible, Skewed};
-        matches!(self, Duplicate | Foreign | Skewed | Incompatible)
+        use PeerState::{Duplicate, Incompatible, Skewed, WrongCluster};
+        matches!(self, Duplicate | WrongCluster | Skewed | Incompatible)
     }
 }
 
 /// Which side opened a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Direction {
-    /// The peer dialled this daemon.
+    /// The peer dialled this node.
     In,
-    /// This daemon dialled the peer.
+    /// This node dialled the peer.
     Out,
 }
 

@@ -1,4 +1,4 @@
-//! What the daemon takes from the outside world: network, wall clock, randomness, and a limit on open files.
+//! What the node takes from the outside world: network, wall clock, randomness, and a limit on open files.
 //!
 //! Everything below uses these and tokio's timers alone: no threads, no `spawn_blocking`, no `SystemTime`. So a
 //! whole cluster can run in one process on simulated time over a simulated network.

@@ -1,4 +1,4 @@
-//! What a daemon counts of its clients: written by `resp`, read by `http` and told to the peers.
+//! What a node counts of its clients: written by `resp`, read by `http` and told to the peers.
 //!
 //! Connections count for themselves and add up once a batch, so that no command touches a counter that another connection
 //! writes.
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub use latency::{BOUNDS, LatencyTotals};
 pub(crate) use latency::{Latency, ONE_IN};
 
-/// The counters of one daemon.
+/// The counters of one node.
 pub struct Stats {
     /// The commands by place, the calls of each, and how many of these failed.
     names: Box<[&'static str]>,

@@ -249,7 +249,7 @@ fn completions_and_pages_of_the_manual_are_written() {
     assert!(pages.join("sapwood.1").exists() && pages.join("sapwood-serve.1").exists());
 }
 
-/// A daemon on ports of the system's choice, ended when the test is.
+/// A node on ports of the system's choice, ended when the test is.
 struct Daemon {
     process: Child,
     banner: Vec<String>,

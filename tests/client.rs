@@ -30,7 +30,7 @@ async fn connect(nodes: &[&Node]) -> Client {
     Client::connect_with(addrs, options()).await.unwrap()
 }
 
-/// The word after `cmdstat_NAME:calls=`: how often this daemon has executed a command.
+/// The word after `cmdstat_NAME:calls=`: how often this node has executed a command.
 async fn calls(node: &Node, name: &str) -> u64 {
     let frame = connect(&[node]).await.call(&[b"INFO", b"commandstats"]).await.unwrap();
     let Frame::Bulk(text) = frame else { panic!("{frame:?}") };
@@ -419,7 +419,7 @@ async fn a_watch_goes_over_to_another_daemon_with_a_reset_and_sees_the_last_writ
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(reset, ResetReason::OtherDaemon);
+    assert_eq!(reset, ResetReason::OtherNode);
     while !matches!(watched.next().await, WatchEvent::Live { .. }) {}
     watched.until(&[("k:1", "first"), ("k:2", "last")]).await;
     write(&b, b"k:3", Write::Add(1));

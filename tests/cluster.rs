@@ -273,10 +273,10 @@ async fn a_node_of_another_cluster_is_refused_with_the_reason() {
     let elm = Config { cluster: "elm".into(), ..config("b", &[a.peer_addr()]) };
     let elm = Node::start(elm).await.unwrap();
     until("the refusal shows on both sides", || {
-        peer(&a, PeerState::Foreign).is_some() && peer(&elm, PeerState::Foreign).is_some()
+        peer(&a, PeerState::WrongCluster).is_some() && peer(&elm, PeerState::WrongCluster).is_some()
     })
     .await;
-    let reason = peer(&elm, PeerState::Foreign).unwrap().reason;
+    let reason = peer(&elm, PeerState::WrongCluster).unwrap().reason;
     assert!(reason.contains("\"elm\"") && reason.contains("\"sapwood\""), "{reason}");
 }
 

@@ -208,7 +208,7 @@ async fn whoever_asks_is_told_of_links_healing_and_refusals() {
 
     let elm = builder("c").cluster("elm").join(a.peer_addr()).start().await.unwrap();
     let (peer, reason) = next(&mut events, EventKind::Refused).await;
-    assert!(peer == "c" && reason.starts_with("foreign: "), "{reason}");
+    assert!(peer == "c" && reason.starts_with("wrong-cluster: "), "{reason}");
     elm.shutdown().await;
 
     b.shutdown().await;

@@ -336,8 +336,8 @@ async fn what_the_page_writes_is_written_like_any_clients() {
         ("/api/random-incr", json!({"key": "k", "times": 1_000_000_000}), 400),
         ("/api/cut", json!({"peer": "nobody"}), 404),
         ("/api/cut", json!({"peer": "b", "way": "up"}), 400),
-        ("/api/stage/stop", json!({"node": "a"}), 404),
-        ("/api/stage/add", json!({}), 404),
+        ("/api/demo/stop", json!({"node": "a"}), 404),
+        ("/api/demo/add", json!({}), 404),
     ];
     for (path, body, status) in cases {
         let answer = post(http, path, &body).await;
@@ -374,7 +374,7 @@ async fn only_the_servers_own_page_may_write_and_only_where_that_is_allowed() {
             "/api/random-incr",
             "/api/cut",
             "/api/mend",
-            "/api/stage/add",
+            "/api/demo/add",
             "/nowhere",
         ] {
             let answer = send(http, "POST", path, &headers, &body).await;
@@ -389,7 +389,7 @@ async fn only_the_servers_own_page_may_write_and_only_where_that_is_allowed() {
     let answer =
         send(http, "POST", "/api/write", &[("x-sapwood-token", token), ("origin", &own)], &body).await;
     assert_eq!(answer.status, 204, "{}", answer.text());
-    for path in ["/api/write", "/api/cut", "/api/stage/add"] {
+    for path in ["/api/write", "/api/cut", "/api/demo/add"] {
         let answer = post(its_http, path, &json!({"key": "k", "value": "v"})).await;
         assert_eq!(answer.status, 403);
         assert!(answer.text().contains("--http-writes"), "{}", answer.text());
@@ -609,12 +609,12 @@ async fn the_description_for_programs_has_every_path_and_no_other() {
             Some(_) => post(http, path, &Value::Null).await,
             None => send(http, "HEAD", path, &[], "").await,
         };
-        // Nothing but the stage of a demonstration is missing in a daemon.
+        // Nothing but the stage of a demonstration is missing in a node.
         let is_there = answer.status != 404 && answer.status != 405;
-        assert!(is_there || path.starts_with("/api/stage/"), "{path}: {}", answer.status);
+        assert!(is_there || path.starts_with("/api/demo/"), "{path}: {}", answer.status);
     }
     let docs = include_str!("../docs/http.md");
-    for path in described["paths"].as_object().unwrap().keys().filter(|path| !path.starts_with("/api/stage/"))
+    for path in described["paths"].as_object().unwrap().keys().filter(|path| !path.starts_with("/api/demo/"))
     {
         assert!(docs.contains(path.as_str()), "docs/http.md says nothing of {path}");
     }

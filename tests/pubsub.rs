@@ -33,7 +33,7 @@ fn refused(command: &str) -> String {
     )
 }
 
-/// Waits until the daemon has nobody subscribed to `channel`.
+/// Waits until the node has nobody subscribed to `channel`.
 async fn until_deserted(client: &mut Client, channel: &str) {
     let deserted = format!("*2\r\n{}:0\r\n", bulk(channel));
     let wait = async { while client.reply(&format!("PUBSUB NUMSUB {channel}")).await != deserted {} };
@@ -221,7 +221,7 @@ async fn what_is_published_is_handed_to_the_peers_and_what_they_say_is_heard_her
     listener.ask("PSUBSCRIBE *", &push('*', &["psubscribe", "*", "1"])).await;
     client.ask("PUBLISH c mine", ":1\r\n").await;
     listener.expect(push('*', &["pmessage", "*", "c", "mine"])).await;
-    daemon.audience.hear(b"c", b"theirs");
+    daemon.subscribers.deliver(b"c", b"theirs");
     listener.expect(push('*', &["pmessage", "*", "c", "theirs"])).await;
     assert_eq!(*daemon.told.lock().unwrap(), ["publish c mine"]);
 }

@@ -276,7 +276,7 @@ async fn a_token_is_waited_for_and_says_no_while_the_daemons_are_cut_apart() {
     assert_eq!(wait(&mut on_b, &format!("SAPWOOD READY {issued} 0")).await, 1);
     assert_eq!(text(&call(&mut on_b, "GET k").await), "v");
 
-    // What c reads of a third daemon's is covered by STATE.
+    // What c reads of a third node's is covered by STATE.
     call(&mut on_a, "SET of-a v").await;
     until("c has it", || get(&c, b"of-a").is_some()).await;
     let read = token(&mut on_c).await;

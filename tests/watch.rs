@@ -1,4 +1,4 @@
-//! `SAPWOOD WATCH` over TCP, on one daemon and between daemons.
+//! `SAPWOOD WATCH` over TCP, on one node and between nodes.
 
 #![allow(clippy::unwrap_used, reason = "the lint takes the helpers of a test for production code")]
 
@@ -289,7 +289,7 @@ async fn after_a_disconnect_the_cursor_misses_nothing_and_on_another_daemon_ther
     until_equal(&[&a, &b, &c]).await;
     let mut elsewhere =
         Watch::start(c.client_addr().unwrap(), &format!("a: FROM {}", watch.cursor), true).await;
-    elsewhere.expect(&["reset other-daemon"]).await;
+    elsewhere.expect(&["reset other-node"]).await;
     elsewhere.until(|watch| !watch.cursor.is_empty()).await;
     assert_eq!(elsewhere.held, watch_of(&[("a:1", "2"), ("a:2", "3")]));
 }

@@ -20,16 +20,16 @@ use crate::support::load::{self, Command, Load, Random};
 use crate::support::machine::{beside_target, load_average, machine};
 use crate::support::process::{self, Process};
 
-/// Keys that the daemon holds: enough that they are not always the same, few enough to be in its cache, as it is not
+/// Keys that the node holds: enough that they are not always the same, few enough to be in its cache, as it is not
 /// what is measured.
 const KEYS: u32 = 10_000;
-/// How long the daemon may take to start or to answer.
+/// How long the node may take to start or to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Requests a second that `redis-benchmark` is expected to exceed, to choose how many it sends.
 const BENCHMARK_RATE: u64 = 300_000;
 
 /// # Errors
-/// If the daemon does not start, or any request fails.
+/// If the node does not start, or any request fails.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let cores = Cores::detect()?;
     let scratch = tempfile::tempdir()?;
@@ -86,7 +86,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Starts a daemon without peers.
+/// Starts a node without peers.
 fn start(scratch: &Path, cores: &Cores) -> Result<(Process, SocketAddr)> {
     let [client, peer] = ask::free_ports()?;
     let mut command = Program::new(env!("CARGO_BIN_EXE_sapwood"));

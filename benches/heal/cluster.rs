@@ -1,4 +1,4 @@
-//! The daemons under measurement, with a counting proxy before each peer port.
+//! The nodes under measurement, with a counting proxy before each peer port.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -19,14 +19,14 @@ use crate::tally::Tally;
 /// How long anything may take before the run fails.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// Some daemons that know of each other.
+/// Some nodes that know of each other.
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
     pub(crate) tally: Tally,
 }
 
 impl Cluster {
-    /// Prepares daemons called `a`, `b` and so on, none of which runs yet. With proxies all that they say to each
+    /// Prepares nodes called `a`, `b` and so on, none of which runs yet. With proxies all that they say to each
     /// other passes through the tally.
     pub(crate) fn prepare(size: usize, scratch: &Path, proxied: bool) -> Result<Cluster> {
         let tally = Tally::default();
@@ -63,7 +63,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Waits until every daemon that runs is linked to all the others, and holds their state.
+    /// Waits until every node that runs is linked to all the others, and holds their state.
     pub(crate) fn until_linked(&mut self) -> Result<()> {
         let others = self.nodes.len() - 1;
         for node in &mut self.nodes {
@@ -105,12 +105,12 @@ impl Cluster {
         Ok(())
     }
 
-    /// The tombstones that each daemon keeps.
+    /// The tombstones that each node keeps.
     pub(crate) fn tombstones(&mut self) -> Result<Vec<u64>> {
         self.nodes.iter_mut().map(Node::tombstones).collect()
     }
 
-    /// Cuts a daemon off all others and waits until nobody takes it for linked.
+    /// Cuts a node off all others and waits until nobody takes it for linked.
     pub(crate) fn isolate(&mut self, index: usize) -> Result<()> {
         self.nodes[index].ask::<String>(&["SAPWOOD", "CUT", "*"])?;
         let name = self.nodes[index].name.clone();
@@ -129,7 +129,7 @@ impl Cluster {
     }
 }
 
-/// One daemon, running or not.
+/// One node, running or not.
 pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) client: SocketAddr,

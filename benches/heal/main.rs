@@ -2,7 +2,7 @@
 //!
 //! # What is measured
 //!
-//! Three daemons, called a, b and c, each a process of the release build, linked all to all. Unless said otherwise
+//! Three nodes, called a, b and c, each a process of the release build, linked all to all. Unless said otherwise
 //! they hold 1,000,000 keys of 16 B with values of 100 B.
 //!
 //! | measure | what happens | figure |
@@ -11,14 +11,14 @@
 //! | differ | c is cut off until the others take it for lost; 1, 100 or 10,000 keys are written to it, and 100 to a in the last case; the cut is mended | bytes of a pair's syncs; seconds from a pair's link until both hold the same |
 //! | join | c is killed and started empty | bytes over payload; cells a second; seconds |
 //! | latency | the same, under 2,000 reads a second on a and on c | p99 of the reads, beside that without a join |
-//! | tombstones | 10,000 keys are deleted | seconds until no daemon keeps a tombstone |
+//! | tombstones | 10,000 keys are deleted | seconds until no node keeps a tombstone |
 //! | burst | 3,000,000 keys are loaded and deleted | members that lapsed: none |
 //! | memory | b and c join a; c is cut off and comes back | resident bytes that come on top |
 //! | stalled | a peer is stopped (SIGSTOP) as soon as it has asked for everything | resident bytes that come on top in the other |
 //!
 //! # How bytes are counted
 //!
-//! Every peer port has a proxy before it, through which the others dial, so that all that daemons say to each other
+//! Every peer port has a proxy before it, through which the others dial, so that all that nodes say to each other
 //! passes one. It counts whole frames, lengths included, by pair, by kind of message and by sync. TCP's own bytes
 //! are not counted. Heartbeats go on whether anything differs or not, and are never counted as healing.
 //!
@@ -33,13 +33,13 @@
 //!
 //! # How to read it
 //!
-//! The proxies copy every byte once more, in threads of this process that compete with the daemons for cores. Times
+//! The proxies copy every byte once more, in threads of this process that compete with the nodes for cores. Times
 //! of joins, reads and deletes are therefore taken without them; the times of `differ` through them, where they move
 //! a few megabytes at most. A pair counts as equal when `SAPWOOD DIGEST` shows the same on both, asked every few
 //! milliseconds.
 //!
 //! Reads of `latency` are sent on schedule whether or not the replies come, and each counts from the moment it was
-//! due, so that a daemon that stands still is charged for every read that came meanwhile.
+//! due, so that a node that stands still is charged for every read that came meanwhile.
 //!
 //! Medians are shown with the smallest and the largest of all runs. The verdict is on the median: `ok`; `not always`,
 //! where a single run took more bytes than were asked; `noise?`, a time up to a quarter above what was asked, as a

@@ -18,7 +18,7 @@ const INTERVAL: Duration = Duration::from_micros(500);
 /// One read: when it was due, and how long from then until its reply had come.
 pub(crate) type Sample = (Instant, Duration);
 
-/// Reads under way on one daemon.
+/// Reads under way on one node.
 pub(crate) struct OpenLoop {
     stop: Arc<AtomicBool>,
     sending: JoinHandle<Result<()>>,
@@ -47,7 +47,7 @@ impl OpenLoop {
                 write_key(&mut request[key_at..key_at + KEY], u32::try_from(key)?);
                 to.write_all(&request)?;
             }
-            // The daemon answers what it has got and closes.
+            // The node answers what it has got and closes.
             Ok(to.shutdown(Shutdown::Write)?)
         })?;
         let receiving = thread::Builder::new().name("replies".into()).spawn(move || {

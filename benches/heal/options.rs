@@ -28,11 +28,11 @@ pub(crate) struct Options {
     #[arg(long)]
     quick: bool,
 
-    /// The daemon with a stalled peer holds 10,000,000 keys; takes 4 GB of memory
+    /// The node with a stalled peer holds 10,000,000 keys; takes 4 GB of memory
     #[arg(long)]
     full: bool,
 
-    /// How many keys the daemons hold [default: 1000000, with --quick 20000]
+    /// How many keys the nodes hold [default: 1000000, with --quick 20000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(20_000..=100_000_000))]
     keys: Option<u32>,
 
@@ -57,13 +57,13 @@ pub(crate) struct Options {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Measure {
-    /// Verifying that two daemons are equal
+    /// Verifying that two nodes are equal
     Equal,
     /// Healing some differing keys
     Differ,
-    /// A fresh daemon takes everything
+    /// A fresh node takes everything
     Join,
-    /// Reads while a fresh daemon joins
+    /// Reads while a fresh node joins
     Latency,
     /// Tombstones return to none
     Tombstones,
@@ -94,7 +94,7 @@ impl Options {
         if self.is_quick() { 20_000 } else { 3_000_000 }
     }
 
-    /// Keys of the daemon with a stalled peer.
+    /// Keys of the node with a stalled peer.
     pub(crate) fn stalled_keys(&self) -> u32 {
         if self.full { 10_000_000 } else { self.keys() }
     }

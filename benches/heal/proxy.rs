@@ -1,4 +1,4 @@
-//! A proxy before a daemon's peer port that counts what passes. It holds nothing up: two threads a connection copy in
+//! A proxy before a node's peer port that counts what passes. It holds nothing up: two threads a connection copy in
 //! large pieces, and look only at the heads of frames.
 
 use std::io::{self, Read as _, Write as _};
@@ -17,7 +17,7 @@ const PIECE: usize = 256 << 10;
 
 /// A running proxy; ends when dropped, with the connections through it.
 pub(crate) struct Proxy {
-    /// Where the other daemons dial.
+    /// Where the other nodes dial.
     pub(crate) address: SocketAddr,
     stopped: Arc<AtomicBool>,
     streams: Arc<Mutex<Vec<TcpStream>>>,
@@ -25,7 +25,7 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Passes on to `target`, where the daemon called `name` listens.
+    /// Passes on to `target`, where the node called `name` listens.
     pub(crate) fn start(name: &str, target: SocketAddr, tally: &Tally) -> Result<Proxy> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
@@ -39,7 +39,7 @@ impl Proxy {
                 if stop.load(Ordering::Relaxed) {
                     return;
                 }
-                // A daemon that does not listen yet: the one who dialled tries again.
+                // A node that does not listen yet: the one who dialled tries again.
                 let _ = route.connect(stream);
             }
         })?;

@@ -12,7 +12,7 @@ use crate::support::{figures, process};
 /// Returns whether every promise was kept, noise allowed for.
 ///
 /// # Errors
-/// If a daemon ends, does not answer or does not heal. All of them are ended first.
+/// If a node ends, does not answer or does not heal. All of them are ended first.
 pub(crate) fn run(options: &Options) -> Result<bool> {
     let scratch = tempfile::tempdir()?;
     process::end_children_on_signals()?;

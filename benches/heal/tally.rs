@@ -1,4 +1,4 @@
-//! What has passed between the daemons, by pair, by kind of message and by sync.
+//! What has passed between the nodes, by pair, by kind of message and by sync.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::frames::{Frame, Kind};
 
-/// Two daemons by name, the smaller first.
+/// Two nodes by name, the smaller first.
 pub(crate) type Pair = [String; 2];
 
 pub(crate) fn pair(one: &str, other: &str) -> Pair {

@@ -4,10 +4,10 @@
 //!
 //! | measure | what runs | figure |
 //! |---|---|---|
-//! | throughput | a Sapwood daemon with two linked peers; a Redis without replica or persistence | requests per CPU-second of the one measured server process |
-//! | memory | one daemon; one Redis | resident bytes a key: `VmRSS` loaded less `VmRSS` empty |
-//! | lag | two linked daemons; primary and replica | from before a `SET` is sent to one until a `GET` on the other returns it |
-//! | catch-up | a fresh daemon joins a full one; a fresh replica attaches to a full primary | seconds from the start of its process, bytes received |
+//! | throughput | a Sapwood node with two linked peers; a Redis without replica or persistence | requests per CPU-second of the one measured server process |
+//! | memory | one node; one Redis | resident bytes a key: `VmRSS` loaded less `VmRSS` empty |
+//! | lag | two linked nodes; primary and replica | from before a `SET` is sent to one until a `GET` on the other returns it |
+//! | catch-up | a fresh node joins a full one; a fresh replica attaches to a full primary | seconds from the start of its process, bytes received |
 //!
 //! # How to read it
 //!

@@ -59,7 +59,7 @@ pub(crate) struct Options {
         value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) pipelines: Vec<u32>,
 
-    /// How many peers are linked to the measured Sapwood daemon under throughput
+    /// How many peers are linked to the measured Sapwood node under throughput
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=8))]
     pub(crate) linked: u32,
 

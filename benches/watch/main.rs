@@ -4,7 +4,7 @@
 //!
 //! * **record**: what a `set` of an embedded node costs the thread that calls it, with and without a log of changes kept:
 //!   somebody watched, and left a moment ago. Nobody is told anything.
-//! * **tell**: a daemon that takes pipelined `SET`s of 1,000 keys at random, alone, with a log kept, and with 1,000
+//! * **tell**: a node that takes pipelined `SET`s of 1,000 keys at random, alone, with a log kept, and with 1,000
 //!   watchers of all the keys that read all they are told. Then every key is written once more, and it is timed until the
 //!   last watcher has the last value of every key. Once more with 10,000 watchers.
 //!
@@ -12,9 +12,9 @@
 //!
 //! # How to read it
 //!
-//! The daemon has a core of its own; load and watchers share another, so the watchers also take from the load what it could
-//! send. The daemon's CPU time a `SET` shows what they cost the daemon itself. Measurements are made in turns, each with a
-//! fresh daemon; a ratio is to the same turn without watchers.
+//! The node has a core of its own; load and watchers share another, so the watchers also take from the load what it could
+//! send. The node's CPU time a `SET` shows what they cost the node itself. Measurements are made in turns, each with a
+//! fresh node; a ratio is to the same turn without watchers.
 
 #[cfg(target_os = "linux")]
 mod drain;

@@ -1,4 +1,4 @@
-//! What watchers that are told cost a daemon, and when they know the last.
+//! What watchers that are told cost a node, and when they know the last.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::support::process::Process;
 
 const KEYS: u32 = 1_000;
 const LOAD: Load = Load { command: Command::Set, pipeline: 16, connections: 8, keys: KEYS };
-/// How long the daemon may take to start or to answer.
+/// How long the node may take to start or to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long it may take until every watcher has been told everything.
 const LAST: Duration = Duration::from_secs(900);
@@ -78,7 +78,7 @@ pub(crate) fn run(options: &Options) -> Result<Vec<Sample>> {
     Ok(samples)
 }
 
-/// A watcher is a file here and one in the daemon, which inherits the limit.
+/// A watcher is a file here and one in the node, which inherits the limit.
 fn raise_files() -> Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
@@ -127,7 +127,7 @@ fn measure(options: &Options, cores: &Cores, scratch: &Path, who: Who, turn: u32
     .with_context(|| format!("{who:?}; the daemon printed:\n{}", daemon.last_words()))
 }
 
-/// Starts a daemon without peers.
+/// Starts a node without peers.
 fn start(scratch: &Path, cores: &Cores) -> Result<(Process, SocketAddr)> {
     let [client, peer] = ask::free_ports()?;
     let mut command = Program::new(env!("CARGO_BIN_EXE_sapwood"));

@@ -157,7 +157,7 @@ fn told(reason: ResetReason) -> &'static str {
     match reason {
         ResetReason::Start => "the keys as they are now",
         ResetReason::Lagged => "too much has changed meanwhile; the keys as they are now",
-        ResetReason::OtherDaemon => "another node, or one that was started again; the keys as they are there",
+        ResetReason::OtherNode => "another node, or one that was started again; the keys as they are there",
         ResetReason::Discarded => "the node has discarded its keys; those that it has now",
         _ => "the keys as they are now, for a reason that this version does not know",
     }
@@ -212,7 +212,7 @@ fn reason_name(reason: ResetReason) -> &'static str {
     match reason {
         ResetReason::Start => "start",
         ResetReason::Lagged => "lagged",
-        ResetReason::OtherDaemon => "other-daemon",
+        ResetReason::OtherNode => "other-node",
         ResetReason::Discarded => "discarded",
         _ => "unknown",
     }
@@ -254,8 +254,8 @@ mod tests {
         }
         let object = json(&WatchEvent::Live { cursor: cursor() });
         assert_eq!(object, serde_json::json!({ "event": "live", "cursor": "a-7" }));
-        let object = json(&WatchEvent::Reset(ResetReason::OtherDaemon));
-        assert_eq!(object, serde_json::json!({ "event": "reset", "reason": "other-daemon" }));
+        let object = json(&WatchEvent::Reset(ResetReason::OtherNode));
+        assert_eq!(object, serde_json::json!({ "event": "reset", "reason": "other-node" }));
         assert_eq!(json(&WatchEvent::Skipped(9)), serde_json::json!({ "event": "skipped", "changes": 9 }));
     }
 }

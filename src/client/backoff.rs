@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 /// Pauses that double from the shortest to the longest, each cut by a random part of up to half, so that many clients
-/// of one daemon do not come back at once.
+/// of one node do not come back at once.
 #[derive(Clone, Debug)]
 pub(super) struct Backoff {
     shortest: Duration,

@@ -75,7 +75,7 @@ impl Client {
     /// Connects as [`Client::connect`](super::Client::connect) does.
     ///
     /// # Errors
-    /// If no daemon can be reached: why the last could not.
+    /// If no node can be reached: why the last could not.
     pub fn connect<A: AsRef<str>>(addrs: impl IntoIterator<Item = A>) -> Result<Client, ClientError> {
         Self::connect_with(addrs, ClientOptions::default())
     }

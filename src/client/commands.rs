@@ -14,7 +14,7 @@ use crate::resp::Frame;
 /// What [`Client::wait`] and [`Client::ready`] add to the time they were given: their replies have to travel, too.
 const TRAVEL: Duration = Duration::from_secs(1);
 
-/// Milliseconds to wait: the daemon takes none at all for ever, and no more than fit an `i64`.
+/// Milliseconds to wait: the node takes none at all for ever, and no more than fit an `i64`.
 fn within(limit: Duration) -> u64 {
     millis(limit).clamp(1, i64::MAX as u64)
 }
@@ -102,7 +102,7 @@ impl Client {
         self.ask(Effect::Read, &[b"PTTL", key.as_ref()], ttl).await
     }
 
-    /// Adds one to a counter, and returns what this daemon has it at. Sent once: after an error that
+    /// Adds one to a counter, and returns what this node has it at. Sent once: after an error that
     /// [may be applied](ClientError::may_be_applied) only you can decide whether one too many is worse than one too few.
     pub async fn incr(&self, key: impl AsRef<[u8]>) -> Result<i64, ClientError> {
         self.ask(Effect::Once, &[b"INCR", key.as_ref()], reply::int).await
@@ -152,12 +152,12 @@ impl Client {
     }
 
     /// The keys that match a pattern such as `user:*`, in no order. A key that is there from beginning to end comes exactly
-    /// once, also if the daemon fails meanwhile and another goes on.
+    /// once, also if the node fails meanwhile and another goes on.
     pub fn scan(&self, pattern: impl AsRef<[u8]>) -> Scan {
         Scan::new(self.clone(), pattern.as_ref())
     }
 
-    /// Timestamps, deadline and size of a key, a deleted one included; nothing if the daemon knows of none. Sent again.
+    /// Timestamps, deadline and size of a key, a deleted one included; nothing if the node knows of none. Sent again.
     pub async fn meta(&self, key: impl AsRef<[u8]>) -> Result<Option<Meta>, ClientError> {
         let meta = |frame| match frame {
             Frame::Null => Ok(None),
@@ -166,7 +166,7 @@ impl Client {
         self.ask(Effect::Read, &[b"SAPWOOD", b"META", key.as_ref()], meta).await
     }
 
-    /// Waits until `peers` other daemons hold what this clone of the client wrote before, at most `limit`; returns how
+    /// Waits until `peers` other nodes hold what this clone of the client wrote before, at most `limit`; returns how
     /// many do. What they hold, they hold in memory.
     ///
     /// Each write is covered by the first `wait` or `token` after it that returns, and an error of that one is the answer
@@ -184,8 +184,8 @@ impl Client {
         reply::count(frame).map_err(|unfit| unfit.of("WAIT"))
     }
 
-    /// A token for all that the connected daemon holds now, this clone's writes included: [`Client::ready`] with it, on
-    /// a client of another daemon, tells when that daemon holds them, too.
+    /// A token for all that the connected node holds now, this clone's writes included: [`Client::ready`] with it, on
+    /// a client of another node, tells when that node holds them, too.
     ///
     /// # Errors
     /// [`ClientError::Replaced`] as for [`Client::wait`].
@@ -194,7 +194,7 @@ impl Client {
         reply::bytes(frame).map_err(|unfit| unfit.of("SAPWOOD TOKEN"))
     }
 
-    /// Waits, at most `limit`, until the connected daemon holds all that a token is for; returns whether it does. Other
+    /// Waits, at most `limit`, until the connected node holds all that a token is for; returns whether it does. Other
     /// requests wait behind it, as for [`Client::wait`].
     pub async fn ready(&self, token: impl AsRef<[u8]>, limit: Duration) -> Result<bool, ClientError> {
         let mut number = itoa::Buffer::new();
@@ -203,7 +203,7 @@ impl Client {
         reply::truth(frame).map_err(|unfit| unfit.of("SAPWOOD READY"))
     }
 
-    /// Publishes a message to the subscribers of every daemon, best effort; returns how many this daemon has. Sent once.
+    /// Publishes a message to the subscribers of every node, best effort; returns how many this node has. Sent once.
     pub async fn publish(
         &self,
         channel: impl AsRef<[u8]>,

@@ -1,4 +1,4 @@
-//! One connection to one daemon.
+//! One connection to one node.
 
 use std::{
     fmt,
@@ -20,7 +20,7 @@ const READ_CHUNK: usize = 64 << 10;
 /// How to connect.
 #[derive(Clone)]
 pub struct Options {
-    /// The daemon's client password, if it has one.
+    /// The node's client password, if it has one.
     pub password: Option<String>,
     /// The longest wait for the connection, and then the longest silence while a reply is awaited. Default: 5 s.
     pub timeout: Duration,
@@ -169,7 +169,7 @@ impl Connection {
     /// Asks for a sign of life amid a stream in RESP3; the reply is a frame of the stream.
     pub(super) fn try_ping(&mut self) -> Result<(), ClientError> {
         const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
-        // A stream has no other output, so where these few bytes do not fit, the daemon reads nothing any more.
+        // A stream has no other output, so where these few bytes do not fit, the node reads nothing any more.
         match self.stream.try_write(PING) {
             Ok(len) if len == PING.len() => Ok(()),
             Ok(_) => Err(ClientError::Closed),
@@ -177,7 +177,7 @@ impl Connection {
         }
     }
 
-    /// Writes `output` and collects `expected` replies, both at once: a daemon that cannot get rid of its replies stops
+    /// Writes `output` and collects `expected` replies, both at once: a node that cannot get rid of its replies stops
     /// reading requests.
     async fn exchange(
         &mut self,
@@ -197,7 +197,7 @@ impl Connection {
             let ready = timeout(self.timeout, self.stream.ready(interest))
                 .await
                 .map_err(|_| ClientError::Timeout { after: self.timeout })??;
-            // Read first: a daemon that turns us away says why before it closes, and then writing fails.
+            // Read first: a node that turns us away says why before it closes, and then writing fails.
             if ready.is_readable() {
                 self.read()?;
                 while let Some(frame) = self.decode()? {
@@ -237,7 +237,7 @@ impl Connection {
     }
 }
 
-/// What is left of a connection taken apart: a stream on which the daemon has let us in, and what was read ahead.
+/// What is left of a connection taken apart: a stream on which the node has let us in, and what was read ahead.
 #[derive(Debug)]
 pub(super) struct Parts<S = TcpStream> {
     pub(super) stream: S,

@@ -1,4 +1,4 @@
-//! Reaching one of the daemons.
+//! Reaching one of the nodes.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::backoff::Backoff;
 use super::exchange::Shared;
 use super::{ClientError, ClientOptions, Connection, Options};
 
-/// The daemons, in the order in which they are tried.
+/// The nodes, in the order in which they are tried.
 #[derive(Clone, Debug)]
 pub(super) struct Dialer {
     addrs: Arc<[Arc<str>]>,
@@ -30,7 +30,7 @@ impl Dialer {
         self
     }
 
-    /// Tries each daemon once, and returns the first connection with the address it leads to.
+    /// Tries each node once, and returns the first connection with the address it leads to.
     ///
     /// # Errors
     /// Why the last could not be reached.
@@ -62,7 +62,7 @@ impl Dialer {
         sleep(self.backoff.pause()).await;
     }
 
-    /// Tries the daemon that was reached last once more before the next.
+    /// Tries the node that was reached last once more before the next.
     pub(super) fn stay(&mut self) {
         self.next = (self.next + self.addrs.len() - 1) % self.addrs.len();
     }

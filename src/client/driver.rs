@@ -212,7 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
 
     /// One turn.
     fn poll(&mut self, shared: &Shared, clock: &mut Clock, cx: &mut Context<'_>) -> Poll<End> {
-        // Read first: a connection that has ended is noticed before a request is written to it, and a daemon that turns
+        // Read first: a connection that has ended is noticed before a request is written to it, and a node that turns
         // us away says why before it closes.
         if let Err(error) = self.read(shared, cx) {
             return self.lost(error);

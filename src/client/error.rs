@@ -26,7 +26,7 @@ pub enum ClientError {
         /// The limit in force.
         after: Duration,
     },
-    /// The daemon refused the password or the protocol version; no request was sent.
+    /// The node refused the password or the protocol version; no request was sent.
     #[error("{addr} refused the connection: {code} {message}")]
     Refused {
         /// The address as given.
@@ -36,7 +36,7 @@ pub enum ClientError {
         /// The rest of it.
         message: String,
     },
-    /// The daemon answered with an error: it did not apply the request.
+    /// The node answered with an error: it did not apply the request.
     #[error("{code} {message}")]
     Server {
         /// The error's first word, such as `ERR` or `NOAUTH`.
@@ -50,7 +50,7 @@ pub enum ClientError {
         /// The limit in force.
         after: Duration,
     },
-    /// The daemon closed the connection. The request may or may not have been applied.
+    /// The node closed the connection. The request may or may not have been applied.
     #[error("the node closed the connection before it replied; the request may or may not have been applied")]
     Closed,
     /// The connection failed. The request may or may not have been applied.
@@ -71,16 +71,16 @@ pub enum ClientError {
     /// The runtime of the client has ended. The request may or may not have been applied.
     #[error("the client has been stopped; the request may or may not have been applied")]
     Stopped,
-    /// The list of daemons was empty; no request was sent.
+    /// The list of nodes was empty; no request was sent.
     #[error("there is no address to connect to")]
     NoAddress,
-    /// Some of what was written before went over a connection that has been replaced, so the daemon asked cannot know who
+    /// Some of what was written before went over a connection that has been replaced, so the node asked cannot know who
     /// holds it. Nothing was changed.
     #[error(
         "an earlier write went over a connection that was replaced since, so nobody can say who holds it: write it again"
     )]
     Replaced,
-    /// The daemon answered, but not as is usual for this request, which it may have applied.
+    /// The node answered, but not as is usual for this request, which it may have applied.
     #[error("unexpected reply to {request}: {reply}")]
     Unexpected {
         /// The command.
@@ -97,7 +97,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether the daemon may have applied the request all the same. `false` is certain.
+    /// Whether the node may have applied the request all the same. `false` is certain.
     ///
     /// Of `MSET` and `DEL` with many keys, an error reply leaves open whether those before the one in question were
     /// applied.

@@ -1,4 +1,4 @@
-//! Daemons for tests that do what a script says.
+//! Nodes for tests that do what a script says.
 
 use std::future::Future;
 
@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::resp::encode_request;
 
-/// A daemon that does `script` with every connection, numbered from 0. Returns its address.
+/// A node that does `script` with every connection, numbered from 0. Returns its address.
 pub(super) async fn daemon<F: Future<Output = ()> + Send + 'static>(
     script: impl Fn(usize, Client) -> F + Send + 'static,
 ) -> String {

@@ -42,7 +42,7 @@ impl Effect {
     }
 }
 
-/// A connection to one of several daemons, shared by any number of tasks.
+/// A connection to one of several nodes, shared by any number of tasks.
 ///
 /// Clones are cheap and share the connection. Requests of different tasks are pipelined by themselves: those that come
 /// together are written together. All methods take `&self`, and dropping the future of one at any moment is harmless to
@@ -52,8 +52,8 @@ impl Effect {
 ///
 /// # When a connection fails
 ///
-/// The client connects again by itself, to the next daemon of the list, with a growing pause once it has tried them all.
-/// It stays with a daemon for as long as that answers. What becomes of a request:
+/// The client connects again by itself, to the next node of the list, with a growing pause once it has tried them all.
+/// It stays with a node for as long as that answers. What becomes of a request:
 ///
 /// | | not yet written | written, no reply |
 /// |---|---|---|
@@ -130,7 +130,7 @@ impl Client {
         })
     }
 
-    /// The address of the daemon that is connected now, as it was given.
+    /// The address of the node that is connected now, as it was given.
     pub fn connected_to(&self) -> Option<String> {
         self.handle.shared.queue().addr().map(|addr| addr.to_string())
     }
@@ -222,7 +222,7 @@ impl Client {
         Err(earlier.unwrap_or(error))
     }
 
-    /// A connection of its own to the same daemons.
+    /// A connection of its own to the same nodes.
     pub(super) fn pushes(&self) -> Pushes {
         Pushes::new(self.push_dialer(), self.handle.options.request_timeout)
     }

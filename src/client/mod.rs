@@ -1,4 +1,4 @@
-//! Talking to daemons.
+//! Talking to nodes.
 //!
 //! **Purpose.** A [`Client`] that many tasks share, which pipelines their requests, connects again and fails over; and
 //! under it one plain [`Connection`]: requests out, replies in, in order.
@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   Client (commands, Scan) ──► Exchange ──► Queue ◄── Driver ──► Connection, taken apart
-//!   handles, cloned             a request    pure      one task    by Dialer: the next daemon that answers
+//!   handles, cloned             a request    pure      one task    by Dialer: the next node that answers
 //!
 //!   Watch, Subscription ──► Pushes ──► a Connection each
 //! ```
@@ -20,10 +20,10 @@
 //! - What may have been applied is sent again only if that leaves the same behind.
 //! - Requests in flight are bounded in number and bytes; who finds no room waits.
 //!
-//! A daemon in the same process will do to try it (with the feature `daemon`):
+//! A node in the same process will do to try it (with the feature `daemon`):
 //!
 //! ```
-//! # #[cfg(feature = "daemon")] {
+//! # #[cfg(feature = "node")] {
 //! use std::time::Duration;
 //! use sapwood::client::{Client, SetOptions, Ttl};
 //! use sapwood::Node;

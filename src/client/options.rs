@@ -16,18 +16,18 @@ use std::{fmt, time::Duration};
 /// ```
 #[derive(Clone)]
 pub struct ClientOptions {
-    /// The daemons' client password, if they have one. Default: none.
+    /// The nodes' client password, if they have one. Default: none.
     pub password: Option<String>,
-    /// The longest wait for one daemon to take the connection and answer its first question. Default: 2 s.
+    /// The longest wait for one node to take the connection and answer its first question. Default: 2 s.
     pub connect_timeout: Duration,
     /// The longest a request may take, waiting for room, for a connection and for its reply included. A connection on
     /// which a request was out that long and nothing was heard is given up. Default: 5 s.
     pub request_timeout: Duration,
-    /// The shortest and the longest pause between attempts to reach any daemon, once all were tried. The pause doubles
+    /// The shortest and the longest pause between attempts to reach any node, once all were tried. The pause doubles
     /// from one to the other, and each is cut by a random part of up to half. Default: 50 ms and 2 s.
     pub backoff: (Duration, Duration),
     /// Most requests that were accepted and have no reply yet; more wait for room. Default: 4,096, some times what
-    /// keeps a daemon busy.
+    /// keeps a node busy.
     pub max_requests_in_flight: usize,
     /// Most bytes of such requests. A larger request goes alone. Default: 32 MiB, the same for large values.
     pub max_bytes_in_flight: usize,

@@ -1,8 +1,8 @@
-//! A connection on which the daemon does the talking, opened again whenever it ends.
+//! A connection on which the node does the talking, opened again whenever it ends.
 //!
 //! ```text
 //!   Away ──► Dialing ──► Open ──► Away (it ended, or was silent to a PING) …
-//!                          └────► Ended (the daemon said no)
+//!                          └────► Ended (the node said no)
 //! ```
 
 use std::fmt;
@@ -21,11 +21,11 @@ use crate::resp::Frame;
 
 type Opened = (Dialer, Result<Connection, ClientError>);
 
-/// Frames of a connection of its own. It speaks RESP3, in which a PING can be answered among pushes: a daemon that has
+/// Frames of a connection of its own. It speaks RESP3, in which a PING can be answered among pushes: a node that has
 /// nothing to say is told from one that is gone.
 pub(super) struct Pushes {
     state: State,
-    /// How long the daemon may be silent: then it is asked, and after as long again given up.
+    /// How long the node may be silent: then it is asked, and after as long again given up.
     patience: Duration,
     timer: Pin<Box<Sleep>>,
     /// When a frame came last, as the timer finds it: it is not moved on with every frame.
@@ -55,7 +55,7 @@ impl Pushes {
         pushes
     }
 
-    /// The next frame; nothing after an error. `request` gives what to ask of a daemon once there is a connection.
+    /// The next frame; nothing after an error. `request` gives what to ask of a node once there is a connection.
     pub(super) fn poll(
         &mut self,
         mut request: impl FnMut() -> Vec<Bytes>,
@@ -89,7 +89,7 @@ impl Pushes {
                         return Poll::Ready(Some(Ok(frame)));
                     }
                     Poll::Ready(Err(error)) => {
-                        // The same daemon may be able to go on where it was; one that is silent may stay so.
+                        // The same node may be able to go on where it was; one that is silent may stay so.
                         if !matches!(error, ClientError::Timeout { .. }) {
                             dialer.stay();
                         }
@@ -130,7 +130,7 @@ impl Pushes {
     }
 }
 
-/// Tries one daemon after the other until one takes the request, or one says that none of this client's will do.
+/// Tries one node after the other until one takes the request, or one says that none of this client's will do.
 async fn open(mut dialer: Dialer, pause: bool, request: Vec<Bytes>) -> Opened {
     if pause {
         dialer.pause().await;

@@ -255,7 +255,7 @@ impl Queue {
         self.addr = Some(addr);
     }
 
-    /// The daemon that is connected.
+    /// The node that is connected.
     pub(super) fn addr(&self) -> Option<Arc<str>> {
         self.addr.clone()
     }

@@ -1,4 +1,4 @@
-//! The keys of a daemon, page by page.
+//! The keys of a node, page by page.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -35,7 +35,7 @@ type Page = Result<(Bytes, Vec<Frame>), ClientError>;
 pub struct Scan {
     client: Client,
     pattern: Bytes,
-    /// The place in the key space from which to go on, which means the same on every daemon; none at the end.
+    /// The place in the key space from which to go on, which means the same on every node; none at the end.
     cursor: Option<Bytes>,
     keys: VecDeque<Frame>,
     /// The page that is under way.

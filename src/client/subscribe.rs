@@ -30,7 +30,7 @@ pub struct Message {
 
 /// A stream of messages: see [`Client::subscribe`].
 ///
-/// It goes on over lost connections and other daemons for as long as it is polled; what is published meanwhile does not
+/// It goes on over lost connections and other nodes for as long as it is polled; what is published meanwhile does not
 /// reach it. It ends after an error.
 #[derive(Debug)]
 pub struct Subscription {
@@ -41,13 +41,13 @@ pub struct Subscription {
 }
 
 impl Client {
-    /// The messages that any daemon's clients publish to these channels, best effort, on a connection of its own.
+    /// The messages that any node's clients publish to these channels, best effort, on a connection of its own.
     ///
-    /// Returns once the daemon has confirmed all channels: what is published there from then on arrives. It tries one
-    /// daemon after the other for the [request time-out](super::ClientOptions::request_timeout).
+    /// Returns once the node has confirmed all channels: what is published there from then on arrives. It tries one
+    /// node after the other for the [request time-out](super::ClientOptions::request_timeout).
     ///
     /// # Errors
-    /// Why no daemon has confirmed it in time, or what the daemon refused.
+    /// Why no node has confirmed it in time, or what the node refused.
     pub async fn subscribe<C: AsRef<[u8]>>(
         &self,
         channels: impl IntoIterator<Item = C>,
@@ -93,7 +93,7 @@ fn request<N: AsRef<[u8]>>(command: &'static [u8], names: impl IntoIterator<Item
     request
 }
 
-/// Sends the request to the next daemon that can be reached; returns the connection once every name is confirmed, and the
+/// Sends the request to the next node that can be reached; returns the connection once every name is confirmed, and the
 /// messages that came before.
 async fn confirmed(
     dialer: &mut Dialer,

@@ -42,7 +42,7 @@ impl SetOptions {
         Self::default()
     }
 
-    /// The key expires after so long, counted in milliseconds from when the daemon takes the request.
+    /// The key expires after so long, counted in milliseconds from when the node takes the request.
     #[must_use]
     pub fn ttl(self, ttl: Duration) -> Self {
         Self { expiry: Expiry::In(ttl), ..self }
@@ -60,13 +60,13 @@ impl SetOptions {
         Self { expiry: Expiry::Keep, ..self }
     }
 
-    /// Only if the key is not there. The daemon asked decides alone, so this is no lock.
+    /// Only if the key is not there. The node asked decides alone, so this is no lock.
     #[must_use]
     pub fn if_absent(self) -> Self {
         Self { condition: Condition::Absent, ..self }
     }
 
-    /// Only if the key is there, as the daemon asked sees it.
+    /// Only if the key is there, as the node asked sees it.
     #[must_use]
     pub fn if_present(self) -> Self {
         Self { condition: Condition::Present, ..self }
@@ -167,7 +167,7 @@ pub struct Meta {
 pub struct Timestamp {
     /// The hybrid clock's time in NTP64: seconds since 1970 in the upper 32 bits, their fraction in the lower.
     pub time: u64,
-    /// The incarnation of the daemon that took the write, in hexadecimal.
+    /// The incarnation of the node that took the write, in hexadecimal.
     pub origin: String,
 }
 

@@ -48,9 +48,9 @@ pub enum ResetReason {
     Start,
     /// The watch fell too far behind.
     Lagged,
-    /// The cursor is of another daemon, or of this one before it restarted.
-    OtherDaemon,
-    /// The daemon discarded its keys to join the others anew.
+    /// The cursor is of another node, or of this one before it restarted.
+    OtherNode,
+    /// The node discarded its keys to join the others anew.
     Discarded,
 }
 
@@ -89,8 +89,8 @@ pub struct WatchItem {
 
 /// A stream of changes: see [`Client::watch`].
 ///
-/// It goes on over lost connections and other daemons for as long as it is polled, and is silent while none can be reached.
-/// It ends after an error, which is one that trying again does not help: a wrong password, or a daemon that has no watches.
+/// It goes on over lost connections and other nodes for as long as it is polled, and is silent while none can be reached.
+/// It ends after an error, which is one that trying again does not help: a wrong password, or a node that has no watches.
 ///
 /// ```no_run
 /// # async fn example(client: sapwood::client::Client) -> Result<(), sapwood::client::ClientError> {
@@ -132,7 +132,7 @@ impl Client {
     }
 
     /// [`Client::watch`] from where an earlier one stood: changes since then, or a [`WatchEvent::Reset`] and a snapshot where
-    /// the daemon does not have them any more.
+    /// the node does not have them any more.
     pub fn watch_from<P: AsRef<[u8]>>(
         &self,
         prefixes: impl IntoIterator<Item = P>,
@@ -226,7 +226,7 @@ fn reason(frame: Frame) -> Result<ResetReason, Unfit> {
     Ok(match &text[..] {
         "start" => ResetReason::Start,
         "lagged" => ResetReason::Lagged,
-        "other-daemon" => ResetReason::OtherDaemon,
+        "other-node" => ResetReason::OtherNode,
         "discarded" => ResetReason::Discarded,
         _ => return Err(Unfit(Frame::Simple(text))),
     })

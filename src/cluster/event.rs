@@ -21,12 +21,12 @@ const MAX_BEHIND: usize = 1024;
 /// Events that are kept for those who come later: hours of an ordinary day, and the whole of a bad minute.
 const MAX_RECORDED: usize = 512;
 
-/// Something that happened to a link or a member, as one daemon saw it.
+/// Something that happened to a link or a member, as one node saw it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Event {
     /// What happened.
     pub kind: EventKind,
-    /// The name of the peer it happened to; empty for this daemon itself.
+    /// The name of the peer it happened to; empty for this node itself.
     pub peer: String,
     /// More of it, in words; empty when there is nothing to say.
     pub reason: String,
@@ -48,7 +48,7 @@ pub struct Recorded {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// This daemon holds the state of every peer that it could reach at its start.
+    /// This node holds the state of every peer that it could reach at its start.
     Joined,
     /// A link to the peer stands. What either missed is yet to be exchanged: `Healed` follows.
     Up,
@@ -155,13 +155,13 @@ async fn receive(mut receiver: broadcast::Receiver<Event>) -> Received {
     (receiver.recv().await, receiver)
 }
 
-/// A stream of [`Event`]s. It ends when the daemon has stopped.
+/// A stream of [`Event`]s. It ends when the node has stopped.
 pub struct Events {
     next: ReusableBoxFuture<'static, Received>,
 }
 
 impl Events {
-    /// The next event, or how many were missed; `None` when the daemon has stopped. Cancel-safe: nothing is lost.
+    /// The next event, or how many were missed; `None` when the node has stopped. Cancel-safe: nothing is lost.
     pub async fn next(&mut self) -> Option<Result<Event, Missed>> {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }

@@ -1,4 +1,4 @@
-//! What a daemon counts of its links, and what it knows of others in numbers.
+//! What a node counts of its links, and what it knows of others in numbers.
 
 use std::time::Duration;
 
@@ -58,11 +58,11 @@ pub struct Activity {
     pub failed_syncs: u64,
     /// Frames from the peer port whose checksum was wrong; each has ended its connection.
     pub damaged_frames: u64,
-    /// How often a daemon was refused or has refused this one, by the state that this shows as.
+    /// How often a node was refused or has refused this one, by the state that this shows as.
     pub refusals: Vec<(super::PeerState, u64)>,
 }
 
-/// What a daemon says of itself in numbers; `None` where it does not say.
+/// What a node says of itself in numbers; `None` where it does not say.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Figures {
     /// How far it has come.
@@ -95,7 +95,7 @@ pub struct Figures {
     pub lost: Option<u64>,
 }
 
-/// A linked daemon, as it said of itself last.
+/// A linked node, as it said of itself last.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RemoteNode {
     /// Its name.

@@ -1,4 +1,4 @@
-//! A token: what a client takes from one daemon to another, to find its own writes there.
+//! A token: what a client takes from one node to another, to find its own writes there.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,9 +13,9 @@ use crate::model::{Incarnation, Time};
 /// As text: `1.<sequence>.<time>.<generation>.<incarnation>.<name>`, of which clients need to know nothing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Token {
-    /// The name of the daemon that issued it.
+    /// The name of the node that issued it.
     pub name: String,
-    /// The incarnation of that daemon.
+    /// The incarnation of that node.
     pub incarnation: Incarnation,
     /// Which incarnation of its name that was.
     pub generation: u64,
@@ -32,13 +32,13 @@ const LAYOUT: &str = "1";
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// It is no text that a daemon has issued.
+    /// It is no text that a node has issued.
     #[error("that is no token: SAPWOOD TOKEN returns one")]
     Malformed,
-    /// The daemon that issued it has ended or discarded what it held, and this one cannot tell whether it had it all.
+    /// The node that issued it has ended or discarded what it held, and this one cannot tell whether it had it all.
     #[error("the token is of an incarnation of {0:?} that is gone: what that alone held is lost")]
     Gone(String),
-    /// It is of a time that this daemon's clock is not moved to.
+    /// It is of a time that this node's clock is not moved to.
     #[error("the token is from {0:.1?} ahead of this node's clock: set both clocks by NTP")]
     Future(Duration),
 }

@@ -22,7 +22,7 @@ pub enum ConfigError {
          loopback address, or give --insecure if the network is trusted"
     )]
     OpenPeer(SocketAddr),
-    /// Anyone could look into the daemon from elsewhere.
+    /// Anyone could look into the node from elsewhere.
     #[error(
         "refusing to serve the page on {0}, where anyone could read keys: keep --http on a loopback address, or give \
          --insecure if the network is trusted"

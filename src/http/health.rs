@@ -7,7 +7,7 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 
-use super::Face;
+use super::NodeApi;
 use super::problem::Problem;
 use super::server::App;
 use crate::cluster::NodeState;
@@ -43,34 +43,34 @@ pub(super) async fn ready(
     let Query(goals) = goals.map_err(|error| Problem::bad(error.body_text()))?;
     let max_lag = goals.max_lag.map(|text| text.parse::<Span>()).transpose();
     let max_lag = max_lag.map_err(|error| Problem::bad(format!("max_lag: {error}")))?.map(|span| span.0);
-    let face = app.face(goals.node.as_deref())?;
-    match why_not(&face).or_else(|| misses(&face, max_lag, goals.max_differs, goals.min_linked)) {
+    let api = app.api(goals.node.as_deref())?;
+    match why_not(&api).or_else(|| misses(&api, max_lag, goals.max_differs, goals.min_linked)) {
         None => Ok("ready\n"),
         Some(reason) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason)),
     }
 }
 
 /// Why a node is not ready; `None` if it is. Whether it takes writes is asked where writes are.
-pub(super) fn why_not(face: &Face) -> Option<String> {
-    match face.cluster.state() {
+pub(super) fn why_not(api: &NodeApi) -> Option<String> {
+    match api.cluster.state() {
         NodeState::Joining => {
-            return Some(format!("joining: {}", face.cluster.why_joining().unwrap_or_default()));
+            return Some(format!("joining: {}", api.cluster.why_joining().unwrap_or_default()));
         }
         NodeState::Full => return Some("full: data of a peer was refused for want of memory".into()),
         NodeState::Draining => return Some("draining: the node is shutting down".into()),
         NodeState::Ready => {}
     }
-    face.store.check_write(ORDINARY_WRITE).err().map(|error| format!("it takes no writes: {error}"))
+    api.store.check_write(ORDINARY_WRITE).err().map(|error| format!("it takes no writes: {error}"))
 }
 
 /// Which goal a node misses, if it does.
 fn misses(
-    face: &Face,
+    api: &NodeApi,
     max_lag: Option<Duration>,
     max_differs: Option<u64>,
     min_linked: Option<usize>,
 ) -> Option<String> {
-    let mut linked = face.cluster.peers();
+    let mut linked = api.cluster.peers();
     linked.retain(|peer| peer.state.is_linked());
     if let Some(least) = min_linked.filter(|least| linked.len() < *least) {
         return Some(format!("linked to {} peers, fewer than {least}", linked.len()));

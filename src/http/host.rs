@@ -13,17 +13,17 @@ use crate::store::Store;
 /// The nodes that one http server shows.
 pub trait Host: Send + Sync {
     /// Those that run now, in the order in which they are to be shown. The first is meant where none is named.
-    fn nodes(&self) -> Vec<Face>;
+    fn nodes(&self) -> Vec<NodeApi>;
 
     /// Who starts and stops them, if somebody does.
-    fn stage(&self) -> Option<&dyn Stage> {
+    fn demo(&self) -> Option<&dyn DemoControl> {
         None
     }
 }
 
 /// One running node, as the http port sees it. Cheap to clone.
 #[derive(Clone)]
-pub struct Face {
+pub struct NodeApi {
     /// The node's stable name.
     pub name: String,
     /// The cluster's name.
@@ -53,44 +53,40 @@ pub struct Face {
 }
 
 /// Starts and stops the nodes of a demonstration.
-pub trait Stage: Send + Sync {
+pub trait DemoControl: Send + Sync {
     /// The nodes that were stopped and can be started again, by name.
     fn stopped(&self) -> Vec<String>;
 
     /// Stops a node; what it held is gone.
     ///
     /// # Errors
-    /// [`StageError`]; nothing was changed.
-    fn stop<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<(), StageError>>;
+    /// [`DemoError`]; nothing was changed.
+    fn stop<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<(), DemoError>>;
 
     /// Starts a stopped node, empty.
     ///
     /// # Errors
-    /// [`StageError`]; nothing was changed.
-    fn start<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<(), StageError>>;
+    /// [`DemoError`]; nothing was changed.
+    fn start<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<(), DemoError>>;
 
     /// Adds a node; returns its name.
     ///
     /// # Errors
-    /// [`StageError`]; nothing was changed.
-    fn add(&self) -> BoxFuture<'_, Result<String, StageError>>;
+    /// [`DemoError`]; nothing was changed.
+    fn add(&self) -> BoxFuture<'_, Result<String, DemoError>>;
 
     /// Writes keys `PREFIX0`, `PREFIX1` and so on at a node.
     ///
     /// # Errors
-    /// [`StageError`]; some of the keys may have been written.
-    fn load<'a>(
-        &'a self,
-        node: &'a str,
-        prefix: &'a str,
-        count: u64,
-    ) -> BoxFuture<'a, Result<(), StageError>>;
+    /// [`DemoError`]; some of the keys may have been written.
+    fn load<'a>(&'a self, node: &'a str, prefix: &'a str, count: u64)
+    -> BoxFuture<'a, Result<(), DemoError>>;
 }
 
-/// What a [`Stage`] did not do.
+/// What a [`DemoControl`] did not do.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum StageError {
+pub enum DemoError {
     /// No such node runs, or none was stopped.
     #[error("there is no such node: {0:?}")]
     UnknownNode(String),
@@ -99,8 +95,8 @@ pub enum StageError {
     NotNow(String),
 }
 
-impl std::fmt::Debug for Face {
+impl std::fmt::Debug for NodeApi {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Face").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("NodeApi").field("name", &self.name).finish_non_exhaustive()
     }
 }

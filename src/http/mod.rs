@@ -4,10 +4,10 @@
 //! contract.
 //!
 //! **Place in the picture.** Beside `resp`: above the store, the cluster's trait and the counters. It is handed the nodes
-//! to show by a [`Host`]: a daemon hosts itself alone, a demonstration several nodes of one process on one page.
+//! to show by a [`Host`]: a node hosts itself alone, a demonstration several nodes of one process on one page.
 //!
 //! ```text
-//!   connection ──► guard: host, origin, token, time limit ──► routes ──► Face of a node: store, cluster, stats
+//!   connection ──► guard: host, origin, token, time limit ──► routes ──► NodeApi of a node: store, cluster, stats
 //!   (server)                                                    │
 //!                                            page, problem ◄────┘
 //! ```
@@ -28,6 +28,6 @@ mod patient;
 mod problem;
 mod server;
 
-pub use host::{Face, Host, Stage, StageError};
+pub use host::{DemoControl, DemoError, Host, NodeApi};
 pub(crate) use server::MAX_CONNECTIONS;
 pub use server::{Options, serve};

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::cluster::ClusterError;
 use crate::store::WriteError;
 
-use super::StageError;
+use super::DemoError;
 
 /// A request that was not done, and why. Nothing was changed.
 #[derive(Debug)]
@@ -81,11 +81,11 @@ impl From<ClusterError> for Problem {
     }
 }
 
-impl From<StageError> for Problem {
-    fn from(error: StageError) -> Self {
+impl From<DemoError> for Problem {
+    fn from(error: DemoError) -> Self {
         match error {
-            StageError::UnknownNode(_) => Problem::unknown(error.to_string()),
-            StageError::NotNow(_) => Problem::conflict(error.to_string()),
+            DemoError::UnknownNode(_) => Problem::unknown(error.to_string()),
+            DemoError::NotNow(_) => Problem::conflict(error.to_string()),
         }
     }
 }

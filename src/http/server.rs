@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use super::api::{self, Topics};
 use super::patient::Patient;
 use super::problem::Problem;
-use super::{Face, Host, guard, health, metrics, page};
+use super::{Host, NodeApi, guard, health, metrics, page};
 use crate::config::DEFAULT_CLIENT_PORT;
 use crate::env::{BoxStream, Env, Listener};
 use crate::log_limit::LogLimit;
@@ -109,12 +109,12 @@ impl App {
     }
 
     /// The node of this name, or the first.
-    pub(super) fn face(&self, name: Option<&str>) -> Result<Face, Problem> {
+    pub(super) fn api(&self, name: Option<&str>) -> Result<NodeApi, Problem> {
         let mut nodes = self.host.nodes().into_iter();
         match name {
             None => nodes.next().ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no node runs")),
             Some(name) => nodes
-                .find(|face| face.name == name)
+                .find(|api| api.name == name)
                 .ok_or_else(|| Problem::unknown(format!("no node is named {name:?} here"))),
         }
     }

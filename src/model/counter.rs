@@ -286,7 +286,7 @@ impl Lives {
 pub enum Shown<'a> {
     /// The register's value.
     Text(&'a [u8]),
-    /// The counter's; `INCR` and the like keep it within 64 bits on each daemon, their sum may go beyond.
+    /// The counter's; `INCR` and the like keep it within 64 bits on each node, their sum may go beyond.
     Number(i128),
 }
 
@@ -373,7 +373,7 @@ mod tests {
         assert_eq!((merged.net(), merged.up()), (2, 2));
     }
 
-    /// One daemon had forgotten a slot, and another, where the key was deleted once more, would not.
+    /// One node had forgotten a slot, and another, where the key was deleted once more, would not.
     #[test]
     fn a_slot_that_is_reset_twice_dies_by_the_first() {
         let (first, second) = (slot(10, 20, 5).reset(NTP64(30)), slot(10, 20, 5).reset(NTP64(90)));

@@ -2,7 +2,7 @@
 //!
 //! A range's digest is the sum modulo 2^64 of its cells' hashes, so a write moves it by one subtraction and one
 //! addition (an incremental multiset hash: Clarke et al., 2003). Hashes are seeded by the cluster's name and
-//! equal on every daemon of it. They guard against mistakes, not against a peer that lies on purpose.
+//! equal on every node of it. They guard against mistakes, not against a peer that lies on purpose.
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -10,7 +10,7 @@ use super::counter::{Expiry, Slot};
 use super::register::Register;
 use super::timestamp::Incarnation;
 
-/// What makes the hashes of one cluster: derived from its name, so that all its daemons agree on it.
+/// What makes the hashes of one cluster: derived from its name, so that all its nodes agree on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HashSeed(u64);
 
@@ -25,7 +25,7 @@ impl HashSeed {
         self.0
     }
 
-    /// The hash that places `key`: the same on every daemon of the cluster.
+    /// The hash that places `key`: the same on every node of the cluster.
     pub fn key_hash(self, key: &[u8]) -> u64 {
         xxh3_64_with_seed(key, self.0)
     }
@@ -96,7 +96,7 @@ pub struct RangeCount {
 }
 
 impl RangeCount {
-    /// What every daemon uses: 16,384 ranges.
+    /// What every node uses: 16,384 ranges.
     pub const FULL: RangeCount = RangeCount { bits: 14 };
 
     /// 2^`bits` ranges; simulations use few, so that ranges are crowded.

@@ -100,8 +100,8 @@ impl Node {
     }
 
     fn put(&self, key: &[u8], value: &[u8], ttl: Option<Duration>) -> Result<(), NodeError> {
-        if value.len() > self.face.max_value {
-            return Err(NodeError::ValueTooLong { bytes: value.len(), limit: self.face.max_value });
+        if value.len() > self.api.max_value {
+            return Err(NodeError::ValueTooLong { bytes: value.len(), limit: self.api.max_value });
         }
         self.write(key, |now, _| {
             (Write::Set { value, deadline: ttl.map(|ttl| timestamp::later(now, ttl)) }, ())
@@ -114,8 +114,8 @@ impl Node {
         key: &[u8],
         decide: impl FnOnce(Time, Option<Live<'_>>) -> (Write<'v>, T),
     ) -> Result<T, NodeError> {
-        if key.len() > self.face.max_key {
-            return Err(NodeError::KeyTooLong { bytes: key.len(), limit: self.face.max_key });
+        if key.len() > self.api.max_key {
+            return Err(NodeError::KeyTooLong { bytes: key.len(), limit: self.api.max_key });
         }
         if self.closed.load(Ordering::Relaxed) {
             return Err(NodeError::Stopped);

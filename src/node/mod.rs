@@ -3,7 +3,7 @@
 //! ```text
 //!   NodeBuilder --> Node --+-- keys: get, set ... straight in the store
 //!   Config -------->       +-- watch: a snapshot, then every change, as a stream
-//!                          +-- view: what the faces (resp, http) may know of the cluster
+//!                          +-- view: what resp and http may know of the cluster
 //!                          +-- Server, http, Replication: where it listens and dials
 //! ```
 
@@ -33,7 +33,7 @@ pub use watch::{Watch, WatchError};
 use crate::cluster::{Cluster, Events, NodeState, PeerStatus};
 use crate::config::Config;
 use crate::env::{Env, Listener, SystemEnv, draw_incarnation};
-use crate::http::{self, Face, Host};
+use crate::http::{self, Host, NodeApi};
 use crate::model::{HashSeed, Incarnation, RangeCount};
 use crate::replication::{HealingConfig, Identity, Replication, Setup, ShutdownReport};
 use crate::resp::{Limits, Server, Settings, command_names};
@@ -65,7 +65,7 @@ use crate::store::{Store, StoreConfig};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct Node {
-    face: Face,
+    api: NodeApi,
     store: Arc<Store>,
     env: Arc<dyn Env>,
     cluster: Arc<View>,
@@ -166,7 +166,7 @@ impl Node {
         let replication =
             Replication::start(setup, peers.map(|peers| peers.listener)).map_err(StartError::LostFile)?;
         let cluster = Arc::new(View { replication, stop: stop.clone() });
-        let face = Face {
+        let api = NodeApi {
             name: name.clone(),
             cluster_name: config.cluster.clone(),
             store: Arc::clone(&store),
@@ -189,7 +189,7 @@ impl Node {
             (server, listener)
         });
         if let Some((server, _)) = &server {
-            cluster.replication.set_audience(server.audience());
+            cluster.replication.set_subscribers(server.subscribers());
         }
         // Before anything is written here: what this node wrote before a restart may be later than its clock.
         cluster.replication.first_contact().await;
@@ -206,7 +206,7 @@ impl Node {
                 values: config.http_show_values,
                 faults: config.enable_faults,
             };
-            tracker.spawn(http::serve(listener, Arc::new(Alone(face.clone())), options, stop.clone()));
+            tracker.spawn(http::serve(listener, Arc::new(Alone(api.clone())), options, stop.clone()));
         }
         let superseded = cluster.replication.superseded();
         let stopping = stop.clone();
@@ -217,32 +217,32 @@ impl Node {
         });
         let (closed, drain_timeout) = (AtomicBool::new(false), config.drain_timeout);
         let ended = OnceCell::new();
-        Ok(Node { face, store, env, cluster, closed, stop, tracker, drain_timeout, ended })
+        Ok(Node { api, store, env, cluster, closed, stop, tracker, drain_timeout, ended })
     }
 
     /// The node's name.
     pub fn name(&self) -> &str {
-        &self.face.name
+        &self.api.name
     }
 
     /// Where clients connect, with the real port; `None` if it serves none.
     pub fn client_addr(&self) -> Option<SocketAddr> {
-        self.face.client
+        self.api.client
     }
 
     /// Where peers connect, with the real port; `None` if it can only dial.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.face.peer
+        self.api.peer
     }
 
     /// Where the page, the JSON API, metrics and health checks are, with the real port; `None` if nowhere.
     pub fn http_addr(&self) -> Option<SocketAddr> {
-        self.face.http
+        self.api.http
     }
 
     /// The node as an http server shows it: for a [`Host`] of several nodes.
-    pub fn face(&self) -> Face {
-        self.face.clone()
+    pub fn api(&self) -> NodeApi {
+        self.api.clone()
     }
 
     /// How far the node has come.
@@ -305,18 +305,18 @@ impl Node {
             self.tracker.close();
             self.tracker.wait().await;
             let report = self.cluster.replication.drain(self.drain_timeout).await;
-            tracing::info!(name = self.face.name, "node stopped");
+            tracing::info!(name = self.api.name, "node stopped");
             report
         };
         *self.ended.get_or_init(|| shutdown).await
     }
 }
 
-/// A daemon hosts itself.
-struct Alone(Face);
+/// A node hosts itself.
+struct Alone(NodeApi);
 
 impl Host for Alone {
-    fn nodes(&self) -> Vec<Face> {
+    fn nodes(&self) -> Vec<NodeApi> {
         vec![self.0.clone()]
     }
 }
@@ -325,7 +325,7 @@ impl Drop for Node {
     /// Ends every task at once; nothing is drained. Call [`shutdown`](Node::shutdown) first.
     fn drop(&mut self) {
         self.stop.cancel();
-        // Someone may still hold its face.
+        // Someone may still hold its api.
         self.cluster.replication.abandon();
     }
 }

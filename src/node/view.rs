@@ -1,4 +1,4 @@
-//! The node as its faces see it.
+//! What the Redis and http ports see of a node.
 
 use tokio_util::sync::CancellationToken;
 
@@ -11,7 +11,7 @@ use crate::model::Incarnation;
 use crate::replication::Replication;
 use crate::store::KeyCopy;
 
-/// What the node's faces may know of the cluster.
+/// What the Redis and http ports may know of the cluster.
 pub(super) struct View {
     pub(super) replication: Replication,
     pub(super) stop: CancellationToken,

@@ -165,8 +165,13 @@ pub(super) enum CellsError {
 }
 
 impl<'a> Cells<'a> {
-    /// Decodes and checks every cell: nothing malformed, no timestamp later than `horizon`.
-    pub(super) fn check(&self, store: &Store, now: Time, horizon: Time) -> Result<Checked<'a>, CellsError> {
+    /// Decodes and checks every cell: nothing malformed, no timestamp later than `max_accepted`.
+    pub(super) fn check(
+        &self,
+        store: &Store,
+        now: Time,
+        max_accepted: Time,
+    ) -> Result<Checked<'a>, CellsError> {
         let origins = read_origins(self.origins, store)?;
         let origin = |index: u32| origins.get(index as usize).copied().ok_or(CellsError::Origin);
 
@@ -204,7 +209,7 @@ impl<'a> Cells<'a> {
                 latest = latest.max(time);
                 checked.see(origin, time);
             }
-            if latest > horizon {
+            if latest > max_accepted {
                 return Err(CellsError::Future(timestamp::distance(latest, now)));
             }
             checked.latest = checked.latest.max(latest);

@@ -16,7 +16,7 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::de::BorrowDecode;
 use bytes::{Buf as _, Bytes, BytesMut};
 
-/// The most a message may take, in bytes: the largest value of any daemon in the cluster, whatever the limit for
+/// The most a message may take, in bytes: the largest value of any node in the cluster, whatever the limit for
 /// this one's own clients. A larger length is refused before anything is read.
 pub(super) const MAX_FRAME: usize = (512 << 20) + (1 << 20);
 

@@ -26,17 +26,17 @@ use crate::model::{Incarnation, Time, timestamp};
 /// How long a client at the wrong port may take to read the answer.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
 
-/// How a connection to a daemon ended, for the one who dialled.
+/// How a connection to a node ended, for the one who dialled.
 pub(super) enum Ended {
     /// It became a link, which lasted until now.
     Unlinked,
-    /// The address leads to this daemon itself.
+    /// The address leads to this node itself.
     Itself,
-    /// The address leads to a daemon that is linked over another connection.
+    /// The address leads to a node that is linked over another connection.
     LinkedElsewhere(Incarnation),
     /// One of the two refused the other; the refused peer's row says why.
     Refused,
-    /// No daemon was heard to the end, and why.
+    /// No node was heard to the end, and why.
     Failed(String),
     /// Whoever answers at the address, or does not, is hardly a node; and why.
     NotAPeer(String),
@@ -64,7 +64,7 @@ pub(super) async fn accepted(
     }
 }
 
-/// Takes a connection that this daemon opened to `target`, and runs it to its end.
+/// Takes a connection that this node opened to `target`, and runs it to its end.
 /// Calls `linked` once it is one.
 pub(super) async fn dialled(
     shared: &Shared,
@@ -238,7 +238,7 @@ impl Connection {
         Ok(link)
     }
 
-    /// Both sides have agreed: from here on the peer has an effect on this daemon.
+    /// Both sides have agreed: from here on the peer has an effect on this node.
     fn take_link(
         &self,
         shared: &Shared,
@@ -248,7 +248,7 @@ impl Connection {
         let Some(_held) = shared.faults.passage(&peer.name, Traffic::Handshake) else {
             return Err(LinkError::Cut);
         };
-        // Before this daemon takes another write: whatever the peer has seen lies in the past.
+        // Before this node takes another write: whatever the peer has seen lies in the past.
         shared.local.store.observe(peer.hlc);
         Ok(shared.admit(peer, own, self.direction, self.remote))
     }

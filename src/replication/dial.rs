@@ -33,7 +33,7 @@ const GOOD_LINK: Duration = Duration::from_secs(10);
 /// The most addresses of one name that are dialled.
 const MAX_ADDRESSES: usize = 64;
 
-/// Pauses that double, each shortened at random by up to a half so that daemons do not retry in step.
+/// Pauses that double, each shortened at random by up to a half so that nodes do not retry in step.
 struct BackOff(Duration);
 
 impl BackOff {
@@ -49,7 +49,7 @@ impl BackOff {
     }
 }
 
-/// Keeps links to all addresses that `target` resolves to, until the daemon stops or a learnt peer leaves.
+/// Keeps links to all addresses that `target` resolves to, until the node stops or a learnt peer leaves.
 pub(super) async fn keep_linked(shared: Arc<Shared>, target: String, learnt: bool) {
     let mut dialled: HashMap<SocketAddr, CancellationToken> = HashMap::new();
     let mut back_off = BackOff::new();

@@ -1,4 +1,4 @@
-//! What daemons tell each other of themselves in numbers, for people to see.
+//! What nodes tell each other of themselves in numbers, for people to see.
 //!
 //! They travel in heartbeats as pairs of an id and a value; whoever does not know an id skips it. So a later version may tell
 //! more without being another version.
@@ -83,7 +83,7 @@ pub(super) fn read(packed: Packed<'_>, keys: u64) -> Result<Figures, CodecError>
 }
 
 impl Shared {
-    /// This daemon's own state.
+    /// This node's own state.
     pub(super) fn state(&self) -> NodeState {
         match () {
             () if self.stopping.load(Relaxed) => NodeState::Draining,
@@ -93,7 +93,7 @@ impl Shared {
         }
     }
 
-    /// This daemon's own figures.
+    /// This node's own figures.
     pub(super) fn figures(&self) -> Figures {
         let local = &self.local;
         let (totals, stable) = (local.store.totals(), local.store.stable_time());
@@ -123,7 +123,7 @@ impl Shared {
 }
 
 impl Replication {
-    /// This daemon's own figures.
+    /// This node's own figures.
     pub(crate) fn figures(&self) -> Figures {
         self.shared.figures()
     }

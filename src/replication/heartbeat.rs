@@ -1,4 +1,4 @@
-//! Heartbeats: what a daemon tells its peers every second, to and from the wire.
+//! Heartbeats: what a node tells its peers every second, to and from the wire.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use super::hello::MAX_GENERATION;
 use super::local::Local;
 use super::members::{Gossip, MAX_ADDRESS, Member, Report, Standing};
 use super::message::{
-    Acquaintance, Heartbeat, Message, WireMember, WireReport, WireStanding, incarnation_number,
+    Heartbeat, Message, PeerAddress, WireMember, WireReport, WireStanding, incarnation_number,
 };
 use crate::cluster::Figures;
 use crate::config::MAX_NAME;
@@ -20,7 +20,7 @@ use crate::model::{Incarnation, Time, timestamp};
 /// The most items of each kind that are read from a heartbeat.
 const MAX_ITEMS: usize = 2048;
 
-/// The frame of this daemon's next heartbeat; `peers` are name, incarnation and address of those it is linked to.
+/// The frame of this node's next heartbeat; `peers` are name, incarnation and address of those it is linked to.
 pub(super) fn frame<'a>(
     local: &Local,
     wall: Time,
@@ -34,7 +34,7 @@ pub(super) fn frame<'a>(
     let mut packed_peers = Vec::new();
     for (name, incarnation, advertise) in peers {
         let incarnation = incarnation_number(incarnation);
-        codec::append(&Acquaintance { name, incarnation, advertise }, &mut packed_peers);
+        codec::append(&PeerAddress { name, incarnation, advertise }, &mut packed_peers);
     }
     let mut members = Vec::new();
     for (name, member) in &gossip.members {
@@ -62,7 +62,7 @@ pub(super) fn frame<'a>(
 }
 
 impl Shared {
-    /// The frame of this daemon's next heartbeat.
+    /// The frame of this node's next heartbeat.
     pub(super) fn heartbeat(&self) -> bytes::Bytes {
         let peers = self.peers.acquaintances();
         let peers = peers.iter().map(|(name, incarnation, at)| (name.as_str(), *incarnation, at.as_str()));
@@ -86,17 +86,17 @@ fn wire_member<'a>(name: &'a str, member: &Member) -> WireMember<'a> {
     }
 }
 
-/// What a heartbeat says, and where the daemons that its sender is linked to can be dialled. What lies beyond `horizon` is
+/// What a heartbeat says, and where the nodes that its sender is linked to can be dialled. What lies beyond `max_accepted` is
 /// left out: it would hold for ever.
 pub(super) fn read(
     heartbeat: &Heartbeat<'_>,
-    horizon: Time,
+    max_accepted: Time,
 ) -> Result<(Gossip, Vec<(Incarnation, String)>), CodecError> {
     let mut gossip = Gossip::default();
     let mut addresses = Vec::new();
     let mut links = BTreeSet::new();
-    for peer in heartbeat.peers.items::<Acquaintance<'_>>().take(MAX_ITEMS) {
-        let Acquaintance { incarnation, advertise, .. } = peer?;
+    for peer in heartbeat.peers.items::<PeerAddress<'_>>().take(MAX_ITEMS) {
+        let PeerAddress { incarnation, advertise, .. } = peer?;
         let Some(incarnation) = timestamp::incarnation(incarnation) else { continue };
         links.insert(incarnation);
         if advertise.len() <= MAX_ADDRESS {
@@ -108,7 +108,10 @@ pub(super) fn read(
         let member = member?;
         let (since, heard) = (NTP64(member.since), NTP64(member.heard));
         let Ok(incarnation) = Incarnation::try_from(&member.incarnation) else { continue };
-        if since.max(heard) > horizon || member.name.len() > MAX_NAME || member.generation > MAX_GENERATION {
+        if since.max(heard) > max_accepted
+            || member.name.len() > MAX_NAME
+            || member.generation > MAX_GENERATION
+        {
             continue;
         }
         let standing = match member.standing {
@@ -125,7 +128,7 @@ pub(super) fn read(
         let report = report?;
         let Ok(incarnation) = Incarnation::try_from(&report.incarnation) else { continue };
         let (clock, low) = (NTP64(report.clock), NTP64(report.low));
-        if clock.max(low) <= horizon {
+        if clock.max(low) <= max_accepted {
             gossip.reports.push((incarnation, Report { members: report.members, clock, low }));
         }
     }

@@ -1,4 +1,4 @@
-//! Judging a hello. Pure: what is known of this daemon, what the other side says, the time; out comes a peer or
+//! Judging a hello. Pure: what is known of this node, what the other side says, the time; out comes a peer or
 //! a refusal with its reason.
 
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use crate::config::MAX_NAME;
 use crate::model::{Incarnation, Time, timestamp};
 
 /// How far a hybrid clock may lead the clock of its own machine, in multiples of `--max-clock-skew`; also how far
-/// in the future a received timestamp may lie. Leads accumulate along a chain of daemons, each within the skew of the
+/// in the future a received timestamp may lie. Leads accumulate along a chain of nodes, each within the skew of the
 /// next, so this is a chain of ten.
 pub(super) const SKEW_MULTIPLE: u32 = 10;
 
@@ -22,7 +22,7 @@ pub(super) const MAX_GENERATION: u64 = u64::MAX / 2;
 /// What a hello ends with: a server that reads lines, and is no node, answers at once instead of waiting for one.
 const LINE_ENDS: &[u8] = b"\r\n\r\n";
 
-/// What a daemon says of itself.
+/// What a node says of itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     pub(crate) cluster: String,
@@ -50,12 +50,12 @@ impl Identity {
     }
 
     /// The latest time that a received timestamp may have.
-    pub(super) fn horizon(&self, wall: Time) -> Time {
+    pub(super) fn max_accepted(&self, wall: Time) -> Time {
         timestamp::later(wall, self.max_clock_skew * SKEW_MULTIPLE)
     }
 }
 
-/// What a daemon says of its place in the cluster: it may change while it runs.
+/// What a node says of its place in the cluster: it may change while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) incarnation: Incarnation,
@@ -141,7 +141,7 @@ pub(super) fn judge(
             "{} belongs to cluster {:?}, {} to {:?} (--cluster)",
             own.name, own.cluster, hello.name, hello.cluster
         );
-        return refuse(Refusal::Foreign, text);
+        return refuse(Refusal::WrongCluster, text);
     }
     if hello.name == own.name {
         let text = format!("two nodes are named {:?}: give one another --name", own.name);
@@ -204,7 +204,7 @@ pub(super) fn judge_clock(
 /// Checks how far the timestamps of a hello lead its own clock, and this node's.
 fn check_timestamps(own: &Identity, hello: &Hello<'_>, wall: Time) -> Result<(), String> {
     let lead = timestamp::distance(NTP64(hello.hlc.max(hello.wall)), NTP64(hello.wall));
-    if lead > own.max_clock_skew * SKEW_MULTIPLE || NTP64(hello.hlc) > own.horizon(wall) {
+    if lead > own.max_clock_skew * SKEW_MULTIPLE || NTP64(hello.hlc) > own.max_accepted(wall) {
         return Err(format!(
             "{} has timestamps {lead:.1?} ahead of its own clock, more than {SKEW_MULTIPLE} times --max-clock-skew: \
              its clock was set back",
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn each_refusal_has_a_reason_of_its_own() {
-        assert_eq!(verdict(|h| h.cluster = "elm"), Err(Refusal::Foreign));
+        assert_eq!(verdict(|h| h.cluster = "elm"), Err(Refusal::WrongCluster));
         assert_eq!(verdict(|h| h.name = "a"), Err(Refusal::Duplicate));
         assert_eq!(verdict(|h| h.incarnation = 1), Err(Refusal::Itself));
         assert_eq!(verdict(|h| h.incarnation = 0), Err(Refusal::Incompatible));

@@ -28,7 +28,7 @@ pub(super) const BEAT_EVERY: Duration = Duration::from_secs(1);
 /// How many queued bytes are gathered for one write to the socket.
 const WRITE_BATCH: usize = 1 << 20;
 
-/// How many bytes a link takes in or sends before it lets the daemon's other tasks run: a few milliseconds of
+/// How many bytes a link takes in or sends before it lets the node's other tasks run: a few milliseconds of
 /// merging, so that a heal holds up neither clients nor its own heartbeats.
 const FAIR_SHARE: usize = 256 << 10;
 
@@ -191,7 +191,7 @@ impl Wire<'_> {
         let mut last = Instant::now();
         loop {
             ticks.tick().await;
-            // After a pause of this daemon itself, what the peer said meanwhile has yet to be read.
+            // After a pause of this node itself, what the peer said meanwhile has yet to be read.
             let awake = last.elapsed() < 2 * BEAT_EVERY;
             self.link.carried.sample(last.elapsed());
             last = Instant::now();
@@ -226,12 +226,12 @@ impl Wire<'_> {
                     push::spread(&self.shared.local.store, &mut CellsEncoder::default(), cells, 0, &link);
                 }
                 Event::Heard(channel, message) => {
-                    if let Some(audience) = self.shared.audience.get() {
-                        audience.hear(&channel, &message);
+                    if let Some(subscribers) = self.shared.subscribers.get() {
+                        subscribers.deliver(&channel, &message);
                     }
                 }
-                Event::Seen(question, copy) => {
-                    self.shared.questions.answer(self.link.incarnation, question, *copy);
+                Event::KeyReply(query, copy) => {
+                    self.shared.queries.answer(self.link.incarnation, query, *copy);
                 }
                 Event::Lost(lost) => self.shared.lost.write(lost),
                 Event::Withholding(true) => {

@@ -1,6 +1,6 @@
-//! What the links of one daemon share: its cells, its view of the cluster, and whose turn it is to exchange.
+//! What the links of one node share: its cells, its view of the cluster, and the permits to exchange.
 //!
-//! No I/O and no clock: the daemon drives it from its tasks, a simulation from a scheduler.
+//! No I/O and no clock: the node drives it from its tasks, a simulation from a scheduler.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ const MAX_LOST_VALUE: usize = 64 << 10;
 /// The most bytes of lost values that are kept.
 const MAX_LOST_BYTES: usize = 16 << 20;
 
-/// How a daemon heals.
+/// How a node heals.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HealingConfig {
     pub(crate) max_clock_skew: Duration,
@@ -37,13 +37,13 @@ pub(crate) struct HealingConfig {
     pub(crate) tombstone_limit: u64,
 }
 
-/// The state that all links of a daemon work on.
+/// The state that all links of a node work on.
 pub(super) struct Local {
     pub(super) store: Arc<Store>,
     pub(super) members: Mutex<Membership>,
     pub(super) config: HealingConfig,
     pub(super) list_limit: ListLimit,
-    pub(super) gate: Arc<Gate>,
+    pub(super) permits: Arc<SyncPermits>,
     pub(super) lost: Mutex<Lost>,
     pub(super) counts: Counts,
     pub(super) write_acks: Arc<WriteAcks>,
@@ -75,7 +75,7 @@ pub(super) struct Counts {
     pub(super) scrub_errors: AtomicU64,
 }
 
-/// News of a daemon's own state, for its log and its next steps.
+/// News of a node's own state, for its log and its next steps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum News {
     Lapsed(String),
@@ -95,7 +95,7 @@ impl Local {
             members: Mutex::new(members),
             config,
             list_limit: ListLimit::default(),
-            gate: Arc::default(),
+            permits: Arc::default(),
             lost: Mutex::default(),
             counts: Counts::default(),
             write_acks: Arc::default(),
@@ -108,7 +108,7 @@ impl Local {
     }
 
     /// The latest time that a received timestamp may have.
-    pub(super) fn horizon(&self, wall: Time) -> Time {
+    pub(super) fn max_accepted(&self, wall: Time) -> Time {
         timestamp::later(wall, self.config.max_clock_skew * SKEW_MULTIPLE)
     }
 
@@ -203,26 +203,26 @@ impl Lost {
 
 /// Lets one exchange go at a time, so that what was just taken from one peer need not come again from the next.
 ///
-/// A daemon offers a sync while nothing is under way. While its offer is out it takes another's only from a larger
+/// A node offers a sync while nothing is under way. While its offer is out it takes another's only from a larger
 /// incarnation, and an answer to its own then waits until that exchange is over. So whoever keeps an answer waiting
-/// is in an exchange with a larger incarnation: of daemons that wait for each other one is the largest, and goes on.
-/// If an offer barred acceptance, three daemons that offer to each other in a circle would wait for ever.
+/// is in an exchange with a larger incarnation: of nodes that wait for each other one is the largest, and goes on.
+/// If an offer barred acceptance, three nodes that offer to each other in a circle would wait for ever.
 ///
-/// A turn is for an exchange that moves: a session gives up that of one that stands still, within seconds.
+/// A permit is for an exchange that moves: a session gives up that of one that stands still, within seconds.
 #[derive(Debug, Default)]
-pub(super) struct Gate {
+pub(super) struct SyncPermits {
     offering: AtomicUsize,
     exchanging: AtomicUsize,
 }
 
-/// A turn at the gate; ends when dropped.
+/// A permit to offer or to exchange; ends when dropped.
 #[derive(Debug)]
-pub(super) struct Turn {
-    gate: Arc<Gate>,
+pub(super) struct SyncPermit {
+    permits: Arc<SyncPermits>,
     exchanging: bool,
 }
 
-impl Gate {
+impl SyncPermits {
     pub(super) fn is_exchanging(&self) -> bool {
         self.exchanging.load(Ordering::Relaxed) > 0
     }
@@ -235,25 +235,25 @@ impl Gate {
         self.is_exchanging() || self.is_offering()
     }
 
-    pub(super) fn offer(self: &Arc<Self>) -> Turn {
+    pub(super) fn offer(self: &Arc<Self>) -> SyncPermit {
         self.offering.fetch_add(1, Ordering::Relaxed);
-        Turn { gate: Arc::clone(self), exchanging: false }
+        SyncPermit { permits: Arc::clone(self), exchanging: false }
     }
 
-    /// A turn to exchange: with `alone`, only if nobody has one.
-    pub(super) fn turn(self: &Arc<Self>, alone: bool) -> Option<Turn> {
+    /// A permit to exchange: with `alone`, only if nobody has one.
+    pub(super) fn acquire(self: &Arc<Self>, alone: bool) -> Option<SyncPermit> {
         if alone {
             self.exchanging.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed).ok()?;
         } else {
             self.exchanging.fetch_add(1, Ordering::Relaxed);
         }
-        Some(Turn { gate: Arc::clone(self), exchanging: true })
+        Some(SyncPermit { permits: Arc::clone(self), exchanging: true })
     }
 }
 
-impl Drop for Turn {
+impl Drop for SyncPermit {
     fn drop(&mut self) {
-        let count = if self.exchanging { &self.gate.exchanging } else { &self.gate.offering };
+        let count = if self.exchanging { &self.permits.exchanging } else { &self.permits.offering };
         count.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,4 +1,4 @@
-//! What daemons say to each other. `docs/peer-protocol.md` describes the conversation.
+//! What nodes say to each other. `docs/peer-protocol.md` describes the conversation.
 
 use std::fmt;
 
@@ -38,9 +38,9 @@ pub(super) struct Hello<'a> {
     pub(super) wall: u64,
     /// The hybrid clock.
     pub(super) hlc: u64,
-    /// Where this daemon can be dialled; `:port` means at the address this connection comes from.
+    /// Where this node can be dialled; `:port` means at the address this connection comes from.
     pub(super) advertise: &'a str,
-    /// The largest message this daemon takes, in bytes.
+    /// The largest message this node takes, in bytes.
     pub(super) max_frame: u64,
     /// Which incarnation of its name this is, as far as it knows.
     pub(super) generation: u64,
@@ -50,12 +50,12 @@ pub(super) struct Hello<'a> {
 /// What makes the first bytes of a connection a Sapwood peer's.
 pub(super) const MAGIC: [u8; 8] = *b"sapwood\0";
 
-/// Why a daemon will not link.
+/// Why a node will not link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub(super) enum Refusal {
     /// The cluster has another name.
-    Foreign,
-    /// Another live daemon has this name.
+    WrongCluster,
+    /// Another live node has this name.
     Duplicate,
     /// The clocks are too far apart.
     Skewed,
@@ -85,21 +85,21 @@ pub(super) enum Message<'a> {
     Ack { epoch: u32, puts: u64 },
     /// Pushes were dropped: the receiver should start a sync. Begins the next epoch.
     Gap,
-    /// Offers a sync; with `deep` one that compares values too, with `patient` one that is only to see whether
+    /// Offers a sync; with `deep` one that compares values too, with `probe` one that is only to see whether
     /// anything differs.
-    Start { sync: u32, deep: bool, patient: bool, summary: Summary<'a> },
+    Start { sync: u32, deep: bool, probe: bool, summary: Summary<'a> },
     /// Takes the offer. `sums` has the digest of each group of ranges, 8 bytes each.
     Accept { sync: u32, summary: Summary<'a>, sums: &'a [u8] },
     /// What the sender has incorporated of incarnations that are not members: packs [`WireCoverage`]. Only of the buckets
     /// whose hashes in the two summaries differ.
     Coverage { sync: u32, items: Packed<'a> },
-    /// Digests to compare: packs [`Digests`]. With `look` the receiver only says which differ.
-    Digests { sync: u32, look: bool, items: Packed<'a> },
+    /// Digests to compare: packs [`Digests`]. With `compare_only` the receiver only says which differ.
+    Digests { sync: u32, compare_only: bool, items: Packed<'a> },
     /// Answers the digests of the one who offered the sync: packs [`Differ`]s.
     Differ { sync: u32, items: Packed<'a> },
-    /// What is held of some prefixes, without values. `origins` packs 16-byte ids, `items` packs [`List`]s.
+    /// What is held of some tree nodes, without values. `origins` packs 16-byte ids, `items` packs [`List`]s.
     List { sync: u32, origins: &'a [u8], items: Packed<'a> },
-    /// Cells that the receiver lacks. `ends` packs the [`End`]s of prefixes that are complete with this message.
+    /// Cells that the receiver lacks. `ends` packs the [`End`]s of tree nodes that are complete with this message.
     Cells { sync: u32, cells: Cells<'a>, ends: Packed<'a> },
     /// What the receiver has sent and the sender has removed: packs [`WireRetraction`]s, whose origins are indexes into
     /// `origins`, which packs 16-byte ids.
@@ -115,9 +115,9 @@ pub(super) enum Message<'a> {
     /// A client of the sender has published this. It goes no further, and nobody acknowledges it.
     Publish { channel: &'a [u8], message: &'a [u8] },
     /// Someone wants to see what the receiver holds of a key.
-    Look { question: u32, key: &'a [u8] },
-    /// Answers a `Look` by its number.
-    Seen { question: u32, copy: WireCopy<'a> },
+    KeyQuery { query: u32, key: &'a [u8] },
+    /// Answers a `KeyQuery` by its number.
+    KeyReply { query: u32, copy: WireCopy<'a> },
 }
 
 /// What a message is for, told by its first byte: the number of the variant.
@@ -130,7 +130,7 @@ pub(super) fn kind(message: &[u8]) -> TrafficKind {
     }
 }
 
-/// A daemon's view of the cluster.
+/// A node's view of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub(super) struct Heartbeat<'a> {
     pub(super) wall: u64,
@@ -139,7 +139,7 @@ pub(super) struct Heartbeat<'a> {
     pub(super) summary: Summary<'a>,
     /// Cells that hold a value.
     pub(super) keys: u64,
-    /// Packs an [`Acquaintance`] for every link of the sender.
+    /// Packs a [`PeerAddress`] for every link of the sender.
     pub(super) peers: Packed<'a>,
     /// Packs [`WireMember`]s.
     pub(super) members: Packed<'a>,
@@ -149,7 +149,7 @@ pub(super) struct Heartbeat<'a> {
     pub(super) figures: Packed<'a>,
 }
 
-/// A number that a daemon says of itself. An id that the receiver does not know is skipped.
+/// A number that a node says of itself. An id that the receiver does not know is skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub(super) struct Figure {
     pub(super) id: u8,
@@ -259,33 +259,33 @@ pub(super) struct WireReport {
     pub(super) low: u64,
 }
 
-/// A place in the tree of prefixes.
+/// A place in the digest tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub(super) struct WirePrefix {
+pub(super) struct WireTreeNode {
     pub(super) bits: u8,
     pub(super) path: u64,
 }
 
-/// The digests of a prefix's children, 8 bytes each: all of them, or those that are set in `mask`. Without any,
-/// the sender holds nothing of the prefix and asks for all of it.
+/// The digests of a tree node's children, 8 bytes each: all of them, or those that are set in `mask`. Without any,
+/// the sender holds nothing of the tree node and asks for all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub(super) struct Digests<'a> {
-    pub(super) prefix: WirePrefix,
+    pub(super) tree_node: WireTreeNode,
     pub(super) mask: &'a [u8],
     pub(super) sums: &'a [u8],
 }
 
-/// Which children of a prefix differ: one bit each, lowest first.
+/// Which children of a tree node differ: one bit each, lowest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub(super) struct Differ<'a> {
-    pub(super) prefix: WirePrefix,
+    pub(super) tree_node: WireTreeNode,
     pub(super) children: &'a [u8],
 }
 
-/// What is held of one prefix: packs [`WireEntry`]s.
+/// What is held of one tree node: packs [`WireEntry`]s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub(super) struct List<'a> {
-    pub(super) prefix: WirePrefix,
+    pub(super) tree_node: WireTreeNode,
     pub(super) entries: Packed<'a>,
 }
 
@@ -298,17 +298,17 @@ pub(super) struct WireEntry {
     pub(super) time: [u8; 8],
 }
 
-/// A prefix of which everything the receiver lacks has been sent; the sender asks for the keys with these
+/// A tree node of which everything the receiver lacks has been sent; the sender asks for the keys with these
 /// hashes, 8 bytes each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub(super) struct End<'a> {
-    pub(super) prefix: WirePrefix,
+    pub(super) tree_node: WireTreeNode,
     pub(super) wanted: &'a [u8],
 }
 
-/// A daemon that the sender is linked to.
+/// A node that the sender is linked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub(super) struct Acquaintance<'a> {
+pub(super) struct PeerAddress<'a> {
     pub(super) name: &'a str,
     pub(super) incarnation: u128,
     pub(super) advertise: &'a str,
@@ -376,7 +376,7 @@ pub(super) struct WireReset {
     pub(super) down: u64,
 }
 
-/// What a daemon holds of a key that someone looks at; of the value at most the first 1,024 bytes.
+/// What a node holds of a key that someone asks for; of the value at most the first 1,024 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Encode, BorrowDecode)]
 pub(super) struct WireCopy<'a> {
     pub(super) state: WireCopyState,

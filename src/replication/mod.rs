@@ -12,7 +12,7 @@
 //! the wire. The rest moves bytes and asks the clock. Invariants:
 //!
 //! * A local writer never waits for a peer: it hands its changes to the feed and goes on.
-//! * There is one link a pair of daemons, whoever dialled.
+//! * There is one link a pair of nodes, whoever dialled.
 //! * A link is registered for pushes before its first sync starts, so nothing falls between the two.
 //! * Nothing received is merged before all of its frame was checked and the clock has moved past it.
 
@@ -28,9 +28,9 @@ mod frames;
 mod heartbeat;
 mod hello;
 mod joining;
+mod key_query;
 mod link;
 mod local;
-mod look;
 mod lost;
 mod members;
 mod message;
@@ -71,9 +71,9 @@ use faults::Faults;
 pub(crate) use hello::Identity;
 use hello::{Introduction, Refused};
 use joining::Joining;
+use key_query::KeyQueries;
 pub(crate) use local::HealingConfig;
 use local::Local;
-use look::Questions;
 use lost::LostFile;
 use members::MembershipConfig;
 use message::Refusal;
@@ -84,7 +84,7 @@ use sync::SyncFailed;
 use verification::Verifications;
 use wrong_port::LoggedClients;
 
-use crate::cluster::{Audience, Direction, EventKind, Events, NodeState, PeerStatus, Recorded};
+use crate::cluster::{Direction, EventKind, Events, NodeState, PeerStatus, Recorded, Subscribers};
 use crate::env::{Env, Listener};
 use crate::log_limit::LogLimit;
 use crate::model::Incarnation;
@@ -97,7 +97,7 @@ const MAX_HANDSHAKES: usize = 64;
 /// How long to wait before accepting again when the system refused to.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a starting daemon waits to hear one of its peers before it serves clients: what it wrote before a
+/// How long a starting node waits to hear one of its peers before it serves clients: what it wrote before a
 /// restart may be later than its clock.
 const FIRST_CONTACT: Duration = Duration::from_secs(1);
 
@@ -116,9 +116,9 @@ struct Shared {
     verifications: Verifications,
     /// What clients have published, on its way to the links.
     messages: Messages,
-    audience: OnceLock<Arc<dyn Audience>>,
+    subscribers: OnceLock<Arc<dyn Subscribers>>,
     /// What people have asked of the peers.
-    questions: Questions,
+    queries: KeyQueries,
     /// What clients do here, to be told to the peers.
     stats: Arc<Stats>,
     started: Instant,
@@ -133,7 +133,7 @@ struct Shared {
     draining: CancellationToken,
     /// Ends every task.
     stop: CancellationToken,
-    /// Another daemon has taken this one's name: the node must stop.
+    /// Another node has taken this one's name: the node must stop.
     superseded: CancellationToken,
     tracker: TaskTracker,
     /// For tasks that start others.
@@ -147,7 +147,7 @@ impl Shared {
     }
 
     fn start_dialling(&self, target: &str, learnt: bool) {
-        // A daemon that does not listen for peers advertises nothing, and nothing can be dialled.
+        // A node that does not listen for peers advertises nothing, and nothing can be dialled.
         if target.is_empty() {
             return;
         }
@@ -165,7 +165,7 @@ impl Shared {
         links
     }
 
-    /// Whether a daemon may link that says this of its place in the cluster.
+    /// Whether a node may link that says this of its place in the cluster.
     fn check_place(&self, peer: &Introduction) -> Result<(), Refused> {
         let members = self.local.members.lock();
         if members.has_live_namesake(&peer.name, peer.incarnation) {
@@ -175,7 +175,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Makes a connection, over which this daemon is known as `own`, the link to a peer: from here on it takes part
+    /// Makes a connection, over which this node is known as `own`, the link to a peer: from here on it takes part
     /// in pushes.
     fn admit(
         &self,
@@ -276,7 +276,7 @@ pub(crate) struct Setup {
     pub(crate) handshakes: usize,
 }
 
-/// The running replication of one daemon.
+/// The running replication of one node.
 pub(crate) struct Replication {
     shared: Arc<Shared>,
 }
@@ -316,8 +316,8 @@ impl Replication {
             lost,
             verifications: Verifications::default(),
             messages: Messages::default(),
-            audience: OnceLock::new(),
-            questions: Questions::default(),
+            subscribers: OnceLock::new(),
+            queries: KeyQueries::default(),
             stats,
             started: Instant::now(),
             joining: watch::Sender::new(Joining::Seeking),
@@ -346,7 +346,7 @@ impl Replication {
     }
 
     /// Waits until a peer was heard or all were tried, for a second at most: the clock is then past what this
-    /// daemon wrote before it was restarted.
+    /// node wrote before it was restarted.
     pub(crate) async fn first_contact(&self) {
         let peers = &self.shared.peers;
         let mut changes = peers.changes();
@@ -355,7 +355,7 @@ impl Replication {
         self.shared.look_at_joining();
     }
 
-    /// Resolves when another daemon has taken this one's name.
+    /// Resolves when another node has taken this one's name.
     pub(crate) fn superseded(&self) -> CancellationToken {
         self.shared.superseded.clone()
     }
@@ -390,12 +390,12 @@ impl Replication {
         }
     }
 
-    /// Hands what the peers' clients publish to `audience`; the first one stays. Until then nobody hears it.
-    pub(crate) fn set_audience(&self, audience: Arc<dyn Audience>) {
-        let _ = self.shared.audience.set(audience);
+    /// Hands what the peers' clients publish to `subscribers`; the first one stays. Until then nobody hears it.
+    pub(crate) fn set_subscribers(&self, subscribers: Arc<dyn Subscribers>) {
+        let _ = self.shared.subscribers.set(subscribers);
     }
 
-    /// Sends what a client has published to the audience of every linked peer. Never waits.
+    /// Sends what a client has published to the subscribers of every linked peer. Never waits.
     pub(crate) fn publish(&self, channel: &[u8], message: &[u8]) {
         if !self.shared.peers.links().is_empty() {
             self.shared.messages.add(channel, message);

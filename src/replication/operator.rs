@@ -21,7 +21,7 @@ use crate::store::{Discarded, Store};
 use crate::time_slice::TimeSlice;
 
 impl Shared {
-    /// Everyone this daemon has heard, dials, or knows from its peers.
+    /// Everyone this node has heard, dials, or knows from its peers.
     pub(super) fn status(&self) -> Vec<PeerStatus> {
         let mut rows = self.peers.status();
         let members = self.local.members.lock();
@@ -50,7 +50,7 @@ impl Shared {
             }
         }
         drop(members);
-        // Why a daemon was refused matters more: a namesake of a peer that is cut is no less a namesake.
+        // Why a node was refused matters more: a namesake of a peer that is cut is no less a namesake.
         for row in rows.iter_mut().filter(|row| !row.name.is_empty() && !row.state.is_refused()) {
             let Some(cut) = self.faults.cut_of(&row.name) else { continue };
             row.state = PeerState::Cut;

@@ -20,7 +20,7 @@ use super::traffic::Carried;
 use crate::cluster::{Direction, EventKind, Heal, PeerState, PeerStatus};
 use crate::model::Incarnation;
 
-/// The most peers a daemon links with or remembers, and the most addresses it dials.
+/// The most peers a node links with or remembers, and the most addresses it dials.
 pub(super) const MAX_PEERS: usize = 256;
 
 /// A live connection to a peer.
@@ -28,7 +28,7 @@ pub(super) struct Link {
     number: u64,
     pub(super) peer: String,
     pub(super) incarnation: Incarnation,
-    /// Who this daemon was when the link came about.
+    /// Who this node was when the link came about.
     pub(super) own: Incarnation,
     direction: Direction,
     remote: SocketAddr,
@@ -41,7 +41,7 @@ pub(super) struct Link {
     joined: AtomicBool,
 }
 
-/// Everyone this daemon knows of.
+/// Everyone this node knows of.
 pub(super) struct Peers {
     own: Identity,
     queue_limit: usize,
@@ -52,13 +52,13 @@ pub(super) struct Peers {
 
 #[derive(Default)]
 struct Table {
-    /// By name: a restarted daemon takes the place of its earlier incarnation.
+    /// By name: a restarted node takes the place of its earlier incarnation.
     peers: BTreeMap<String, Peer>,
     refused: RefusedPeers,
     /// What is dialled, by the address as it was given or learnt.
     targets: BTreeMap<String, Target>,
     links_made: u64,
-    /// How often a daemon was refused, by the word of the state.
+    /// How often a node was refused, by the word of the state.
     refusals: BTreeMap<&'static str, (PeerState, u64)>,
 }
 
@@ -77,7 +77,7 @@ struct Target {
     since: Instant,
     /// Of the addresses it resolved to first, how many have not been tried; `None` before it was resolved.
     untried: Option<usize>,
-    /// The daemons that were found at its addresses, this one included.
+    /// The nodes that were found at its addresses, this one included.
     found: BTreeMap<SocketAddr, Incarnation>,
     /// The addresses it resolves to.
     addresses: Vec<SocketAddr>,
@@ -91,7 +91,7 @@ pub(super) enum TargetOutcome {
     Unreachable(String),
     /// Whoever is there speaks another protocol, or says nothing, and why.
     NotAPeer(String),
-    /// A daemon that has a row of its own: this one, a peer, or one that was refused.
+    /// A node that has a row of its own: this one, a peer, or one that was refused.
     Known,
 }
 
@@ -112,7 +112,7 @@ impl Peers {
     /// Whether a connection that `dialler` opened to or from `peer` should become the link; checked before it
     /// is offered and again, in [`admit`](Self::admit), when it is taken.
     ///
-    /// Two daemons that dial each other at once must keep the same one of the two connections: the one dialled
+    /// Two nodes that dial each other at once must keep the same one of the two connections: the one dialled
     /// by the larger incarnation. A second connection by the same dialler means that it has lost the first.
     pub(super) fn check(
         &self,
@@ -212,7 +212,7 @@ impl Peers {
         true
     }
 
-    /// A daemon was refused, or refused this one. Logged when it is news.
+    /// A node was refused, or refused this one. Logged when it is news.
     pub(super) fn refused(
         &self,
         name: &str,
@@ -221,7 +221,7 @@ impl Peers {
         refused: &Refused,
     ) {
         let state = match refused.refusal {
-            Refusal::Foreign => PeerState::Foreign,
+            Refusal::WrongCluster => PeerState::WrongCluster,
             Refusal::Duplicate => PeerState::Duplicate,
             Refusal::Skewed => PeerState::Skewed,
             Refusal::Incompatible | Refusal::Crowded => PeerState::Incompatible,
@@ -268,7 +268,7 @@ impl Peers {
         self.table.lock().targets.remove(address);
     }
 
-    /// Notes what dialling an address led to. Once a daemon said hello there, its own row tells the rest.
+    /// Notes what dialling an address led to. Once a node said hello there, its own row tells the rest.
     pub(super) fn set_target(&self, address: &str, outcome: TargetOutcome) {
         let mut table = self.table.lock();
         let Some(target) = table.targets.get_mut(address) else { return };
@@ -313,7 +313,7 @@ impl Peers {
         self.changed.send_replace(());
     }
 
-    /// Notes which daemon was found at one of a target's addresses.
+    /// Notes which node was found at one of a target's addresses.
     pub(super) fn found_at(&self, target: &str, address: SocketAddr, incarnation: Incarnation) {
         if let Some(target) = self.table.lock().targets.get_mut(target) {
             target.found.insert(address, incarnation);
@@ -393,13 +393,13 @@ impl Peers {
         !table.peers.is_empty() || table.targets.values().all(|target| target.untried == Some(0))
     }
 
-    /// Links that came about, and how often a daemon was refused, by state.
+    /// Links that came about, and how often a node was refused, by state.
     pub(super) fn made_and_refused(&self) -> (u64, Vec<(PeerState, u64)>) {
         let table = self.table.lock();
         (table.links_made, table.refusals.values().copied().collect())
     }
 
-    /// Everyone this daemon has heard or dials.
+    /// Everyone this node has heard or dials.
     pub(super) fn status(&self) -> Vec<PeerStatus> {
         let table = self.table.lock();
         let peers = table.peers.iter().map(|(name, peer)| (peer.status(name), peer.link.clone()));
@@ -459,7 +459,7 @@ impl Table {
         }
     }
 
-    /// Notes a refusal; returns whether it is news. A daemon that was a peer keeps its row.
+    /// Notes a refusal; returns whether it is news. A node that was a peer keeps its row.
     fn refuse(
         &mut self,
         name: &str,

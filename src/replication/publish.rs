@@ -1,10 +1,10 @@
-//! What clients publish, on its way to the audience of the peers: best effort.
+//! What clients publish, on its way to the subscribers of the peers: best effort.
 //!
 //! ```text
-//!   PUBLISH --> Messages --> push task --> queue of each link --> link --> peer's session --> its audience
+//!   PUBLISH --> Messages --> push task --> queue of each link --> link --> peer's session --> its subscribers
 //! ```
 //!
-//! It takes the way of the pushes, so that a message comes after what its client wrote before it. A daemon sends only
+//! It takes the way of the pushes, so that a message comes after what its client wrote before it. A node sends only
 //! what its own clients publish, never what it has heard: so nothing goes round in circles.
 
 use std::mem;

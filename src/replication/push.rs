@@ -7,7 +7,7 @@ use super::cells::{Carrier, CellsEncoder};
 use super::peers::Link;
 use crate::store::{Cell, Store};
 
-/// Takes changes from the store's feed and queues them to all links, for as long as the daemon runs.
+/// Takes changes from the store's feed and queues them to all links, for as long as the node runs.
 pub(super) async fn run(shared: Arc<Shared>) {
     let store = &shared.local.store;
     let mut cells = Vec::new();

@@ -36,7 +36,7 @@ const MAX_STATES: usize = 8;
 /// cache, the state is the truth, and the peer asks for a sync. Published messages are bounded for themselves, and
 /// dropped beyond that for good. All other frames are few by the protocol.
 ///
-/// It also knows how much of what this daemon's clients wrote the peer [holds](Self::held), as a sequence of the
+/// It also knows how much of what this node's clients wrote the peer [holds](Self::held), as a sequence of the
 /// store's feed. Frames arrive in order and the peer acknowledges nothing while it has refused something, so there are
 /// two proofs:
 ///
@@ -263,7 +263,7 @@ impl Queue {
         (before, inner.held)
     }
 
-    /// The peer holds every change up to here that this daemon's clients made, by its sequence in the feed.
+    /// The peer holds every change up to here that this node's clients made, by its sequence in the feed.
     pub(super) fn held(&self) -> u64 {
         self.inner.lock().held
     }

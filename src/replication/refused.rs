@@ -1,4 +1,4 @@
-//! Daemons that were refused, or that refused this one, for people to see.
+//! Nodes that were refused, or that refused this one, for people to see.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -9,17 +9,17 @@ use super::dial::REDIAL_LIMIT;
 use crate::cluster::{PeerState, PeerStatus, Traffic};
 use crate::model::Incarnation;
 
-/// How many refused daemons are shown at most; the one heard longest ago makes room.
+/// How many refused nodes are shown at most; the one heard longest ago makes room.
 const MAX_SHOWN: usize = 64;
 
-/// How long a refused daemon is shown after it was heard last. One that still tries is heard every few seconds.
+/// How long a refused node is shown after it was heard last. One that still tries is heard every few seconds.
 pub(super) const SHOWN: Duration = Duration::from_secs(60);
 
 /// How long a namesake is shown after it was heard last. One that lives tries again within [`REDIAL_LIMIT`]; of one that was
 /// restarted, the earlier process is gone.
 const NAMESAKE_SHOWN: Duration = REDIAL_LIMIT.saturating_add(Duration::from_secs(4));
 
-/// The refused daemons heard lately.
+/// The refused nodes heard lately.
 #[derive(Default)]
 pub(super) struct RefusedPeers(Vec<RefusedPeer>);
 
@@ -74,7 +74,7 @@ impl RefusedPeers {
         true
     }
 
-    /// A daemon was accepted after all, or has a row elsewhere; returns the state that it was in here.
+    /// A node was accepted after all, or has a row elsewhere; returns the state that it was in here.
     pub(super) fn forget(&mut self, incarnation: Incarnation) -> Option<PeerState> {
         let index = self.0.iter().position(|refused| refused.incarnation == Some(incarnation))?;
         Some(self.0.remove(index).state)

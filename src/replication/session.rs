@@ -27,8 +27,8 @@ use super::cells::{self, CellsError};
 use super::codec;
 use super::figures::Heard;
 use super::hello::Refused;
-use super::local::{Local, Turn};
-use super::look;
+use super::key_query;
+use super::local::{Local, SyncPermit};
 use super::members::Summary;
 use super::message::Message;
 use super::queue::{Queue, StateMark};
@@ -38,7 +38,7 @@ use crate::cluster::LostCell;
 use crate::model::{Incarnation, Time, timestamp};
 use crate::store::{Cell, KeyCopy, Shortfall};
 
-/// How many bytes and messages of a sync are gathered before other tasks of the daemon may run.
+/// How many bytes and messages of a sync are gathered before other tasks of the node may run.
 const POLL_BATCH: usize = 512 << 10;
 const POLL_FRAMES: usize = 8;
 
@@ -53,14 +53,14 @@ pub(super) enum Event {
     Finished(Finished),
     /// A sync ended without a result.
     Failed { deep: bool, why: SyncFailed },
-    /// An address of a daemon that this one has no link to.
+    /// An address of a node that this one has no link to.
     Dial(Incarnation, String),
     /// What a client of the peer has published: channel and message.
     Heard(Box<[u8]>, Box<[u8]>),
     /// Cells to pass on to a peer that has no link to their origin.
     Relay(Incarnation, Vec<Cell>),
-    /// The peer's answer to the question with this number.
-    Seen(u32, Box<KeyCopy>),
+    /// The peer's answer to the query with this number.
+    KeyReply(u32, Box<KeyCopy>),
     /// Cells that had to be given up.
     Lost(LostCell),
     /// The peer has no more room, or has again.
@@ -81,14 +81,14 @@ pub(super) struct Finished {
 
 /// One end of the conversation.
 pub(super) struct Session {
-    /// As whom this daemon has introduced itself.
+    /// As whom this node has introduced itself.
     own: Incarnation,
     peer: Incarnation,
     name: String,
     queue: Arc<Queue>,
     inbound: Inbound,
     sync: Option<Current>,
-    /// A sync that the peer has offered and that waits for its turn.
+    /// A sync that the peer has offered and that waits for its permit.
     offered: Option<Offer>,
     /// This side's syncs have the numbers of one parity, the peer's the other.
     next_number: u32,
@@ -121,7 +121,7 @@ struct Inbound {
     scratch: Vec<u8>,
 }
 
-/// Data that the peer sent and this daemon had no room for.
+/// Data that the peer sent and this node had no room for.
 struct Withheld {
     /// When the first of it was refused, or a sync to get it was last wanted or ended.
     since: Instant,
@@ -146,8 +146,8 @@ struct Current {
     receives: bool,
     /// Bytes of other frames that have passed since something of it was sent or received.
     others: u64,
-    turn: Option<Turn>,
-    /// The turn was given up because the exchange stood still.
+    permit: Option<SyncPermit>,
+    /// The permit was given up because the exchange stood still.
     idle: bool,
     /// The answer to this side's offer, while another exchange keeps it waiting.
     accepted: Option<Accepted>,
@@ -164,7 +164,7 @@ struct Accepted {
 struct Offer {
     number: u32,
     deep: bool,
-    patient: bool,
+    probe: bool,
     theirs: Summary,
     since: Instant,
 }
@@ -174,7 +174,7 @@ struct Offer {
 struct Wanted {
     since: Instant,
     /// Only to see whether anything differs.
-    patient: bool,
+    probe: bool,
 }
 
 impl Session {
@@ -195,7 +195,7 @@ impl Session {
             sync: None,
             offered: None,
             next_number: u32::from(own > peer),
-            wanted: Some(Wanted { since: now, patient: false }),
+            wanted: Some(Wanted { since: now, probe: false }),
             last_sync: None,
             failed: false,
             verified: None,
@@ -247,9 +247,9 @@ impl Session {
                 self.inbound.whole = ablated(Ablation::SyncAfterGap);
                 self.want_sync(now);
             }
-            Message::Start { sync, deep, patient, summary } => {
+            Message::Start { sync, deep, probe, summary } => {
                 let theirs = Summary::read(&summary)?;
-                self.on_start(local, Offer { number: sync, deep, patient, theirs, since: now }, wall)?;
+                self.on_start(local, Offer { number: sync, deep, probe, theirs, since: now }, wall)?;
             }
             Message::Heartbeat(heartbeat) => self.on_heartbeat(local, &heartbeat, wall, now)?,
             Message::Goodbye => {
@@ -263,12 +263,12 @@ impl Session {
             Message::Publish { channel, message } => {
                 self.events.push(Event::Heard(channel.into(), message.into()));
             }
-            Message::Look { question, key } => {
+            Message::KeyQuery { query, key } => {
                 // Best effort, and bounded like what clients publish: a peer that asks and does not read gets no answer.
-                self.queue.publish(look::answer(&local.store, question, key, local.store.now(wall)));
+                self.queue.publish(key_query::answer(&local.store, query, key, local.store.now(wall)));
             }
-            Message::Seen { question, copy } => {
-                self.events.push(Event::Seen(question, Box::new(look::read(&copy)?)));
+            Message::KeyReply { query, copy } => {
+                self.events.push(Event::KeyReply(query, Box::new(key_query::read(&copy)?)));
             }
             Message::Welcome { .. } => return Err(LinkError::OutOfTurn("Welcome")),
             Message::Cells { sync, cells, ends } => {
@@ -294,9 +294,9 @@ impl Session {
                     self.retract(local, retractions);
                 }
             }
-            Message::Digests { sync, look, items } => {
+            Message::Digests { sync, compare_only, items } => {
                 if let Some(current) = self.current(sync, now) {
-                    current.sync.on_digests(items, look, &local.store)?;
+                    current.sync.on_digests(items, compare_only, &local.store)?;
                 }
             }
             Message::Differ { sync, items } => {
@@ -340,7 +340,7 @@ impl Session {
     /// The clock moves past everything a peer speaks of before it is acted upon.
     fn observe(&self, local: &Local, theirs: &Summary, wall: Time) -> Result<(), LinkError> {
         let latest = theirs.latest();
-        if latest > local.horizon(wall) {
+        if latest > local.max_accepted(wall) {
             return Err(CellsError::Future(timestamp::distance(latest, wall)).into());
         }
         local.store.observe(latest);

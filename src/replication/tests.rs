@@ -14,7 +14,7 @@ use uhlc::NTP64;
 use super::codec::{self, MAX_FRAME, Packed};
 use super::members::Summary;
 use super::message::{
-    Acquaintance, Cells, Hello, MAGIC, Message, Refusal, VERSIONS, WireCell, WireCopy, WireCopyState,
+    Cells, Hello, MAGIC, Message, PeerAddress, Refusal, VERSIONS, WireCell, WireCopy, WireCopyState,
     WireCount, WireRemovedRegister, WireRetraction,
 };
 use super::*;
@@ -182,7 +182,7 @@ const SUMMARY: message::Summary<'_> =
     message::Summary { stable: 0, members: 5, vector: Packed(&[]), away: Packed(&[]), hashes: &[] };
 
 fn start(sync: u32) -> Vec<u8> {
-    codec::frame(&Message::Start { sync, deep: false, patient: false, summary: SUMMARY }).to_vec()
+    codec::frame(&Message::Start { sync, deep: false, probe: false, summary: SUMMARY }).to_vec()
 }
 
 fn heartbeat(wall: u64, hlc: u64, peers: &[u8]) -> Vec<u8> {
@@ -209,7 +209,7 @@ fn seen() -> Vec<u8> {
         deadline: Some(6),
         counter: Some(WireCount { total: -9, base: Some(1), slots: Packed(&[]) }),
     };
-    codec::frame(&Message::Seen { question: 7, copy }).to_vec()
+    codec::frame(&Message::KeyReply { query: 7, copy }).to_vec()
 }
 
 fn retract() -> Vec<u8> {
@@ -235,13 +235,13 @@ fn linked(daemon: &Daemon, name: &str) -> bool {
     daemon.replication.peers().iter().any(|peer| peer.name == name && peer.state.is_linked())
 }
 
-/// The answer to a question of this number, unless the link ends first.
-async fn answer(puppet: &mut Puppet, question: u32) -> Option<crate::store::KeyCopy> {
+/// The answer to a query of this number, unless the link ends first.
+async fn answer(puppet: &mut Puppet, query: u32) -> Option<crate::store::KeyCopy> {
     loop {
         let frame = puppet.hear().await?;
         match codec::decode::<Message<'_>>(&frame).unwrap() {
-            Message::Seen { question: number, copy } if number == question => {
-                return Some(look::read(&copy).unwrap());
+            Message::KeyReply { query: number, copy } if number == query => {
+                return Some(key_query::read(&copy).unwrap());
             }
             _ => {}
         }
@@ -256,11 +256,11 @@ async fn a_peer_that_looks_is_told_what_there_is_and_what_it_tells_unasked_is_ig
     a.store.write(&mut batch, b"k", |_| (Write::Set { value: b"v", deadline: None }, ())).unwrap();
     let mut puppet = Puppet::link(&a).await;
     puppet.say(&seen()).await;
-    puppet.say(&codec::frame(&Message::Look { question: 5, key: b"k" })).await;
+    puppet.say(&codec::frame(&Message::KeyQuery { query: 5, key: b"k" })).await;
     let copy = answer(&mut puppet, 5).await.unwrap();
     assert_eq!((copy.value.as_deref(), copy.value_bytes), (Some(&b"v"[..]), 1));
     assert_eq!(copy.version.unwrap().get_id(), &a.store.own_incarnation());
-    puppet.say(&codec::frame(&Message::Look { question: 6, key: b"nope" })).await;
+    puppet.say(&codec::frame(&Message::KeyQuery { query: 6, key: b"nope" })).await;
     assert_eq!(answer(&mut puppet, 6).await, Some(crate::store::KeyCopy::default()));
     assert!(linked(&a, "puppet"));
     // The puppet answers nothing itself: whoever asks goes without.
@@ -274,7 +274,7 @@ async fn a_peer_that_looks_is_told_what_there_is_and_what_it_tells_unasked_is_ig
         deadline: None,
         counter: Some(torn),
     };
-    puppet.say(&codec::frame(&Message::Seen { question: 1, copy })).await;
+    puppet.say(&codec::frame(&Message::KeyReply { query: 1, copy })).await;
     puppet.until_closed().await;
 }
 
@@ -396,7 +396,7 @@ async fn pushes_are_merged_and_acknowledged_with_their_epoch() {
     );
 }
 
-/// A peer that never grants credit and never acknowledges: the daemon's memory for it stays bounded, and the
+/// A peer that never grants credit and never acknowledges: the node's memory for it stays bounded, and the
 /// overflow is told with one `Gap`.
 #[tokio::test]
 async fn a_peer_that_takes_nothing_costs_its_queue_and_the_credit() {
@@ -603,7 +603,7 @@ async fn a_peer_that_stops_answering_in_a_sync_holds_up_nobody_and_loses_its_lin
             // Its own offer gives way, or is answered before the puppet's.
             Message::Accept { .. } => break Instant::now(),
             Message::Start { sync, .. } => {
-                let sums = vec![7; 8 * crate::model::Prefix::groups(a.store.ranges()).count()];
+                let sums = vec![7; 8 * crate::model::TreeNode::groups(a.store.ranges()).count()];
                 puppet.say(&codec::frame(&Message::Accept { sync, summary: SUMMARY, sums: &sums })).await;
                 break Instant::now();
             }
@@ -641,7 +641,7 @@ fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
         feed_limit: 0,
     });
     let mut peers = Vec::new();
-    codec::append(&Acquaintance { name: "b", incarnation: 2, advertise: "b:7172" }, &mut peers);
+    codec::append(&PeerAddress { name: "b", incarnation: 2, advertise: "b:7172" }, &mut peers);
     let valid: Vec<Vec<u8>> = [
         put(b"key", 1 << 32),
         heartbeat(1, 2, &peers),
@@ -649,7 +649,7 @@ fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
         codec::frame(&Message::Refuse { refusal: Refusal::Skewed, text: "late" }).to_vec(),
         codec::frame(&Message::Ack { epoch: 1, puts: 1 << 40 }).to_vec(),
         start(7),
-        codec::frame(&Message::Digests { sync: 1, look: true, items: Packed(b"items") }).to_vec(),
+        codec::frame(&Message::Digests { sync: 1, compare_only: true, items: Packed(b"items") }).to_vec(),
         retract(),
     ]
     .map(|frame| codec::open(&frame).unwrap().to_vec())
@@ -682,7 +682,7 @@ fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
             }
             Message::Start { summary, .. } => drop(Summary::read(&summary)),
             Message::Retract { origins, items, .. } => drop(cells::read_retractions(&store, origins, items)),
-            Message::Seen { copy, .. } => drop(look::read(&copy)),
+            Message::KeyReply { copy, .. } => drop(key_query::read(&copy)),
             _ => {}
         }
     }
@@ -715,13 +715,13 @@ fn golden_bytes_pin_the_wire() {
     );
     let few = [
         codec::frame(&Message::Welcome { wall: 5 }),
-        codec::frame(&Message::Refuse { refusal: Refusal::Foreign, text: "no" }),
+        codec::frame(&Message::Refuse { refusal: Refusal::WrongCluster, text: "no" }),
         heartbeat(1, 2, b"xy").into(),
         codec::frame(&Message::Ack { epoch: 1, puts: 300 }),
         codec::frame(&Message::Gap),
         start(5).into(),
         codec::frame(&Message::Coverage { sync: 5, items: Packed(b"x") }),
-        codec::frame(&Message::Digests { sync: 5, look: false, items: Packed(b"x") }),
+        codec::frame(&Message::Digests { sync: 5, compare_only: false, items: Packed(b"x") }),
         codec::frame(&Message::Differ { sync: 5, items: Packed(b"x") }),
         codec::frame(&Message::List { sync: 5, origins: b"o", items: Packed(b"x") }),
         codec::frame(&Message::Retract { sync: 5, origins: b"o", items: Packed(b"x") }),
@@ -730,7 +730,7 @@ fn golden_bytes_pin_the_wire() {
         codec::frame(&Message::Abort { sync: 5, reason: "no" }),
         codec::frame(&Message::Goodbye),
         codec::frame(&Message::Publish { channel: b"c", message: b"m" }),
-        codec::frame(&Message::Look { question: 7, key: b"k" }),
+        codec::frame(&Message::KeyQuery { query: 7, key: b"k" }),
         seen().into(),
     ];
     assert_eq!(

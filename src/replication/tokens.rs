@@ -1,4 +1,4 @@
-//! What `WAIT` and tokens ask: who holds what this daemon's clients have written, and whether this daemon holds what
+//! What `WAIT` and tokens ask: who holds what this node's clients have written, and whether this node holds what
 //! those of another had.
 
 use tokio::time::Instant;
@@ -10,7 +10,7 @@ use crate::env::BoxFuture;
 use crate::model::timestamp;
 
 impl Replication {
-    /// The linked peers that hold every change that this daemon's clients have made up to `through`.
+    /// The linked peers that hold every change that this node's clients have made up to `through`.
     pub(crate) fn held(&self, through: u64) -> Vec<String> {
         let links = self.shared.peers.links();
         let queues = links.iter().map(|link| (&link.peer, &*link.queue));
@@ -22,7 +22,7 @@ impl Replication {
         self.shared.local.write_acks.wait_for_holders(through, links.iter().map(|link| &*link.queue))
     }
 
-    /// All that this daemon's clients have written until now.
+    /// All that this node's clients have written until now.
     pub(crate) fn token(&self) -> Token {
         let local = &self.shared.local;
         let sequence = local.store.feed().sequence();
@@ -37,11 +37,11 @@ impl Replication {
         }
     }
 
-    /// Whether this daemon holds what a token speaks of. Moves the clock past it.
+    /// Whether this node holds what a token speaks of. Moves the clock past it.
     pub(crate) fn is_ready(&self, token: &Token, scope: Scope) -> Result<bool, TokenError> {
         let local = &self.shared.local;
         let wall = self.shared.env.wall_clock();
-        if token.time > local.horizon(wall) {
+        if token.time > local.max_accepted(wall) {
             return Err(TokenError::Future(timestamp::distance(token.time, wall)));
         }
         local.store.observe(token.time);
@@ -74,7 +74,7 @@ impl Replication {
         self.shared.local.write_acks.wait_to_hold(token.incarnation, through)
     }
 
-    /// Asks the daemon that issued a token for a sync, if it is linked: only that tells that all of its state is held
+    /// Asks the node that issued a token for a sync, if it is linked: only that tells that all of its state is held
     /// here.
     pub(crate) fn seek(&self, token: &Token) {
         let links = self.shared.peers.links();

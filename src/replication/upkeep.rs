@@ -25,7 +25,7 @@ const SWEEP_SLICES: usize = 10;
 /// All ranges are scrubbed within this many slices, so within a hundred seconds.
 const SCRUB_SLICES: usize = 1000;
 
-/// Raises the stable time, lets members lapse that are overdue, and acts on what became of this daemon's own place.
+/// Raises the stable time, lets members lapse that are overdue, and acts on what became of this node's own place.
 pub(super) async fn tick(shared: Arc<Shared>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

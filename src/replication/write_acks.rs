@@ -21,13 +21,13 @@ use crate::model::Incarnation;
 /// room; while it is linked its next push notes it again.
 const MAX_NOTED: usize = 2 * MAX_PEERS;
 
-/// What this daemon holds of others, and the clients that wait for it or for what others hold of this one.
+/// What this node holds of others, and the clients that wait for it or for what others hold of this one.
 #[derive(Default)]
 pub(super) struct WriteAcks {
     noted: Mutex<Noted>,
     of_peers: Arc<Waiters<u64>>,
     of_this: Arc<Waiters<(Incarnation, u64)>>,
-    /// An operator has discarded the changes of this daemon's clients up to here.
+    /// An operator has discarded the changes of this node's clients up to here.
     discarded: AtomicU64,
     /// The last change of this node's clients that some peer has acknowledged, together with all before it.
     held_by_any: AtomicU64,
@@ -35,7 +35,7 @@ pub(super) struct WriteAcks {
 
 #[derive(Default)]
 struct Noted {
-    /// By whom this daemon was and who wrote: a daemon that has discarded its state is another.
+    /// By whom this node was and who wrote: a node that has discarded its state is another.
     held: BTreeMap<(Incarnation, Incarnation), Held>,
     count: u64,
 }
@@ -48,13 +48,13 @@ struct Held {
 }
 
 impl WriteAcks {
-    /// This daemon, as `own`, has come to hold all that clients of `writer` have changed up to `through`.
+    /// This node, as `own`, has come to hold all that clients of `writer` have changed up to `through`.
     pub(super) fn hold(&self, own: Incarnation, writer: Incarnation, through: u64) {
         let before = self.noted.lock().hold((own, writer), through);
         self.of_this.wake((writer, before), (writer, through));
     }
 
-    /// Up to which change of `writer`'s clients this daemon, as `own`, holds all.
+    /// Up to which change of `writer`'s clients this node, as `own`, holds all.
     pub(super) fn held(&self, own: Incarnation, writer: Incarnation) -> u64 {
         self.noted.lock().held.get(&(own, writer)).map_or(0, |held| held.through)
     }
@@ -80,7 +80,7 @@ impl WriteAcks {
         change > 0 && change <= self.discarded.load(Ordering::Relaxed)
     }
 
-    /// A peer has come to hold more of what this daemon's clients have changed.
+    /// A peer has come to hold more of what this node's clients have changed.
     pub(super) fn peer_holds(&self, before: u64, through: u64) {
         self.held_by_any.fetch_max(through, Ordering::Relaxed);
         self.of_peers.wake(before, through);

@@ -356,7 +356,7 @@ impl Connection {
         true
     }
 
-    /// The daemon stops: commands that wait say what there is, and those behind them are executed.
+    /// The node stops: commands that wait say what there is, and those behind them are executed.
     async fn end_waits(&mut self) -> io::Result<()> {
         while self.waiting.is_some() {
             self.settle_wait(true);

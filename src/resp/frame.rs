@@ -24,7 +24,7 @@ const FIRST_ELEMENTS: usize = 16;
 /// The longest single bulk, as in Redis.
 const MAX_BULK: usize = 512 << 20;
 
-/// One reply, or one message pushed by the daemon.
+/// One reply, or one message pushed by the node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Frame {
     /// A status, such as `OK`.
@@ -65,7 +65,7 @@ pub enum Frame {
 pub struct FrameLimits {
     /// Most aggregates inside one another. Default: 32.
     pub max_depth: usize,
-    /// Most elements in all. Default: 2^24, sixteen times the keys a daemon is built for.
+    /// Most elements in all. Default: 2^24, sixteen times the keys a node is built for.
     pub max_elements: usize,
     /// Most bytes in all. Default: 1 GiB.
     pub max_bytes: usize,
@@ -246,7 +246,7 @@ impl FrameDecoder {
 
     /// The element at the front of `buf`.
     fn element(&mut self, buf: &[u8]) -> Result<Element, FrameError> {
-        // At once, not at the line's end: what is no daemon may never send one.
+        // At once, not at the line's end: what is no node may never send one.
         if buf.starts_with(b"HTTP/") {
             return Err(FrameError::Http);
         }

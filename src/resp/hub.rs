@@ -16,7 +16,7 @@ use tokio::sync::{self, Notify, OwnedMutexGuard};
 use super::clients::Client;
 use super::outbox::MAX_WAITING;
 use super::publication::Publication;
-use crate::cluster::Audience;
+use crate::cluster::Subscribers;
 use crate::time_slice::TimeSlice;
 
 /// The longest channel in bytes. The channel of a key's events holds the key: twice the longest key of the default
@@ -235,8 +235,8 @@ impl Backlog {
     }
 }
 
-impl Audience for Hub {
-    fn hear(&self, channel: &[u8], message: &[u8]) {
+impl Subscribers for Hub {
+    fn deliver(&self, channel: &[u8], message: &[u8]) {
         if self.has_listeners() {
             self.backlog.add(channel, message);
         }

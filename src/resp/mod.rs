@@ -1,6 +1,6 @@
 //! The Redis protocol (RESP2 and RESP3).
 //!
-//! **Purpose.** Turn bytes into requests and replies, and back; and, in the daemon, serve clients with them. Parsing and
+//! **Purpose.** Turn bytes into requests and replies, and back; and, in the node, serve clients with them. Parsing and
 //! encoding know no socket, lock or clock, so every line of them can be tested by feeding it bytes. The server around
 //! them (`server`, `connection`, `command`, `session`, and under these `shared`: what connections share) is all that
 //! touches sockets.
@@ -9,7 +9,7 @@
 //!
 //! ```text
 //!             bytes ──► RequestParser ──► Args ─┐
-//!  any client                                   ├─ commands (the daemon)
+//!  any client                                   ├─ commands (the node)
 //!             bytes ◄── Reply ◄─────────────────┘
 //!
 //!  our client bytes ◄── encode_request

@@ -21,7 +21,7 @@ use super::monitor::Monitors;
 use super::observer::Observer;
 use super::shared::{Settings, Shared};
 use super::tracking::Tracking;
-use crate::cluster::{Audience, Cluster, Event, Missed};
+use crate::cluster::{Cluster, Event, Missed, Subscribers};
 use crate::env::{BoxStream, Env, Listener};
 use crate::log_limit::LogLimit;
 use crate::model::timestamp;
@@ -87,7 +87,7 @@ impl Server {
     }
 
     /// The clients of this server, as hearers of what the peers' clients publish.
-    pub fn audience(&self) -> Arc<dyn Audience> {
+    pub fn subscribers(&self) -> Arc<dyn Subscribers> {
         self.shared.hub.clone()
     }
 

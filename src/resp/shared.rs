@@ -25,7 +25,7 @@ use crate::store::Store;
 /// What a server is told about itself.
 #[derive(Clone)]
 pub struct Settings {
-    /// The daemon's stable name.
+    /// The node's stable name.
     pub name: String,
     /// The cluster's name.
     pub cluster_name: String,

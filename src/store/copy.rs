@@ -6,7 +6,7 @@ use super::write::{Digits, Live};
 use crate::model::counter::Shown;
 use crate::model::{Incarnation, Time, Timestamp};
 
-/// What one daemon holds of a key.
+/// What one node holds of a key.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct KeyCopy {
     /// Whether there is anything.
@@ -110,7 +110,7 @@ impl Store {
         Some(CountCopy { total, base: is_set.then(|| total - counted), slots: slots.collect() })
     }
 
-    /// The sum over what is live in a range: equal on two daemons that hold the same there. Takes no lock.
+    /// The sum over what is live in a range: equal on two nodes that hold the same there. Takes no lock.
     pub fn live_digest(&self, range: usize) -> u64 {
         self.ranges.live_digest(range)
     }

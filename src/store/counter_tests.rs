@@ -1,4 +1,4 @@
-//! What counters promise, on stores that exchange what they hold as daemons do.
+//! What counters promise, on stores that exchange what they hold as nodes do.
 
 use std::collections::BTreeSet;
 

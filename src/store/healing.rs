@@ -1,4 +1,4 @@
-//! What healing asks of the store: digests and lists along the tree of prefixes, the stable time, purging.
+//! What healing asks of the store: digests and lists along the digest tree, the stable time, purging.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::cell::Cell;
 use super::cell::Parts;
 use super::origins::{Origin, Origins};
 use super::sums::Digest;
-use crate::model::{Prefix, RangeCount, Time};
+use crate::model::{RangeCount, Time, TreeNode};
 
 /// One cell of a list, without its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,43 +55,45 @@ impl Store {
         });
     }
 
-    /// The number of ranges, as the tree of prefixes wants it.
+    /// The number of ranges, as the digest tree wants it.
     pub(crate) fn ranges(&self) -> RangeCount {
         self.ranges.count()
     }
 
-    /// The digest of the cells of `prefix` that are not dead at `stable`; of their values too if
+    /// The digest of the cells of `tree_node` that are not dead at `stable`; of their values too if
     /// `deep`.
-    pub(crate) fn digest(&self, prefix: Prefix, stable: Time, deep: bool) -> Digest {
+    pub(crate) fn digest(&self, tree_node: TreeNode, stable: Time, deep: bool) -> Digest {
         let mut digest = Digest::default();
-        if prefix.is_of_ranges(self.ranges()) && !deep {
-            for range in prefix.ranges(self.ranges()) {
+        if tree_node.is_of_ranges(self.ranges()) && !deep {
+            for range in tree_node.ranges(self.ranges()) {
                 digest.add(self.ranges.digest(range, stable));
             }
         } else {
-            self.visit(prefix, stable, |key_hash, cell| digest.add(self.one(key_hash, cell, stable, deep)));
+            self.visit(tree_node, stable, |key_hash, cell| {
+                digest.add(self.one(key_hash, cell, stable, deep));
+            });
         }
         digest
     }
 
-    /// The digests of the children of `prefix`, in order.
-    pub(crate) fn child_digests(&self, prefix: Prefix, stable: Time, deep: bool) -> Vec<Digest> {
+    /// The digests of the children of `tree_node`, in order.
+    pub(crate) fn child_digests(&self, tree_node: TreeNode, stable: Time, deep: bool) -> Vec<Digest> {
         let count = self.ranges();
-        let children = (0..prefix.fan_out(count)).filter_map(|index| prefix.child(count, index));
-        if prefix.ranges(count).len() > 1 {
+        let children = (0..tree_node.fan_out(count)).filter_map(|index| tree_node.child(count, index));
+        if tree_node.ranges(count).len() > 1 {
             return children.map(|child| self.digest(child, stable, deep)).collect();
         }
-        let mut digests = vec![Digest::default(); prefix.fan_out(count).max(1)];
-        self.visit(prefix, stable, |key_hash, cell| {
-            digests[prefix.child_of(count, key_hash)].add(self.one(key_hash, cell, stable, deep));
+        let mut digests = vec![Digest::default(); tree_node.fan_out(count).max(1)];
+        self.visit(tree_node, stable, |key_hash, cell| {
+            digests[tree_node.child_of(count, key_hash)].add(self.one(key_hash, cell, stable, deep));
         });
         digests
     }
 
-    /// Every cell of `prefix` that is not dead at `stable`, as a list has it.
-    pub(crate) fn entries(&self, prefix: Prefix, stable: Time, deep: bool) -> Vec<(Entry, Cell)> {
+    /// Every cell of `tree_node` that is not dead at `stable`, as a list has it.
+    pub(crate) fn entries(&self, tree_node: TreeNode, stable: Time, deep: bool) -> Vec<(Entry, Cell)> {
         let mut entries = Vec::new();
-        self.visit(prefix, stable, |key_hash, cell| {
+        self.visit(tree_node, stable, |key_hash, cell| {
             let entry = Entry {
                 key_hash,
                 digest: self.one(key_hash, cell, stable, deep).sum,
@@ -105,13 +107,13 @@ impl Store {
         entries
     }
 
-    /// Shows every cell of `prefix` that is not dead at `stable` to `visit`, with its key's hash,
+    /// Shows every cell of `tree_node` that is not dead at `stable` to `visit`, with its key's hash,
     /// under the lock of one range after the other.
-    pub(crate) fn visit(&self, prefix: Prefix, stable: Time, mut visit: impl FnMut(u64, &Cell)) {
-        for range in prefix.ranges(self.ranges()) {
+    pub(crate) fn visit(&self, tree_node: TreeNode, stable: Time, mut visit: impl FnMut(u64, &Cell)) {
+        for range in tree_node.ranges(self.ranges()) {
             self.ranges.walk(range, |cell| {
                 let key_hash = self.ranges.seed().key_hash(cell.key());
-                if prefix.contains(key_hash) && !cell.is_dead_at(stable) {
+                if tree_node.contains(key_hash) && !cell.is_dead_at(stable) {
                     visit(key_hash, cell);
                 }
             });

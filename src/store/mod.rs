@@ -90,17 +90,17 @@ pub enum WriteError {
     /// It would have grown the live cells beyond `--max-memory`, or tombstones have filled their reserve.
     #[error("OOM command not allowed when used memory > 'maxmemory'.")]
     OutOfMemory,
-    /// A counter, or one daemon's share of it, would leave the range of its totals.
+    /// A counter, or one node's share of it, would leave the range of its totals.
     #[error("ERR increment or decrement would overflow")]
     Overflow,
-    /// Restarts of daemons have left too many slots in a counter.
+    /// Restarts of nodes have left too many slots in a counter.
     #[error(
         "ERR {MAX_SLOTS} incarnations have counted here: SET the key to what it counts, and they are dropped"
     )]
     TooManySlots,
 }
 
-/// The most slots that a local increment lets a counter have. Each restart of a daemon that counts adds one, and they
+/// The most slots that a local increment lets a counter have. Each restart of a node that counts adds one, and they
 /// travel together; so many are a few hundred KiB.
 const MAX_SLOTS: usize = 4096;
 

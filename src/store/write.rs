@@ -62,7 +62,7 @@ pub enum Write<'a> {
     /// Another deadline for the version that is there; nothing if there is no live cell. With a deadline that
     /// has passed it is a [`Write::Delete`].
     Deadline(Option<Time>),
-    /// Adds to what this daemon has counted, whatever the value is: it is for the caller to see that it is an integer.
+    /// Adds to what this node has counted, whatever the value is: it is for the caller to see that it is an integer.
     Add(i64),
 }
 

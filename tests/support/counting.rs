@@ -89,7 +89,7 @@ impl Counter {
     /// connection is closed once that many were.
     ///
     /// # Panics
-    /// If the daemon refuses one; if nothing but what is above 0 is added and what the key counts does not rise by it.
+    /// If the node refuses one; if nothing but what is above 0 is added and what the key counts does not rise by it.
     pub fn add(&mut self, key: &str, amounts: &[i64], limit: Option<usize>) -> usize {
         let mut bytes = Vec::new();
         for by in amounts {
@@ -128,7 +128,7 @@ impl Counter {
         acknowledged
     }
 
-    /// The connection, which has been answered: nothing is counted on one that a stopping daemon never takes.
+    /// The connection, which has been answered: nothing is counted on one that a stopping node never takes.
     fn connected(&mut self) -> &mut BufReader<TcpStream> {
         let address = self.address;
         if self.stream.is_none() {
@@ -152,7 +152,7 @@ fn greeted(address: SocketAddr) -> std::io::Result<BufReader<TcpStream>> {
     if line == "+PONG\r\n" { Ok(stream) } else { Err(std::io::ErrorKind::ConnectionReset.into()) }
 }
 
-/// What a key counts on a daemon. `SAPWOOD COUNTER` must show parts that add up to what `GET` shows.
+/// What a key counts on a node. `SAPWOOD COUNTER` must show parts that add up to what `GET` shows.
 pub fn counted(connection: &mut Connection, key: &str) -> i128 {
     let shown: Option<String> = ask(connection, &["GET", key]);
     let shown = shown.map_or(0, |digits| digits.parse().unwrap());

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 /// How long anything may take before it counts as failed. A debug build beside other tests on two cores is slow.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running daemon, and all that it needs to be started again. Dropping it kills the process; if the test is
+/// A running node, and all that it needs to be started again. Dropping it kills the process; if the test is
 /// failing, its log is printed first.
 pub struct Daemon {
     pub name: String,
@@ -25,17 +25,17 @@ pub struct Daemon {
     dir: tempfile::TempDir,
 }
 
-/// What a daemon runs in beside its own arguments.
+/// What a node runs in beside its own arguments.
 #[derive(Clone, Default)]
 pub struct Surroundings {
-    /// The words of a command that becomes the daemon, such as `ip netns exec NAME`.
+    /// The words of a command that becomes the node, such as `ip netns exec NAME`.
     pub command: Vec<String>,
     pub env: Vec<(String, String)>,
 }
 
 /// An address on loopback that nothing listens on.
 ///
-/// Ports below the range that outgoing connections are given: a daemon that is started again at its old address must
+/// Ports below the range that outgoing connections are given: a node that is started again at its old address must
 /// not find a test's own connection there. No two tests of a process are given the same one.
 pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -84,7 +84,7 @@ pub fn wait_within(limit: Duration, what: &str, mut condition: impl FnMut() -> b
     }
 }
 
-/// Three linked daemons, of which `b` and `c` name only `a`.
+/// Three linked nodes, of which `b` and `c` name only `a`.
 pub fn three_daemons(flags: &[&str]) -> [Daemon; 3] {
     let a = Daemon::start("a", &[], flags);
     let b = Daemon::start("b", &[&a], flags);
@@ -121,7 +121,7 @@ pub fn digest(connection: &mut Connection) -> (String, u64) {
     redis::cmd("SAPWOOD").arg("DIGEST").query(connection).unwrap()
 }
 
-/// Sends one command that must be answered; again, as clients do, while the daemon says that it is loading.
+/// Sends one command that must be answered; again, as clients do, while the node says that it is loading.
 pub fn ask<T: FromRedisValue>(connection: &mut Connection, words: &[&str]) -> T {
     let mut answer = None;
     wait(&format!("{words:?} is answered"), || match try_ask(connection, words) {
@@ -165,21 +165,21 @@ pub fn request(words: &[&[u8]]) -> Vec<u8> {
 }
 
 impl Daemon {
-    /// Starts a daemon and waits until it answers.
+    /// Starts a node and waits until it answers.
     pub fn start(name: &str, join: &[&Daemon], flags: &[&str]) -> Daemon {
         let daemon = Daemon::spawn(name, join, flags);
         daemon.until_up();
         daemon
     }
 
-    /// Starts a daemon, which may not be listening yet.
+    /// Starts a node, which may not be listening yet.
     pub fn spawn(name: &str, join: &[&Daemon], flags: &[&str]) -> Daemon {
         let join: Vec<_> = join.iter().map(|daemon| daemon.peer).collect();
         let addresses = (free_address(), free_address());
         Daemon::spawn_in(Surroundings::default(), name, addresses, &join, flags)
     }
 
-    /// Starts a daemon at a client and a peer address, and waits until it answers.
+    /// Starts a node at a client and a peer address, and waits until it answers.
     pub fn start_at(
         name: &str,
         addresses: (SocketAddr, SocketAddr),
@@ -191,7 +191,7 @@ impl Daemon {
         daemon
     }
 
-    /// Starts a daemon in surroundings of its own; it may not be listening yet.
+    /// Starts a node in surroundings of its own; it may not be listening yet.
     pub fn spawn_in(
         surroundings: Surroundings,
         name: &str,
@@ -258,7 +258,7 @@ impl Daemon {
         stream
     }
 
-    /// Runs `sapwood` against this daemon.
+    /// Runs `sapwood` against this node.
     pub fn cli(&self, args: &[&str]) -> Output {
         sapwood(args).arg("--node").arg(self.client.to_string()).output().unwrap()
     }
@@ -368,7 +368,7 @@ impl Daemon {
         self.child.wait().unwrap();
     }
 
-    /// All that the daemon has logged, over all its starts.
+    /// All that the node has logged, over all its starts.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(self.dir.path().join("log")).unwrap()).into_owned()
     }

@@ -1,11 +1,11 @@
-//! A machine's clock that a test sets: the daemon under libfaketime, which reads the offset from a file. The clock
+//! A machine's clock that a test sets: the node under libfaketime, which reads the offset from a file. The clock
 //! that timers use is not touched.
 
 use std::path::PathBuf;
 
 use super::daemon::Surroundings;
 
-/// The clock of one daemon.
+/// The clock of one node.
 pub struct Clock {
     dir: tempfile::TempDir,
     library: PathBuf,
@@ -25,7 +25,7 @@ impl Clock {
 
     /// Sets it to so many seconds ahead of the machine's; behind, if negative.
     pub fn set(&self, seconds: f64) {
-        // Renamed, so that the daemon never reads half of it.
+        // Renamed, so that the node never reads half of it.
         let written = self.dir.path().join("next");
         std::fs::write(&written, format!("{seconds:+.3}\n")).unwrap();
         std::fs::rename(written, self.file()).unwrap();

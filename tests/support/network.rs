@@ -1,4 +1,4 @@
-//! A network of its own for each daemon of a test: namespaces, joined by a bridge, whose packets can be dropped.
+//! A network of its own for each node of a test: namespaces, joined by a bridge, whose packets can be dropped.
 //!
 //! ```text
 //!   test --- hub (bridge) --+-- a    198.18.x.1
@@ -81,7 +81,7 @@ impl Network {
         run(&[&["ip", "netns", "exec", &name, "nft"], words].concat());
     }
 
-    /// Starts a daemon on a host; it may not be listening yet.
+    /// Starts a node on a host; it may not be listening yet.
     pub fn spawn(&self, name: &str, host: usize, join: &[&Daemon]) -> Daemon {
         let command = ["ip", "netns", "exec", &self.namespace(&host.to_string())].map(str::to_owned).into();
         let at = |port: u16| SocketAddr::new(self.address(host).parse().unwrap(), port);

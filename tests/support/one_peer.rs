@@ -1,4 +1,4 @@
-//! A daemon's face without its cluster: the real Redis protocol, and a [`Cluster`] that is made up.
+//! A node's face without its cluster: the real Redis protocol, and a [`Cluster`] that is made up.
 #![allow(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sapwood::cluster::{Audience, EventSender, VerificationState};
+use sapwood::cluster::{EventSender, Subscribers, VerificationState};
 use sapwood::env::{Env, Listener, SystemEnv};
 use sapwood::resp::Settings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,7 +28,7 @@ pub struct Daemon {
     /// What happens to the cluster.
     pub events: EventSender,
     /// Hears what a peer's clients would publish.
-    pub audience: Arc<dyn Audience>,
+    pub subscribers: Arc<dyn Subscribers>,
     pub stop: CancellationToken,
     pub task: JoinHandle<()>,
     /// Whether the state of its peer is being fetched.
@@ -56,10 +56,10 @@ impl Daemon {
         let events = cluster.events.clone();
         let fetching = Arc::clone(&cluster.fetching);
         let server = one_peer::server(cluster, settings);
-        let audience = server.audience();
+        let subscribers = server.subscribers();
         let until = stop.clone();
         let task = tokio::spawn(async move { server.run(listener, until).await });
-        Daemon { address, told, events, fetching, audience, stop, task }
+        Daemon { address, told, events, fetching, subscribers, stop, task }
     }
 
     pub async fn client(&self) -> Client {

@@ -1,4 +1,4 @@
-//! Two Rust clients of Redis, in both dialects, against three daemons: what one daemon was told, the others tell.
+//! Two Rust clients of Redis, in both dialects, against three nodes: what one node was told, the others tell.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};

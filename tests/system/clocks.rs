@@ -18,7 +18,7 @@ fn start_with(name: &str, clock: &Clock, join: &[&Daemon], flags: &[&str]) -> Da
     daemon
 }
 
-/// When a daemon thinks it is, in seconds since 1970.
+/// When a node thinks it is, in seconds since 1970.
 fn time(daemon: &Daemon) -> i64 {
     let (seconds, _): (String, String) = ask(&mut daemon.connect(), &["TIME"]);
     seconds.parse().unwrap()

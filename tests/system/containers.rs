@@ -10,7 +10,7 @@ use crate::support::daemon::wait;
 
 const DAEMONS: [&str; 3] = ["a", "b", "c"];
 
-/// The three daemons of the compose file, under a name that nobody else uses.
+/// The three nodes of the compose file, under a name that nobody else uses.
 struct Composed {
     name: String,
 }
@@ -80,7 +80,7 @@ impl Composed {
         id
     }
 
-    /// What `sapwood` says inside a daemon's container, whether or not that has a network.
+    /// What `sapwood` says inside a node's container, whether or not that has a network.
     fn sapwood(&self, daemon: &str, args: &[&str]) -> Output {
         run(Command::new("docker").args(["exec", &self.container(daemon), "/sapwood"]).args(args))
     }
@@ -128,7 +128,7 @@ impl Drop for Composed {
     }
 }
 
-/// One daemon loses its network; both sides are written to; the network comes back, and all are equal again.
+/// One node loses its network; both sides are written to; the network comes back, and all are equal again.
 #[test]
 #[ignore = "needs a container engine with compose (Debian docker.io, docker-compose) and, in SAPWOOD_TEST_STATIC, a static binary"]
 fn the_composed_cluster_heals_after_one_of_its_daemons_had_no_network() {

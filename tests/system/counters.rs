@@ -1,4 +1,4 @@
-//! Counters: whatever daemons and clients go through, an increment that was acknowledged counts once, and one that
+//! Counters: whatever nodes and clients go through, an increment that was acknowledged counts once, and one that
 //! was not counts once or not at all.
 //!
 //! What this must stand is KeyDB's issue 111, "Replica (active-active-active) INCR": three masters count, one of them is
@@ -21,17 +21,17 @@ use rand::{Rng as _, SeedableRng as _};
 use crate::support::counting::*;
 use crate::support::daemon::*;
 
-/// What is cut can be mended by the test. A daemon that stops in order has as long to hand over as the test waits.
+/// What is cut can be mended by the test. A node that stops in order has as long to hand over as the test waits.
 const FLAGS: &[&str] = &["--enable-faults", "--drain-timeout=60s"];
 
 /// Increments a pipeline.
 const BATCH: usize = 100;
 
-/// Connections to each daemon in the long test. The first half of them is left alone.
+/// Connections to each node in the long test. The first half of them is left alone.
 const CONNECTIONS: usize = 8;
 
 /// How long each of them takes over the increments that it makes at least: long enough for the faults, and slow enough
-/// that what is tested is not how daemons and clients share two cores.
+/// that what is tested is not how nodes and clients share two cores.
 const LASTING: Duration = Duration::from_secs(30);
 
 /// Faults of the long test, of each kind.
@@ -40,13 +40,13 @@ const FAULTS: [(Fault, usize); 4] =
 
 #[derive(Clone, Copy, Debug)]
 enum Fault {
-    /// A link in a direction, or all of a daemon's.
+    /// A link in a direction, or all of a node's.
     Cut,
     /// The connection of a client.
     Kill,
-    /// A daemon that stands still.
+    /// A node that stands still.
     Stop,
-    /// A daemon that ends in order and starts again.
+    /// A node that ends in order and starts again.
     Restart,
 }
 
@@ -54,7 +54,7 @@ fn from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap())
 }
 
-/// Three linked daemons, each of which finds the others again after a restart.
+/// Three linked nodes, each of which finds the others again after a restart.
 fn three_that_restart() -> [Daemon; 3] {
     let [mut a, mut b, mut c] = three_daemons(FLAGS);
     a.join_when_restarted(&b);
@@ -180,7 +180,7 @@ fn increments_through_cuts_kills_and_restarts_are_exact() {
     );
 }
 
-/// Counts at one daemon: what all count, what the clients of the daemon count, and a key of its own, up and down.
+/// Counts at one daemon: what all count, what the clients of the node count, and a key of its own, up and down.
 fn work(
     shared: &Shared,
     mut counter: Counter,
@@ -294,7 +294,7 @@ fn increments_while_one_daemon_restarts_are_exact() {
             let mut of_c = Counter::new(&daemons[2]);
             shared.add(&mut of_c, "all", &[1; 500], None);
             tallies.extend(&of_c.tallies);
-            // A daemon that nobody is linked to has nobody to hand over to.
+            // A node that nobody is linked to has nobody to hand over to.
             wait("c has a link", || daemons[2].linked() > 0);
             daemons[2].signal("TERM");
             assert_eq!(daemons[2].ended().code(), Some(0), "{}", daemons[2].log());
@@ -419,11 +419,11 @@ fn a_killed_daemon_loses_exactly_what_it_counted_while_it_was_cut_off() {
     }
 }
 
-/// What happens to one key: first while two daemons are linked, then at one after the other while they are cut apart.
+/// What happens to one key: first while two nodes are linked, then at one after the other while they are cut apart.
 struct Apart {
     key: &'static str,
     before: &'static [&'static str],
-    /// The daemon, and what it is asked.
+    /// The node, and what it is asked.
     during: &'static [(usize, &'static str)],
     after: Option<&'static str>,
 }

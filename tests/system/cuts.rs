@@ -1,4 +1,4 @@
-//! Daemons that a fault keeps apart: what each side wrote is on both once they meet again.
+//! Nodes that a fault keeps apart: what each side wrote is on both once they meet again.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::support::daemon::*;
 /// What is cut can be mended by the test.
 const FAULTS: &[&str] = &["--enable-faults"];
 
-/// Two linked daemons that hold the same.
+/// Two linked nodes that hold the same.
 fn pair() -> [Daemon; 2] {
     pair_with(FAULTS)
 }
@@ -113,7 +113,7 @@ fn with_one_link_cut_the_third_daemon_relays_writes_within_a_second_or_so() {
     until_equal(&[a, b, c]);
 }
 
-/// Checks for a while, in which daemons that are not linked dial each other several times.
+/// Checks for a while, in which nodes that are not linked dial each other several times.
 fn holds_meanwhile(mut check: impl FnMut()) {
     let until = Instant::now() + Duration::from_secs(6);
     wait("a while has passed", || {
@@ -122,14 +122,14 @@ fn holds_meanwhile(mut check: impl FnMut()) {
     });
 }
 
-/// How many seconds the hybrid clock of a daemon leads the machine's.
+/// How many seconds the hybrid clock of a node leads the machine's.
 fn lead(daemon: &Daemon) -> f64 {
     let token: String = ask(&mut daemon.connect(), &["SAPWOOD", "TOKEN"]);
     let time: u64 = token.split('.').nth(2).unwrap().parse().unwrap();
     time.wrapping_sub(SystemEnv.wall_clock().0).cast_signed() as f64 / f64::from(1 << 16).powi(2)
 }
 
-/// Moves the hybrid clock of a daemon so far ahead, as a client may that brings a token.
+/// Moves the hybrid clock of a node so far ahead, as a client may that brings a token.
 fn lead_by(daemon: &Daemon, seconds: u64) {
     let mut client = daemon.connect();
     let token: String = ask(&mut client, &["SAPWOOD", "TOKEN"]);

@@ -1,4 +1,4 @@
-//! Deletes never come back, wherever a daemon was while others deleted, and however it returns.
+//! Deletes never come back, wherever a node was while others deleted, and however it returns.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::support::daemon::*;
 
 const FAULTS: &[&str] = &["--enable-faults"];
 
-/// Whether a daemon has none of these keys.
+/// Whether a node has none of these keys.
 fn lacks(daemon: &Daemon, keys: std::ops::Range<u32>) -> bool {
     let keys: Vec<_> = keys.map(|key| format!("key:{key}")).collect();
     let words: Vec<_> = ["EXISTS"].into_iter().chain(keys.iter().map(String::as_str)).collect();

@@ -1,11 +1,11 @@
-//! A daemon that may have few files open: whom it serves, and whom it turns away.
+//! A node that may have few files open: whom it serves, and whom it turns away.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use crate::support::daemon::*;
 
-/// How many clients a daemon has room for that may open 64 files.
+/// How many clients a node has room for that may open 64 files.
 const CLIENTS: usize = 32;
 
 fn start_with_64_files() -> Daemon {
@@ -16,7 +16,7 @@ fn start_with_64_files() -> Daemon {
     daemon
 }
 
-/// A connection on which a request was answered, unless the daemon turns it away.
+/// A connection on which a request was answered, unless the node turns it away.
 fn served(daemon: &Daemon) -> Option<TcpStream> {
     let mut stream = daemon.stream();
     let mut reply = [0];

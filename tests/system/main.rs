@@ -1,4 +1,4 @@
-//! The daemon as its users meet it: real processes, real clients, real signals, real files.
+//! The node as its users meet it: real processes, real clients, real signals, real files.
 //!
 //! Plain `cargo test` runs all that needs nothing but Rust. Tests that need another program, or minutes, are ignored;
 //! `.ci/run` installs the programs and runs them in release. None of them passes where its program is missing.

@@ -1,4 +1,4 @@
-//! Who counts as a member: daemons that leave, that are forgotten, and that go by a name that is taken.
+//! Who counts as a member: nodes that leave, that are forgotten, and that go by a name that is taken.
 
 use crate::support::daemon::*;
 

@@ -1,4 +1,4 @@
-//! What a daemon does when `--max-memory` is reached.
+//! What a node does when `--max-memory` is reached.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ const PURGE_LIMIT: Duration = Duration::from_secs(120);
 
 const VALUE: &[u8] = &[b'v'; 1000];
 
-/// Writes until the daemon says no; returns how many it took.
+/// Writes until the node says no; returns how many it took.
 fn fill(connection: &mut redis::Connection) -> u32 {
     let value = std::str::from_utf8(VALUE).unwrap();
     for key in 0.. {
@@ -51,7 +51,7 @@ fn replicated_data_is_taken_up_to_the_ceiling_and_the_rest_once_there_is_room() 
     assert!(used > 3 << 20, "data is taken up to the ceiling, not {used}");
     assert!(used < 10 << 20, "a ceiling holds, not {used}");
     assert!(tight.log().contains("out of memory"), "the log says so");
-    // A full daemon still reads, deletes, and refuses what would grow it.
+    // A full node still reads, deletes, and refuses what would grow it.
     let mut on_tight = tight.connect();
     assert_eq!(ask::<String>(&mut on_tight, &["PING"]), "PONG");
     let refused = try_ask::<()>(&mut on_tight, &["SET", "one", "more"]).unwrap_err();

@@ -1,4 +1,4 @@
-//! Networks that drop packets, between daemons in network namespaces of their own. Each test fails where `ip` or
+//! Networks that drop packets, between nodes in network namespaces of their own. Each test fails where `ip` or
 //! `nft` is missing or may not be used.
 
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::support::daemon::*;
 use crate::support::network::Network;
 
-/// Three linked daemons on three hosts; the network must be dropped after them.
+/// Three linked nodes on three hosts; the network must be dropped after them.
 fn three_hosts() -> ([Daemon; 3], Network) {
     let network = Network::new(3);
     let a = network.spawn("a", 0, &[]);

@@ -1,8 +1,8 @@
-//! A live daemon under hostile bytes, at its client port and at its peer port.
+//! A live node under hostile bytes, at its client port and at its peer port.
 //!
 //! Method: pieces of valid traffic, damaged and mixed with noise. For the peer port the traffic is recorded from a
 //! real link through a proxy, and checksums are made to fit, so that damage reaches what lies behind the hello. Afterwards
-//! the daemon must answer, still be linked, and have grown by little.
+//! the node must answer, still be linked, and have grown by little.
 //!
 //! `SAPWOOD_FUZZ_CASES_LIVE` says how many cases (default 10,000 a port), `SAPWOOD_FUZZ_SEED` the first one's seed. A
 //! case that fails prints its own seed.
@@ -17,10 +17,10 @@ use rand::{Rng as _, SeedableRng as _};
 use crate::support::daemon::*;
 use crate::support::peer_frames;
 
-/// Most that a daemon may grow under noise, in bytes.
+/// Most that a node may grow under noise, in bytes.
 const GROWTH: u64 = 64 << 20;
 
-/// Cases after which a daemon has its buffers and threads, so that growth counts from there.
+/// Cases after which a node has its buffers and threads, so that growth counts from there.
 const WARM_UP: usize = 200;
 
 fn from_env(name: &str) -> Option<u64> {
@@ -50,7 +50,7 @@ fn damage(bytes: &mut Vec<u8>, rng: &mut StdRng) {
     }
 }
 
-/// Sends bytes to a port, ends the stream and requires the daemon to end it too.
+/// Sends bytes to a port, ends the stream and requires the node to end it too.
 fn throw(address: SocketAddr, bytes: &[u8], seed: u64) {
     let mut stream = TcpStream::connect(address).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -64,7 +64,7 @@ fn throw(address: SocketAddr, bytes: &[u8], seed: u64) {
     }
 }
 
-/// What must hold of a daemon whatever it was sent, and of its peer.
+/// What must hold of a node whatever it was sent, and of its peer.
 fn check(a: &Daemon, b: &Daemon, resident_before: u64) {
     let mut on_a = a.connect();
     assert_eq!(ask::<String>(&mut on_a, &["PING"]), "PONG");
@@ -127,7 +127,7 @@ fn a_live_daemon_stands_random_and_mutated_bytes_from_clients() {
     check(&a, &b, before);
 }
 
-/// Passes bytes between one dialling daemon and `target`, and keeps what each of them sent first.
+/// Passes bytes between one dialling node and `target`, and keeps what each of them sent first.
 fn record(target: SocketAddr, listener: TcpListener) -> Arc<Mutex<[Vec<u8>; 2]>> {
     const MOST: usize = 1 << 20;
     let tape = Arc::new(Mutex::new([Vec::new(), Vec::new()]));

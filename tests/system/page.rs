@@ -1,4 +1,4 @@
-//! What it costs a busy daemon that somebody looks at its page. Figures are printed: run with `--nocapture` to see them.
+//! What it costs a busy node that somebody looks at its page. Figures are printed: run with `--nocapture` to see them.
 
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
@@ -14,10 +14,10 @@ const KEYS: u32 = 1_000_000;
 /// Written a millisecond, over so many connections.
 const BATCH: u32 = 100;
 const CONNECTIONS: usize = 10;
-/// How long the daemon is measured at a time, and how often in each way, in turns.
+/// How long the node is measured at a time, and how often in each way, in turns.
 const WINDOW: Duration = Duration::from_secs(1);
 const TURNS: usize = 24;
-/// What a reader may cost of the daemon's CPU time. It is 1 or 2 in a hundred; on a busy machine the median of so many turns
+/// What a reader may cost of the node's CPU time. It is 1 or 2 in a hundred; on a busy machine the median of so many turns
 /// is off by some more. To look through all keys, or at every change, would be far beyond.
 const MOST: f64 = 0.15;
 
@@ -108,7 +108,7 @@ impl Writers {
         Writers { written, stop, thread }
     }
 
-    /// Nanoseconds of the daemon's CPU time a write.
+    /// Nanoseconds of the node's CPU time a write.
     fn measure(&self, daemon: &Daemon) -> f64 {
         let before = (self.written.load(Relaxed), cpu(daemon));
         pause(WINDOW);

@@ -1,4 +1,4 @@
-//! What a daemon turns away, and how it says so; and odd things that it takes.
+//! What a node turns away, and how it says so; and odd things that it takes.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
@@ -88,9 +88,9 @@ fn a_foreign_cluster_shows_in_peers_and_in_the_log() {
     let elm = Daemon::start("b", &[&a], &["--cluster", "elm"]);
     ask::<()>(&mut elm.connect(), &["SET", "k", "stays out"]);
     for daemon in [&a, &elm] {
-        wait("the refusal shows", || !daemon.peers_in("foreign").is_empty());
+        wait("the refusal shows", || !daemon.peers_in("wrong-cluster").is_empty());
         let table = daemon.said(&["peers"]);
-        assert!(table.contains("foreign") && table.contains("elm"), "{table}");
+        assert!(table.contains("wrong-cluster") && table.contains("elm"), "{table}");
         wait("the log says why", || daemon.log().contains("--cluster"));
     }
     assert_eq!(ask::<Option<String>>(&mut a.connect(), &["GET", "k"]), None);

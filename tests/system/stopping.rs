@@ -1,4 +1,4 @@
-//! The ways a daemon ends, and what the others hold then.
+//! The ways a node ends, and what the others hold then.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};

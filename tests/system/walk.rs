@@ -1,4 +1,4 @@
-//! The first minutes of someone new: three daemons on one machine and the `sapwood` command, nothing else.
+//! The first minutes of someone new: three nodes on one machine and the `sapwood` command, nothing else.
 
 use crate::support::daemon::*;
 

@@ -112,11 +112,11 @@ fn a_script_goes_on_from_its_cursor_and_over_a_restart() {
     assert_eq!(watch.object()["event"], "live");
     assert_eq!(watch.object()["value"], "off");
 
-    // The daemon is another one when it comes back; the others have kept the keys for it.
+    // The node is another one when it comes back; the others have kept the keys for it.
     a.signal("TERM");
     a.restart();
     let reset = watch.object();
-    assert_eq!((reset["event"].as_str(), reset["reason"].as_str()), (Some("reset"), Some("other-daemon")));
+    assert_eq!((reset["event"].as_str(), reset["reason"].as_str()), (Some("reset"), Some("other-node")));
     c.said(&["set", "flag:2", "on"]);
     while watch.object()["key"] != "flag:2" {}
 }

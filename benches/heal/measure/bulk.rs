@@ -1,4 +1,4 @@
-//! A fresh daemon takes everything.
+//! A fresh node takes everything.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

@@ -76,7 +76,7 @@ struct Seen {
     resident: f64,
 }
 
-/// Waits until no daemon keeps a tombstone.
+/// Waits until no node keeps a tombstone.
 fn until_none_dead(cluster: &mut Cluster) -> Result<Seen> {
     let mut seen = Seen::default();
     let deadline = Instant::now() + PATIENCE;

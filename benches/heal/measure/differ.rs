@@ -12,7 +12,7 @@ use crate::support::ask::pause;
 use crate::support::load::{Command, Load};
 use crate::tally::pair;
 
-/// Differing keys, on the daemon that was cut off and on the others, and what a pair may take to heal them.
+/// Differing keys, on the node that was cut off and on the others, and what a pair may take to heal them.
 struct Case {
     name: &'static str,
     apart: u32,

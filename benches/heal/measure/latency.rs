@@ -1,4 +1,4 @@
-//! Reads while a fresh daemon joins.
+//! Reads while a fresh node joins.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::support::figures::{millis, quantile};
 /// What a read may take during a join whatever it takes otherwise, in milliseconds.
 const ALWAYS: f64 = 5.0;
 
-/// The daemons that are read from: one that gives and the fresh one.
+/// The nodes that are read from: one that gives and the fresh one.
 const SIDES: [(&str, usize); 2] = [("old daemon", 0), ("fresh daemon", 2)];
 
 impl Bench<'_> {

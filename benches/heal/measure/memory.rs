@@ -11,13 +11,13 @@ use crate::report::Asked;
 use crate::support::ask::pause;
 use crate::support::load::Command;
 
-/// What may come on top because a daemon heals, beside a byte a key.
+/// What may come on top because a node heals, beside a byte a key.
 const FIXED: f64 = MIB;
 /// What a peer that does not take what it has asked for may cost.
 const STALLED: f64 = 32.0 * MIB;
 
 impl Bench<'_> {
-    /// Of a daemon that held everything before any other was there, and when one comes back that holds the same.
+    /// Of a node that held everything before any other was there, and when one comes back that holds the same.
     pub(super) fn memory(&mut self) -> Result<()> {
         let keys = self.options.keys();
         let (measure, limit) = (Measure::Memory, Asked::Count((f64::from(keys) + FIXED) / MIB));
@@ -50,7 +50,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Of a daemon whose peer is stopped while it takes everything.
+    /// Of a node whose peer is stopped while it takes everything.
     pub(super) fn stalled(&mut self) -> Result<()> {
         let keys = self.options.stalled_keys();
         let measure = Measure::Stalled;

@@ -1,4 +1,4 @@
-//! The measures: each starts its daemons, takes its figures, and ends them.
+//! The measures: each starts its nodes, takes its figures, and ends them.
 
 mod bulk;
 mod dead;
@@ -46,7 +46,7 @@ impl Bench<'_> {
         self.report.add(measure, name, unit, asked, value);
     }
 
-    /// Three linked daemons that all hold every key.
+    /// Three linked nodes that all hold every key.
     fn three_with_all(&self, proxied: bool) -> Result<Cluster> {
         let mut cluster = Cluster::start(3, self.scratch, proxied)?;
         cluster.nodes[0].apply(bulk(Command::Set, self.options.keys()), 0..self.options.keys())?;

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!   page of sapwood::http ---.
-//!   view in the terminal ----+--> cast: starts, stops and adds nodes
+//!   view in the terminal ----+--> demo: starts, stops and adds nodes
 //!   story (--script heal) ---'
 //!     '-- told by a narrator; the ending is what every node must show
 //! ```
 
-mod cast;
 mod ending;
 mod narrator;
+mod nodes;
 mod story;
 mod view;
 
@@ -18,8 +18,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use cast::Cast;
 use narrator::Narrator;
+use nodes::DemoNodes;
 use sapwood::env::{Env, SystemEnv};
 use sapwood::http::{self, Host};
 use tokio_util::sync::CancellationToken;
@@ -113,11 +113,11 @@ async fn play(args: &Args) -> anyhow::Result<Exit> {
         .into());
     }
     let mut end = End::new().context("cannot watch for Ctrl-C")?;
-    let cast = Arc::new(Cast::new());
+    let demo = Arc::new(DemoNodes::new());
     let closed = CancellationToken::new();
-    let (page, serving) = serve(http, Arc::clone(&cast), closed.clone()).await?;
+    let (page, serving) = serve(http, Arc::clone(&demo), closed.clone()).await?;
     let exit = tokio::select! {
-        exit = perform(args, &cast, page) => exit,
+        exit = perform(args, &demo, page) => exit,
         () = end.asked() => Ok(if args.script.is_some() { Exit::Failed } else { Exit::Done }),
     };
     if args.keep && matches!(exit, Ok(Exit::Done)) {
@@ -126,7 +126,7 @@ async fn play(args: &Args) -> anyhow::Result<Exit> {
     }
     closed.cancel();
     let ending = async {
-        cast.end().await;
+        demo.end().await;
         serving.await
     };
     // A terminal that closes sends SIGHUP more than once: that never cuts the end short.
@@ -140,36 +140,36 @@ async fn play(args: &Args) -> anyhow::Result<Exit> {
 /// Serves the page of all nodes until `closed` is cancelled; returns where it is.
 async fn serve(
     address: SocketAddr,
-    cast: Arc<Cast>,
+    demo: Arc<DemoNodes>,
     closed: CancellationToken,
 ) -> anyhow::Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
     let env: Arc<dyn Env> = Arc::new(SystemEnv);
     let listener = env.listen(address).await.with_context(|| format!("cannot listen at --http {address}"))?;
     let address = listener.local_addr()?;
     let options = http::Options { address, env, connections: 256, writes: true, values: true, faults: true };
-    let host: Arc<dyn Host> = cast;
+    let host: Arc<dyn Host> = demo;
     Ok((address, tokio::spawn(http::serve(listener, host, options, closed))))
 }
 
-async fn perform(args: &Args, cast: &Cast, page: SocketAddr) -> anyhow::Result<Exit> {
+async fn perform(args: &Args, demo: &DemoNodes, page: SocketAddr) -> anyhow::Result<Exit> {
     match args.script {
-        Some(Script::Heal) => tell(args, cast, page).await,
+        Some(Script::Heal) => tell(args, demo, page).await,
         None => {
             for _ in 0..NODES {
-                cast.admit().await?;
+                demo.admit().await?;
             }
-            output::line(&greeting(cast, page)?)?;
-            show(cast).await
+            output::line(&greeting(demo, page)?)?;
+            show(demo).await
         }
     }
 }
 
-async fn tell(args: &Args, cast: &Cast, page: SocketAddr) -> anyhow::Result<Exit> {
+async fn tell(args: &Args, demo: &DemoNodes, page: SocketAddr) -> anyhow::Result<Exit> {
     if !args.json {
         output::line(&format!("To watch it: http://{page}/\n"))?;
     }
     let mut narrator = Narrator::new(args.json);
-    let ending = story::heal(cast, args.keys, &mut narrator).await?;
+    let ending = story::heal(demo, args.keys, &mut narrator).await?;
     if args.json {
         output::json(&ending.json(narrator.told()))?;
     } else {
@@ -180,8 +180,8 @@ async fn tell(args: &Args, cast: &Cast, page: SocketAddr) -> anyhow::Result<Exit
 }
 
 /// Where the page is, and what to try.
-fn greeting(cast: &Cast, page: SocketAddr) -> anyhow::Result<String> {
-    let nodes = cast.nodes();
+fn greeting(demo: &DemoNodes, page: SocketAddr) -> anyhow::Result<String> {
+    let nodes = demo.nodes();
     let first = nodes.first().and_then(|node| node.client).context("there are nodes")?;
     let paint = Paint::on(Stream::Stdout);
     Ok(format!(
@@ -197,11 +197,11 @@ Open it, or try in another terminal:
 }
 
 /// Shows the nodes until the demo ends: in place on a terminal, else once.
-async fn show(cast: &Cast) -> anyhow::Result<Exit> {
+async fn show(demo: &DemoNodes) -> anyhow::Result<Exit> {
     if Stream::Stdout.is_terminal() {
-        let never = view::run(cast).await?;
+        let never = view::run(demo).await?;
         match never {}
     }
-    view::lines(cast, Paint::on(Stream::Stdout)).iter().try_for_each(|line| output::line(line))?;
+    view::lines(demo, Paint::on(Stream::Stdout)).iter().try_for_each(|line| output::line(line))?;
     std::future::pending().await
 }

@@ -11,9 +11,9 @@ use sapwood::Node;
 use sapwood::cluster::Way;
 use tokio::time::{Instant, sleep};
 
-use super::cast::{Cast, LOADED};
 use super::ending::{Ending, Outcome};
 use super::narrator::{Bar, Narrator};
+use super::nodes::{DemoNodes, LOADED};
 use crate::cli::output::{grouped, rough_size};
 
 /// How long anything may take: a link that carries nothing is given up after some seconds.
@@ -38,11 +38,11 @@ impl Three {
     }
 }
 
-/// Tells the story with this many keys, on nodes that `cast` starts.
-pub(super) async fn heal(cast: &Cast, keys: u64, narrator: &mut Narrator) -> anyhow::Result<Ending> {
-    let (a, b) = (cast.admit().await?, cast.admit().await?);
+/// Tells the story with this many keys, on nodes that `demo` starts.
+pub(super) async fn heal(demo: &DemoNodes, keys: u64, narrator: &mut Narrator) -> anyhow::Result<Ending> {
+    let (a, b) = (demo.admit().await?, demo.admit().await?);
     load(&a, &b, keys, narrator).await?;
-    let c = join(cast, &a, narrator).await?;
+    let c = join(demo, &a, narrator).await?;
     let three = Three { a, b, c };
     relay(&three, narrator).await?;
     isolate(&three, narrator).await?;
@@ -79,10 +79,10 @@ async fn load(a: &Node, b: &Node, keys: u64, narrator: &mut Narrator) -> anyhow:
     narrator.tell("load", &text, Some(started.elapsed()))
 }
 
-async fn join(cast: &Cast, a: &Node, narrator: &mut Narrator) -> anyhow::Result<Arc<Node>> {
+async fn join(demo: &DemoNodes, a: &Node, narrator: &mut Narrator) -> anyhow::Result<Arc<Node>> {
     let all = count(a);
     let (started, bar) = (Instant::now(), narrator.bar("join", all));
-    let c = cast.admit().await?;
+    let c = demo.admit().await?;
     let has_all = || {
         bar.at(count(&c));
         is_equal(&[a, &c])

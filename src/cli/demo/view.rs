@@ -7,7 +7,7 @@ use std::time::Duration;
 use sapwood::Node;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::cast::Cast;
+use super::nodes::DemoNodes;
 use crate::cli::in_place::InPlace;
 use crate::cli::output::{Paint, Stream, Table, grouped, rough_size};
 
@@ -15,21 +15,21 @@ use crate::cli::output::{Paint, Stream, Table, grouped, rough_size};
 const FRAME: Duration = Duration::from_millis(250);
 
 /// Draws until it is dropped.
-pub(super) async fn run(cast: &Cast) -> io::Result<Infallible> {
+pub(super) async fn run(demo: &DemoNodes) -> io::Result<Infallible> {
     let mut place = InPlace::new();
     let mut frames = interval(FRAME);
     frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         frames.tick().await;
-        place.draw(&lines(cast, Paint::on(Stream::Stdout)))?;
+        place.draw(&lines(demo, Paint::on(Stream::Stdout)))?;
     }
 }
 
 /// What is to be seen of every node.
-pub(super) fn lines(cast: &Cast, paint: Paint) -> Vec<String> {
+pub(super) fn lines(demo: &DemoNodes, paint: Paint) -> Vec<String> {
     let mut table = Table::default();
     table.row(["NODE", "STATE", "CLIENTS", "KEYS", "TOMBSTONES", "MEMORY", "DIGEST", "LINKS"]);
-    for (name, node) in cast.all() {
+    for (name, node) in demo.all() {
         match node {
             Some(node) => table.row(row(&node)),
             None => table.row([name, "stopped".to_owned()]),

@@ -213,7 +213,7 @@ async fn a_late_reply_is_never_taken_for_the_answer_to_another_request() {
     let client = client.await.unwrap();
     let error = client.get("slow").await.unwrap_err();
     assert!(matches!(error, ClientError::Timeout { .. }), "{error}");
-    // The time-out may strike before the daemon is done with its heartbeats.
+    // The time-out may strike before the node is done with its heartbeats.
     let mut next = client.get("next").await;
     while matches!(next, Err(ClientError::Timeout { .. })) {
         next = client.get("next").await;

@@ -15,7 +15,7 @@ pub(in crate::client) struct SlotId(usize);
 /// What became of a request.
 #[derive(Debug)]
 pub(in crate::client) enum Outcome {
-    /// The daemon replied, on the connection of this number.
+    /// The node replied, on the connection of this number.
     Reply { frame: Frame, connection: u64 },
     /// The connection ended after at least a part of the request was written.
     Lost(ClientError),

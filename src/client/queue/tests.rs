@@ -33,7 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The daemon's side: requests are numbered, and each is answered with its number.
+/// The node's side: requests are numbered, and each is answered with its number.
 #[derive(Default)]
 struct World {
     /// Callers that have not seen an outcome, with the number of the request.

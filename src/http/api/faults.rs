@@ -40,7 +40,7 @@ pub(super) async fn cut(
     State(app): State<Arc<App>>,
     Sent(fault): Sent<Fault>,
 ) -> Result<StatusCode, Problem> {
-    app.face(fault.node.as_deref())?.cluster.cut(&fault.peer, fault.way())?;
+    app.api(fault.node.as_deref())?.cluster.cut(&fault.peer, fault.way())?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -48,6 +48,6 @@ pub(super) async fn mend(
     State(app): State<Arc<App>>,
     Sent(fault): Sent<Fault>,
 ) -> Result<StatusCode, Problem> {
-    app.face(fault.node.as_deref())?.cluster.mend(&fault.peer, fault.way())?;
+    app.api(fault.node.as_deref())?.cluster.mend(&fault.peer, fault.way())?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -11,7 +11,7 @@ use super::bytes::Shown;
 use super::keys::MAX_SHOWN_KEY;
 use super::query::{Asked, Problem, bytes, moment};
 use crate::cluster::{MAX_SHOWN_VALUE, PeerState};
-use crate::http::Face;
+use crate::http::NodeApi;
 use crate::http::server::App;
 use crate::model::timestamp;
 use crate::store::{CopyState, CountCopy, KeyCopy};
@@ -81,26 +81,26 @@ pub(super) async fn show(
 impl KeyView {
     /// What every node holds of `key`. Waits a second at most for those elsewhere.
     pub(super) async fn of(app: &App, key: &[u8]) -> KeyView {
-        let faces = app.host.nodes();
-        let local: BTreeSet<_> = faces.iter().map(|face| face.name.clone()).collect();
+        let apis = app.host.nodes();
+        let local: BTreeSet<_> = apis.iter().map(|api| api.name.clone()).collect();
         let mut copies: Vec<(String, Option<KeyCopy>)> = Vec::new();
-        for face in &faces {
-            copies.push((face.name.clone(), Some(face.store.copy(key, face.now(), MAX_SHOWN_VALUE))));
+        for api in &apis {
+            copies.push((api.name.clone(), Some(api.store.copy(key, api.now(), MAX_SHOWN_VALUE))));
         }
         // Those of another process are asked by the first node here that is linked to them.
         let mut asked = local.clone();
-        for face in &faces {
-            let peers = face.cluster.peers();
+        for api in &apis {
+            let peers = api.cluster.peers();
             let is_news = |name: &str| !name.is_empty() && !asked.contains(name);
             if peers.iter().any(|peer| peer.state.is_linked() && is_news(&peer.name)) {
-                for (name, copy) in face.cluster.look(key).await {
+                for (name, copy) in api.cluster.look(key).await {
                     if asked.insert(name.clone()) {
                         copies.push((name, copy));
                     }
                 }
             }
         }
-        let known = faces.iter().flat_map(|face| face.cluster.peers());
+        let known = apis.iter().flat_map(|api| api.cluster.peers());
         for peer in known.filter(|peer| !peer.state.is_refused() && peer.state != PeerState::Gone) {
             if !peer.name.is_empty() && asked.insert(peer.name.clone()) {
                 copies.push((peer.name, None));
@@ -110,7 +110,7 @@ impl KeyView {
         let values = app.options.values;
         let row = |(node, copy): (String, Option<KeyCopy>)| CopyRow {
             answered: copy.is_some(),
-            held: copy.zip(faces.first()).map(|(copy, face)| HeldRow::of(face, &copy, values)),
+            held: copy.zip(apis.first()).map(|(copy, api)| HeldRow::of(api, &copy, values)),
             node,
         };
         KeyView {
@@ -135,7 +135,7 @@ impl KeyView {
 }
 
 impl HeldRow {
-    fn of(face: &Face, copy: &KeyCopy, values: bool) -> HeldRow {
+    fn of(api: &NodeApi, copy: &KeyCopy, values: bool) -> HeldRow {
         let value = copy.value.as_deref().filter(|_| values);
         HeldRow {
             state: copy.state.as_str(),
@@ -144,17 +144,17 @@ impl HeldRow {
             value_bytes: copy.value_bytes,
             time: copy.version.map(|version| moment(*version.get_time())),
             timestamp: copy.version.map(|version| format!("{:016x}", version.get_time().0)),
-            origin: copy.version.map(|version| face.name_of(*version.get_id())),
+            origin: copy.version.map(|version| api.name_of(*version.get_id())),
             deadline: copy.deadline.map(moment),
-            counter: copy.counter.as_ref().filter(|_| values).map(|count| CounterRow::of(face, count)),
+            counter: copy.counter.as_ref().filter(|_| values).map(|count| CounterRow::of(api, count)),
         }
     }
 }
 
 impl CounterRow {
-    fn of(face: &Face, count: &CountCopy) -> CounterRow {
+    fn of(api: &NodeApi, count: &CountCopy) -> CounterRow {
         let slots = count.slots.iter().map(|slot| SlotRow {
-            name: face.name_of(slot.owner),
+            name: api.name_of(slot.owner),
             incarnation: slot.owner.to_string(),
             up: slot.up.to_string(),
             down: slot.down.to_string(),

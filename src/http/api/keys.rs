@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::bytes::{Shown, decode};
 use super::query::{Asked, Problem, bytes, moment};
 use crate::cluster::MAX_SHOWN_VALUE;
-use crate::http::Face;
+use crate::http::NodeApi;
 use crate::http::server::App;
 use crate::model::Time;
 
@@ -66,14 +66,14 @@ pub(super) async fn show(
     State(app): State<Arc<App>>,
     Asked(query): Asked<Query>,
 ) -> Result<Json<Page>, Problem> {
-    let face = app.face(query.node.as_deref())?;
+    let api = app.api(query.node.as_deref())?;
     let prefix = bytes(query.prefix, query.prefix64.as_deref(), "prefix")?.unwrap_or_default();
     let from = query.after.map_or(Ok(Place::default()), |after| Place::read(&after))?;
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     if limit == 0 || limit > MAX_LIMIT {
         return Err(Problem::bad(format!("limit is 1 to {MAX_LIMIT}")));
     }
-    Ok(Json(page(&face, &prefix, from, limit, app.options.values).await))
+    Ok(Json(page(&api, &prefix, from, limit, app.options.values).await))
 }
 
 impl Page {
@@ -108,14 +108,14 @@ impl Place {
 }
 
 /// The first `limit` keys under `prefix` that a walk from `from` meets.
-pub(super) async fn page(face: &Face, prefix: &[u8], from: Place, limit: usize, values: bool) -> Page {
-    let now = face.now();
+pub(super) async fn page(api: &NodeApi, prefix: &[u8], from: Place, limit: usize, values: bool) -> Page {
+    let now = api.now();
     let (mut found, mut scanned, mut breath) = (Vec::new(), 0, 0);
     let Place { mut range, mut told } = from;
     let mut next = None;
-    while range < face.store.range_count() {
+    while range < api.store.range_count() {
         let mut keys = Vec::new();
-        face.store.walk(range, |cell| {
+        api.store.walk(range, |cell| {
             scanned += 1;
             let key = cell.key();
             let is_news = told.as_deref().is_none_or(|told| key > told);
@@ -125,7 +125,7 @@ pub(super) async fn page(face: &Face, prefix: &[u8], from: Place, limit: usize, 
         });
         keys.sort_unstable();
         let room = limit - found.len();
-        if keys.len() > room || (keys.len() == room && range + 1 < face.store.range_count()) {
+        if keys.len() > room || (keys.len() == room && range + 1 < api.store.range_count()) {
             let more = keys.len() > room;
             keys.truncate(room);
             let last = if more { keys.last().cloned() } else { None };
@@ -135,7 +135,7 @@ pub(super) async fn page(face: &Face, prefix: &[u8], from: Place, limit: usize, 
         }
         found.extend(keys);
         (told, range) = (None, range + 1);
-        if scanned >= MAX_SCANNED && range < face.store.range_count() {
+        if scanned >= MAX_SCANNED && range < api.store.range_count() {
             next = Some(Place { range, told: None });
             break;
         }
@@ -144,13 +144,13 @@ pub(super) async fn page(face: &Face, prefix: &[u8], from: Place, limit: usize, 
             tokio::task::yield_now().await;
         }
     }
-    let keys = found.iter().filter_map(|key| row(face, key, now, values)).collect();
+    let keys = found.iter().filter_map(|key| row(api, key, now, values)).collect();
     Page { keys, next: next.map(|place| place.text()), scanned }
 }
 
 /// A row for a key, unless it has gone meanwhile.
-fn row(face: &Face, key: &[u8], now: Time, values: bool) -> Option<KeyRow> {
-    let copy = face.store.copy(key, now, MAX_SHOWN_VALUE);
+fn row(api: &NodeApi, key: &[u8], now: Time, values: bool) -> Option<KeyRow> {
+    let copy = api.store.copy(key, now, MAX_SHOWN_VALUE);
     let value = copy.value.as_deref()?;
     Some(KeyRow {
         key: Shown::of(key, MAX_SHOWN_KEY),
@@ -159,7 +159,7 @@ fn row(face: &Face, key: &[u8], now: Time, values: bool) -> Option<KeyRow> {
         value_bytes: copy.value_bytes,
         time: copy.version.map(|version| moment(*version.get_time())),
         timestamp: copy.version.map(|version| format!("{:016x}", version.get_time().0)),
-        origin: copy.version.map(|version| face.name_of(*version.get_id())),
+        origin: copy.version.map(|version| api.name_of(*version.get_id())),
         deadline: copy.deadline.map(moment),
     })
 }

@@ -1,12 +1,12 @@
 //! The JSON API: what the page knows, asks and does. `docs/http.md` and `openapi.json` describe it.
 
 mod bytes;
+mod demo;
 mod faults;
 mod key;
 mod keys;
 mod query;
 mod ranges;
-mod stage;
 mod status;
 mod stream;
 mod topics;
@@ -41,8 +41,8 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/api/random-incr", post(write::random_incr))
         .route("/api/cut", post(faults::cut))
         .route("/api/mend", post(faults::mend))
-        .route("/api/stage/stop", post(stage::stop))
-        .route("/api/stage/start", post(stage::start))
-        .route("/api/stage/add", post(stage::add))
-        .route("/api/stage/load", post(stage::load))
+        .route("/api/demo/stop", post(demo::stop))
+        .route("/api/demo/start", post(demo::start))
+        .route("/api/demo/add", post(demo::add))
+        .route("/api/demo/load", post(demo::load))
 }

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 pub(super) use super::super::problem::Problem;
 
 use super::bytes::decode;
-use crate::http::Face;
+use crate::http::NodeApi;
 use crate::model::{Incarnation, Time, timestamp};
 
 /// The query of a request; what it does not know is refused, so that a typing error shows.
@@ -66,7 +66,7 @@ pub(super) fn point(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 
-impl Face {
+impl NodeApi {
     /// The present, as its readers see it.
     pub(in crate::http) fn now(&self) -> Time {
         self.store.now(self.env.wall_clock())

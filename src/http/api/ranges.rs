@@ -39,9 +39,9 @@ pub(super) async fn show(
 impl Map {
     /// By the stores, where both are here; else as far as the sync under way has found. `None` if neither is known.
     pub(super) fn of(app: &App, from: &str, to: &str) -> Option<Map> {
-        let faces = app.host.nodes();
-        let face = |name: &str| faces.iter().find(|face| face.name == name);
-        let (known, bits) = match (face(from), face(to)) {
+        let apis = app.host.nodes();
+        let api = |name: &str| apis.iter().find(|api| api.name == name);
+        let (known, bits) = match (api(from), api(to)) {
             (Some(one), Some(other)) => {
                 let count = one.store.range_count();
                 let mut bits = vec![0u8; count.div_ceil(8)];

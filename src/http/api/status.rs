@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::query::point;
 use crate::cluster::{Figures, NodeState, PeerState, PeerStatus, Recorded, RemoteNode};
 use crate::http::server::App;
-use crate::http::{Face, health};
+use crate::http::{NodeApi, health};
 
 /// Everything that the page draws.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -100,13 +100,13 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Json<Status> {
 
 impl Status {
     pub(super) fn of(app: &App) -> Status {
-        let faces = app.host.nodes();
-        let peers: Vec<_> = faces.iter().map(|face| face.cluster.peers()).collect();
-        let remotes: Vec<_> = faces.iter().map(|face| face.cluster.remote_figures()).collect();
-        let local: BTreeSet<_> = faces.iter().map(|face| face.name.as_str()).collect();
-        let stopped = app.host.stage().map(|stage| stage.stopped()).unwrap_or_default();
+        let apis = app.host.nodes();
+        let peers: Vec<_> = apis.iter().map(|api| api.cluster.peers()).collect();
+        let remotes: Vec<_> = apis.iter().map(|api| api.cluster.remote_figures()).collect();
+        let local: BTreeSet<_> = apis.iter().map(|api| api.name.as_str()).collect();
+        let stopped = app.host.demo().map(|demo| demo.stopped()).unwrap_or_default();
 
-        let mut nodes: Vec<_> = faces.iter().map(NodeRow::local).collect();
+        let mut nodes: Vec<_> = apis.iter().map(NodeRow::local).collect();
         nodes.extend(stopped.iter().map(|name| NodeRow {
             name: name.clone(),
             local: true,
@@ -116,7 +116,7 @@ impl Status {
         for (row, remotes) in
             peers.iter().zip(&remotes).flat_map(|(rows, remotes)| rows.iter().map(move |row| (row, remotes)))
         {
-            // Refused daemons have names that are anybody's, and addresses that answered nobody have none.
+            // Refused nodes have names that are anybody's, and addresses that answered nobody have none.
             if row.name.is_empty() || row.state.is_refused() {
                 continue;
             }
@@ -131,10 +131,10 @@ impl Status {
             }
         }
 
-        let own = faces
+        let own = apis
             .iter()
             .zip(&peers)
-            .flat_map(|(face, rows)| rows.iter().map(|row| LinkRow::own(&face.name, row)));
+            .flat_map(|(api, rows)| rows.iter().map(|row| LinkRow::own(&api.name, row)));
         let mut links: Vec<_> = own.collect();
         for remote in remotes.iter().flatten().filter(|remote| !local.contains(remote.name.as_str())) {
             for to in &remote.links {
@@ -152,8 +152,8 @@ impl Status {
         }
         Status {
             version: env!("CARGO_PKG_VERSION"),
-            cluster: faces.first().map(|face| face.cluster_name.clone()).unwrap_or_default(),
-            demo: app.host.stage().is_some(),
+            cluster: apis.first().map(|api| api.cluster_name.clone()).unwrap_or_default(),
+            demo: app.host.demo().is_some(),
             writes: app.options.writes,
             faults: app.options.writes && app.options.faults,
             values: app.options.values,
@@ -176,19 +176,19 @@ impl Status {
 }
 
 impl NodeRow {
-    fn local(face: &Face) -> NodeRow {
-        let state = face.cluster.state();
+    fn local(api: &NodeApi) -> NodeRow {
+        let state = api.cluster.state();
         let address = |address: Option<std::net::SocketAddr>| address.map(|address| address.to_string());
         let mut row = NodeRow {
-            incarnation: Some(face.store.own_incarnation().to_string()),
-            client: address(face.client),
-            peer: address(face.peer),
-            http: address(face.http),
-            reason: health::why_not(face),
-            ..NodeRow::with(&face.name, state.as_str(), &face.cluster.figures())
+            incarnation: Some(api.store.own_incarnation().to_string()),
+            client: address(api.client),
+            peer: address(api.peer),
+            http: address(api.http),
+            reason: health::why_not(api),
+            ..NodeRow::with(&api.name, state.as_str(), &api.cluster.figures())
         };
         row.local = true;
-        row.uptime_ms = Some(millis(face.started.elapsed()));
+        row.uptime_ms = Some(millis(api.started.elapsed()));
         row
     }
 
@@ -288,12 +288,12 @@ pub(super) async fn events(State(app): State<Arc<App>>) -> Json<EventList> {
 }
 
 /// The events of these nodes after the one with this id, oldest first.
-pub(super) fn events_after(faces: &[Face], after: u64) -> Vec<EventRow> {
-    let recorded = faces.iter().flat_map(|face| {
-        let recorded = face.cluster.recorded_events(after);
+pub(super) fn events_after(apis: &[NodeApi], after: u64) -> Vec<EventRow> {
+    let recorded = apis.iter().flat_map(|api| {
+        let recorded = api.cluster.recorded_events(after);
         recorded.into_iter().map(|Recorded { id, event }| EventRow {
             id,
-            node: face.name.clone(),
+            node: api.name.clone(),
             kind: event.kind.as_str(),
             peer: event.peer,
             reason: event.reason,

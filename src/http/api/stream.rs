@@ -124,12 +124,12 @@ impl Reader {
     }
 
     fn nodes(&self) -> Vec<Incarnation> {
-        self.app.host.nodes().iter().map(|face| face.store.own_incarnation()).collect()
+        self.app.host.nodes().iter().map(|api| api.store.own_incarnation()).collect()
     }
 
     /// What happens on each node from here on.
     fn follow(&self) -> (Vec<Incarnation>, Vec<Events>) {
-        let live = self.app.host.nodes().iter().map(|face| face.cluster.events()).collect();
+        let live = self.app.host.nodes().iter().map(|api| api.cluster.events()).collect();
         (self.nodes(), live)
     }
 

@@ -158,12 +158,12 @@ struct Held {
 
 impl Held {
     fn of(app: &App, key: &[u8]) -> Held {
-        let faces = app.host.nodes();
-        let copy = |face: &crate::http::Face| face.store.copy(key, face.now(), MAX_SHOWN_VALUE);
-        let links = faces.iter().flat_map(|face| face.cluster.peers());
+        let apis = app.host.nodes();
+        let copy = |api: &crate::http::NodeApi| api.store.copy(key, api.now(), MAX_SHOWN_VALUE);
+        let links = apis.iter().flat_map(|api| api.cluster.peers());
         Held {
             links: links.filter(|peer| peer.state.is_linked()).map(|peer| peer.name).collect(),
-            copies: faces.iter().map(|face| (face.name.clone(), copy(face))).collect(),
+            copies: apis.iter().map(|api| (api.name.clone(), copy(api))).collect(),
         }
     }
 }
@@ -210,12 +210,12 @@ impl Sampler {
             }
             Sampler::Keys { ticks, prefix, last, told } => {
                 ticks.tick().await;
-                let face = app.host.nodes().into_iter().next()?;
-                let totals = face.store.totals();
+                let api = app.host.nodes().into_iter().next()?;
+                let totals = api.store.totals();
                 if *last == Some(totals) {
                     return None;
                 }
-                let fresh = page(&face, prefix, Place::default(), DEFAULT_LIMIT, app.options.values).await;
+                let fresh = page(&api, prefix, Place::default(), DEFAULT_LIMIT, app.options.values).await;
                 *last = Some(totals);
                 let is_news = !told.as_ref().is_some_and(|told| told.shows_the_same(&fresh));
                 let text = is_news.then(|| json(&fresh)).flatten();
@@ -238,7 +238,7 @@ fn json(value: &impl Serialize) -> Option<String> {
 mod tests {
     use super::*;
     use crate::env::SystemEnv;
-    use crate::http::{Face, Host, Options};
+    use crate::http::{Host, NodeApi, Options};
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     /// Counts how often somebody looks at its nodes, of which there are none.
@@ -246,7 +246,7 @@ mod tests {
     struct Looks(AtomicUsize);
 
     impl Host for Looks {
-        fn nodes(&self) -> Vec<Face> {
+        fn nodes(&self) -> Vec<NodeApi> {
             self.0.fetch_add(1, Relaxed);
             Vec::new()
         }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::bytes::Given;
 use super::query::{Problem, Sent};
-use crate::http::Face;
+use crate::http::NodeApi;
 use crate::http::server::App;
 use crate::model::counter::strict_number;
 use crate::model::{Time, timestamp};
@@ -57,13 +57,13 @@ pub(super) struct RandomIncr {
 }
 
 pub(super) async fn write(State(app): State<Arc<App>>, Sent(put): Sent<Put>) -> Result<StatusCode, Problem> {
-    let face = app.face(put.node.as_deref())?;
+    let api = app.api(put.node.as_deref())?;
     let (key, value) = (put.key.bytes()?, put.value.bytes()?);
-    if value.len() > face.max_value {
-        return Err(Problem::bad(format!("the value has more than {} bytes (--max-value)", face.max_value)));
+    if value.len() > api.max_value {
+        return Err(Problem::bad(format!("the value has more than {} bytes (--max-value)", api.max_value)));
     }
     let deadline = |now| put.ttl_ms.map(|ttl| timestamp::later(now, Duration::from_millis(ttl)));
-    apply(&face, &key, |now, _| (Write::Set { value: &value, deadline: deadline(now) }, ()))?;
+    apply(&api, &key, |now, _| (Write::Set { value: &value, deadline: deadline(now) }, ()))?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -71,8 +71,8 @@ pub(super) async fn delete(
     State(app): State<Arc<App>>,
     Sent(delete): Sent<Delete>,
 ) -> Result<Json<Value>, Problem> {
-    let face = app.face(delete.node.as_deref())?;
-    let deleted = apply(&face, &delete.key.bytes()?, |_, live| (Write::Delete, live.is_some()))?;
+    let api = app.api(delete.node.as_deref())?;
+    let deleted = apply(&api, &delete.key.bytes()?, |_, live| (Write::Delete, live.is_some()))?;
     Ok(Json(json!({ "deleted": deleted })))
 }
 
@@ -80,13 +80,13 @@ pub(super) async fn incr(
     State(app): State<Arc<App>>,
     Sent(incr): Sent<Incr>,
 ) -> Result<Json<Value>, Problem> {
-    let face = app.face(incr.node.as_deref())?;
+    let api = app.api(incr.node.as_deref())?;
     let key = incr.key.bytes()?;
     let value = match (incr.by, incr.set) {
-        (Some(by), None) => add(&face, &key, by)?,
+        (Some(by), None) => add(&api, &key, by)?,
         (None, Some(to)) => {
             let value = to.to_string();
-            apply(&face, &key, |_, _| (Write::Set { value: value.as_bytes(), deadline: None }, ()))?;
+            apply(&api, &key, |_, _| (Write::Set { value: value.as_bytes(), deadline: None }, ()))?;
             to
         }
         _ => return Err(Problem::bad("say by or set, one of the two")),
@@ -101,17 +101,17 @@ pub(super) async fn random_incr(
     if times > MAX_TIMES {
         return Err(Problem::bad(format!("times is at most {MAX_TIMES}")));
     }
-    let (faces, key) = (app.host.nodes(), key.bytes()?);
-    let mut added: BTreeMap<String, i64> = faces.iter().map(|face| (face.name.clone(), 0)).collect();
+    let (apis, key) = (app.host.nodes(), key.bytes()?);
+    let mut added: BTreeMap<String, i64> = apis.iter().map(|api| (api.name.clone(), 0)).collect();
     for n in 0..times {
         let random = app.options.env.random();
-        let pick = usize::try_from(random >> 32).unwrap_or(0).checked_rem(faces.len());
-        let Some(face) = pick.and_then(|pick| faces.get(pick)) else {
+        let pick = usize::try_from(random >> 32).unwrap_or(0).checked_rem(apis.len());
+        let Some(api) = pick.and_then(|pick| apis.get(pick)) else {
             return Err(Problem::unknown("no node runs"));
         };
         let by = i64::try_from(random % 10).unwrap_or(0) + 1;
-        add(face, &key, by)?;
-        added.entry(face.name.clone()).and_modify(|sum| *sum += by);
+        add(api, &key, by)?;
+        added.entry(api.name.clone()).and_modify(|sum| *sum += by);
         if n % STEP == STEP - 1 {
             tokio::task::yield_now().await;
         }
@@ -120,8 +120,8 @@ pub(super) async fn random_incr(
 }
 
 /// Adds to what a node has counted; returns what the key now counts there.
-fn add(face: &Face, key: &[u8], by: i64) -> Result<i64, Problem> {
-    apply(face, key, |_, live| {
+fn add(api: &NodeApi, key: &[u8], by: i64) -> Result<i64, Problem> {
+    apply(api, key, |_, live| {
         let sum = match live.map(|live| strict_number(live.value())) {
             None => Ok(by),
             Some(None) => Err(Problem::conflict("the value is no integer of 64 bits")),
@@ -135,17 +135,17 @@ fn add(face: &Face, key: &[u8], by: i64) -> Result<i64, Problem> {
 
 /// Applies the write that `decide` makes of the present moment and the cell, and hands it to the peers.
 fn apply<'v, T>(
-    face: &Face,
+    api: &NodeApi,
     key: &[u8],
     decide: impl FnOnce(Time, Option<Live<'_>>) -> (Write<'v>, T),
 ) -> Result<T, Problem> {
-    if key.len() > face.max_key {
-        return Err(Problem::bad(format!("the key has more than {} bytes (--max-key)", face.max_key)));
+    if key.len() > api.max_key {
+        return Err(Problem::bad(format!("the key has more than {} bytes (--max-key)", api.max_key)));
     }
     let mut batch = Batch::default();
-    face.store.begin(&mut batch, face.env.wall_clock());
+    api.store.begin(&mut batch, api.env.wall_clock());
     let now = batch.now();
-    let outcome = face.store.write(&mut batch, key, |live| decide(now, live))?;
-    face.store.publish(&mut batch);
+    let outcome = api.store.write(&mut batch, key, |live| decide(now, live))?;
+    api.store.publish(&mut batch);
     Ok(outcome)
 }

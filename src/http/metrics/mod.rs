@@ -17,7 +17,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::problem::Problem;
 use super::server::App;
-use super::{Face, health};
+use super::{NodeApi, health};
 use crate::cluster::{Activity, HealingStatus, NodeState, PeerStatus};
 use crate::stats::{BOUNDS, LatencyTotals};
 use crate::store::Totals;
@@ -43,7 +43,7 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
 
 /// What was read of one node.
 struct Reading {
-    face: Face,
+    api: NodeApi,
     state: NodeState,
     is_ready: bool,
     totals: Totals,
@@ -53,16 +53,16 @@ struct Reading {
 }
 
 impl Reading {
-    fn of(face: Face) -> Reading {
-        let cluster = &face.cluster;
+    fn of(api: NodeApi) -> Reading {
+        let cluster = &api.cluster;
         Reading {
             state: cluster.state(),
-            is_ready: health::why_not(&face).is_none(),
-            totals: face.store.totals(),
+            is_ready: health::why_not(&api).is_none(),
+            totals: api.store.totals(),
             healing: cluster.healing(),
             activity: cluster.activity(),
             peers: cluster.peers(),
-            face,
+            api,
         }
     }
 }
@@ -191,7 +191,7 @@ fn seconds(nanos: u64) -> f64 {
 }
 
 fn with_node(reading: &Reading, labels: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
-    let labels = labels.iter().copied().chain([("node", reading.face.name.as_str())]);
+    let labels = labels.iter().copied().chain([("node", reading.api.name.as_str())]);
     labels.map(|(name, value)| (name, escaped(value))).collect()
 }
 

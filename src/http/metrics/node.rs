@@ -21,10 +21,10 @@ fn state(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
         "build_info",
         "The version that runs, and the cluster that it belongs to. Always 1.",
         None,
-        |reading| [(vec![("version", version), ("cluster", &reading.face.cluster_name)], 1.0)],
+        |reading| [(vec![("version", version), ("cluster", &reading.api.cluster_name)], 1.0)],
     )?;
     sheet.gauge("uptime", "How long the node has been running.", SECONDS, |reading| {
-        reading.face.started.elapsed().as_secs_f64()
+        reading.api.started.elapsed().as_secs_f64()
     })?;
     sheet.gauges("state", "The state of the node, by name. Always 1.", None, |reading| {
         [(vec![("state", reading.state.as_str())], 1.0)]
@@ -49,31 +49,31 @@ fn keys(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
         "memory",
         "What keys and their values take: what --max-memory limits.",
         BYTES,
-        |reading| reading.face.store.memory() as f64,
+        |reading| reading.api.store.memory() as f64,
     )?;
     sheet.gauges("resident_memory", "What the process takes of the host's RAM.", BYTES, |_| {
         process::resident_bytes().map(|bytes| (Labels::new(), bytes as f64))
     })?;
     sheet.gauges("memory_limit", "--max-memory, if it is set.", BYTES, |reading| {
-        reading.face.max_memory.map(|limit| (Labels::new(), limit as f64))
+        reading.api.max_memory.map(|limit| (Labels::new(), limit as f64))
     })?;
     sheet.gauge(
         "tombstone_memory",
         "What deletes and expired keys take that are kept.",
         BYTES,
-        |reading| reading.face.store.tombstone_memory() as f64,
+        |reading| reading.api.store.tombstone_memory() as f64,
     )?;
     sheet.gauges(
         "tombstone_memory_reserve",
         "What they may take, with --max-memory, before writes may be refused because of them.",
         BYTES,
-        |reading| reading.face.store.tombstone_reserve().map(|limit| (Labels::new(), limit as f64)),
+        |reading| reading.api.store.tombstone_reserve().map(|limit| (Labels::new(), limit as f64)),
     )
 }
 
 fn clients(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
     sheet.gauge("client_connections", "Connections of clients that are open.", None, |reading| {
-        reading.face.stats.open_connections() as f64
+        reading.api.stats.open_connections() as f64
     })?;
     // By the names that `INFO` gives them.
     let counters = [
@@ -109,7 +109,7 @@ fn clients(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
     for (info, name, help, unit) in counters {
         sheet.counter(name, help, unit, |reading| {
             reading
-                .face
+                .api
                 .stats
                 .named()
                 .into_iter()
@@ -118,7 +118,7 @@ fn clients(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
         })?;
     }
     sheet.counters("commands", "Commands executed, by command and result.", None, |reading| {
-        reading.face.stats.calls().flat_map(|(command, calls, failures)| {
+        reading.api.stats.calls().flat_map(|(command, calls, failures)| {
             let row = |result, count| (vec![("command", command), ("result", result)], count);
             [row("ok", calls.saturating_sub(failures)), row("error", failures)]
         })
@@ -126,7 +126,7 @@ fn clients(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
     sheet.histogram(
         "command_batch_duration",
         "How long the commands that came in one read took to execute, of one in 16 batches of each connection.",
-        |reading| reading.face.stats.latency(),
+        |reading| reading.api.stats.latency(),
     )
 }
 
@@ -170,7 +170,7 @@ fn healing(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
             reading.activity.damaged_frames
         }),
         ("dropped_messages", "Published messages that were dropped on their way to peers.", |reading| {
-            reading.face.cluster.dropped_messages()
+            reading.api.cluster.dropped_messages()
         }),
     ];
     for (name, help, count) in counters {

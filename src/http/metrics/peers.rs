@@ -53,7 +53,7 @@ pub(super) fn write(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
     })
 }
 
-/// The peers that were heard once. Beside them there may be addresses at which nobody answers, and refused daemons, whose
+/// The peers that were heard once. Beside them there may be addresses at which nobody answers, and refused nodes, whose
 /// names are anybody's: these would be series without number.
 fn named(reading: &Reading) -> impl Iterator<Item = &PeerStatus> {
     reading.peers.iter().filter(|peer| !peer.name.is_empty() && !peer.state.is_refused())

@@ -17,7 +17,7 @@ export class Stage {
       const { count, prefix, node } = form.elements;
       go.disabled = true;
       const body = { node: node.value, prefix: prefix.value, count: count.valueAsNumber };
-      const { done } = await attempt(() => act("stage/load", body));
+      const { done } = await attempt(() => act("demo/load", body));
       go.disabled = false;
       if (done) this.#done("load");
     });
@@ -34,7 +34,7 @@ export class Stage {
   ofNode(node, model) {
     const { demo, faults } = model.status;
     if (!node.local) return [];
-    if (node.state === "stopped") return demo ? [this.#action("Start empty", "stage/start", { node: node.name }, "start")] : [];
+    if (node.state === "stopped") return demo ? [this.#action("Start empty", "demo/start", { node: node.name }, "start")] : [];
     const actions = [];
     if (faults) {
       const views = viewsOf(node.name, model);
@@ -44,7 +44,7 @@ export class Stage {
       }
       if (cut) actions.push(this.#action("Mend", "mend", { node: node.name, peer: "*" }, "mend"));
     }
-    if (demo) actions.push(this.#action("Stop", "stage/stop", { node: node.name }, "stop"));
+    if (demo) actions.push(this.#action("Stop", "demo/stop", { node: node.name }, "stop"));
     return actions;
   }
 
@@ -86,7 +86,7 @@ export class Stage {
         if (results.some(result => result.done)) this.#done("mend");
       }, { class: "main" }) });
     }
-    if (demo) actions.push(this.#action("Add a node", "stage/add", {}, "add"));
+    if (demo) actions.push(this.#action("Add a node", "demo/add", {}, "add"));
     keyed(byId("cluster-actions"), actions, action => action.label, action => action.button());
     show(byId("faults-off"), !faults);
     show(byId("load"), demo);

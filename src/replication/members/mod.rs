@@ -120,10 +120,10 @@ pub(super) struct Gossip {
     pub(super) reports: Vec<(Incarnation, Report)>,
 }
 
-/// Something has happened to this daemon's own place in the cluster.
+/// Something has happened to this node's own place in the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Another daemon goes by its name: it must stop.
+    /// Another node goes by its name: it must stop.
     Superseded,
 }
 
@@ -148,7 +148,7 @@ impl Membership {
         membership
     }
 
-    /// Puts this daemon itself on the roster.
+    /// Puts this node itself on the roster.
     fn enter(&mut self, now: Time) {
         let own = Member {
             incarnation: self.incarnation,
@@ -279,7 +279,7 @@ impl Membership {
         if name == self.name && member.incarnation != self.incarnation {
             self.roster.note_former(member.incarnation, name);
             let later = (member.generation, member.incarnation) > (self.generation, self.incarnation);
-            // One that is dead was before this daemon, whatever it counted; one that lives may be after it.
+            // One that is dead was before this node, whatever it counted; one that lives may be after it.
             let seen = Namesake { incarnation: member.incarnation, since: now, heard: member.heard };
             if later && self.is_alive(&seen, now) {
                 let known = self.namesake.filter(|known| known.incarnation == seen.incarnation);
@@ -325,7 +325,7 @@ impl Membership {
             || self.linked.values().any(|peer| peer.links.contains(&namesake.incarnation))
     }
 
-    /// What this daemon's next heartbeat says beyond its clocks and its summary.
+    /// What this node's next heartbeat says beyond its clocks and its summary.
     pub(super) fn gossip(&self, now: Time) -> Gossip {
         let mut members: Vec<_> =
             self.roster.iter().map(|(name, member)| (name.to_owned(), *member)).collect();
@@ -449,7 +449,7 @@ impl Membership {
         self.linked.iter().filter_map(lacks)
     }
 
-    /// Whether a linked peer lacks what this daemon knows of members that it has no link to.
+    /// Whether a linked peer lacks what this node knows of members that it has no link to.
     pub(super) fn has_news_for(&self, peer: Incarnation) -> bool {
         /// Less than this is not worth a sync.
         const NEWS: Duration = Duration::from_secs(2);

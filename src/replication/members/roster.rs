@@ -76,7 +76,7 @@ impl Roster {
         self.members.values().any(|member| member.incarnation == incarnation)
     }
 
-    /// Takes in what another daemon knows of a name; both end with the same entry, whoever tells whom.
+    /// Takes in what another node knows of a name; both end with the same entry, whoever tells whom.
     pub(super) fn merge(&mut self, name: &str, other: Member) {
         let Some(known) = self.members.get_mut(name) else {
             if self.make_room() {

@@ -9,8 +9,8 @@ use crate::model::{Incarnation, Time, timestamp};
 /// A member that any other has heard within this time is alive, and never lapses.
 const ALIVE: Duration = Duration::from_secs(60);
 
-/// How long a namesake may be seen alive before this daemon takes it for the one that replaced it. Longer than a
-/// link to a daemon that crashed takes to end.
+/// How long a namesake may be seen alive before this node takes it for the one that replaced it. Longer than a
+/// link to a node that crashed takes to end.
 const NAMESAKE_LIMIT: Duration = Duration::from_secs(15);
 
 /// Why an operator's forget was not done.
@@ -65,7 +65,7 @@ impl Membership {
         Ok(())
     }
 
-    /// What has become of this daemon's own place.
+    /// What has become of this node's own place.
     pub(in crate::replication) fn verdict(&mut self, now: Time) -> Option<Verdict> {
         let namesake = self.namesake?;
         if !self.is_alive(&namesake, now) {

@@ -12,7 +12,7 @@ use crate::model::timestamp::ZERO;
 use crate::model::{Incarnation, Time};
 use crate::replication::cells::{Carrier, CellsEncoder};
 use crate::replication::codec;
-use crate::replication::local::{Local, Turn};
+use crate::replication::local::{Local, SyncPermit};
 use crate::replication::members::Summary;
 use crate::replication::message::Message;
 use crate::replication::queue::StateMark;
@@ -22,15 +22,15 @@ use crate::store::{Room, Shortfall};
 /// How long one exchange that moves may keep the others waiting. A slower one goes on, beside the next.
 const ALONE: Duration = Duration::from_secs(30);
 
-/// How long the peer's answer to an offer may wait for this side's turn. The peer cannot tell this wait from a
+/// How long the peer's answer to an offer may wait for a permit here. The peer cannot tell this wait from a
 /// standstill, so it is well below [`STALL_LIMIT`].
 const ANSWER_WAIT: Duration = Duration::from_secs(8);
 
-/// An exchange that has moved nothing for this long gives up its turn. Ten times what a retransmission over a line of
+/// An exchange that has moved nothing for this long gives up its permit. Ten times what a retransmission over a line of
 /// 80 ms takes, and a tenth of what others wait for one that moves.
 const IDLE_LIMIT: Duration = Duration::from_secs(3);
 
-/// How often two linked daemons verify that they are equal.
+/// How often two linked nodes verify that they are equal.
 pub(super) const VERIFY_EVERY: Duration = Duration::from_secs(5);
 
 /// The same while tombstones wait for the stable time.
@@ -57,7 +57,7 @@ const RECEIVING_EVERY: Duration = Duration::from_secs(1);
 /// socket buffers of both sides and a batch of pushes may lie before the next message of the sync.
 const AHEAD: u64 = 8 << 20;
 
-/// How soon a daemon that had to refuse data for want of memory asks for it again, once there is room for all of it.
+/// How soon a node that had to refuse data for want of memory asks for it again, once there is room for all of it.
 const REFUSED_RETRY: Duration = Duration::from_secs(1);
 
 /// The same once there is room for a part: it may be that the peer has deleted the rest, or that the rest is sent and
@@ -71,7 +71,7 @@ impl Session {
     /// Asks for a sync as soon as one may be.
     pub(in crate::replication) fn want_sync(&mut self, now: Instant) {
         let since = self.wanted.map_or(now, |wanted| wanted.since);
-        self.wanted = Some(Wanted { since, patient: false });
+        self.wanted = Some(Wanted { since, probe: false });
     }
 
     /// Asks for a sync that compares values too.
@@ -109,7 +109,7 @@ impl Session {
             false => VERIFY_EVERY,
         };
         if since >= every {
-            self.wanted = Some(Wanted { since: now, patient: true });
+            self.wanted = Some(Wanted { since: now, probe: true });
         } else if since >= SYNC_PAUSE && local.members.lock().has_news_for(self.peer) {
             self.want_sync(now);
         }
@@ -171,14 +171,14 @@ impl Session {
         let Some(current) = &mut self.sync else { return };
         let Some(accepted) = &current.accepted else { return };
         // To hold up others is for those that move something.
-        let turn = if current.sync.is_patient() {
+        let permit = if current.sync.is_probe() {
             None
         } else {
-            let Some(turn) = local.gate.turn(now - accepted.at < ANSWER_WAIT) else { return };
-            Some(turn)
+            let Some(permit) = local.permits.acquire(now - accepted.at < ANSWER_WAIT) else { return };
+            Some(permit)
         };
         let Some(Accepted { theirs, sums, at }) = current.accepted.take() else { return };
-        (current.turn, current.moved, current.idle) = (turn, now, false);
+        (current.permit, current.moved, current.idle) = (permit, now, false);
         let ours = current.sync.ours().clone();
         let theirs = Session::peer_summary(self.peer, local, &ours, theirs);
         current.sync.on_accept(theirs, sums, &local.store, at);
@@ -194,16 +194,16 @@ impl Session {
 
     /// Accepts or offers a sync, if one is due and may begin.
     pub(super) fn begin(&mut self, local: &Local, wall: Time, now: Instant) -> Option<Bytes> {
-        let mut terms = Terms { deep: false, patient: false, list_limit: local.list_limit };
+        let mut terms = Terms { deep: false, probe: false, list_limit: local.list_limit };
         if let Some(offer) = &self.offered {
-            // Beside an offer of one's own, only those of larger incarnations are taken: see `Gate`.
+            // Beside an offer of one's own, only those of larger incarnations are taken: see `SyncPermits`.
             let may_wait = now - offer.since < ALONE;
-            let waits = local.gate.is_exchanging()
-                || (local.gate.is_offering() && local.members.lock().incarnation() > self.peer);
+            let waits = local.permits.is_exchanging()
+                || (local.permits.is_offering() && local.members.lock().incarnation() > self.peer);
             if waits && may_wait {
                 return None;
             }
-            let turn = if offer.patient { None } else { Some(local.gate.turn(may_wait)?) };
+            let permit = if offer.probe { None } else { Some(local.permits.acquire(may_wait)?) };
             let Offer { number, deep, theirs, .. } = self.offered.take()?;
             let state = self.mark_state(local);
             let ours = local.summary(wall);
@@ -211,12 +211,12 @@ impl Session {
             terms.deep = deep;
             let theirs = Session::peer_summary(self.peer, local, &ours, theirs);
             let (sync, sums) = Sync::accept(number, terms, ours.clone(), theirs, &local.store, now);
-            self.enter(sync, state, turn, now);
+            self.enter(sync, state, permit, now);
             let accept = Message::Accept { sync: number, summary: ours.wire(&packed), sums: &sums };
             return Some(codec::frame(&accept));
         }
         let wanted = self.wanted?;
-        if local.gate.is_busy() && now - wanted.since < ALONE {
+        if local.permits.is_busy() && now - wanted.since < ALONE {
             return None;
         }
         if self.pause_until().is_some_and(|until| now < until) {
@@ -229,10 +229,10 @@ impl Session {
         self.next_number = self.next_number.wrapping_add(2);
         let number = self.next_number;
         terms.deep = std::mem::take(&mut self.deep_wanted);
-        terms.patient = wanted.patient && !terms.deep;
-        let Terms { deep, patient, .. } = terms;
-        self.enter(Sync::offer(number, terms, ours.clone(), now), state, Some(local.gate.offer()), now);
-        let start = Message::Start { sync: number, deep, patient, summary: ours.wire(&packed) };
+        terms.probe = wanted.probe && !terms.deep;
+        let Terms { deep, probe, .. } = terms;
+        self.enter(Sync::offer(number, terms, ours.clone(), now), state, Some(local.permits.offer()), now);
+        let start = Message::Start { sync: number, deep, probe, summary: ours.wire(&packed) };
         Some(codec::frame(&start))
     }
 
@@ -246,7 +246,7 @@ impl Session {
         self.queue.mark_state(local.store.feed().sequence())
     }
 
-    pub(super) fn enter(&mut self, sync: Sync, state: StateMark, turn: Option<Turn>, now: Instant) {
+    pub(super) fn enter(&mut self, sync: Sync, state: StateMark, permit: Option<SyncPermit>, now: Instant) {
         if let Some(withheld) = &mut self.inbound.refused {
             (withheld.retried, withheld.shortfall) = (true, Shortfall::default());
         }
@@ -260,7 +260,7 @@ impl Session {
             others: 0,
             spoke: now,
             receives: false,
-            turn,
+            permit,
             idle: false,
             accepted: None,
             heals: false,
@@ -301,8 +301,8 @@ impl Session {
         self.announce_healing();
         let Some(outcome) = self.sync.as_ref().and_then(|current| current.sync.outcome()) else { return };
         let Some(current) = self.sync.take() else { return };
-        let Current { sync, state, gaps, began, turn, heals, .. } = current;
-        drop(turn);
+        let Current { sync, state, gaps, began, permit, heals, .. } = current;
+        drop(permit);
         self.last_sync = Some(now);
         let (deep, progress) = (sync.is_deep(), sync.progress());
         self.events.push(Event::TurnOver);
@@ -317,7 +317,7 @@ impl Session {
         }
         let mut members = local.members.lock();
         if members.incarnation() != self.own {
-            // What this daemon held when the sync began may have been discarded since.
+            // What this node held when the sync began may have been discarded since.
             return;
         }
         members.on_sync(sync.theirs(), sync.coverage(), sync.gave_up());
@@ -352,17 +352,17 @@ impl Current {
         })
     }
 
-    /// Gives up the turn of an exchange that stands still, and takes one again, if one is free, when it has moved since.
+    /// Gives up the permit of an exchange that stands still, and takes one again, if one is free, when it has moved since.
     /// Returns whether it was given up.
     fn pass_turn(&mut self, local: &Local, now: Instant) -> bool {
         let is_still = now - self.moved > IDLE_LIMIT;
-        if is_still && self.turn.take().is_some() {
+        if is_still && self.permit.take().is_some() {
             self.idle = true;
             return true;
         }
         if !is_still && self.idle && !self.sync.is_offered() {
-            self.turn = local.gate.turn(true);
-            self.idle = self.turn.is_none();
+            self.permit = local.permits.acquire(true);
+            self.idle = self.permit.is_none();
         }
         false
     }

@@ -30,14 +30,14 @@ impl Session {
         if theirs > timestamp::later(wall, local.config.max_clock_skew) {
             return Err(LinkError::Skewed(timestamp::distance(theirs, wall)));
         }
-        let horizon = local.horizon(wall);
-        if hlc > horizon {
+        let max_accepted = local.max_accepted(wall);
+        if hlc > max_accepted {
             return Err(LinkError::Skewed(timestamp::distance(hlc, wall)));
         }
         local.store.observe(hlc);
         let summary = Summary::read(&heartbeat.summary)?;
         self.observe(local, &summary, wall)?;
-        let (gossip, addresses) = heartbeat::read(heartbeat, horizon)?;
+        let (gossip, addresses) = heartbeat::read(heartbeat, max_accepted)?;
         let figures = figures::read(heartbeat.figures, heartbeat.keys)?;
         let links_changed = self.heard.as_ref().is_none_or(|heard| heard.links != gossip.links);
         self.heard = Some(Heard { at: now, figures, links: gossip.links.clone() });
@@ -64,7 +64,7 @@ impl Session {
         in_sync: bool,
     ) -> Result<u64, LinkError> {
         let store = &local.store;
-        let checked = cells.check(store, wall, local.horizon(wall))?;
+        let checked = cells.check(store, wall, local.max_accepted(wall))?;
         store.observe(checked.latest);
         checked.seen.iter().for_each(|&(origin, time)| store.origins().see(origin, time));
         let way = if in_sync {

@@ -1,4 +1,4 @@
-//! Two daemons in one thread: sessions, syncs and stores as they are, frames through the real codec.
+//! Two nodes in one thread: sessions, syncs and stores as they are, frames through the real codec.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::store::{Batch, Counter, Parts, Store, StoreConfig, Way, Write};
 
 const SKEW: Duration = Duration::from_millis(500);
 
-/// One daemon of a pair.
+/// One node of a pair.
 struct Side {
     local: Local,
     session: Session,
@@ -72,7 +72,7 @@ impl Side {
         self.write(wall, key, Write::Set { value, deadline: None });
     }
 
-    /// Takes what was published to the queue, as the daemon's task does.
+    /// Takes what was published to the queue, as the node's task does.
     fn push(&self) {
         let (store, queue, mut cells) = (&self.local.store, &self.queue, Vec::new());
         let taken = store.feed().take(&mut cells);
@@ -179,11 +179,11 @@ fn a_first_contact_leaves_both_with_the_merge() {
     pair.assert_equal();
     assert_eq!(pair.a.local.store.totals().live_cells, 500);
     for side in [&pair.a, &pair.b] {
-        assert!(!side.local.gate.is_busy(), "a sync still holds its turn");
+        assert!(!side.local.permits.is_busy(), "a sync still holds its permit");
     }
 }
 
-/// The figures that the bench measures on real daemons, on a store of a tenth the size.
+/// The figures that the bench measures on real nodes, on a store of a tenth the size.
 #[test]
 fn a_sync_costs_what_differs() {
     let mut pair = Pair::new(RangeCount::FULL);
@@ -618,7 +618,7 @@ fn pair_in_exchange() -> Pair {
     }
     pair.a.collect(pair.wall, pair.now);
     pair.b.collect(pair.wall, pair.now);
-    assert!(pair.a.local.gate.is_exchanging() && pair.b.local.gate.is_exchanging());
+    assert!(pair.a.local.permits.is_exchanging() && pair.b.local.permits.is_exchanging());
     pair
 }
 
@@ -636,22 +636,22 @@ fn an_exchange_that_stands_still_gives_up_its_turn_and_goes_on_when_it_moves() {
     let mut pair = pair_in_exchange();
     assert_eq!(seconds_until_stalled(&mut pair, 3), None);
     assert!(
-        pair.a.local.gate.is_exchanging() && pair.b.local.gate.is_exchanging(),
+        pair.a.local.permits.is_exchanging() && pair.b.local.permits.is_exchanging(),
         "3 s is not yet too long"
     );
     assert_eq!(seconds_until_stalled(&mut pair, 1), None);
     for side in [&mut pair.a, &mut pair.b] {
-        assert!(!side.local.gate.is_busy(), "others may begin");
+        assert!(!side.local.permits.is_busy(), "others may begin");
         assert!(side.session.take_events().iter().any(|event| matches!(event, Event::TurnOver)));
     }
     for _ in 0..2 {
         pair.step().unwrap();
     }
     assert_eq!(seconds_until_stalled(&mut pair, 1), None);
-    assert!(pair.a.local.gate.is_exchanging(), "it has its turn again, as nobody else took it");
+    assert!(pair.a.local.permits.is_exchanging(), "it has its permit again, as nobody else took it");
     pair.settle();
     pair.assert_equal();
-    assert!(!pair.a.local.gate.is_busy() && !pair.b.local.gate.is_busy());
+    assert!(!pair.a.local.permits.is_busy() && !pair.b.local.permits.is_busy());
 }
 
 #[test]
@@ -668,7 +668,7 @@ fn a_line_that_moves_bytes_of_a_frame_is_slow_and_does_not_stand_still() {
         assert_eq!(seconds_until_stalled(&mut pair, 1), None);
         pair.a.session.on_part_received(pair.now);
         pair.b.session.on_part_sent(100_000, pair.now);
-        assert!(pair.a.local.gate.is_exchanging() && pair.b.local.gate.is_exchanging(), "it moves");
+        assert!(pair.a.local.permits.is_exchanging() && pair.b.local.permits.is_exchanging(), "it moves");
     }
     pair.settle();
     pair.assert_equal();
@@ -717,7 +717,7 @@ fn an_offer_and_an_answer_that_wait_for_their_turns_end_no_link() {
     let mut pair = Pair::new(RangeCount::power_of_two(4));
     (0..300).for_each(|n| pair.a.set(pair.wall, &key(n), b"a"));
     // Exchanges with others keep both busy, and they move. a is the smaller incarnation: the offer of b stands.
-    let busy = [pair.a.local.gate.turn(true).unwrap(), pair.b.local.gate.turn(true).unwrap()];
+    let busy = [pair.a.local.permits.acquire(true).unwrap(), pair.b.local.permits.acquire(true).unwrap()];
     pair.a.session.wanted = None;
     let step_for = |pair: &mut Pair, seconds: u64| {
         for second in 0..seconds {
@@ -767,7 +767,7 @@ fn what_a_node_deleted_while_it_was_away_is_deleted_everywhere() {
     assert!(pair.b.local.lost.lock().to_vec().is_empty() && pair.a.local.lost.lock().to_vec().is_empty());
 }
 
-/// A history: an operator discarded a daemon's state while the last message of a sync was on its way. The end
+/// A history: an operator discarded a node's state while the last message of a sync was on its way. The end
 /// of the sync then claimed everything for the empty node, and the next one deleted the cluster's keys.
 #[test]
 fn a_sync_that_began_before_everything_was_discarded_claims_nothing() {

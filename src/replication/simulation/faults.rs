@@ -1,4 +1,4 @@
-//! What befalls daemons and links: crashes, leaves, cuts.
+//! What befalls nodes and links: crashes, leaves, cuts.
 
 use std::time::Duration;
 

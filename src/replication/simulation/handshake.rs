@@ -122,7 +122,7 @@ impl World {
         self.close(connection, side);
     }
 
-    /// As the table of peers judges a second connection between two daemons.
+    /// As the table of peers judges a second connection between two nodes.
     fn refusal_of_link(
         &self,
         node: usize,

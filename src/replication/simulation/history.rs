@@ -70,7 +70,7 @@ impl Plan {
         self.ranges == RangeCount::FULL
     }
 
-    /// A cluster of daemons that all reach each other along `shape`; the first founds it.
+    /// A cluster of nodes that all reach each other along `shape`; the first founds it.
     pub(super) fn plain(nodes: usize, shape: Shape, rng: &mut StdRng) -> Plan {
         let edges = shape.edges(nodes, rng);
         let neighbours = |node: usize| {
@@ -243,7 +243,7 @@ impl World {
         }
     }
 
-    /// Writes as a client would; nothing where no daemon takes writes. Returns the place of the write in the sequence of all
+    /// Writes as a client would; nothing where no node takes writes. Returns the place of the write in the sequence of all
     /// that clients of the node have written; 0 if nothing was written.
     pub(super) fn write(&mut self, node: usize, key: usize, write: Write<'_>) -> u64 {
         let wall = self.wall(node);

@@ -71,7 +71,7 @@ impl World {
         self.stirred.extend(process.links.keys().map(|&peer| (node, peer)));
     }
 
-    /// One link's part of what a daemon does every second.
+    /// One link's part of what a node does every second.
     pub(super) fn heartbeat(&mut self, node: usize, connection: u64) {
         let (wall, instant, now) = (self.wall(node), self.instant(), self.now);
         let Some(process) = &mut self.nodes[node].process else { return };
@@ -224,7 +224,7 @@ impl World {
                     self.checker
                         .note(self.now, None, || format!("a sync of n{node} with n{from} fails: {why}"));
                 }
-                Event::Healing | Event::Heard(..) | Event::Seen(..) => {}
+                Event::Healing | Event::Heard(..) | Event::KeyReply(..) => {}
             }
         }
     }
@@ -260,7 +260,7 @@ impl World {
     }
 }
 
-/// What a daemon says of itself every second, and before it leaves.
+/// What a node says of itself every second, and before it leaves.
 pub(super) fn heartbeat_of(process: &Process, wall: Time) -> Bytes {
     let peers =
         process.links.iter().map(|(&peer, link)| (name(peer), link.incarnation, link.address.to_string()));

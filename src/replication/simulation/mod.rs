@@ -7,7 +7,7 @@
 //!                                             checker, after every step
 //! ```
 //!
-//! Only the tasks and sockets of a daemon are played here; its state, its sessions and the bytes between them are the
+//! Only the tasks and sockets of a node are played here; its state, its sessions and the bytes between them are the
 //! real ones. A rerun of a seed is identical. When a rule of healing is left out (see `ablation`), a history must
 //! fail: that is tested too.
 
@@ -47,7 +47,7 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(150);
 /// What became of a history that held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Simulated time from the last write until all daemons were equal and without tombstones.
+    /// Simulated time from the last write until all nodes were equal and without tombstones.
     pub settled_after: Duration,
     /// Syncs that finished, at either side.
     pub syncs: u64,
@@ -199,7 +199,7 @@ impl World {
         settled_after
     }
 
-    /// Notes how each daemon sees the cluster.
+    /// Notes how each node sees the cluster.
     fn describe(&mut self) {
         for node in 0..self.plan.nodes {
             let wall = self.wall(node);

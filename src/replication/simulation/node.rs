@@ -1,4 +1,4 @@
-//! A daemon of the simulation: the real state, sessions and queues, without their tasks.
+//! A node of the simulation: the real state, sessions and queues, without their tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::replication::session::Session;
 use crate::replication::sync::ListLimit;
 use crate::store::{Store, StoreConfig};
 
-/// The name that all simulated daemons share.
+/// The name that all simulated nodes share.
 pub(super) const CLUSTER: &str = "oak";
 
 /// Where wall clocks stand when a history begins, in seconds since the Unix epoch.
@@ -37,7 +37,7 @@ pub(super) struct Node {
     pub(super) starts_at: Option<Duration>,
 }
 
-/// One run of the daemon, from a start to a crash or a stop.
+/// One run of the node, from a start to a crash or a stop.
 pub(super) struct Process {
     /// Counts the processes of a history.
     pub(super) number: u64,

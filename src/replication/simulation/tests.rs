@@ -116,7 +116,7 @@ fn assert_no_violation(world: &World) {
     assert!(world.checker.violation.is_none(), "{:?}", world.checker.violation);
 }
 
-/// Deletes at every daemon; returns how long the last tombstone is there.
+/// Deletes at every node; returns how long the last tombstone is there.
 fn time_to_purge(nodes: usize, shape: Shape) -> Duration {
     let mut world = quiet_cluster(nodes, shape, |_| ());
     for key in 0..world.plan.keys {

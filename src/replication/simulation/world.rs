@@ -1,4 +1,4 @@
-//! The scheduler, and the parts of the driver that a daemon's tasks play otherwise.
+//! The scheduler, and the parts of the driver that a node's tasks play otherwise.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::replication::tombstones::TombstoneLimit;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-/// How long a daemon that leaves waits for a peer that holds everything.
+/// How long a node that leaves waits for a peer that holds everything.
 pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(3);
 
 /// How long goodbyes may take to leave.
@@ -218,7 +218,7 @@ impl World {
         self.after(phase, Due::Tick(node, number));
     }
 
-    /// Once a second: what a daemon's slow tasks do.
+    /// Once a second: what a node's slow tasks do.
     pub(super) fn tick(&mut self, node: usize) {
         let (wall, now) = (self.wall(node), self.now);
         let Some(process) = &mut self.nodes[node].process else { return };

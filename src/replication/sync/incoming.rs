@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use tokio::time::Instant;
 use uhlc::NTP64;
 
-use super::books::{bit, set_bit};
+use super::frontier::{bit, set_bit};
 use super::outgoing::unpack_hashes;
 use super::{
     LONGEST_ROUND_TRIP, MAX_CONTROL, MAX_COVERAGE, MAX_JOBS, PeerSummary, Phase, RECHECK, RETRACTION_BATCH,
     RETRACTION_LIMIT, Role, Sync, SyncError, SyncFailed,
 };
 use crate::ablation::{Ablation, ablated};
-use crate::model::{Incarnation, Prefix, Time};
+use crate::model::{Incarnation, Time, TreeNode};
 use crate::replication::codec::Packed;
 use crate::replication::members::ClosedCoverage;
-use crate::replication::message::{Differ, Digests, End, List, WireCoverage, WireEntry, WirePrefix};
+use crate::replication::message::{Differ, Digests, End, List, WireCoverage, WireEntry, WireTreeNode};
 use crate::store::{Cell, Entry, Origin, Retraction, Store};
 
 impl Sync {
@@ -26,7 +26,7 @@ impl Sync {
         store: &Store,
     ) -> Result<Vec<u64>, SyncError> {
         let sums: Vec<u64> = unpack_hashes(sums).ok_or(SyncError::Malformed("sums"))?.collect();
-        let expected = if self.is_deep() { 0 } else { Prefix::groups(store.ranges()).count() };
+        let expected = if self.is_deep() { 0 } else { TreeNode::groups(store.ranges()).count() };
         if sums.len() == expected { Ok(sums) } else { Err(SyncError::Malformed("sums")) }
     }
 
@@ -45,21 +45,21 @@ impl Sync {
         self.round_trip = (at - self.started).min(LONGEST_ROUND_TRIP);
         if self.terms.deep {
             // How many differ is not known before they are compared.
-            self.books.groups.extend(Prefix::groups(count));
+            self.frontier.groups.extend(TreeNode::groups(count));
             return;
         }
-        for (group, theirs) in Prefix::groups(count).zip(sums) {
+        for (group, theirs) in TreeNode::groups(count).zip(sums) {
             let own = self.digest(store, group);
             if own.sum == theirs {
             } else if own.cells == 0 || theirs == 0 {
                 self.found_unequal(store, group);
-                self.books.todo.push_back((group, theirs == 0));
+                self.frontier.todo.push_back((group, theirs == 0));
             } else {
-                self.books.groups.push_back(group);
+                self.frontier.groups.push_back(group);
             }
         }
-        if !self.terms.patient {
-            self.books.differing_groups = self.books.groups.len() as u64;
+        if !self.terms.probe {
+            self.frontier.differing_groups = self.frontier.groups.len() as u64;
         }
     }
 
@@ -70,20 +70,20 @@ impl Sync {
         }
     }
 
-    /// A prefix that was received, if the tree has it and this side expects to hear of it.
-    fn prefix(&self, store: &Store, wire: WirePrefix) -> Result<Prefix, SyncError> {
-        let prefix = Prefix::new(store.ranges(), u32::from(wire.bits), wire.path)
-            .ok_or(SyncError::Malformed("prefix"))?;
-        if self.role == Role::Initiator && !self.books.open.contains_key(&prefix) {
-            return Err(SyncError::OutOfTurn("a prefix that is not open"));
+    /// A tree node that was received, if the tree has it and this side expects to hear of it.
+    fn tree_node(&self, store: &Store, wire: WireTreeNode) -> Result<TreeNode, SyncError> {
+        let tree_node = TreeNode::new(store.ranges(), u32::from(wire.bits), wire.path)
+            .ok_or(SyncError::Malformed("tree node"))?;
+        if self.role == Role::Initiator && !self.frontier.open.contains_key(&tree_node) {
+            return Err(SyncError::OutOfTurn("a tree node that is not open"));
         }
         if self.out.job_count() > MAX_JOBS || self.out.control_count() > MAX_CONTROL {
             return Err(SyncError::Crowded);
         }
-        Ok(prefix)
+        Ok(tree_node)
     }
 
-    /// The responder says which children of prefixes differ.
+    /// The responder says which children of tree nodes differ.
     pub(in crate::replication) fn on_differ(
         &mut self,
         items: Packed<'_>,
@@ -95,35 +95,35 @@ impl Sync {
             return Err(SyncError::OutOfTurn("Differ"));
         }
         for item in items.items::<Differ<'_>>() {
-            let Differ { prefix, children } = item?;
-            let prefix = self.prefix(store, prefix)?;
-            let fan_out = prefix.fan_out(store.ranges());
+            let Differ { tree_node, children } = item?;
+            let tree_node = self.tree_node(store, tree_node)?;
+            let fan_out = tree_node.fan_out(store.ranges());
             if children.len() != fan_out.div_ceil(8) {
                 return Err(SyncError::Malformed("children"));
             }
-            let is_group = prefix.ranges(store.ranges()).len() > 1;
-            if self.terms.patient && is_group && self.books.looks > 0 {
-                self.books.looks -= 1;
-                self.books.shut(prefix);
+            let is_group = tree_node.ranges(store.ranges()).len() > 1;
+            if self.terms.probe && is_group && self.frontier.compares > 0 {
+                self.frontier.compares -= 1;
+                self.frontier.shut(tree_node);
                 if children.iter().any(|&byte| byte != 0) {
                     let at = now + 2 * self.round_trip + RECHECK;
-                    let (_, groups) = self.books.recheck.get_or_insert((at, Vec::new()));
-                    groups.push((prefix, children.to_vec()));
+                    let (_, groups) = self.frontier.recheck.get_or_insert((at, Vec::new()));
+                    groups.push((tree_node, children.to_vec()));
                 }
                 continue;
             }
             let set = (0..fan_out).filter(|&index| bit(children, index));
-            let unequal = set.filter_map(|index| prefix.child(store.ranges(), index)).collect::<Vec<_>>();
-            let before = self.books.found;
+            let unequal = set.filter_map(|index| tree_node.child(store.ranges(), index)).collect::<Vec<_>>();
+            let before = self.frontier.found;
             for child in unequal {
                 self.found_unequal(store, child);
-                self.books.open(child, 1);
+                self.frontier.open(child, 1);
             }
             if is_group {
-                self.books.note_compared(before);
-                self.books.shut(prefix);
+                self.frontier.note_compared(before);
+                self.frontier.shut(tree_node);
             } else {
-                self.close(store, prefix);
+                self.close(store, tree_node);
             }
         }
         Ok(())
@@ -133,44 +133,44 @@ impl Sync {
     pub(in crate::replication) fn on_digests(
         &mut self,
         items: Packed<'_>,
-        look: bool,
+        compare_only: bool,
         store: &Store,
     ) -> Result<(), SyncError> {
         self.check_turn()?;
         for item in items.items::<Digests<'_>>() {
-            let Digests { prefix, mask, sums } = item?;
-            let prefix = self.prefix(store, prefix)?;
+            let Digests { tree_node, mask, sums } = item?;
+            let tree_node = self.tree_node(store, tree_node)?;
             if sums.is_empty() {
-                self.out.stream(prefix, store);
+                self.out.stream(tree_node, store);
                 continue;
             }
-            self.compare(prefix, mask, sums, look, store)?;
+            self.compare(tree_node, mask, sums, compare_only, store)?;
         }
         Ok(())
     }
 
     fn compare(
         &mut self,
-        prefix: Prefix,
+        tree_node: TreeNode,
         mask: &[u8],
         sums: &[u8],
-        look: bool,
+        compare_only: bool,
         store: &Store,
     ) -> Result<(), SyncError> {
         let count = store.ranges();
-        let scale = self.scale(store, prefix);
+        let scale = self.scale(store, tree_node);
         let mut sums = scale.unpack(sums).ok_or(SyncError::Malformed("sums"))?;
-        let own = store.child_digests(prefix, self.cutoff, self.terms.deep);
-        let mut differ = vec![0; prefix.fan_out(count).div_ceil(8)];
+        let own = store.child_digests(tree_node, self.cutoff, self.terms.deep);
+        let mut differ = vec![0; tree_node.fan_out(count).div_ceil(8)];
         let mut unequal = Vec::new();
-        for (index, own) in own.iter().enumerate().take(prefix.fan_out(count)) {
+        for (index, own) in own.iter().enumerate().take(tree_node.fan_out(count)) {
             if !mask.is_empty() && !bit(mask, index) {
                 continue;
             }
             let theirs = sums.next().ok_or(SyncError::Malformed("sums"))?;
             if theirs != scale.reduce(own.sum) {
                 set_bit(&mut differ, index);
-                let child = prefix.child(count, index).expect("an index below the fan-out has a child");
+                let child = tree_node.child(count, index).expect("an index below the fan-out has a child");
                 unequal.push((child, theirs == 0));
             }
         }
@@ -180,25 +180,25 @@ impl Sync {
         if self.role == Role::Initiator {
             for (child, theirs_empty) in unequal {
                 self.found_unequal(store, child);
-                self.books.todo.push_back((child, theirs_empty));
+                self.frontier.todo.push_back((child, theirs_empty));
             }
-            self.close(store, prefix);
+            self.close(store, tree_node);
             return Ok(());
         }
-        self.out.differ(prefix, &differ);
+        self.out.differ(tree_node, &differ);
         for (child, theirs_empty) in unequal {
-            // For people to see; the initiator keeps the books.
-            if self.books.ranges.insert(child.ranges(count).start, 1).is_none() {
-                self.books.found += 1;
+            // For people to see; the initiator keeps the frontier.
+            if self.frontier.ranges.insert(child.ranges(count).start, 1).is_none() {
+                self.frontier.found += 1;
             }
-            if !look {
+            if !compare_only {
                 self.treat(store, child, theirs_empty);
             }
         }
         Ok(())
     }
 
-    /// What the peer holds of some prefixes, to answer with what it lacks.
+    /// What the peer holds of some tree nodes, to answer with what it lacks.
     pub(in crate::replication) fn on_list(
         &mut self,
         origins: &[u8],
@@ -216,18 +216,18 @@ impl Sync {
         });
         let origins = origins.collect::<Result<Vec<Origin>, SyncError>>()?;
         for item in items.items::<List<'_>>() {
-            let List { prefix, entries } = item?;
-            let prefix = self.prefix(store, prefix)?;
+            let List { tree_node, entries } = item?;
+            let tree_node = self.tree_node(store, tree_node)?;
             let mut theirs = BTreeMap::new();
             for entry in entries.items::<WireEntry>() {
                 let entry = entry?;
                 theirs.insert(u64::from_le_bytes(entry.key_hash), Theirs::read(entry, &origins)?);
             }
-            let (send, want) = self.difference(prefix, theirs, store);
+            let (send, want) = self.difference(tree_node, theirs, store);
             if ablated(Ablation::ExchangeInFull) && self.role == Role::Initiator {
-                self.close(store, prefix);
+                self.close(store, tree_node);
             }
-            self.out.cells(prefix, send, want.into_iter().flat_map(u64::to_le_bytes).collect());
+            self.out.cells(tree_node, send, want.into_iter().flat_map(u64::to_le_bytes).collect());
         }
         Ok(())
     }
@@ -235,12 +235,12 @@ impl Sync {
     /// The cells that a peer with this list lacks or has older, and the hashes of the keys that it has newer.
     fn difference(
         &self,
-        prefix: Prefix,
+        tree_node: TreeNode,
         mut theirs: BTreeMap<u64, Theirs>,
         store: &Store,
     ) -> (Vec<Cell>, Vec<u64>) {
         let (mut send, mut want) = (Vec::new(), Vec::new());
-        for (own, cell) in store.entries(prefix, self.cutoff, self.terms.deep) {
+        for (own, cell) in store.entries(tree_node, self.cutoff, self.terms.deep) {
             let (newer, older) = match theirs.remove(&own.key_hash) {
                 None => (true, false),
                 Some(theirs) => theirs.compare(&own, store),
@@ -320,23 +320,23 @@ impl Sync {
         }
         self.check_turn()?;
         for end in ends.items::<End<'_>>() {
-            let End { prefix, wanted } = end?;
-            let prefix = self.prefix(store, prefix)?;
+            let End { tree_node, wanted } = end?;
+            let tree_node = self.tree_node(store, tree_node)?;
             if wanted.is_empty() {
                 if self.role == Role::Initiator {
-                    self.close(store, prefix);
+                    self.close(store, tree_node);
                 }
                 continue;
             }
             let mut wanted: Vec<u64> = unpack_hashes(wanted).ok_or(SyncError::Malformed("wanted"))?.collect();
             wanted.sort_unstable();
             let mut cells = Vec::new();
-            store.visit(prefix, self.cutoff, |key_hash, cell| {
+            store.visit(tree_node, self.cutoff, |key_hash, cell| {
                 if wanted.binary_search(&key_hash).is_ok() {
                     cells.push(cell.clone());
                 }
             });
-            self.out.cells(prefix, cells, Vec::new());
+            self.out.cells(tree_node, cells, Vec::new());
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! One sync of anti-entropy between two daemons, either side of it. Pure: cells come from a store in memory,
+//! One sync of anti-entropy between two nodes, either side of it. Pure: cells come from a store in memory,
 //! messages come and go through the caller, and time is an argument.
 //!
 //! ```text
@@ -12,23 +12,23 @@
 //!         <-------------------- List { timestamps }                few
 //!         <-------------------- Digests { no sums }            none here: send all
 //!         <-------------------- Cells { all }                  none there
-//!   the same for what differs below, until for every prefix
+//!   the same for what differs below, until for every tree node
 //!   Cells { newer, wanted } <-> Cells { wanted }
 //!   Done ------------------------------------------>  all that was held at Start and Accept is now on both sides
 //!         <----------------------------------------- Done
 //! ```
 //!
-//! The initiator keeps the books: a prefix is *open* from the moment it is known to differ until its cells have
+//! The initiator keeps the frontier: a tree node is *open* from the moment it is known to differ until its cells have
 //! gone both ways. The responder answers and remembers nothing but what it still has to send. An interrupted sync
-//! leaves what was merged, and nothing else; the next one finds those prefixes equal.
+//! leaves what was merged, and nothing else; the next one finds those tree nodes equal.
 //!
 //! Invariants:
 //! * Both sides leave out what is dead at the same stable time, the [cutoff](Summary::cutoff) of their two summaries.
-//! * Each side's summary was drawn before any of its digests was read. So when all prefixes were equal or have been
+//! * Each side's summary was drawn before any of its digests was read. So when all tree nodes were equal or have been
 //!   exchanged, each side holds all that the other's summary speaks of, whatever was written meanwhile.
-//! * What a sync holds in memory is bounded by [`WINDOW`] open prefixes and [`CREDIT`] bytes of cells.
+//! * What a sync holds in memory is bounded by [`WINDOW`] open tree nodes and [`CREDIT`] bytes of cells.
 
-mod books;
+mod frontier;
 mod incoming;
 mod outgoing;
 mod sums;
@@ -43,16 +43,16 @@ use super::cells::CellsError;
 use super::codec::{self, CodecError};
 use super::members::{ClosedCoverage, Summary};
 use super::message::Message;
-use crate::model::{Incarnation, Prefix, Time};
+use crate::model::{Incarnation, Time, TreeNode};
 use crate::store::{Digest, Retraction, Store};
-use books::Books;
+use frontier::Frontier;
 use outgoing::{Outgoing, pack_hashes};
 use sums::Scale;
 
 /// How many bytes of cells may be on their way to a side that has not merged them, beside one over-large frame.
 pub(super) const CREDIT: u64 = 4 << 20;
 
-/// How many prefixes may be open at one time, counting for one whose sums were sent every child that the responder
+/// How many tree nodes may be open at one time, counting for one whose sums were sent every child that the responder
 /// may answer with: about 1 KiB each at most, in lists and references. Enough that a sync over a slow line is bound
 /// by its bandwidth and not by its round trips.
 const WINDOW: usize = 4096;
@@ -96,7 +96,7 @@ pub(super) struct Terms {
     /// Compare values too.
     pub(super) deep: bool,
     /// Believe a difference only if it is still there after the time that writes take to arrive.
-    pub(super) patient: bool,
+    pub(super) probe: bool,
     pub(super) list_limit: ListLimit,
 }
 
@@ -187,7 +187,7 @@ pub(super) struct Sync {
     /// The peer has incorporated all that was purged here: the [retraction limit](RETRACTION_LIMIT) applies.
     limited: bool,
     out: Outgoing,
-    books: Books,
+    frontier: Frontier,
     /// When the initiator offered it, and how long the answer took.
     started: Instant,
     round_trip: Duration,
@@ -221,7 +221,7 @@ impl Sync {
         let mut sync = Sync::new(number, Role::Responder, Phase::Exchanging, terms, ours, now);
         sync.learn(theirs);
         // Reading every value takes long: a deep sync does it group by group.
-        let groups = Prefix::groups(store.ranges()).filter(|_| !terms.deep);
+        let groups = TreeNode::groups(store.ranges()).filter(|_| !terms.deep);
         let sums = pack_hashes(groups.map(|group| sync.digest(store, group).sum));
         (sync, sums)
     }
@@ -238,7 +238,7 @@ impl Sync {
             coverage: Vec::new(),
             limited: false,
             out: Outgoing::new(),
-            books: Books::default(),
+            frontier: Frontier::default(),
             started: now,
             round_trip: Duration::ZERO,
             retractions: Vec::new(),
@@ -265,8 +265,8 @@ impl Sync {
     }
 
     /// Whether it is only to see whether anything differs.
-    pub(super) fn is_patient(&self) -> bool {
-        self.terms.patient
+    pub(super) fn is_probe(&self) -> bool {
+        self.terms.probe
     }
 
     pub(super) fn is_deep(&self) -> bool {
@@ -310,8 +310,8 @@ impl Sync {
 
     pub(super) fn progress(&self) -> Progress {
         Progress {
-            ranges_differing: self.books.ranges.len() as u64 + self.books.expected(),
-            ranges_found: self.books.found + self.books.expected(),
+            ranges_differing: self.frontier.ranges.len() as u64 + self.frontier.expected(),
+            ranges_found: self.frontier.found + self.frontier.expected(),
             cells_in: self.cells_in,
             cells_out: self.out.cells,
             bytes_in: self.bytes_in,
@@ -321,12 +321,12 @@ impl Sync {
 
     /// The ranges that are known to differ still.
     pub(super) fn differing(&self) -> impl Iterator<Item = usize> {
-        self.books.ranges.keys().copied()
+        self.frontier.ranges.keys().copied()
     }
 
     /// When [`next`](Self::next) may have something although nothing arrived.
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        self.books.recheck.as_ref().filter(|_| self.books.is_answered()).map(|(at, _)| *at)
+        self.frontier.recheck.as_ref().filter(|_| self.frontier.is_answered()).map(|(at, _)| *at)
     }
 
     /// What was granted back to the peer since the last call.
@@ -349,7 +349,7 @@ impl Sync {
         let mut completed = Vec::new();
         let frame = self.out.next(self.number, store, self.cutoff, &mut completed);
         if self.role == Role::Initiator {
-            completed.into_iter().for_each(|prefix| self.close(store, prefix));
+            completed.into_iter().for_each(|tree_node| self.close(store, tree_node));
         }
         if frame.is_some() {
             return frame;
@@ -362,7 +362,7 @@ impl Sync {
             return None;
         }
         match (self.role, self.phase) {
-            (Role::Initiator, Phase::Exchanging) if self.books.is_settled() => {
+            (Role::Initiator, Phase::Exchanging) if self.frontier.is_settled() => {
                 self.phase = Phase::Closing { sent: false };
                 self.send_retractions();
                 if self.out.is_empty() { self.finish_if_complete() } else { None }
@@ -394,11 +394,11 @@ impl Sync {
         (self.phase == Phase::Ended).then(|| self.failed.clone().map_or(Ok(()), Err))
     }
 
-    fn scale(&self, store: &Store, prefix: Prefix) -> Scale {
-        Scale::new(store.ranges(), prefix, self.number)
+    fn scale(&self, store: &Store, tree_node: TreeNode) -> Scale {
+        Scale::new(store.ranges(), tree_node, self.number)
     }
 
-    fn digest(&self, store: &Store, prefix: Prefix) -> Digest {
-        store.digest(prefix, self.cutoff, self.terms.deep)
+    fn digest(&self, store: &Store, tree_node: TreeNode) -> Digest {
+        store.digest(tree_node, self.cutoff, self.terms.deep)
     }
 }

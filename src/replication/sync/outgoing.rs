@@ -5,19 +5,21 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::CREDIT;
-use crate::model::{Prefix, Time};
+use crate::model::{Time, TreeNode};
 use crate::replication::cells::{Carrier, CellsEncoder, FRAME_TARGET};
 use crate::replication::codec::{self, Packed};
 use crate::replication::members::ClosedCoverage;
-use crate::replication::message::{Differ, Digests, End, List, Message, WireCoverage, WireEntry, WirePrefix};
+use crate::replication::message::{
+    Differ, Digests, End, List, Message, WireCoverage, WireEntry, WireTreeNode,
+};
 use crate::store::{Cell, Entry, Origin, Retraction, Store};
 
-/// Everything that waits to be sent. Bounded by the prefixes that are open and the credit: cells are references
+/// Everything that waits to be sent. Bounded by the tree nodes that are open and the credit: cells are references
 /// to those of the store, and a stream is read range by range.
 #[derive(Default)]
 pub(super) struct Outgoing {
     coverage: Chunks,
-    looks: Chunks,
+    compares: Chunks,
     digests: Chunks,
     differ: Chunks,
     lists: VecDeque<Lists>,
@@ -54,7 +56,7 @@ struct Lists {
 }
 
 impl Lists {
-    fn push(&mut self, prefix: Prefix, entries: &[(Entry, Cell)]) {
+    fn push(&mut self, tree_node: TreeNode, entries: &[(Entry, Cell)]) {
         let mut packed = Vec::new();
         for (entry, _) in entries {
             let (origin, word) = if entry.plain {
@@ -66,7 +68,7 @@ impl Lists {
                 WireEntry { key_hash: entry.key_hash.to_le_bytes(), origin, time: word.to_le_bytes() };
             codec::append(&entry, &mut packed);
         }
-        codec::append(&List { prefix: wire(prefix), entries: Packed(&packed) }, &mut self.items);
+        codec::append(&List { tree_node: wire(tree_node), entries: Packed(&packed) }, &mut self.items);
     }
 
     fn origin_index(&mut self, origin: Origin) -> u32 {
@@ -79,12 +81,12 @@ impl Lists {
     }
 }
 
-/// The cells of one prefix to send.
+/// The cells of one tree node to send.
 struct Job {
-    prefix: Prefix,
+    tree_node: TreeNode,
     /// Cells at hand, last first.
     cells: Vec<Cell>,
-    /// Ranges of the prefix that have not been read yet.
+    /// Ranges of the tree node that have not been read yet.
     unread: std::ops::Range<usize>,
     /// What the other side is asked for at the end.
     wanted: Vec<u8>,
@@ -101,8 +103,8 @@ pub(super) fn unpack_hashes(packed: &[u8]) -> Option<impl Iterator<Item = u64>> 
     rest.is_empty().then(|| hashes.iter().map(|hash| u64::from_le_bytes(*hash)))
 }
 
-pub(super) fn wire(prefix: Prefix) -> WirePrefix {
-    WirePrefix { bits: u8::try_from(prefix.bits()).expect("a hash has 64 bits"), path: prefix.path() }
+pub(super) fn wire(tree_node: TreeNode) -> WireTreeNode {
+    WireTreeNode { bits: u8::try_from(tree_node.bits()).expect("a hash has 64 bits"), path: tree_node.path() }
 }
 
 impl Outgoing {
@@ -110,38 +112,38 @@ impl Outgoing {
         Outgoing { credit: CREDIT, ..Outgoing::default() }
     }
 
-    pub(super) fn digests(&mut self, prefix: Prefix, mask: &[u8], sums: &[u8], look: bool) {
-        let into = if look { &mut self.looks } else { &mut self.digests };
-        into.push(&Digests { prefix: wire(prefix), mask, sums });
+    pub(super) fn digests(&mut self, tree_node: TreeNode, mask: &[u8], sums: &[u8], compare_only: bool) {
+        let into = if compare_only { &mut self.compares } else { &mut self.digests };
+        into.push(&Digests { tree_node: wire(tree_node), mask, sums });
     }
 
-    pub(super) fn differ(&mut self, prefix: Prefix, children: &[u8]) {
-        self.differ.push(&Differ { prefix: wire(prefix), children });
+    pub(super) fn differ(&mut self, tree_node: TreeNode, children: &[u8]) {
+        self.differ.push(&Differ { tree_node: wire(tree_node), children });
     }
 
-    pub(super) fn list(&mut self, prefix: Prefix, entries: &[(Entry, Cell)]) {
+    pub(super) fn list(&mut self, tree_node: TreeNode, entries: &[(Entry, Cell)]) {
         if self.lists.back().is_none_or(|lists| lists.items.len() >= CONTROL_TARGET) {
             self.lists.push_back(Lists::default());
         }
-        self.lists.back_mut().expect("one was just added").push(prefix, entries);
+        self.lists.back_mut().expect("one was just added").push(tree_node, entries);
     }
 
     /// Whether as many control messages wait as are worth sending before more is read.
     pub(super) fn has_control(&self) -> bool {
         let full = |chunks: &Chunks| chunks.0.front().is_some_and(|chunk| chunk.len() >= CONTROL_TARGET);
-        full(&self.digests) || full(&self.looks) || self.lists.len() > 1
+        full(&self.digests) || full(&self.compares) || self.lists.len() > 1
     }
 
-    /// Sends cells that belong to `prefix`, then its end, with the hashes of the keys that are wanted.
-    pub(super) fn cells(&mut self, prefix: Prefix, mut cells: Vec<Cell>, wanted: Vec<u8>) {
+    /// Sends cells that belong to `tree_node`, then its end, with the hashes of the keys that are wanted.
+    pub(super) fn cells(&mut self, tree_node: TreeNode, mut cells: Vec<Cell>, wanted: Vec<u8>) {
         cells.reverse();
-        self.jobs.push_back(Job { prefix, cells, unread: 0..0, wanted });
+        self.jobs.push_back(Job { tree_node, cells, unread: 0..0, wanted });
     }
 
-    /// Sends everything of `prefix`, read when its turn comes.
-    pub(super) fn stream(&mut self, prefix: Prefix, store: &Store) {
-        let unread = prefix.ranges(store.ranges());
-        self.jobs.push_back(Job { prefix, cells: Vec::new(), unread, wanted: Vec::new() });
+    /// Sends everything of `tree_node`, read when its turn comes.
+    pub(super) fn stream(&mut self, tree_node: TreeNode, store: &Store) {
+        let unread = tree_node.ranges(store.ranges());
+        self.jobs.push_back(Job { tree_node, cells: Vec::new(), unread, wanted: Vec::new() });
     }
 
     /// Tells the other side what has been removed of a key that it has sent.
@@ -158,7 +160,7 @@ impl Outgoing {
 
     /// How many control messages wait.
     pub(super) fn control_count(&self) -> usize {
-        self.looks.0.len() + self.digests.0.len() + self.differ.0.len() + self.lists.len()
+        self.compares.0.len() + self.digests.0.len() + self.differ.0.len() + self.lists.len()
     }
 
     pub(super) fn job_count(&self) -> usize {
@@ -171,7 +173,7 @@ impl Outgoing {
 
     /// Whether everything has been sent.
     pub(super) fn is_empty(&self) -> bool {
-        let control = [&self.coverage, &self.looks, &self.digests, &self.differ];
+        let control = [&self.coverage, &self.compares, &self.digests, &self.differ];
         control.iter().all(|chunks| chunks.0.is_empty()) && self.lists.is_empty() && !self.has_cells()
     }
 
@@ -179,14 +181,14 @@ impl Outgoing {
         !(self.jobs.is_empty() && self.retractions.is_empty())
     }
 
-    /// The next message, unless there is none or credit is lacking. `completed` is told the prefixes that end
+    /// The next message, unless there is none or credit is lacking. `completed` is told the tree nodes that end
     /// with it, nothing being wanted of them.
     pub(super) fn next(
         &mut self,
         sync: u32,
         store: &Store,
         stable: Time,
-        completed: &mut Vec<Prefix>,
+        completed: &mut Vec<TreeNode>,
     ) -> Option<Bytes> {
         if let Some(items) = self.coverage.0.pop_front() {
             return Some(codec::frame(&Message::Coverage { sync, items: Packed(&items) }));
@@ -194,9 +196,9 @@ impl Outgoing {
         if let Some(items) = self.differ.0.pop_front() {
             return Some(codec::frame(&Message::Differ { sync, items: Packed(&items) }));
         }
-        for (look, chunks) in [(true, &mut self.looks), (false, &mut self.digests)] {
+        for (compare_only, chunks) in [(true, &mut self.compares), (false, &mut self.digests)] {
             if let Some(items) = chunks.0.pop_front() {
-                return Some(codec::frame(&Message::Digests { sync, look, items: Packed(&items) }));
+                return Some(codec::frame(&Message::Digests { sync, compare_only, items: Packed(&items) }));
             }
         }
         if let Some(Lists { origins, items }) = self.lists.pop_front() {
@@ -213,7 +215,7 @@ impl Outgoing {
         Some(self.next_cells(sync, store, stable, completed))
     }
 
-    fn next_cells(&mut self, sync: u32, store: &Store, stable: Time, completed: &mut Vec<Prefix>) -> Bytes {
+    fn next_cells(&mut self, sync: u32, store: &Store, stable: Time, completed: &mut Vec<TreeNode>) -> Bytes {
         let mut ends = Vec::new();
         while ends.len() < FRAME_TARGET && !self.encoder.is_full() {
             let Some(job) = self.jobs.front_mut() else { break };
@@ -225,13 +227,13 @@ impl Outgoing {
                 self.encoder.add(&cell);
                 self.cells += 1;
             } else if let Some(range) = job.unread.next() {
-                let within = Prefix::of_range(store.ranges(), range);
-                let part = if job.prefix.bits() < within.bits() { within } else { job.prefix };
+                let within = TreeNode::of_range(store.ranges(), range);
+                let part = if job.tree_node.bits() < within.bits() { within } else { job.tree_node };
                 store.visit(part, stable, |_, cell| job.cells.push(cell.clone()));
             } else {
-                codec::append(&End { prefix: wire(job.prefix), wanted: &job.wanted }, &mut ends);
+                codec::append(&End { tree_node: wire(job.tree_node), wanted: &job.wanted }, &mut ends);
                 if job.wanted.is_empty() {
-                    completed.push(job.prefix);
+                    completed.push(job.tree_node);
                 }
                 self.jobs.pop_front();
             }

@@ -4,12 +4,12 @@
 //! having. Two unequal sums look equal in 48 bits once in 2^48 comparisons. Which bits are sent depends on the
 //! sync, so that such a pair is found by the next one.
 
-use crate::model::{Prefix, RangeCount};
+use crate::model::{RangeCount, TreeNode};
 
 /// Bytes of a sum below a range.
 const BRIEF: usize = 6;
 
-/// How the sums of one prefix's children travel in one sync.
+/// How the sums of one tree node's children travel in one sync.
 #[derive(Clone, Copy)]
 pub(super) struct Scale {
     /// An odd factor whose product's upper bits are sent; `None` for whole sums.
@@ -17,10 +17,10 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    pub(super) fn new(count: RangeCount, prefix: Prefix, sync: u32) -> Self {
+    pub(super) fn new(count: RangeCount, tree_node: TreeNode, sync: u32) -> Self {
         /// 2^64 by the golden ratio: spreads consecutive numbers over all bits.
         const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-        let below_a_range = prefix.ranges(count).len() == 1;
+        let below_a_range = tree_node.ranges(count).len() == 1;
         Scale { factor: below_a_range.then(|| u64::from(sync).wrapping_mul(SPREAD) | 1) }
     }
 
@@ -61,11 +61,11 @@ mod tests {
     #[test]
     fn sums_are_whole_for_ranges_and_brief_below_and_empty_stays_zero() {
         let count = RangeCount::FULL;
-        let group = Prefix::groups(count).next().unwrap();
-        let range = Prefix::of_range(count, 3);
+        let group = TreeNode::groups(count).next().unwrap();
+        let range = TreeNode::of_range(count, 3);
         let sums = [0, 1, u64::MAX, 1 << 63];
-        for (prefix, width) in [(group, 8), (range, 6)] {
-            let scale = Scale::new(count, prefix, 5);
+        for (tree_node, width) in [(group, 8), (range, 6)] {
+            let scale = Scale::new(count, tree_node, 5);
             let packed = scale.pack(sums);
             assert_eq!(packed.len(), sums.len() * width);
             assert_eq!(scale.unpack(&packed).unwrap().collect::<Vec<_>>(), sums.map(|sum| scale.reduce(sum)));
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn what_one_sync_takes_for_equal_the_next_tells_apart() {
-        let range = Prefix::of_range(RangeCount::FULL, 3);
+        let range = TreeNode::of_range(RangeCount::FULL, 3);
         let scale = |sync| Scale::new(RangeCount::FULL, range, sync);
         // A difference that one factor maps to nothing in the bits that are sent.
         let hidden = (1..1u64 << 20).find(|sum| scale(7).reduce(*sum) == 0);

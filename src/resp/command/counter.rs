@@ -25,7 +25,7 @@ pub(super) fn decrby(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     add(cx, &args[1], by.ok_or(CommandError::said("ERR decrement would overflow"))?)
 }
 
-/// Adds to what this daemon has counted; replies with what the key now counts here.
+/// Adds to what this node has counted; replies with what the key now counts here.
 fn add(cx: &mut Context<'_>, key: &[u8], by: i64) -> Outcome {
     check_key(cx, key)?;
     let sum = cx.shared.store.write(cx.batch, key, |live| {

@@ -1,4 +1,4 @@
-//! `INFO`: the state of the daemon, in Redis's sections and one of its own.
+//! `INFO`: the state of the node, in Redis's sections and one of its own.
 
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::Ordering::Relaxed;
@@ -126,7 +126,7 @@ fn stats(shared: &Shared, lines: &mut Lines) {
     lines.add("keyspace_events_skipped", shared.observer.skipped());
 }
 
-/// Every daemon takes writes, and none follows another: in Redis's words a master without replicas.
+/// Every node takes writes, and none follows another: in Redis's words a master without replicas.
 fn replication(_shared: &Shared, lines: &mut Lines) {
     lines.add("role", "master");
     lines.add("connected_slaves", 0);

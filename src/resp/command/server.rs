@@ -1,4 +1,4 @@
-//! Commands on the daemon as a whole.
+//! Commands on the node as a whole.
 
 use super::context::{Context, DONE, Flow, Outcome, is};
 use super::error::CommandError;

@@ -8,7 +8,7 @@ use crate::resp::{Args, Reply};
 use crate::store::{Live, Write};
 
 /// Replies of one command beyond this are refused: one request for the same large value a million times over must not
-/// take a daemon down.
+/// take a node down.
 const MAX_REPLY: usize = 256 << 20;
 
 pub(super) fn get(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {

@@ -1,4 +1,4 @@
-//! `WAIT` and its kin: what the peers hold of a connection's writes, and what this daemon holds of another's.
+//! `WAIT` and its kin: what the peers hold of a connection's writes, and what this node holds of another's.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ impl Wait for ForSome {
 struct ForNames {
     through: u64,
     names: Vec<String>,
-    /// This daemon's own name: it holds what it has written.
+    /// This node's own name: it holds what it has written.
     own: String,
 }
 

@@ -137,7 +137,7 @@ fn a_million_keys_in_small_reads_are_decoded_once() {
     }
 }
 
-/// Writes what the daemon would write for `frame`.
+/// Writes what the node would write for `frame`.
 fn encode(reply: &mut Reply<'_>, frame: &Frame) {
     let all = |reply: &mut Reply<'_>, items: &[Frame]| items.iter().for_each(|item| encode(reply, item));
     match frame {

@@ -1,72 +1,72 @@
 //! The changes under one prefix: the latest of them one by one, the older ones one a key.
 //!
 //! ```text
-//!   evicted ◄── settled: the last change of each key, by sequence ◄── recent: every change ◄── a writer
+//!   evicted ◄── conflated: the last change of each key, by sequence ◄── recent: every change ◄── a writer
 //!      │                                                   a batch at a time
-//!      └─► what lags behind the floor must look at the state itself
+//!      └─► what lags behind the oldest must look at the state itself
 //! ```
 //!
-//! A change that grows old replaces the settled one of its key. So a reader that is slow, however slow, finds no more
+//! A change that grows old replaces the conflated one of its key. So a reader that is slow, however slow, finds no more
 //! than one change a key, and falls off only when more keys have changed than are kept.
 //!
-//! A writer appends to the [recent](Recent) changes and does little else, until they are so many that half of them settle.
+//! A writer appends to the [recent](Recent) changes and does little else, until they are so many that half of them are conflated.
 //! That is what recording costs: one reference counted, one push, and a share of a batch that takes well under a
 //! millisecond.
 
+use super::conflated::{Conflated, ConflatedTotal};
 use super::recent::Recent;
 use super::record::Record;
-use super::settled::{Settled, SettledTotal};
 use super::{Change, ReadLimit, SMALL};
 use crate::ablation::{Ablation, ablated};
 use crate::store::Cell;
 
-/// Changes that are kept one by one at most: then the older half settles. Few enough that their cells are still in the
+/// Changes that are kept one by one at most: then the older half is conflated. Few enough that their cells are still in the
 /// processor's cache when they do, and that a reader which is behind finds little that is not the last of its key; many
 /// enough that keys which are written again and again are more than once in a batch.
 pub(in crate::store) const MAX_RECENT: usize = if SMALL { 64 } else { 4096 };
-/// Changes that stay one by one when others settle: about what a pipelining writer makes in five milliseconds, so that
+/// Changes that stay one by one when others are conflated: about what a pipelining writer makes in five milliseconds, so that
 /// whoever keeps up sees every change.
 pub(super) const KEPT_RECENT: usize = MAX_RECENT / 2;
-/// Bytes of cells that the recent changes may hold back from being freed: then, too, half of them settle.
+/// Bytes of cells that the recent changes may hold back from being freed: then, too, half of them are conflated.
 pub(super) const MAX_RECENT_BYTES: u64 = 8 << 20;
 
 /// The changes under one prefix.
 pub(super) struct Log {
     recent: Recent,
     /// Every sequence here is below those in `recent`.
-    settled: Settled,
+    conflated: Conflated,
     /// Every change up to here may be gone.
-    floor: u64,
-    /// The sequence of the last change, or the floor.
+    oldest: u64,
+    /// The sequence of the last change, or the oldest.
     last: u64,
 }
 
-/// The reader has fallen behind the [floor](Log::floor).
+/// The reader has fallen behind the [oldest](Log::oldest).
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct BehindFloor;
+pub(super) struct BehindOldest;
 
 impl Log {
-    /// An empty log that knows of every change after `floor`.
-    pub(super) fn new(floor: u64) -> Self {
-        Log { recent: Recent::default(), settled: Settled::default(), floor, last: floor }
+    /// An empty log that knows of every change after `oldest`.
+    pub(super) fn new(oldest: u64) -> Self {
+        Log { recent: Recent::default(), conflated: Conflated::default(), oldest, last: oldest }
     }
 
-    /// The sequence of the last change; of the floor if there was none.
+    /// The sequence of the last change; of the oldest if there was none.
     pub(super) fn last(&self) -> u64 {
         self.last
     }
 
     /// Every change up to here may be gone.
-    pub(super) fn floor(&self) -> u64 {
-        self.floor
+    pub(super) fn oldest(&self) -> u64 {
+        self.oldest
     }
 
     /// Appends the change that made the cell of `old`; its sequence is above all others here.
-    pub(super) fn push(&mut self, record: Record, old: Option<&Cell>, total: &mut SettledTotal) {
+    pub(super) fn push(&mut self, record: Record, old: Option<&Cell>, total: &mut ConflatedTotal) {
         debug_assert!(record.sequence > self.last, "sequences rise");
         if self.recent.len() >= MAX_RECENT || self.recent.bytes() + u64::from(record.bytes) > MAX_RECENT_BYTES
         {
-            self.settle(total);
+            self.conflate(total);
         }
         self.last = record.sequence;
         self.recent.push(record, old);
@@ -74,10 +74,10 @@ impl Log {
 
     /// Settles the older half of the recent changes.
     #[cold]
-    fn settle(&mut self, total: &mut SettledTotal) {
+    fn conflate(&mut self, total: &mut ConflatedTotal) {
         let old = self.recent.drain(KEPT_RECENT, MAX_RECENT_BYTES / 2);
-        if let Some(gone) = self.settled.settle(old, total) {
-            self.floor = gone;
+        if let Some(gone) = self.conflated.conflate(old, total) {
+            self.oldest = gone;
         }
     }
 
@@ -87,12 +87,12 @@ impl Log {
         from: u64,
         mut room: ReadLimit,
         into: &mut Vec<Change>,
-    ) -> Result<(), BehindFloor> {
-        if from < self.floor && !ablated(Ablation::ToldOfLag) {
-            return Err(BehindFloor);
+    ) -> Result<(), BehindOldest> {
+        if from < self.oldest && !ablated(Ablation::ToldOfLag) {
+            return Err(BehindOldest);
         }
-        let settled = self.settled.after(from).take_while(|(_, bytes)| room.admits(*bytes));
-        into.extend(settled.map(|(change, _)| change));
+        let conflated = self.conflated.after(from).take_while(|(_, bytes)| room.admits(*bytes));
+        into.extend(conflated.map(|(change, _)| change));
         let recent = self.recent.after(from).take_while(|record| room.admits(record.bytes.into()));
         into.extend(recent.map(|record| record.change(from)));
         if let Some(last) = into.last() {
@@ -103,7 +103,7 @@ impl Log {
 
     /// Tells the places of those `changes`, sorted by key hash, that a later change of their key follows.
     pub(super) fn find_outdated(&self, changes: &[Change], mut outdated: impl FnMut(usize)) {
-        // What has settled is the last of its key that has: a later one is recent.
+        // What is conflated is the last change of its key that is: a later one is recent.
         for recent in self.recent.after(0) {
             let first = changes.partition_point(|change| change.key_hash < recent.key_hash);
             for (n, change) in changes[first..].iter().enumerate() {
@@ -117,15 +117,15 @@ impl Log {
         }
     }
 
-    /// Begins anew after `floor`; returns the log that has ended.
-    pub(super) fn renew(&mut self, floor: u64, total: &mut SettledTotal) -> Log {
-        self.settled.leave(total);
-        std::mem::replace(self, Log::new(floor))
+    /// Begins anew after `oldest`; returns the log that has ended.
+    pub(super) fn renew(&mut self, oldest: u64, total: &mut ConflatedTotal) -> Log {
+        self.conflated.leave(total);
+        std::mem::replace(self, Log::new(oldest))
     }
 
-    /// Frees some of the changes of a log that has ended; returns whether there were any that had settled.
+    /// Frees some of the changes of a log that has ended; returns whether any was conflated.
     pub(super) fn free_oldest(&mut self) -> bool {
-        self.settled.free_segment()
+        self.conflated.free_segment()
     }
 }
 
@@ -137,8 +137,8 @@ mod tests {
     use uhlc::NTP64;
 
     use super::super::Cause;
+    use super::super::conflated::{MAX_CONFLATED, MAX_CONFLATED_BYTES};
     use super::super::recent::BEHIND;
-    use super::super::settled::{MAX_SETTLED, MAX_SETTLED_BYTES};
     use super::*;
     use crate::store::Parts;
 
@@ -166,59 +166,59 @@ mod tests {
 
     #[test]
     fn who_keeps_up_sees_every_change_and_who_does_not_the_last_of_each_key() {
-        let (mut log, mut total) = (Log::new(10), SettledTotal::default());
+        let (mut log, mut total) = (Log::new(10), ConflatedTotal::default());
         let max = MAX_RECENT as u64;
         (11..=10 + max).for_each(|n| log.push(change(n, n % 3), None, &mut total));
         assert_eq!(sequences(&mut log, 10), ((11..=10 + max).collect(), 0));
-        // One too many: those up to here settle, and of these the last three stay.
-        let settled = 10 + max - KEPT_RECENT as u64;
+        // One too many: those up to here are conflated, and of these the last three stay.
+        let conflated = 10 + max - KEPT_RECENT as u64;
         log.push(change(11 + max, (11 + max) % 3), None, &mut total);
-        let expected: Vec<u64> = (settled - 2..=11 + max).collect();
+        let expected: Vec<u64> = (conflated - 2..=11 + max).collect();
         assert_eq!(
             sequences(&mut log, 10),
-            (expected.clone(), settled - 10 - 3),
+            (expected.clone(), conflated - 10 - 3),
             "all but three were replaced"
         );
         assert_eq!(sequences(&mut log, 13), (expected, 3), "where some were seen, one a key is sure");
-        assert_eq!(sequences(&mut log, settled - 1).1, 0);
-        assert_eq!((total.changes, log.settled.checked_len()), (3, 3));
-        // What settles later replaces what has settled before.
+        assert_eq!(sequences(&mut log, conflated - 1).1, 0);
+        assert_eq!((total.changes, log.conflated.checked_len()), (3, 3));
+        // What is conflated later replaces what was conflated before.
         (12 + max..11 + 2 * max).for_each(|n| log.push(change(n, n % 3), None, &mut total));
         let (changes, skipped) = sequences(&mut log, 10);
         assert_eq!(changes.len() as u64 + skipped, 2 * max);
-        assert_eq!((total.changes, log.settled.checked_len()), (3, 3));
+        assert_eq!((total.changes, log.conflated.checked_len()), (3, 3));
     }
 
     #[test]
     fn a_reader_behind_the_floor_is_told() {
-        let (mut log, mut total) = (Log::new(10), SettledTotal::default());
-        assert_eq!(log.read(9, ALL, &mut Vec::new()), Err(BehindFloor));
+        let (mut log, mut total) = (Log::new(10), ConflatedTotal::default());
+        assert_eq!(log.read(9, ALL, &mut Vec::new()), Err(BehindOldest));
         log.push(change(11, 1), None, &mut total);
         assert_eq!(sequences(&mut log, 10).0, [11]);
         drop(log.renew(12, &mut total));
-        assert_eq!(log.read(11, ALL, &mut Vec::new()), Err(BehindFloor));
+        assert_eq!(log.read(11, ALL, &mut Vec::new()), Err(BehindOldest));
         assert_eq!((log.last(), total.changes, total.bytes), (12, 0, 0));
     }
 
     #[test]
     fn the_settled_changes_of_all_logs_share_one_limit() {
-        let mut total = SettledTotal { changes: MAX_SETTLED - 5, bytes: 0 };
+        let mut total = ConflatedTotal { changes: MAX_CONFLATED - 5, bytes: 0 };
         let mut log = Log::new(0);
-        let settled = (MAX_RECENT - KEPT_RECENT) as u64;
+        let conflated = (MAX_RECENT - KEPT_RECENT) as u64;
         (1..=MAX_RECENT as u64 + 1).for_each(|n| log.push(change(n, n), None, &mut total));
-        assert_eq!((total.changes, log.settled.checked_len()), (MAX_SETTLED, 5));
-        assert_eq!(log.floor(), settled - 5);
-        assert_eq!(log.read(log.floor() - 1, ALL, &mut Vec::new()), Err(BehindFloor));
-        let floor = log.floor();
-        assert_eq!(sequences(&mut log, floor).0.len(), 5 + KEPT_RECENT + 1);
-        total = SettledTotal { changes: 5, bytes: 2 * MAX_SETTLED_BYTES };
+        assert_eq!((total.changes, log.conflated.checked_len()), (MAX_CONFLATED, 5));
+        assert_eq!(log.oldest(), conflated - 5);
+        assert_eq!(log.read(log.oldest() - 1, ALL, &mut Vec::new()), Err(BehindOldest));
+        let oldest = log.oldest();
+        assert_eq!(sequences(&mut log, oldest).0.len(), 5 + KEPT_RECENT + 1);
+        total = ConflatedTotal { changes: 5, bytes: 2 * MAX_CONFLATED_BYTES };
         (0..MAX_RECENT as u64).for_each(|n| log.push(change(MAX_RECENT as u64 + 2 + n, 1), None, &mut total));
-        assert_eq!(log.settled.checked_len(), 0);
+        assert_eq!(log.conflated.checked_len(), 0);
     }
 
     #[test]
     fn while_every_reader_is_behind_a_change_replaces_the_one_before_at_once() {
-        let (mut log, mut total) = (Log::new(0), SettledTotal::default());
+        let (mut log, mut total) = (Log::new(0), ConflatedTotal::default());
         let mut old = None;
         let mut push = |log: &mut Log, n| {
             let record = change(n, 1);
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn large_cells_settle_sooner() {
-        let (mut log, mut total) = (Log::new(0), SettledTotal::default());
+        let (mut log, mut total) = (Log::new(0), ConflatedTotal::default());
         let value = vec![0; 3 << 20];
         for n in 1..=4 {
             let small = change(n, 1);
@@ -265,7 +265,7 @@ mod tests {
             quiet in 0..3 * MAX_RECENT as u64,
             steps in proptest::collection::vec((0..60usize, 1..20usize), 0..30),
         ) {
-            let (mut log, mut total) = (Log::new(0), SettledTotal::default());
+            let (mut log, mut total) = (Log::new(0), ConflatedTotal::default());
             let mut from = 0;
             let mut seen = BTreeMap::new();
             let mut last = BTreeMap::new();
@@ -279,7 +279,7 @@ mod tests {
                 log.push(record, old.as_ref(), &mut total);
             };
             let mut read = |log: &mut Log, max| {
-                log.settled.checked_len();
+                log.conflated.checked_len();
                 let mut changes = Vec::new();
                 log.read(from, ReadLimit { changes: max, bytes: 500 }, &mut changes).unwrap();
                 for change in &changes {

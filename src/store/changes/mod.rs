@@ -13,11 +13,11 @@
 //! * What is kept is bounded, whatever is written and however slow the readers are (see [`log`]).
 
 mod cause;
+mod conflated;
 mod log;
 mod prefixes;
 mod recent;
 mod record;
-mod settled;
 
 pub use cause::Cause;
 pub use prefixes::{MAX_PREFIXES, Prefixes, TooManyPrefixes};
@@ -32,11 +32,11 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use self::conflated::ConflatedTotal;
 use self::log::Log;
 pub(super) use self::log::MAX_RECENT;
 use self::prefixes::PrefixMap;
 use self::record::Record;
-use self::settled::SettledTotal;
 use super::cell::Cell;
 use crate::ablation::{Ablation, ablated};
 
@@ -127,7 +127,7 @@ struct Book {
     /// What [`head`](Self::head) was made when all keys were discarded last.
     discarded: u64,
     logs: PrefixMap<Kept>,
-    settled: SettledTotal,
+    conflated: ConflatedTotal,
     groups: HashMap<Prefixes, Members>,
     /// How many of the groups are empty.
     empty_groups: usize,
@@ -200,9 +200,9 @@ impl Changes {
         let mut book = self.book.lock();
         book.head += 1;
         book.discarded = book.head;
-        let Book { head, logs, settled, ended, .. } = &mut *book;
+        let Book { head, logs, conflated, ended, .. } = &mut *book;
         for kept in logs.values_mut() {
-            ended.push(kept.log.renew(*head, settled));
+            ended.push(kept.log.renew(*head, conflated));
             kept.wake();
         }
     }
@@ -235,7 +235,7 @@ impl Book {
             news: Notify::new(),
             asleep: AtomicBool::new(false),
         });
-        // What happened before, unrecorded, is behind the floor of every log that begins here.
+        // What happened before, unrecorded, is behind the oldest of every log that begins here.
         self.head += 1;
         for prefix in prefixes.iter() {
             let fresh = || Kept { log: Log::new(self.head), readers: Vec::new(), alert: false };
@@ -265,7 +265,7 @@ impl Book {
         let due = |since: Instant| now.duration_since(since) >= LINGER;
         let gone = surplus.max(empty.partition_point(|since| due(*since)));
         let Some(last_gone) = gone.checked_sub(1).map(|last| empty[last]) else { return };
-        let Book { logs, settled, groups, head, ended, .. } = self;
+        let Book { logs, conflated, groups, head, ended, .. } = self;
         groups.retain(|prefixes, members| {
             let stays = members.empty_since.is_none_or(|since| since > last_gone);
             if !stays {
@@ -273,7 +273,7 @@ impl Book {
                     let Some(kept) = logs.at(prefix) else { continue };
                     kept.readers.retain(|reader| !Arc::ptr_eq(reader, &members.group));
                     if kept.readers.is_empty() {
-                        ended.push(kept.log.renew(*head, settled));
+                        ended.push(kept.log.renew(*head, conflated));
                         logs.remove(prefix);
                     }
                 }
@@ -284,11 +284,11 @@ impl Book {
     }
 
     fn note(&mut self, old: Option<&Cell>, key: &[u8], record: impl Fn(u64) -> Record) {
-        let Book { head, logs, settled, .. } = self;
+        let Book { head, logs, conflated, .. } = self;
         let sequence = *head + 1;
         logs.visit(key, |kept| {
             *head = sequence;
-            kept.log.push(record(sequence), old, settled);
+            kept.log.push(record(sequence), old, conflated);
             kept.wake();
         });
     }
@@ -306,7 +306,7 @@ impl Book {
 
     fn knows_all_since(&self, group: &Group, from: u64) -> bool {
         let mut logs = group.prefixes.iter().filter_map(|prefix| self.logs.get(prefix));
-        from <= self.head && logs.all(|kept| kept.log.floor() <= from)
+        from <= self.head && logs.all(|kept| kept.log.oldest() <= from)
     }
 
     fn read(&mut self, group: &Group, from: u64, limit: ReadLimit) -> Read {

@@ -180,12 +180,12 @@ fn a_log_that_nobody_reads_any_more_ends_at_once_and_is_freed_in_parts() {
     let follower = follow(&store, &["a"]);
     (0..1000).for_each(|n| set(&store, 1 + n, &format!("a{n}"), None));
     let changes = store.ranges.changes();
-    let settled = |changes: &Changes| changes.book.lock().settled.changes;
-    assert!(settled(changes) > 0);
+    let conflated = |changes: &Changes| changes.book.lock().conflated.changes;
+    assert!(conflated(changes) > 0);
     drop(follower);
     // So many are kept for those who come back.
     (0..MAX_EMPTY_GROUPS).for_each(|n| drop(follow(&store, &[&format!("b{n}")])));
-    assert_eq!((settled(changes), changes.book.lock().ended.len()), (0, 1));
+    assert_eq!((conflated(changes), changes.book.lock().ended.len()), (0, 1));
     let parts = std::iter::repeat_with(|| store.free_changes()).take_while(|left| *left).count();
     assert!(parts > 5, "{parts} parts, where at most 16 changes are a segment");
     assert_eq!(changes.book.lock().ended.len(), 0);

@@ -43,8 +43,8 @@ pub enum ResetReason {
     /// So many other keys have changed since the watcher read last, or it was away for so long, that changes are gone.
     Lagged,
     /// The cursor is that of another process.
-    OtherDaemon,
-    /// The daemon has discarded every key, to join its cluster anew.
+    OtherNode,
+    /// The node has discarded every key, to join its cluster anew.
     Discarded,
 }
 
@@ -54,7 +54,7 @@ impl ResetReason {
         match self {
             ResetReason::Start => "start",
             ResetReason::Lagged => "lagged",
-            ResetReason::OtherDaemon => "other-daemon",
+            ResetReason::OtherNode => "other-node",
             ResetReason::Discarded => "discarded",
         }
     }

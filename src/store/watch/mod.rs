@@ -26,9 +26,9 @@ pub use page::Page;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use self::event::ResetReason::{Discarded, Lagged, OtherDaemon, Start};
+use self::event::ResetReason::{Discarded, Lagged, OtherNode, Start};
 use self::pace::{Pace, Work};
-use self::page::{Library, PAGE, Shelf, Step};
+use self::page::{CachedPages, PAGE, PageCache, Step};
 use super::Store;
 use super::cell::Cell;
 use super::changes::{Change, Follower, MAX_RECENT, Prefixes, Read, TooDeep};
@@ -42,12 +42,12 @@ const STEP_RANGES: usize = if cfg!(test) { 2 } else { 4096 };
 /// What all watchers of a store share.
 pub(super) struct Watches {
     pace: Pace,
-    library: Library,
+    page_cache: PageCache,
 }
 
 impl Watches {
     pub(super) fn new() -> Self {
-        Watches { pace: Pace::new(), library: Library::default() }
+        Watches { pace: Pace::new(), page_cache: PageCache::default() }
     }
 }
 
@@ -55,7 +55,7 @@ impl Watches {
 pub struct Watcher {
     store: Arc<Store>,
     follower: Follower,
-    shelf: Arc<Shelf>,
+    cached: Arc<CachedPages>,
     stage: Stage,
 }
 
@@ -91,14 +91,14 @@ impl Watcher {
         let follower = store.follow(prefixes)?;
         let stage = match cursor {
             None => Stage::walk(Start),
-            Some(cursor) if cursor.incarnation != store.own_incarnation() => Stage::walk(OtherDaemon),
+            Some(cursor) if cursor.incarnation != store.own_incarnation() => Stage::walk(OtherNode),
             Some(Cursor { sequence, .. }) if follower.knows_all_since(sequence) => {
                 Stage::Follow { from: sequence, told: false }
             }
             Some(_) => Stage::walk(Lagged),
         };
-        let shelf = store.watches.library.shelf(prefixes);
-        Ok(Watcher { store, follower, shelf, stage })
+        let cached = store.watches.page_cache.cached(prefixes);
+        Ok(Watcher { store, follower, cached, stage })
     }
 
     /// Waits until there may be a page, and it is this watcher's turn. Cancel-safe.
@@ -163,10 +163,10 @@ impl Watcher {
         let is_fresh = |step: &Arc<Step>| {
             self.follower.knows_all_since(step.since) && last.saturating_sub(step.since) < MAX_RECENT as u64
         };
-        let found = self.shelf.steps.lock().get(&start).and_then(Weak::upgrade).filter(is_fresh);
+        let found = self.cached.steps.lock().get(&start).and_then(Weak::upgrade).filter(is_fresh);
         let step = found.unwrap_or_else(|| {
             let step = Arc::new(self.look_at(range, last, first, self.store.now(wall)));
-            self.store.watches.library.put_step(&self.shelf, start, &step);
+            self.store.watches.page_cache.put_step(&self.cached, start, &step);
             step
         });
         let since = since.map_or(step.since, |since| since.min(step.since));
@@ -203,7 +203,7 @@ impl Watcher {
 
     fn follow(&mut self, from: u64) -> Told {
         let found = self
-            .shelf
+            .cached
             .changes
             .lock()
             .get(&from)
@@ -220,7 +220,7 @@ impl Watcher {
                     let Some(last) = changes.last() else { return Told::Nothing };
                     let through = last.sequence;
                     let page = Page::new(self.tell(changes));
-                    self.store.watches.library.put_page(&self.shelf, from, through, &page);
+                    self.store.watches.page_cache.put_page(&self.cached, from, through, &page);
                     (through, page)
                 }
             },

@@ -1,7 +1,7 @@
-//! Pacing: how much of the daemon's time its watchers may take.
+//! Pacing: how much of the node's time its watchers may take.
 //!
 //! Writers and watchers share the runtime's threads, and a thousand watchers can make more work of one write than the
-//! write was. So all watchers of a daemon draw on one bucket of time. What it holds goes at once: while there is little to
+//! write was. So all watchers of a node draw on one bucket of time. What it holds goes at once: while there is little to
 //! tell nobody waits. Beyond that they take turns, in the order in which they came, for half of the time that all others
 //! leave idle; those whose turn is not yet find fewer changes when it is, as changes of one key become one. Where clients
 //! would use every thread to the full, what watchers take is the time that is left, and half of it is less each time: so

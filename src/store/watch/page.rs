@@ -98,20 +98,20 @@ pub(super) type Start = (usize, Option<ResetReason>);
 
 /// What the watchers of the same prefixes share.
 #[derive(Default)]
-pub(super) struct Shelf {
+pub(super) struct CachedPages {
     /// By the place that the changes are read from: where they end, and the page.
     pub(super) changes: Mutex<HashMap<u64, (u64, Weak<Page>)>>,
     pub(super) steps: Mutex<HashMap<Start, Weak<Step>>>,
 }
 
-/// The shelves of a store.
+/// The pages of a store.
 #[derive(Default)]
-pub(super) struct Library {
-    shelves: Mutex<HashMap<Prefixes, Weak<Shelf>>>,
+pub(super) struct PageCache {
+    pages: Mutex<HashMap<Prefixes, Weak<CachedPages>>>,
     kept: Mutex<Kept>,
 }
 
-/// What was put on a shelf last, so that it stays for a while.
+/// The pages that were cached last, kept for a while.
 #[derive(Default)]
 struct Kept {
     things: VecDeque<(u64, Thing)>,
@@ -119,34 +119,34 @@ struct Kept {
 }
 
 /// Held for its own sake.
-#[expect(dead_code, reason = "what is held is found by the shelf's weak references")]
+#[expect(dead_code, reason = "what is held is found by the weak references of `CachedPages`")]
 enum Thing {
     Page(Arc<Page>),
     Step(Arc<Step>),
 }
 
-impl Library {
-    pub(super) fn shelf(&self, prefixes: &Prefixes) -> Arc<Shelf> {
-        let mut shelves = self.shelves.lock();
-        if let Some(shelf) = shelves.get(prefixes).and_then(Weak::upgrade) {
-            return shelf;
+impl PageCache {
+    pub(super) fn cached(&self, prefixes: &Prefixes) -> Arc<CachedPages> {
+        let mut pages = self.pages.lock();
+        if let Some(cached) = pages.get(prefixes).and_then(Weak::upgrade) {
+            return cached;
         }
-        sweep(&mut shelves, |shelf| shelf.strong_count() > 0);
-        let shelf = Arc::new(Shelf::default());
-        shelves.insert(prefixes.clone(), Arc::downgrade(&shelf));
-        shelf
+        sweep(&mut pages, |cached| cached.strong_count() > 0);
+        let cached = Arc::new(CachedPages::default());
+        pages.insert(prefixes.clone(), Arc::downgrade(&cached));
+        cached
     }
 
-    pub(super) fn put_page(&self, shelf: &Shelf, from: u64, through: u64, page: &Arc<Page>) {
-        let mut changes = shelf.changes.lock();
+    pub(super) fn put_page(&self, cached: &CachedPages, from: u64, through: u64, page: &Arc<Page>) {
+        let mut changes = cached.changes.lock();
         sweep(&mut changes, |(_, page)| page.strong_count() > 0);
         changes.insert(from, (through, Arc::downgrade(page)));
         drop(changes);
         self.keep(page.size(), Thing::Page(Arc::clone(page)));
     }
 
-    pub(super) fn put_step(&self, shelf: &Shelf, start: Start, step: &Arc<Step>) {
-        let mut steps = shelf.steps.lock();
+    pub(super) fn put_step(&self, cached: &CachedPages, start: Start, step: &Arc<Step>) {
+        let mut steps = cached.steps.lock();
         sweep(&mut steps, |step| step.strong_count() > 0);
         steps.insert(start, Arc::downgrade(step));
         drop(steps);

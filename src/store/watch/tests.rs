@@ -178,7 +178,7 @@ fn a_cursor_goes_on_without_a_gap_and_elsewhere_there_is_a_reset() {
     let cursor = client.cursor;
     let mut elsewhere = Client::default();
     elsewhere.drain(&mut watch(&there, &["a"], cursor), 12);
-    assert_eq!(elsewhere.resets, [OtherDaemon]);
+    assert_eq!(elsewhere.resets, [OtherNode]);
     for sequence in [0, u64::MAX] {
         let mut forged = Client::default();
         forged.drain(&mut watch(&here, &["a"], cursor.map(|cursor| Cursor { sequence, ..cursor })), 12);
@@ -319,7 +319,7 @@ enum Act {
     Delete(usize),
     Deadline(usize, Option<u64>),
     Add(usize, i64),
-    /// A write on the other daemon, merged here at once or later.
+    /// A write on the other node, merged here at once or later.
     SetThere(usize),
     AddThere(usize, i64),
     DeadlineThere(usize, u64),

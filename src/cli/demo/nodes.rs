@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sapwood::config::Config;
 use sapwood::env::BoxFuture;
-use sapwood::http::{Face, Host, Stage, StageError};
+use sapwood::http::{DemoControl, DemoError, Host, NodeApi};
 use sapwood::{Node, StartError};
 
 /// The most nodes that a demo has: each holds a copy of every key.
@@ -25,8 +25,8 @@ pub(super) const LOADED: [u8; 100] = [b'.'; 100];
 const CLUSTER: &str = "demo";
 
 /// The nodes by their place: `a`, `b`, `c` and on.
-pub(super) struct Cast {
-    actors: Mutex<Vec<Actor>>,
+pub(super) struct DemoNodes {
+    nodes: Mutex<Vec<DemoNode>>,
     /// Held by who starts or stops a node.
     changing: tokio::sync::Mutex<()>,
 }
@@ -35,7 +35,7 @@ pub(super) struct Cast {
 /// waits for all nodes, and nobody misses what they hold.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-struct Actor {
+struct DemoNode {
     name: String,
     /// Where it was found first, and is again after a stop.
     client: SocketAddr,
@@ -44,10 +44,10 @@ struct Actor {
     node: Option<Arc<Node>>,
 }
 
-impl Cast {
+impl DemoNodes {
     /// Nobody yet.
-    pub(super) fn new() -> Cast {
-        Cast { actors: Mutex::new(Vec::new()), changing: tokio::sync::Mutex::new(()) }
+    pub(super) fn new() -> DemoNodes {
+        DemoNodes { nodes: Mutex::new(Vec::new()), changing: tokio::sync::Mutex::new(()) }
     }
 
     /// Starts one more node, with ports that the system chooses.
@@ -60,87 +60,87 @@ impl Cast {
         let node = Arc::new(node);
         let client = node.client_addr().context("the node was told to serve clients")?;
         let peer = node.peer_addr().context("the node was told to take peers")?;
-        self.lock().push(Actor { name, client, peer, node: Some(Arc::clone(&node)) });
+        self.lock().push(DemoNode { name, client, peer, node: Some(Arc::clone(&node)) });
         Ok(node)
     }
 
     /// The nodes by name; `None` is stopped.
     pub(super) fn all(&self) -> Vec<(String, Option<Arc<Node>>)> {
-        self.lock().iter().map(|actor| (actor.name.clone(), actor.node.clone())).collect()
+        self.lock().iter().map(|node| (node.name.clone(), node.node.clone())).collect()
     }
 
     /// Stops all, the last first.
     pub(super) async fn end(&self) {
         let _changing = self.changing.lock().await;
-        let nodes: Vec<_> = self.lock().iter_mut().filter_map(|actor| actor.node.take()).collect();
+        let nodes: Vec<_> = self.lock().iter_mut().filter_map(|node| node.node.take()).collect();
         for node in nodes.iter().rev() {
             node.shutdown().await;
         }
     }
 
     fn peers_but(&self, name: &str) -> Vec<SocketAddr> {
-        self.lock().iter().filter(|actor| actor.name != name).map(|actor| actor.peer).collect()
+        self.lock().iter().filter(|node| node.name != name).map(|node| node.peer).collect()
     }
 
-    fn with<T>(&self, name: &str, what: impl FnOnce(&mut Actor) -> T) -> Result<T, StageError> {
-        let mut actors = self.lock();
-        let actor = actors.iter_mut().find(|actor| actor.name == name);
-        actor.map(what).ok_or_else(|| StageError::UnknownNode(name.to_owned()))
+    fn with<T>(&self, name: &str, what: impl FnOnce(&mut DemoNode) -> T) -> Result<T, DemoError> {
+        let mut nodes = self.lock();
+        let node = nodes.iter_mut().find(|node| node.name == name);
+        node.map(what).ok_or_else(|| DemoError::UnknownNode(name.to_owned()))
     }
 
-    fn running(&self, name: &str) -> Result<Arc<Node>, StageError> {
-        self.with(name, |actor| actor.node.clone())?.ok_or_else(|| not_now(format!("{name} is stopped")))
+    fn running(&self, name: &str) -> Result<Arc<Node>, DemoError> {
+        self.with(name, |node| node.node.clone())?.ok_or_else(|| not_now(format!("{name} is stopped")))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Actor>> {
-        self.actors.lock().expect("nobody panics with the lock")
+    fn lock(&self) -> MutexGuard<'_, Vec<DemoNode>> {
+        self.nodes.lock().expect("nobody panics with the lock")
     }
 }
 
-impl Host for Cast {
-    fn nodes(&self) -> Vec<Face> {
-        self.lock().iter().filter_map(|actor| actor.node.as_ref().map(|node| node.face())).collect()
+impl Host for DemoNodes {
+    fn nodes(&self) -> Vec<NodeApi> {
+        self.lock().iter().filter_map(|node| node.node.as_ref().map(|node| node.api())).collect()
     }
 
-    fn stage(&self) -> Option<&dyn Stage> {
+    fn demo(&self) -> Option<&dyn DemoControl> {
         Some(self)
     }
 }
 
-impl Stage for Cast {
+impl DemoControl for DemoNodes {
     fn stopped(&self) -> Vec<String> {
-        let actors = self.lock();
-        actors.iter().filter(|actor| actor.node.is_none()).map(|actor| actor.name.clone()).collect()
+        let nodes = self.lock();
+        nodes.iter().filter(|node| node.node.is_none()).map(|node| node.name.clone()).collect()
     }
 
-    fn stop<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), StageError>> {
+    fn stop<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), DemoError>> {
         Box::pin(async move {
             let _changing = self.changing.lock().await;
             let node = self.running(name)?;
-            if self.lock().iter().filter(|actor| actor.node.is_some()).count() == 1 {
+            if self.lock().iter().filter(|node| node.node.is_some()).count() == 1 {
                 return Err(not_now("it is the last that runs, and holds everything".into()));
             }
-            self.with(name, |actor| actor.node = None)?;
+            self.with(name, |node| node.node = None)?;
             node.shutdown().await;
             Ok(())
         })
     }
 
-    fn start<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), StageError>> {
+    fn start<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), DemoError>> {
         Box::pin(async move {
             let _changing = self.changing.lock().await;
             let (client, peer, runs) =
-                self.with(name, |actor| (actor.client, actor.peer, actor.node.is_some()))?;
+                self.with(name, |node| (node.client, node.peer, node.node.is_some()))?;
             if runs {
                 return Err(not_now(format!("{name} runs")));
             }
             let node = start(name, client, peer, self.peers_but(name)).await;
             let node = Arc::new(node.map_err(|error| not_now(error.to_string()))?);
-            self.with(name, |actor| actor.node = Some(node))
+            self.with(name, |demo_node| demo_node.node = Some(node))
         })
     }
 
-    fn add(&self) -> BoxFuture<'_, Result<String, StageError>> {
+    fn add(&self) -> BoxFuture<'_, Result<String, DemoError>> {
         Box::pin(async move {
             if self.lock().len() >= MAX_NODES {
                 return Err(not_now(format!("a demo has at most {MAX_NODES} nodes")));
@@ -155,7 +155,7 @@ impl Stage for Cast {
         name: &'a str,
         prefix: &'a str,
         count: u64,
-    ) -> BoxFuture<'a, Result<(), StageError>> {
+    ) -> BoxFuture<'a, Result<(), DemoError>> {
         Box::pin(async move {
             if count > MAX_LOAD {
                 return Err(not_now(format!("at most {MAX_LOAD} keys at once")));
@@ -172,8 +172,8 @@ impl Stage for Cast {
     }
 }
 
-fn not_now(why: String) -> StageError {
-    StageError::NotNow(why)
+fn not_now(why: String) -> DemoError {
+    DemoError::NotNow(why)
 }
 
 async fn start(
@@ -202,38 +202,38 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_node_that_was_stopped_starts_empty_at_its_place_and_takes_everything() {
-        let cast = Cast::new();
-        let (a, b) = (cast.admit().await.unwrap(), cast.admit().await.unwrap());
-        cast.load("a", "key:", 2_500).await.unwrap();
+        let demo = DemoNodes::new();
+        let (a, b) = (demo.admit().await.unwrap(), demo.admit().await.unwrap());
+        demo.load("a", "key:", 2_500).await.unwrap();
         let holds_all = |node: &Node| node.store().totals().live_cells == 2_500;
         until("b has all", || holds_all(&b)).await;
         let place = b.client_addr();
         drop(b);
-        cast.stop("b").await.unwrap();
-        assert_eq!(cast.stopped(), ["b"]);
-        assert_eq!(cast.nodes().len(), 1);
-        assert!(cast.stop("b").await.is_err() && cast.load("b", "key:", 1).await.is_err(), "it is stopped");
+        demo.stop("b").await.unwrap();
+        assert_eq!(demo.stopped(), ["b"]);
+        assert_eq!(demo.nodes().len(), 1);
+        assert!(demo.stop("b").await.is_err() && demo.load("b", "key:", 1).await.is_err(), "it is stopped");
 
-        cast.start("b").await.unwrap();
-        assert!(cast.start("b").await.is_err(), "it runs");
-        let b = cast.running("b").unwrap();
+        demo.start("b").await.unwrap();
+        assert!(demo.start("b").await.is_err(), "it runs");
+        let b = demo.running("b").unwrap();
         assert_eq!(b.client_addr(), place);
         until("b has all again", || holds_all(&b) && holds_all(&a)).await;
-        assert_eq!(cast.add().await.unwrap(), "c");
-        cast.end().await;
+        assert_eq!(demo.add().await.unwrap(), "c");
+        demo.end().await;
     }
 
     #[tokio::test]
     async fn what_a_demo_will_not_do() {
-        let cast = Cast::new();
-        cast.admit().await.unwrap();
-        assert!(matches!(cast.stop("z").await, Err(StageError::UnknownNode(name)) if name == "z"));
-        assert!(matches!(cast.stop("a").await, Err(StageError::NotNow(_))), "the last one stays");
-        assert!(matches!(cast.load("a", "", MAX_LOAD + 1).await, Err(StageError::NotNow(_))));
+        let demo = DemoNodes::new();
+        demo.admit().await.unwrap();
+        assert!(matches!(demo.stop("z").await, Err(DemoError::UnknownNode(name)) if name == "z"));
+        assert!(matches!(demo.stop("a").await, Err(DemoError::NotNow(_))), "the last one stays");
+        assert!(matches!(demo.load("a", "", MAX_LOAD + 1).await, Err(DemoError::NotNow(_))));
         for _ in 1..MAX_NODES {
-            cast.add().await.unwrap();
+            demo.add().await.unwrap();
         }
-        assert!(matches!(cast.add().await, Err(StageError::NotNow(_))));
-        cast.end().await;
+        assert!(matches!(demo.add().await, Err(DemoError::NotNow(_))));
+        demo.end().await;
     }
 }

@@ -19,23 +19,23 @@ use crate::store::{PREFETCH_AHEAD, raw};
 
 /// Keys whose last change is kept, in all logs together: some 40 MiB. The cells are mostly those that the store holds
 /// anyway.
-pub(super) const MAX_SETTLED: usize = if SMALL { 128 } else { 1 << 18 };
-/// Bytes of cells that the settled changes of all logs may hold.
-pub(super) const MAX_SETTLED_BYTES: u64 = 256 << 20;
+pub(super) const MAX_CONFLATED: usize = if SMALL { 128 } else { 1 << 18 };
+/// Bytes of cells that the conflated changes of all logs may hold.
+pub(super) const MAX_CONFLATED_BYTES: u64 = 256 << 20;
 /// Changes up to which neighbours become one segment: few enough that a search in one stays near, enough that there are
 /// some hundred segments at most.
 const SEGMENT: usize = if SMALL { 16 } else { 4096 };
 
-/// What the settled changes of all logs take.
+/// What the conflated changes of all logs take.
 #[derive(Default)]
-pub(super) struct SettledTotal {
+pub(super) struct ConflatedTotal {
     pub(super) changes: usize,
     pub(super) bytes: u64,
 }
 
-impl SettledTotal {
+impl ConflatedTotal {
     fn is_over(&self) -> bool {
-        self.changes > MAX_SETTLED || self.bytes > MAX_SETTLED_BYTES
+        self.changes > MAX_CONFLATED || self.bytes > MAX_CONFLATED_BYTES
     }
 
     fn add(&mut self, record: &Record) {
@@ -49,16 +49,16 @@ impl SettledTotal {
     }
 }
 
-/// The settled changes of one log.
+/// The conflated changes of one log.
 #[derive(Default)]
-pub(super) struct Settled {
+pub(super) struct Conflated {
     /// By sequence, within each and from one to the next.
     segments: VecDeque<Segment>,
     /// Key hash and sequence of each record, by key.
     by_key: RawTable<(u64, u64)>,
     batch: Batch,
     /// What all of them take, which is a part of the total.
-    share: SettledTotal,
+    share: ConflatedTotal,
 }
 
 /// A batch on its way to become a segment. Empty between two, and kept for its memory.
@@ -77,13 +77,13 @@ struct Segment {
     last: u64,
 }
 
-impl Settled {
+impl Conflated {
     /// Takes in changes that have grown old and are later than all here. If others had to make room, every
     /// change up to the returned sequence may be gone.
-    pub(super) fn settle(
+    pub(super) fn conflate(
         &mut self,
         old: impl Iterator<Item = Record>,
-        total: &mut SettledTotal,
+        total: &mut ConflatedTotal,
     ) -> Option<u64> {
         self.batch.conflate(old);
         let mut records = std::mem::take(&mut self.batch.records);
@@ -103,8 +103,8 @@ impl Settled {
     }
 
     /// Makes `record` the one that its key finds.
-    fn index(&mut self, record: &mut Record, total: &mut SettledTotal) {
-        let Settled { segments, by_key, share, .. } = self;
+    fn index(&mut self, record: &mut Record, total: &mut ConflatedTotal) {
+        let Conflated { segments, by_key, share, .. } = self;
         let (hash, sequence) = (record.key_hash, record.sequence);
         total.add(record);
         share.add(record);
@@ -118,7 +118,7 @@ impl Settled {
             let Some(segment) = segments.get(n) else { return false };
             place = (n, record::place(&segment.slots, at));
             let earlier = segment.slots[place.1].record.as_ref();
-            earlier.expect("what is indexed is settled").cell == record.cell
+            earlier.expect("what is indexed is conflated").cell == record.cell
         };
         let Some((_, at)) = by_key.get_mut(hash, same_key) else {
             by_key.insert(hash, (hash, sequence), |&(hash, _)| hash);
@@ -143,7 +143,7 @@ impl Settled {
         }
     }
 
-    fn make_room(&mut self, total: &mut SettledTotal) -> Option<u64> {
+    fn make_room(&mut self, total: &mut ConflatedTotal) -> Option<u64> {
         let mut gone = None;
         while total.is_over() {
             let Some(oldest) = self.segments.front_mut() else { break };
@@ -181,7 +181,7 @@ impl Settled {
     }
 
     /// Takes everything here off the total, as the log ends.
-    pub(super) fn leave(&self, total: &mut SettledTotal) {
+    pub(super) fn leave(&self, total: &mut ConflatedTotal) {
         total.changes -= self.share.changes;
         total.bytes -= self.share.bytes;
     }
@@ -211,7 +211,7 @@ impl Batch {
 impl Segment {
     /// Takes the record of a slot out, leaving a hole.
     fn take(&mut self, place: usize) -> Record {
-        let record = self.slots[place].record.take().expect("what is indexed is settled");
+        let record = self.slots[place].record.take().expect("what is indexed is conflated");
         self.records -= 1;
         if 2 * self.records < self.slots.len() {
             self.slots.retain(|slot| slot.record.is_some());
@@ -228,7 +228,7 @@ impl Segment {
 }
 
 #[cfg(test)]
-impl Settled {
+impl Conflated {
     /// How many records there are; panics unless all that is kept agrees.
     pub(super) fn checked_len(&self) -> usize {
         let mut before = 0;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::query::{Problem, Sent};
-use crate::http::Stage;
+use crate::http::DemoControl;
 use crate::http::server::App;
 
 /// The most keys that one request loads.
@@ -29,9 +29,9 @@ pub(super) struct Load {
     count: u64,
 }
 
-fn of(app: &App) -> Result<&dyn Stage, Problem> {
+fn of(app: &App) -> Result<&dyn DemoControl, Problem> {
     app.host
-        .stage()
+        .demo()
         .ok_or_else(|| Problem::unknown("this is no demonstration: its nodes are not started from here"))
 }
 
@@ -57,10 +57,10 @@ pub(super) async fn add(State(app): State<Arc<App>>) -> Result<Json<Value>, Prob
 }
 
 pub(super) async fn load(State(app): State<Arc<App>>, Sent(load): Sent<Load>) -> Result<StatusCode, Problem> {
-    let stage = of(&app)?;
+    let demo = of(&app)?;
     if load.count > MAX_COUNT {
         return Err(Problem::bad(format!("count is at most {MAX_COUNT}")));
     }
-    stage.load(&load.node, &load.prefix, load.count).await?;
+    demo.load(&load.node, &load.prefix, load.count).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,4 +1,4 @@
-//! Looking at a key on other daemons: a question to each linked peer, and what it holds as the answer.
+//! Looking at a key on other nodes: a query to each linked peer, and what it holds as the answer.
 //!
 //! For people who compare copies. It proves nothing, moves no clock and merges nothing: what an answer says is shown and
 //! forgotten.
@@ -23,15 +23,15 @@ use crate::store::{CopyState, CountCopy, KeyCopy, SlotCopy, Store};
 /// How long the answers are waited for.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
-/// The most questions that wait for an answer; one more is not asked.
+/// The most queries that wait for an answer; one more is not asked.
 const MAX_QUESTIONS: usize = 1024;
 
 /// The most slots of a counter that an answer has.
 const MAX_SLOTS: usize = 1024;
 
-/// The questions that were asked and not answered yet, by number.
+/// The queries that were asked and not answered yet, by number.
 #[derive(Default)]
-pub(super) struct Questions(Mutex<Waiting>);
+pub(super) struct KeyQueries(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
@@ -39,8 +39,8 @@ struct Waiting {
     by_number: BTreeMap<u32, (Incarnation, oneshot::Sender<KeyCopy>)>,
 }
 
-impl Questions {
-    /// A question to a peer, by its number; `None` if too many wait.
+impl KeyQueries {
+    /// A query to a peer, by its number; `None` if too many wait.
     fn ask(&self, peer: Incarnation) -> Option<(u32, oneshot::Receiver<KeyCopy>)> {
         let mut waiting = self.0.lock();
         waiting.by_number.retain(|_, (_, asker)| !asker.is_closed());
@@ -66,8 +66,8 @@ impl Questions {
     }
 }
 
-/// The frame that answers a question with what is held here.
-pub(super) fn answer(store: &Store, question: u32, key: &[u8], now: Time) -> Bytes {
+/// The frame that answers a query with what is held here.
+pub(super) fn answer(store: &Store, query: u32, key: &[u8], now: Time) -> Bytes {
     let copy = store.copy(key, now, MAX_SHOWN_VALUE);
     let mut slots = Vec::new();
     let counted = copy.counter.as_ref().map(|count| count.slots.as_slice()).unwrap_or_default();
@@ -90,7 +90,7 @@ pub(super) fn answer(store: &Store, question: u32, key: &[u8], now: Time) -> Byt
             slots: Packed(&slots),
         }),
     };
-    codec::frame(&Message::Seen { question, copy })
+    codec::frame(&Message::KeyReply { query, copy })
 }
 
 /// What an answer says, cut to what is shown.
@@ -125,8 +125,8 @@ impl Replication {
     /// What each linked peer holds of `key`; `None` for one that does not say so in time.
     pub(crate) fn look(&self, key: &[u8]) -> BoxFuture<'static, Vec<(String, Option<KeyCopy>)>> {
         let asked = self.shared.peers.links().into_iter().map(|link| {
-            let answer = self.shared.questions.ask(link.incarnation).filter(|(question, _)| {
-                link.queue.publish(codec::frame(&Message::Look { question: *question, key }))
+            let answer = self.shared.queries.ask(link.incarnation).filter(|(query, _)| {
+                link.queue.publish(codec::frame(&Message::KeyQuery { query: *query, key }))
             });
             (link.peer.clone(), answer)
         });
@@ -157,24 +157,24 @@ mod tests {
 
     #[test]
     fn what_was_not_asked_or_was_asked_of_another_is_ignored() {
-        let questions = Questions::default();
-        let (number, mut answer) = questions.ask(id(7)).unwrap();
-        questions.answer(id(8), number, KeyCopy::default());
-        questions.answer(id(7), number + 1, KeyCopy::default());
+        let queries = KeyQueries::default();
+        let (number, mut answer) = queries.ask(id(7)).unwrap();
+        queries.answer(id(8), number, KeyCopy::default());
+        queries.answer(id(7), number + 1, KeyCopy::default());
         assert!(answer.try_recv().is_err());
-        questions.answer(id(7), number, KeyCopy { value_bytes: 3, ..KeyCopy::default() });
+        queries.answer(id(7), number, KeyCopy { value_bytes: 3, ..KeyCopy::default() });
         assert_eq!(answer.try_recv().map(|copy| copy.value_bytes), Ok(3));
-        questions.answer(id(7), number, KeyCopy::default());
+        queries.answer(id(7), number, KeyCopy::default());
     }
 
     #[test]
     fn no_more_questions_wait_than_the_limit_and_those_given_up_make_room() {
-        let questions = Questions::default();
-        let waiting: Vec<_> = (0..MAX_QUESTIONS).map(|_| questions.ask(id(7)).unwrap()).collect();
-        assert!(questions.ask(id(7)).is_none());
+        let queries = KeyQueries::default();
+        let waiting: Vec<_> = (0..MAX_QUESTIONS).map(|_| queries.ask(id(7)).unwrap()).collect();
+        assert!(queries.ask(id(7)).is_none());
         drop(waiting);
-        assert!(questions.ask(id(7)).is_some());
-        assert_eq!(questions.0.lock().by_number.len(), 1);
+        assert!(queries.ask(id(7)).is_some());
+        assert_eq!(queries.0.lock().by_number.len(), 1);
     }
 
     #[test]

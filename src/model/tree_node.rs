@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   key hash   7 tag bits | group | range in group | 4 bits | 4 bits | ...
-//!   prefix                 <----- bits of path -------------->
+//!   tree node                 <----- bits of path -------------->
 //! ```
 //!
 //! Keys are hashed, so the tree is balanced as it is and needs no upkeep beyond the sums of the ranges: a
@@ -21,31 +21,31 @@ const CHILD_BITS: u32 = 4;
 
 /// The keys whose hash begins, after the tag bits, with `path`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Prefix {
+pub struct TreeNode {
     bits: u32,
     path: u64,
 }
 
-impl Prefix {
+impl TreeNode {
     /// All groups of ranges: the first level that is compared.
-    pub fn groups(count: RangeCount) -> impl Iterator<Item = Prefix> {
+    pub fn groups(count: RangeCount) -> impl Iterator<Item = TreeNode> {
         let bits = count.group_bits();
-        (0..1 << bits).map(move |path| Prefix { bits, path })
+        (0..1 << bits).map(move |path| TreeNode { bits, path })
     }
 
-    /// The prefix of one range.
-    pub fn of_range(count: RangeCount, range: usize) -> Prefix {
-        Prefix { bits: count.bits(), path: range as u64 }
+    /// The tree node of one range.
+    pub fn of_range(count: RangeCount, range: usize) -> TreeNode {
+        TreeNode { bits: count.bits(), path: range as u64 }
     }
 
-    /// A prefix that was received; `None` if the tree has no such node.
-    pub fn new(count: RangeCount, bits: u32, path: u64) -> Option<Prefix> {
+    /// A tree node that was received; `None` if the tree has no such node.
+    pub fn new(count: RangeCount, bits: u32, path: u64) -> Option<TreeNode> {
         let below_ranges = bits >= count.bits() && (bits - count.bits()).is_multiple_of(CHILD_BITS);
         let exists = bits == count.group_bits() || (below_ranges && bits <= PATH_BITS);
-        (exists && path >> bits == 0).then_some(Prefix { bits, path })
+        (exists && path >> bits == 0).then_some(TreeNode { bits, path })
     }
 
-    /// How many leading bits the prefix fixes.
+    /// How many leading bits the tree node fixes.
     pub fn bits(self) -> u32 {
         self.bits
     }
@@ -55,17 +55,17 @@ impl Prefix {
         self.path
     }
 
-    /// Whether a key with this hash is among the prefix's.
+    /// Whether a key with this hash is among the tree node's.
     pub fn contains(self, key_hash: u64) -> bool {
         (key_hash << TAG_BITS) >> (u64::BITS - self.bits) == self.path
     }
 
-    /// Whether the prefix consists of whole ranges: it is a group, or a range.
+    /// Whether the tree node consists of whole ranges: it is a group, or a range.
     pub fn is_of_ranges(self, count: RangeCount) -> bool {
         self.bits <= count.bits()
     }
 
-    /// The ranges that hold the prefix's keys: all of a group's, or the one that it lies in.
+    /// The ranges that hold the tree node's keys: all of a group's, or the one that it lies in.
     pub fn ranges(self, count: RangeCount) -> std::ops::Range<usize> {
         let place = |path: u64| usize::try_from(path).expect("a range count fits the address space");
         if self.bits < count.bits() {
@@ -85,19 +85,19 @@ impl Prefix {
         (self.bits + CHILD_BITS <= PATH_BITS).then_some(CHILD_BITS)
     }
 
-    /// How many children the prefix has: none at the bottom of the tree.
+    /// How many children the tree node has: none at the bottom of the tree.
     pub fn fan_out(self, count: RangeCount) -> usize {
         self.child_bits(count).map_or(0, |bits| 1 << bits)
     }
 
     /// The child with this index.
-    pub fn child(self, count: RangeCount, index: usize) -> Option<Prefix> {
+    pub fn child(self, count: RangeCount, index: usize) -> Option<TreeNode> {
         let more = self.child_bits(count)?;
         let (bits, index) = (self.bits + more, index as u64);
-        (index >> more == 0).then_some(Prefix { bits, path: (self.path << more) | index })
+        (index >> more == 0).then_some(TreeNode { bits, path: (self.path << more) | index })
     }
 
-    /// The index of the child that a key of this prefix belongs to; zero at the bottom.
+    /// The index of the child that a key of this tree node belongs to; zero at the bottom.
     pub fn child_of(self, count: RangeCount, key_hash: u64) -> usize {
         let Some(more) = self.child_bits(count) else { return 0 };
         let bits = (key_hash << TAG_BITS) >> (u64::BITS - self.bits - more);
@@ -114,28 +114,28 @@ mod tests {
         #[test]
         fn every_key_lies_in_exactly_one_child_of_each_prefix_above_it(hash: u64, bits in 2..=14u32) {
             let count = RangeCount::power_of_two(bits);
-            let mut prefix = Prefix::groups(count).find(|group| group.contains(hash)).unwrap();
+            let mut tree_node = TreeNode::groups(count).find(|group| group.contains(hash)).unwrap();
             loop {
-                prop_assert!(prefix.ranges(count).contains(&count.range_of(hash)));
-                prop_assert_eq!(Prefix::new(count, prefix.bits(), prefix.path()), Some(prefix));
-                let children = (0..prefix.fan_out(count)).map(|n| prefix.child(count, n).unwrap());
+                prop_assert!(tree_node.ranges(count).contains(&count.range_of(hash)));
+                prop_assert_eq!(TreeNode::new(count, tree_node.bits(), tree_node.path()), Some(tree_node));
+                let children = (0..tree_node.fan_out(count)).map(|n| tree_node.child(count, n).unwrap());
                 let mut holding = children.enumerate().filter(|(_, child)| child.contains(hash));
                 let Some((index, child)) = holding.next() else { break };
-                prop_assert_eq!(index, prefix.child_of(count, hash));
+                prop_assert_eq!(index, tree_node.child_of(count, hash));
                 prop_assert!(holding.next().is_none());
-                prefix = child;
+                tree_node = child;
             }
-            prop_assert!(prefix.bits() > PATH_BITS - CHILD_BITS);
+            prop_assert!(tree_node.bits() > PATH_BITS - CHILD_BITS);
         }
     }
 
     #[test]
     fn the_full_tree_has_128_groups_of_128_ranges_of_16_children() {
         let count = RangeCount::FULL;
-        let group = Prefix::groups(count).last().unwrap();
+        let group = TreeNode::groups(count).last().unwrap();
         assert_eq!((group.path(), group.fan_out(count)), (127, 128));
         let range = group.child(count, 5).unwrap();
-        assert_eq!(range, Prefix::of_range(count, 127 * 128 + 5));
+        assert_eq!(range, TreeNode::of_range(count, 127 * 128 + 5));
         assert_eq!((range.fan_out(count), range.ranges(count).len()), (16, 1));
         assert_eq!(group.ranges(count), 127 * 128..128 * 128);
     }
@@ -143,11 +143,11 @@ mod tests {
     #[test]
     fn what_is_no_node_of_the_tree_is_none() {
         let count = RangeCount::FULL;
-        assert!(Prefix::new(count, 7, 128).is_none());
-        assert!(Prefix::new(count, 15, 0).is_none());
-        assert!(Prefix::new(count, 58, 0).is_none());
-        assert!(Prefix::new(count, 64, 0).is_none());
-        assert!(Prefix::new(count, u32::MAX, 0).is_none());
-        assert!(Prefix::new(count, 18, 1 << 18).is_none());
+        assert!(TreeNode::new(count, 7, 128).is_none());
+        assert!(TreeNode::new(count, 15, 0).is_none());
+        assert!(TreeNode::new(count, 58, 0).is_none());
+        assert!(TreeNode::new(count, 64, 0).is_none());
+        assert!(TreeNode::new(count, u32::MAX, 0).is_none());
+        assert!(TreeNode::new(count, 18, 1 << 18).is_none());
     }
 }
