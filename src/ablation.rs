@@ -20,6 +20,8 @@ pub(crate) enum Ablation {
     Regroup,
     /// The stable time rises again before all members have exchanged their states of after there was a member more.
     ExchangeAfterRegroup,
+    /// What is dead at the stable time is purged although the summary vector does not cover it.
+    PurgeUncovered,
     /// What others have received of those that are away is not taken note of.
     SeenExchanged,
     /// The stable time follows the clock instead of what members hold.

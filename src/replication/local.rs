@@ -2,7 +2,7 @@
 //!
 //! No I/O and no clock: the node drives it from its tasks, a simulation from a scheduler.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,11 +11,12 @@ use parking_lot::Mutex;
 
 use super::hello::SKEW_MULTIPLE;
 use super::members::{Membership, MembershipConfig, Summary, Verdict};
+use super::peers::MAX_PEERS;
 use super::sync::ListLimit;
 use super::write_acks::WriteAcks;
 use crate::ablation::{Ablation, ablated};
 use crate::cluster::LostCell;
-use crate::model::{Time, timestamp};
+use crate::model::{Incarnation, Time, timestamp};
 use crate::store::{Origin, Retracted, Store};
 
 /// How many lost cells are kept for `SAPWOOD LOST`; the oldest make room. `--lost-file` keeps all of them.
@@ -53,8 +54,8 @@ pub(super) struct Local {
     pub(super) relays: AtomicBool,
     /// Whether tombstones wait for the stable time: syncs then follow each other faster.
     pub(super) has_dead: AtomicBool,
-    /// Every write of this node's clients up to here has reached a peer.
-    handed_over: AtomicU64,
+    /// Up to when each peer has every write of this node's clients, as of the end of its last link.
+    handed_over: Mutex<BTreeMap<Incarnation, Time>>,
     /// The stable time, if it was raised to make room for tombstones rather than by the members.
     pub(super) dropped_until: AtomicU64,
 }
@@ -102,7 +103,7 @@ impl Local {
             refusing: AtomicUsize::new(0),
             relays: AtomicBool::new(false),
             has_dead: AtomicBool::new(false),
-            handed_over: AtomicU64::new(0),
+            handed_over: Mutex::default(),
             dropped_until: AtomicU64::new(0),
         }
     }
@@ -119,9 +120,21 @@ impl Local {
         self.members.lock().full_summary(self.store.stable_time(), now)
     }
 
-    /// Every write of this node's clients up to `time` has reached a peer.
-    pub(super) fn hand_over(&self, time: Time) {
-        self.handed_over.fetch_max(time.0, Ordering::Relaxed);
+    /// Every write of this node's clients up to `time` has reached `peer`, whose link ends.
+    pub(super) fn hand_over(&self, peer: Incarnation, time: Time) {
+        let mut handed_over = self.handed_over.lock();
+        let known = handed_over.entry(peer).or_default();
+        *known = time.max(*known);
+        if handed_over.len() > 2 * MAX_PEERS
+            && let Some(oldest) = handed_over.iter().min_by_key(|(_, time)| **time).map(|(&peer, _)| peer)
+        {
+            handed_over.remove(&oldest);
+        }
+    }
+
+    /// Up to when `peer` had every write of this node's clients when its last link ended.
+    pub(super) fn handed_over(&self, peer: Incarnation) -> Time {
+        self.handed_over.lock().get(&peer).copied().unwrap_or_default()
     }
 
     /// Once a second: raises the stable time as far as the members' reports allow, and lets those lapse that are overdue.
@@ -143,14 +156,14 @@ impl Local {
         lapsed.into_iter().map(News::Lapsed).chain(verdict.map(News::Verdict)).collect()
     }
 
-    /// Keeps what a peer's retraction has given up here: a value, or the amount that was counted.
-    pub(super) fn give_up(&self, retracted: &Retracted, peer: &str) -> Option<LostCell> {
+    /// Keeps what a peer's retraction has given up here: a value, or the amount that was counted. The peer has had every
+    /// write of this node's clients up to `handed_over`.
+    pub(super) fn give_up(&self, retracted: &Retracted, peer: &str, handed_over: Time) -> Option<LostCell> {
         self.counts.retractions.fetch_add(1, Ordering::Relaxed);
         let cell = &retracted.cell;
         let own = self.store.origins().own();
-        let handed_over = self.handed_over.load(Ordering::Relaxed);
-        // What this node's clients wrote and a peer has had was removed, and not given up.
-        let is_unseen = |time: Time, origin: Origin| origin != own || time.0 > handed_over;
+        // What the peer has had was removed there, and not given up.
+        let is_unseen = |time: Time, origin: Origin| origin != own || time > handed_over;
         let slots = retracted.slots.iter().filter(|(owner, slot)| is_unseen(slot.last, *owner));
         let (amount, latest) = slots.fold((0, None), |(amount, latest), (owner, slot)| {
             (amount + slot.net(), latest.max(Some((slot.last, *owner))))

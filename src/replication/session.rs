@@ -101,6 +101,8 @@ pub(super) struct Session {
     heard: Option<Heard>,
     deep_wanted: bool,
     joined: bool,
+    /// The peer has every write of this node's clients up to here.
+    handed_over: Time,
     events: Vec<Event>,
 }
 
@@ -202,6 +204,7 @@ impl Session {
             heard: None,
             deep_wanted: false,
             joined: false,
+            handed_over: timestamp::ZERO,
             events: Vec::new(),
         }
     }
@@ -436,6 +439,7 @@ impl Session {
 
     /// The link has ended: nothing of this session holds up others.
     pub(super) fn end(&mut self, local: &Local) {
+        local.hand_over(self.peer, self.handed_over);
         self.sync = None;
         if self.inbound.refused.take().is_some() {
             local.refusing.fetch_sub(1, Ordering::Relaxed);

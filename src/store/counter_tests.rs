@@ -269,7 +269,8 @@ fn a_purge_drops_what_was_reset_and_leaves_what_counts() {
     exchange(&stores);
     assert_eq!(a.cell(b"k").unwrap().slots().count(), 1);
     delete(a, 50, b"k");
-    exchange(&stores);
+    sync(a, b, 55);
+    sync(b, a, 55);
     for store in &stores {
         store.raise_stable_time(NTP64(60));
         assert_eq!(purge(store), 1);

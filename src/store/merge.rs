@@ -140,10 +140,12 @@ impl Store {
         merged
     }
 
-    /// By how much a received cell would grow the cells, if there is no room for that.
+    /// By how much a received cell would grow the cells, if there is no room for that. What has expired counts as dead
+    /// although the sweep has yet to come to it: the peer may have swept it, and counts it so.
     fn refusal(&self, current: Option<&Cell>, next: &Cell, received_is_dead: bool) -> Option<u64> {
         let growth = Growth::of(current, next);
-        let taken = self.limits.admit_peers(self.ranges.memory(), growth, received_is_dead);
+        let is_dead = received_is_dead || !next.is_live(self.now(Time::default()));
+        let taken = self.limits.admit_peers(self.ranges.memory(), growth, is_dead);
         (!taken).then_some(growth.live.max(growth.total))
     }
 

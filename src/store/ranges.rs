@@ -242,7 +242,16 @@ impl Ranges {
         digest
     }
 
-    /// Removes the cells of a range that are dead at `stable`; returns how many. Costs nothing where
+    /// Whether the summary vector covers all of a cell that is dead at `stable`. It does not cover a write of a node that
+    /// came back after the stable time had risen without it: if such a part were purged, an older copy of it would count as
+    /// news.
+    fn is_covered(&self, cell: &Cell, stable: Time) -> bool {
+        let mut is_covered = true;
+        cell.dead_dots(stable, |(time, origin)| is_covered &= self.origins.covers(time, origin));
+        is_covered || ablated(Ablation::PurgeUncovered)
+    }
+
+    /// Removes the cells of a range that are dead at `stable` and covered; returns how many. Costs nothing where
     /// there can be none.
     pub(super) fn purge(&self, range: usize, stable: Time) -> usize {
         let sums = &self.sums[range];
@@ -252,6 +261,10 @@ impl Ranges {
         let mut table = self.map.shards()[range].write();
         let (mut dead, mut stripped, mut first_left) = (Vec::new(), Vec::new(), 0);
         for (cell, _) in raw::entries(&table) {
+            if !self.is_covered(cell, stable) {
+                first_left = cell.first_death().map_or(first_left, |death| first_left.max(!death.0));
+                continue;
+            }
             if cell.is_dead_at(stable) {
                 dead.push(cell.clone());
                 continue;

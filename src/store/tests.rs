@@ -5,6 +5,7 @@ use uhlc::NTP64;
 
 use super::merge::{Merged, Removed};
 use super::*;
+use crate::ablation::must_fail_without;
 use crate::model::timestamp::{self, incarnation};
 
 pub(super) fn config(id: u128) -> StoreConfig {
@@ -252,6 +253,45 @@ fn an_unseen_persist_brings_its_version_back_also_over_an_older_one_that_has_com
     assert_eq!(answer(a, b, b"k").outcome, Outcome::Known, "the version alone was removed");
     replicate(c, b);
     assert_eq!(get(b, 40, b"k"), Some(b"v".to_vec()));
+}
+
+/// The stable time of b has risen without a, whose write comes to it already retracted.
+#[test]
+fn what_the_summary_vector_does_not_cover_is_not_purged() {
+    let stores: Vec<_> = (1..=3).map(|id| Store::new(config(id))).collect();
+    let [a, b, c] = &stores[..] else { unreachable!() };
+    set(a, 10, b"k", b"v", None);
+    replicate(a, c);
+    let cell = c.cell(b"k").unwrap();
+    let dots = [(cell.time(), cell.origin()); 2];
+    let register = Some(Removed { dots, is_given_up: false });
+    c.retract(b"k", &Retraction { register, ..Retraction::default() }).unwrap();
+    replicate(c, b);
+    assert_eq!((b.totals().dead_cells, purge_at(b, 30)), (1, 0));
+    replicate(a, b);
+    assert_eq!(get(b, 40, b"k"), None, "the copy that a still holds is not news");
+    sync(a, b, 40);
+    assert_eq!(purge_at(b, 41), 1, "once it is covered it goes");
+    assert_sums_are_exact(b);
+}
+
+#[test]
+fn without_that_a_copy_that_was_retracted_comes_back() {
+    must_fail_without(Ablation::PurgeUncovered, what_the_summary_vector_does_not_cover_is_not_purged);
+}
+
+/// The peer had swept it and counted it as dead: refused here, it failed every sync of the two.
+#[test]
+fn what_has_expired_is_taken_by_a_full_store() {
+    let peer = Store::new(config(2));
+    let full = Store::new(StoreConfig { max_memory: Some(1000), ..config(1) });
+    set(&peer, 1, b"big", &[0; 1000], None);
+    replicate(&peer, &full);
+    set(&peer, 2, b"expired", &[0; 500], Some(20));
+    full.observe(NTP64(30));
+    replicate(&peer, &full);
+    assert!(full.cell(b"expired").is_some());
+    assert_eq!(get(&full, 30, b"expired"), None);
 }
 
 #[test]

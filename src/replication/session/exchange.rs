@@ -118,10 +118,15 @@ impl Session {
 
     /// If the peer has acknowledged everything, it has all that was written here up to `time`, which was read before that was
     /// looked at.
-    pub(super) fn note_handed_over(&self, local: &Local, time: Time) {
+    pub(super) fn note_handed_over(&mut self, local: &Local, time: Time) {
         if local.store.feed().is_empty() && self.queue.is_drained() {
-            local.hand_over(time);
+            self.handed_over = self.handed_over.max(time);
         }
+    }
+
+    /// Up to when the peer has had every write of this node's clients.
+    pub(super) fn handed_over(&self, local: &Local) -> Time {
+        self.handed_over.max(local.handed_over(self.peer))
     }
 
     pub(super) fn on_start(&mut self, local: &Local, offer: Offer, wall: Time) -> Result<(), LinkError> {
@@ -322,7 +327,7 @@ impl Session {
         }
         members.on_sync(sync.theirs(), sync.coverage(), sync.gave_up());
         drop(members);
-        local.hand_over(sync.ours().vector.time_of(self.own));
+        self.handed_over = self.handed_over.max(sync.ours().vector.time_of(self.own));
         // Acknowledged like any push, and only if nothing was refused: so what the sync sent has been merged.
         let closing = CellsEncoder::default().finish(&local.store, Carrier::Put { through: state.through() });
         let state = if ablated(Ablation::StateAsOfItsStart) { self.mark_state(local) } else { state };

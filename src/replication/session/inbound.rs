@@ -114,7 +114,7 @@ impl Session {
     pub(super) fn retract(&mut self, local: &Local, retractions: Vec<(&[u8], Retraction)>) {
         for (key, retraction) in retractions {
             if let Some(retracted) = local.store.retract(key, &retraction) {
-                let lost = local.give_up(&retracted, &self.name);
+                let lost = local.give_up(&retracted, &self.name, self.handed_over(local));
                 self.events.extend(lost.map(Event::Lost));
             }
         }

@@ -326,6 +326,8 @@ fn a_write_that_is_given_up_is_listed_by_the_one_that_held_it() {
     pair.a.local.store.origins().see(origin, timestamp::later(pair.wall, Duration::from_secs(1)));
     pair.a.local.store.origins().close(id(2), pair.a.local.store.origins().coverage_of(id(2)).seen);
     pair.pass(Duration::from_secs(100));
+    // That another peer has it does not matter: it loses it too.
+    pair.b.local.hand_over(id(3), pair.wall);
     let written = pair.b.local.store.cell(b"lost on the way").unwrap().time();
     let is_claimed = |pair: &Pair| pair.a.local.members.lock().synced(id(2)) >= written;
     pair.verify();

@@ -106,6 +106,30 @@ impl Cell {
         });
     }
 
+    /// Shows the dots of every part that is dead at the stable time to `visit`.
+    pub(in crate::store) fn dead_dots(&self, stable: Time, mut visit: impl FnMut((Time, Origin))) {
+        let is_dead = |death: Option<Time>| death.is_some_and(|death| death <= stable);
+        let mut show = |part, death| {
+            if is_dead(death) {
+                match part {
+                    Part::Register => {
+                        let parts = self.parts();
+                        visit((parts.time, parts.origin));
+                        visit(parts.deadline_dot());
+                    }
+                    Part::Slot(owner, slot) => visit((slot.last, owner)),
+                    Part::Expiry(writer, expiry) => visit((expiry.set_at, writer)),
+                }
+            }
+            death
+        };
+        if self.has_counter() {
+            self.deaths(show);
+        } else {
+            show(Part::Register, self.register_death());
+        }
+    }
+
     /// The same cell without the parts that are dead at the stable time.
     pub(in crate::store) fn stripped(&self, scratch: &mut Vec<u8>, stable: Time) -> Cell {
         let (mut counter, lives) = (self.counter(), self.lives());

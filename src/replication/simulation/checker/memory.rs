@@ -2,6 +2,7 @@
 //! and no more is held than the limits allow.
 
 use super::{Checker, Held};
+use crate::model::Time;
 use crate::replication::simulation::node::Process;
 use crate::store::{Cell, Totals, Write, WriteError};
 
@@ -117,10 +118,14 @@ impl Checker {
         if live <= ceiling {
             return;
         }
-        // Resets of slots are taken beyond the ceiling.
+        // What has expired is taken beyond the ceiling, until the sweep counts it as dead, and so are resets of slots.
+        let now = store.now(Time::default());
+        let cells = self.keys.iter().filter_map(|key| store.cell(key));
+        let expired: u64 =
+            cells.filter(|cell| cell.is_kept() && !cell.is_live(now)).map(|cell| cell.memory()).sum();
         let cells = self.keys.iter().filter_map(|key| store.cell(key)).filter(Cell::has_counter);
         let resets: u64 = cells.map(|cell| COUNTER + SLOT * cell.counter().slots.len() as u64).sum();
-        if live > ceiling + resets {
+        if live > ceiling + resets + expired {
             self.fail(format!("n{node} holds {live} bytes of {max}, beyond the ceiling {ceiling}"));
         }
     }
