@@ -62,10 +62,8 @@ impl From<WriteError> for Problem {
                 let text = "the node is out of memory (--max-memory): only deletes are taken";
                 Problem::new(StatusCode::INSUFFICIENT_STORAGE, text)
             }
-            WriteError::Overflow => Problem::conflict("the counter would overflow"),
-            WriteError::TooManySlots => {
-                let text = "too many incarnations have counted here: set the key to what it counts";
-                Problem::conflict(text)
+            WriteError::Overflow | WriteError::NotAnInteger | WriteError::TooManySlots => {
+                Problem::conflict(error.to_string())
             }
         }
     }

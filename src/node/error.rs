@@ -78,6 +78,7 @@ impl From<WriteError> for NodeError {
         match error {
             WriteError::OutOfMemory => NodeError::OutOfMemory,
             WriteError::Overflow => NodeError::Overflow,
+            WriteError::NotAnInteger => NodeError::NotAnInteger,
             WriteError::TooManySlots => NodeError::TooManySlots,
         }
     }

@@ -4,9 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Node, NodeError};
-use crate::model::counter::strict_number;
 use crate::model::{Time, timestamp};
-use crate::store::{Batch, Live, Value, Write};
+use crate::store::{Batch, Live, Value, Write, increment};
 
 impl Node {
     /// The value of `key`, if it is there. Costs a lookup in memory and copies nothing; see [`Value`].
@@ -68,14 +67,7 @@ impl Node {
     /// # Errors
     /// [`NodeError`]; nothing was changed.
     pub fn incr_by(&self, key: impl AsRef<[u8]>, by: i64) -> Result<i64, NodeError> {
-        self.write(key.as_ref(), |_, live| {
-            let sum = match live.map(|live| strict_number(live.value())) {
-                None => Ok(by),
-                Some(None) => Err(NodeError::NotAnInteger),
-                Some(Some(present)) => present.checked_add(by).ok_or(NodeError::Overflow),
-            };
-            (if sum.is_ok() { Write::Add(by) } else { Write::Keep }, sum)
-        })?
+        Ok(self.write(key.as_ref(), |_, live| increment(live, by))??)
     }
 
     /// Lets `key` last for `ttl` from now on; returns whether it was there.

@@ -54,6 +54,7 @@ pub(crate) use sums::Digest;
 pub use sums::Totals;
 pub use value::Value;
 pub use watch::{BadCursor, Cursor, Item, Page, ResetReason, WatchEvent, Watcher};
+pub(crate) use write::increment;
 pub use write::{Live, Write};
 
 use clock::Clock;
@@ -88,14 +89,17 @@ pub struct StoreConfig {
 #[non_exhaustive]
 pub enum WriteError {
     /// It would have grown the live cells beyond `--max-memory`, or tombstones have filled their reserve.
-    #[error("OOM command not allowed when used memory > 'maxmemory'.")]
+    #[error("out of memory: only deletes are taken")]
     OutOfMemory,
     /// A counter, or one node's share of it, would leave the range of its totals.
-    #[error("ERR increment or decrement would overflow")]
+    #[error("the counter would overflow")]
     Overflow,
+    /// An increment of a value that is no integer of 64 bits.
+    #[error("the value is no integer of 64 bits")]
+    NotAnInteger,
     /// Restarts of nodes have left too many slots in a counter.
     #[error(
-        "ERR {MAX_SLOTS} incarnations have counted here: SET the key to what it counts, and they are dropped"
+        "{MAX_SLOTS} incarnations have counted here: set the key to what it counts, and they are dropped"
     )]
     TooManySlots,
 }

@@ -5,7 +5,7 @@ use super::origins::Origin;
 use super::{MAX_SLOTS, WriteError};
 use crate::ablation::{Ablation, ablated};
 use crate::model::Time;
-use crate::model::counter::{Expiry, Shown, Slot};
+use crate::model::counter::{Expiry, Shown, Slot, strict_number};
 use crate::model::timestamp::ZERO;
 
 /// Room for the digits of a counter.
@@ -42,6 +42,19 @@ impl<'a> Live<'a> {
     pub fn deadline(self) -> Option<Time> {
         self.deadline
     }
+}
+
+/// Returns the write that adds `by` to the integer that a key holds, or to nothing, and what the key counts after it.
+///
+/// # Errors
+/// [`WriteError::NotAnInteger`] or [`WriteError::Overflow`], with a write that changes nothing.
+pub(crate) fn increment(live: Option<Live<'_>>, by: i64) -> (Write<'static>, Result<i64, WriteError>) {
+    let sum = match live.map(|live| strict_number(live.value())) {
+        None => Ok(by),
+        Some(None) => Err(WriteError::NotAnInteger),
+        Some(Some(present)) => present.checked_add(by).ok_or(WriteError::Overflow),
+    };
+    (if sum.is_ok() { Write::Add(by) } else { Write::Keep }, sum)
 }
 
 /// What a write makes of the cell it saw.

@@ -14,9 +14,8 @@ use super::bytes::Given;
 use super::query::{Problem, Sent};
 use crate::http::NodeApi;
 use crate::http::server::App;
-use crate::model::counter::strict_number;
 use crate::model::{Time, timestamp};
-use crate::store::{Batch, Live, Write};
+use crate::store::{Batch, Live, Write, increment};
 
 /// The most random increments of one request.
 const MAX_TIMES: u64 = 100_000;
@@ -121,16 +120,7 @@ pub(super) async fn random_incr(
 
 /// Adds to what a node has counted; returns what the key now counts there.
 fn add(api: &NodeApi, key: &[u8], by: i64) -> Result<i64, Problem> {
-    apply(api, key, |_, live| {
-        let sum = match live.map(|live| strict_number(live.value())) {
-            None => Ok(by),
-            Some(None) => Err(Problem::conflict("the value is no integer of 64 bits")),
-            Some(Some(present)) => {
-                present.checked_add(by).ok_or_else(|| Problem::conflict("the counter would overflow"))
-            }
-        };
-        (if sum.is_ok() { Write::Add(by) } else { Write::Keep }, sum)
-    })?
+    Ok(apply(api, key, |_, live| increment(live, by))??)
 }
 
 /// Applies the write that `decide` makes of the present moment and the cell, and hands it to the peers.

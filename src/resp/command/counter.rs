@@ -3,10 +3,9 @@
 use super::context::{Context, DONE, Outcome, integer};
 use super::error::CommandError;
 use super::string::check_key;
-use crate::model::counter::strict_number;
 use crate::model::timestamp;
 use crate::resp::Args;
-use crate::store::Write;
+use crate::store::increment;
 
 pub(super) fn incr(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     add(cx, &args[1], 1)
@@ -28,16 +27,7 @@ pub(super) fn decrby(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 /// Adds to what this node has counted; replies with what the key now counts here.
 fn add(cx: &mut Context<'_>, key: &[u8], by: i64) -> Outcome {
     check_key(cx, key)?;
-    let sum = cx.shared.store.write(cx.batch, key, |live| {
-        let sum = match live.map(|live| strict_number(live.value())) {
-            None => Ok(by),
-            Some(None) => Err(CommandError::NotAnInteger),
-            Some(Some(present)) => {
-                present.checked_add(by).ok_or(CommandError::said("ERR increment or decrement would overflow"))
-            }
-        };
-        (if sum.is_ok() { Write::Add(by) } else { Write::Keep }, sum)
-    })??;
+    let sum = cx.shared.store.write(cx.batch, key, |live| increment(live, by))??;
     cx.reply().int(sum);
     DONE
 }

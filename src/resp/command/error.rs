@@ -41,11 +41,20 @@ pub(in crate::resp) enum CommandError {
     #[error("ERR the reply would be larger than {0} bytes: ask for fewer keys at once")]
     ReplyTooLarge(usize),
     /// Of a command with many keys, those before the one that did not fit were written.
-    #[error(transparent)]
+    #[error("{}", in_words_of_redis(*.0))]
     Write(#[from] WriteError),
     /// Anything that one place alone says.
     #[error("{0}")]
     Said(Cow<'static, str>),
+}
+
+fn in_words_of_redis(error: WriteError) -> Cow<'static, str> {
+    Cow::Borrowed(match error {
+        WriteError::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
+        WriteError::Overflow => "ERR increment or decrement would overflow",
+        WriteError::NotAnInteger => "ERR value is not an integer or out of range",
+        WriteError::TooManySlots => return format!("ERR {error}").into(),
+    })
 }
 
 impl CommandError {
