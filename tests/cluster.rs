@@ -2,13 +2,14 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sapwood::Node;
-use sapwood::cluster::{NodeState, PeerState};
+use sapwood::cluster::{EventKind, NodeState, PeerState};
 use sapwood::config::Config;
 use sapwood::env::{BoxFuture, BoxStream, Env, Listener, SystemEnv};
 use sapwood::model::{Time, timestamp};
@@ -47,6 +48,16 @@ async fn there_is_one_link_a_pair_even_if_both_dial() {
     for node in [&a, &b, &c, &d] {
         until("everyone is linked once", || linked(node) == 3).await;
         assert_eq!(node.cluster().peers().len(), 3, "{:?}", node.cluster().peers());
+    }
+    // A second connection of a pair, or one that comes and goes, would show as a link that is up or down once more.
+    until_equal(&[&a, &b, &c, &d]).await;
+    for node in [&a, &b, &c, &d] {
+        let events = node.cluster().recorded_events(0).into_iter().map(|recorded| recorded.event);
+        let links = events.filter(|event| matches!(event.kind, EventKind::Up | EventKind::Down));
+        let links: Vec<_> = links.map(|event| (event.kind, event.peer)).collect();
+        let peers: BTreeSet<_> = links.iter().map(|(_, peer)| peer.clone()).collect();
+        assert!(links.iter().all(|(kind, _)| *kind == EventKind::Up), "{links:?}");
+        assert_eq!((links.len(), peers.len()), (3, 3), "{links:?}");
     }
 }
 

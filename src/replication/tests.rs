@@ -720,10 +720,16 @@ fn golden_bytes_pin_the_wire() {
         codec::frame(&Message::Ack { epoch: 1, puts: 300 }),
         codec::frame(&Message::Gap),
         start(5).into(),
+        codec::frame(&Message::Accept { sync: 5, summary: SUMMARY, sums: b"s" }),
         codec::frame(&Message::Coverage { sync: 5, items: Packed(b"x") }),
         codec::frame(&Message::Digests { sync: 5, compare_only: false, items: Packed(b"x") }),
         codec::frame(&Message::Differ { sync: 5, items: Packed(b"x") }),
         codec::frame(&Message::List { sync: 5, origins: b"o", items: Packed(b"x") }),
+        codec::frame(&Message::Cells {
+            sync: 5,
+            cells: Cells { origins: b"", cells: Packed(b"") },
+            ends: Packed(b"e"),
+        }),
         codec::frame(&Message::Retract { sync: 5, origins: b"o", items: Packed(b"x") }),
         codec::frame(&Message::Credit { sync: 5, bytes: 6 }),
         codec::frame(&Message::Done { sync: 5 }),
@@ -735,8 +741,18 @@ fn golden_bytes_pin_the_wire() {
     ];
     assert_eq!(
         few.iter().map(|frame| hex(codec::open(frame).unwrap())).collect::<Vec<_>>().join(" "),
-        "0005 0100026e6f 020102000500000000027879000000 0401fb2c01 05 060500000005000000 08050178 0905000178 0a050178 \
-         0b05016f0178 0d05016f0178 0e0506 0f05 1005026e6f 11 120163016d 1307016b \
+        "0005 0100026e6f 020102000500000000027879000000 0401fb2c01 05 060500000005000000 070500050000000173 08050178 0905000178 0a050178 \
+         0b05016f0178 0c0500000165 0d05016f0178 0e0506 0f05 1005026e6f 11 120163016d 1307016b \
          1407020101390101050707070707070707070707070707070701060111010200"
     );
+    // Every kind of message is here: there is none after the last.
+    let kinds = few
+        .iter()
+        .map(|frame| codec::open(frame).unwrap()[0])
+        .chain([codec::open(&put(b"k", 1)).unwrap()[0]]);
+    let kinds: std::collections::BTreeSet<_> = kinds.collect();
+    let count = u8::try_from(kinds.len()).unwrap();
+    assert_eq!(kinds, (0..count).collect());
+    let next = [&[count], &[0; 64][..]].concat();
+    assert!(matches!(codec::decode::<Message<'_>>(&next), Err(codec::CodecError::Malformed(_))));
 }
