@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::time::Instant;
+use tracing_mutex::parking_lot::Mutex;
 
 /// The span in which lines are counted.
 const WINDOW: Duration = Duration::from_secs(1);

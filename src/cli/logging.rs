@@ -1,8 +1,8 @@
 //! Log lines: on stderr, as text for people or JSON for collectors.
 
 use anyhow::Context as _;
-use parking_lot::Mutex;
 use sapwood::config::{Config, LogFormat};
+use tracing_mutex::parking_lot::Mutex;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::reload;
 

@@ -10,9 +10,9 @@ use std::task::{Context, Poll};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_core::Stream;
-use parking_lot::Mutex;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::ReusableBoxFuture;
+use tracing_mutex::parking_lot::Mutex;
 
 /// Events that a reader may be behind: a few for each of the 256 peers that there can be. Beyond it the oldest are
 /// dropped, and the reader is told how many.

@@ -11,9 +11,9 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
-use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing_mutex::parking_lot::{RwLock, RwLockReadGuard};
 
 use crate::cluster::Way;
 

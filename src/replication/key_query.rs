@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
+use tracing_mutex::parking_lot::Mutex;
 use uhlc::NTP64;
 
 use super::Replication;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tracing_mutex::parking_lot::Mutex;
 
 use super::Shared;
 use super::cells::CellsEncoder;

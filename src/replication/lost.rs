@@ -18,9 +18,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tracing_mutex::parking_lot::Mutex;
 
 use crate::cluster::LostCell;
 use crate::model::timestamp;

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tracing_mutex::parking_lot::Mutex;
 
 use super::codec::{self, MAX_FRAME};
 use super::message::Message;

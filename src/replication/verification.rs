@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::time::Instant;
+use tracing_mutex::parking_lot::Mutex;
 
 use super::sync::Progress;
 use crate::cluster::{Verification, VerificationState};

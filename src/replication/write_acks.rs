@@ -8,8 +8,8 @@ use std::ops::Bound::{Excluded, Included};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tracing_mutex::parking_lot::Mutex;
 
 use super::peers::MAX_PEERS;
 use super::queue::Queue;

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
+use tracing_mutex::parking_lot::{Mutex, MutexGuard};
 
 use super::call::Call;
 use super::outbox::Outbox;
@@ -60,7 +60,7 @@ impl Client {
     }
 
     /// What it calls itself.
-    pub(super) fn labels(&self) -> parking_lot::MutexGuard<'_, Labels> {
+    pub(super) fn labels(&self) -> MutexGuard<'_, Labels> {
         self.labels.lock()
     }
 

@@ -10,8 +10,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
 use tokio::sync::{self, Notify, OwnedMutexGuard};
+use tracing_mutex::parking_lot::Mutex;
 
 use super::clients::Client;
 use super::outbox::MAX_WAITING;

@@ -9,9 +9,9 @@
 
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tracing_mutex::parking_lot::Mutex;
 
 use super::hub::Hub;
 use super::shared::Shared;

@@ -3,9 +3,9 @@
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tracing_mutex::parking_lot::Mutex;
 
 use super::Proto;
 

@@ -1,7 +1,7 @@
 //! The change feed: what was just applied, on its way to the peers.
 
-use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tracing_mutex::parking_lot::Mutex;
 
 use super::cell::Cell;
 

@@ -543,3 +543,18 @@ fn a_walk_waits_for_a_write_that_has_drawn_its_timestamp() {
         assert_eq!(seen, 1);
     });
 }
+
+/// What the lock order in the head of this module rests on.
+#[cfg(debug_assertions)]
+#[test]
+#[should_panic(expected = "cycl")]
+fn debug_builds_notice_two_locks_that_are_taken_in_both_orders() {
+    use tracing_mutex::parking_lot::Mutex;
+    let (one, other) = (Mutex::new(()), Mutex::new(()));
+    {
+        let _first = one.lock();
+        let _second = other.lock();
+    }
+    let _first = other.lock();
+    let _second = one.lock();
+}

@@ -9,10 +9,10 @@
 
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
+use tracing_mutex::parking_lot::Mutex;
 
 /// The part of each thread that watchers may always take for long, and the most.
 const LEAST: f64 = 1.0 / 64.0;
