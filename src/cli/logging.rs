@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use sapwood::config::{Config, LogFormat};
-use tracing_mutex::parking_lot::Mutex;
+use tracing_mutex::parkinglot::Mutex;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::reload;
 

@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use futures_core::Stream;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::ReusableBoxFuture;
-use tracing_mutex::parking_lot::Mutex;
+use tracing_mutex::parkinglot::Mutex;
 
 /// Events that a reader may be behind: a few for each of the 256 peers that there can be. Beyond it the oldest are
 /// dropped, and the reader is told how many.

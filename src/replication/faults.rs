@@ -13,7 +13,7 @@ use std::task::Poll;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing_mutex::parking_lot::{RwLock, RwLockReadGuard};
+use tracing_mutex::parkinglot::{RwLock, RwLockReadGuard};
 
 use crate::cluster::Way;
 

@@ -20,7 +20,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tracing_mutex::parking_lot::Mutex;
+use tracing_mutex::parkinglot::Mutex;
 
 use crate::cluster::LostCell;
 use crate::model::timestamp;

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
-use tracing_mutex::parking_lot::Mutex;
+use tracing_mutex::parkinglot::Mutex;
 
 use super::codec::{self, MAX_FRAME};
 use super::message::Message;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use tokio_util::sync::CancellationToken;
-use tracing_mutex::parking_lot::{Mutex, MutexGuard};
+use tracing_mutex::parkinglot::{Mutex, MutexGuard};
 
 use super::call::Call;
 use super::outbox::Outbox;

@@ -1,7 +1,7 @@
 //! The change feed: what was just applied, on its way to the peers.
 
 use tokio::sync::Notify;
-use tracing_mutex::parking_lot::Mutex;
+use tracing_mutex::parkinglot::Mutex;
 
 use super::cell::Cell;
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use tracing_mutex::parking_lot::RwLock;
+use tracing_mutex::parkinglot::RwLock;
 use uhlc::NTP64;
 
 use crate::model::timestamp::ZERO;

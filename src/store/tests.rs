@@ -549,7 +549,7 @@ fn a_walk_waits_for_a_write_that_has_drawn_its_timestamp() {
 #[test]
 #[should_panic(expected = "cycl")]
 fn debug_builds_notice_two_locks_that_are_taken_in_both_orders() {
-    use tracing_mutex::parking_lot::Mutex;
+    use tracing_mutex::parkinglot::Mutex;
     let (one, other) = (Mutex::new(()), Mutex::new(()));
     {
         let _first = one.lock();

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tracing_mutex::parking_lot::Mutex;
+use tracing_mutex::parkinglot::Mutex;
 
 use self::conflated::ConflatedTotal;
 use self::log::Log;

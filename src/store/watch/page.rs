@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
-use tracing_mutex::parking_lot::Mutex;
+use tracing_mutex::parkinglot::Mutex;
 
 use super::event::{ResetReason, WatchEvent};
 use crate::store::{Cell, Prefixes, ReadLimit};

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tracing_mutex::parking_lot::Mutex;
+use tracing_mutex::parkinglot::Mutex;
 
 use super::action::{Action, Scenario};
 use super::cluster::Cluster;
