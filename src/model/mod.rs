@@ -1,7 +1,7 @@
 //! The merge laws: timestamps, registers, counters and the arithmetic of digests.
 //!
-//! This layer is pure. It knows no lock, socket or clock; time and identity come in as arguments. Everything
-//! above it (the store, replication, the protocol) relies on two facts proven here by property tests:
+//! This layer is pure: it uses no lock, socket or clock; time and identity come in as arguments. Everything above it
+//! (the store, replication, the protocol) relies on two facts proven here by property tests:
 //!
 //! * [`Register::merge`] and [`counter::Slot::merge`] are commutative, associative and idempotent, so nodes agree whatever
 //!   the order, repetition or path of what they receive (a state-based CRDT: Shapiro et al., 2011);
