@@ -10,7 +10,8 @@ const TARGET: &str = "sapwood";
 ///
 /// [`EnvFilter`] takes a word that is no level as a target, so a misspelled level would silence every line.
 ///
-/// # Errors Returns a description of the problem.
+/// # Errors
+/// Returns a description of the problem.
 pub(super) fn check(filter: &str) -> Result<(), String> {
     if filter.trim().is_empty() {
         return Err("it is empty".into());

@@ -69,8 +69,8 @@ impl Secret {
 
     /// Reads the password from a file: one line, without its end (LF or CRLF).
     ///
-    /// On Unix the group and others must be able neither to read nor to write the file, unless it lies under `/run/secrets`,
-    /// `/var/run/secrets` or `/run/credentials`, or is no regular file.
+    /// On Unix the group and others must be able neither to read nor to write the file, unless it lies under
+    /// `/run/secrets`, `/var/run/secrets` or `/run/credentials`, or is no regular file.
     ///
     /// # Errors
     /// [`SecretError`] if the file is unreadable, exposed to others, empty, too long, of several lines, or has blanks
