@@ -1,4 +1,4 @@
-//! Counters of a node's client traffic: `resp` writes them, `http` reads them, and heartbeats report them to peers.
+//! Counters of a node's client traffic: `resp` writes them, `http` reads them, and `replication` sends some to peers.
 //!
 //! Each connection counts for itself and adds its counts once per batch, so that no command touches a counter that
 //! another connection writes.
@@ -123,7 +123,7 @@ impl Stats {
         }
     }
 
-    /// Computes the commands of the last second. To be called once a second.
+    /// Counts the commands since the last sample. To be called once a second.
     pub(crate) fn sample(&self) {
         let commands = self.commands();
         self.last_second.store(commands.saturating_sub(self.sampled.swap(commands, Relaxed)), Relaxed);

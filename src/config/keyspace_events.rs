@@ -38,7 +38,7 @@ impl KeyspaceEvents {
         self.0
     }
 
-    /// The events of a number from [`to_bits`](Self::to_bits).
+    /// The letters of a number that [`to_bits`](Self::to_bits) returned.
     pub const fn from_bits(bits: u16) -> Self {
         KeyspaceEvents(bits)
     }

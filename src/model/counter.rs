@@ -37,8 +37,8 @@ pub struct Reset {
     /// The time of the latest increment that the reset covers.
     pub mark: Time,
     /// The time of the reset. A slot is dead at a stable time that has passed both this and the last increment. A
-    /// later reset of the same increments does not move it; otherwise a slot that one node has purged would still be
-    /// live for another.
+    /// later reset of the same increments does not move it; otherwise a slot that one node has purged would not yet
+    /// be dead for another.
     pub at: Time,
     /// The sum of the additions up to `mark`.
     pub up: u64,

@@ -15,7 +15,7 @@ pub struct Register<'a> {
     /// The value. A register without one is a tombstone or, if it has a deadline, an expired register whose value was
     /// dropped to save memory.
     pub value: Option<&'a [u8]>,
-    /// From this moment on the register is absent to every reader.
+    /// The time from which the register is absent to every reader.
     pub deadline: Option<Time>,
     /// The timestamp of the write that set the deadline: equal to `version` unless an `EXPIRE` or `PERSIST` did.
     pub deadline_timestamp: Timestamp,

@@ -356,7 +356,7 @@ mod tests {
         let store = limited(1);
         store.write(&mut at(&store, 1), b"counter", |_| (Write::Add(1), ())).unwrap();
         fill(&store, 2, "k", b"");
-        // What is left is too little for a key, and enough for a deadline.
+        // The remaining room is too small for a key, but large enough for a deadline.
         let mut sizes = (0..100).rev();
         sizes.find(|&size| try_set(&store, 2, b"k0", &vec![0; size]).is_ok()).expect("as large as before");
         let before = store.memory();

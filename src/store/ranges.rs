@@ -115,8 +115,8 @@ impl Ranges {
 
     /// Walks a range, then calls `finish` while the read lock is still held.
     fn walk_then(&self, range: usize, mut visit: impl FnMut(&Cell), finish: impl FnOnce()) {
-        // Lock even an empty range: a writer that holds the lock may have drawn a timestamp that the caller claims to
-        // hold.
+        // Lock even an empty range: a writer that holds the lock may have drawn a timestamp below the time up to which
+        // the caller claims to hold every write.
         let table = self.map.shards()[range].read();
         if self.is_empty(range) {
             return;

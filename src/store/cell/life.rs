@@ -56,7 +56,7 @@ impl Cell {
         first
     }
 
-    /// The first death that is not due to a pending deadline; the sums track pending deadlines separately.
+    /// The first death, for the sums; `None` for a lone register with a value, because the sums track its deadline.
     pub(in crate::store) fn next_death(&self) -> Option<Time> {
         if self.has_counter() || !self.has(HAS_VALUE) { self.first_death() } else { None }
     }

@@ -44,7 +44,7 @@ pub enum ResetReason {
     Lagged,
     /// The cursor is from another process.
     OtherNode,
-    /// The node discarded every key, to join its cluster anew.
+    /// The node discarded every key, to rejoin its cluster.
     Discarded,
 }
 

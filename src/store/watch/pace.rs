@@ -134,7 +134,7 @@ mod tests {
 
     const TURN: Duration = Duration::from_micros(200);
 
-    /// A runtime of two threads, of which other tasks keep a part busy.
+    /// A runtime of two threads that other tasks keep partly busy.
     struct Runtime {
         pace: Pace,
         start: Instant,
