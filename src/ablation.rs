@@ -1,70 +1,71 @@
-//! Rules that can be switched off, so that a checker can be shown to notice.
+//! Rules that can be switched off, to show that a checker notices.
 //!
-//! The simulation of whole clusters proves nothing unless it fails when a rule is missing. Each [`Ablation`]
-//! leaves out one rule, at the one place where it is applied. In a build without the simulation
-//! [`ablated`] is the constant `false` and nothing of this remains.
+//! The simulation of whole clusters proves nothing unless it fails when a rule is missing. Each [`Ablation`] leaves
+//! out one rule, at the one place where it is applied. In a build without the simulation [`ablated`] is the constant
+//! `false`, so the compiler removes every check.
 
-/// A rule to leave out.
+/// A rule to leave out. Each variant describes the node without the rule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(not(any(test, feature = "simulation")), expect(dead_code, reason = "one is the simulation's own"))]
 pub(crate) enum Ablation {
-    /// A part that is absent is admitted although the summary vector covers it.
+    /// An absent part is admitted although the summary vector covers it.
     Admission,
-    /// Incarnations that are away are not closed: what was received of them by pushes alone stays news.
+    /// Incarnations that are away are not closed: their writes that were received only by pushes stay uncovered.
     Close,
-    /// The stable time rises while some are away and not closed.
+    /// The stable time rises while incarnations that are away are not closed.
     WaitAway,
     /// The stable time runs ahead of what members hold.
     EarlyPurge,
-    /// The stable time stays as it is when there is a member more.
+    /// The stable time is not reset when a member is added.
     Regroup,
-    /// The stable time rises again before all members have exchanged their states of after there was a member more.
+    /// After a member is added, the stable time rises before all members have exchanged the states they had after
+    /// that.
     ExchangeAfterRegroup,
-    /// What is dead at the stable time is purged although the summary vector does not cover it.
+    /// A part that is dead at the stable time is purged although the summary vector does not cover it.
     PurgeUncovered,
-    /// What others have received of those that are away is not taken note of.
+    /// What other members have received of incarnations that are away is ignored.
     SeenExchanged,
     /// The stable time follows the clock instead of what members hold.
     PurgeByTime,
     /// A push counts as proof that everything before it arrived.
     SyncsAloneRaise,
-    /// Digests leave out what is dead at the higher stable time although the two count with other members.
+    /// Digests leave out what is dead at the higher stable time, although the two nodes count different members.
     Cutoff,
     /// A sync counts what was given up in it as incorporated, although the peer has not dropped and listed that yet.
     ClaimGivenUp,
-    /// A deadline that had passed when its successor was written leaves the lives that it ended.
+    /// A deadline that had passed when its successor was written does not end the lives that began before it.
     EndedBySuccessor,
     /// A link carries syncs before it takes part in pushes.
     SubscribeFirst,
-    /// The sums of a range do not follow its cells; what they cost is measured by leaving them out.
+    /// The sums of a range are not updated when a cell is replaced; used to measure what they cost.
     Sums,
     /// The digest leaves tombstones out.
     DigestTombstones,
-    /// The clock does not move past what is received.
+    /// The clock does not move past received times.
     ObserveReceived,
-    /// A prefix counts as exchanged before the cells that were asked for have arrived.
+    /// A tree node counts as exchanged before the requested cells have arrived.
     ExchangeInFull,
-    /// Members lapse although others hear them.
+    /// Members lapse although others receive their heartbeats.
     LapseOnlySilent,
-    /// A watcher that catches up is told changes that later ones of their keys follow.
+    /// A watcher that catches up is sent changes that later ones of their keys follow.
     LastOfKeys,
-    /// A reader of changes is not told that it fell behind the floor of its log.
+    /// A reader of changes is not notified that it fell behind the oldest change of its log.
     ToldOfLag,
-    /// Acknowledged pushes count as held although others were lost before them and no state was sent since.
+    /// Acknowledged pushes count as held although earlier pushes were lost and no state was sent since.
     StateAfterLoss,
     /// Writes made during a sync count as held when the sync finishes.
     StateAsOfItsStart,
     /// Every linked peer counts for `WAIT`, whether or not it has acknowledged the write.
     CountAcknowledged,
-    /// Pushes are acknowledged although cells of theirs were refused for want of memory.
+    /// Pushes are acknowledged although some of their cells were refused for lack of memory.
     AcknowledgeMerged,
-    /// A sync that refused cells for want of memory counts as finished.
+    /// A sync that refused cells for lack of memory counts as completed.
     FailRefused,
-    /// Cells that were refused for want of memory are not asked for again once there is room.
+    /// Cells that were refused for lack of memory are not requested again once there is room.
     RetryRefused,
     /// A delete that grows the cells is refused beyond the memory limits, as other writes are.
     AdmitDeletes,
-    /// What a peer's pushes reach up to counts as held although it said that some were lost.
+    /// A peer's pushes count as held although it reported that some were lost.
     SyncAfterGap,
 }
 
@@ -96,7 +97,7 @@ pub(crate) use switch::ablated;
 #[cfg(test)]
 pub(crate) use switch::ablate;
 
-/// Expects a test to fail where a rule is left out.
+/// Checks that a test fails if a rule is left out.
 #[cfg(test)]
 pub(crate) fn must_fail_without(rule: Ablation, test: fn()) {
     let outcome = std::thread::spawn(move || {

@@ -1,6 +1,6 @@
-//! What the node takes from the outside world: network, wall clock, randomness, and a limit on open files.
+//! The node's interface to the outside world: network, wall clock, randomness, and the limit on open files.
 //!
-//! Everything below uses these and tokio's timers alone: no threads, no `spawn_blocking`, no `SystemTime`. So a
+//! The rest of the node uses only these and tokio's timers: no threads, no `spawn_blocking`, no `SystemTime`. So a
 //! whole cluster can run in one process on simulated time over a simulated network.
 
 use std::future::Future;
@@ -19,7 +19,7 @@ use crate::model::{Incarnation, Time, timestamp};
 /// A boxed future, as object-safe async methods return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A connection, whatever carries it.
+/// A connection over any transport.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
@@ -29,19 +29,20 @@ pub type BoxStream = Box<dyn Stream>;
 
 /// A bound listening socket.
 pub trait Listener: Send {
-    /// The address it is bound to, with the real port if 0 was asked for.
+    /// The address that the socket is bound to, with the real port if 0 was asked for.
     ///
     /// # Errors
     /// As the operating system reports them.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 
-    /// The next connection and the address it came from. Cancel-safe: a dropped future loses no connection.
+    /// Waits for the next connection and returns it with its peer's address. Cancel-safe: a dropped future loses no
+    /// connection.
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(BoxStream, SocketAddr)>>;
 }
 
 /// Network, wall clock and randomness.
 pub trait Env: Send + Sync + 'static {
-    /// The machine's clock. May step back or jump; the hybrid clock above it does not.
+    /// The machine's clock. It may step back or jump; the hybrid clock above it does not.
     fn wall_clock(&self) -> Time;
 
     /// Sixty-four random bits.
@@ -58,11 +59,11 @@ pub trait Env: Send + Sync + 'static {
     /// Opens a connection. Sets no time limit of its own.
     fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<BoxStream>>;
 
-    /// All addresses that `host_port` names at this moment.
+    /// Resolves `host_port` to all its current addresses.
     fn resolve<'a>(&'a self, host_port: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
 }
 
-/// A fresh incarnation.
+/// Draws a new incarnation.
 pub(crate) fn draw_incarnation(env: &dyn Env) -> Incarnation {
     loop {
         let id = (u128::from(env.random()) << 64) | u128::from(env.random());
@@ -72,7 +73,7 @@ pub(crate) fn draw_incarnation(env: &dyn Env) -> Incarnation {
     }
 }
 
-/// The real world: TCP sockets, the system's clock, resolver and entropy.
+/// The real environment: TCP sockets, the system's clock, resolver and entropy.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemEnv;
 
@@ -121,7 +122,7 @@ impl Listener for TcpListener {
     }
 }
 
-/// Requests and pushes are written whole, so waiting to fill a segment would only add latency.
+/// Disables Nagle's algorithm: requests and pushes are written whole, so waiting to fill a segment only adds latency.
 fn without_delay(stream: TcpStream) -> io::Result<BoxStream> {
     stream.set_nodelay(true)?;
     Ok(Box::new(stream))

@@ -1,4 +1,4 @@
-//! Limits how often one kind of log line is written, so that what repeats does not fill a disk.
+//! Limits how often one kind of log line is written, so that repeated lines do not fill a disk.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tracing_mutex::parkinglot::Mutex;
 /// The span in which lines are counted.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Writes at most some lines a second of one kind, and says in the next line how many were left out.
+/// Writes at most a given number of lines of one kind a second, and reports in the next line how many were left out.
 pub(crate) struct LogLimit {
     most: u32,
     state: Mutex<State>,
@@ -22,7 +22,7 @@ struct State {
 }
 
 impl LogLimit {
-    /// At most one line a second: for faults, which say the same each time.
+    /// At most one line a second: for faults, whose lines are alike.
     pub(crate) const ONE: u32 = 1;
 
     /// A limit of `most` lines a second.
@@ -30,7 +30,8 @@ impl LogLimit {
         LogLimit { most, state: Mutex::default() }
     }
 
-    /// Calls `line` unless the limit is reached, with the number of lines left out since the last one, if there are any.
+    /// Calls `line` unless the limit is reached, with the number of lines left out since the last one if it is not
+    /// zero.
     pub(crate) fn write(&self, now: Instant, line: impl FnOnce(Option<u64>)) {
         let left_out = {
             let state = &mut *self.state.lock();

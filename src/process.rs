@@ -1,9 +1,9 @@
-//! What the operating system says of this process, and memory given back to it.
+//! Memory and processor time of this process, from the operating system, and release of free memory to it.
 
-/// The unit of the times in `/proc/self/stat`: fixed at a hundredth of a second for programs.
+/// The unit of the times in `/proc/self/stat`: Linux fixes it at 0.01 s for user space.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// The memory of this process that is in RAM, in bytes; `None` where the system does not say.
+/// The resident memory of this process in bytes; `None` if the system does not report it.
 pub fn resident_bytes() -> Option<u64> {
     #[cfg(unix)]
     let page_size = rustix::param::page_size() as u64;
@@ -12,20 +12,21 @@ pub fn resident_bytes() -> Option<u64> {
     Some(proc_number("/proc/self/statm", 1)? * page_size)
 }
 
-/// The processor time that this process has used, in hundredths of a second.
+/// The processor time that this process has used, in units of 0.01 s.
 pub(crate) struct CpuTime {
     pub(crate) user: u64,
     pub(crate) system: u64,
 }
 
-/// The processor time of this process so far; `None` where the system does not say.
+/// The processor time of this process so far; `None` if the system does not report it.
 pub(crate) fn cpu_time() -> Option<CpuTime> {
     let hundredths = |field| Some(proc_number("/proc/self/stat", field)? * 100 / TICKS_PER_SECOND);
     Some(CpuTime { user: hundredths(13)?, system: hundredths(14)? })
 }
 
-/// A field of one of Linux's process files, counted from 0; `None` elsewhere. Fields are counted after the program's
-/// name where the file has one, as that may contain blanks.
+/// Reads a numeric field of a Linux process file, counted from 0; `None` on other systems.
+///
+/// If the file contains the program's name, fields are counted after it, because the name may contain blanks.
 fn proc_number(path: &str, field: usize) -> Option<u64> {
     let text = std::fs::read_to_string(path).ok()?;
     match text.rsplit_once(')') {
@@ -34,8 +35,9 @@ fn proc_number(path: &str, field: usize) -> Option<u64> {
     }
 }
 
-/// Returns the allocator's free pages to the system, and whether it could. Threads that allocate may wait meanwhile:
-/// about 0.1 s for each GiB of small values of which most were freed at random.
+/// Returns the allocator's free pages to the system; returns whether that released any.
+///
+/// Threads that allocate may wait meanwhile: about 0.1 s for each GiB of small values, if most were freed at random.
 pub fn release_free_memory() -> bool {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: the function has no precondition; it locks what it changes.

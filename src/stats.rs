@@ -1,7 +1,7 @@
-//! What a node counts of its clients: written by `resp`, read by `http` and told to the peers.
+//! Counters of a node's client traffic: `resp` writes them, `http` reads them, and `replication` sends some to peers.
 //!
-//! Connections count for themselves and add up once a batch, so that no command touches a counter that another connection
-//! writes.
+//! Each connection counts for itself and adds its counts once per batch, so that no command touches a counter that
+//! another connection writes.
 
 mod latency;
 
@@ -12,7 +12,7 @@ pub(crate) use latency::{Latency, ONE_IN};
 
 /// The counters of one node.
 pub struct Stats {
-    /// The commands by place, the calls of each, and how many of these failed.
+    /// The names of the commands. `calls` and `failures` have the same indices.
     names: Box<[&'static str]>,
     calls: Box<[AtomicU64]>,
     failures: Box<[AtomicU64]>,
@@ -22,22 +22,22 @@ pub struct Stats {
     pub(crate) open: AtomicU64,
     pub(crate) connections: AtomicU64,
     pub(crate) refused_connections: AtomicU64,
-    /// Connections that did not read what they had asked to be told.
+    /// Connections that were closed because they did not read their subscribed messages.
     pub(crate) cut_off: AtomicU64,
     errors: AtomicU64,
     hits: AtomicU64,
     misses: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
-    /// Commands up to the last sample, and in the second before it.
+    /// All commands up to the last sample. `last_second` is those of the second before it.
     sampled: AtomicU64,
     last_second: AtomicU64,
 }
 
-/// What one connection has counted since it last added up.
+/// What one connection has counted since it last added to [`Stats`].
 #[derive(Default)]
 pub(crate) struct Counts {
-    /// The command being repeated: pipelines are mostly of one kind.
+    /// Index of the command that is being repeated: most pipelines repeat one command.
     command: usize,
     calls: u64,
     /// How many of these calls failed.
@@ -50,7 +50,7 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Counts one call of the command with this place.
+    /// Counts one call of the command with this index.
     pub(crate) fn call(&mut self, command: usize, stats: &Stats) {
         if command != self.command {
             stats.add_calls(self);
@@ -59,7 +59,7 @@ impl Counts {
         self.calls += 1;
     }
 
-    /// The command counted last has failed.
+    /// Counts a failure of the last command.
     pub(crate) fn fail(&mut self) {
         self.failures += 1;
     }
@@ -75,7 +75,7 @@ impl Counts {
 }
 
 impl Stats {
-    /// Counters for commands of these names. A command's place among them is what [`Counts::call`] knows it by.
+    /// Creates counters for commands of these names. [`Counts::call`] takes a command's index among them.
     pub(crate) fn new(names: impl IntoIterator<Item = &'static str>) -> Self {
         let names: Box<[_]> = names.into_iter().collect();
         let zeros = || names.iter().map(|_| AtomicU64::new(0)).collect();
@@ -98,7 +98,7 @@ impl Stats {
         }
     }
 
-    /// Adds what a connection counted, which begins again at zero.
+    /// Adds a connection's counts and sets them to zero.
     pub(crate) fn add(&self, counts: &mut Counts) {
         self.add_calls(counts);
         for (total, count) in [
@@ -123,13 +123,13 @@ impl Stats {
         }
     }
 
-    /// To be called once a second.
+    /// Counts the commands since the last sample. To be called once a second.
     pub(crate) fn sample(&self) {
         let commands = self.commands();
         self.last_second.store(commands.saturating_sub(self.sampled.swap(commands, Relaxed)), Relaxed);
     }
 
-    /// Begins again at zero.
+    /// Sets the counters to zero.
     pub(crate) fn reset(&self) {
         let counters = [&self.connections, &self.refused_connections, &self.errors, &self.hits, &self.misses]
             .into_iter()
@@ -167,7 +167,7 @@ impl Stats {
         rows.filter(|(_, calls, _)| *calls > 0)
     }
 
-    /// The other counters under the names that `INFO` gives them.
+    /// The other counters, under their names in `INFO`.
     pub fn named(&self) -> [(&'static str, u64); 8] {
         [
             ("total_connections_received", self.connections.load(Relaxed)),

@@ -1,50 +1,50 @@
-//! Which changes of keys subscribers are told, in the letters that Redis has for them.
+//! The changes of keys that subscribers are notified of, as the letters that Redis uses.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-/// Classes of events, and the channels they are told on, in the order in which Redis shows them. Lists, sets, hashes,
-/// sorted sets, evictions, streams and modules never come up here.
+/// Letters of the event classes and of a channel, in the order in which Redis shows them. Lists, sets, hashes, sorted
+/// sets, evictions, streams and modules never occur here.
 const LETTERS: &[u8; 12] = b"g$lshzxetdnK";
 const EVERYTHING: u16 = bits("g$lshzxetd");
 
-/// Which changes of keys subscribers are told (`notify-keyspace-events`), and on which channels.
+/// Which changes of keys subscribers are notified of (`notify-keyspace-events`), and on which channels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct KeyspaceEvents(u16);
 
-/// Not the letters of [`KeyspaceEvents`].
+/// An error: the text has letters other than those of [`KeyspaceEvents`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("Invalid event class character. Use 'Ag$lshzxeKEtdn'.")]
 pub struct UnknownEvents;
 
 impl KeyspaceEvents {
-    /// None, on no channel.
+    /// No events on no channel.
     pub const NONE: KeyspaceEvents = KeyspaceEvents(0);
 
-    /// Whether any of these letters is among them, which are not `A`.
+    /// Whether any of these letters is included. `letters` must not contain `A`.
     pub const fn has(self, letters: &str) -> bool {
         self.0 & bits(letters) != 0
     }
 
-    /// Whether anything is ever told.
+    /// Whether any event can be published.
     pub const fn tell_anything(self) -> bool {
         self.has("KE") && self.has("g$xn")
     }
 
-    /// All of it as a number.
+    /// All letters as a number.
     pub const fn to_bits(self) -> u16 {
         self.0
     }
 
-    /// What [`to_bits`](Self::to_bits) has returned.
+    /// The letters of a number that [`to_bits`](Self::to_bits) returned.
     pub const fn from_bits(bits: u16) -> Self {
         KeyspaceEvents(bits)
     }
 }
 
-/// The bits of letters that are known.
+/// The bits of `letters`; panics on an unknown letter.
 const fn bits(letters: &str) -> u16 {
     let letters = letters.as_bytes();
     let (mut bits, mut i) = (0, 0);

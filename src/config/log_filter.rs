@@ -1,22 +1,22 @@
-//! The check of `--log`.
+//! Checks `--log`.
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
-/// The one crate that logs anything in the `sapwood` command.
+/// The only crate that logs in the `sapwood` command.
 const TARGET: &str = "sapwood";
 
-/// Checks a filter: directives with commas between, each a level or `TARGET=LEVEL` with a module of this crate.
+/// Checks a filter: comma-separated directives, each a level or `TARGET=LEVEL` with a module of this crate.
 ///
-/// [`EnvFilter`] takes a word that is no level for a target, so a misspelled level would silence every line.
+/// [`EnvFilter`] takes a word that is no level as a target, so a misspelled level would silence every line.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Returns a description of the problem.
 pub(super) fn check(filter: &str) -> Result<(), String> {
     if filter.trim().is_empty() {
         return Err("it is empty".into());
     }
-    // Directives on spans and fields have a grammar of their own.
+    // Directives on spans and fields have another grammar, which [`EnvFilter`] checks.
     if !filter.contains('[') {
         filter.split(',').filter(|directive| !directive.is_empty()).try_for_each(check_directive)?;
     }

@@ -1,8 +1,8 @@
-//! What a node is told before it starts: one [`Config`], checked once.
+//! The settings of a node: one [`Config`], checked once.
 //!
-//! The `sapwood` command fills a [`Config`] from flags, `SAPWOOD_*` variables and a file; an application that
-//! embeds a node fills one by hand. Both pass through [`Config::validate`], so everything below may rely on what
-//! it promises and reads no environment of its own.
+//! The `sapwood` command fills a [`Config`] from flags, `SAPWOOD_*` variables and a file; an application that embeds a
+//! node fills one in code. Both pass through [`Config::validate`], so the rest of the node may rely on its checks and
+//! reads no environment of its own.
 //!
 //! Messages name settings by their flag (`--max-value`), which is also the key in the file (`max-value`) and the
 //! field here (`max_value`).
@@ -22,7 +22,7 @@ pub use keyspace_events::{KeyspaceEvents, UnknownEvents};
 pub use secret::{Secret, SecretError};
 pub use units::{Size, Span, SpanOrNever, UnitError};
 
-/// The longest `--name` and `--cluster` in bytes: a host name (253) and a port. Both travel in every hello.
+/// The longest `--name` and `--cluster` in bytes: a host name (253) and a port. Every hello carries both.
 pub const MAX_NAME: usize = 259;
 
 /// The port for clients, unless another is given.
@@ -34,22 +34,22 @@ pub const DEFAULT_PEER_PORT: u16 = 7172;
 /// The port for browsers and scrapers, unless another is given.
 pub const DEFAULT_HTTP_PORT: u16 = 7173;
 
-/// The most that `--max-key` and `--max-value` may come to, in bytes: what one peer message can carry.
+/// The largest sum of `--max-key` and `--max-value` in bytes: what one peer message can carry.
 pub const MAX_ENTRY: u64 = 512 << 20;
 
-/// The least that `--forget-after` may be: a member is not counted as away before.
+/// The shortest `--forget-after`: a member is not counted as away before.
 pub const MIN_FORGET_AFTER: Duration = Duration::from_secs(60);
 
-/// Tombstones that are kept whatever [`Config::max_memory`] is, unless [`Config::tombstone_limit`] says otherwise.
+/// The least default number of tombstones that are kept, however small [`Config::max_memory`] is.
 pub const MIN_TOMBSTONES: u64 = 1_000_000;
 
-/// Bytes that a tombstone is reckoned with: a cell without a value, a key of middling length and its place in the map.
+/// The estimated bytes of a tombstone: a cell without a value, a key of medium length and its slot in the map.
 const TOMBSTONE_BYTES: u64 = 100;
 
-/// The part of [`Config::max_memory`] that tombstones may take: one in so many bytes.
+/// The divisor of [`Config::max_memory`] that gives the bytes for tombstones by default.
 const TOMBSTONE_SHARE: u64 = 10;
 
-/// How a node is set up.
+/// The settings of a node.
 ///
 /// ```
 /// use sapwood::config::Config;
@@ -60,69 +60,68 @@ const TOMBSTONE_SHARE: u64 = 10;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Stable name of this node, unlike any other in its cluster. `None`: see [`Config::name_at`]; a node that listens
-    /// nowhere must have one.
+    /// Stable name of this node, unique in its cluster. `None`: see [`Config::name_at`]; a node that listens on no
+    /// address must have one.
     pub name: Option<String>,
-    /// Nodes link only with nodes of the same cluster name.
+    /// The cluster's name. Nodes link only with nodes of the same cluster name.
     pub cluster: String,
-    /// Where clients connect; port 0 lets the system choose. `None`: nowhere, the node serves only the program that
-    /// embeds it.
+    /// Address for clients; port 0 lets the system choose. `None`: the node serves only the program that embeds it.
     pub client: Option<SocketAddr>,
-    /// Where the other nodes connect; port 0 lets the system choose. `None`: nowhere, the node links only with those
-    /// that it dials itself. Any two such nodes need one between them that can be dialled.
+    /// Address for the other nodes; port 0 lets the system choose. `None`: the node links only with nodes that it
+    /// dials itself. Two nodes without an address can only reach each other through a third that has one.
     pub peer: Option<SocketAddr>,
-    /// Where the page, the JSON API, metrics and health checks are served; port 0 lets the system choose. `None`: nowhere.
+    /// Address of the page, the JSON API, metrics and health checks; port 0 lets the system choose. `None`: none.
     pub http: Option<SocketAddr>,
     /// Let the page and the JSON API write, and with [`Config::enable_faults`] cut links.
     pub http_writes: bool,
     /// Let the page and the JSON API show values.
     pub http_show_values: bool,
-    /// Peers to dial first, each `HOST:PORT`; the rest are learnt from them. May name this node itself.
+    /// Peers to dial first, each `HOST:PORT`; the node learns of the others from them. May name this node itself.
     pub join: Vec<String>,
-    /// The `HOST:PORT` other nodes are told to dial, where it is not [`Config::peer`].
+    /// The `HOST:PORT` that other nodes dial, if it is not [`Config::peer`].
     pub advertise: Option<String>,
-    /// Bytes of keys and values to hold at most; `None` is unlimited. What peers bring may take a quarter more, and
-    /// tombstones as much again before writes are refused because of them.
+    /// Most bytes of keys and values; `None` is unlimited. Cells from peers may take a quarter more, and tombstones as
+    /// much again before writes are refused because of them.
     pub max_memory: Option<u64>,
-    /// How far a peer's clock may be from ours before it is refused.
+    /// Largest difference between a peer's clock and ours; a peer beyond it is refused.
     pub max_clock_skew: Duration,
-    /// Tombstones to hold before members that are away are no longer waited for; `None`: see
-    /// [`Config::effective_tombstone_limit`]. Nor are they once tombstones take more than [`Config::max_memory`].
+    /// Number of tombstones from which the stable time no longer waits for members that are away; `None`: see
+    /// [`Config::effective_tombstone_limit`]. The same happens if tombstones take more than [`Config::max_memory`].
     pub tombstone_limit: Option<u64>,
-    /// How long a member may be away before it is no longer waited for; `None` waits for ever.
+    /// How long the stable time waits for a member that is away; `None` waits for ever.
     pub forget_after: Option<Duration>,
-    /// Where to keep the writes that this node alone held and had to give up when it came back.
+    /// File for the writes that only this node held and that it had to give up when it rejoined.
     pub lost_file: Option<PathBuf>,
-    /// What clients must `AUTH` with; `None` asks for nothing.
+    /// Password that clients must `AUTH` with; `None` requires none.
     pub client_password: Option<Secret>,
-    /// Bytes of the longest key.
+    /// Largest key in bytes.
     pub max_key: usize,
-    /// Bytes of the longest value.
+    /// Largest value in bytes.
     pub max_value: usize,
-    /// Bytes of the longest command, all its arguments together.
+    /// Largest command in bytes, with all its arguments.
     pub max_command: usize,
-    /// Client connections at one time; fewer if the limit on open files does not leave as many.
+    /// Most client connections at one time; fewer if the limit on open files does not allow as many.
     pub max_clients: usize,
-    /// Bytes that may wait for one peer; beyond it the queue is dropped and the peer catches up by a sync.
+    /// Most bytes queued for one peer; beyond it the queue is dropped and the peer catches up by a sync.
     pub peer_queue: usize,
-    /// Accept addresses that others can reach although nothing proves who connects.
+    /// Allow listening on addresses that others can reach without authentication.
     pub insecure: bool,
     /// Allow `FLUSHALL`.
     pub enable_flush: bool,
-    /// Which changes of keys subscribers are told.
+    /// Which changes of keys subscribers are notified of.
     pub notify_keyspace_events: KeyspaceEvents,
-    /// Allow `SAPWOOD CUT`, which keeps nodes apart as a broken network would.
+    /// Allow `SAPWOOD CUT`, which separates nodes as a network partition does.
     pub enable_faults: bool,
-    /// How log lines are written.
+    /// Format of log lines.
     pub log_format: LogFormat,
     /// Which log lines are written: a level, or a filter such as `info,sapwood::replication=debug`.
     pub log: String,
-    /// How long a stopping node may take to hand its last writes to a peer.
+    /// How long a stopping node may take to send its last writes to a peer.
     pub drain_timeout: Duration,
-    /// How long a node that is told to join others, and reaches none, waits before it calls itself ready. One that is
-    /// refused never does.
+    /// How long a node with [`Config::join`] that reaches no peer waits before it reports itself ready. A node that is
+    /// refused is never ready.
     pub ready_alone_after: Duration,
-    /// Take absent keys for absent everywhere while the peers' states are being fetched, for clients.
+    /// Serve clients while the peers' states are being fetched: an absent key counts as absent everywhere.
     pub serve_while_joining: bool,
 }
 
@@ -163,16 +162,18 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The node's name once the port it is told by is known, that of its clients or else of its peers:
-    /// [`Config::name`], or else `host:port`.
+    /// The node's name: [`Config::name`], or else `host:port`.
     ///
-    /// A default cannot be settled earlier: two nodes that both asked for port 0 would share it.
+    /// `port` is that of its clients or else of its peers. The default needs the bound port: two nodes that both asked
+    /// for port 0 would share a name otherwise.
     pub fn name_at(&self, port: u16) -> String {
         self.name.clone().unwrap_or_else(|| format!("{}:{port}", host_name()))
     }
 
-    /// How many tombstones are held before members that are away lapse: [`Config::tombstone_limit`], or else the larger
-    /// of a million and as many as fit a tenth of [`Config::max_memory`], at a hundred bytes each.
+    /// The number of tombstones that are held before members that are away lapse.
+    ///
+    /// It is [`Config::tombstone_limit`], or else the larger of 1,000,000 and as many as fit into a tenth of
+    /// [`Config::max_memory`] at 100 bytes each.
     ///
     /// ```
     /// # use sapwood::config::Config;
@@ -184,7 +185,7 @@ impl Config {
         self.tombstone_limit.unwrap_or_else(|| fitting.max(MIN_TOMBSTONES))
     }
 
-    /// Checks each setting, and those that must agree with each other.
+    /// Checks each setting, and that they agree with each other.
     ///
     /// # Errors
     /// The first problem found; its text says which setting to change and how.
@@ -280,17 +281,17 @@ impl Config {
     }
 }
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
     /// One JSON object a line, for collectors.
     Json,
 }
 
-/// The host's name, without asking the network: what `/etc/hostname` says, else `HOSTNAME`, else `localhost`.
+/// The host's name, without using the network: from `/etc/hostname`, else `HOSTNAME`, else `localhost`.
 fn host_name() -> String {
     std::fs::read_to_string("/etc/hostname")
         .ok()
@@ -300,7 +301,8 @@ fn host_name() -> String {
         .unwrap_or_else(|| "localhost".into())
 }
 
-/// Names appear in tables, logs, and in comma separated lists where `*` means all: they stay one plain word.
+/// Checks a name. Names appear in tables, logs, and comma-separated lists where `*` means all, so they are one plain
+/// word.
 fn check_name(flag: &'static str, name: &str) -> Result<(), ConfigError> {
     let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != ',' && c != '*';
     if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(plain) {

@@ -4,15 +4,16 @@ use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// The longest secret in bytes. A file beyond it is not a password file: a wrong path, or a device without end.
+/// The longest secret in bytes. A longer file is not a password file: the path is wrong, or it is an endless device.
 const MAX_SECRET: usize = 64 << 10;
 
-/// Folders that container runtimes and systemd keep secrets in, for one container or service alone. The mode says little
-/// there: Docker makes files 0444 of root, and what systemd allows by an access list shows as bits of the group.
+/// Folders where container runtimes and systemd keep the secrets of one container or service. The mode is no evidence
+/// there: Docker creates files with mode 0444 owned by root, and a systemd access list shows as permission bits of the
+/// group.
 #[cfg(unix)]
 const KEEPERS: [&str; 3] = ["/run/secrets", "/var/run/secrets", "/run/credentials"];
 
-/// Permission bits with which others than the owner could learn the password, or replace it.
+/// Permission bits that let others than the owner read or replace the password.
 #[cfg(unix)]
 const EXPOSED: u32 = 0o066;
 
@@ -20,23 +21,23 @@ const EXPOSED: u32 = 0o066;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<[u8]>);
 
-/// Why no secret could be had.
+/// Why no secret could be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretError {
     /// The file could not be read.
     #[error(transparent)]
     Read(#[from] io::Error),
-    /// An empty password would let everyone in.
+    /// The password is empty, which would let everyone in.
     #[error("it is empty: write the password into it")]
     Empty,
-    /// More than any password.
+    /// The file is longer than any password.
     #[error("it is longer than {MAX_SECRET} bytes: is this the right file?")]
     TooLong,
     /// The file has a second line, which may or may not belong to the password.
     #[error("it has more than one line: write the password alone, with at most one line end after it")]
     ManyLines,
-    /// Blanks around the password, which most often are there by accident and cannot be seen.
+    /// Blanks surround the password; most often they are accidental and invisible.
     #[error("the password has blanks before or after it: remove them, or choose one without")]
     Blanks,
     /// Other users can read or write the file.
@@ -53,7 +54,7 @@ pub enum SecretError {
 }
 
 impl Secret {
-    /// A secret of these bytes.
+    /// Creates a secret of these bytes.
     ///
     /// # Errors
     /// [`SecretError::Empty`], [`SecretError::TooLong`].
@@ -66,13 +67,14 @@ impl Secret {
         }
     }
 
-    /// Takes the password from the content of a file: one line, without its end (LF or CRLF).
+    /// Reads the password from a file: one line, without its end (LF or CRLF).
     ///
-    /// On Unix the group and others must be able neither to read nor to write the file, unless it lies under `/run/secrets`,
-    /// `/var/run/secrets` or `/run/credentials`, or is no regular file.
+    /// On Unix the group and others must be able neither to read nor to write the file, unless it lies under
+    /// `/run/secrets`, `/var/run/secrets` or `/run/credentials`, or is no regular file.
     ///
     /// # Errors
-    /// [`SecretError`]: unreadable, exposed to others, empty, too long, of several lines, surrounded by blanks.
+    /// [`SecretError`] if the file is unreadable, exposed to others, empty, too long, of several lines, or has blanks
+    /// around the password.
     pub fn read(path: &Path) -> Result<Self, SecretError> {
         let mut bytes = Vec::new();
         let file = std::fs::File::open(path)?;
@@ -114,7 +116,7 @@ fn check_mode(path: &Path, file: &std::fs::File) -> Result<(), SecretError> {
     use std::os::unix::fs::PermissionsExt as _;
     let metadata = file.metadata()?;
     let mode = metadata.permissions().mode() & 0o7777;
-    // A pipe or a device, such as `<(pass show sapwood)` in a shell, is not kept anywhere.
+    // A pipe or a device, such as `<(pass show sapwood)` in a shell, stores nothing.
     if mode & EXPOSED == 0 || !metadata.is_file() || is_kept(&path.canonicalize()?) {
         return Ok(());
     }
@@ -126,7 +128,7 @@ fn check_mode(_path: &Path, _file: &std::fs::File) -> Result<(), SecretError> {
     Ok(())
 }
 
-/// Whether a path without links is under one of [`KEEPERS`].
+/// Whether a path without symbolic links is under one of [`KEEPERS`].
 #[cfg(unix)]
 fn is_kept(path: &Path) -> bool {
     KEEPERS.iter().any(|keeper| path.starts_with(keeper))

@@ -1,4 +1,4 @@
-//! Sizes and durations as people write them, and written back so that they read the same.
+//! Sizes and durations as text; what is displayed parses to the same value.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-/// As in `redis.conf`: `k` counts in thousands, `kb` (and `KiB`) in 1024s; case does not matter.
-/// The units that a [`Size`] is written with come last, largest at the end.
+/// Units as in `redis.conf`: `k` is 1000, `kb` (and `KiB`) is 1024; case does not matter. A [`Size`] is displayed in
+/// one of the last units, which ascend.
 const SIZE_UNITS: [(&str, u64); 14] = [
     ("", 1),
     ("b", 1),
@@ -25,7 +25,7 @@ const SIZE_UNITS: [(&str, u64); 14] = [
     ("TiB", 1 << 40),
 ];
 
-/// In milliseconds, smallest first.
+/// Units in milliseconds, smallest first.
 const SPAN_UNITS: [(&str, u64); 5] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
@@ -41,10 +41,10 @@ pub struct Span(pub Duration);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpanOrNever(pub Option<Duration>);
 
-/// What stands for no end in a [`SpanOrNever`].
+/// The text of a [`SpanOrNever`] without an end.
 const NEVER: &str = "never";
 
-/// A text that is no size or no duration.
+/// An error: the text is not a size or not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnitError {
@@ -123,7 +123,7 @@ impl fmt::Display for SpanOrNever {
     }
 }
 
-/// `number` in the largest of `units` that leaves no rest; none for zero, or if all leave one.
+/// Divides `number` by the largest of `units` that leaves no remainder; `None` for zero, or if all leave one.
 fn largest_exact<'u>(number: u64, units: &[(&'u str, u64)]) -> Option<(u64, &'u str)> {
     let exact = |(_, factor): &&(&str, u64)| number != 0 && number.is_multiple_of(*factor);
     units.iter().rfind(exact).map(|(unit, factor)| (number / factor, *unit))

@@ -1,8 +1,8 @@
-//! The counter: running totals, one slot an incarnation, whose sum is what a key counts.
+//! The counter of a key: running totals in one slot per incarnation.
 //!
 //! Each slot has one writer, so two copies of it are ordered and the later one has all increments of the earlier: a
-//! PN-counter (Shapiro et al., 2011) whose entries can end. What a delete or a `SET` resets is what it has seen, so an
-//! increment that was made elsewhere meanwhile still counts (an observed reset).
+//! PN-counter (Shapiro et al., 2011) whose entries can end. A `DEL` or `SET` resets only the increments that its node
+//! had received, so a concurrent increment elsewhere still counts (an observed reset).
 //!
 //! ```text
 //!   INCR on a -->  slot of a: start 10, last 40, up 7 ----.
@@ -10,9 +10,9 @@
 //!   SET/DEL  -->   slot of a: reset at 30, 5 up --------- '
 //! ```
 //!
-//! A slot is *active* while it has increments that nothing has reset, and its life began after every deadline of the
-//! key that has passed. A key that nobody has set keeps its deadline in an [`Expiry`] beside the slots, so that an
-//! `EXPIRE` of what was counted neither replaces a `SET` nor is undone by an older one.
+//! A slot is *active* if it has increments that nothing has reset, and its life began after every deadline of the key
+//! that has passed. A key without a register keeps its deadline in an [`Expiry`] beside the slots. So an `EXPIRE` of a
+//! pure counter neither replaces a `SET` nor is undone by an older one.
 
 use super::timestamp::{Time, ZERO};
 
@@ -27,63 +27,64 @@ pub struct Slot {
     pub up: u64,
     /// The sum of all that was subtracted.
     pub down: u64,
-    /// What of it does not count any more.
+    /// The part of the totals that no longer counts.
     pub reset: Reset,
 }
 
-/// How much of a slot a delete, a `SET` or a deadline has ended.
+/// The part of a slot that a delete, a `SET` or a deadline has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reset {
-    /// The latest increment that was seen.
+    /// The time of the latest increment that the reset covers.
     pub mark: Time,
-    /// When that was: a slot is dead at a stable time that has passed it and the increments. Later resets of the same
-    /// increments leave it as it is, or what one node has purged would be undecided on another.
+    /// The time of the reset. A slot is dead at a stable time that has passed both this and the last increment. A
+    /// later reset of the same increments does not move it; otherwise a slot that one node has purged would not yet
+    /// be dead for another.
     pub at: Time,
-    /// What had been added up to there.
+    /// The sum of the additions up to `mark`.
     pub up: u64,
-    /// What had been subtracted up to there.
+    /// The sum of the subtractions up to `mark`.
     pub down: u64,
 }
 
 impl Slot {
-    /// A life that begins now, with nothing counted yet.
+    /// A new life of a slot that begins at `at`, with no increments.
     pub fn begin(at: Time) -> Slot {
         Slot { start: at, last: at, ..Slot::default() }
     }
 
-    /// Whether it counts where `passed` is the latest deadline of the key that has passed.
+    /// Whether the slot counts, where `passed` is the latest deadline of the key that has passed.
     pub fn is_active(&self, passed: Time) -> bool {
         self.start > passed && !self.is_reset()
     }
 
-    /// Whether all of its increments were reset.
+    /// Whether all increments of the slot were reset.
     pub fn is_reset(&self) -> bool {
         self.last <= self.reset.mark
     }
 
-    /// This slot after a retraction: all that it has counted is reset, as of its last increment.
+    /// The slot after a retraction: all its increments are reset, as of the last of them.
     #[must_use]
     pub fn retracted(self) -> Slot {
         self.reset(self.last)
     }
 
-    /// What has been added since the reset.
+    /// The sum of the additions since the reset.
     pub fn up(&self) -> u64 {
         self.up.saturating_sub(self.reset.up)
     }
 
-    /// What has been subtracted since the reset.
+    /// The sum of the subtractions since the reset.
     pub fn down(&self) -> u64 {
         self.down.saturating_sub(self.reset.down)
     }
 
-    /// What it adds to the counter while it is active.
+    /// What the slot adds to the counter while it is active.
     pub fn net(&self) -> i128 {
         let sum = |up: u64, down: u64| i128::from(up) - i128::from(down);
         sum(self.up, self.down) - sum(self.reset.up, self.reset.down)
     }
 
-    /// The slot with `by` added at `at`; `None` if its totals cannot hold that.
+    /// The slot with `by` added at `at`; `None` if the totals would overflow.
     #[must_use]
     pub fn add(self, by: i64, at: Time) -> Option<Slot> {
         let with = |up: u64, down: u64| {
@@ -94,12 +95,12 @@ impl Slot {
             };
             Some(Slot { last: at, up, down, ..self })
         };
-        // What was both added and subtracted makes room, as it adds nothing to the sum.
+        // An amount that was both added and subtracted cancels out, so removing it from both totals makes room.
         let both = self.up.min(self.down);
         with(self.up, self.down).or_else(|| with(self.up - both, self.down - both))
     }
 
-    /// The slot after something has ended at `at` what it counted.
+    /// The slot after a reset at `at` of all its increments.
     #[must_use]
     pub fn reset(self, at: Time) -> Slot {
         if self.is_reset() {
@@ -122,51 +123,50 @@ impl Slot {
 }
 
 impl Reset {
-    /// The one that ended more or, if both ended the same, the earlier.
+    /// Returns the reset that covers more increments or, if both cover the same, the earlier one.
     fn merge(self, other: Reset) -> Reset {
         let rank = |reset: &Reset| (reset.mark, std::cmp::Reverse(reset.at), reset.up, reset.down);
         if rank(&self) >= rank(&other) { self } else { other }
     }
 }
 
-/// The deadline of what a key counts, set by an `EXPIRE` or `PERSIST` of a key without a value.
+/// The deadline of a counter, set by an `EXPIRE` or `PERSIST` of a key without a value.
 ///
-/// It is a register of its own: of two the one set later wins, and `SET` and `DEL` set it to none.
+/// It is a register of its own: the one set later wins, and `SET` and `DEL` clear it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expiry {
-    /// From this moment on every life that began by then is over; `None` for never.
+    /// Every life that began at or before this time ends at it; `None` means never.
     pub deadline: Option<Time>,
-    /// When it was set: with the writer its dot.
+    /// The time of the write that set it; with the writer it is the dot.
     pub set_at: Time,
 }
 
 impl Expiry {
-    /// What decides between two of one key, with the incarnations of the writers: the later dot and, where these are
-    /// equal, a retraction.
+    /// The rank that orders two deadlines of one key: the later dot wins and, at equal dots, a retraction.
     pub fn rank<I: Ord>(&self, writer: I) -> impl Ord + use<I> {
         (self.set_at, writer, self.deadline.is_none(), self.deadline)
     }
 }
 
-/// All that is counted for one key: the slots by owner, in order, and the deadline of what they count.
+/// The counter of one key: its slots, sorted by owner, and its deadline.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counter<O> {
-    /// Who set the deadline, and to what; `None` if nobody did.
+    /// The deadline and its writer; `None` if none was set.
     pub expiry: Option<(O, Expiry)>,
-    /// Each owner's slot, by owner.
+    /// The slots and their owners, sorted by owner.
     pub slots: Vec<(O, Slot)>,
 }
 
 impl<O: Copy + Ord> Counter<O> {
-    /// Nothing counted.
+    /// The empty counter.
     pub const NONE: Counter<O> = Counter { expiry: None, slots: Vec::new() };
 
-    /// Whether there is nothing at all to keep.
+    /// Whether there is neither a slot nor a deadline.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty() && self.expiry.is_none()
     }
 
-    /// Discards everything, and keeps the room.
+    /// Discards everything but keeps the allocation.
     pub fn clear(&mut self) {
         self.expiry = None;
         self.slots.clear();
@@ -177,7 +177,7 @@ impl<O: Copy + Ord> Counter<O> {
         self.slots.binary_search_by_key(&owner, |(owner, _)| *owner).ok().map(|at| &self.slots[at].1)
     }
 
-    /// Puts a slot in place of the owner's.
+    /// Inserts the slot of `owner`, or replaces it.
     pub fn put(&mut self, owner: O, slot: Slot) {
         match self.slots.binary_search_by_key(&owner, |(owner, _)| *owner) {
             Ok(at) => self.slots[at].1 = slot,
@@ -191,23 +191,23 @@ impl<O: Copy + Ord> Counter<O> {
         self.put(owner, merged);
     }
 
-    /// The slots that count where `passed` is the latest deadline that has passed.
+    /// The slots that count, where `passed` is the latest deadline that has passed.
     pub fn active(&self, passed: Time) -> impl Iterator<Item = &Slot> {
         self.slots.iter().map(|(_, slot)| slot).filter(move |slot| slot.is_active(passed))
     }
 
-    /// Resets every slot: a delete or a `SET` has seen them at `at`.
+    /// Resets every slot at `at`, for a delete or a `SET`.
     pub fn reset(&mut self, at: Time) {
         self.slots.iter_mut().for_each(|(_, slot)| *slot = slot.reset(at));
     }
 
-    /// Resets the slots whose lives began by the `deadline`, as of then: it has passed, and is about to be replaced.
+    /// Resets the slots whose lives began at or before `deadline`, which has passed and is about to be replaced.
     pub fn end(&mut self, deadline: Time) {
         let ended = self.slots.iter_mut().filter(|(_, slot)| slot.start <= deadline);
         ended.for_each(|(_, slot)| *slot = slot.reset(deadline));
     }
 
-    /// Drops what is dead at the stable time, beside a register with this life.
+    /// Drops the parts that are dead at the stable time, given the life of the key's register.
     pub fn strip(&mut self, register: &RegisterLife, stable: Time) {
         let lives = Lives { register: *register, expiry: self.expiry.map(|(_, expiry)| expiry) };
         let dead = |death: Option<Time>| death.is_some_and(|death| death <= stable);
@@ -218,23 +218,23 @@ impl<O: Copy + Ord> Counter<O> {
     }
 }
 
-/// What of a register bears on its key's slots, and when it is dead itself.
+/// The times of a register that decide when it and its key's slots are dead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RegisterLife {
     /// The later of the register's timestamps.
     pub written: Time,
-    /// From this moment on the register and all slots that began by then are absent.
+    /// The register, and all slots that began at or before this time, are absent from then on.
     pub deadline: Option<Time>,
     /// Whether the register holds a value.
     pub has_value: bool,
 }
 
-/// Both deadlines of a key that has slots.
+/// The lives of the register and of the counter's deadline of one key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lives {
-    /// The register's.
+    /// The life of the register.
     pub register: RegisterLife,
-    /// The one of what is counted.
+    /// The counter's deadline.
     pub expiry: Option<Expiry>,
 }
 
@@ -245,10 +245,10 @@ impl Lives {
         deadlines.into_iter().flatten().filter(|&deadline| deadline <= now).max().unwrap_or(ZERO)
     }
 
-    /// The stable time from which a slot is dead; `None` if it never will be as it is.
+    /// The stable time from which a slot is dead; `None` if nothing has ended it.
     ///
-    /// A slot is dead once nothing that made it so can be news to anyone: the reset, the deadline, and the increments
-    /// themselves.
+    /// A slot is dead once every member holds the write that ended it (the reset or the deadline) and its last
+    /// increment.
     pub fn slot_death(&self, slot: &Slot) -> Option<Time> {
         let reset = slot.is_reset().then_some(slot.reset.at);
         let by = |deadline: Option<Time>, set_at: Time| {
@@ -259,7 +259,9 @@ impl Lives {
         [reset, register, expiry].into_iter().flatten().min().map(|cause| cause.max(slot.last))
     }
 
-    /// The same for the register; [`ZERO`] if there is none. It outlives the slots that its deadline ends.
+    /// The stable time from which the register is dead; [`ZERO`] if there is none.
+    ///
+    /// A register outlives the slots that its deadline ends.
     pub fn register_death<'s>(&self, slots: impl IntoIterator<Item = &'s Slot>) -> Option<Time> {
         let RegisterLife { written, deadline, has_value } = self.register;
         if has_value && deadline.is_none() {
@@ -268,7 +270,9 @@ impl Lives {
         Some(written.max(deadline.unwrap_or(ZERO)).max(self.last_ended(deadline, slots)))
     }
 
-    /// The same for the deadline of what is counted. It outlives the slots that it ends, and is of no use without any.
+    /// The stable time from which the counter's deadline is dead.
+    ///
+    /// It outlives the slots that it ends, and is dead without any.
     pub fn expiry_death<'s>(&self, slots: impl IntoIterator<Item = &'s Slot>) -> Option<Time> {
         let expiry = self.expiry?;
         Some(expiry.set_at.max(self.last_ended(expiry.deadline, slots)))
@@ -281,18 +285,18 @@ impl Lives {
     }
 }
 
-/// What a key shows to a reader.
+/// The value of a key for a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown<'a> {
     /// The register's value.
     Text(&'a [u8]),
-    /// The counter's; `INCR` and the like keep it within 64 bits on each node, their sum may go beyond.
+    /// The sum of the counter. Each node's `INCR` keeps it within 64 bits, but merged slots may exceed them.
     Number(i128),
 }
 
-/// What a key shows whose register has a value of this version, or none, and whose active slots are these.
+/// The value that a key shows, given its register's value with its timestamp and its active slots.
 ///
-/// A text that was set after all that the slots count hides them; else they count from the value, if it is an
+/// A text that was set after the last increment hides the slots. Otherwise they count from the value, if it is an
 /// integer, or from 0.
 pub fn shown(value: Option<(&[u8], Time)>, active: impl IntoIterator<Item = Slot>) -> Option<Shown<'_>> {
     let totals = active.into_iter().map(|slot| (slot.net(), slot.last));
@@ -306,8 +310,8 @@ pub fn shown(value: Option<(&[u8], Time)>, active: impl IntoIterator<Item = Slot
     }
 }
 
-/// An integer of 64 bits in decimal digits, as Redis's `string2ll` takes it: no sign but `-`, no leading zero,
-/// nothing around it.
+/// Parses a 64-bit decimal integer as Redis's `string2ll` does: no sign but `-`, no leading zero, no surrounding
+/// blanks.
 pub fn strict_number(text: &[u8]) -> Option<i64> {
     match text.strip_prefix(b"-").unwrap_or(text) {
         [b'1'..=b'9', ..] => str::from_utf8(text).ok()?.parse().ok(),
@@ -373,7 +377,8 @@ mod tests {
         assert_eq!((merged.net(), merged.up()), (2, 2));
     }
 
-    /// One node had forgotten a slot, and another, where the key was deleted once more, would not.
+    /// A regression test: one node had purged a slot that another still kept, because the key was deleted there once
+    /// more.
     #[test]
     fn a_slot_that_is_reset_twice_dies_by_the_first() {
         let (first, second) = (slot(10, 20, 5).reset(NTP64(30)), slot(10, 20, 5).reset(NTP64(90)));

@@ -1,4 +1,4 @@
-//! Digests: order-independent sums of cell hashes, and where a key belongs.
+//! Digests: order-independent sums of cell hashes, and the placement of keys in ranges.
 //!
 //! A range's digest is the sum modulo 2^64 of its cells' hashes, so a write moves it by one subtraction and one
 //! addition (an incremental multiset hash: Clarke et al., 2003). Hashes are seeded by the cluster's name and
@@ -10,7 +10,7 @@ use super::counter::{Expiry, Slot};
 use super::register::Register;
 use super::timestamp::Incarnation;
 
-/// What makes the hashes of one cluster: derived from its name, so that all its nodes agree on it.
+/// The seed of a cluster's hashes: derived from its name, so all its nodes use the same one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HashSeed(u64);
 
@@ -20,23 +20,23 @@ impl HashSeed {
         HashSeed(xxh3_64(name.as_bytes()))
     }
 
-    /// The raw seed, for a hasher that takes one.
+    /// The raw seed.
     pub fn get(self) -> u64 {
         self.0
     }
 
-    /// The hash that places `key`: the same on every node of the cluster.
+    /// The hash that places `key` in a range: the same on every node of the cluster.
     pub fn key_hash(self, key: &[u8]) -> u64 {
         xxh3_64_with_seed(key, self.0)
     }
 }
 
-/// The hash of all that identifies a register.
+/// The hash of the identity of a register: its key, its timestamps and whether it is a tombstone.
 ///
 /// Timestamps identify content, so the value is not hashed: dropping an expired value leaves the digest as it was.
 ///
-/// The hash of a cell is the sum of those of its parts: its register, its [slots](slot_hash) and its counter's
-/// [deadline](expiry_hash). So a part that is dead at a stable time can be left out of it.
+/// The hash of a cell is the sum of the hashes of its parts: its register, its [slots](slot_hash) and its counter's
+/// [deadline](expiry_hash). So a digest can leave out a part that is dead at a stable time.
 pub fn register_hash(seed: HashSeed, key_hash: u64, register: &Register<'_>) -> u64 {
     let mut identity = [0u8; 64];
     identity[..8].copy_from_slice(&key_hash.to_le_bytes());
@@ -50,18 +50,18 @@ pub fn register_hash(seed: HashSeed, key_hash: u64, register: &Register<'_>) -> 
         identity[40..56].copy_from_slice(&register.deadline_timestamp.get_id().to_le_bytes());
         end = 56;
     }
-    // A retracted register has the timestamps of the one it was.
+    // A retracted register keeps its timestamps, so the length sets it apart.
     end += usize::from(register.is_tombstone());
     xxh3_64_with_seed(&identity[..end], seed.0)
 }
 
-/// The hash of all that identifies a register, and of its value: for a comparison that trusts nothing.
+/// The hash of a register's identity and its value, to detect values that differ at equal timestamps.
 pub fn deep_register_hash(seed: HashSeed, key_hash: u64, register: &Register<'_>) -> u64 {
     let identity = register_hash(seed, key_hash, register);
     register.value.map_or(identity, |value| xxh3_64_with_seed(value, identity))
 }
 
-/// The hash of all that identifies the slot of one owner; its life and its latest increment identify its totals.
+/// The hash of the identity of one owner's slot; its life, last increment and reset identify its totals.
 pub fn slot_hash(seed: HashSeed, key_hash: u64, owner: Incarnation, slot: &Slot) -> u64 {
     let mut identity = [0u8; 64];
     identity[..8].copy_from_slice(&key_hash.to_le_bytes());
@@ -73,12 +73,12 @@ pub fn slot_hash(seed: HashSeed, key_hash: u64, owner: Incarnation, slot: &Slot)
     xxh3_64_with_seed(&identity, seed.0)
 }
 
-/// The hash of all that identifies the slot of one owner, and of its totals.
+/// The hash of the identity of one owner's slot, and of its totals.
 pub fn deep_slot_hash(seed: HashSeed, key_hash: u64, owner: Incarnation, slot: &Slot) -> u64 {
     xxh3_64_with_seed(&slot.net().to_le_bytes(), slot_hash(seed, key_hash, owner, slot))
 }
 
-/// The hash of all that identifies the deadline of what a key counts.
+/// The hash of the identity of a counter's deadline.
 pub fn expiry_hash(seed: HashSeed, key_hash: u64, writer: Incarnation, expiry: &Expiry) -> u64 {
     let mut identity = [0u8; 41];
     identity[..8].copy_from_slice(&key_hash.to_le_bytes());
@@ -89,17 +89,17 @@ pub fn expiry_hash(seed: HashSeed, key_hash: u64, writer: Incarnation, expiry: &
     xxh3_64_with_seed(&identity, seed.0)
 }
 
-/// How many ranges the key space is cut into: a power of two from 4 to 16,384.
+/// The number of ranges that the hash space is divided into: a power of two from 4 to 16,384.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RangeCount {
     bits: u32,
 }
 
 impl RangeCount {
-    /// What every node uses: 16,384 ranges.
+    /// The number that every node uses: 16,384 ranges.
     pub const FULL: RangeCount = RangeCount { bits: 14 };
 
-    /// 2^`bits` ranges; simulations use few, so that ranges are crowded.
+    /// A count of 2^`bits` ranges; simulations use few, so that many keys share a range.
     ///
     /// # Panics
     /// Unless `bits` is within 2 to 14.
@@ -113,7 +113,7 @@ impl RangeCount {
         1 << self.bits
     }
 
-    /// How many groups of ranges there are, as a power of two: as many groups as each has ranges, or half.
+    /// The number of groups of ranges, as a power of two: as many as the ranges of each group, or half as many.
     pub(super) fn group_bits(self) -> u32 {
         self.bits / 2
     }
@@ -122,8 +122,9 @@ impl RangeCount {
         self.bits
     }
 
-    /// The range that a key with this hash belongs to: the hash bits just below the top seven, which the hash
-    /// table inside a range uses as tags.
+    /// The range of a key with this hash, from the hash bits just below the top seven.
+    ///
+    /// The hash table inside a range uses the top seven bits as tags.
     pub fn range_of(self, key_hash: u64) -> usize {
         #[expect(clippy::cast_possible_truncation, reason = "at most 14 bits are left")]
         let range = ((key_hash << 7) >> (64 - self.bits)) as usize;

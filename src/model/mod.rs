@@ -1,12 +1,12 @@
 //! The merge laws: timestamps, registers, counters and the arithmetic of digests.
 //!
-//! This layer is pure. It knows no lock, socket or clock; time and identity come in as arguments. Everything
-//! above it (the store, replication, the protocol) relies on two facts proven here by property tests:
+//! This layer is pure: it uses no lock, socket or clock; time and identity come in as arguments. Everything above it
+//! (the store, replication, the protocol) relies on two facts proven here by property tests:
 //!
-//! * [`Register::merge`] and [`counter::Slot::merge`] are commutative, associative and idempotent, so nodes agree whatever
-//!   the order, repetition or path of what they receive (a state-based CRDT: Shapiro et al., 2011);
-//! * a digest is an order-independent sum of [the hashes of cells](digest::register_hash), so it can be kept up to date by
-//!   one subtraction and one addition a write.
+//! * [`Register::merge`] and [`counter::Slot::merge`] are commutative, associative and idempotent, so nodes agree
+//!   whatever the order, repetition or path of what they receive (a state-based CRDT: Shapiro et al., 2011);
+//! * a digest is an order-independent sum of [the hashes of cells](digest::register_hash), so it can be kept up to
+//!   date by one subtraction and one addition a write.
 
 pub mod counter;
 pub mod digest;

@@ -1,20 +1,21 @@
-//! The last-writer-wins register: what a key holds, and how two copies of it become one.
+//! The last-writer-wins register: the value and deadline of a key, and how two copies merge.
 
 use super::timestamp::{Time, Timestamp};
 
-/// One copy of what a key holds. Borrowed, so that stored, received and decoded registers share one law.
+/// One copy of a key's value and deadline. It is borrowed, so that stored, received and decoded registers share one
+/// law.
 ///
-/// Registers are ordered by `version`: the larger one wins, wherever and in whatever order they meet. Within a
+/// Registers are ordered by `version`: the larger one wins, on every node and in any order of arrival. Within a
 /// version only the deadline can change, and it is ordered by `deadline_timestamp`. So a concurrent `SET` is never
 /// reverted by an `EXPIRE` of the version before it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Register<'a> {
     /// The timestamp of the `SET` or `DEL` that made this version: its dot.
     pub version: Timestamp,
-    /// The value. Without one it is a tombstone or, with a deadline, an expired register whose value was dropped to
-    /// save memory.
+    /// The value. A register without one is a tombstone or, if it has a deadline, an expired register whose value was
+    /// dropped to save memory.
     pub value: Option<&'a [u8]>,
-    /// From this moment on the register is absent to every reader.
+    /// The time from which the register is absent to every reader.
     pub deadline: Option<Time>,
     /// The timestamp of the write that set the deadline: equal to `version` unless an `EXPIRE` or `PERSIST` did.
     pub deadline_timestamp: Timestamp,
@@ -31,7 +32,7 @@ impl<'a> Register<'a> {
         Register { version, value: None, deadline: None, deadline_timestamp: version }
     }
 
-    /// This version after a retraction: a tombstone of the same dots, so it beats exactly this copy and no other.
+    /// This version after a retraction: a tombstone with the same timestamps, so it wins over exactly this copy.
     #[must_use]
     pub fn retracted(self) -> Self {
         Register { value: None, deadline: None, ..self }
@@ -52,16 +53,16 @@ impl<'a> Register<'a> {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
-    /// Whether a deadline other than the version's own write decided it.
+    /// Whether a later write than the version's own set the deadline.
     pub fn has_deadline_timestamp(&self) -> bool {
         self.deadline_timestamp != self.version
     }
 
-    /// The join of two copies: the larger in a total order, so commutative, associative and idempotent for every input,
-    /// honest or not.
+    /// The join of two copies: the larger in a total order, so commutative, associative and idempotent for every
+    /// input, honest or not.
     ///
-    /// The larger version wins whole. Within a version the later deadline timestamp does; where these are equal too, a
-    /// retraction is final.
+    /// The larger version wins whole. Within a version the later deadline timestamp wins. If these are equal too, a
+    /// retraction wins.
     #[must_use]
     pub fn merge(self, other: Register<'a>) -> Register<'a> {
         if self.rank() >= other.rank() { self } else { other }
@@ -71,10 +72,10 @@ impl<'a> Register<'a> {
         (self.version, self.deadline_timestamp, self.is_tombstone(), self.deadline, self.value)
     }
 
-    /// The stable time from which this register is dead; `None` if it never will be as it is.
+    /// The stable time from which this register is dead; `None` if it has a value and no deadline.
     ///
-    /// A tombstone is dead, and so is a register whose deadline has passed; but only once nothing that made it so,
-    /// its `EXPIRE` included, can be news to anyone.
+    /// A tombstone is dead, and so is a register whose deadline has passed, but only once every member holds the
+    /// writes that made it so, including an `EXPIRE`.
     pub fn death(&self) -> Option<Time> {
         if self.value.is_some() && self.deadline.is_none() {
             return None;
@@ -93,7 +94,7 @@ mod tests {
 
     const CASES: u32 = 100_000;
 
-    /// Few times, origins and values, so that versions, deadline timestamps and deadlines collide often.
+    /// Few times, writers and values, so that versions, deadline timestamps and deadlines collide often.
     fn any_register() -> impl Strategy<Value = Register<'static>> {
         let timestamp =
             || (0..4u64, 1..4u128).prop_map(|(t, id)| Timestamp::new(NTP64(t), incarnation(id).unwrap()));

@@ -15,7 +15,7 @@ pub type Incarnation = uhlc::ID;
 /// A totally ordered event identifier: time first, incarnation to break ties.
 pub type Timestamp = uhlc::Timestamp;
 
-/// The moment before every other.
+/// The earliest moment.
 pub const ZERO: Time = uhlc::NTP64(0);
 
 /// The moment `since_epoch` after the Unix epoch; saturates at the end of the scale.
@@ -43,7 +43,7 @@ pub fn later(time: Time, by: Duration) -> Time {
     uhlc::NTP64(time.0.saturating_add(time_since_epoch(by).0))
 }
 
-/// How far two moments are apart, whichever comes first.
+/// The absolute difference between two moments.
 pub fn distance(a: Time, b: Time) -> Duration {
     let ticks = a.0.abs_diff(b.0);
     let nanos = ((ticks & u64::from(u32::MAX)) * 1_000_000_000) >> 32;

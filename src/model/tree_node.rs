@@ -1,22 +1,22 @@
-//! Prefixes: the nodes of the tree that digests are compared along.
+//! The nodes of the digest tree, along which two nodes compare their cells.
 //!
 //! ```text
 //!   key hash   7 tag bits | group | range in group | 4 bits | 4 bits | ...
 //!   tree node                 <----- bits of path -------------->
 //! ```
 //!
-//! Keys are hashed, so the tree is balanced as it is and needs no upkeep beyond the sums of the ranges: a
-//! fixed-radix hash tree (Merkle, 1987) of which only one level is stored.
+//! Keys are hashed, so the tree is balanced and needs no upkeep beyond the sums of the ranges: a fixed-radix hash tree
+//! (Merkle, 1987) that stores only one level.
 
 use super::digest::RangeCount;
 
-/// Hash bits that the tables inside a range use as tags; they come first and place nothing.
+/// The leading hash bits that the tables inside a range use as tags; they do not place a key.
 const TAG_BITS: u32 = 7;
 
-/// How many hash bits there are to descend along.
+/// The number of hash bits that the tree descends along.
 const PATH_BITS: u32 = u64::BITS - TAG_BITS;
 
-/// A range and what lies below it is cut into 2^4 children.
+/// A range, and each tree node below it, has 2^4 children.
 const CHILD_BITS: u32 = 4;
 
 /// The keys whose hash begins, after the tag bits, with `path`.
@@ -33,12 +33,12 @@ impl TreeNode {
         (0..1 << bits).map(move |path| TreeNode { bits, path })
     }
 
-    /// The tree node of one range.
+    /// The tree node of a range.
     pub fn of_range(count: RangeCount, range: usize) -> TreeNode {
         TreeNode { bits: count.bits(), path: range as u64 }
     }
 
-    /// A tree node that was received; `None` if the tree has no such node.
+    /// A received tree node; `None` if the tree has no such node.
     pub fn new(count: RangeCount, bits: u32, path: u64) -> Option<TreeNode> {
         let below_ranges = bits >= count.bits() && (bits - count.bits()).is_multiple_of(CHILD_BITS);
         let exists = bits == count.group_bits() || (below_ranges && bits <= PATH_BITS);
@@ -50,22 +50,22 @@ impl TreeNode {
         self.bits
     }
 
-    /// The bits themselves.
+    /// The leading bits that the tree node fixes.
     pub fn path(self) -> u64 {
         self.path
     }
 
-    /// Whether a key with this hash is among the tree node's.
+    /// Whether a key with this hash is below the tree node.
     pub fn contains(self, key_hash: u64) -> bool {
         (key_hash << TAG_BITS) >> (u64::BITS - self.bits) == self.path
     }
 
-    /// Whether the tree node consists of whole ranges: it is a group, or a range.
+    /// Whether the tree node consists of whole ranges: it is a group or a range.
     pub fn is_of_ranges(self, count: RangeCount) -> bool {
         self.bits <= count.bits()
     }
 
-    /// The ranges that hold the tree node's keys: all of a group's, or the one that it lies in.
+    /// The ranges that hold the tree node's keys: all ranges of a group, or the one that the tree node lies in.
     pub fn ranges(self, count: RangeCount) -> std::ops::Range<usize> {
         let place = |path: u64| usize::try_from(path).expect("a range count fits the address space");
         if self.bits < count.bits() {
@@ -85,19 +85,19 @@ impl TreeNode {
         (self.bits + CHILD_BITS <= PATH_BITS).then_some(CHILD_BITS)
     }
 
-    /// How many children the tree node has: none at the bottom of the tree.
+    /// The number of children; 0 at the bottom of the tree.
     pub fn fan_out(self, count: RangeCount) -> usize {
         self.child_bits(count).map_or(0, |bits| 1 << bits)
     }
 
-    /// The child with this index.
+    /// The child with this index; `None` if the tree node has no such child.
     pub fn child(self, count: RangeCount, index: usize) -> Option<TreeNode> {
         let more = self.child_bits(count)?;
         let (bits, index) = (self.bits + more, index as u64);
         (index >> more == 0).then_some(TreeNode { bits, path: (self.path << more) | index })
     }
 
-    /// The index of the child that a key of this tree node belongs to; zero at the bottom.
+    /// The index of the child that contains a key below this tree node; 0 at the bottom.
     pub fn child_of(self, count: RangeCount, key_hash: u64) -> usize {
         let Some(more) = self.child_bits(count) else { return 0 };
         let bits = (key_hash << TAG_BITS) >> (u64::BITS - self.bits - more);

@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 
 use super::timestamp::{Incarnation, Time, ZERO};
 
-/// For each incarnation the time up to which its whole state is held (a version vector: Parker et al., 1983).
+/// For each incarnation, the time up to which its whole state is incorporated (a version vector: Parker et al., 1983).
 ///
-/// `vector[c] = t` says: of everything that `c` held at `t`, whoever wrote it, nothing is missing here. Only a
-/// finished sync says so; a push never does, for the one before it may have been lost.
+/// `vector[c] = t` means: everything that `c` held at `t`, whoever wrote it, is incorporated here. Only a completed
+/// sync proves that. A push does not, because an earlier push may have been lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Vector(BTreeMap<Incarnation, Time>);
 
 impl Vector {
-    /// The time up to which everything of `incarnation` is held; [`ZERO`] if nothing is known.
+    /// The time up to which everything of `incarnation` is incorporated; [`ZERO`] if it has no entry.
     pub fn time_of(&self, incarnation: Incarnation) -> Time {
         self.0.get(&incarnation).copied().unwrap_or(ZERO)
     }
 
-    /// Notes that everything of `incarnation` up to `time` is held; returns whether that is news.
+    /// Raises the entry of `incarnation` to `time`; returns whether it rose.
     pub fn raise(&mut self, incarnation: Incarnation, time: Time) -> bool {
         let known = self.0.entry(incarnation).or_insert(ZERO);
         let news = time > *known;
@@ -25,7 +25,7 @@ impl Vector {
         news
     }
 
-    /// The element-wise maximum; returns whether any entry rose.
+    /// Raises every entry to that of `other`, if that is later; returns whether any rose.
     pub fn join(&mut self, other: &Vector) -> bool {
         other.iter().fold(false, |news, (incarnation, time)| self.raise(incarnation, time) || news)
     }
@@ -35,7 +35,7 @@ impl Vector {
         self.0.iter().map(|(&incarnation, &time)| (incarnation, time))
     }
 
-    /// Keeps the entries of the incarnations for which `keep` says so.
+    /// Keeps only the entries of the incarnations for which `keep` returns true.
     pub fn retain(&mut self, keep: impl Fn(Incarnation) -> bool) {
         self.0.retain(|&incarnation, _| keep(incarnation));
     }

@@ -5,9 +5,9 @@
 //! counter:  slots: owner, start, last, up, down [mark, at, up, down] | [expiry: writer, time, deadline] | number of slots
 //! ```
 //!
-//! A cell never changes: a write builds a new one and swaps the pointer under the range's lock, so a reader
-//! that took a reference keeps a consistent copy. Origins are interned to 32 bits (see [`Origins`]), and what
-//! most registers lack (a deadline, a deadline_timestamp, a counter) takes no room.
+//! A cell never changes: a write builds a new one and swaps the pointer under the range's lock, so a reader that took
+//! a reference keeps a consistent copy. Origins are interned to 32 bits (see [`Origins`]). Parts that most registers
+//! lack (a deadline, a deadline timestamp, a counter) take no space if they are absent.
 
 mod life;
 mod parts;
@@ -28,7 +28,7 @@ const HAS_VALUE: u32 = 1 << 31;
 const HAS_DEADLINE: u32 = 1 << 30;
 const HAS_DEADLINE_TIMESTAMP: u32 = 1 << 29;
 const HAS_COUNTER: u32 = 1 << 28;
-/// The deadline of what is counted has passed, and the sweep has seen to it.
+/// The counter's deadline has passed, and the sweep has processed it.
 const SWEPT: u32 = 1 << 27;
 const KEY_LENGTH: u32 = SWEPT - 1;
 
@@ -38,7 +38,7 @@ pub const MAX_KEY: usize = KEY_LENGTH as usize;
 const DEADLINE_SIZE: usize = 8;
 const DEADLINE_TIMESTAMP_SIZE: usize = 12;
 
-/// The counter of a cell, its owners interned.
+/// The counter of a cell, with interned owners.
 pub(crate) type Counter = crate::model::counter::Counter<Origin>;
 
 #[derive(Clone, Copy)]
@@ -48,18 +48,18 @@ struct Header {
     key_length_and_flags: u32,
 }
 
-/// All that is held for one key. Cloning counts a reference and copies nothing.
+/// All that a store holds of one key. Cloning increments a reference count and copies nothing.
 #[derive(Clone)]
 pub struct Cell(ThinArc<Header, u8>);
 
 impl Cell {
-    /// Packs a cell without a counter, laying its bytes out in `scratch` first.
+    /// Packs a cell without a counter; `scratch` is the buffer for its bytes.
     pub(super) fn pack(scratch: &mut Vec<u8>, key: &[u8], parts: &Parts<'_>) -> Cell {
         let flags = lay_out(scratch, key, parts);
         Cell::of(parts, key, flags, scratch)
     }
 
-    /// Packs a cell with what it counts, which may be nothing.
+    /// Packs a cell with a counter, which may be empty.
     pub(super) fn pack_with(
         scratch: &mut Vec<u8>,
         key: &[u8],
@@ -110,17 +110,17 @@ impl Cell {
         self.has(HAS_VALUE).then(|| &self.0.slice[self.key_end()..self.0.slice.len() - self.counter_size()])
     }
 
-    /// The bytes of all it holds, about.
+    /// The bytes of the content, without the header.
     pub(crate) fn size(&self) -> usize {
         self.0.slice.len()
     }
 
-    /// Whether there is more than a register.
+    /// Whether the cell has a counter.
     pub(crate) fn has_counter(&self) -> bool {
         self.has(HAS_COUNTER)
     }
 
-    /// The same cell after a deadline has passed at `now`: without the value that it ended.
+    /// The cell after a sweep at `now`: without a value whose deadline has passed.
     pub(super) fn swept(&self, scratch: &mut Vec<u8>, now: Time) -> Cell {
         let parts = self.parts();
         let value = parts.value.filter(|_| !self.is_expired(now));
@@ -129,7 +129,7 @@ impl Cell {
         Cell::pack_with(scratch, self.key(), &Parts { value, ..parts }, &counter, ended)
     }
 
-    /// The time of the version; its origin is interned.
+    /// The time of the register's version.
     pub fn time(&self) -> Time {
         NTP64(self.header().time)
     }
@@ -138,7 +138,7 @@ impl Cell {
         self.header().origin
     }
 
-    /// From this moment on the register is absent to every reader.
+    /// The time from which the register is absent to every reader.
     pub fn deadline(&self) -> Option<Time> {
         self.has(HAS_DEADLINE).then(|| NTP64(self.u64_at(0)))
     }
@@ -150,17 +150,17 @@ impl Cell {
         })
     }
 
-    /// Whether it holds a value, has no deadline and counts nothing.
+    /// Whether the cell has a value, no deadline and no counter.
     pub(super) fn is_lasting(&self) -> bool {
         self.header().key_length_and_flags & (HAS_VALUE | HAS_DEADLINE | HAS_COUNTER) == HAS_VALUE
     }
 
-    /// Both deadlines of the key.
+    /// The lives of the register and of the counter's deadline.
     pub(super) fn lives(&self) -> Lives {
         Lives { register: self.parts().life(), expiry: self.expiry().map(|(_, expiry)| expiry) }
     }
 
-    /// Whether its version alone identifies its content.
+    /// Whether the version alone identifies the content.
     pub(super) fn is_plain(&self) -> bool {
         !self.has(HAS_DEADLINE_TIMESTAMP | HAS_COUNTER)
     }
@@ -169,7 +169,7 @@ impl Cell {
         u64::from_le_bytes(array(&self.0.slice[at..at + 8]))
     }
 
-    /// The latest time of any timestamp in the cell: what the next local write must exceed.
+    /// The latest time of all timestamps in the cell; the next local write must exceed it.
     pub(super) fn latest(&self) -> Time {
         let register = self.deadline_timestamp().map_or(self.time(), |(time, _)| time.max(self.time()));
         let register = self.expiry().map_or(register, |(_, expiry)| expiry.set_at.max(register));
@@ -190,12 +190,12 @@ impl Cell {
         self.parts().register(origins)
     }
 
-    /// Whether this is the other, not only one of the same key.
+    /// Whether both are the same allocation, not only cells of the same key.
     pub(super) fn is_same(&self, other: &Cell) -> bool {
         self.0.heap_ptr() == other.0.heap_ptr()
     }
 
-    /// Starts to load the cell's first cache lines.
+    /// Prefetches the cell's first cache lines.
     pub(super) fn prefetch(&self) {
         const LINE: usize = 64;
         let start: *const u8 = self.0.heap_ptr().cast();
@@ -204,7 +204,7 @@ impl Cell {
         raw::prefetch(start.wrapping_add(2 * LINE));
     }
 
-    /// What the cell takes in memory: its allocation and its slot in the table.
+    /// The bytes that the cell takes: its allocation and its slot in the table.
     pub(crate) fn memory(&self) -> u64 {
         /// Count, header and length before the bytes; then the allocator's header and rounding, and a pointer
         /// and tag in a table that is two thirds full.
@@ -213,7 +213,7 @@ impl Cell {
     }
 }
 
-/// Lays out everything but the counter; returns the flags that say what there is.
+/// Writes everything but the counter to `scratch`; returns the flags of the parts that are present.
 fn lay_out(scratch: &mut Vec<u8>, key: &[u8], parts: &Parts<'_>) -> u32 {
     scratch.clear();
     let mut flags = 0;
@@ -234,7 +234,7 @@ fn lay_out(scratch: &mut Vec<u8>, key: &[u8], parts: &Parts<'_>) -> u32 {
     flags
 }
 
-/// The bytes of a slice of this length.
+/// Copies a slice of `N` bytes to an array.
 fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     let mut array = [0; N];
     array.copy_from_slice(bytes);
@@ -242,7 +242,7 @@ fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
 }
 
 impl PartialEq for Cell {
-    /// Cells stand for their keys in the map.
+    /// Compares the keys only, because cells are the keys of the map.
     fn eq(&self, other: &Self) -> bool {
         self.key() == other.key()
     }

@@ -1,4 +1,4 @@
-//! The stamping clock: a hybrid logical clock held in one atomic.
+//! The clock that draws timestamps: a hybrid logical clock held in one atomic.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,7 +8,7 @@ use crate::model::Time;
 
 /// The hybrid logical clock of one process (Kulkarni et al., 2014).
 ///
-/// It never goes back: not when the machine's clock steps back, and not behind any timestamp received.
+/// It never goes back: not if the machine's clock steps back, and not behind any received timestamp.
 pub(crate) struct Clock {
     /// The largest time issued or received.
     last: AtomicU64,
@@ -19,16 +19,17 @@ impl Clock {
         Clock { last: AtomicU64::new(0) }
     }
 
-    /// The present moment on the hybrid scale, given the machine's clock. No later reading is before it, so a
-    /// value that was once seen to have expired is never seen again.
+    /// The current time on the hybrid scale, given the machine's clock.
+    ///
+    /// It never decreases, so a value that was once seen to have expired is never seen again.
     pub(crate) fn read(&self, wall: Time) -> Time {
         NTP64(wall.0.max(self.last.fetch_max(wall.0, Ordering::AcqRel)))
     }
 
     /// Draws a time above everything issued or received, above `above`, and not below `now`.
     ///
-    /// Called while holding the lock of the range that is written, so that a time is never drawn and then
-    /// inserted after a later reader of the clock has summed the range up.
+    /// The caller must hold the lock of the range that is written. Otherwise the write could be missing from a digest
+    /// whose time was read after this draw.
     pub(crate) fn draw(&self, now: Time, above: Time) -> Time {
         let at_least = now.0.max(above.0.saturating_add(1));
         let mut last = self.last.load(Ordering::Relaxed);
@@ -41,7 +42,7 @@ impl Clock {
         }
     }
 
-    /// Moves the clock past a time received from elsewhere.
+    /// Moves the clock past a received time.
     pub(crate) fn observe(&self, time: Time) {
         self.last.fetch_max(time.0, Ordering::AcqRel);
     }

@@ -1,4 +1,4 @@
-//! What is held of one key, for people to look at.
+//! A node's copy of one key, for people to look at.
 
 use super::Store;
 use super::cell::Cell;
@@ -6,31 +6,31 @@ use super::write::{Digits, Live};
 use crate::model::counter::Shown;
 use crate::model::{Incarnation, Time, Timestamp};
 
-/// What one node holds of a key.
+/// A node's copy of a key.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct KeyCopy {
-    /// Whether there is anything.
+    /// Whether the key is live, dead or absent.
     pub state: CopyState,
-    /// The beginning of what a reader sees; `None` where there is nothing to see.
+    /// The first bytes of the value that a reader sees; `None` if there is none.
     pub value: Option<Vec<u8>>,
-    /// How long that is as a whole.
+    /// The length of the whole value in bytes.
     pub value_bytes: u64,
-    /// The timestamp of the latest `SET`, `DEL` or increment; `None` only if it is absent.
+    /// The timestamp of the latest `SET`, `DEL` or increment; `None` only if the key is absent.
     pub version: Option<Timestamp>,
-    /// From this moment on it is absent.
+    /// The time from which the key is absent.
     pub deadline: Option<Time>,
-    /// What it counts, if it is a counter.
+    /// The counter, if the key has one.
     pub counter: Option<CountCopy>,
 }
 
-/// Whether there is anything.
+/// Whether a key is live, dead or absent in one store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum CopyState {
     /// A reader sees a value.
     Live,
-    /// It was deleted or has expired, and that is remembered.
+    /// The key was deleted or has expired, and the store still holds the record.
     Dead,
-    /// Nothing is known of it.
+    /// The store holds nothing of the key.
     #[default]
     Absent,
 }
@@ -46,32 +46,32 @@ impl CopyState {
     }
 }
 
-/// What a counter counts, and who has counted it.
+/// A counter with its slots.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CountCopy {
-    /// All of it together.
+    /// The value that a reader sees.
     pub total: i128,
-    /// What was set, beside what has been counted since; `None` if nothing was.
+    /// The part of the total that was set, without the increments since; `None` if nothing was set.
     pub base: Option<i128>,
-    /// What each incarnation has counted.
+    /// The slot of each incarnation.
     pub slots: Vec<SlotCopy>,
 }
 
-/// What one incarnation has counted since the last reset.
+/// The totals of one incarnation since the last reset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SlotCopy {
-    /// Who.
+    /// The incarnation.
     pub owner: Incarnation,
-    /// What was added.
+    /// The sum of the additions.
     pub up: u64,
-    /// What was subtracted.
+    /// The sum of the subtractions.
     pub down: u64,
-    /// Whether it counts still: nothing has reset it.
+    /// Whether the slot still counts: nothing has ended it.
     pub active: bool,
 }
 
 impl Store {
-    /// What is held of `key`, with at most `limit` bytes of its value.
+    /// The copy of `key`, with at most `limit` bytes of its value.
     pub fn copy(&self, key: &[u8], now: Time, limit: usize) -> KeyCopy {
         self.ranges
             .read(key, |cell| cell.map_or_else(KeyCopy::default, |cell| self.copy_of(cell, now, limit)))
@@ -110,7 +110,7 @@ impl Store {
         Some(CountCopy { total, base: is_set.then(|| total - counted), slots: slots.collect() })
     }
 
-    /// The sum over what is live in a range: equal on two nodes that hold the same there. Takes no lock.
+    /// The sum of the hashes of a range's live parts: equal on two nodes that hold the same there. Takes no lock.
     pub fn live_digest(&self, range: usize) -> u64 {
         self.ranges.live_digest(range)
     }

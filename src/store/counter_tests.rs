@@ -1,4 +1,4 @@
-//! What counters promise, on stores that exchange what they hold as nodes do.
+//! The guarantees of counters, on stores that exchange their cells as nodes do.
 
 use std::collections::BTreeSet;
 
@@ -136,7 +136,7 @@ fn a_counter_without_a_base_expires_and_begins_anew() {
         assert_eq!(store.read(b"k", NTP64(80), |live| live.unwrap().deadline()), None);
         assert_sums_are_exact(store);
     }
-    // A new deadline brings nothing back of what had expired.
+    // A new deadline does not bring back what had expired.
     expire(b, 90, b"k", 200);
     assert_eq!(number(b, 100, b"k"), Some(1), "not the 2 that b had counted before");
     exchange(&stores);
@@ -181,7 +181,7 @@ fn an_expire_of_a_counter_does_not_revert_a_concurrent_set() {
     }
 }
 
-/// The deadline of what is counted is no part of the register: a `SET` that nobody had seen stays, however old it is.
+/// The counter's deadline is not part of the register: a `SET` that was not received before stays, however old it is.
 #[test]
 fn the_deadline_of_a_counter_hides_no_set_and_brings_back_no_deleted_one() {
     let [a, b] = &two();
@@ -202,7 +202,7 @@ fn the_deadline_of_a_counter_hides_no_set_and_brings_back_no_deleted_one() {
     assert_eq!((number(b, 130, b"k"), number(b, 500, b"k")), (Some(9), Some(8)));
 }
 
-/// Two stores count 5 until the deadline 60, and a third, which does not know of that, has counted 2.
+/// Two stores count 5 until the deadline 60. A third, which has not received that, has counted 2.
 fn counted_apart_from_a_deadline() -> ([Store; 2], Store) {
     let stores = two();
     let apart = Store::new(config(3));
@@ -260,12 +260,12 @@ fn a_purge_drops_what_was_reset_and_leaves_what_counts() {
     assert_eq!((purge(a), number(a, 40, b"k")), (0, Some(2)));
     assert!(a.memory() < before);
     assert_sums_are_exact(a);
-    // One has purged, the other has not: what they show to each other at the stable time is the same.
+    // One store has purged, the other has not: their digests at the stable time are equal.
     for range in 0..a.range_count() {
         assert_eq!(a.ranges.digest(range, NTP64(25)), b.ranges.digest(range, NTP64(25)));
     }
     assert_eq!(a.totals().live, b.totals().live);
-    // And nothing of it comes back.
+    // An exchange brings nothing of it back.
     exchange(&stores);
     assert_eq!(a.cell(b"k").unwrap().slots().count(), 1);
     delete(a, 50, b"k");
@@ -298,7 +298,7 @@ fn a_slot_that_was_removed_is_retracted_and_its_owner_begins_anew() {
     assert_eq!((number(a, 80, b"k"), number(b, 80, b"k")), (Some(1), Some(1)));
 }
 
-/// A slot is one total: what nobody had seen of it cannot be told from the rest, which counts again with it.
+/// A slot is one total: increments that were not received cannot be separated from the rest, which counts again too.
 #[test]
 fn increments_that_were_not_seen_bring_their_slot_back_whole() {
     let [a, b] = &two();
@@ -365,7 +365,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What a store ought to hold, by the increments and resets that it has heard of.
+/// The expected content of a store, from the increments and resets that it has received.
 #[derive(Clone, Default)]
 struct Known {
     increments: BTreeSet<usize>,
@@ -376,9 +376,9 @@ struct Known {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Goal: a counter is the sum of the increments that a store has heard of and no reset had seen, on top of the
-    /// latest value that was set. Method: three stores, whose processes restart under new incarnations, beside sets of
-    /// what each knows, joined as the stores exchange.
+    /// Goal: a counter is the sum of the increments that a store has received and that no reset covers, on top of the
+    /// latest value that was set. Method: three stores, whose processes restart under new incarnations, and a set of
+    /// the increments that each has received; both are joined when the stores exchange.
     #[test]
     fn a_counter_is_the_sum_of_the_increments_that_no_reset_has_seen(
         steps in proptest::collection::vec(any_step(), 0..60)

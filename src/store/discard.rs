@@ -1,4 +1,4 @@
-//! Discards all that a store holds: at once for readers and peers, a part at a time for the allocator.
+//! Discards the whole store: at once for readers and peers, a part at a time for the allocator.
 
 use std::iter::Flatten;
 use std::vec::IntoIter;
@@ -8,33 +8,34 @@ use super::origins::TooManyOrigins;
 use super::ranges::Table;
 use crate::model::Incarnation;
 
-/// Cells that [`Store::free`] frees at a time: some microseconds of work.
+/// The number of cells that [`Store::free`] frees at a time: some microseconds of work.
 const PART: usize = 64;
 
-/// What a store held before it was [discarded](Store::discard). Nobody reads it any more, but it still takes memory.
+/// The cells of a [discarded](Store::discard) store. They are no longer read, but still take memory.
 #[must_use = "dropping it frees all cells in one go, and leaves them counted as memory"]
 pub(crate) struct Discarded {
     cells: Flatten<IntoIter<Table>>,
 }
 
 impl Store {
-    /// Discards every cell, the summary vector and the stable time, and gives this process another incarnation, because
-    /// an operator says so. The caller [frees](Self::free) what was held.
+    /// Discards every cell, the summary vector and the stable time, and starts a new incarnation, as an operator
+    /// demands.
     ///
-    /// This takes as long as it takes to lock each range once, whatever is held. Other threads go on meanwhile, so the
-    /// order matters:
+    /// The caller [frees](Self::free) the cells. The call takes the time to lock each range once, however many cells
+    /// there are. Other threads go on meanwhile, so the order matters:
     ///
-    /// 1. The incarnation changes and the summary vector is cleared *before* the first range is emptied. From then on no
-    ///    dot of the cells that vanish is covered, so a sync that is still under way answers none of them with a
-    ///    retraction; and a finished one claims nothing, as its session has the old incarnation.
-    /// 2. Each range is emptied under its lock, together with its sums. A client's write or a peer's cell that comes to a
-    ///    range before that is discarded with the rest; one that comes later stays, stamped by the new incarnation.
-    /// 3. The logs of changes end after the last range was emptied. A watcher that reads on from a change before that
+    /// 1. The incarnation changes and the summary vector is cleared *before* the first range is emptied. From then on
+    ///    no dot of the discarded cells is covered, so a sync that is still running answers none of them with a
+    ///    retraction. A sync that completes claims nothing, because its session has the old incarnation.
+    /// 2. Each range is emptied under its lock, together with its sums. A client's write or a peer's cell that reaches
+    ///    a range before that is discarded with the rest. One that comes later stays; a client's write then has the new
+    ///    incarnation.
+    /// 3. The logs of changes end after the last range was emptied. A watcher that resumes from an earlier change
     ///    begins again with a snapshot, so it never shows a key that was discarded.
-    /// 4. The stable time falls to nothing. It purges no more than what is held, so it may fall last.
+    /// 4. The stable time is reset. It purges only cells that are held, so it may be last.
     ///
-    /// The cells count as memory until they are freed, as they still take it: a client's write may be refused for want of
-    /// room until then.
+    /// The cells count as memory until they are freed, because they still take it. Until then a client's write may be
+    /// refused for lack of room.
     ///
     /// # Errors
     /// [`TooManyOrigins`]; nothing was changed.
@@ -46,17 +47,17 @@ impl Store {
         Ok(Discarded { cells: tables.into_iter().flatten() })
     }
 
-    /// Frees a small part of what was discarded; returns whether anything was left.
+    /// Frees a small part of the discarded cells; returns whether any were left.
     pub(crate) fn free(&self, discarded: &mut Discarded) -> bool {
         discarded.cells.by_ref().take(PART).map(|(cell, _)| self.ranges.free(&cell)).count() > 0
     }
 
-    /// Frees a part of the changes that were kept for watchers and are read no more; returns whether there was any.
+    /// Frees a part of the ended logs of changes; returns whether there was any.
     pub(crate) fn free_changes(&self) -> bool {
         self.ranges.changes().free_ended()
     }
 
-    /// Discards the stable time of a store that was [discarded](Self::discard).
+    /// Resets the stable time of a store that was [discarded](Self::discard).
     pub(crate) fn discard_stable_time(&self) {
         self.origins().reset_stable_time();
     }

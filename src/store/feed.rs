@@ -1,14 +1,14 @@
-//! The change feed: what was just applied, on its way to the peers.
+//! The change feed: local changes on their way to the peers.
 
 use tokio::sync::Notify;
 use tracing_mutex::parkinglot::Mutex;
 
 use super::cell::Cell;
 
-/// A bounded buffer of changed cells between the writers and the one task that sends them on.
+/// A bounded buffer of changed cells between the writers and the one task that pushes them.
 ///
-/// It is a cache, the store is the truth: when the reader falls behind by more than the limit the buffer is
-/// emptied and the reader told, so that it can compare states instead. Writers never wait.
+/// The store has everything that the buffer has. If the reader falls behind by more than the limit, the buffer is
+/// emptied and [`Taken`] reports it, so that nodes compare states instead. Writers never wait.
 pub(crate) struct Feed {
     buffer: Mutex<Buffer>,
     ready: Notify,
@@ -19,26 +19,25 @@ pub(crate) struct Feed {
 struct Buffer {
     cells: Vec<Cell>,
     bytes: u64,
-    /// How many changes were published since the process began, dropped ones included.
+    /// The number of changes published since the process began, dropped ones included.
     sequence: u64,
     open: bool,
     overflowed: bool,
-    /// What was taken last is still with the reader, and nowhere else on its way.
+    /// The reader has not handed on yet what it took last.
     in_hand: bool,
 }
 
-/// What the feed handed out with the cells.
+/// The position of the feed after a [`take`](Feed::take).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Taken {
-    /// The sequence of the last change published: with these cells the reader was given every change up to it, but
-    /// for those dropped.
+    /// The sequence of the last change published. The reader has received every change up to it, except those dropped.
     pub(crate) through: u64,
-    /// Changes were dropped since the last call; the state itself has them.
+    /// Whether changes were dropped since the last call; the store has them.
     pub(crate) overflowed: bool,
 }
 
 impl Feed {
-    /// A feed that buffers at most `limit` bytes of cells.
+    /// Creates a feed that buffers at most `limit` bytes of cells.
     pub(crate) fn new(limit: u64) -> Self {
         Feed { buffer: Mutex::default(), ready: Notify::new(), limit }
     }
@@ -48,7 +47,7 @@ impl Feed {
         self.buffer.lock().open = true;
     }
 
-    /// Hands changes over, leaving `changes` empty; returns the sequence of the last one, 0 if there is none.
+    /// Publishes changes and leaves `changes` empty; returns the sequence of the last one, or 0 if there is none.
     pub(crate) fn publish(&self, changes: &mut Vec<Cell>) -> u64 {
         if changes.is_empty() {
             return 0;
@@ -61,7 +60,7 @@ impl Feed {
             changes.clear();
             return sequence;
         }
-        // A batch larger than the limit is taken if nothing else waits, or it never would be.
+        // A batch larger than the limit is accepted if nothing else waits; otherwise it would always be dropped.
         let waiting = buffer.bytes;
         buffer.bytes += changes.iter().map(Cell::memory).sum::<u64>();
         if waiting > 0 && buffer.bytes > self.limit {
@@ -77,7 +76,7 @@ impl Feed {
         sequence
     }
 
-    /// The sequence of the last change published. All up to it is in the store.
+    /// The sequence of the last change published. The store has all changes up to it.
     pub(crate) fn sequence(&self) -> u64 {
         self.buffer.lock().sequence
     }
@@ -93,12 +92,12 @@ impl Feed {
         buffer.cells.is_empty() && !buffer.overflowed && !buffer.in_hand
     }
 
-    /// The reader has handed on all that it took.
+    /// Notes that the reader has handed on all that it took.
     pub(crate) fn handed_on(&self) {
         self.buffer.lock().in_hand = false;
     }
 
-    /// Moves the changes to `into`, without waiting. The reader says when it has [handed them on](Self::handed_on).
+    /// Moves the changes to `into`, without waiting. The reader must then call [`handed_on`](Self::handed_on).
     pub(crate) fn take(&self, into: &mut Vec<Cell>) -> Taken {
         let mut buffer = self.buffer.lock();
         into.append(&mut buffer.cells);

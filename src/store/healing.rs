@@ -1,4 +1,4 @@
-//! What healing asks of the store: digests and lists along the digest tree, the stable time, purging.
+//! The store's interface to healing: digests and lists along the digest tree, the stable time, purging.
 
 use std::sync::Arc;
 
@@ -14,18 +14,19 @@ use crate::model::{RangeCount, Time, TreeNode};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) key_hash: u64,
-    /// The hash of all that identifies the content.
+    /// The hash of the identity of the content.
     pub(crate) digest: u64,
     pub(crate) time: Time,
     pub(crate) origin: Origin,
-    /// Whether the version alone identifies the content, so that the later of two is the newer.
+    /// Whether the version alone identifies the content. If so, the later of two versions is the newer cell.
     pub(crate) plain: bool,
-    /// Of two with one version the tombstone is the newer: the other was retracted.
+    /// Whether the cell is a tombstone. If two cells have one version, the tombstone is newer: the other was
+    /// retracted.
     pub(crate) is_tombstone: bool,
 }
 
 impl Store {
-    /// The time below which every member holds every write, or something that has replaced it.
+    /// The stable time: every member holds every write up to it, or something that has replaced it.
     pub(crate) fn stable_time(&self) -> Time {
         self.origins().stable_time()
     }
@@ -46,7 +47,7 @@ impl Store {
         self.ranges.purge(range, self.stable_time())
     }
 
-    /// The death times of a range's cells in which nothing is live.
+    /// Calls `visit` with the death times of a range's cells without a live part.
     pub(crate) fn deaths(&self, range: usize, visit: &mut impl FnMut(Time)) {
         self.walk(range, |cell| {
             if !cell.is_kept() {
@@ -55,13 +56,12 @@ impl Store {
         });
     }
 
-    /// The number of ranges, as the digest tree wants it.
+    /// The number of ranges, as the digest tree needs it.
     pub(crate) fn ranges(&self) -> RangeCount {
         self.ranges.count()
     }
 
-    /// The digest of the cells of `tree_node` that are not dead at `stable`; of their values too if
-    /// `deep`.
+    /// The digest of the cells of `tree_node` that are not dead at `stable`; with their values if `deep`.
     pub(crate) fn digest(&self, tree_node: TreeNode, stable: Time, deep: bool) -> Digest {
         let mut digest = Digest::default();
         if tree_node.is_of_ranges(self.ranges()) && !deep {
@@ -90,7 +90,7 @@ impl Store {
         digests
     }
 
-    /// Every cell of `tree_node` that is not dead at `stable`, as a list has it.
+    /// The list of the cells of `tree_node` that are not dead at `stable`.
     pub(crate) fn entries(&self, tree_node: TreeNode, stable: Time, deep: bool) -> Vec<(Entry, Cell)> {
         let mut entries = Vec::new();
         self.visit(tree_node, stable, |key_hash, cell| {
@@ -107,8 +107,9 @@ impl Store {
         entries
     }
 
-    /// Shows every cell of `tree_node` that is not dead at `stable` to `visit`, with its key's hash,
-    /// under the lock of one range after the other.
+    /// Calls `visit` with the key hash and cell of every cell of `tree_node` that is not dead at `stable`.
+    ///
+    /// It locks one range after the other.
     pub(crate) fn visit(&self, tree_node: TreeNode, stable: Time, mut visit: impl FnMut(u64, &Cell)) {
         for range in tree_node.ranges(self.ranges()) {
             self.ranges.walk(range, |cell| {
@@ -124,18 +125,18 @@ impl Store {
         Digest { sum: self.ranges.hash_above(key_hash, cell, stable, deep), cells: 1 }
     }
 
-    /// Recomputes the sums of a range from its cells and puts them right; returns whether they were.
+    /// Recomputes the sums of a range from its cells and corrects them; returns whether they were correct.
     pub(crate) fn scrub(&self, range: usize) -> bool {
         self.ranges.scrub(range)
     }
 
-    /// Puts a cell in place of another without any rule: what bad memory or a bug of our own would do.
+    /// Replaces a cell without the merge law, as bad memory or a bug of our own would.
     #[cfg(test)]
     pub(crate) fn corrupt(&self, key: &[u8], parts: &Parts<'_>) {
         self.ranges.update(key, |_| (Some(Cell::pack(&mut Vec::new(), key, parts)), ()));
     }
 
-    /// The cell of `key` as it is, a tombstone included.
+    /// The cell of `key`, also if it is a tombstone.
     pub(crate) fn cell(&self, key: &[u8]) -> Option<Cell> {
         self.ranges.read(key, |cell| cell.cloned())
     }

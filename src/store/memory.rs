@@ -1,4 +1,4 @@
-//! The memory that cells take, live and dead apart, and the limits that bound it.
+//! Counts the memory of live and dead cells separately, and limits it.
 //!
 //! ```text
 //!                         0        M        1.25 M      2 M                        16 M
@@ -13,35 +13,39 @@
 //! M is `--max-memory`. A cell is live if it holds a value or counts ([`Cell::is_kept`]), dead otherwise: a tombstone,
 //! an expired cell that was swept, a counter that was reset.
 //!
-//! A node stays in agreement with its peers only if it takes every delete of theirs: a sync that leaves one out fails,
-//! and tombstones are purged after syncs that succeed. So dead cells have a [reserve](Limits::with_tombstones) of
-//! their own. If they shared one limit with the live ones, the tombstones of several full nodes would fill it for ever.
+//! A node converges with its peers only if it accepts all their deletes: a sync that leaves one out fails, and
+//! tombstones are purged only after syncs that succeed. So dead cells have a [reserve](Limits::with_tombstones) of
+//! their own. If they shared one limit with the live ones, the tombstones of several full nodes would fill it for
+//! ever.
 //!
-//! A tombstone takes its key and 54 bytes, at most 20 more for a deadline and its timestamp, and 68 bytes for each slot of
-//! a counter, where the counter itself had 36 or 68. So a key that was set is never larger once it is deleted, but for
-//! these 20 bytes, and a counter is less than twice as large.
+//! A tombstone takes its key and 54 bytes, at most 20 bytes more for a deadline and its timestamp, and 68 bytes for
+//! each slot of a counter (36 or 68 bytes before the delete). So a deleted key is never larger than it was, except for
+//! these 20 bytes, and a deleted counter is less than twice as large.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::cell::Cell;
 
-/// The part of `--max-memory` by which peers may let the live cells grow beyond it: one in so many bytes. What a peer's
-/// clients were allowed to write is then taken although this node is a little fuller.
+/// The divisor of `--max-memory` that gives the bytes by which peers may grow the live cells beyond it.
+///
+/// So a node accepts what a peer's clients were allowed to write, even if it is a little fuller than the peer.
 const CEILING_SHARE: u64 = 4;
 
-/// How many times `--max-memory` live and dead cells may take before clients' writes that grow them are refused. The
-/// second part is the reserve for dead cells: every key can be deleted and another written in its place before
-/// anything is purged. Such a reserve fills only if as much is deleted within the time that a purge takes, 10 to 20 s;
-/// that is likely only where `--max-memory`, and so the reserve, is small beside the host's memory.
+/// How many times `--max-memory` live and dead cells may take before clients' writes that grow them are refused.
+///
+/// The second part is the reserve for dead cells: every key can be deleted and another written in its place before
+/// anything is purged. The reserve fills only if as much is deleted within the 10 to 20 s that a purge takes. That is
+/// likely only if `--max-memory`, and so the reserve, is small compared to the host's memory.
 const WITH_TOMBSTONES: u64 = 2;
 
-/// How many times `--max-memory` live and dead cells may take before a peer's cells that grow them are refused. The
-/// clients of one member can fill [`WITH_TOMBSTONES`] times that. Eight members that did so apart from each other and
-/// then deleted everything leave so much to all of them; or sixteen that were full of the smallest values. More than
-/// that is for a peer that is broken or hostile, or has a larger `--max-memory`.
+/// How many times `--max-memory` live and dead cells may take before a peer's cells that grow them are refused.
+///
+/// The clients of one member can fill [`WITH_TOMBSTONES`] times that. Eight members that did so in a partition, or
+/// sixteen that were full of the smallest values, leave this much to each of them if they then delete everything. Only
+/// a peer that is broken or hostile, or has a larger `--max-memory`, sends more.
 const HARD_LIMIT: u64 = 16;
 
-/// What all cells take, in bytes. Each cell is counted under the lock of its range.
+/// Bytes that all cells take. Each cell is counted under the lock of its range.
 #[derive(Debug, Default)]
 #[repr(align(16))] // Both lie in one cache line.
 pub(super) struct Memory {
@@ -70,7 +74,7 @@ impl Memory {
         self.of(cell).fetch_sub(cell.memory(), Ordering::Relaxed);
     }
 
-    /// One addition where both cells are of one kind; a second one, in the same cache line, where they are not.
+    /// Adds once if both cells are of one kind; otherwise changes both counts, which are in the same cache line.
     pub(super) fn replace(&self, old: &Cell, new: &Cell) {
         let (from, to) = (self.of(old), self.of(new));
         if std::ptr::eq(from, to) {
@@ -82,12 +86,12 @@ impl Memory {
     }
 }
 
-/// By how many bytes the cells grow if one takes the place of another; 0 where they shrink.
+/// Bytes by which the cells grow if one cell replaces another; 0 if they shrink.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Growth {
-    /// The live cells.
+    /// Growth of the live cells.
     pub(super) live: u64,
-    /// Live and dead cells together.
+    /// Growth of live and dead cells together.
     pub(super) total: u64,
 }
 
@@ -99,24 +103,24 @@ impl Growth {
         Growth { live: live_after.saturating_sub(live_before), total: after.saturating_sub(before) }
     }
 
-    /// Of a new key of this size, or of one that was a tombstone.
+    /// The growth by a new key of this size, or by one that replaces a tombstone.
     pub(super) fn of_new(bytes: u64) -> Growth {
         Growth { live: bytes, total: bytes }
     }
 }
 
-/// How much the cells may take, in bytes. What does not grow them is never refused.
+/// The limits of the cells' memory, in bytes. A change that does not grow the cells is never refused.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// `--max-memory`: live cells, for clients.
+    /// Most bytes of live cells, for clients: `--max-memory`.
     max_memory: u64,
-    /// Live cells, for peers.
+    /// Most bytes of live cells, for peers.
     ceiling: u64,
-    /// Live and dead cells, for clients.
+    /// Most bytes of live and dead cells, for clients.
     with_tombstones: u64,
-    /// Live and dead cells, for peers.
+    /// Most bytes of live and dead cells, for peers.
     hard: u64,
-    /// What dead cells may take before clients may be refused because of them.
+    /// Bytes that dead cells may take before clients may be refused because of them.
     reserve: u64,
 }
 
@@ -132,45 +136,48 @@ impl Limits {
         }
     }
 
-    /// What dead cells may take before clients may be refused because of them; the largest number for no limit.
+    /// Bytes that dead cells may take before clients may be refused because of them; `u64::MAX` for no limit.
     pub(super) fn reserve(&self) -> u64 {
         self.reserve
     }
 
-    /// Whether a client may let the cells grow.
+    /// Whether a client may grow the cells by `growth`.
     pub(super) fn admit_clients(&self, memory: &Memory, growth: Growth) -> bool {
         let fits = |used: u64, more, limit| more == 0 || used.saturating_add(more) <= limit;
         fits(memory.live(), growth.live, self.max_memory)
             && fits(memory.live() + memory.dead(), growth.total, self.with_tombstones)
     }
 
-    /// Whether a peer may let the cells grow. A cell that is `dead` as the peer sent it may let a live one grow beyond
-    /// the ceiling: it resets slots of a counter that others go on with.
+    /// Whether a peer may grow the cells by `growth`.
+    ///
+    /// A cell that is `dead` as the peer sent it may grow a live one beyond the ceiling: it resets slots of a counter
+    /// whose other slots stay active.
     pub(super) fn admit_peers(&self, memory: &Memory, growth: Growth, dead: bool) -> bool {
         let fits = |used: u64, more, limit| more == 0 || used.saturating_add(more) <= limit;
         (dead || fits(memory.live(), growth.live, self.ceiling))
             && fits(memory.live() + memory.dead(), growth.total, self.hard)
     }
 
-    /// How much more a peer may let live cells grow.
+    /// Bytes by which a peer may still grow the live cells.
     pub(super) fn room(&self, memory: &Memory) -> u64 {
         let (live, dead) = (memory.live(), memory.dead());
         self.ceiling.saturating_sub(live).min(self.hard.saturating_sub(live + dead))
     }
 
-    /// How much room is worth asking peers for what was refused, if not all of it would fit: each such sync sends all
-    /// of it again. 80 of them fill an empty node.
+    /// The least room, in bytes, for which a node requests refused cells again if not all of them would fit.
+    ///
+    /// Each such sync sends all of them again. 80 such syncs fill an empty node.
     pub(super) fn worthwhile_room(&self) -> u64 {
         self.max_memory / 64
     }
 }
 
-/// Cells of a peer that were refused for want of room.
+/// Cells of a peer that were refused for lack of room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shortfall {
-    /// How many bytes of room they need together. A key that was refused twice counts twice.
+    /// Bytes of room that they need together. A key that was refused twice counts twice.
     pub(super) bytes: u64,
-    /// How many the smallest needs.
+    /// Bytes of room that the smallest of them needs.
     pub(super) least: u64,
 }
 
@@ -181,7 +188,7 @@ impl Shortfall {
     }
 }
 
-/// How much of what was refused there is room for.
+/// How much of the refused cells there is room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
     None,
@@ -349,7 +356,7 @@ mod tests {
         let store = limited(1);
         store.write(&mut at(&store, 1), b"counter", |_| (Write::Add(1), ())).unwrap();
         fill(&store, 2, "k", b"");
-        // What is left is too little for a key, and enough for a deadline.
+        // The remaining room is too small for a key, but large enough for a deadline.
         let mut sizes = (0..100).rev();
         sizes.find(|&size| try_set(&store, 2, b"k0", &vec![0; size]).is_ok()).expect("as large as before");
         let before = store.memory();

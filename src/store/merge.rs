@@ -1,9 +1,9 @@
-//! The merge of what a peer sends into what is held: admission, then the law of each part.
+//! Merges the cells that peers send: first admission, then the merge law of each part.
 //!
-//! *Admission*: of a cell that is absent here, a part is news only if its dot (the incarnation that wrote it and the
-//! timestamp) is not covered by this node's summary vector. What is covered was incorporated here and has been removed
-//! since; it stays out, and a sync answers it with a [`Retraction`]. Admission decides only what becomes live: something
-//! dead that wins over what is held is always merged.
+//! *Admission*: a received part that is absent here is accepted only if this node's summary vector does not cover its
+//! dot (the incarnation that wrote it and the timestamp). A covered part was incorporated here and has been removed
+//! since. So it is dropped, and a sync answers it with a [`Retraction`]. Admission decides only what becomes live: a
+//! dead part that wins over what is held is always merged.
 
 use super::cell::{Cell, Counter, Parts};
 use super::memory::Growth;
@@ -13,14 +13,14 @@ use crate::ablation::{Ablation, ablated};
 use crate::model::Time;
 use crate::model::counter::{Expiry, Slot};
 
-/// How a cell has come.
+/// The way by which a cell was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// By a push, which may have been under way for long: the peer may hold it no more.
+    /// By a push. It may have been delayed, so the peer may no longer hold the cell.
     Push,
-    /// By a sync, in which digests leave out what is dead at the stable time `cutoff`: the peer holds it now.
+    /// By a sync whose digests leave out what is dead at the stable time `cutoff`. The peer holds the cell now.
     Sync {
-        /// Zero if the two do not agree on the members.
+        /// Zero if the two nodes do not agree on the members.
         cutoff: Time,
     },
 }
@@ -34,37 +34,38 @@ impl Way {
     }
 }
 
-/// What became of a received cell.
+/// The result of merging a received cell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Merged {
     pub(crate) outcome: Outcome,
-    /// What of it this node has removed, if anything: the sender is to drop exactly that.
+    /// The parts that this node has removed, if any; the sender must drop exactly these.
     pub(crate) retraction: Option<Box<Retraction>>,
 }
 
-/// What a received cell has changed.
+/// The effect of a received cell on the held one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The cell changed.
     Applied,
-    /// The cell already held this or newer, or it is no news.
+    /// Nothing changed: the cell already held this or newer, or the received cell was not admitted.
     #[default]
     Known,
-    /// The cells are at a limit and this would have grown them, by so many bytes. Nothing was changed.
+    /// Nothing changed: the received cell would grow the cells beyond a limit, by so many bytes.
     Refused(u64),
 }
 
-/// The answer to parts of a cell whose dots are covered and which are not held: they were removed here. Whoever still
-/// holds exactly these turns them into tombstones of the same dots.
+/// The answer to covered parts of a cell that are not held: they were removed here.
+///
+/// A node that still holds exactly these parts turns them into tombstones with the same dots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Retraction {
     /// The dots of the register and of its deadline.
     pub(crate) register: Option<Removed<[(Time, Origin); 2]>>,
     /// The dot of the counter's deadline.
     pub(crate) expiry: Option<(Time, Origin)>,
-    /// The owners of the slots, and when these began and were counted last.
+    /// The owners of the slots, with the times of their first and last increments.
     pub(crate) slots: Vec<Removed<(Origin, Time, Time)>>,
-    /// Something that is dead here has won over it; else it is absent.
+    /// Whether something that is dead here won over a part; otherwise the parts are absent here.
     pub(crate) is_beaten: bool,
 }
 
@@ -72,16 +73,16 @@ pub(crate) struct Retraction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Removed<Dots> {
     pub(crate) dots: Dots,
-    /// It may never have been seen here: it counts as covered since its incarnation was closed.
+    /// Whether it counts as covered only because its incarnation was closed; it may never have been received here.
     pub(crate) is_given_up: bool,
 }
 
-/// What a retraction has removed here.
+/// What a retraction removed here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Retracted {
-    /// What was held.
+    /// The cell before the retraction.
     pub(crate) cell: Cell,
-    /// Whether its value is given up.
+    /// Whether the register's value is given up.
     pub(crate) register: bool,
     /// The slots that are given up.
     pub(crate) slots: Vec<(Origin, Slot)>,
@@ -92,7 +93,7 @@ impl Retraction {
         self.register.is_none() && self.expiry.is_none() && self.slots.is_empty()
     }
 
-    /// The incarnations of which something is given up.
+    /// The incarnations that wrote the parts that are given up.
     pub(crate) fn given_up(&self) -> impl Iterator<Item = Origin> {
         let register = self.register.filter(|part| part.is_given_up).map(|part| part.dots[0].1);
         let slots = self.slots.iter().filter(|part| part.is_given_up).map(|part| part.dots.0);
@@ -111,8 +112,9 @@ impl Merged {
 }
 
 impl Store {
-    /// Merges a received cell. The clock must have [observed](Self::observe) its times, and its origins must be
-    /// [interned](Self::intern) here.
+    /// Merges a received cell.
+    ///
+    /// The clock must have [observed](Self::observe) its times, and its origins must be [interned](Self::intern) here.
     pub(crate) fn merge(
         &self,
         scratch: &mut Vec<u8>,
@@ -140,8 +142,9 @@ impl Store {
         merged
     }
 
-    /// By how much a received cell would grow the cells, if there is no room for that. What has expired counts as dead
-    /// although the sweep has yet to come to it: the peer may have swept it, and counts it so.
+    /// The bytes by which a received cell would grow the cells, if there is no room for them.
+    ///
+    /// An expired cell counts as dead even if it was not swept yet, because the peer may have swept it.
     fn refusal(&self, current: Option<&Cell>, next: &Cell, received_is_dead: bool) -> Option<u64> {
         let growth = Growth::of(current, next);
         let is_dead = received_is_dead || !next.is_live(self.now(Time::default()));
@@ -149,7 +152,7 @@ impl Store {
         (!taken).then_some(growth.live.max(growth.total))
     }
 
-    /// The register that stands after a received one; `None` if it is the one that is held.
+    /// The register after merging a received one; `None` if the held one stays.
     fn admit_register<'p>(
         &self,
         held: &Parts<'p>,
@@ -165,18 +168,20 @@ impl Store {
         let covers = |(time, origin)| origins.covers(time, origin) && !ablated(Ablation::Admission);
         let dots = [(received.time, received.origin), received.deadline_dot()];
         let is_live = received.value.is_some() && !self.has_passed(received.deadline, stable);
-        // A push may carry an `EXPIRE` that was under way while the key was deleted and purged: only a sync decides.
+        // Only a sync admits an uncovered `EXPIRE` of a covered version. In a push it may be late: the key may have
+        // been deleted and purged.
         let is_covered = || covers(dots[0]) && (way == Way::Push || covers(dots[1]));
         let removed_here = if held.is_empty() {
             is_covered()
         } else if self.stands(held, received) {
-            // No digest shows the peer what has won here, if that is dead.
+            // If what won here is dead, no digest shows it to the peer.
             let is_beaten = is_live && held.value.is_none() && self.is_dead(held, stable);
             retraction.is_beaten |= is_beaten;
             retraction.register = is_beaten.then_some(Removed { dots, is_given_up: false });
             return None;
         } else {
-            // Else this version was removed, and an older one that was news then has taken its place.
+            // If the versions differ, the received one was removed here, and an older, uncovered one was admitted
+            // after that.
             let is_same = (held.time, held.origin) == (received.time, received.origin);
             is_live && !is_same && is_covered()
         };
@@ -187,12 +192,13 @@ impl Store {
         None
     }
 
-    /// Whether a deadline has passed: what it has ended needs no retraction, which would bring that back.
+    /// Whether a deadline has passed. What it ended needs no retraction: that would remove the deadline and so bring
+    /// back the slots that it ended.
     fn has_passed(&self, deadline: Option<Time>, stable: Time) -> bool {
         deadline.is_some_and(|deadline| deadline <= stable.max(self.now(Time::default())))
     }
 
-    /// Whether the law of registers prefers what is held to what was received.
+    /// Whether the merge law keeps the held register and not the received one.
     fn stands(&self, held: &Parts<'_>, received: &Parts<'_>) -> bool {
         if held.time != received.time {
             return held.time > received.time;
@@ -207,13 +213,13 @@ impl Store {
         death.is_some_and(|death| death <= stable)
     }
 
-    /// Whether a covered dot is covered only since its incarnation was closed.
+    /// Whether a covered dot is covered only because its incarnation was closed.
     fn is_given_up(&self, (time, origin): (Time, Origin)) -> bool {
         let origins = self.ranges.origins();
         origin != origins.own() && time > origins.coverage(origin).synced
     }
 
-    /// The same where one of the two has a counter: part by part.
+    /// Merges a received cell part by part, if one of the two has a counter.
     fn merge_parts(
         &self,
         scratch: &mut Vec<u8>,
@@ -232,8 +238,8 @@ impl Store {
         let mut ours = before.clone();
         let mut theirs = theirs.clone();
         let expiry = self.admit_expiry(before.expiry, theirs.expiry, stable, &mut retraction);
-        // A deadline that had passed when its successor was written has ended the lives that began before it, wherever
-        // they were counted. One of theirs that does not come in has ended them too, if it has passed.
+        // A deadline that had passed when its successor was written has ended the lives that began before it, on every
+        // node. A received deadline that does not win has ended the received ones too, if it has passed.
         ours.end(self.ended_by_successor(&own, &parts, before.expiry, expiry));
         let now = self.now(Time::default());
         let register = received.deadline.filter(|_| parts != *received);
@@ -256,7 +262,7 @@ impl Store {
         (Some(next), Merged { outcome: Outcome::Applied, retraction: retraction.boxed() })
     }
 
-    /// The latest deadline held that had passed when what replaces it was written.
+    /// The latest held deadline that had passed when its replacement was written.
     fn ended_by_successor(
         &self,
         held: &Parts<'_>,
@@ -325,7 +331,7 @@ impl Store {
         }
     }
 
-    /// Drops exactly what a peer has removed, where it is still held: it becomes a tombstone of the same dots.
+    /// Removes exactly the parts that a peer has removed, if they are held. They become tombstones with the same dots.
     pub(crate) fn retract(&self, key: &[u8], retraction: &Retraction) -> Option<Retracted> {
         self.ranges.update(key, |cell| {
             let Some(cell) = cell else { return (None, None) };

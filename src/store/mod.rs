@@ -13,11 +13,11 @@
 //!
 //! Invariants:
 //! * A range's sums always equal the sum over its cells: both change under the same lock.
-//! * A local write is stamped, under that lock, above the cell it replaces and above everything received.
+//! * A local write draws its timestamp under that lock, above the cell it replaces and above everything received.
 //! * A reader never sees a value whose deadline has passed; the sweep only frees its memory.
-//! * A cell that is absent is admitted from a peer only if the summary vector does not cover it (see `merge.rs`); so what
-//!   was removed here stays removed, purged or not. The stable time only says what is purged.
-//! * No call blocks on anything but one range's lock, and none is held across an `.await`.
+//! * A cell that is absent is admitted from a peer only if the summary vector does not cover it (see `merge.rs`). So
+//!   what was removed here stays removed, purged or not. The stable time decides only what is purged.
+//! * A call blocks on nothing but one range's lock, and no lock is held across an `.await`.
 
 mod cell;
 mod changes;
@@ -68,19 +68,19 @@ use crate::model::counter::{Shown, Slot};
 use crate::model::timestamp::ZERO;
 use crate::model::{HashSeed, Incarnation, RangeCount, Time, Timestamp};
 
-/// What a store is made with.
+/// The settings of a store.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreConfig {
     /// The cluster's hash seed.
     pub seed: HashSeed,
-    /// How many ranges; [`RangeCount::FULL`] outside simulations.
+    /// The number of ranges; [`RangeCount::FULL`] outside simulations.
     pub ranges: RangeCount,
-    /// This process's id.
+    /// The incarnation of this process.
     pub incarnation: Incarnation,
     /// Client writes that would grow the live cells beyond this many bytes, or live and dead ones beyond twice as many,
     /// are refused; `None` for no limit. What peers send may take more.
     pub max_memory: Option<u64>,
-    /// How many bytes of changed cells may wait for the task that sends them to the peers.
+    /// Most bytes of changed cells that may wait for the task that sends them to the peers.
     pub feed_limit: u64,
 }
 
@@ -88,27 +88,29 @@ pub struct StoreConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// It would have grown the live cells beyond `--max-memory`, or tombstones have filled their reserve.
+    /// The write would have grown the live cells beyond `--max-memory`, or tombstones have filled their reserve.
     #[error("out of memory: only deletes are taken")]
     OutOfMemory,
-    /// A counter, or one node's share of it, would leave the range of its totals.
+    /// A counter, or one node's share of it, would exceed the range of its totals.
     #[error("the counter would overflow")]
     Overflow,
-    /// An increment of a value that is no integer of 64 bits.
+    /// The value to increment is not a 64-bit integer.
     #[error("the value is no integer of 64 bits")]
     NotAnInteger,
-    /// Restarts of nodes have left too many slots in a counter.
+    /// The counter has too many slots, left by restarts of nodes.
     #[error(
         "{MAX_SLOTS} incarnations have counted here: set the key to what it counts, and they are dropped"
     )]
     TooManySlots,
 }
 
-/// The most slots that a local increment lets a counter have. Each restart of a node that counts adds one, and they
-/// travel together; so many are a few hundred KiB.
+/// The most slots that a local increment lets a counter have.
+///
+/// Each restart of a node that counts adds one, and all slots of a counter are sent together; this many take a few
+/// hundred KiB.
 const MAX_SLOTS: usize = 4096;
 
-/// The writes of one batch of commands: one reading of the clock, one hand-over to the peers.
+/// A batch of commands, with one reading of the clock and one hand-over to the peers.
 #[derive(Default)]
 pub struct Batch {
     now: Time,
@@ -117,37 +119,37 @@ pub struct Batch {
     counter: Counter,
 }
 
-/// Scratch space is given back to the allocator after a cell larger than this.
+/// Largest capacity, in bytes, of the scratch buffer that is kept after a write.
 const SCRATCH_KEPT: usize = 64 * 1024;
 
 impl Batch {
-    /// The moment the batch's commands read the store at.
+    /// The time at which the batch's commands read the store.
     pub fn now(&self) -> Time {
         self.now
     }
 }
 
-/// Everything that is known of one key, a tombstone included.
+/// The metadata of a key, also of a tombstone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
     /// The timestamp of the latest `SET`, `DEL` or increment.
     pub version: Timestamp,
     /// The timestamp of the write that set the deadline; equals `version` unless an `EXPIRE` or `PERSIST` did.
     pub deadline_timestamp: Timestamp,
-    /// From this moment on the key is absent.
+    /// The time from which the key is absent.
     pub deadline: Option<Time>,
-    /// The length in bytes of what a reader sees; `None` where there is nothing to see.
+    /// The length in bytes of the value that a reader sees; `None` if there is none.
     pub value_bytes: Option<usize>,
 }
 
-/// What a counter counts.
+/// The state of a counter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Count {
-    /// All of it together.
+    /// The value that a reader sees.
     pub sum: i128,
-    /// What was set, beside what has been counted since.
+    /// The part of the sum that was set, without the increments since.
     pub base: i128,
-    /// What each incarnation has counted.
+    /// The active slots, by incarnation.
     pub slots: Vec<(Incarnation, Slot)>,
 }
 
@@ -161,7 +163,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// An empty store.
+    /// Creates an empty store.
     pub fn new(config: StoreConfig) -> Self {
         Store {
             ranges: Ranges::new(config.seed, config.ranges, Origins::new(config.incarnation)),
@@ -172,34 +174,36 @@ impl Store {
         }
     }
 
-    /// The present moment for readers and writers, given the machine's clock: never before anything issued,
-    /// received or returned from here earlier.
+    /// The current time for readers and writers, given the machine's clock.
+    ///
+    /// It is never before a time that was issued, received or returned here earlier.
     pub fn now(&self, wall: Time) -> Time {
         self.clock.read(wall)
     }
 
-    /// A moment later than everything issued or received so far, and than every timestamp held.
+    /// Draws a time later than everything issued or received so far, and than every timestamp held.
     pub(crate) fn moment(&self, wall: Time) -> Time {
         self.clock.draw(wall, ZERO)
     }
 
-    /// Starts a batch of commands at the present moment.
+    /// Starts a batch of commands at the current time.
     pub fn begin(&self, batch: &mut Batch, wall: Time) {
         batch.now = self.clock.read(wall);
     }
 
-    /// Hands the batch's changes to the peers, and returns the place of the last of them in the sequence of all that
-    /// was published here; 0 if there is none. Never waits.
+    /// Passes the batch's changes to the peers; returns the feed sequence of the last one, or 0 if there is none.
+    ///
+    /// Never waits.
     pub fn publish(&self, batch: &mut Batch) -> u64 {
         self.feed.publish(&mut batch.applied)
     }
 
-    /// Starts to load what the next operations on these keys will need; the first [`PREFETCH_AHEAD`] of them.
+    /// Prefetches what the next operations will load, for the first [`PREFETCH_AHEAD`] of these keys.
     pub(crate) fn prefetch(&self, keys: &[&[u8]]) {
         self.ranges.prefetch(keys);
     }
 
-    /// Shows the live cell of `key`, if there is one at `now`, to `read`.
+    /// Calls `read` with the live cell of `key`, if there is one at `now`.
     ///
     /// `read` runs under the range's read lock: it should copy what it needs and return.
     pub fn read<T>(&self, key: &[u8], now: Time, read: impl FnOnce(Option<Live<'_>>) -> T) -> T {
@@ -209,8 +213,9 @@ impl Store {
         })
     }
 
-    /// The value of `key`, if there is one. The clock, which gives the machine's time, is asked only where a deadline
-    /// makes a difference.
+    /// The value of `key`, if there is one.
+    ///
+    /// `clock` returns the machine's time. It is called only if a deadline or a counter makes a difference.
     #[inline]
     pub fn get(&self, key: &[u8], clock: impl FnOnce() -> Time) -> Option<Value> {
         self.ranges.read(key, |cell| {
@@ -223,14 +228,15 @@ impl Store {
         })
     }
 
-    /// Shows the live cell of `key` to `decide` and applies the write it returns, as one atomic step.
+    /// Calls `decide` with the live cell of `key` and applies the write it returns, in one atomic step.
     ///
-    /// The write's timestamp is drawn first and is what the cell's deadline is judged by, so a write never
-    /// qualifies a version that had expired before it.
+    /// The write's timestamp is drawn first, and the cell's deadline is compared with it. So a write never changes the
+    /// deadline of a version that had expired before it.
     ///
     /// # Errors
-    /// [`WriteError::OutOfMemory`] if the write would grow the cells beyond their limits, which a
-    /// [`Write::Delete`] never does. `decide` has run, nothing else happened.
+    /// [`WriteError::OutOfMemory`] if the write would grow the cells beyond their limits; a [`Write::Delete`] is never
+    /// refused. [`WriteError::Overflow`] or [`WriteError::TooManySlots`] if a [`Write::Add`] cannot be counted.
+    /// `decide` has run; nothing was changed.
     pub fn write<'v, T>(
         &self,
         batch: &mut Batch,
@@ -251,7 +257,7 @@ impl Store {
                 Err(error) => return (None, Err(error)),
             };
             let next = Cell::pack_with(scratch, key, &parts, counter, false);
-            // Deletes are taken however much there is.
+            // Deletes are accepted beyond the limits.
             let may_grow = next.is_kept() || ablated(Ablation::AdmitDeletes);
             if may_grow && !self.limits.admit_clients(self.ranges.memory(), Growth::of(cell, &next)) {
                 return (None, Err(WriteError::OutOfMemory));
@@ -263,7 +269,7 @@ impl Store {
         outcome
     }
 
-    /// Whether a client's write would be taken now that adds a key of so many bytes, or none.
+    /// Checks whether a client's write that grows the cells by `growth` bytes would be accepted now.
     ///
     /// # Errors
     /// As [`write`](Self::write).
@@ -274,7 +280,7 @@ impl Store {
         Ok(())
     }
 
-    /// The id that cells refer to `incarnation` by.
+    /// Interns `incarnation`: returns the origin by which cells refer to it.
     ///
     /// # Errors
     /// [`TooManyOrigins`] if the table of origins is full.
@@ -282,7 +288,7 @@ impl Store {
         self.ranges.origins().intern(incarnation)
     }
 
-    /// The incarnation that this process writes as.
+    /// The incarnation under which this process writes.
     pub(crate) fn own_incarnation(&self) -> Incarnation {
         self.incarnation(self.ranges.origins().own())
     }
@@ -292,12 +298,12 @@ impl Store {
         cell.last_write(self.ranges.origins())
     }
 
-    /// The incarnation behind an interned origin of this store.
+    /// The incarnation of an interned origin of this store.
     pub(crate) fn incarnation(&self, origin: Origin) -> Incarnation {
         self.ranges.origins().incarnation(origin)
     }
 
-    /// Moves the clock past a received time. Must come before anything with that time is merged.
+    /// Moves the clock past a received time. Must be called before anything with that time is merged.
     pub(crate) fn observe(&self, time: Time) {
         if ablated(Ablation::ObserveReceived) {
             return;
@@ -305,7 +311,7 @@ impl Store {
         self.clock.observe(time);
     }
 
-    /// Everything known of `key`, a tombstone included.
+    /// The metadata of `key`, also if it is a tombstone.
     pub fn meta(&self, key: &[u8], now: Time) -> Option<Meta> {
         self.ranges.read(key, |cell| {
             let cell = cell?;
@@ -324,7 +330,7 @@ impl Store {
         })
     }
 
-    /// What `key` counts, a slot each incarnation; `None` if it is not a counter at `now`.
+    /// The counter of `key`, with the slot of each incarnation; `None` if it is not a counter at `now`.
     pub fn count(&self, key: &[u8], now: Time) -> Option<Count> {
         self.ranges.read(key, |cell| {
             let cell = cell?;
@@ -337,23 +343,24 @@ impl Store {
         })
     }
 
-    /// How many ranges there are.
+    /// The number of ranges.
     pub fn range_count(&self) -> usize {
         self.ranges.len()
     }
 
-    /// How many cells of a range hold a value; takes no lock.
+    /// The number of live cells of a range; takes no lock.
     pub fn live_cells(&self, range: usize) -> u64 {
         self.ranges.live_cells(range)
     }
 
-    /// Shows every cell of a range, tombstones included, to `visit`, under the range's read lock.
+    /// Calls `visit` with every cell of a range, tombstones included, under the range's read lock.
     pub fn walk(&self, range: usize, visit: impl FnMut(&Cell)) {
         self.ranges.walk(range, visit);
     }
 
-    /// Drops the values of a range's expired cells to free their memory, keeping their timestamps; returns how many
-    /// there were. Costs nothing where nothing is due.
+    /// Drops the values of a range's expired cells but keeps their timestamps; returns how many there were.
+    ///
+    /// Does nothing, without a lock, if no deadline is due.
     pub fn sweep(&self, range: usize, now: Time) -> usize {
         let mut expired = Vec::new();
         self.ranges.collect_expired(range, now, &mut expired);
@@ -369,38 +376,38 @@ impl Store {
         swept.count()
     }
 
-    /// How many keys of a range are expired and still count as live in the [totals](Self::totals), as they were not
-    /// [swept](Self::sweep) yet.
+    /// The number of expired keys of a range that still count as live in the [totals](Self::totals), because they were
+    /// not [swept](Self::sweep) yet.
     pub(crate) fn expired_cells(&self, range: usize, now: Time) -> u64 {
         self.ranges.count_expired(range, now)
     }
 
-    /// The sums over all ranges. Exact for a store at rest; under writes each range is taken at its own moment.
+    /// The sums over all ranges. They are exact for a store at rest; during writes each range is read at another time.
     pub fn totals(&self) -> Totals {
         self.ranges.totals()
     }
 
-    /// What the cells take that hold a value or count, in bytes, by the store's own count: what `--max-memory` limits.
+    /// Bytes that live cells take, by the store's own count: what `--max-memory` limits.
     pub fn memory(&self) -> u64 {
         self.ranges.memory().live()
     }
 
-    /// What the other cells take, in bytes: tombstones and expired keys, until they are purged.
+    /// Bytes that dead cells take: tombstones and swept expired keys, until they are purged.
     pub fn tombstone_memory(&self) -> u64 {
         self.ranges.memory().dead()
     }
 
-    /// What tombstones may take before clients' writes may be refused because of them, in bytes; `None` for no limit.
+    /// Bytes that dead cells may take before clients' writes may be refused because of them; `None` for no limit.
     pub fn tombstone_reserve(&self) -> Option<u64> {
         Some(self.limits.reserve()).filter(|&reserve| reserve != u64::MAX)
     }
 
-    /// Whether tombstones are within their reserve. While they are, they refuse nobody's write.
+    /// Whether dead cells are within their reserve. While they are, no write is refused because of them.
     pub(crate) fn has_tombstone_room(&self) -> bool {
         self.tombstone_memory() <= self.limits.reserve()
     }
 
-    /// About how many of the `dead` cells take what tombstones take beyond their reserve.
+    /// Estimates how many of the `dead` cells take the bytes beyond the reserve for dead cells.
     pub(crate) fn tombstones_beyond_reserve(&self, dead: u64) -> u64 {
         let used = self.tombstone_memory();
         let beyond = used.saturating_sub(self.limits.reserve());
@@ -408,7 +415,7 @@ impl Store {
         u64::try_from(cells).map_or(dead, |cells| cells.min(dead))
     }
 
-    /// How much room there is now for what peers sent and was [refused](Merged::Refused).
+    /// How much room there is now for peers' cells that were [refused](Outcome::Refused).
     pub(crate) fn room_for(&self, refused: &Shortfall) -> Room {
         let room = self.limits.room(self.ranges.memory());
         match *refused {
@@ -419,21 +426,21 @@ impl Store {
         }
     }
 
-    /// Begins to follow the changes under `prefixes`, whoever writes them.
+    /// Starts to follow the changes under `prefixes`, whichever node writes them.
     ///
     /// # Errors
-    /// [`TooDeep`] if prefixes that others follow lie inside these, or these inside them, more than a few deep.
+    /// [`TooDeep`] if these prefixes and those that others follow would nest too deep.
     pub fn follow(&self, prefixes: &Prefixes) -> Result<Follower, TooDeep> {
         self.ranges.changes().follow(prefixes)
     }
 
-    /// The feed of changes that local writes published.
+    /// The feed of local changes.
     pub(crate) fn feed(&self) -> &Feed {
         &self.feed
     }
 }
 
-/// Gives a buffer that one large cell has grown back to the allocator.
+/// Frees a scratch buffer that one large cell has grown.
 fn trim(scratch: &mut Vec<u8>) {
     if scratch.capacity() > SCRATCH_KEPT {
         *scratch = Vec::new();

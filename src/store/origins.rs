@@ -1,4 +1,4 @@
-//! Incarnations interned to 32 bits, and how far this node has incorporated the writes of each: its summary vector.
+//! Incarnations interned to 32 bits, and the summary vector: how far each one's writes are incorporated.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -9,25 +9,25 @@ use uhlc::NTP64;
 use crate::model::timestamp::ZERO;
 use crate::model::{Incarnation, Time, timestamp};
 
-/// An interned incarnation; means something only together with the [`Origins`] it came from.
+/// An interned incarnation. It has a meaning only with the [`Origins`] that returned it.
 pub(crate) type Origin = u32;
 
-/// The most incarnations one process can intern: over a million restarts of members. Bounds what a hostile
-/// peer can make it remember to about 80 MiB.
+/// The most incarnations one process can intern: over a million restarts of members. A hostile peer can make it use at
+/// most about 80 MiB.
 const MAX_ORIGINS: usize = 1 << 20;
 
-/// More origins than one process remembers.
+/// The error that the table of incarnations is full.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("more than {MAX_ORIGINS} incarnations have written to this cluster since this node started")]
 pub struct TooManyOrigins;
 
 /// The append-only table of interned incarnations.
 ///
-/// For each of them it has the node's *summary vector* (Golding, 1992): up to which time every write of that incarnation
-/// is held here, or something that has replaced it. It is raised by finished syncs and by [closing](Origins::close), and
-/// never by a push, as the push before it may have been lost.
+/// For each of them it has the entry of the node's *summary vector* (Golding, 1992): the time up to which every write
+/// of that incarnation is held here, or something that has replaced it. Completed syncs and [closing](Origins::close)
+/// raise it. A push never does, because an earlier push may have been lost.
 pub(crate) struct Origins {
-    /// This process's own present one.
+    /// The current incarnation of this process.
     own: AtomicU32,
     /// The stable time.
     stable: AtomicU64,
@@ -37,33 +37,33 @@ pub(crate) struct Origins {
 
 struct Entry {
     incarnation: Incarnation,
-    /// Every write up to here is incorporated, by syncs.
+    /// Every write up to this time is incorporated, as proved by syncs.
     synced: AtomicU64,
-    /// Every write up to here counts as incorporated: the incarnation is away, and was closed.
+    /// Every write up to this time counts as incorporated, because the incarnation is away and was closed.
     closed: AtomicU64,
-    /// The latest write that was ever received, pushes included.
+    /// The time of the latest write that was received, also by a push.
     seen: AtomicU64,
 }
 
-/// What the summary vector says of one incarnation.
+/// The coverage of one incarnation: its entry of the summary vector, its closed mark and its latest write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Coverage {
-    /// Up to here every write is incorporated, by syncs.
+    /// Every write up to this time is incorporated, as proved by syncs.
     pub(crate) synced: Time,
-    /// Up to here every write counts as incorporated since the incarnation was closed; of those after `synced` one that
-    /// no member has seen is given up.
+    /// Every write up to this time counts as incorporated, because the incarnation was closed. If no member has
+    /// received a write between `synced` and this time, it is given up.
     pub(crate) closed: Time,
-    /// The latest write that was ever received.
+    /// The time of the latest write that was received.
     pub(crate) seen: Time,
 }
 
 impl Coverage {
-    /// Up to here nothing is news.
+    /// The time up to which writes are covered.
     pub(crate) fn covered(&self) -> Time {
         self.synced.max(self.closed)
     }
 
-    /// Whether nothing is known.
+    /// Whether nothing is known of the incarnation.
     pub(crate) fn is_none(&self) -> bool {
         self.covered() == ZERO && self.seen == ZERO
     }
@@ -87,11 +87,11 @@ impl Entry {
     }
 }
 
-/// The incarnation of registers that nobody has written: those of keys that were only ever counted with.
+/// The incarnation number of registers without a writer: those of keys that have only a counter.
 const NOBODY_NUMBER: u128 = u128::MAX - 1;
 
 impl Origins {
-    /// The origin of what nobody has written.
+    /// The origin of registers without a writer.
     pub(crate) const NOBODY: Origin = 0;
 
     pub(crate) fn new(own: Incarnation) -> Self {
@@ -103,27 +103,27 @@ impl Origins {
         Origins { own: AtomicU32::new(1), stable: AtomicU64::new(0), entries, index: RwLock::new(index) }
     }
 
-    /// The time below which every member has incorporated every write.
+    /// The stable time: every member has incorporated every write up to it.
     pub(crate) fn stable_time(&self) -> Time {
         NTP64(self.stable.load(Ordering::Acquire))
     }
 
-    /// Raises the stable time, as far as the members of the cluster allow.
+    /// Raises the stable time; never lowers it.
     pub(crate) fn raise_stable_time(&self, stable: Time) {
         self.stable.fetch_max(stable.0, Ordering::AcqRel);
     }
 
-    /// Nothing is known to be stable: there is a member more, or nothing is held any more.
+    /// Resets the stable time to zero, because a member was added or the store was discarded.
     pub(crate) fn reset_stable_time(&self) {
         self.stable.store(0, Ordering::Release);
     }
 
-    /// This process itself.
+    /// The origin of this process's current incarnation.
     pub(crate) fn own(&self) -> Origin {
         self.own.load(Ordering::Relaxed)
     }
 
-    /// Gives this process another incarnation, which has incorporated nothing of anyone.
+    /// Gives this process another incarnation, with an empty summary vector.
     pub(crate) fn renew(&self, incarnation: Incarnation) -> Result<(), TooManyOrigins> {
         self.own.store(self.intern(incarnation)?, Ordering::Relaxed);
         self.entries.iter().for_each(|(_, entry)| entry.clear());
@@ -147,7 +147,7 @@ impl Origins {
         Ok(origin)
     }
 
-    /// The incarnation behind an origin of this table.
+    /// The incarnation of an origin of this table.
     ///
     /// # Panics
     /// If `origin` was not returned by this table's [`intern`](Self::intern).
@@ -159,7 +159,7 @@ impl Origins {
         self.entries.get(origin as usize).expect("an origin comes from this table")
     }
 
-    /// Whether a write is no news here: it was incorporated, or is this process's own.
+    /// Whether a write is covered: it was incorporated, or this process made it.
     pub(crate) fn covers(&self, time: Time, origin: Origin) -> bool {
         origin == self.own() || time <= self.coverage(origin).covered()
     }
@@ -171,14 +171,16 @@ impl Origins {
         Coverage { synced: load(synced), closed: load(closed), seen: load(seen) }
     }
 
-    /// The coverage of an incarnation; nothing of one that was never heard of.
+    /// The coverage of an incarnation; all zero if it is unknown.
     pub(crate) fn coverage_of(&self, incarnation: Incarnation) -> Coverage {
         let origin = self.index.read().get(&incarnation).copied();
         origin.map(|origin| self.coverage(origin)).unwrap_or_default()
     }
 
-    /// A sync has finished: all that the other side had incorporated when it began is incorporated here. Returns whether
-    /// this is more than before. Nothing changes where the table is full: then those writes stay news.
+    /// Raises the coverage of an incarnation after a completed sync; returns whether `synced` rose.
+    ///
+    /// All that the other side had incorporated when the sync began is incorporated here. Nothing changes if the table
+    /// is full: those writes stay uncovered.
     pub(crate) fn raise(&self, incarnation: Incarnation, synced: Time, closed: Time) -> bool {
         let Ok(origin) = self.intern(incarnation) else { return false };
         let entry = self.entry(origin);
@@ -187,30 +189,32 @@ impl Origins {
         synced.0 > before
     }
 
-    /// Nothing more of an incarnation is waited for: whatever any member has seen of it, up to `seen`, all members hold.
+    /// Closes an incarnation that is away: its writes up to `seen` count as covered.
+    ///
+    /// All members hold whatever any member has received of it up to `seen`.
     pub(crate) fn close(&self, incarnation: Incarnation, seen: Time) {
         if let Ok(origin) = self.intern(incarnation) {
             self.entry(origin).closed.fetch_max(seen.0, Ordering::AcqRel);
         }
     }
 
-    /// Drops all that is known of an incarnation: what it has written is news again.
+    /// Clears the coverage of an incarnation: its writes are admitted again.
     pub(crate) fn drop_coverage(&self, incarnation: Incarnation) {
         if let Ok(origin) = self.intern(incarnation) {
             self.entry(origin).clear();
         }
     }
 
-    /// A write was received.
+    /// Notes that a write was received.
     pub(crate) fn see(&self, origin: Origin, time: Time) {
         let seen = &self.entry(origin).seen;
-        // Most often one of several that were received together.
+        // Often an equal or later time was noted already, because several writes are received together.
         if seen.load(Ordering::Relaxed) < time.0 {
             seen.fetch_max(time.0, Ordering::AcqRel);
         }
     }
 
-    /// Every incarnation but this process's own and nobody's of which something is known, by its place in the table.
+    /// Every incarnation except this process's own and that of registers without a writer, in table order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Incarnation, Coverage)> {
         let own = self.own() as usize;
         let others =
@@ -223,7 +227,7 @@ impl Origins {
 }
 
 impl std::fmt::Debug for Origins {
-    /// Shows what is known, and not in which order it was heard of: equal for two that decide alike.
+    /// Shows the coverage by incarnation and not by origin, so the text is equal for two tables that decide alike.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let known = self.iter().filter(|(_, coverage)| !coverage.is_none());
         let known: std::collections::BTreeMap<_, _> = known.collect();

@@ -1,8 +1,8 @@
-//! The concurrent map, cut into the ranges that digests are kept of.
+//! The concurrent map of cells, divided into the ranges that have digests.
 //!
-//! `dashmap` with one shard a range: the shard's lock guards the range's cells and its sums together, so a sum
-//! always describes exactly the cells that the same lock shows. Nothing outside this file touches the map, and
-//! no lock of it is ever held across an `.await` or a second call into it.
+//! It is a `dashmap` with one shard per range. The shard's lock guards the range's cells and its sums together, so the
+//! sums always match the cells that the same lock shows. No code outside this file touches the map, and no lock of it
+//! is ever held across an `.await` or a second call into it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,8 +22,8 @@ use crate::model::digest::{deep_register_hash, deep_slot_hash, expiry_hash, regi
 use crate::model::timestamp::ZERO;
 use crate::model::{HashSeed, RangeCount, Time};
 
-/// How many lookups are prepared at one time: enough to hide the wait for memory, few enough that the first is
-/// still in the cache when the last is ready.
+/// The number of lookups that are prefetched at one time: enough to hide the wait for memory, few enough that the
+/// first is still in the cache when the last is ready.
 pub(crate) const PREFETCH_AHEAD: usize = 16;
 
 /// The cells of one range.
@@ -61,24 +61,24 @@ impl Ranges {
         &self.origins
     }
 
-    /// Where every change of a cell is recorded.
+    /// The record of every change of a cell.
     pub(super) fn changes(&self) -> &Arc<Changes> {
         &self.changes
     }
 
-    /// What all cells take in memory.
+    /// The memory that all cells take.
     pub(super) fn memory(&self) -> &Memory {
         &self.memory
     }
 
-    /// Shows the cell of `key` to `read`, under the range's read lock.
+    /// Calls `read` with the cell of `key`, under the range's read lock.
     pub(super) fn read<T>(&self, key: &[u8], read: impl FnOnce(Option<&Cell>) -> T) -> T {
         let hash = self.seed.key_hash(key);
         let table = self.map.shards()[self.count.range_of(hash)].read();
         read(table.get(hash, |(cell, _)| same_key(cell, key)).map(|(cell, _)| cell))
     }
 
-    /// Shows the cell of `key` to `decide` under the range's write lock and puts what it returns in its place.
+    /// Calls `decide` with the cell of `key` under the range's write lock, and stores the cell that it returns.
     pub(super) fn update<T>(&self, key: &[u8], decide: impl FnOnce(Option<&Cell>) -> (Option<Cell>, T)) -> T {
         let hash = self.seed.key_hash(key);
         let range = self.count.range_of(hash);
@@ -108,14 +108,15 @@ impl Ranges {
         outcome
     }
 
-    /// Shows every cell of a range to `visit`, under its read lock.
+    /// Calls `visit` with every cell of a range, under its read lock.
     pub(super) fn walk(&self, range: usize, visit: impl FnMut(&Cell)) {
         self.walk_then(range, visit, || ());
     }
 
     /// Walks a range, then calls `finish` while the read lock is still held.
     fn walk_then(&self, range: usize, mut visit: impl FnMut(&Cell), finish: impl FnOnce()) {
-        // Even of an empty range: a writer that holds the lock may have drawn a timestamp that the caller speaks for.
+        // Lock even an empty range: a writer that holds the lock may have drawn a timestamp below the time up to which
+        // the caller claims to hold every write.
         let table = self.map.shards()[range].read();
         if self.is_empty(range) {
             return;
@@ -130,10 +131,10 @@ impl Ranges {
         finish();
     }
 
-    /// Starts to load what lookups of these keys will need, so that they do not wait for memory one by one.
+    /// Prefetches what lookups of these keys will load, so that they do not wait for memory one by one.
     ///
-    /// A lookup follows four pointers, each a cache miss in a large map. Doing one step for all keys before the
-    /// next lets the misses overlap. A range that is being written is left out.
+    /// A lookup follows four pointers, each a cache miss in a large map. Doing one step for all keys before the next
+    /// step overlaps the misses. A range that is being written is skipped.
     pub(super) fn prefetch(&self, keys: &[&[u8]]) {
         if !raw::CAN_PREFETCH {
             return;
@@ -160,8 +161,9 @@ impl Ranges {
         }
     }
 
-    /// Collects the cells of a range whose deadline has passed and that still hold a value, for the caller to
-    /// sweep. Skips, without a lock, a range in which none can be due.
+    /// Collects the cells of a range with a deadline that has passed and that is still to be swept.
+    ///
+    /// Returns at once, without a lock, if none can be due.
     pub(super) fn collect_expired(&self, range: usize, now: Time, expired: &mut Vec<Cell>) {
         let next_deadline = &self.sums[range].next_deadline;
         if !next_deadline.load(Ordering::Relaxed) > now.0 {
@@ -176,8 +178,9 @@ impl Ranges {
         self.walk_then(range, visit, || next_deadline.store(earliest_left.get(), Ordering::Relaxed));
     }
 
-    /// How many cells of a range count as live whose deadlines have passed. Skips, without a lock, a range in which none
-    /// can be due.
+    /// The number of cells of a range that count as live although their deadlines have passed.
+    ///
+    /// Takes no lock if none can be due.
     pub(super) fn count_expired(&self, range: usize, now: Time) -> u64 {
         if !self.sums[range].next_deadline.load(Ordering::Relaxed) > now.0 {
             return 0;
@@ -199,7 +202,7 @@ impl Ranges {
         self.sums[range].totals().live_cells
     }
 
-    /// The sum over what is live in a range.
+    /// The sum of the hashes of the live parts of a range.
     pub(super) fn live_digest(&self, range: usize) -> u64 {
         self.sums[range].totals().live
     }
@@ -209,9 +212,9 @@ impl Ranges {
         self.sums.iter().map(Sums::totals).fold(Totals::default(), Totals::add)
     }
 
-    /// The sum of the cells of a range that are not dead at `stable`, and how many they are.
+    /// The sum of the hashes of a range's cells that are not dead at `stable`, and their number.
     ///
-    /// Taken under the range's lock, so it has every write that was stamped before the call.
+    /// It is taken under the range's lock, so it includes every write whose timestamp was drawn before the call.
     pub(super) fn digest(&self, range: usize, stable: Time) -> Digest {
         let sums = &self.sums[range];
         let table = self.map.shards()[range].read();
@@ -242,17 +245,19 @@ impl Ranges {
         digest
     }
 
-    /// Whether the summary vector covers all of a cell that is dead at `stable`. It does not cover a write of a node that
-    /// came back after the stable time had risen without it: if such a part were purged, an older copy of it would count as
-    /// news.
+    /// Whether the summary vector covers all parts of a cell that are dead at `stable`.
+    ///
+    /// It does not cover a write of a node that came back after the stable time had risen without it. If such a part
+    /// were purged, an older copy of it would be admitted.
     fn is_covered(&self, cell: &Cell, stable: Time) -> bool {
         let mut is_covered = true;
         cell.dead_dots(stable, |(time, origin)| is_covered &= self.origins.covers(time, origin));
         is_covered || ablated(Ablation::PurgeUncovered)
     }
 
-    /// Removes the cells of a range that are dead at `stable` and covered; returns how many. Costs nothing where
-    /// there can be none.
+    /// Removes the cells of a range that are dead at `stable` and covered; returns how many.
+    ///
+    /// Does nothing, without a lock, if there can be none.
     pub(super) fn purge(&self, range: usize, stable: Time) -> usize {
         let sums = &self.sums[range];
         if !sums.may_have_dead_at(stable) {
@@ -302,23 +307,24 @@ impl Ranges {
         dead.len()
     }
 
-    /// Empties a range and returns its cells, which count as memory until they are [freed](Self::free). Takes the same
-    /// time however many there are.
+    /// Empties a range and returns its cells, in constant time.
+    ///
+    /// They count as memory until they are [freed](Self::free).
     pub(super) fn take(&self, range: usize) -> Table {
         let mut table = self.map.shards()[range].write();
         self.sums[range].reset();
         std::mem::take(&mut *table)
     }
 
-    /// A cell that was [taken](Self::take) counts as memory no longer.
+    /// Stops counting a [taken](Self::take) cell as memory.
     pub(super) fn free(&self, cell: &Cell) {
         self.memory.remove(cell);
     }
 
-    /// Recomputes the sums of a range from its cells and puts them right; returns whether they were.
+    /// Recomputes the sums of a range from its cells and corrects them; returns whether they were correct.
     pub(super) fn scrub(&self, range: usize) -> bool {
         let sums = &self.sums[range];
-        // Sums change under the write lock alone, so a reader's keeps them still.
+        // Sums change only under the write lock, so the read lock keeps them constant.
         let table = self.map.shards()[range].read();
         let fresh = Sums::default();
         for (cell, _) in raw::entries(&table) {
@@ -359,7 +365,7 @@ impl Ranges {
         hash
     }
 
-    /// The hash of a cell without the parts that are dead at `stable`; of its values too if `deep`.
+    /// The hash of a cell without the parts that are dead at `stable`; with its values if `deep`.
     pub(super) fn hash_above(&self, key_hash: u64, cell: &Cell, stable: Time, deep: bool) -> u64 {
         if !cell.has_counter() {
             return if cell.is_dead_at(stable) {
@@ -389,7 +395,7 @@ impl Ranges {
         }
     }
 
-    /// Recomputes the totals of a range from its cells; equal to what the sums say, always.
+    /// Returns the totals of a range, recomputed from its cells, and those of its sums. They are always equal.
     #[cfg(test)]
     pub(super) fn recomputed(&self, range: usize) -> (Totals, Totals) {
         let fresh = Sums::default();

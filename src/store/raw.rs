@@ -1,4 +1,4 @@
-//! All of the store's `unsafe` code: what the raw table and the processor offer no safe way for.
+//! All `unsafe` code of the store: table iteration and prefetching, which have no safe interface.
 
 use hashbrown::raw::RawTable;
 
@@ -15,7 +15,7 @@ pub(super) fn entries<T>(table: &RawTable<T>) -> impl Iterator<Item = &T> {
 /// Whether [`prefetch`] does anything on this processor.
 pub(super) const CAN_PREFETCH: bool = cfg!(target_arch = "x86_64");
 
-/// Starts to load the cache line at `address`, without waiting for it. Any address will do.
+/// Prefetches the cache line at `address`, without waiting for it. Any address is allowed.
 pub(super) fn prefetch<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch is a hint. It reads nothing the program could see and does not fault.
@@ -28,7 +28,7 @@ pub(super) fn prefetch<T>(address: *const T) {
     let _ = address;
 }
 
-/// Starts to load the lines in which a lookup of `hash` begins: control bytes, and the entries they speak of.
+/// Prefetches the first lines of a lookup of `hash`: control bytes, and the entries that they describe.
 pub(super) fn prefetch_slot<T>(table: &RawTable<T>, hash: u64) {
     #[expect(clippy::cast_possible_truncation, reason = "the table itself takes the low bits")]
     let slot = (hash as usize) & (table.buckets() - 1);

@@ -1,41 +1,41 @@
-//! The sums that a range keeps of its cells, and what they are made of.
+//! The sums of a range: hashes and counts of its cells.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::cell::Cell;
 use crate::model::Time;
 
-/// The sums of one range. Written only under the range's write lock, so plain loads and stores suffice; atomic
-/// so that a total over all ranges needs no lock.
+/// The sums of one range. They are written only under the range's write lock, so plain loads and stores suffice. They
+/// are atomic so that a total over all ranges needs no lock.
 #[derive(Default)]
 pub(super) struct Sums {
-    /// Sum of the hashes of values and active slots, and how many cells have any.
+    /// Sum of the hashes of values and active slots, and the number of cells with any.
     live: AtomicU64,
     live_cells: AtomicU32,
-    /// The same for all other parts: tombstones, registers that the sweep has found expired, slots that were reset.
+    /// The same for all other parts: tombstones, registers that were swept as expired, slots that were reset.
     dead: AtomicU64,
     dead_cells: AtomicU32,
-    /// How many of the live cells have a deadline.
+    /// The number of live cells with a deadline.
     expiring_cells: AtomicU32,
-    /// The bits of a time not later than the earliest deadline that the sweep awaits in the range, inverted, so that
-    /// zero means there is none.
+    /// The inverted bits of a time at or before the earliest deadline that the sweep awaits in the range; 0 means
+    /// none.
     pub(super) next_deadline: AtomicU64,
     /// The same for the earliest death of a part that is not live.
     pub(super) first_death: AtomicU64,
 }
 
-/// What the sums say of one range or of all.
+/// The sums of one range or of all.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Totals {
-    /// Sum modulo 2^64 of the hashes of values and of what counters count.
+    /// Sum modulo 2^64 of the hashes of values and active slots.
     pub live: u64,
-    /// How many cells hold a value or count; an expired one is among them until it is swept.
+    /// The number of cells that hold a value or count, including expired ones that were not swept yet.
     pub live_cells: u64,
-    /// How many of those have a deadline.
+    /// The number of those cells with a deadline.
     pub expiring_cells: u64,
-    /// Sum modulo 2^64 of the hashes of everything else that is kept.
+    /// Sum modulo 2^64 of the hashes of all other parts.
     pub dead: u64,
-    /// How many cells hold nothing live: tombstones, and expired ones that were swept.
+    /// The number of cells without a live part: tombstones, and expired ones that were swept.
     pub dead_cells: u64,
 }
 
@@ -51,7 +51,7 @@ impl Totals {
     }
 }
 
-/// What is compared of a set of cells: the sum of their hashes modulo 2^64, and how many they are.
+/// The digest of a set of cells: the sum of their hashes modulo 2^64, and their number.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(crate) struct Digest {
     pub(crate) sum: u64,
@@ -65,7 +65,7 @@ impl Digest {
     }
 }
 
-/// The hash of a cell: the sum of those of its parts, the live ones apart.
+/// The hash of a cell: the sums of the hashes of its live and of its other parts.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Hash {
     pub(super) live: u64,
@@ -113,7 +113,7 @@ impl Sums {
         }
     }
 
-    /// Whether something in the range may be dead at `stable`.
+    /// Whether a part in the range may be dead at `stable`.
     pub(super) fn may_have_dead_at(&self, stable: Time) -> bool {
         let earliest =
             self.first_death.load(Ordering::Relaxed).max(self.next_deadline.load(Ordering::Relaxed));
@@ -135,7 +135,7 @@ impl Sums {
         self.dead.store(by(self.dead.load(Ordering::Relaxed), hash.dead), Ordering::Relaxed);
     }
 
-    /// As [`remove`](Self::remove) and [`add`](Self::add), for what is most often replaced by its like.
+    /// As [`remove`](Self::remove) and [`add`](Self::add), but faster if both cells are lasting values, as most are.
     pub(super) fn replace(&self, old: &Cell, old_hash: Hash, new: &Cell, new_hash: Hash) {
         if old.is_lasting() && new.is_lasting() {
             let sum =

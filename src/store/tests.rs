@@ -176,7 +176,7 @@ fn replicated_data_is_taken_up_to_the_ceiling_and_tombstones_beyond_it() {
     assert_sums_are_exact(&full);
 }
 
-/// A finished sync: what `from` holds is held by `to`, which has incorporated all that it wrote until `now`.
+/// A completed sync: `to` holds what `from` holds, and has incorporated all that `from` wrote until `now`.
 pub(super) fn sync(from: &Store, to: &Store, now: u64) {
     replicate(from, to);
     for (incarnation, coverage) in from.origins().iter() {
@@ -185,7 +185,7 @@ pub(super) fn sync(from: &Store, to: &Store, now: u64) {
     to.origins().raise(from.own_incarnation(), NTP64(now), ZERO);
 }
 
-/// What `to` answers when `from` sends its cell of `key` in a sync.
+/// Returns what `to` answers when `from` sends its cell of `key` in a sync.
 pub(super) fn answer(from: &Store, to: &Store, key: &[u8]) -> Merged {
     let cell = from.cell(key).unwrap();
     let translate = |origin| to.intern(from.incarnation(origin)).unwrap();
@@ -213,7 +213,7 @@ fn what_was_incorporated_and_removed_is_no_news_and_is_retracted() {
     assert_eq!((merged.outcome, get(&b, 40, b"k")), (Outcome::Known, None));
     let mut retraction = *merged.retraction.unwrap();
     assert_eq!(retraction.given_up().count(), 0);
-    // As a refers to itself.
+    // Replace the origin in the dots: `a` has another origin number for itself.
     let own = a.intern(a.own_incarnation()).unwrap();
     let removed = retraction.register.as_mut().unwrap();
     removed.dots = removed.dots.map(|(time, _)| (time, own));
@@ -255,7 +255,7 @@ fn an_unseen_persist_brings_its_version_back_also_over_an_older_one_that_has_com
     assert_eq!(get(b, 40, b"k"), Some(b"v".to_vec()));
 }
 
-/// The stable time of b has risen without a, whose write comes to it already retracted.
+/// The stable time of b has risen without a, and b receives a's write already retracted.
 #[test]
 fn what_the_summary_vector_does_not_cover_is_not_purged() {
     let stores: Vec<_> = (1..=3).map(|id| Store::new(config(id))).collect();
@@ -280,7 +280,7 @@ fn without_that_a_copy_that_was_retracted_comes_back() {
     must_fail_without(Ablation::PurgeUncovered, what_the_summary_vector_does_not_cover_is_not_purged);
 }
 
-/// The peer had swept it and counted it as dead: refused here, it failed every sync of the two.
+/// A regression test: the peer had swept the cell and counted it as dead. If it was refused here, every sync failed.
 #[test]
 fn what_has_expired_is_taken_by_a_full_store() {
     let peer = Store::new(config(2));
@@ -372,8 +372,8 @@ fn any_step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Goal: after any history the sums equal their recomputation, and two stores that exchanged all they hold
-    /// are equal, deadlines included. Method: random writes on two stores with exchanges and sweeps between.
+    /// Goal: after any history the sums equal their recomputation, and two stores that have exchanged everything are
+    /// equal, deadlines included. Method: random writes on two stores, with exchanges and sweeps in between.
     #[test]
     fn sums_stay_exact_and_exchange_makes_equal(steps in proptest::collection::vec(any_step(), 0..60)) {
         let stores = [Store::new(config(1)), Store::new(config(2))];
@@ -404,7 +404,7 @@ proptest! {
         replicate(&stores[0], &stores[1]);
         replicate(&stores[1], &stores[0]);
         let [a, b] = &stores;
-        // Whether a deadline has passed is judged by the clocks, which a burst of writes carries ahead of `now`.
+        // The clocks decide whether a deadline has passed, and a burst of writes moves them ahead of `now`.
         let now = a.now(NTP64(now)).max(b.now(NTP64(now))).0;
         for key in 0..12u8 {
             for later in [0, 20, 1000] {
@@ -414,14 +414,14 @@ proptest! {
             prop_assert_eq!(timestamps(a), timestamps(b));
         }
         stores.iter().for_each(assert_sums_are_exact);
-        // Each notices a deadline that has passed at its own time: a merge at once, the sweep at the latest.
+        // Each store notices a passed deadline at its own time: a merge at once, the sweep at the latest.
         stores.iter().for_each(|store| (0..store.range_count()).for_each(|r| { store.sweep(r, NTP64(now + 1000)); }));
         prop_assert_eq!(a.totals(), b.totals());
         stores.iter().for_each(assert_sums_are_exact);
     }
 }
 
-/// Why an `EXPIRE` is no part of the last write: the time that watchers see would fall.
+/// The reason that `last_write` excludes an `EXPIRE`: the time that watchers receive would fall.
 #[test]
 fn the_last_write_never_falls_when_a_set_replaces_what_a_later_expire_had_changed() {
     let [a, b] = [1, 2].map(|id| Store::new(config(id)));
@@ -460,15 +460,15 @@ fn later_deadlines_use_the_same_scale_as_timestamps() {
     assert_eq!(timestamp::distance(now, timestamp::later(now, day)), day);
 }
 
-/// What this thread has spent on a core so far: other work on the machine shows in it the least.
+/// The processor time of this thread so far: other work on the machine disturbs it the least.
 fn cpu_time() -> Duration {
     let schedstat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux counts CPU time");
     Duration::from_nanos(schedstat.split(' ').next().unwrap().parse().unwrap())
 }
 
 /// Goal: keeping the digests costs a write less than a tenth. Method: a million keys are overwritten in the same
-/// random order with and without, in short turns, and the best of each is compared: everything else on the
-/// machine can only add. So on a busy one more turns are taken.
+/// random order with and without digests, in short turns. The best turns are compared, because everything else on the
+/// machine can only add time; so a busy machine takes more turns.
 #[test]
 #[ignore = "measures, in release: run by .ci/run"]
 fn digests_slow_the_set_path_by_less_than_a_tenth() {
@@ -478,7 +478,7 @@ fn digests_slow_the_set_path_by_less_than_a_tenth() {
     const TURNS: std::ops::Range<u32> = 30..300;
     let store = Store::new(StoreConfig { ranges: RangeCount::FULL, ..config(1) });
     let mut batch = Batch::default();
-    // As the server does: a batch of pipelined commands, their keys prefetched.
+    // Like the server: a batch of pipelined commands whose keys are prefetched.
     let mut sets = |count: u64, key: &mut dyn FnMut(u64) -> u64| {
         let started = cpu_time();
         for first in (0..count).step_by(16) {
@@ -518,8 +518,8 @@ fn digests_slow_the_set_path_by_less_than_a_tenth() {
     assert!(ratio < 1.25, "{ratio}: more than a tenth, and more than noise");
 }
 
-/// A deep sync reads cells one by one. A write that had drawn its timestamp, but was not in the table yet, was missed
-/// where the range was empty, although the sync had said that it held all writes up to a later moment.
+/// A regression test: a deep sync reads cells one by one. If a range was empty, the sync missed a write that had drawn
+/// its timestamp but was not in the table yet, although the sync claimed all writes up to a later time.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "holds the range's lock for as long as the walk has to wait")]
 fn a_walk_waits_for_a_write_that_has_drawn_its_timestamp() {

@@ -1,4 +1,4 @@
-//! What an embedded reader gets: a value that outlives the lock it was found under.
+//! Values for embedded readers, which outlive the lock they were read under.
 
 use std::fmt;
 use std::ops::Deref;
@@ -7,15 +7,16 @@ use std::str::Utf8Error;
 use super::cell::Cell;
 use crate::model::Time;
 
-/// A value as it was when it was read. Cheap to clone, and bytes to its holder.
+/// A value as it was when it was read. It is cheap to clone and dereferences to bytes.
 ///
-/// It shares the memory of the cell it was read from: nothing is copied, and that memory (the key's too) is freed when
-/// the last holder lets go, whatever became of the key meanwhile. Only a counter's digits are made anew.
+/// It shares the memory of the cell it was read from, so nothing is copied. That memory, the key included, is freed
+/// when the last holder drops it, whatever has happened to the key since. Only a counter's digits are a new
+/// allocation.
 #[derive(Clone)]
 pub struct Value(Cell);
 
 impl Value {
-    /// What a cell shows that is live at `now`.
+    /// The value of a cell that is live at `now`.
     #[inline]
     pub(super) fn of(cell: &Cell, now: Time) -> Value {
         Value(cell.as_shown(now))

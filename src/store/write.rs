@@ -1,4 +1,4 @@
-//! Local writes: what one sees of a cell, and what it makes of it.
+//! Local writes: how they see a cell and how they change it.
 
 use super::cell::{Cell, Counter, Parts};
 use super::origins::Origin;
@@ -8,7 +8,7 @@ use crate::model::Time;
 use crate::model::counter::{Expiry, Shown, Slot, strict_number};
 use crate::model::timestamp::ZERO;
 
-/// Room for the digits of a counter.
+/// A buffer for the digits of a counter.
 pub(super) type Digits = itoa::Buffer;
 
 /// A live cell as readers and writers see it.
@@ -19,7 +19,7 @@ pub struct Live<'a> {
 }
 
 impl<'a> Live<'a> {
-    /// What there is to see of a cell at `now`.
+    /// The view of a cell at `now`, if it is live.
     #[inline]
     pub(super) fn at(cell: &'a Cell, now: Time, digits: &'a mut Digits) -> Option<Live<'a>> {
         if !cell.has_counter() {
@@ -33,12 +33,12 @@ impl<'a> Live<'a> {
         Some(Live { value, deadline: cell.deadline_at(now) })
     }
 
-    /// The value; of a counter, its digits.
+    /// The value, or the digits of a counter.
     pub fn value(self) -> &'a [u8] {
         self.value
     }
 
-    /// From this moment on the cell is absent.
+    /// The time from which the cell is absent.
     pub fn deadline(self) -> Option<Time> {
         self.deadline
     }
@@ -57,29 +57,29 @@ pub(crate) fn increment(live: Option<Live<'_>>, by: i64) -> (Write<'static>, Res
     (if sum.is_ok() { Write::Add(by) } else { Write::Keep }, sum)
 }
 
-/// What a write makes of the cell it saw.
+/// A change to a cell.
 #[derive(Clone, Copy, Debug)]
 pub enum Write<'a> {
-    /// Leave it as it is.
+    /// Leaves the cell as it is.
     Keep,
-    /// A new version with this value; resets what has been counted. With a deadline that has passed it is a
+    /// Writes a new version with this value and resets the counter. If the deadline has passed it is a
     /// [`Write::Delete`].
     Set {
         /// The value.
         value: &'a [u8],
-        /// From this moment on the key is absent; `None` for never.
+        /// The time from which the key is absent; `None` for never.
         deadline: Option<Time>,
     },
-    /// A tombstone in its place, and what has been counted is reset; nothing if there is no live cell.
+    /// Replaces a live cell by a tombstone and resets its counter; does nothing if there is no live cell.
     Delete,
-    /// Another deadline for the version that is there; nothing if there is no live cell. With a deadline that
-    /// has passed it is a [`Write::Delete`].
+    /// Sets the deadline of the present version; does nothing if there is no live cell. If the deadline has passed it
+    /// is a [`Write::Delete`].
     Deadline(Option<Time>),
-    /// Adds to what this node has counted, whatever the value is: it is for the caller to see that it is an integer.
+    /// Adds to this node's slot. The caller must check that the value is an integer.
     Add(i64),
 }
 
-/// What `write` with this timestamp makes of a cell; `None` for no change. What is counted afterwards is in `counter`.
+/// Applies `write` with this timestamp to a cell; `None` if nothing changes. The new counter is in `counter`.
 pub(super) fn apply<'a>(
     write: Write<'a>,
     (drawn, own): (Time, Origin),
@@ -123,7 +123,7 @@ pub(super) fn apply<'a>(
         }
         Write::Deadline(deadline) => {
             let is_set = cell.value().is_some() && !cell.is_expired(drawn);
-            // What replaces a deadline that has passed does not bring back the lives that it ended.
+            // A new deadline does not bring back the lives that a passed one has ended.
             if !ablated(Ablation::EndedBySuccessor) {
                 counter.end(cell.lives().passed(drawn));
             }
@@ -143,8 +143,9 @@ pub(super) fn apply<'a>(
     Ok(Some(parts))
 }
 
-/// Adds to one's own slot, whose life begins anew if what it had counted is over: `passed` is the latest deadline that
-/// has passed.
+/// Adds to the node's own slot. If the slot is not active, a new life of it begins.
+///
+/// `passed` is the latest deadline of the key that has passed.
 fn add(counter: &mut Counter, own: Origin, by: i64, drawn: Time, passed: Time) -> Result<(), WriteError> {
     let present = counter.slot(own).copied();
     if present.is_none() && counter.slots.len() >= MAX_SLOTS {

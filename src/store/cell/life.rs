@@ -1,4 +1,4 @@
-//! What of a cell is live, what a reader sees of it, and when each part of it is dead.
+//! Which parts of a cell are live, what a reader sees, and when each part is dead.
 
 use super::{Cell, HAS_COUNTER, HAS_DEADLINE, HAS_VALUE, Parts, SWEPT};
 use crate::model::counter::{Expiry, Shown, Slot, shown};
@@ -6,7 +6,7 @@ use crate::model::timestamp::ZERO;
 use crate::model::{Time, Timestamp};
 use crate::store::origins::{Origin, Origins};
 
-/// One of the parts that a cell's hash is the sum of.
+/// A part of a cell. The cell's hash is the sum of the hashes of its parts.
 #[derive(Clone, Copy)]
 pub(in crate::store) enum Part {
     Register,
@@ -15,7 +15,7 @@ pub(in crate::store) enum Part {
 }
 
 impl Cell {
-    /// Whether it counts as live: it holds a value or has an active slot, and the sweep has not found it expired.
+    /// Whether the cell counts as live: it has a value or an active slot, and was not swept as expired.
     pub(crate) fn is_kept(&self) -> bool {
         if !self.has_counter() {
             return self.has(HAS_VALUE);
@@ -24,7 +24,7 @@ impl Cell {
         self.has(HAS_VALUE) || self.slots().any(|(_, slot)| slot.is_active(passed))
     }
 
-    /// The next deadline whose passing has something left to end: the sweep awaits it.
+    /// The earliest deadline that the sweep has not processed yet.
     pub(in crate::store) fn pending_deadline(&self) -> Option<Time> {
         let flags = self.header().key_length_and_flags;
         let register = self.deadline().filter(|_| flags & HAS_VALUE != 0);
@@ -35,12 +35,12 @@ impl Cell {
         [register, expiry].into_iter().flatten().min()
     }
 
-    /// The stable time from which all of it is dead; `None` if it never will be as it is.
+    /// The stable time from which the whole cell is dead; `None` if a part of it never will be as it is.
     pub(in crate::store) fn death(&self) -> Option<Time> {
         if self.has_counter() { self.deaths(|_, death| death) } else { self.register_death() }
     }
 
-    /// The earliest stable time from which a part of it is dead; `None` where there will be none.
+    /// The earliest stable time from which a part of the cell is dead; `None` if no part will be.
     pub(in crate::store) fn first_death(&self) -> Option<Time> {
         if !self.has_counter() {
             return self.register_death();
@@ -56,12 +56,12 @@ impl Cell {
         first
     }
 
-    /// The same as far as the sums keep count of it: deaths by deadlines that the sweep awaits are told by these.
+    /// The first death, for the sums; `None` for a lone register with a value, because the sums track its deadline.
     pub(in crate::store) fn next_death(&self) -> Option<Time> {
         if self.has_counter() || !self.has(HAS_VALUE) { self.first_death() } else { None }
     }
 
-    /// Whether a part of it counts as live: see [`is_kept`](Self::is_kept).
+    /// Whether a part counts as live: see [`is_kept`](Self::is_kept).
     pub(in crate::store) fn is_live_part(&self, part: &Part) -> bool {
         match part {
             Part::Register => self.has(HAS_VALUE),
@@ -70,14 +70,14 @@ impl Cell {
         }
     }
 
-    /// The latest deadline that has passed as far as the sweep has noticed.
+    /// The latest deadline that has passed and that the sweep has processed.
     fn passed_as_kept(&self) -> Time {
         let register = self.deadline().filter(|_| !self.has(HAS_VALUE));
         let expiry = self.expiry().and_then(|(_, expiry)| expiry.deadline).filter(|_| self.has(SWEPT));
         register.max(expiry).unwrap_or(ZERO)
     }
 
-    /// Shows the death of each part to `visit`; the latest of what that returns, unless one is `None`.
+    /// Calls `visit` with each part and its death; returns the latest of the results, or `None` if one is `None`.
     fn deaths(&self, mut visit: impl FnMut(Part, Option<Time>) -> Option<Time>) -> Option<Time> {
         let (lives, counter) = (self.lives(), self.counter());
         let slots = || counter.slots.iter().map(|(_, slot)| slot);
@@ -96,7 +96,7 @@ impl Cell {
         latest
     }
 
-    /// Shows every part to `visit` that is not dead at the stable time.
+    /// Calls `visit` with every part that is not dead at the stable time.
     pub(in crate::store) fn parts_above(&self, stable: Time, mut visit: impl FnMut(Part)) {
         self.deaths(|part, death| {
             if death.is_none_or(|death| death > stable) {
@@ -106,7 +106,7 @@ impl Cell {
         });
     }
 
-    /// Shows the dots of every part that is dead at the stable time to `visit`.
+    /// Calls `visit` with the dots of every part that is dead at the stable time.
     pub(in crate::store) fn dead_dots(&self, stable: Time, mut visit: impl FnMut((Time, Origin))) {
         let is_dead = |death: Option<Time>| death.is_some_and(|death| death <= stable);
         let mut show = |part, death| {
@@ -130,7 +130,7 @@ impl Cell {
         }
     }
 
-    /// The same cell without the parts that are dead at the stable time.
+    /// The cell without the parts that are dead at the stable time.
     pub(in crate::store) fn stripped(&self, scratch: &mut Vec<u8>, stable: Time) -> Cell {
         let (mut counter, lives) = (self.counter(), self.lives());
         let dead = lives.register_death(counter.slots.iter().map(|(_, slot)| slot));
@@ -139,7 +139,7 @@ impl Cell {
         Cell::pack_with(scratch, self.key(), &parts, &counter, self.has(SWEPT))
     }
 
-    /// As [`Register::death`](crate::model::Register::death).
+    /// The death of the register of a cell without a counter, as [`Register::death`](crate::model::Register::death).
     fn register_death(&self) -> Option<Time> {
         let deadline = self.deadline();
         if self.has(HAS_VALUE) && deadline.is_none() {
@@ -148,7 +148,7 @@ impl Cell {
         Some(deadline.unwrap_or(ZERO).max(self.latest()))
     }
 
-    /// Whether all of it is dead at the stable time.
+    /// Whether the whole cell is dead at the stable time.
     pub(in crate::store) fn is_dead_at(&self, stable: Time) -> bool {
         self.death().is_some_and(|death| death <= stable)
     }
@@ -158,7 +158,7 @@ impl Cell {
         self.deadline().is_some_and(|deadline| deadline <= now)
     }
 
-    /// Whether it is a tombstone: it has no counter, no value and no deadline.
+    /// Whether the cell is a tombstone: it has no counter, no value and no deadline.
     pub(in crate::store) fn is_tombstone(&self) -> bool {
         !self.has(HAS_VALUE | HAS_DEADLINE | HAS_COUNTER)
     }
@@ -171,7 +171,7 @@ impl Cell {
         self.has(HAS_VALUE) && !self.is_expired(now)
     }
 
-    /// From this moment on what a reader at `now` sees is absent; `None` for never.
+    /// The time from which the value that a reader sees at `now` is absent; `None` for never.
     pub(in crate::store) fn deadline_at(&self, now: Time) -> Option<Time> {
         if self.has(HAS_VALUE) && !self.is_expired(now) {
             return self.deadline();
@@ -179,17 +179,19 @@ impl Cell {
         self.expiry().and_then(|(_, expiry)| expiry.deadline).filter(|&deadline| deadline > now)
     }
 
-    /// The timestamp of the latest `SET`, `DEL` or increment, whether it still shows or not. An `EXPIRE` or `PERSIST` is not
-    /// meant: it changes a value that stays, and a concurrent `SET` with a smaller timestamp may replace both, so the timestamps
-    /// of a key would not always rise.
+    /// The timestamp of the latest `SET`, `DEL` or increment, whether or not it still shows.
+    ///
+    /// An `EXPIRE` or `PERSIST` is excluded. It changes a value that stays, and a concurrent `SET` with a smaller
+    /// timestamp may replace both, so the timestamps of a key would not always rise.
     pub(in crate::store) fn last_write(&self, origins: &Origins) -> Timestamp {
         let timestamp = |time, origin| Timestamp::new(time, origins.incarnation(origin));
         let slots = self.slots().map(|(owner, slot)| timestamp(slot.last, owner));
         slots.fold(timestamp(self.time(), self.origin()), Ord::max)
     }
 
-    /// A cell without a counter that shows what this one shows at `now`. Its timestamp is the register's, not that of the
-    /// [last write](Self::last_write).
+    /// A cell without a counter that shows the same as this one at `now`.
+    ///
+    /// Its timestamp is the register's, not that of the [last write](Self::last_write).
     #[inline]
     pub(in crate::store) fn as_shown(&self, now: Time) -> Cell {
         if self.has_counter() {
@@ -199,7 +201,8 @@ impl Cell {
         }
     }
 
-    /// The same as the sweep has left it: a deadline that it has not come to yet is still to come.
+    /// A cell without a counter that shows the same as this one after the last sweep, whatever deadlines have passed
+    /// since.
     pub(in crate::store) fn as_kept(&self) -> Cell {
         if !self.has_counter() {
             return self.clone();
@@ -207,7 +210,7 @@ impl Cell {
         self.without_counter(self.shown_as_kept(), self.kept_deadline())
     }
 
-    /// The deadline of what [`as_kept`](Self::as_kept) shows.
+    /// The deadline of the value that [`as_kept`](Self::as_kept) shows.
     pub(in crate::store) fn kept_deadline(&self) -> Option<Time> {
         if self.has(HAS_VALUE) {
             return self.deadline();
@@ -215,7 +218,7 @@ impl Cell {
         self.expiry().and_then(|(_, expiry)| expiry.deadline).filter(|_| !self.has(SWEPT))
     }
 
-    /// What [`as_kept`](Self::as_kept) shows.
+    /// The value that [`as_kept`](Self::as_kept) shows.
     pub(in crate::store) fn shown_as_kept(&self) -> Option<Shown<'_>> {
         self.shown_after(self.value(), self.passed_as_kept())
     }
@@ -232,7 +235,7 @@ impl Cell {
         Cell::pack(&mut Vec::new(), self.key(), &parts)
     }
 
-    /// What a reader at `now` sees.
+    /// The value that a reader at `now` sees.
     pub(in crate::store) fn shown(&self, now: Time) -> Option<Shown<'_>> {
         let value = self.value().filter(|_| !self.is_expired(now));
         if !self.has_counter() {

@@ -1,27 +1,27 @@
-//! A register whose origins are interned.
+//! Registers with interned origins.
 
 use crate::model::counter::RegisterLife;
 use crate::model::timestamp::ZERO;
 use crate::model::{Register, Time, Timestamp};
 use crate::store::origins::{Origin, Origins};
 
-/// A register whose origins are interned: what a cell is packed from and unpacked to.
+/// A register with interned origins: the input and output of packing a cell.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Parts<'a> {
     pub(crate) time: Time,
     pub(crate) origin: Origin,
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) deadline: Option<Time>,
-    /// `None` when the version's own write decided the deadline.
+    /// `None` if the version's own write set the deadline.
     pub(crate) deadline_timestamp: Option<(Time, Origin)>,
 }
 
 impl<'a> Parts<'a> {
-    /// The register of a key that was only ever counted with.
+    /// The register of a key that has only a counter.
     pub(crate) const EMPTY: Parts<'static> =
         Parts { time: ZERO, origin: Origins::NOBODY, value: None, deadline: None, deadline_timestamp: None };
 
-    /// Whether there is nothing at all to keep.
+    /// Whether there is no register.
     pub(in crate::store) fn is_empty(&self) -> bool {
         self.time == ZERO
     }
@@ -35,7 +35,7 @@ impl<'a> Parts<'a> {
         Register { version, value: self.value, deadline: self.deadline, deadline_timestamp }
     }
 
-    /// The timestamp of the write that set the deadline.
+    /// The dot of the write that set the deadline.
     pub(in crate::store) fn deadline_dot(&self) -> (Time, Origin) {
         self.deadline_timestamp.unwrap_or((self.time, self.origin))
     }
@@ -50,7 +50,7 @@ impl<'a> Parts<'a> {
         self.deadline_timestamp.map_or(self.time, |(time, _)| time.max(self.time))
     }
 
-    /// What of it bears on the slots.
+    /// The times that decide when the register and the slots are dead.
     pub(in crate::store) fn life(&self) -> RegisterLife {
         RegisterLife { written: self.latest(), deadline: self.deadline, has_value: self.value.is_some() }
     }

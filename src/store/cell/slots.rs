@@ -1,4 +1,4 @@
-//! What a cell counts, in its last bytes.
+//! The counter of a cell, in its last bytes.
 
 use uhlc::NTP64;
 
@@ -8,27 +8,27 @@ use crate::store::origins::Origin;
 
 const SLOT_SIZE: usize = 4 + 4 * 8;
 const RESET_SIZE: usize = 4 * 8;
-/// Who set the deadline, when, and to what.
+/// The writer, the time of the write, and the deadline.
 const EXPIRY_SIZE: usize = 4 + 2 * 8;
-/// The number of slots, with three bits that say what else there is.
+/// The number of slots, with three bits of flags.
 const COUNT_SIZE: usize = 4;
-/// The slots have room for resets.
+/// Each slot has a reset.
 const HAS_RESETS: u32 = 1 << 31;
 const HAS_EXPIRY: u32 = 1 << 30;
-/// The expiry is to a moment, and not to never.
+/// The counter's deadline is a time; without this flag it is never.
 const EXPIRES: u32 = 1 << 29;
 const SLOT_COUNT: u32 = EXPIRES - 1;
 
-/// What lies behind the value of a cell with a counter.
+/// The layout of a counter, which follows the value.
 struct Layout {
     slots: usize,
-    /// The bytes that each slot takes.
+    /// Bytes of each slot.
     stride: usize,
     flags: u32,
 }
 
 impl Layout {
-    /// The bytes behind the slots.
+    /// Bytes after the slots.
     fn end(&self) -> usize {
         COUNT_SIZE + if self.flags & HAS_EXPIRY != 0 { EXPIRY_SIZE } else { 0 }
     }
@@ -53,7 +53,7 @@ impl Cell {
         Layout { slots: (word & SLOT_COUNT) as usize, stride, flags: word & !SLOT_COUNT }
     }
 
-    /// Each owner's slot.
+    /// The slots and their owners.
     pub(in crate::store) fn slots(&self) -> impl Iterator<Item = (Origin, Slot)> {
         let bytes = &self.0.slice;
         let layout = self.counter_layout();
@@ -61,7 +61,7 @@ impl Cell {
         bytes[end - layout.slots * layout.stride..end].chunks_exact(layout.stride).map(slot)
     }
 
-    /// The deadline of what is counted, if anyone has set one, and who.
+    /// The counter's deadline and its writer, if one was set.
     pub(in crate::store) fn expiry(&self) -> Option<(Origin, Expiry)> {
         let flags = self.counter_layout().flags;
         (flags & HAS_EXPIRY != 0).then(|| {
@@ -72,14 +72,14 @@ impl Cell {
         })
     }
 
-    /// Copies what it counts to `into`.
+    /// Copies the counter to `into`.
     pub(in crate::store) fn counter_into(&self, into: &mut Counter) {
         into.clear();
         into.expiry = self.expiry();
         into.slots.extend(self.slots());
     }
 
-    /// What it counts.
+    /// The counter of the cell.
     pub(crate) fn counter(&self) -> Counter {
         let mut counter = Counter::NONE;
         self.counter_into(&mut counter);
@@ -111,7 +111,7 @@ pub(super) fn append_counter(scratch: &mut Vec<u8>, counter: &Counter) {
     scratch.extend_from_slice(&word.to_le_bytes());
 }
 
-/// Reads one slot of [`append_counter`] back.
+/// Reads one slot that [`append_counter`] wrote.
 fn slot(bytes: &[u8]) -> (Origin, Slot) {
     let word = |index: usize| u64::from_le_bytes(array(&bytes[4 + 8 * index..12 + 8 * index]));
     let reset = if bytes.len() > SLOT_SIZE {

@@ -1,44 +1,45 @@
-//! What a change did, seen from its outcome: the cell before and the cell after tell, however it came about.
+//! The cause of a change, derived from the cell before and the cell after.
 
 use crate::model::timestamp::ZERO;
 use crate::store::Cell;
 
-/// What made a key's cell another, as those see it that watch.
+/// The cause of a key's change, as watchers see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
-    /// Another value.
+    /// A new value.
     Set,
     /// A delete.
     Delete,
-    /// The deadline passed. Told when the sweep finds it, up to a second later; readers miss the key at once.
+    /// The deadline passed. Published when the sweep finds it, up to 1 s later; readers miss the key at once.
     Expired,
-    /// A counter counted.
+    /// A counter changed.
     Counter,
-    /// Another deadline for the value that was there.
+    /// A new deadline for the same value.
     Expire,
     /// The deadline was removed.
     Persist,
 }
 
 impl Cause {
-    /// What made `new` of `old`; `None` if no reader can tell them apart, as when a tombstone replaces another.
+    /// The cause of the change from `old` to `new`; `None` if no reader can tell them apart, as when a tombstone
+    /// replaces another.
     pub(super) fn between(old: Option<&Cell>, new: &Cell) -> Option<Cause> {
         let Some(old) = old.filter(|old| old.is_kept()) else {
             let first = if new.value().is_some() { Cause::Set } else { Cause::Counter };
             return new.is_kept().then_some(first);
         };
         if !new.is_kept() {
-            // The sweep leaves the deadline in place, a delete has none; and what is deleted after its deadline had
-            // expired before.
+            // The sweep leaves the deadline in place, and a delete has none. A key that is deleted after its deadline
+            // has expired before.
             let lives = new.lives();
             let has_deadline =
                 lives.register.deadline.or(lives.expiry.and_then(|expiry| expiry.deadline)).is_some();
             let expired = has_deadline || old.lives().passed(new.time()) > ZERO;
             return Some(if expired { Cause::Expired } else { Cause::Delete });
         }
-        // A counter may have no register, or one that holds its deadline alone: only another value is a `SET`. A delete
-        // elsewhere, or a deadline, may end a part of it: what is left counts on.
+        // A counter may have no register, or one with only a deadline: only another value is a `SET`. A delete on
+        // another node, or a deadline, may end a part of it: the rest still counts.
         let same_version = (old.time(), old.origin()) == (new.time(), new.origin());
         if !same_version && new.value().is_some() {
             return Some(Cause::Set);
@@ -46,13 +47,13 @@ impl Cause {
         if old.slots().ne(new.slots()) || old.shown_as_kept() != new.shown_as_kept() {
             return Some(Cause::Counter);
         }
-        // What is left to differ is the deadline.
+        // Only the deadline can still differ.
         let ruled = |cell: &Cell| (cell.deadline_timestamp(), cell.expiry(), cell.kept_deadline());
         (ruled(old) != ruled(new))
             .then(|| if new.kept_deadline().is_some() { Cause::Expire } else { Cause::Persist })
     }
 
-    /// The cause of two changes of one key in a row, told as one: a new deadline hides no new value.
+    /// The cause of two consecutive changes of one key that are conflated: a new deadline does not hide a new value.
     pub(super) fn after(self, earlier: Cause) -> Cause {
         match (earlier, self) {
             (Cause::Set | Cause::Counter, Cause::Expire | Cause::Persist) => earlier,
@@ -151,7 +152,7 @@ mod tests {
             };
             assert_eq!(Cause::between(old.map(pack).as_ref(), &pack(new)), Some(cause), "{case}");
         }
-        // Counted elsewhere after the deadline that ends the value.
+        // Another node has counted after the deadline that ends the value.
         let expiring = Parts { deadline: Some(NTP64(15)), ..five };
         let old = Cell::pack_with(&mut Vec::new(), b"k", &expiring, &one, false);
         assert_eq!(Cause::between(Some(&old), &old.swept(&mut Vec::new(), NTP64(15))), Some(Cause::Counter));

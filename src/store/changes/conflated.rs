@@ -1,13 +1,13 @@
-//! The last change of each key: what changes become when they grow old.
+//! The last change of each key: old changes are conflated into these.
 //!
 //! ```text
 //!   evicted ◄── segment ◄── segment ◄── … ◄── a batch of changes that have grown old
 //! ```
 //!
-//! A batch is conflated by itself before anything else is looked at: so a key that was written a thousand times is looked
-//! up once. What is left of it is the newest segment. A change that a later one of its key replaces leaves a hole in its
-//! segment. Holes are closed once there are more of them than of anything else, and neighbours that fit into one segment
-//! become one: so a change costs the same, however many are kept, and no more than two segments in a row are half empty.
+//! A batch is first conflated by itself, so a key that was written a thousand times is looked up once. The rest
+//! becomes the newest segment. A change that a later one of its key replaces leaves a hole in its segment. Holes are
+//! closed once they outnumber the records, and neighbours that fit into one segment are joined. So a change costs the
+//! same, however many are kept, and no more than two segments in a row are half empty.
 
 use std::collections::VecDeque;
 
@@ -17,16 +17,15 @@ use super::record::{self, Record, Slot};
 use super::{Change, SMALL};
 use crate::store::{PREFETCH_AHEAD, raw};
 
-/// Keys whose last change is kept, in all logs together: some 40 MiB. The cells are mostly those that the store holds
-/// anyway.
+/// Most keys whose last change is kept, in all logs together: some 40 MiB. The store holds most of their cells anyway.
 pub(super) const MAX_CONFLATED: usize = if SMALL { 128 } else { 1 << 18 };
-/// Bytes of cells that the conflated changes of all logs may hold.
+/// Most bytes of the cells of conflated changes, in all logs together.
 pub(super) const MAX_CONFLATED_BYTES: u64 = 256 << 20;
-/// Changes up to which neighbours become one segment: few enough that a search in one stays near, enough that there are
-/// some hundred segments at most.
+/// Most changes of a segment that is joined from neighbours: few enough that a search in it stays near in memory,
+/// enough that there are some hundred segments at most.
 const SEGMENT: usize = if SMALL { 16 } else { 4096 };
 
-/// What the conflated changes of all logs take.
+/// The size of the conflated changes of all logs.
 #[derive(Default)]
 pub(super) struct ConflatedTotal {
     pub(super) changes: usize,
@@ -52,34 +51,34 @@ impl ConflatedTotal {
 /// The conflated changes of one log.
 #[derive(Default)]
 pub(super) struct Conflated {
-    /// By sequence, within each and from one to the next.
+    /// Sorted by sequence, within each segment and from one to the next.
     segments: VecDeque<Segment>,
     /// Key hash and sequence of each record, by key.
     by_key: RawTable<(u64, u64)>,
     batch: Batch,
-    /// What all of them take, which is a part of the total.
+    /// The size of this log's changes, which is a part of the total.
     share: ConflatedTotal,
 }
 
-/// A batch on its way to become a segment. Empty between two, and kept for its memory.
+/// A batch that is about to become a segment. It is empty between two batches, and kept for its memory.
 #[derive(Default)]
 struct Batch {
     records: Vec<Record>,
-    /// Places in `records` by key.
+    /// Indices into `records`, by key.
     by_key: RawTable<usize>,
 }
 
 struct Segment {
     slots: VecDeque<Slot>,
-    /// How many slots are no holes.
+    /// The number of slots that are not holes.
     records: usize,
-    /// No slot is above it; all of the next segment are.
+    /// No slot has a higher sequence; all of the next segment have.
     last: u64,
 }
 
 impl Conflated {
-    /// Takes in changes that have grown old and are later than all here. If others had to make room, every
-    /// change up to the returned sequence may be gone.
+    /// Adds old changes, which are later than all here. If it had to evict others, it returns the sequence up to which
+    /// every change may be gone.
     pub(super) fn conflate(
         &mut self,
         old: impl Iterator<Item = Record>,
@@ -102,7 +101,7 @@ impl Conflated {
         self.make_room(total)
     }
 
-    /// Makes `record` the one that its key finds.
+    /// Makes `record` the indexed one of its key, and takes out the earlier one.
     fn index(&mut self, record: &mut Record, total: &mut ConflatedTotal) {
         let Conflated { segments, by_key, share, .. } = self;
         let (hash, sequence) = (record.key_hash, record.sequence);
@@ -114,7 +113,7 @@ impl Conflated {
                 return false;
             }
             let n = segments.partition_point(|segment| segment.last < at);
-            // One of the same batch is of another key.
+            // A record of the same batch has another key.
             let Some(segment) = segments.get(n) else { return false };
             place = (n, record::place(&segment.slots, at));
             let earlier = segment.slots[place.1].record.as_ref();
@@ -166,8 +165,7 @@ impl Conflated {
         gone
     }
 
-    /// The changes after `from`, in order, as they are to be told to a reader that has read up to there, and the bytes of
-    /// their cells.
+    /// The changes after `from`, in order, for a reader that has read up to there, and the bytes of their cells.
     pub(super) fn after(&self, from: u64) -> impl Iterator<Item = (Change, u64)> {
         let first = self.segments.partition_point(|segment| segment.last <= from);
         let records =
@@ -175,12 +173,12 @@ impl Conflated {
         records.map(move |record| (record.change(from), record.bytes.into()))
     }
 
-    /// Frees the oldest segment, of a log that has ended; returns whether there was one.
+    /// Frees the oldest segment of a log that has ended; returns whether there was one.
     pub(super) fn free_segment(&mut self) -> bool {
         self.segments.pop_front().is_some()
     }
 
-    /// Takes everything here off the total, as the log ends.
+    /// Subtracts this log's size from the total, because the log ends.
     pub(super) fn leave(&self, total: &mut ConflatedTotal) {
         total.changes -= self.share.changes;
         total.bytes -= self.share.bytes;
@@ -188,7 +186,7 @@ impl Conflated {
 }
 
 impl Batch {
-    /// Fills the records, one a key, by sequence.
+    /// Fills `records` with the last record of each key, sorted by sequence.
     fn conflate(&mut self, old: impl Iterator<Item = Record>) {
         let Batch { records, by_key } = self;
         by_key.clear();
@@ -209,7 +207,7 @@ impl Batch {
 }
 
 impl Segment {
-    /// Takes the record of a slot out, leaving a hole.
+    /// Takes the record out of a slot and leaves a hole.
     fn take(&mut self, place: usize) -> Record {
         let record = self.slots[place].record.take().expect("what is indexed is conflated");
         self.records -= 1;
@@ -229,7 +227,7 @@ impl Segment {
 
 #[cfg(test)]
 impl Conflated {
-    /// How many records there are; panics unless all that is kept agrees.
+    /// The number of records. Panics if the sums and the index do not match the records.
     pub(super) fn checked_len(&self) -> usize {
         let mut before = 0;
         for segment in &self.segments {

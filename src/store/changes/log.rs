@@ -1,17 +1,17 @@
-//! The changes under one prefix: the latest of them one by one, the older ones one a key.
+//! The log of the changes under one prefix: recent changes one by one, older ones conflated by key.
 //!
 //! ```text
 //!   evicted ◄── conflated: the last change of each key, by sequence ◄── recent: every change ◄── a writer
 //!      │                                                   a batch at a time
-//!      └─► what lags behind the oldest must look at the state itself
+//!      └─► a reader behind the oldest must read the state instead
 //! ```
 //!
-//! A change that grows old replaces the conflated one of its key. So a reader that is slow, however slow, finds no more
-//! than one change a key, and falls off only when more keys have changed than are kept.
+//! An old change replaces the conflated one of its key. So even the slowest reader finds at most one old change of
+//! each key, and lags only if more keys have changed than are kept.
 //!
-//! A writer appends to the [recent](Recent) changes and does little else, until they are so many that half of them are conflated.
-//! That is what recording costs: one reference counted, one push, and a share of a batch that takes well under a
-//! millisecond.
+//! A writer only appends to the [recent](Recent) changes. When there are too many, the older half of them is
+//! conflated. So recording a change costs one reference count, one push, and a share of a batch that takes well under
+//! 1 ms.
 
 use super::conflated::{Conflated, ConflatedTotal};
 use super::recent::Recent;
@@ -20,48 +20,48 @@ use super::{Change, ReadLimit, SMALL};
 use crate::ablation::{Ablation, ablated};
 use crate::store::Cell;
 
-/// Changes that are kept one by one at most: then the older half is conflated. Few enough that their cells are still in the
-/// processor's cache when they do, and that a reader which is behind finds little that is not the last of its key; many
-/// enough that keys which are written again and again are more than once in a batch.
+/// Most changes that are kept one by one; beyond it the older half is conflated. Few enough that their cells are still
+/// in the processor's cache then, and that a reader which is behind finds few outdated changes; many enough that keys
+/// which are written again and again occur more than once in a batch.
 pub(in crate::store) const MAX_RECENT: usize = if SMALL { 64 } else { 4096 };
-/// Changes that stay one by one when others are conflated: about what a pipelining writer makes in five milliseconds, so that
-/// whoever keeps up sees every change.
+/// The number of changes that stay one by one when others are conflated: about what a pipelining writer makes in 5 ms,
+/// so that a reader that keeps up sees every change.
 pub(super) const KEPT_RECENT: usize = MAX_RECENT / 2;
-/// Bytes of cells that the recent changes may hold back from being freed: then, too, half of them are conflated.
+/// Most bytes of cells that recent changes may keep from being freed; beyond it half of the changes are conflated.
 pub(super) const MAX_RECENT_BYTES: u64 = 8 << 20;
 
 /// The changes under one prefix.
 pub(super) struct Log {
     recent: Recent,
-    /// Every sequence here is below those in `recent`.
+    /// Every sequence in it is below those in `recent`.
     conflated: Conflated,
-    /// Every change up to here may be gone.
+    /// Every change up to this sequence may be gone.
     oldest: u64,
-    /// The sequence of the last change, or the oldest.
+    /// The sequence of the last change, or `oldest` if there was none.
     last: u64,
 }
 
-/// The reader has fallen behind the [oldest](Log::oldest).
+/// The error that the reader has fallen behind the [oldest](Log::oldest) change.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BehindOldest;
 
 impl Log {
-    /// An empty log that knows of every change after `oldest`.
+    /// Creates an empty log of the changes after `oldest`.
     pub(super) fn new(oldest: u64) -> Self {
         Log { recent: Recent::default(), conflated: Conflated::default(), oldest, last: oldest }
     }
 
-    /// The sequence of the last change; of the oldest if there was none.
+    /// The sequence of the last change, or [`oldest`](Self::oldest) if there was none.
     pub(super) fn last(&self) -> u64 {
         self.last
     }
 
-    /// Every change up to here may be gone.
+    /// The sequence up to which every change may be gone.
     pub(super) fn oldest(&self) -> u64 {
         self.oldest
     }
 
-    /// Appends the change that made the cell of `old`; its sequence is above all others here.
+    /// Appends the change that replaced the cell `old`; its sequence is above all others here.
     pub(super) fn push(&mut self, record: Record, old: Option<&Cell>, total: &mut ConflatedTotal) {
         debug_assert!(record.sequence > self.last, "sequences rise");
         if self.recent.len() >= MAX_RECENT || self.recent.bytes() + u64::from(record.bytes) > MAX_RECENT_BYTES
@@ -72,7 +72,7 @@ impl Log {
         self.recent.push(record, old);
     }
 
-    /// Settles the older half of the recent changes.
+    /// Conflates the older half of the recent changes.
     #[cold]
     fn conflate(&mut self, total: &mut ConflatedTotal) {
         let old = self.recent.drain(KEPT_RECENT, MAX_RECENT_BYTES / 2);
@@ -101,9 +101,10 @@ impl Log {
         Ok(())
     }
 
-    /// Tells the places of those `changes`, sorted by key hash, that a later change of their key follows.
+    /// Calls `outdated` with the index of each change that a later one of its key follows; `changes` are sorted by
+    /// hash.
     pub(super) fn find_outdated(&self, changes: &[Change], mut outdated: impl FnMut(usize)) {
-        // What is conflated is the last change of its key that is: a later one is recent.
+        // A conflated change is the last conflated one of its key, so only a recent one can be later.
         for recent in self.recent.after(0) {
             let first = changes.partition_point(|change| change.key_hash < recent.key_hash);
             for (n, change) in changes[first..].iter().enumerate() {
@@ -117,7 +118,7 @@ impl Log {
         }
     }
 
-    /// Begins anew after `oldest`; returns the log that has ended.
+    /// Restarts the log after `oldest`; returns the log that has ended.
     pub(super) fn renew(&mut self, oldest: u64, total: &mut ConflatedTotal) -> Log {
         self.conflated.leave(total);
         std::mem::replace(self, Log::new(oldest))

@@ -1,5 +1,4 @@
-//! The changes of the store for those who watch it: every change of a cell, wherever it was written, in the order in
-//! which it was applied.
+//! Records every change of a cell for watchers, wherever it was written, in the order in which it was applied.
 //!
 //! ```text
 //!   write, merge, sweep ──► ranges ──► Changes: a log a prefix ──► Follower ──► watchers, notifications
@@ -7,10 +6,11 @@
 //! ```
 //!
 //! Invariants:
-//! * Of each key, changes are recorded in the order in which they were applied: the range's write lock is held.
-//! * Whoever reads on from where it was sees the last change of every key, unless it is told that it lagged.
-//! * A writer never waits for a reader, and while nobody follows pays for one load.
-//! * What is kept is bounded, whatever is written and however slow the readers are (see [`log`]).
+//! * The changes of one key are recorded in the order in which they were applied, because the range's write lock is
+//!   held.
+//! * A reader that resumes where it stopped gets the last change of every key, unless it receives [`Read::Lagged`].
+//! * A writer never waits for a reader, and if there is no follower it pays for one atomic load.
+//! * The memory of recorded changes is bounded, whatever is written and however slow the readers are (see [`log`]).
 
 mod cause;
 mod conflated;
@@ -40,53 +40,54 @@ use self::record::Record;
 use super::cell::Cell;
 use crate::ablation::{Ablation, ablated};
 
-/// Limits on numbers are small in tests, so that random histories reach them.
+/// Limits are small in tests, so that random histories reach them.
 const SMALL: bool = cfg!(test);
-/// How deep followed prefixes may lie one inside the other: each change is recorded once for each that it is under.
+/// How deep followed prefixes may nest: a change is recorded once for each followed prefix of its key.
 const MAX_DEPTH: usize = 16;
-/// How long changes go on being kept for those who left, so that they can come back and miss nothing.
+/// How long changes are still recorded after the last follower left, so that it can return and miss nothing.
 const LINGER: Duration = Duration::from_secs(60);
-/// Changes between two looks at whether someone stayed away for good. The clock is read for it.
+/// The number of changes between two checks whether a follower stayed away too long. A check reads the clock.
 const LOOK_EVERY: u64 = 1024;
-/// Most sets of prefixes for which changes are kept although nobody reads them.
+/// Most sets of prefixes for which changes are recorded although no follower reads them.
 const MAX_EMPTY_GROUPS: usize = 64;
 
 /// One change of one key.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// Its place among all changes of this process that were recorded. Rises; has gaps where changes were left out, and
-    /// for prefixes that the reader does not follow.
+    /// The sequence number among all recorded changes of this process. It rises, with gaps where changes were
+    /// conflated and where they are under prefixes that the reader does not follow.
     pub sequence: u64,
-    /// The cell after the change. One that neither holds a value nor counts is a delete or an expiry.
+    /// The cell after the change. If it neither holds a value nor counts, the change is a delete or an expiry.
     pub cell: Cell,
-    /// What made it.
+    /// The cause of the change.
     pub cause: Cause,
-    /// Whether the key was there before.
+    /// Whether the key was live before.
     pub was_live: bool,
-    /// How many earlier changes of the key, at least, were left out for this reader because this one took their place.
+    /// The least number of earlier changes of the key that this reader misses, because they were conflated into this
+    /// one.
     pub skipped: u64,
-    /// The hash by which the key's range is found.
+    /// The hash of the key.
     pub(super) key_hash: u64,
 }
 
 impl Change {
-    /// Whether the key was not there before and is now.
+    /// Whether the key was absent before and is live now.
     pub fn is_new(&self) -> bool {
         !self.was_live && self.cell.is_kept()
     }
 }
 
-/// How much is read at a time, which is one change at least.
+/// The most to read at a time. At least one change is read.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadLimit {
-    /// Changes.
+    /// Most changes.
     pub changes: usize,
-    /// Bytes of their cells.
+    /// Most bytes of their cells.
     pub bytes: u64,
 }
 
 impl ReadLimit {
-    /// Whether there is room for one more change, whose cell takes so much, which is then taken off.
+    /// Whether there is room for one more change; subtracts its `bytes` from the room.
     fn admits(&mut self, bytes: u64) -> bool {
         let admitted = self.changes > 0 && self.bytes > 0;
         self.changes = self.changes.saturating_sub(1);
@@ -95,16 +96,16 @@ impl ReadLimit {
     }
 }
 
-/// What became of a read.
+/// The result of a read.
 #[derive(Debug)]
 pub enum Read {
-    /// The changes after the one that the reader named, in order; none if there are none.
+    /// The changes after the given sequence, in order; empty if there are none.
     Changes(Vec<Change>),
-    /// The reader is too far behind: changes that it has not seen may be gone. The state has them.
+    /// The reader is too far behind: changes that it has not read may be gone. It must read the state instead.
     Lagged,
 }
 
-/// The prefix would lie inside others, or others inside it, too deep.
+/// The error that followed prefixes would nest too deep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("more than {MAX_DEPTH} followed prefixes would lie one inside the other")]
 pub struct TooDeep;
@@ -112,62 +113,63 @@ pub struct TooDeep;
 /// The recorded changes.
 #[derive(Default)]
 pub(super) struct Changes {
-    /// How many logs there are: all that a writer looks at while there are none.
+    /// The number of logs. A writer reads nothing else while it is 0.
     ///
-    /// Read under a range's write lock. Whoever begins to follow raises it and then takes each range's lock to look at
-    /// the state: so it either sees a write there, or the writer has seen this.
+    /// It is read under a range's write lock. A new follower raises it and then takes each range's lock to read the
+    /// state. So either the follower sees a write there, or the writer sees the new number.
     logs: AtomicUsize,
     book: Mutex<Book>,
 }
 
 #[derive(Default)]
 struct Book {
-    /// The sequence of the last recorded change, or of the last beginning of a log.
+    /// The sequence of the last recorded change, or of the last start of a log.
     head: u64,
-    /// What [`head`](Self::head) was made when all keys were discarded last.
+    /// The value of [`head`](Self::head) when all keys were discarded last.
     discarded: u64,
     logs: PrefixMap<Kept>,
     conflated: ConflatedTotal,
     groups: HashMap<Prefixes, Members>,
-    /// How many of the groups are empty.
+    /// The number of empty groups.
     empty_groups: usize,
-    /// Logs that nobody reads any more, until they are freed: that takes long.
+    /// Logs without readers that are still to be freed, which takes long.
     ended: Vec<Log>,
 }
 
-/// The log of one prefix, and who reads it.
+/// The log of one prefix, and its readers.
 struct Kept {
     log: Log,
     readers: Vec<Arc<Group>>,
-    /// One of the readers may be asleep.
+    /// Whether one of the readers may be asleep.
     alert: bool,
 }
 
 struct Members {
     group: Arc<Group>,
     count: usize,
-    /// When the last one left.
+    /// The time when the last member left.
     empty_since: Option<Instant>,
 }
 
 /// All followers of the same prefixes.
 struct Group {
     prefixes: Prefixes,
-    /// Wakes one follower, which wakes the next: so a writer wakes one, however many there are.
+    /// Wakes one follower, which wakes the next. So a writer wakes only one, however many there are.
     news: Notify,
-    /// A follower waits and nobody is about to be woken. Changes under the book's lock alone.
+    /// A follower waits and none is about to be woken. Changes only under the book's lock.
     asleep: AtomicBool,
 }
 
-/// Someone who reads the changes under some prefixes. They are recorded from the moment it is made until a while after
-/// the last follower of the same prefixes is dropped.
+/// A reader of the changes under some prefixes.
+///
+/// Changes are recorded from its creation until at most 60 s after the last follower of the same prefixes is dropped.
 pub struct Follower {
     changes: Arc<Changes>,
     group: Arc<Group>,
 }
 
 impl Changes {
-    /// Begins to follow.
+    /// Starts to follow `prefixes`.
     pub(super) fn follow(self: &Arc<Self>, prefixes: &Prefixes) -> Result<Follower, TooDeep> {
         let mut book = self.book.lock();
         let group = book.join(prefixes)?;
@@ -176,7 +178,7 @@ impl Changes {
         Ok(Follower { changes: Arc::clone(self), group })
     }
 
-    /// Records what made `new` of `old`. The lock of the range is held, and its sums have the change already.
+    /// Records the change from `old` to `new`. The caller holds the range's lock and has updated its sums.
     pub(super) fn record(&self, key_hash: u64, old: Option<&Cell>, new: &Cell) {
         if self.logs.load(Ordering::Relaxed) > 0 {
             self.note(key_hash, old, new);
@@ -195,7 +197,7 @@ impl Changes {
         }
     }
 
-    /// Every key was discarded: all that was recorded tells of another state.
+    /// Restarts every log, because all keys were discarded.
     pub(super) fn discard(&self) {
         let mut book = self.book.lock();
         book.head += 1;
@@ -207,10 +209,10 @@ impl Changes {
         }
     }
 
-    /// Frees a part of the logs that have ended, some thousand changes at most; returns whether there was any.
+    /// Frees a part of the ended logs, some thousand changes at most; returns whether there was any.
     pub(super) fn free_ended(&self) -> bool {
         let Some(mut log) = self.book.lock().ended.pop() else { return false };
-        // Without the lock, for which every writer waits.
+        // Free without the lock, because every writer waits for it.
         if log.free_oldest() {
             self.book.lock().ended.push(log);
         }
@@ -235,7 +237,7 @@ impl Book {
             news: Notify::new(),
             asleep: AtomicBool::new(false),
         });
-        // What happened before, unrecorded, is behind the oldest of every log that begins here.
+        // Earlier changes, which were not recorded, are behind the oldest of every log that begins here.
         self.head += 1;
         for prefix in prefixes.iter() {
             let fresh = || Kept { log: Log::new(self.head), readers: Vec::new(), alert: false };
@@ -257,7 +259,7 @@ impl Book {
         }
     }
 
-    /// Ends the logs that nobody has read for long, and of the others those that are too many.
+    /// Ends the logs of groups that have been empty for too long, and of the longest empty ones if there are too many.
     fn forget_empty_groups(&mut self, now: Instant) {
         let mut empty: Vec<_> = self.groups.values().filter_map(|members| members.empty_since).collect();
         empty.sort_unstable();
@@ -293,7 +295,7 @@ impl Book {
         });
     }
 
-    /// The sequence of the last change that a group knows of.
+    /// The sequence of the last change under a group's prefixes.
     fn last(&self, group: &Group) -> u64 {
         group
             .prefixes
@@ -345,7 +347,7 @@ impl Book {
 }
 
 impl Kept {
-    /// Wakes one follower of each group that sleeps.
+    /// Wakes one follower of each sleeping group.
     fn wake(&mut self) {
         if std::mem::take(&mut self.alert) {
             for reader in &self.readers {
@@ -358,12 +360,12 @@ impl Kept {
 }
 
 impl Follower {
-    /// The sequence of the last change under its prefixes.
+    /// The sequence of the last change under the followed prefixes.
     pub fn last(&self) -> u64 {
         self.changes.book.lock().last(&self.group)
     }
 
-    /// The prefixes followed.
+    /// The followed prefixes.
     pub fn prefixes(&self) -> &Prefixes {
         &self.group.prefixes
     }
@@ -373,8 +375,9 @@ impl Follower {
         self.changes.book.lock().read(&self.group, from, limit)
     }
 
-    /// As [`read`](Self::read), without those that a later change of their key follows, read or not. Returns up to where
-    /// was read, too; `None` if the reader lags.
+    /// Like [`read`](Self::read), but omits changes that a later change of their key follows, read or not.
+    ///
+    /// Also returns the sequence up to which it has read; `None` if the reader lags.
     pub(super) fn read_last(&self, from: u64, limit: ReadLimit) -> Option<(u64, Vec<Change>)> {
         let mut book = self.changes.book.lock();
         let Read::Changes(changes) = book.read(&self.group, from, limit) else { return None };
@@ -382,7 +385,7 @@ impl Follower {
         Some((through, book.last_of_keys(&self.group, changes)))
     }
 
-    /// Whether every change after `from` is still there, or the last one of its key.
+    /// Whether every change after `from`, or the last one of its key, is still recorded.
     pub fn knows_all_since(&self, from: u64) -> bool {
         self.changes.book.lock().knows_all_since(&self.group, from)
     }
@@ -392,12 +395,12 @@ impl Follower {
         self.changes.book.lock().discarded > from
     }
 
-    /// Waits until there is a change after `from`, or the reader lags. Cancel-safe: it takes nothing, and a wake-up that
-    /// reaches it too late goes to another.
+    /// Waits until there is a change after `from`, or the reader lags. Cancel-safe: it consumes nothing, and a wake-up
+    /// that reaches it too late is passed on to another follower.
     pub async fn news(&self, from: u64) {
         let Group { news, asleep, .. } = &*self.group;
-        // Followers are woken in the order in which they came to wait, each by the one before, up to the first that has
-        // read everything. Those behind it came later, and had read no less.
+        // Followers wake in the order in which they began to wait, each woken by the one before, up to the first that
+        // has read everything. The followers behind it began to wait later, and had read no less.
         loop {
             let mut woken = pin!(news.notified());
             woken.as_mut().enable();

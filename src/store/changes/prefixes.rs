@@ -1,17 +1,19 @@
-//! Prefixes of keys: a set of them, and which of many are those of a key.
+//! Sets of key prefixes, and a map that finds all prefixes of a key.
 
 /// The most prefixes of one follower: each change that is read is compared with all of them.
 pub const MAX_PREFIXES: usize = 64;
 
-/// The most bytes of one follower's prefixes: one of the longest that a key can be by default.
+/// The most bytes of one follower's prefixes: as many as the longest key has by default.
 const MAX_BYTES: usize = 64 << 10;
 
-/// More than [`MAX_PREFIXES`] prefixes, or 64 KiB of them.
+/// The error of more than [`MAX_PREFIXES`] prefixes, or more than 64 KiB of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("more than {MAX_PREFIXES} prefixes, or {MAX_BYTES} bytes of them")]
 pub struct TooManyPrefixes;
 
-/// Which keys are followed: those that begin with one of these. Sorted; none is the beginning of another.
+/// The keys to follow: those that begin with one of these prefixes.
+///
+/// The prefixes are sorted, and none is the beginning of another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Prefixes(Box<[Box<[u8]>]>);
 
@@ -19,7 +21,7 @@ impl Prefixes {
     /// The keys that begin with one of `prefixes`; the empty prefix is every key.
     ///
     /// # Errors
-    /// [`TooManyPrefixes`], before those are left out that others cover.
+    /// [`TooManyPrefixes`]; prefixes that others cover count too.
     pub fn new(prefixes: &[&[u8]]) -> Result<Prefixes, TooManyPrefixes> {
         if prefixes.len() > MAX_PREFIXES
             || prefixes.iter().map(|prefix| prefix.len()).sum::<usize>() > MAX_BYTES
@@ -28,7 +30,7 @@ impl Prefixes {
         }
         let mut sorted = prefixes.to_vec();
         sorted.sort_unstable();
-        // What a prefix covers follows it at once.
+        // The prefixes that another one covers follow directly after it.
         sorted.dedup_by(|next, kept| next.starts_with(kept));
         Ok(Prefixes(sorted.into_iter().map(Box::from).collect()))
     }
@@ -49,15 +51,15 @@ impl Prefixes {
     }
 }
 
-/// Values by prefix, such that those of all prefixes of a key are found in one search.
+/// A map from prefixes to values that finds the values of all prefixes of a key in one search.
 pub(super) struct PrefixMap<T> {
-    /// By prefix.
+    /// Sorted by prefix.
     entries: Vec<Entry<T>>,
 }
 
 struct Entry<T> {
     prefix: Box<[u8]>,
-    /// The place of the longest other prefix that this one begins with.
+    /// The index of the longest other prefix that this one begins with.
     parent: Option<usize>,
     value: T,
 }
@@ -100,10 +102,10 @@ impl<T> PrefixMap<T> {
         }
     }
 
-    /// Shows the values of all prefixes of `key` to `visit`.
+    /// Calls `visit` with the values of all prefixes of `key`.
     pub(super) fn visit(&mut self, key: &[u8], mut visit: impl FnMut(&mut T)) {
-        // All that `key` begins with lies on the way up from the last prefix that does not sort after it: whatever sorts
-        // between a beginning of `key` and `key` has that beginning too.
+        // The last prefix that does not sort after `key`, and its parents, include every prefix of `key`: whatever
+        // sorts between a prefix of `key` and `key` has that prefix too.
         let mut at = self.entries.partition_point(|entry| &*entry.prefix <= key).checked_sub(1);
         while let Some(place) = at {
             let entry = &mut self.entries[place];
@@ -118,7 +120,7 @@ impl<T> PrefixMap<T> {
         self.entries.iter_mut().map(|entry| &mut entry.value)
     }
 
-    /// How many of the prefixes that would be there with `prefix` lie one inside the other, at the place of `prefix`.
+    /// The length of the longest chain of nested prefixes through `prefix`, if that were inserted.
     pub(super) fn depth_with(&self, prefix: &[u8]) -> usize {
         let above =
             self.entries.iter().filter(|entry| *entry.prefix != *prefix && prefix.starts_with(&entry.prefix));

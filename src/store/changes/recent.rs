@@ -1,8 +1,8 @@
 //! The latest changes, one by one.
 //!
-//! While every reader is behind, a change takes the place of the one before it of its key at once, if that is here and
-//! easily found: what is told in the end is the same, and a key that is written again and again costs no more than its
-//! last change. It also gives the replaced cell's memory back while it is at hand, for the next cell to be made in.
+//! While every reader is behind, a change replaces the previous one of its key at once, if that is here and easily
+//! found. The readers get the same in the end, and a key that is written again and again costs no more than its last
+//! change. The replaced cell's memory is also freed early, so that the next cell can use it.
 
 use std::collections::VecDeque;
 
@@ -10,9 +10,9 @@ use super::SMALL;
 use super::record::{self, Record, Slot};
 use crate::store::{Cell, PREFETCH_AHEAD};
 
-/// Changes that no reader has read yet: with more, all of them are behind.
+/// Most changes that no reader has read yet; with more, all readers are behind.
 pub(super) const BEHIND: usize = if SMALL { 16 } else { 512 };
-/// Keys of which is noted where their last change is, by some bits of their hash.
+/// The number of entries of `places`, which some bits of a key's hash select.
 const PLACES: usize = if SMALL { 16 } else { 4096 };
 
 /// Changes in the order of their sequence, with holes where one was replaced.
@@ -21,17 +21,17 @@ pub(super) struct Recent {
     slots: VecDeque<Slot>,
     /// Bytes of the cells.
     bytes: u64,
-    /// How many slots were taken from the front, ever.
+    /// The number of slots that were taken from the front so far.
     taken: u64,
-    /// How many slots had been there, ever, when a reader had read everything up to there.
+    /// The number of slots, counted from the first one ever, that a reader has read.
     read: u64,
-    /// The number of a key's last slot, counted from the first one ever. Another key's may stand in its place, or it may
-    /// be taken. Empty until readers are behind for the first time.
+    /// The number of a key's last slot, counted from the first one ever. Another key may have the same entry, or the
+    /// slot may have been taken. Empty until readers are behind for the first time.
     places: Vec<u64>,
 }
 
 impl Recent {
-    /// Slots, holes included.
+    /// The number of slots, holes included.
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
@@ -40,7 +40,7 @@ impl Recent {
         self.bytes
     }
 
-    /// Appends the change that made the cell of `old`.
+    /// Appends the change that replaced the cell `old`.
     pub(super) fn push(&mut self, mut record: Record, old: Option<&Cell>) {
         let next = self.taken + self.slots.len() as u64;
         if next - self.read > BEHIND as u64 {
@@ -50,7 +50,7 @@ impl Recent {
         self.slots.push_back(record.into());
     }
 
-    /// Lets `record`, about to be the slot of number `next`, take the place of the change that made `old`.
+    /// Conflates the change that made `old` into `record`, which is about to become the slot of number `next`.
     fn replace(&mut self, record: &mut Record, old: Option<&Cell>, next: u64) {
         self.places.resize(PLACES, 0);
         #[expect(clippy::cast_possible_truncation, reason = "some bits will do")]
@@ -74,7 +74,7 @@ impl Recent {
         record::after(&self.slots, from)
     }
 
-    /// Takes the oldest slots out until no more than so many are left, and bytes.
+    /// Takes out the oldest slots until at most `slots` of them and at most `bytes` are left.
     pub(super) fn drain(&mut self, slots: usize, bytes: u64) -> impl Iterator<Item = Record> {
         std::iter::from_fn(move || {
             while self.slots.len() > slots || self.bytes > bytes {

@@ -1,20 +1,22 @@
-//! A change, as it is kept.
+//! A recorded change.
 
 use std::collections::VecDeque;
 
 use super::{Cause, Change};
 use crate::store::Cell;
 
-/// One change, or the last of some of its key.
+/// One change, or several of one key that were conflated into the last.
 pub(super) struct Record {
     pub(super) sequence: u64,
     pub(super) cell: Cell,
     pub(super) key_hash: u64,
-    /// What the cell takes in memory: it may be long out of the processor's cache when that is asked again.
+    /// The memory of the cell in bytes. Kept here because the cell may have left the processor's cache when it is
+    /// read.
     pub(super) bytes: u32,
     pub(super) cause: Cause,
     pub(super) was_live: bool,
-    /// Earlier changes of the key that this one replaced: how many, and the sequences of the first and the last.
+    /// The earlier changes of the key that this one replaced: their number, and the sequences of the first and the
+    /// last.
     replaced: u32,
     first_replaced: u64,
     last_replaced: u64,
@@ -27,7 +29,7 @@ impl Record {
         Record { sequence, cell, key_hash, bytes, cause, was_live, replaced, first_replaced, last_replaced }
     }
 
-    /// Takes the place of the change before it of the same key.
+    /// Conflates the previous change of the same key into this one.
     pub(super) fn replace(&mut self, earlier: &Record) {
         self.cause = self.cause.after(earlier.cause);
         self.was_live = earlier.was_live;
@@ -38,14 +40,14 @@ impl Record {
         self.replaced = self.replaced.saturating_add(earlier.replaced).saturating_add(1);
     }
 
-    /// As it is told to a reader that has read up to `from`.
+    /// The change for a reader that has read up to `from`.
     pub(super) fn change(&self, from: u64) -> Change {
         let &Record { sequence, key_hash, cause, was_live, .. } = self;
         let skipped = self.unseen_since(from);
         Change { sequence, cell: self.cell.clone(), cause, was_live, skipped, key_hash }
     }
 
-    /// How many of the replaced changes a reader that has read up to `from` will not see; never too many.
+    /// How many of the replaced changes a reader that has read up to `from` will miss; a lower bound.
     fn unseen_since(&self, from: u64) -> u64 {
         if self.replaced == 0 || from >= self.last_replaced {
             0
@@ -57,7 +59,7 @@ impl Record {
     }
 }
 
-/// Where a record is kept, or was: then it is a hole.
+/// The place of a record; a hole if the record was replaced.
 pub(super) struct Slot {
     pub(super) sequence: u64,
     pub(super) record: Option<Record>,
@@ -69,7 +71,7 @@ impl From<Record> for Slot {
     }
 }
 
-/// The place of the first of `slots`, which are sorted, that is not below `sequence`.
+/// The index of the first of `slots`, which are sorted, that is not below `sequence`.
 pub(super) fn place(slots: &VecDeque<Slot>, sequence: u64) -> usize {
     slots.partition_point(|slot| slot.sequence < sequence)
 }

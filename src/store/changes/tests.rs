@@ -183,7 +183,7 @@ fn a_log_that_nobody_reads_any_more_ends_at_once_and_is_freed_in_parts() {
     let conflated = |changes: &Changes| changes.book.lock().conflated.changes;
     assert!(conflated(changes) > 0);
     drop(follower);
-    // So many are kept for those who come back.
+    // Only so many empty groups are kept.
     (0..MAX_EMPTY_GROUPS).for_each(|n| drop(follow(&store, &[&format!("b{n}")])));
     assert_eq!((conflated(changes), changes.book.lock().ended.len()), (0, 1));
     let parts = std::iter::repeat_with(|| store.free_changes()).take_while(|left| *left).count();

@@ -1,4 +1,4 @@
-//! What a watcher tells.
+//! The events of a watcher.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,50 +6,50 @@ use std::str::FromStr;
 use crate::model::{Incarnation, Time, Timestamp};
 use crate::store::{Cause, Cell};
 
-/// One step of what a watcher tells.
+/// One event of a watcher.
 #[derive(Clone, Debug)]
 pub enum WatchEvent {
-    /// A whole snapshot follows: forget what was known.
+    /// A whole snapshot follows: discard what was received before.
     Reset {
-        /// Why.
+        /// The reason.
         reason: ResetReason,
     },
     /// A key of the snapshot.
     Entry(Item),
-    /// The snapshot is complete, or the watcher goes on where the cursor was. Changes follow.
+    /// The snapshot is complete, or the watcher resumed at its cursor. Changes follow.
     Live {
-        /// Where to go on after an interruption.
+        /// The position to resume from after an interruption.
         cursor: Cursor,
     },
     /// A change.
     Change {
-        /// What made it.
+        /// The cause of the change.
         cause: Cause,
-        /// The key as it is now.
+        /// The key after the change.
         item: Item,
-        /// Where to go on after an interruption. Before the first [`Live`](Self::Live) it is good for nothing, as the
-        /// snapshot is not complete.
+        /// The position to resume from after an interruption. Before the first [`Live`](Self::Live) it is of no use,
+        /// because the snapshot is not complete.
         cursor: Cursor,
     },
-    /// So many changes, at least, were left out, because later ones of the same keys follow.
+    /// At least this many changes were omitted, because later ones of the same keys follow.
     Skipped(u64),
 }
 
-/// Why what was known no longer counts.
+/// The reason for a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ResetReason {
-    /// The watch has just begun.
+    /// The watch began.
     Start,
-    /// So many other keys have changed since the watcher read last, or it was away for so long, that changes are gone.
+    /// Changes are gone: too many other keys have changed since the watcher read last, or that was too long ago.
     Lagged,
-    /// The cursor is that of another process.
+    /// The cursor is from another process.
     OtherNode,
-    /// The node has discarded every key, to join its cluster anew.
+    /// The node discarded every key, to rejoin its cluster.
     Discarded,
 }
 
 impl ResetReason {
-    /// As it is called on the wire.
+    /// The name on the wire.
     pub fn name(self) -> &'static str {
         match self {
             ResetReason::Start => "start",
@@ -61,7 +61,7 @@ impl ResetReason {
 }
 
 impl Cause {
-    /// As it is called on the wire.
+    /// The name on the wire.
     pub fn name(self) -> &'static str {
         match self {
             Cause::Set => "set",
@@ -74,7 +74,7 @@ impl Cause {
     }
 }
 
-/// A key and what it holds.
+/// A key with its value and its timestamp.
 #[derive(Clone, Debug)]
 pub struct Item {
     pub(super) cell: Cell,
@@ -92,7 +92,7 @@ impl Item {
         self.cell.value()
     }
 
-    /// From this moment on the key is absent.
+    /// The time from which the key is absent.
     pub fn deadline(&self) -> Option<Time> {
         self.cell.deadline()
     }
@@ -102,20 +102,20 @@ impl Item {
         *self.version.get_time()
     }
 
-    /// The incarnation of the node that took this write.
+    /// The incarnation of the node that accepted this write.
     pub fn origin(&self) -> Incarnation {
         *self.version.get_id()
     }
 }
 
-/// A place in the changes of one process. As text `INCARNATION-SEQUENCE`.
+/// A position in the changes of one process. Its text form is `INCARNATION-SEQUENCE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     pub(super) incarnation: Incarnation,
     pub(super) sequence: u64,
 }
 
-/// The text is no cursor.
+/// The error that a text is not a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a cursor is an incarnation, a dash and a number")]
 pub struct BadCursor;

@@ -1,7 +1,7 @@
-//! Watching: a snapshot of some prefixes, then every change, as one state machine for all who show it.
+//! Watching: a state machine that sends a snapshot of some prefixes, then every change.
 //!
 //! ```text
-//!        ┌──────────────────── fell off, discarded ────────────────────┐
+//!        ┌───────────────────── lagged, discarded ─────────────────────┐
 //!        ▼                                                             │
 //!   Walk: Reset, Entry… ──► CatchUp: Change… ──► Live ──► Follow: Change, Skipped …
 //!    a few ranges a page     what changed          ▲
@@ -9,11 +9,11 @@
 //! ```
 //!
 //! Invariants:
-//! * Per key timestamps never fall between two resets, and the last event tells what the store holds. The walk may have seen
-//!   a key at a later state than the change that catching up meets next; so a change that a later one of its key follows
-//!   is left out there.
-//! * A watcher holds a place, not what it has not told yet: it pulls a page when the last one was taken. So the memory of
-//!   any number of slow watchers is what the changes keep, and a page each.
+//! * Between two resets the timestamps of a key never fall, and its last event shows what the store holds. The walk
+//!   may have read a key in a later state than the next change that catching up meets. So catching up omits a change
+//!   that a later one of its key follows.
+//! * A watcher holds a position, not the events that it has yet to send: it pulls a page when the last one was taken.
+//!   So any number of slow watchers use the memory of the recorded changes, and of one page each.
 //! * Watchers slow writers down by their [`pace`] at most.
 
 mod event;
@@ -34,12 +34,12 @@ use super::cell::Cell;
 use super::changes::{Change, Follower, MAX_RECENT, Prefixes, Read, TooDeep};
 use crate::model::Time;
 
-/// Cells that one step of a walk looks at, and ranges it passes over: under a millisecond either way. Small in tests, so
-/// that much happens between two steps.
+/// Most cells that one step of a walk reads, and most ranges that it passes: either takes under 1 ms. The ranges are
+/// few in tests, so that much happens between two steps.
 const STEP_CELLS: usize = 2048;
 const STEP_RANGES: usize = if cfg!(test) { 2 } else { 4096 };
 
-/// What all watchers of a store share.
+/// The state that all watchers of a store share.
 pub(super) struct Watches {
     pace: Pace,
     page_cache: PageCache,
@@ -51,7 +51,7 @@ impl Watches {
     }
 }
 
-/// One watcher. Ask for the [next](Self::next) page whenever it is [ready](Self::ready).
+/// One watcher. Call [`next`](Self::next) for a page whenever it is [ready](Self::ready).
 pub struct Watcher {
     store: Arc<Store>,
     follower: Follower,
@@ -59,31 +59,31 @@ pub struct Watcher {
     stage: Stage,
 }
 
-/// Where a watcher stands.
+/// The stage of a watcher.
 enum Stage {
     Walk {
         reason: ResetReason,
         /// The next range.
         range: usize,
-        /// Every change up to here is in what was walked so far.
+        /// The walk so far includes every change up to this sequence.
         since: Option<u64>,
-        /// The pages of the present step, and how many were told.
+        /// The current step, and how many of its pages were returned.
         step: Option<(Arc<Step>, usize)>,
     },
     CatchUp {
         from: u64,
-        /// The last change that happened before the walk had ended.
+        /// The last change before the walk ended.
         to: u64,
     },
     Follow {
         from: u64,
-        /// Whether `Live` was told.
+        /// Whether `Live` was sent.
         told: bool,
     },
 }
 
 impl Watcher {
-    /// Watches the keys under `prefixes`: from a snapshot on, or from `cursor` on if all that came after it is known.
+    /// Watches the keys under `prefixes`: after `cursor` if every later change is recorded, else from a snapshot on.
     ///
     /// # Errors
     /// As [`Store::follow`].
@@ -101,7 +101,7 @@ impl Watcher {
         Ok(Watcher { store, follower, cached, stage })
     }
 
-    /// Waits until there may be a page, and it is this watcher's turn. Cancel-safe.
+    /// Waits until there may be a page and it is this watcher's turn. Cancel-safe.
     pub async fn ready(&self) {
         if let Stage::Follow { from, told: true } = self.stage {
             self.follower.news(from).await;
@@ -109,13 +109,14 @@ impl Watcher {
         self.store.watches.pace.turn(Work::of_runtime).await;
     }
 
-    /// Accounts for what the watcher's turn has taken; the more, the later is the next one, for all watchers.
+    /// Accounts for the time of this watcher's turn. The longer it took, the later is the next turn of all watchers.
     pub fn pay(&self, time: Duration) {
         self.store.watches.pace.pay(time);
     }
 
-    /// The next page, if there is one; `wall` is the machine's clock. One without events means that there is more to look
-    /// at. Never waits, and works for about a millisecond at most.
+    /// Returns the next page, if there is one; `wall` is the machine's clock.
+    ///
+    /// A page without events means that there is more to read. Never waits, and works for about 1 ms at most.
     pub fn next(&mut self, wall: Time) -> Option<Arc<Page>> {
         loop {
             match &mut self.stage {
@@ -126,7 +127,7 @@ impl Watcher {
                 &mut Stage::Walk { reason, range, since, .. } => {
                     if range < self.store.range_count() {
                         self.walk(reason, range, since, wall);
-                        // The caller is to let others run between two steps, with or without a page.
+                        // The caller should let others run between two steps, with or without a page.
                         if matches!(&self.stage, Stage::Walk { step: Some((step, _)), .. } if step.pages.is_empty())
                         {
                             return Some(Page::new(Vec::new()));
@@ -155,7 +156,7 @@ impl Watcher {
         }
     }
 
-    /// Takes the next step of the walk, or one that another watcher has taken not long ago.
+    /// Takes the next step of the walk, or reuses a recent one of another watcher.
     fn walk(&mut self, reason: ResetReason, range: usize, since: Option<u64>, wall: Time) {
         let first = (range == 0).then_some(reason);
         let start = (range, first);
@@ -190,7 +191,7 @@ impl Watcher {
         Step::new(range, since, first, cells, |cell| WatchEvent::Entry(self.item(&cell)))
     }
 
-    /// The next of the changes that happened during the walk; `None` where the stage has changed, or none was news.
+    /// Returns the next of the changes during the walk; `None` if the stage has changed, or all of them were outdated.
     fn catch_up(&mut self, from: u64, to: u64) -> Option<Arc<Page>> {
         let Some((through, changes)) = self.follower.read_last(from, PAGE) else {
             self.fall_off(from);
@@ -209,7 +210,7 @@ impl Watcher {
             .get(&from)
             .and_then(|(through, page)| Some((*through, page.upgrade()?)));
         let (through, page) = match found {
-            // What is kept of one who lagged is not shared: it would not be told.
+            // A cached page is not used for a watcher that lags: it must be reset instead.
             Some(found) if self.follower.knows_all_since(from) => found,
             _ => match self.follower.read(from, PAGE) {
                 Read::Lagged => {
@@ -229,7 +230,7 @@ impl Watcher {
         Told::Page(page)
     }
 
-    /// The changes after `from` are gone.
+    /// Restarts with a snapshot, because the changes after `from` are gone.
     fn fall_off(&mut self, from: u64) {
         let discarded = self.follower.was_discarded_since(from);
         self.stage = Stage::walk(if discarded { Discarded } else { Lagged });
@@ -261,7 +262,7 @@ impl Stage {
     }
 }
 
-/// What became of looking for changes.
+/// The result of looking for changes.
 enum Told {
     Page(Arc<Page>),
     Nothing,

@@ -1,11 +1,12 @@
-//! Pacing: how much of the node's time its watchers may take.
+//! Pacing: limits how much of the node's time its watchers may take.
 //!
-//! Writers and watchers share the runtime's threads, and a thousand watchers can make more work of one write than the
-//! write was. So all watchers of a node draw on one bucket of time. What it holds goes at once: while there is little to
-//! tell nobody waits. Beyond that they take turns, in the order in which they came, for half of the time that all others
-//! leave idle; those whose turn is not yet find fewer changes when it is, as changes of one key become one. Where clients
-//! would use every thread to the full, what watchers take is the time that is left, and half of it is less each time: so
-//! there is a least share, which is little enough that clients hardly notice and enough that nobody is forgotten.
+//! Writers and watchers share the runtime's threads, and with a thousand watchers one write can cause more work for
+//! them than it was itself. So all watchers of a node draw on one bucket of time. The time in the bucket may be taken
+//! at once: under light load no watcher waits. Beyond that the watchers take turns, in the order in which they came,
+//! for half of the time that all other tasks leave idle. A watcher that waits longer finds fewer changes, because
+//! changes of one key are conflated. If clients use every thread fully, half of the idle time shrinks each time it is
+//! measured. So there is a least share, small enough that clients hardly notice and large enough that every watcher
+//! gets turns.
 
 use std::time::Duration;
 
@@ -14,26 +15,26 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 use tracing_mutex::parkinglot::Mutex;
 
-/// The part of each thread that watchers may always take for long, and the most.
+/// The least and the most share of each thread's time that watchers may take in the long run.
 const LEAST: f64 = 1.0 / 64.0;
 const MOST: f64 = 1.0 / 2.0;
-/// How long the threads are looked at to see how busy they are.
+/// The time over which the load of the threads is measured.
 const WINDOW: Duration = Duration::from_millis(20);
-/// The runtime's timers know no less.
+/// The resolution of the runtime's timers.
 const TICK: Duration = Duration::from_millis(1);
-/// Time they may take at once after they took none for a while: enough for ten thousand watchers to be told a change.
+/// The time that watchers may take at once after a pause: enough to send a change to ten thousand watchers.
 const BURST: Duration = Duration::from_millis(200);
 
-/// What the runtime's threads have done.
+/// The work that the runtime's threads have done.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Work {
     threads: f64,
-    /// How long they were busy, ever, all together.
+    /// The total time that all threads were busy so far.
     busy: Duration,
 }
 
 impl Work {
-    /// Of the runtime that this is called on; none of anything else.
+    /// The work of the current runtime; no work outside a runtime.
     pub(super) fn of_runtime() -> Work {
         let Ok(runtime) = Handle::try_current() else { return Work { threads: 1.0, busy: Duration::ZERO } };
         let metrics = runtime.metrics();
@@ -43,21 +44,21 @@ impl Work {
     }
 }
 
-/// The bucket. A turn is waited for, taken, and [paid](Pace::pay).
+/// The bucket. A watcher waits for a turn, takes it, and [pays](Pace::pay) for it.
 pub(super) struct Pace {
-    /// Lets one wait for the bucket at a time, in the order they came.
+    /// Lets one watcher wait for the bucket at a time, in the order in which they came.
     queue: Semaphore,
     bucket: Mutex<Bucket>,
 }
 
 struct Bucket {
-    /// Seconds that may be taken; what was taken beyond is below zero.
+    /// Seconds that may be taken; negative if more was taken.
     holds: f64,
-    /// Seconds that flow in each second: so many threads' share.
+    /// Seconds that flow in per second: the watchers' share of all threads.
     inflow: f64,
     filled: Option<Instant>,
     looked: Option<(Work, Instant)>,
-    /// Seconds paid since.
+    /// Seconds paid since `looked`.
     paid: f64,
 }
 
@@ -67,7 +68,7 @@ impl Bucket {
         self.holds = since.as_secs_f64().mul_add(self.inflow, self.holds).min(BURST.as_secs_f64());
     }
 
-    /// Looks how busy the threads have been, unless they were looked at a moment ago.
+    /// Measures how busy the threads have been, unless they were measured less than [`WINDOW`] ago.
     fn look(&mut self, work: impl Fn() -> Work, now: Instant) {
         let Some((before, at)) = self.looked else {
             let work = work();
@@ -95,11 +96,11 @@ impl Pace {
         Pace { queue: Semaphore::new(1), bucket: Mutex::new(bucket) }
     }
 
-    /// Waits for a turn; `work` tells what the threads have done so far. Cancel-safe: who leaves loses its place and
-    /// nothing else.
+    /// Waits for a turn; `work` returns what the threads have done so far. Cancel-safe: a caller that leaves loses
+    /// only its place.
     pub(super) async fn turn(&self, work: impl Fn() -> Work) {
         let first = self.queue.acquire().await.expect("the semaphore is never closed");
-        // Once more after each sleep: a turn that was taken before may have been paid meanwhile.
+        // Check again after each sleep: an earlier turn may have been paid for meanwhile.
         while let Some(begins) = self.begins(&work) {
             sleep_until(begins).await;
         }
@@ -113,7 +114,7 @@ impl Pace {
         bucket.paid += time.as_secs_f64();
     }
 
-    /// When to look again whether the bucket holds anything, unless it does.
+    /// When to check the bucket again; `None` if it holds time now.
     fn begins(&self, work: impl Fn() -> Work) -> Option<Instant> {
         let now = Instant::now();
         let mut bucket = self.bucket.lock();
@@ -133,7 +134,7 @@ mod tests {
 
     const TURN: Duration = Duration::from_micros(200);
 
-    /// A runtime of two threads whose others keep a part of it busy.
+    /// A runtime of two threads that other tasks keep partly busy.
     struct Runtime {
         pace: Pace,
         start: Instant,
@@ -146,12 +147,12 @@ mod tests {
             Runtime { pace: Pace::new(), start: Instant::now(), others, paid: Cell::default() }
         }
 
-        /// Takes so many turns; returns which part of the threads they were.
+        /// Takes so many turns; returns their share of the threads' time.
         async fn take(&self, turns: u32) -> f64 {
             let start = Instant::now();
             let work = || {
                 let all = self.start.elapsed() * 2;
-                // Threads are not busier than they can be.
+                // Threads cannot be busy for longer than the elapsed time.
                 Work { threads: 2.0, busy: all.min(all.mul_f64(self.others) + self.paid.get()) }
             };
             for _ in 0..turns {
@@ -176,7 +177,7 @@ mod tests {
         }
     }
 
-    /// The last of these are clients that always have something to ask: they take what the turns leave.
+    /// In the last case clients always have requests: they take all the time that the turns leave.
     #[tokio::test(start_paused = true)]
     async fn turns_take_half_of_what_others_leave() {
         for (others, expected) in [(0.0, 0.5), (0.5, 0.25), (0.8, 0.1), (1.0, LEAST)] {

@@ -1,8 +1,7 @@
-//! Pages: what is told at one go. Watchers of the same prefixes that stand at the same place share a page, and whatever
-//! was made of it.
+//! Pages of events, which watchers of the same prefixes at the same position share.
 //!
-//! Watchers that were told of a change stand at the same place when the next one comes; so with ten thousand of them a
-//! change is looked up and put into bytes once.
+//! Watchers that have received a change are at the same position when the next one comes. So a change is looked up and
+//! rendered once, even for ten thousand watchers.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, OnceLock, Weak};
@@ -13,16 +12,16 @@ use tracing_mutex::parkinglot::Mutex;
 use super::event::{ResetReason, WatchEvent};
 use crate::store::{Cell, Prefixes, ReadLimit};
 
-/// What a page may hold: changes, and bytes of their cells. One cell that is larger has a page of its own.
+/// The limits of a page: changes, and bytes of their cells. One cell that is larger has a page of its own.
 pub(super) const PAGE: ReadLimit = ReadLimit { changes: 512, bytes: 32 << 10 };
-/// Bytes of pages that are kept for watchers still to come. A page that one is at work on is there anyway.
+/// Most bytes of pages that are kept for later watchers. A page in use is kept by its watcher.
 const MAX_KEPT: u64 = 8 << 20;
-/// What an event takes beside its cell, rendered once.
+/// Estimated bytes of an event beside its cell, if it is rendered once.
 const EVENT: u64 = 200;
-/// In how many ways a page may be rendered.
+/// The number of formats that a page may be rendered in.
 const RENDERINGS: usize = 2;
 
-/// Some events in a row.
+/// Some consecutive events.
 #[derive(Debug)]
 pub struct Page {
     events: Vec<WatchEvent>,
@@ -39,7 +38,7 @@ impl Page {
         &self.events
     }
 
-    /// The events as bytes, made by the first who asks for them and shared by all.
+    /// The events as bytes, rendered for the first caller and shared by all.
     ///
     /// # Panics
     /// If `rendering` is not below 2.
@@ -56,18 +55,18 @@ impl Page {
     }
 }
 
-/// A part of the snapshot: some ranges, and the changes they were seen after.
+/// A step of a snapshot: the pages of some ranges.
 #[derive(Debug)]
 pub(super) struct Step {
-    /// The first range behind it.
+    /// The first range after the step.
     pub(super) end: usize,
-    /// Every change up to here is in it.
+    /// The step includes every change up to this sequence.
     pub(super) since: u64,
     pub(super) pages: Vec<Arc<Page>>,
 }
 
 impl Step {
-    /// Cuts `cells`, told by `tell`, into pages.
+    /// Divides the events that `tell` makes of `cells` into pages.
     pub(super) fn new(
         end: usize,
         since: u64,
@@ -93,32 +92,32 @@ impl Step {
     }
 }
 
-/// Where a step of the walk begins: the range, and at the first one the reason of the reset.
+/// The start of a step: its first range and, if that is range 0, the reason for the reset.
 pub(super) type Start = (usize, Option<ResetReason>);
 
-/// What the watchers of the same prefixes share.
+/// The pages that watchers of the same prefixes share.
 #[derive(Default)]
 pub(super) struct CachedPages {
-    /// By the place that the changes are read from: where they end, and the page.
+    /// By the sequence that the changes are read from: the sequence where they end, and the page.
     pub(super) changes: Mutex<HashMap<u64, (u64, Weak<Page>)>>,
     pub(super) steps: Mutex<HashMap<Start, Weak<Step>>>,
 }
 
-/// The pages of a store.
+/// The shared pages of a store.
 #[derive(Default)]
 pub(super) struct PageCache {
     pages: Mutex<HashMap<Prefixes, Weak<CachedPages>>>,
     kept: Mutex<Kept>,
 }
 
-/// The pages that were cached last, kept for a while.
+/// The pages that were cached last, kept up to [`MAX_KEPT`] bytes.
 #[derive(Default)]
 struct Kept {
     things: VecDeque<(u64, Thing)>,
     bytes: u64,
 }
 
-/// Held for its own sake.
+/// Keeps a page or a step alive.
 #[expect(dead_code, reason = "what is held is found by the weak references of `CachedPages`")]
 enum Thing {
     Page(Arc<Page>),
@@ -150,7 +149,7 @@ impl PageCache {
         sweep(&mut steps, |step| step.strong_count() > 0);
         steps.insert(start, Arc::downgrade(step));
         drop(steps);
-        // A step without pages has crossed every range, which is worth as much.
+        // A step without pages has still walked its ranges, so it is worth keeping too.
         let size = EVENT + step.pages.iter().map(|page| page.size()).sum::<u64>();
         self.keep(size, Thing::Step(Arc::clone(step)));
     }
@@ -169,7 +168,7 @@ impl PageCache {
     }
 }
 
-/// Drops what is gone, whenever the map would have to grow.
+/// Drops the entries that are gone, if the map would have to grow.
 fn sweep<K, V>(map: &mut HashMap<K, V>, mut is_there: impl FnMut(&V) -> bool)
 where
     K: Eq + std::hash::Hash,

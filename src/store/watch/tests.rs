@@ -35,7 +35,7 @@ fn set(store: &Store, now: u64, key: &str, value: &[u8]) {
     write(store, now, key, Write::Set { value, deadline: None });
 }
 
-/// Adds to a counter; nothing where there is text.
+/// Adds to a counter; does nothing if the key holds text.
 fn add(store: &Store, now: u64, key: &str, by: i64) {
     let mut batch = Batch::default();
     store.begin(&mut batch, NTP64(now));
@@ -65,7 +65,7 @@ fn sweep(store: &Store, now: u64) {
     (0..store.range_count()).for_each(|range| _ = store.sweep(range, NTP64(now)));
 }
 
-/// What a client makes of what it is told; it fails where it is told what it must not be.
+/// A client that applies the events of a watcher; it panics on an event that breaks a rule.
 #[derive(Default)]
 struct Client {
     held: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -117,7 +117,7 @@ impl Client {
         }
     }
 
-    /// Takes all there is.
+    /// Takes all pages there are.
     fn drain(&mut self, watcher: &mut Watcher, now: u64) {
         while let Some(page) = watcher.next(NTP64(now)) {
             self.take(&page);
@@ -200,8 +200,8 @@ fn a_slow_watcher_is_told_the_last_change_of_each_key_and_how_many_it_missed() {
     assert_eq!(client.held, held(&store, &["a"], writes));
 }
 
-/// However far the writers are when it comes back: among the changes that are kept one by one, at their limit, or where they
-/// have become one a key, once or again and again.
+/// Method: the watcher resumes after few or many changes, so that they are recent, at the limit of the recent ones, or
+/// conflated, once or repeatedly.
 #[test]
 fn a_cursor_has_no_gap_wherever_the_changes_after_it_are_kept() {
     let store = store(1);
@@ -219,7 +219,7 @@ fn a_cursor_has_no_gap_wherever_the_changes_after_it_are_kept() {
         watcher = watch(&store, &["a"], client.cursor);
         client.drain(&mut watcher, now);
         assert_eq!(client.resets, [Start], "after {written} changes");
-        // Where some of those that were left out had been told before, no more than is sure is counted.
+        // If the client had received some of the conflated changes before, `skipped` is a lower bound.
         assert!(client.changes + client.skipped - told <= written as u64);
         assert_eq!(client.held, held(&store, &["a"], now));
     }
@@ -325,15 +325,15 @@ enum Act {
     DeadlineThere(usize, u64),
     DeleteThere(usize),
     Merge(usize),
-    /// What is here, merged there.
+    /// Merges this node's cell on the other node.
     Tell(usize),
     Sweep,
     Pass(u64),
-    /// So many writes to so many keys, from there on.
+    /// Writes so many times to so many keys, which begin with "flood".
     Flood(usize, usize),
     /// A watcher takes so many pages.
     Read(usize, usize),
-    /// A watcher begins anew, or goes on from its cursor.
+    /// A watcher starts from a snapshot, or resumes from its cursor.
     Restart(usize),
     Resume(usize),
 }
@@ -363,11 +363,11 @@ fn act() -> impl Strategy<Value = Act> {
 
 const WORDS: [&[&str]; 4] = [&["k"], &["k"], &[""], &["k1", "k3", "flood1"]];
 
-/// Acts, and panics where a watcher is told what it must not be, or ends with anything but what the store holds.
+/// Acts; panics if a watcher receives an event that breaks a rule, or ends with another state than the store's.
 fn follow_through(acts: Vec<Act>) {
     let (here, there) = (store(1), store(2));
     let key = |n: usize| format!("k{n}");
-    // A number more often than text, which is not counted from.
+    // A number more often than text, because a counter does not count from text.
     let value = |now: u64| if now.is_multiple_of(4) { format!("text {now}") } else { now.to_string() };
     let mut now = 1;
     let mut watched: Vec<_> =
@@ -480,7 +480,7 @@ fn watchers_that_begin_while_threads_write_end_with_what_the_store_holds() {
                 }
             });
         }
-        // One that stays.
+        // A watcher that stays.
         let (mut watcher, mut client) = (watch(&store, &["k"], None), Client::default());
         while writers_left.load(Ordering::Acquire) > 0 {
             if let Some(page) = watcher.next(NTP64(1)) {
