@@ -98,7 +98,7 @@ impl Summary {
     }
 
     /// Returns the stable time at which two nodes with these summaries omit what is dead: both are known to
-    /// have incorporated everything below it. Zero unless they agree on the members and on all that are away.
+    /// have incorporated everything below it. Zero unless they agree on the members and on the coverage of all others.
     pub(in crate::replication) fn cutoff(&self, other: &Summary) -> Time {
         let is_settled = self.away.is_empty() && other.away.is_empty();
         if ablated(Ablation::Cutoff)
