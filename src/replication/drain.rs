@@ -1,4 +1,4 @@
-//! The end of replication: waits until a peer holds the latest writes, says goodbye and ends every task.
+//! The end of replication: waits until a peer holds the latest writes, sends goodbyes and ends every task.
 //!
 //! ```text
 //!   drain() --> hold: pushes and syncs go on, peers may still link
@@ -60,7 +60,7 @@ impl Shared {
         !rows.is_empty() && rows.iter().all(|row| self.faults.cuts(&row.name))
     }
 
-    /// Resolves once a peer holds everything, or there is nobody to wait for.
+    /// Resolves once a peer holds everything, or there is no peer to wait for.
     async fn until_held(&self, limit: Duration) {
         while !self.local.store.feed().is_empty() {
             sleep(DRAIN_POLL).await;
@@ -90,8 +90,8 @@ impl Shared {
 }
 
 impl Replication {
-    /// Waits until a peer holds everything, at most `limit`; then says goodbye and ends all links. Peers may link while
-    /// it waits.
+    /// Waits until a peer holds everything, at most `limit`; then sends goodbyes and ends all links. Peers may
+    /// link while it waits.
     pub(crate) async fn drain(&self, limit: Duration) -> ShutdownReport {
         let shared = &self.shared;
         let started = Instant::now();

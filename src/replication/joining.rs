@@ -2,9 +2,9 @@
 //! no peer.
 //!
 //! ```text
-//!   told to join nobody -----------------------------------------------> ready
+//!   no address to join ------------------------------------------------> ready
 //!   a peer is linked ------> its first sync ends, or after 30 s --------> ready
-//!   nobody is reached -----> after `--ready-alone-after` ---------------> ready
+//!   no peer is reached ----> after `--ready-alone-after` ---------------> ready
 //!   refused by all that it reached: a clock or a name is wrong ---------> not ready, for as long as that lasts
 //! ```
 

@@ -1,4 +1,4 @@
-//! What the links of one node share: its cells, its members, and its sync permits.
+//! The state that the links of one node share: its cells, its members, and its sync permits.
 //!
 //! No I/O and no clock: the tasks of the node drive it, or the scheduler of a simulation.
 
@@ -50,7 +50,7 @@ pub(super) struct Local {
     pub(super) lost: Mutex<Lost>,
     pub(super) counts: Counts,
     pub(super) write_acks: Arc<WriteAcks>,
-    /// How many links have had to refuse data for want of memory, and have not got it since.
+    /// How many links have refused data for want of memory and have not received it since.
     pub(super) refusing: AtomicUsize,
     /// Whether some peer lacks a link to another member, so that pushes are relayed.
     pub(super) relays: AtomicBool,
@@ -117,7 +117,7 @@ impl Local {
 
     /// Returns the summary that this node sends at the start of a sync.
     pub(super) fn summary(&self, wall: Time) -> Summary {
-        // The clock is read before any digest is: what was written up to here is in them.
+        // The clock is read before any digest, so the digests include every write up to this time.
         let now = self.store.now(wall);
         self.members.lock().full_summary(self.store.stable_time(), now)
     }

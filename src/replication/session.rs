@@ -59,7 +59,7 @@ pub(super) enum Event {
     Heard(Box<[u8]>, Box<[u8]>),
     /// Cells to relay to a peer that has no link to their origin.
     Relay(Incarnation, Vec<Cell>),
-    /// The peer's answer to the query with this number.
+    /// The peer's reply to the key query with this number.
     KeyReply(u32, Box<KeyCopy>),
     /// A cell was given up.
     Lost(LostCell),
@@ -395,7 +395,7 @@ impl Session {
             || self.wanted.is_some()
     }
 
-    /// When [`poll`](Self::poll) may have something although nothing arrived and nothing was queued.
+    /// When [`poll`](Self::poll) may have something to send although nothing arrived and nothing was queued.
     pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
         match &self.sync {
             Some(current) => current.sync.wake_at(),
@@ -424,7 +424,7 @@ impl Session {
         self.sync.as_ref().is_some_and(|current| current.sync.is_deep() && !current.sync.is_offered())
     }
 
-    /// When both were last known to be equal.
+    /// When both sides were last known to be equal.
     pub(super) fn verified_at(&self) -> Option<Instant> {
         self.verified
     }

@@ -17,7 +17,8 @@ use crate::model::{Incarnation, Time};
 use crate::time_slice::TimeSlice;
 
 /// How many tombstones are sampled to find the oldest. Keys are spread over the ranges by their hash, so the
-/// first ranges are a fair sample: a share of all is met within a hundredth, nine times in ten.
+/// first ranges are a fair sample: the share that is dropped is wrong by less than a hundredth of all, nine times
+/// in ten.
 const SAMPLE: usize = 8192;
 
 /// A drop of the oldest tombstones, under way.

@@ -19,10 +19,10 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often a slice of the ranges is swept.
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
 
-/// All ranges are swept within this many slices, so within a second.
+/// The number of slices in which all ranges are swept, so within a second.
 const SWEEP_SLICES: usize = 10;
 
-/// All ranges are scrubbed within this many slices, so within a hundred seconds.
+/// The number of slices in which all ranges are scrubbed, so within a hundred seconds.
 const SCRUB_SLICES: usize = 1000;
 
 /// Raises the stable time, lets overdue members lapse, and acts on changes of this node's own place.

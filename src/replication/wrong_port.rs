@@ -1,7 +1,7 @@
 //! Recognises connections of other protocols by their first bytes, and answers them in their own protocol.
 //!
-//! A hello is at most [`MAX_HELLO_FRAME`] long, so the first byte of a peer's connection is always zero. No text protocol
-//! and no TLS record begins with a zero byte.
+//! A hello is at most [`MAX_HELLO_FRAME`] long, so the first byte of a peer's connection is always zero. No
+//! text protocol and no TLS record begins with a zero byte.
 //!
 //! [`MAX_HELLO_FRAME`]: super::codec::MAX_HELLO_FRAME
 

@@ -129,9 +129,9 @@ impl Membership {
         }
     }
 
-    /// Closes incarnations that are away once every member has incorporated all states later than their
-    /// declaration. `low` is the time up to which all members have. What any member holds of them is then held
-    /// by all. Returns whether none is left.
+    /// Closes the incarnations that were declared away before `low`, the time up to which every member has
+    /// incorporated every member's state. What any member holds of them is then held by all. Returns whether
+    /// none is left.
     pub(super) fn close_away(&mut self, low: Time) -> bool {
         self.away.retain(|&incarnation, declared| {
             let is_due = low > declared.since;

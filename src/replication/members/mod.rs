@@ -173,8 +173,9 @@ impl Membership {
         Place { incarnation, generation }
     }
 
-    /// Whether this node has no other member. A key that it received by pushes alone could come back if it were
-    /// purged, and what a peer is about to send belongs to a state that the vector will claim as a whole.
+    /// Whether this node has no link, and no other name in its roster. A key that it received by pushes alone
+    /// could come back if it were purged, and what a peer is about to send belongs to a state that the vector
+    /// will claim as a whole.
     pub(super) fn is_alone(&self) -> bool {
         self.others().next().is_none() && self.linked.is_empty()
     }

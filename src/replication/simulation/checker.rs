@@ -338,7 +338,8 @@ impl Checker {
                     return true;
                 }
             }
-            // The value that a delete has replaced is still shown, and no process can have purged that delete.
+            // The value that this delete has replaced is still shown: allowed only if a process may have purged
+            // the delete.
             Some(held) if held.version < version && !is_live && held.is_live(now) => {
                 return *version.get_time() <= self.stable;
             }

@@ -70,7 +70,8 @@ impl Plan {
         self.ranges == RangeCount::FULL
     }
 
-    /// Plans a cluster of nodes that reach each other along `shape`; all join the first.
+    /// Plans a cluster of nodes that reach each other along `shape`. Node 0 joins no other, the others join
+    /// their neighbours.
     pub(super) fn plain(nodes: usize, shape: Shape, rng: &mut StdRng) -> Plan {
         let edges = shape.edges(nodes, rng);
         let neighbours = |node: usize| {

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   initiator                                        responder
-//!   Start { summary } ------------------------------->  may wait its turn
+//!   Start { summary } ------------------------------->  may wait for a permit
 //!         <-------------------- Accept { summary, sums of 128 groups }
 //!   groups that differ:
 //!   Digests { group: 128 sums } -------------------->

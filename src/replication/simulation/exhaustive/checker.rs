@@ -83,7 +83,7 @@ pub(super) struct Checker {
     ledgers: Vec<Ledger>,
     /// Versions that were dead at a process, which then discarded them.
     purged: BTreeSet<(usize, Timestamp)>,
-    /// Writes that a member made before a purged delete: the process has incorporated them, and so has every
+    /// Writes of members that are older than a purged version: the process has incorporated them, and so has every
     /// member.
     barred: BTreeSet<(usize, Timestamp)>,
     /// The nodes of which some process ever held a version.
@@ -269,8 +269,8 @@ impl Checker {
         ledger.shown[key] = shown;
         let (Some(version), Some(view)) = (shown, view) else { return };
         if let Some(&cause) = ledger.dropped.get(&(key, version)) {
-            // An unseen `EXPIRE` or `PERSIST` keeps its version alive: where that version is held, or by a
-            // sync.
+            // An unseen `EXPIRE` or `PERSIST` may show its version again, if the process still held the version or
+            // a sync brought it.
             let is_same = before.is_some_and(|before| before.version == Some(version));
             let is_news = view.deadline_by.is_some_and(|by| !ledger.covered.contains(&by));
             if ledger.is_unseen(key, view) && (is_same || is_news && !self.is_push) {
