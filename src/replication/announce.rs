@@ -1,4 +1,4 @@
-//! Telling those who asked what happens to the links and the members.
+//! Publishes events about links and members to subscribers.
 
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -18,17 +18,17 @@ impl Announcer {
         Announcer { sender: EventSender::new(), env }
     }
 
-    /// What happens from here on.
+    /// Returns the stream of events from now on.
     pub(super) fn events(&self) -> Events {
         self.sender.subscribe()
     }
 
-    /// The last events after the one with this id.
+    /// Returns the last events after the one with this id.
     pub(super) fn recorded(&self, after: u64) -> Vec<Recorded> {
         self.sender.recorded(after)
     }
 
-    /// Nothing happens from here on: the streams of events end.
+    /// Ends the streams of events: nothing is published from here on.
     pub(super) fn close(&self) {
         self.sender.close();
     }

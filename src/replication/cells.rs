@@ -1,4 +1,4 @@
-//! Cells on the wire: gathered into frames here, checked whole there.
+//! Encodes cells into frames, and decodes and checks received ones.
 
 use bytes::Bytes;
 use uhlc::NTP64;
@@ -19,13 +19,13 @@ pub(super) struct CellsEncoder {
     cells: Vec<u8>,
 }
 
-/// Frames of cells are filled up to this many bytes; a larger cell travels alone.
+/// The size in bytes up to which frames of cells are filled; a larger cell has a frame of its own.
 pub(super) const FRAME_TARGET: usize = 256 << 10;
 
-/// The largest key and value that a cell may carry together: with room for its timestamps, it fits one frame.
+/// The largest key and value together in bytes that a cell may carry: with its timestamps it fits one frame.
 const MAX_CELL: usize = MAX_FRAME - (1 << 20);
 
-/// Which message the gathered cells travel in.
+/// The message that carries the gathered cells.
 #[derive(Clone, Copy)]
 pub(super) enum Carrier<'a> {
     Put {
@@ -35,7 +35,7 @@ pub(super) enum Carrier<'a> {
         sync: u32,
         ends: Packed<'a>,
     },
-    /// For [retractions](CellsEncoder::add_retraction) alone.
+    /// Only for [retractions](CellsEncoder::add_retraction).
     Retract {
         sync: u32,
     },
@@ -79,7 +79,7 @@ impl CellsEncoder {
         codec::append(&wire, &mut self.cells);
     }
 
-    /// Adds what was removed here of a key that a peer has sent.
+    /// Adds a retraction of a key that a peer has sent.
     pub(super) fn add_retraction(&mut self, key: &[u8], retraction: &Retraction) {
         let mut dot = |(time, origin): (Time, Origin)| (time.0, self.index(origin));
         let register = retraction.register.map(|Removed { dots: [version, deadline], is_given_up }| {
@@ -117,7 +117,7 @@ impl CellsEncoder {
         u32::try_from(index).expect("a frame has fewer cells than that")
     }
 
-    /// The frame of what was added; leaves the encoder empty.
+    /// Returns the frame of what was added, and leaves the encoder empty.
     pub(super) fn finish(&mut self, store: &Store, carrier: Carrier<'_>) -> Bytes {
         let ids = self.origins.iter().flat_map(|&origin| store.incarnation(origin).to_le_bytes());
         let origins: Vec<u8> = ids.collect();
@@ -136,16 +136,16 @@ impl CellsEncoder {
     }
 }
 
-/// Received cells that were checked whole; nothing of them is applied yet.
+/// Received cells that were all checked; none of them is applied yet.
 pub(super) struct Checked<'a> {
     pub(super) cells: Vec<(&'a [u8], Parts<'a>, Counter)>,
-    /// The latest of their timestamps.
+    /// The latest of the cells' timestamps.
     pub(super) latest: Time,
-    /// The latest timestamp of each incarnation, among others of it.
+    /// For each incarnation its latest timestamp, and possibly earlier ones.
     pub(super) seen: Vec<(Origin, Time)>,
 }
 
-/// Why received cells were not taken. Nothing of their frame was applied.
+/// Why received cells were rejected. None of the frame was applied.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CellsError {
     #[error(transparent)]
@@ -165,7 +165,7 @@ pub(super) enum CellsError {
 }
 
 impl<'a> Cells<'a> {
-    /// Decodes and checks every cell: nothing malformed, no timestamp later than `max_accepted`.
+    /// Decodes and checks every cell: none is malformed, and no timestamp is later than `max_accepted`.
     pub(super) fn check(
         &self,
         store: &Store,
@@ -197,7 +197,7 @@ impl<'a> Cells<'a> {
                 deadline: wire.deadline.map(NTP64),
                 deadline_timestamp,
             };
-            // A register that nobody has set holds nothing.
+            // A register that was never set holds nothing.
             let is_unset = parts.time == timestamp::ZERO;
             if is_unset && parts != Parts::EMPTY {
                 return Err(CellsError::Counter);
@@ -221,7 +221,7 @@ impl<'a> Cells<'a> {
 
 impl Checked<'_> {
     fn see(&mut self, origin: Origin, time: Time) {
-        /// Of most frames the writers are few; of others some are listed twice.
+        /// Most frames have few writers; in others, some are listed twice.
         const LOOK_BACK: usize = 8;
         match self.seen.iter_mut().rev().take(LOOK_BACK).find(|(known, _)| *known == origin) {
             Some((_, seen)) => *seen = time.max(*seen),
@@ -250,7 +250,7 @@ fn read_origins(ids: &[u8], store: &Store) -> Result<Vec<Origin>, CellsError> {
     ids.iter().map(intern).collect()
 }
 
-/// Reads what a peer has removed, key by key. Nothing of it is applied.
+/// Decodes received retractions, key by key. Nothing is applied.
 pub(super) fn read_retractions<'a>(
     store: &Store,
     origins: &[u8],
@@ -280,7 +280,7 @@ pub(super) fn read_retractions<'a>(
     Ok(retractions)
 }
 
-/// A counter as it is held; every slot has its owner and its life in order.
+/// Decodes a counter; every slot has its owner and its life in order.
 fn read_counter(
     wire: &WireCounter<'_>,
     origin: impl Fn(u32) -> Result<Origin, CellsError>,

@@ -1,4 +1,4 @@
-//! The one place that knows how peer messages become bytes: bincode 2 inside length-delimited, checksummed frames.
+//! Encodes peer messages: bincode 2 inside length-delimited, checksummed frames.
 //!
 //! ```text
 //!   length: u32 | CRC32C of the message: u32 | CRC32C of these 8 bytes: u32 | message
@@ -8,19 +8,19 @@
 //! the receiver wait for, and store, up to [`MAX_FRAME`] bytes of later frames before it could check anything. CRC32C
 //! detects every burst of up to 32 damaged bits, and misses one of 2^32 other patterns.
 //!
-//! Decoding borrows from the frame and never allocates by a length that the bytes merely claim: whatever may
-//! repeat travels as one byte string of items encoded back to back, read one at a time by [`Items`].
+//! Decoding borrows from the frame and never allocates by a length that the bytes claim: repeated items are one
+//! byte string of items encoded back to back, read one at a time by [`Items`].
 
 use bincode::Encode;
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::de::BorrowDecode;
 use bytes::{Buf as _, Bytes, BytesMut};
 
-/// The most a message may take, in bytes: the largest value of any node in the cluster, whatever the limit for
-/// this one's own clients. A larger length is refused before anything is read.
+/// The largest message in bytes: the largest value of any node in the cluster, whatever the limit for this
+/// node's own clients. A larger length is refused before anything is read.
 pub(super) const MAX_FRAME: usize = (512 << 20) + (1 << 20);
 
-/// The most a frame may take before the peer has said hello, in bytes.
+/// The largest frame in bytes before the peer has sent its hello.
 pub(super) const MAX_HELLO_FRAME: usize = 4 << 10;
 
 /// Bytes of the header before every message.
@@ -32,7 +32,7 @@ const CHECKED: usize = 8;
 const CONFIG: Configuration<LittleEndian, Varint, Limit<MAX_FRAME>> =
     bincode::config::standard().with_limit::<MAX_FRAME>();
 
-/// Bytes that are not a message. Nothing of them was applied.
+/// Bytes that are not a message. Nothing was applied.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CodecError {
     #[error("malformed message: {0}")]
@@ -41,7 +41,7 @@ pub(crate) enum CodecError {
     Trailing(usize),
 }
 
-/// Bytes that are not a frame. Nothing of them was applied, and nothing after them can be read.
+/// Bytes that are not a frame. Nothing was applied, and nothing after them can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FrameError {
     #[error("a frame of {length} bytes, more than {limit}")]
@@ -55,7 +55,7 @@ pub(super) fn append<T: Encode>(item: &T, into: &mut Vec<u8>) {
     bincode::encode_into_std_write(item, into, CONFIG).expect("writing to memory does not fail");
 }
 
-/// One whole frame: header and message.
+/// Returns one whole frame: header and message.
 ///
 /// # Panics
 /// If the message is larger than [`MAX_FRAME`]; callers bound what they put into one.
@@ -65,7 +65,7 @@ pub(super) fn frame<T: Encode>(message: &T) -> Bytes {
     seal(bytes)
 }
 
-/// Makes a frame of [`HEADER`] bytes of room and a message: fills in the header.
+/// Fills in the header of a buffer that has [`HEADER`] bytes of room before a message.
 ///
 /// # Panics
 /// If there is no room for the header, or the message is larger than [`MAX_FRAME`].
@@ -77,7 +77,7 @@ pub(super) fn seal(mut bytes: Vec<u8>) -> Bytes {
     bytes.into()
 }
 
-/// The header of a message with this length and checksum.
+/// Returns the header of a message with this length and checksum.
 pub(super) fn header(length: u32, checksum: u32) -> [u8; HEADER] {
     let mut header = [0; HEADER];
     header[..4].copy_from_slice(&length.to_be_bytes());
@@ -87,7 +87,7 @@ pub(super) fn header(length: u32, checksum: u32) -> [u8; HEADER] {
     header
 }
 
-/// Checks a header; returns the length and the checksum of its message.
+/// Checks a header. Returns the length and the checksum of its message.
 fn read_header(header: &[u8; HEADER]) -> Result<(usize, u32), FrameError> {
     let number = |at: usize| u32::from_be_bytes(std::array::from_fn(|byte| header[at + byte]));
     if number(CHECKED) != crc32c::crc32c(&header[..CHECKED]) {
@@ -101,9 +101,9 @@ fn check(message: &[u8], checksum: u32) -> Result<(), FrameError> {
     if crc32c::crc32c(message) == checksum { Ok(()) } else { Err(FrameError::Damaged) }
 }
 
-/// The checked message of one whole frame.
+/// Returns the checked message of one whole frame.
 ///
-/// For those that receive frame by frame; [`take_frame`] is the same for a stream.
+/// For callers that receive frame by frame; [`take_frame`] does the same for a stream.
 ///
 /// # Errors
 /// [`FrameError::Damaged`], also if `frame` is shorter or longer than one frame.
@@ -118,7 +118,7 @@ pub(super) fn open(frame: &[u8]) -> Result<&[u8], FrameError> {
     Ok(message)
 }
 
-/// The bytes of a frame's message, without its header: what both ends of a sync count.
+/// Returns the size of a frame's message in bytes, without its header: what both ends of a sync count.
 pub(super) fn message_size(frame: &Bytes) -> u64 {
     (frame.len() - HEADER) as u64
 }
@@ -170,8 +170,8 @@ impl<'a, T: BorrowDecode<'a, ()>> Iterator for Items<'a, T> {
 
 /// Takes the checked message of the first frame off `buffer`; `None` if the frame has not arrived whole.
 ///
-/// Not tokio-util's codec, which makes room for a frame as soon as its length has arrived: here memory follows
-/// the bytes that really came.
+/// Not tokio-util's codec, which allocates a whole frame as soon as its length has arrived: here memory grows
+/// only with the bytes that arrive.
 ///
 /// # Errors
 /// [`FrameError`]: a checksum is wrong, or the message is longer than `max_frame`.

@@ -1,4 +1,4 @@
-//! From a fresh connection to an admitted link: the hellos, the judgement of both sides, the welcomes.
+//! The handshake, from a new connection to an admitted link: hellos, the decisions of both sides, welcomes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::model::{Incarnation, Time, timestamp};
 /// How long a client at the wrong port may take to read the answer.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
 
-/// How a connection to a node ended, for the one who dialled.
+/// How a connection to a node ended, for the dialler.
 pub(super) enum Ended {
     /// It became a link, which lasted until now.
     Unlinked,
@@ -36,13 +36,13 @@ pub(super) enum Ended {
     LinkedElsewhere(Incarnation),
     /// One of the two refused the other; the refused peer's row says why.
     Refused,
-    /// No node was heard to the end, and why.
+    /// The handshake was not completed, and why.
     Failed(String),
-    /// Whoever answers at the address, or does not, is hardly a node; and why.
+    /// Whatever is at the address, it is hardly a node; and why.
     NotAPeer(String),
 }
 
-/// Takes a connection that was accepted, and runs it to its end.
+/// Runs an accepted connection to its end.
 pub(super) async fn accepted(
     shared: &Shared,
     stream: BoxStream,
@@ -64,8 +64,7 @@ pub(super) async fn accepted(
     }
 }
 
-/// Takes a connection that this node opened to `target`, and runs it to its end.
-/// Calls `linked` once it is one.
+/// Runs a connection that this node opened to `target` to its end. Calls `linked` once it is a link.
 pub(super) async fn dialled(
     shared: &Shared,
     stream: BoxStream,
@@ -101,7 +100,7 @@ struct Connection {
     direction: Direction,
 }
 
-/// The hello of this node, as it was sent.
+/// The hello of this node, with the clocks when it was sent.
 struct Said {
     incarnation: Incarnation,
     wall: Time,
@@ -109,13 +108,13 @@ struct Said {
 }
 
 impl Said {
-    /// The hello and its answer, which has just been read.
+    /// Returns the exchange of this hello and its answer, which has just been read.
     fn answered(&self, shared: &Shared) -> Exchange {
         Exchange { asked: self.wall, answered: shared.env.wall_clock(), took: self.at.elapsed() }
     }
 }
 
-/// A connection that did not become a link, and who was at its other end, if it said so.
+/// A connection that did not become a link, and the node at its other end if it has sent a hello.
 struct Rejected {
     error: LinkError,
     incarnation: Option<Incarnation>,
@@ -144,7 +143,8 @@ impl Connection {
         self.writer.close().await;
     }
 
-    /// Both sides say hello; then the dialler judges and welcomes, then the one who was dialled.
+    /// Performs the handshake: both sides send hello; then the dialler decides and sends a welcome, then the
+    /// other side does.
     async fn admit(&mut self, shared: &Shared, target: Option<&str>) -> Result<Arc<Link>, Rejected> {
         let mut said = None;
         if self.direction == Direction::Out {
@@ -201,7 +201,7 @@ impl Connection {
         let frame = self.receive(shared).await?;
         match codec::decode::<Message<'_>>(&frame)? {
             Message::Welcome { wall } if self.direction == Direction::In => {
-                // Its hello may have waited to be accepted; this answers the one of this node.
+                // The peer's hello may have waited to be accepted; its welcome answers the hello of this node.
                 let exchange = said.answered(shared);
                 if let Err(refused) = judge_clock(shared.peers.own(), &peer.name, NTP64(wall), exchange) {
                     self.refuse(shared, &peer.name, &refused).await;
@@ -238,7 +238,7 @@ impl Connection {
         Ok(link)
     }
 
-    /// Both sides have agreed: from here on the peer has an effect on this node.
+    /// Makes the connection a link. Both sides have agreed: from here on the peer has an effect on this node.
     fn take_link(
         &self,
         shared: &Shared,
@@ -248,12 +248,12 @@ impl Connection {
         let Some(_held) = shared.faults.passage(&peer.name, Traffic::Handshake) else {
             return Err(LinkError::Cut);
         };
-        // Before this node takes another write: whatever the peer has seen lies in the past.
+        // Before this node accepts another write, its clock moves past all that the peer has seen.
         shared.local.store.observe(peer.hlc);
         Ok(shared.admit(peer, own, self.direction, self.remote))
     }
 
-    /// Introduces this node to `peer`, or to [`EVERYONE`] if its name is not known yet.
+    /// Sends this node's hello to `peer`, or to [`EVERYONE`] if its name is not known yet.
     async fn say_hello(&mut self, shared: &Shared, peer: &str) -> Result<Said, LinkError> {
         let (at, wall) = (Instant::now(), shared.env.wall_clock());
         let hlc = shared.local.store.now(wall);
@@ -274,7 +274,7 @@ impl Connection {
         let _ = timeout(HANDSHAKE_LIMIT, self.send(shared, peer, codec::frame(&message))).await;
     }
 
-    /// Sends a frame of the handshake, unless the peer is cut off.
+    /// Sends a frame of the handshake, unless the peer is cut.
     async fn send(&mut self, shared: &Shared, peer: &str, frame: Bytes) -> Result<(), LinkError> {
         let sent = shared.faults.guard(peer, Traffic::Handshake, self.writer.write_one(frame)).await;
         Ok(sent.ok_or(LinkError::Cut)??)
@@ -289,7 +289,7 @@ impl Connection {
         }
     }
 
-    /// Tells a client of another protocol that this is the peer port, and closes.
+    /// Answers a client of another protocol that this is the peer port, and closes.
     async fn turn_away(&mut self, shared: &Shared, protocol: OtherProtocol) {
         let (remote, reason) = (self.remote, protocol.explain_request(shared.client_port));
         if shared.wrong_clients.note(remote.ip(), protocol) {

@@ -1,4 +1,4 @@
-//! Dialling: every address given to `--join` or learnt from a peer is tried until a link to it stands.
+//! Dials every address given to `--join` or received from a peer until it is linked.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -18,16 +18,16 @@ use super::session::LinkError;
 /// How long opening a connection, or resolving a name, may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
-/// The first pause after a failure; each further one doubles it.
+/// The first pause after a failure; each further failure doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The longest pause between two tries, and how often a name is resolved again.
+/// The longest pause between two attempts, and how often a name is resolved again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// A reachable node is dialled within this time by every node that knows its address.
+/// Every node that has the address of a reachable node dials it within this time.
 pub(super) const REDIAL_LIMIT: Duration = LONGEST_PAUSE.saturating_add(CONNECT_LIMIT);
 
-/// A link that lasted at least this long was a good one: the pauses start anew after it.
+/// A link that lasted at least this long resets the pauses.
 const GOOD_LINK: Duration = Duration::from_secs(10);
 
 /// The most addresses of one name that are dialled.
@@ -49,7 +49,8 @@ impl BackOff {
     }
 }
 
-/// Keeps links to all addresses that `target` resolves to, until the node stops or a learnt peer leaves.
+/// Keeps links to all addresses that `target` resolves to, until the node stops or, for a learnt address, its
+/// peer leaves.
 pub(super) async fn keep_linked(shared: Arc<Shared>, target: String, learnt: bool) {
     let mut dialled: HashMap<SocketAddr, CancellationToken> = HashMap::new();
     let mut back_off = BackOff::new();
@@ -102,7 +103,7 @@ async fn resolve(shared: &Shared, target: &str) -> Result<Vec<SocketAddr>, Strin
     }
 }
 
-/// Whether everyone is cut off, or whoever is known to be at this address.
+/// Whether all peers are cut, or one that is known at this address.
 fn is_cut(shared: &Shared, target: &str, address: SocketAddr) -> bool {
     shared.faults.cuts(EVERYONE)
         || shared.peers.names_at(target, address).iter().any(|name| shared.faults.cuts(name))
@@ -132,7 +133,7 @@ async fn dial(shared: Arc<Shared>, target: String, address: SocketAddr) {
         }
         let started = Instant::now();
         let connecting = async {
-            // A connection that is cut off is none, and nobody at the other end hears of it.
+            // A connection that is cut is not opened: the other end must not receive it.
             if is_cut(&shared, &target, address) { None } else { Some(shared.env.connect(address).await) }
         };
         let ended = match timeout(CONNECT_LIMIT, connecting).await {
@@ -172,7 +173,7 @@ async fn dial(shared: Arc<Shared>, target: String, address: SocketAddr) {
         let waited = async {
             tokio::select! {
                 () = sleep(pause) => {}
-                // What was cut may have been mended.
+                // A cut may have been mended.
                 Ok(()) = faults.changed() => back_off = BackOff::new(),
             }
         };

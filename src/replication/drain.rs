@@ -1,4 +1,4 @@
-//! The end of replication: waits until a peer holds the latest writes, says goodbye and ends every task.
+//! The end of replication: waits until a peer holds the latest writes, sends goodbyes and ends every task.
 //!
 //! ```text
 //!   drain() --> hold: pushes and syncs go on, peers may still link
@@ -21,33 +21,34 @@ const DRAIN_POLL: Duration = Duration::from_millis(2);
 /// How long goodbyes may take to leave.
 const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
 
-/// What a node that was shut down leaves behind.
+/// The report of a node that was shut down.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct ShutdownReport {
     /// Writes that were made on this node, by clients or by the program that embeds it, and that no peer has
     /// acknowledged. An increment, an `EXPIRE` and a delete are writes too.
     pub unheld_writes: u64,
-    /// No peer could be expected: nobody linked since the start, there is no address to dial, and no other node can know
-    /// this node's address from an earlier run.
+    /// Whether no peer could be expected: none linked since the start, there is no address to dial, and no
+    /// other node can have this node's address from an earlier run.
     pub is_alone: bool,
 }
 
 impl ShutdownReport {
-    /// Writes that are lost although a peer could have taken them. A node that was alone had nobody to hand them to.
+    /// Writes that are lost although a peer could have received them. A node that was alone had no peer for
+    /// them.
     pub fn lost_writes(&self) -> u64 {
         if self.is_alone { 0 } else { self.unheld_writes }
     }
 }
 
 impl Shared {
-    /// Writes made on this node that no peer has acknowledged, and that no operator has discarded.
+    /// Returns how many writes made on this node no peer has acknowledged and no operator has discarded.
     fn unheld_writes(&self) -> u64 {
         self.local.write_acks.unheld(self.local.store.feed().sequence())
     }
 
-    /// Whether a peer could take what this node holds: one was linked, refused or is dialled, or one may know this
-    /// node's address from an earlier run and has not had the time to dial it.
+    /// Whether a peer could receive what this node holds: one was linked, refused or is dialled, or one may
+    /// have this node's address from an earlier run and has not had the time to dial it.
     fn expects_peer(&self) -> bool {
         let is_new = self.known_address && self.started.elapsed() < REDIAL_LIMIT;
         is_new || self.peers.knows_someone()
@@ -59,7 +60,7 @@ impl Shared {
         !rows.is_empty() && rows.iter().all(|row| self.faults.cuts(&row.name))
     }
 
-    /// Resolves once a peer holds everything, or there is nobody to wait for.
+    /// Resolves once a peer holds everything, or there is no peer to wait for.
     async fn until_held(&self, limit: Duration) {
         while !self.local.store.feed().is_empty() {
             sleep(DRAIN_POLL).await;
@@ -89,8 +90,8 @@ impl Shared {
 }
 
 impl Replication {
-    /// Waits until a peer holds everything, at most `limit`; then says goodbye and ends all links. Peers may link while
-    /// it waits.
+    /// Waits until a peer holds everything, at most `limit`; then sends goodbyes and ends all links. Peers may
+    /// link while it waits.
     pub(crate) async fn drain(&self, limit: Duration) -> ShutdownReport {
         let shared = &self.shared;
         let started = Instant::now();
@@ -98,14 +99,14 @@ impl Replication {
         let is_held = timeout(limit, shared.until_held(limit)).await.is_ok();
         shared.draining.cancel();
         let links = shared.open_links();
-        // Others may not have heard yet of the peers that it has met lately, and will not wait for nodes that they do not
-        // know.
+        // Other nodes may not have received the names of peers that this node has met lately, and do not wait
+        // for unknown nodes.
         let heartbeat = shared.heartbeat();
         for link in &links {
             link.queue.heartbeat(heartbeat.clone());
             link.queue.send(&Message::Goodbye);
         }
-        // A peer closes when it has taken in all that came before the goodbye.
+        // A peer closes when it has handled everything that came before the goodbye.
         let until = (started + limit).max(Instant::now() + GOODBYE_LIMIT);
         while Instant::now() < until && !shared.open_links().is_empty() {
             sleep(DRAIN_POLL).await;

@@ -1,10 +1,10 @@
-//! Cuts: what a link carries is held up, as a broken network would, without closing anything.
+//! Cuts: blocks the traffic of a link as a broken network would, without closing anything.
 //!
-//! A cut link stands still until it is mended or, after a few seconds of silence, taken for dead; meanwhile no new
-//! one comes about. For demonstrations and tests, and only if faults are enabled.
+//! A cut link stands still until it is mended or, after a few seconds of silence, counts as dead; meanwhile no
+//! new link is made. For demonstrations and tests, and only if faults are enabled.
 //!
-//! Whoever acts on what a peer sent, or sends, holds a [`Passage`] meanwhile. [`Faults::cut`] waits for those that are
-//! held, so nothing passes a cut after it has returned.
+//! A task that sends, or acts on what a peer has sent, holds a [`Passage`] meanwhile. [`Faults::cut`] waits for
+//! the held ones, so nothing passes a cut after it has returned.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -17,7 +17,7 @@ use tracing_mutex::parkinglot::{RwLock, RwLockReadGuard};
 
 use crate::cluster::Way;
 
-/// The peer that stands for all of them.
+/// The name that stands for all peers.
 pub(super) const EVERYONE: &str = "*";
 
 /// Which directions are cut, and since when one of them is.
@@ -28,7 +28,7 @@ struct Cut {
     since: Instant,
 }
 
-/// A cut, as people are shown it.
+/// A cut, as it is displayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CutOff {
     pub(super) way: Way,
@@ -38,12 +38,12 @@ pub(super) struct CutOff {
 /// The cuts by the name of the peer.
 type Cuts = BTreeMap<String, Cut>;
 
-/// The permission to let one thing pass. No cut comes about while it is held, so it is held for moments; and no other is
-/// asked for meanwhile, as a cut that waits would block both.
+/// Permission to let one thing pass. No cut begins while it is held, so it is held only for moments. A holder
+/// must not ask for another: a waiting cut would block both.
 #[must_use]
 pub(super) struct Passage<'a>(#[expect(dead_code, reason = "held")] Option<RwLockReadGuard<'a, Cuts>>);
 
-/// What is to pass.
+/// The kind of traffic that is to pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Traffic {
     /// What the peer has sent.
@@ -80,7 +80,7 @@ impl Faults {
         self.set(peer, way, true);
     }
 
-    /// Mends a peer; for [`EVERYONE`] every peer that was cut. Returns whether anything was cut there.
+    /// Mends a peer, or every cut peer for [`EVERYONE`]. Returns whether anything was cut.
     pub(super) fn mend(&self, peer: &str, way: Way) -> bool {
         let mut names: Vec<String> = self.cuts.read().keys().cloned().collect();
         names.retain(|name| peer == EVERYONE || name == peer);
@@ -103,17 +103,17 @@ impl Faults {
         self.changed.send_replace(());
     }
 
-    /// Wakes its holder after every change.
+    /// Returns a receiver that is notified of every change.
     pub(super) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// Whether anything to or from this peer is cut; for [`EVERYONE`] whether all peers are cut off at once.
+    /// Whether anything to or from this peer is cut; for [`EVERYONE`], whether all peers are cut at once.
     pub(super) fn cuts(&self, peer: &str) -> bool {
         self.passage(peer, Traffic::Handshake).is_none()
     }
 
-    /// The permission to let something pass, unless it is cut.
+    /// Returns the permission to let something pass, unless it is cut.
     pub(super) fn passage(&self, peer: &str, traffic: Traffic) -> Option<Passage<'_>> {
         if !self.enabled {
             return Some(Passage(None));
@@ -123,7 +123,7 @@ impl Faults {
         if found.any(|cut| traffic.is_cut_by(*cut)) { None } else { Some(Passage(Some(cuts))) }
     }
 
-    /// What of this peer is cut, by its own name or with all others, and since when.
+    /// Returns what is cut of this peer, by its own name or with all others, and since when.
     pub(super) fn cut_of(&self, peer: &str) -> Option<CutOff> {
         let cuts = self.cuts.read();
         let found = || [peer, EVERYONE].into_iter().filter_map(|name| cuts.get(name));
@@ -145,8 +145,8 @@ impl Faults {
         while self.passage(peer, traffic).is_none() && changes.changed().await.is_ok() {}
     }
 
-    /// Runs a future to its end unless what it carries is cut: each of its steps holds a passage. `None` if it was cut;
-    /// the future may have run in part.
+    /// Runs a future to its end unless its traffic is cut: each of its steps holds a passage. Returns `None` if
+    /// it was cut; the future may then have run in part.
     pub(super) async fn guard<F: Future>(
         &self,
         peer: &str,
@@ -166,7 +166,7 @@ impl Faults {
         loop {
             tokio::select! {
                 outcome = &mut steps => return outcome,
-                // The next step looks whether it is cut.
+                // The next step checks whether the traffic is cut.
                 Ok(()) = changes.changed() => {}
             }
         }
@@ -224,7 +224,7 @@ mod tests {
         let (outcome, at_the_cut): (Option<()>, u32) = tokio::join!(counting, cutting);
         assert_eq!(outcome, None);
         assert_eq!(steps.into_inner(), at_the_cut);
-        // Nothing moves, and it ends nevertheless.
+        // Nothing moves, and the guard ends nevertheless.
         let standing = std::future::pending::<()>();
         let ended = async {
             tokio::join!(faults.guard("c", Traffic::Inward, standing), async { faults.cut("c", Way::In) })

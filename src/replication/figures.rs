@@ -1,7 +1,7 @@
-//! What nodes tell each other of themselves in numbers, for people to see.
+//! Statistics that nodes send to each other, for display.
 //!
-//! They travel in heartbeats as pairs of an id and a value; whoever does not know an id skips it. So a later version may tell
-//! more without being another version.
+//! Heartbeats carry them as pairs of an id and a value, and a receiver skips unknown ids. So a later build can
+//! add figures without a new protocol version.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
@@ -20,10 +20,10 @@ const MAX_FIGURES: usize = 64;
 
 const STATE: u8 = 0;
 
-/// The states by the number that they travel as.
+/// The states, by their number in the encoding.
 const STATES: [NodeState; 4] = [NodeState::Joining, NodeState::Ready, NodeState::Full, NodeState::Draining];
 
-/// What a linked peer said last.
+/// The last figures of a linked peer.
 #[derive(Clone, Debug)]
 pub(super) struct Heard {
     pub(super) at: Instant,
@@ -31,7 +31,7 @@ pub(super) struct Heard {
     pub(super) links: BTreeSet<Incarnation>,
 }
 
-/// The figures that travel as they are, by id.
+/// The figures that are encoded unchanged, by id.
 fn numbers(figures: &mut Figures) -> [(u8, &mut Option<u64>); 12] {
     [
         (2, &mut figures.digest),
@@ -49,7 +49,7 @@ fn numbers(figures: &mut Figures) -> [(u8, &mut Option<u64>); 12] {
     ]
 }
 
-/// The figures as a heartbeat has them, but for the keys, which are a field of it.
+/// Encodes the figures for a heartbeat, except the keys, which have a field of their own.
 pub(super) fn pack(figures: &Figures) -> Vec<u8> {
     let mut packed = Vec::new();
     let mut put = |id, value: Option<u64>| {
@@ -65,7 +65,7 @@ pub(super) fn pack(figures: &Figures) -> Vec<u8> {
     packed
 }
 
-/// Reads [`pack`] back.
+/// Decodes what [`pack`] returns.
 pub(super) fn read(packed: Packed<'_>, keys: u64) -> Result<Figures, CodecError> {
     let mut figures = Figures { keys, ..Figures::default() };
     for figure in packed.items::<Figure>().take(MAX_FIGURES) {
@@ -83,7 +83,7 @@ pub(super) fn read(packed: Packed<'_>, keys: u64) -> Result<Figures, CodecError>
 }
 
 impl Shared {
-    /// This node's own state.
+    /// Returns this node's own state.
     pub(super) fn state(&self) -> NodeState {
         match () {
             () if self.stopping.load(Relaxed) => NodeState::Draining,
@@ -93,7 +93,7 @@ impl Shared {
         }
     }
 
-    /// This node's own figures.
+    /// Returns this node's own figures.
     pub(super) fn figures(&self) -> Figures {
         let local = &self.local;
         let (totals, stable) = (local.store.totals(), local.store.stable_time());
@@ -123,12 +123,12 @@ impl Shared {
 }
 
 impl Replication {
-    /// This node's own figures.
+    /// Returns this node's own figures.
     pub(crate) fn figures(&self) -> Figures {
         self.shared.figures()
     }
 
-    /// What every linked peer said of itself last.
+    /// Returns the last figures of every linked peer.
     pub(crate) fn remote_figures(&self) -> Vec<RemoteNode> {
         let links = self.shared.peers.links();
         let heard = links.iter().filter_map(|link| Some((link, link.session.lock().heard()?.clone())));
@@ -147,7 +147,7 @@ impl Replication {
             .collect()
     }
 
-    /// Which ranges are known to differ from a linked peer's, a bit each; `None` if it is not linked.
+    /// Returns which ranges are known to differ from a linked peer's, a bit each; `None` if it is not linked.
     pub(crate) fn differing(&self, peer: &str) -> Option<Vec<u8>> {
         let link = self.shared.peers.links().into_iter().find(|link| link.peer == peer)?;
         let mut bits = vec![0; self.shared.local.store.range_count().div_ceil(8)];

@@ -1,4 +1,4 @@
-//! Whole frames in and out of a connection.
+//! Reads and writes whole frames of a connection.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -22,7 +22,7 @@ pub(super) struct FrameReader {
 }
 
 impl FrameReader {
-    /// Starts with the small frame limit that holds until the peer has said hello.
+    /// Creates a reader with the small frame limit that holds until the peer has sent its hello.
     pub(super) fn new(half: ReadHalf<BoxStream>) -> Self {
         FrameReader { half, buffer: BytesMut::new(), max_frame: MAX_HELLO_FRAME }
     }
@@ -32,7 +32,8 @@ impl FrameReader {
         self.max_frame = max_frame;
     }
 
-    /// Waits for the first bytes of the connection; returns what they are if they are not the peer protocol. Cancel-safe.
+    /// Waits for the first bytes of the connection. Returns their protocol if it is not the peer protocol.
+    /// Cancel-safe.
     ///
     /// # Errors
     /// `Io` as the socket reports it.
@@ -49,7 +50,7 @@ impl FrameReader {
         }
     }
 
-    /// Drops whatever else arrives, until the other side has closed.
+    /// Discards received bytes until the other side has closed.
     pub(super) async fn discard(&mut self) {
         loop {
             self.buffer.clear();
@@ -64,8 +65,9 @@ impl FrameReader {
         self.half.read_buf(&mut self.buffer).await
     }
 
-    /// The checked message of the next frame; `None` when the peer has closed between two frames. Calls `heard`
-    /// whenever bytes arrive, as a large frame may take a while, and says whether they continue a frame. Cancel-safe.
+    /// Returns the checked message of the next frame, or `None` when the peer has closed between two frames.
+    /// Calls `heard` whenever bytes arrive, because a large frame may take a while; the argument is whether
+    /// they continue a frame. Cancel-safe.
     ///
     /// # Errors
     /// `Frame` for a damaged frame and one over the limit; `Io` as the socket reports it, with `UnexpectedEof` within a
@@ -92,7 +94,7 @@ impl FrameReader {
 /// The sending half of a connection.
 pub(super) struct FrameWriter {
     half: WriteHalf<BoxStream>,
-    /// A frame may have left in part: whatever is written next would be taken for the rest of it.
+    /// Whether a frame may have been sent in part: the peer would take whatever is written next for its rest.
     in_frame: bool,
 }
 
@@ -101,11 +103,11 @@ impl FrameWriter {
         FrameWriter { half, in_frame: false }
     }
 
-    /// Writes all frames, without copying them together, and leaves `frames` empty. Calls `busy` whenever the connection
-    /// has taken a part of them and no more, with the size of the frames that have left whole by that.
-    /// Cancel-safe: what has not left stays in `frames`, to be written next.
+    /// Writes all frames, without copying them together, and leaves `frames` empty. Whenever the connection has
+    /// accepted only a part of them, calls `busy` with the size of the frames that have been sent whole.
+    /// Cancel-safe: what was not sent stays in `frames`, to be written next.
     pub(super) async fn write(&mut self, frames: &mut VecDeque<Bytes>, busy: impl Fn(u64)) -> io::Result<()> {
-        /// How many frames go into one system call.
+        /// The most frames per system call.
         const SLICES: usize = 64;
         self.in_frame = true;
         while !frames.is_empty() {
@@ -134,7 +136,7 @@ impl FrameWriter {
         self.half.flush().await
     }
 
-    /// Whether the last write was given up midway, so that nothing sensible can follow it.
+    /// Whether the last write was cancelled midway, so that no further frame can follow it.
     pub(super) fn is_in_frame(&self) -> bool {
         self.in_frame
     }

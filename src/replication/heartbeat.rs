@@ -1,4 +1,4 @@
-//! Heartbeats: what a node tells its peers every second, to and from the wire.
+//! Encodes and decodes heartbeats, which a node sends to its peers every second.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ use crate::model::{Incarnation, Time, timestamp};
 /// The most items of each kind that are read from a heartbeat.
 const MAX_ITEMS: usize = 2048;
 
-/// The frame of this node's next heartbeat; `peers` are name, incarnation and address of those it is linked to.
+/// Encodes this node's next heartbeat; `peers` are name, incarnation and address of its linked peers.
 pub(super) fn frame<'a>(
     local: &Local,
     wall: Time,
@@ -62,7 +62,7 @@ pub(super) fn frame<'a>(
 }
 
 impl Shared {
-    /// The frame of this node's next heartbeat.
+    /// Returns the frame of this node's next heartbeat.
     pub(super) fn heartbeat(&self) -> bytes::Bytes {
         let peers = self.peers.acquaintances();
         let peers = peers.iter().map(|(name, incarnation, at)| (name.as_str(), *incarnation, at.as_str()));
@@ -86,8 +86,8 @@ fn wire_member<'a>(name: &'a str, member: &Member) -> WireMember<'a> {
     }
 }
 
-/// What a heartbeat says, and where the nodes that its sender is linked to can be dialled. What lies beyond `max_accepted` is
-/// left out: it would hold for ever.
+/// Decodes a heartbeat, and the addresses of the nodes that its sender is linked to. Entries with a time beyond
+/// `max_accepted` are omitted: they would hold for ever.
 pub(super) fn read(
     heartbeat: &Heartbeat<'_>,
     max_accepted: Time,

@@ -1,4 +1,4 @@
-//! Judging a hello. Pure: what is known of this node, what the other side says, the time; out comes a peer or
+//! Decides on a hello. Pure: from this node's identity, the received hello and the time it computes a peer, or
 //! a refusal with its reason.
 
 use std::net::SocketAddr;
@@ -11,23 +11,24 @@ use super::message::{Hello, MAGIC, Refusal, VERSIONS, incarnation_number};
 use crate::config::MAX_NAME;
 use crate::model::{Incarnation, Time, timestamp};
 
-/// How far a hybrid clock may lead the clock of its own machine, in multiples of `--max-clock-skew`; also how far
-/// in the future a received timestamp may lie. Leads accumulate along a chain of nodes, each within the skew of the
-/// next, so this is a chain of ten.
+/// How far a hybrid clock may lead the clock of its own machine, in multiples of `--max-clock-skew`; also how
+/// far in the future a received timestamp may lie. Leads accumulate along a chain of nodes, each within the
+/// skew of the next, so this allows a chain of ten.
 pub(super) const SKEW_MULTIPLE: u32 = 10;
 
-/// The last generation that is believed: counting on from there comes to no end.
+/// The largest generation that is accepted: counting from there never overflows.
 pub(super) const MAX_GENERATION: u64 = u64::MAX / 2;
 
-/// What a hello ends with: a server that reads lines, and is no node, answers at once instead of waiting for one.
+/// The end of a hello: a server that reads lines, and is no node, then answers at once instead of waiting for a
+/// line.
 const LINE_ENDS: &[u8] = b"\r\n\r\n";
 
-/// What a node says of itself.
+/// The contents of this node's hello.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     pub(crate) cluster: String,
     pub(crate) name: String,
-    /// Where peers can dial it; `:port` for the address they see it at; empty if nowhere.
+    /// The address at which peers can dial it; `:port` means at the IP address that they see; empty if none.
     pub(crate) advertise: String,
     pub(crate) max_clock_skew: Duration,
 }
@@ -49,13 +50,13 @@ impl Identity {
         }
     }
 
-    /// The latest time that a received timestamp may have.
+    /// The largest time that is accepted in a received timestamp.
     pub(super) fn max_accepted(&self, wall: Time) -> Time {
         timestamp::later(wall, self.max_clock_skew * SKEW_MULTIPLE)
     }
 }
 
-/// What a node says of its place in the cluster: it may change while it runs.
+/// A node's place in the cluster, which may change while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) incarnation: Incarnation,
@@ -68,42 +69,42 @@ pub(super) struct Introduction {
     pub(super) name: String,
     pub(super) incarnation: Incarnation,
     pub(super) place: Place,
-    /// Where it can be dialled; empty if nowhere.
+    /// The address at which it can be dialled; empty if none.
     pub(super) advertise: String,
     pub(super) hlc: Time,
 }
 
-/// A hello that was turned down.
+/// A hello that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub(super) struct Refused {
     pub(super) refusal: Refusal,
-    /// The reason, for people on both sides: names both sides' values.
+    /// The reason, for people on both sides: names the values of both.
     pub(super) text: String,
 }
 
-/// A question to a peer and its answer, by this node's clocks.
+/// A request to a peer and its answer, by this node's clocks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Exchange {
-    /// The machine's clock when the question was written.
+    /// The machine's clock when the request was written.
     pub(super) asked: Time,
     /// The machine's clock once the answer was read.
     pub(super) answered: Time,
-    /// The time between the two by a clock that nobody sets.
+    /// The time between the two by a monotonic clock.
     pub(super) took: Duration,
 }
 
 impl Exchange {
-    /// The time between question and answer. That of the machine's clock counts too: the other one stands still while the
-    /// machine is suspended.
+    /// Returns the time between request and answer, by the larger of both clocks: the monotonic clock stands
+    /// still while the machine is suspended.
     fn round_trip(&self) -> Duration {
         let by_the_wall = NTP64(self.answered.0.max(self.asked.0));
         self.took.max(timestamp::distance(self.asked, by_the_wall))
     }
 }
 
-/// Judges a hello from `remote` that was read at `wall`. `exchange` is there if it answers the hello of this node; the
-/// clock of a node that speaks first is judged by its welcome.
+/// Decides on a hello from `remote` that was read at `wall`. `exchange` is given if the hello answers that of
+/// this node; the clock of a node that speaks first is checked by its welcome.
 pub(super) fn judge(
     own: &Identity,
     own_incarnation: Incarnation,
@@ -163,7 +164,7 @@ pub(super) fn judge(
     Ok(Introduction { name: hello.name.to_owned(), incarnation, place, advertise, hlc: NTP64(hello.hlc) })
 }
 
-/// Where the sender of a hello from `remote` can be dialled; empty if nowhere.
+/// Returns the address at which the sender of a hello from `remote` can be dialled; empty if none.
 pub(super) fn advertised(hello: &Hello<'_>, remote: SocketAddr) -> String {
     match hello.advertise.strip_prefix(':') {
         Some(port) if remote.is_ipv6() => format!("[{}]:{port}", remote.ip()),
@@ -172,12 +173,12 @@ pub(super) fn advertised(hello: &Hello<'_>, remote: SocketAddr) -> String {
     }
 }
 
-/// Judges the clock of a peer that read `theirs` in answer to this node.
+/// Checks the clock of a peer that read `theirs` in answer to this node.
 ///
-/// The offset is estimated as in NTP, from the times t1 of the question, t2 of its arrival, t3 of the answer and t4 of its
-/// arrival: ((t2 - t1) + (t3 - t4)) / 2, which is wrong by at most half the round trip. A peer reads its clock as it
-/// answers, so t2 and t3 are both `theirs`. A message that waited before it was read makes the round trip longer, and
-/// never the clock wrong.
+/// The offset is estimated as in NTP, from the times t1 of the request, t2 of its arrival, t3 of the answer and
+/// t4 of its arrival: ((t2 - t1) + (t3 - t4)) / 2, which is wrong by at most half the round trip. A peer reads
+/// its clock as it answers, so t2 and t3 are both `theirs`. A message that waited before it was read makes the
+/// round trip longer, and never makes a correct clock look wrong.
 pub(super) fn judge_clock(
     own: &Identity,
     name: &str,
@@ -289,13 +290,13 @@ mod tests {
         let minute = Duration::from_secs(60);
         let accepts =
             |millis, exchange| judge_clock(&identity("a"), "b", NTP64(shifted(millis)), exchange).is_ok();
-        // Wherever in the exchange the peer has answered.
+        // At any moment of the exchange at which the peer may have answered.
         for millis in (-60_000..=0).step_by(500) {
             assert!(accepts(millis, answered_after(minute)), "{millis}");
         }
         assert!(!accepts(501, answered_after(minute)), "an answer from after it was read");
         assert!(!accepts(-60_501, answered_after(minute)), "an answer from before it was asked");
-        // The machine was suspended meanwhile, which the clock that nobody sets does not count.
+        // The machine was suspended meanwhile, which the monotonic clock does not count.
         let suspended = Exchange { took: Duration::from_millis(1), ..answered_after(minute) };
         assert!(accepts(-59_000, suspended));
         // The machine's clock was set back meanwhile.

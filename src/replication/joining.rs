@@ -1,10 +1,10 @@
-//! When a node that begins is ready: it has met a peer and taken the states of all that it reached, or there is none to
-//! meet.
+//! Decides when a starting node is ready: it has fetched the states of all peers that it reached, or there is
+//! no peer.
 //!
 //! ```text
-//!   told to join nobody -----------------------------------------------> ready
+//!   no address to join ------------------------------------------------> ready
 //!   a peer is linked ------> its first sync ends, or after 30 s --------> ready
-//!   nobody is reached -----> after `--ready-alone-after` ---------------> ready
+//!   no peer is reached ----> after `--ready-alone-after` ---------------> ready
 //!   refused by all that it reached: a clock or a name is wrong ---------> not ready, for as long as that lasts
 //! ```
 
@@ -18,30 +18,30 @@ use super::Shared;
 use super::peers::Peers;
 use crate::cluster::EventKind;
 
-/// The longest that a node waits for the states of peers that it has met.
+/// The longest that a node waits for the states of its peers.
 const FETCH_LIMIT: Duration = Duration::from_secs(30);
 
 /// Whether a node is ready to serve, and why not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Joining {
-    /// It is.
+    /// It is ready.
     Done,
     /// The addresses to join are being tried.
     Seeking,
-    /// The states of peers are being taken.
+    /// The states of peers are being fetched.
     Fetching,
     /// None of the addresses has led to a peer.
     Alone { addresses: usize },
-    /// A peer that was reached does not take this node, and no other does.
+    /// A peer that was reached refuses this node, and no other accepts it.
     Refused {
         why: String,
-        /// For long enough not to end on its own, as it may when a node was just restarted.
+        /// Whether it has lasted too long to end on its own, as a refusal may after a restart.
         lasts: bool,
     },
 }
 
 impl Joining {
-    /// How far a node has come with these peers.
+    /// Computes how far a node with these peers has come.
     fn with(peers: &Peers) -> Joining {
         let rows = peers.status();
         if rows.iter().any(|row| row.state.is_linked()) {
@@ -56,7 +56,7 @@ impl Joining {
         }
     }
 
-    /// In words, for those who wait; `None` if it is done.
+    /// Returns the reason for those that wait; `None` if the node is ready.
     pub(super) fn reason(&self) -> Option<String> {
         Some(match self {
             Joining::Done => return None,
@@ -72,7 +72,7 @@ impl Joining {
 }
 
 impl Shared {
-    /// Shows how far this node has come, before it is asked for the first time.
+    /// Publishes the present state, before it is read for the first time.
     pub(super) fn look_at_joining(&self) {
         let joining = Joining::with(&self.peers);
         if joining != Joining::Done {
@@ -86,7 +86,7 @@ impl Shared {
     }
 }
 
-/// Calls the node joined once it is.
+/// Publishes the state until the node has joined.
 pub(super) async fn settle(shared: Arc<Shared>, ready_alone_after: Duration) {
     let began = Instant::now();
     let mut changes = shared.peers.changes();
@@ -108,7 +108,7 @@ pub(super) async fn settle(shared: Arc<Shared>, ready_alone_after: Duration) {
             Joining::Alone { .. } | Joining::Fetching | Joining::Seeking => {}
         }
         shared.show_joining(joining);
-        // Cancel-safe: neither takes anything but the news that there is some.
+        // Cancel-safe: neither branch takes anything but a notification.
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
             () = sleep_until(began + limit), if !is_over => {}

@@ -1,7 +1,7 @@
-//! Looking at a key on other nodes: a query to each linked peer, and what it holds as the answer.
+//! Key queries: asks each linked peer for its copy of a key.
 //!
-//! For people who compare copies. It proves nothing, moves no clock and merges nothing: what an answer says is shown and
-//! forgotten.
+//! For people who compare copies. A reply proves nothing, moves no clock and is not merged; it is only
+//! displayed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,16 +20,16 @@ use crate::env::BoxFuture;
 use crate::model::{Incarnation, Time, Timestamp};
 use crate::store::{CopyState, CountCopy, KeyCopy, SlotCopy, Store};
 
-/// How long the answers are waited for.
+/// How long the replies are waited for.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
-/// The most queries that wait for an answer; one more is not asked.
+/// The most queries that may wait for a reply; further ones are not sent.
 const MAX_QUESTIONS: usize = 1024;
 
-/// The most slots of a counter that an answer has.
+/// The most slots of a counter in a reply.
 const MAX_SLOTS: usize = 1024;
 
-/// The queries that were asked and not answered yet, by number.
+/// The queries that wait for a reply, by number.
 #[derive(Default)]
 pub(super) struct KeyQueries(Mutex<Waiting>);
 
@@ -40,7 +40,7 @@ struct Waiting {
 }
 
 impl KeyQueries {
-    /// A query to a peer, by its number; `None` if too many wait.
+    /// Adds a query to a peer and returns its number; `None` if too many wait.
     fn ask(&self, peer: Incarnation) -> Option<(u32, oneshot::Receiver<KeyCopy>)> {
         let mut waiting = self.0.lock();
         waiting.by_number.retain(|_, (_, asker)| !asker.is_closed());
@@ -54,19 +54,19 @@ impl KeyQueries {
         Some((number, answer))
     }
 
-    /// A peer has answered. What it was not asked is ignored.
+    /// Handles a peer's reply. A reply to no query is ignored.
     pub(super) fn answer(&self, peer: Incarnation, number: u32, copy: KeyCopy) {
         let mut waiting = self.0.lock();
         if waiting.by_number.get(&number).is_some_and(|(asked, _)| *asked == peer)
             && let Some((_, asker)) = waiting.by_number.remove(&number)
         {
-            // Who no longer waits has missed it.
+            // An error means that the caller no longer waits.
             let _ = asker.send(copy);
         }
     }
 }
 
-/// The frame that answers a query with what is held here.
+/// Returns the frame of the reply to a query.
 pub(super) fn answer(store: &Store, query: u32, key: &[u8], now: Time) -> Bytes {
     let copy = store.copy(key, now, MAX_SHOWN_VALUE);
     let mut slots = Vec::new();
@@ -93,7 +93,7 @@ pub(super) fn answer(store: &Store, query: u32, key: &[u8], now: Time) -> Bytes 
     codec::frame(&Message::KeyReply { query, copy })
 }
 
-/// What an answer says, cut to what is shown.
+/// Decodes a reply, cut to what is displayed.
 pub(super) fn read(copy: &WireCopy<'_>) -> Result<KeyCopy, CodecError> {
     let counter = copy.counter.map(|count| -> Result<CountCopy, CodecError> {
         let mut slots = Vec::new();
@@ -122,7 +122,7 @@ pub(super) fn read(copy: &WireCopy<'_>) -> Result<KeyCopy, CodecError> {
 }
 
 impl Replication {
-    /// What each linked peer holds of `key`; `None` for one that does not say so in time.
+    /// Returns each linked peer's copy of `key`; `None` for a peer that does not reply in time.
     pub(crate) fn look(&self, key: &[u8]) -> BoxFuture<'static, Vec<(String, Option<KeyCopy>)>> {
         let asked = self.shared.peers.links().into_iter().map(|link| {
             let answer = self.shared.queries.ask(link.incarnation).filter(|(query, _)| {

@@ -1,7 +1,7 @@
-//! One link on the wire: moves frames between a connection and its [session](super::session).
+//! Moves frames of one link between a connection and its [session](super::session).
 //!
-//! One task a link runs three loops side by side: it reads, writes and sends heartbeats. Whichever ends first ends the link;
-//! a peer's mistake never reaches beyond it.
+//! One task per link runs three loops concurrently: it reads, writes and sends heartbeats. The first loop to
+//! end ends the link; an error of a peer ends only its own link.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,17 +22,17 @@ use super::push;
 use super::session::{Event, LinkError, SILENCE_LIMIT};
 use crate::cluster::EventKind;
 
-/// How often each side says that it is alive.
+/// The interval between the heartbeats of each side.
 pub(super) const BEAT_EVERY: Duration = Duration::from_secs(1);
 
-/// How many queued bytes are gathered for one write to the socket.
+/// The most queued bytes that are gathered for one write to the socket.
 const WRITE_BATCH: usize = 1 << 20;
 
-/// How many bytes a link takes in or sends before it lets the node's other tasks run: a few milliseconds of
-/// merging, so that a heal holds up neither clients nor its own heartbeats.
+/// How many bytes a link receives or sends before it lets the node's other tasks run: a few milliseconds of
+/// merging, so that healing delays neither clients nor the link's own heartbeats.
 const FAIR_SHARE: usize = 256 << 10;
 
-/// Runs an admitted link to its end; returns what the peer should be told of it, if anything.
+/// Runs an admitted link to its end. Returns the last message to send to the peer, if any.
 pub(super) async fn run(
     shared: &Shared,
     link: Arc<Link>,
@@ -41,8 +41,8 @@ pub(super) async fn run(
 ) -> Option<Refused> {
     let mut ending = Ending { shared, link: &link, error: LinkError::Dropped };
     let wire = Wire { shared, link: &link, heard: Mutex::new(Instant::now()) };
-    // Each loop runs to the link's end or not at all, so dropping the others mid-way loses nothing that the
-    // link's end would not.
+    // Each loop runs to the end of the link, so dropping the others midway loses nothing that the end of the
+    // link would not lose.
     let outcome = tokio::select! {
         end = wire.read(reader) => end,
         end = wire.write(writer) => end,
@@ -67,7 +67,7 @@ pub(super) async fn run(
     }
 }
 
-/// Ends a link in the table, whether its task ran to the end, was dropped or panicked.
+/// Ends a link in the table when it is dropped, also if the link's task was dropped or panicked.
 struct Ending<'a> {
     shared: &'a Shared,
     link: &'a Link,
@@ -78,8 +78,8 @@ impl Drop for Ending<'_> {
     fn drop(&mut self) {
         let news = self.shared.unlink(self.link, &self.error);
         if news {
-            // The peer may have reached some of us with its last pushes and not the others; and from here on the others
-            // have to pass on what it writes, so the next heartbeat, which says so, does not wait for its time.
+            // The peer may have reached only some nodes with its last pushes, and from here on others have to
+            // relay its writes. So the next heartbeat, which reports the end of the link, is sent at once.
             let (now, links) = (Instant::now(), self.shared.peers.links());
             let heartbeat = (!links.is_empty()).then(|| self.shared.heartbeat());
             for other in links {
@@ -125,7 +125,7 @@ impl Wire<'_> {
         }
     }
 
-    /// Acts on a frame, unless the peer is cut off; returns whether a sync is under way then.
+    /// Handles a frame, unless the peer is cut. Returns whether a sync is under way then.
     fn take_in(&self, frame: &[u8]) -> Result<Option<bool>, LinkError> {
         let Some(_held) = self.shared.faults.passage(&self.link.peer, Traffic::Inward) else {
             return Ok(None);
@@ -171,7 +171,7 @@ impl Wire<'_> {
             let bytes = frames.iter().map(Bytes::len).sum::<usize>();
             frames.iter().for_each(|frame| self.link.carried.send(frame));
             let busy = |passed| self.link.session.lock().on_part_sent(passed, Instant::now());
-            // What a cut interrupts goes on where it stopped once it is mended.
+            // A write that a cut interrupts continues where it stopped once the cut is mended.
             loop {
                 let writing = writer.write(&mut frames, busy);
                 match self.shared.faults.guard(&self.link.peer, Traffic::Outward, writing).await {
@@ -191,7 +191,7 @@ impl Wire<'_> {
         let mut last = Instant::now();
         loop {
             ticks.tick().await;
-            // After a pause of this node itself, what the peer said meanwhile has yet to be read.
+            // After a pause of this node itself, what the peer has sent meanwhile is not read yet.
             let awake = last.elapsed() < 2 * BEAT_EVERY;
             self.link.carried.sample(last.elapsed());
             last = Instant::now();

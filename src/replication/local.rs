@@ -1,6 +1,6 @@
-//! What the links of one node share: its cells, its view of the cluster, and the permits to exchange.
+//! The state that the links of one node share: its cells, its members, and its sync permits.
 //!
-//! No I/O and no clock: the node drives it from its tasks, a simulation from a scheduler.
+//! No I/O and no clock: the tasks of the node drive it, or the scheduler of a simulation.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -19,26 +19,28 @@ use crate::cluster::LostCell;
 use crate::model::{Incarnation, Time, timestamp};
 use crate::store::{Origin, Retracted, Store};
 
-/// How many lost cells are kept for `SAPWOOD LOST`; the oldest make room. `--lost-file` keeps all of them.
+/// How many lost cells are kept for `SAPWOOD LOST`; the oldest are dropped first. `--lost-file` keeps all of
+/// them.
 const MAX_LOST: usize = 10_000;
 
-/// The longest value that is kept of a lost cell, in bytes.
+/// The largest value in bytes that is kept of a lost cell.
 const MAX_LOST_VALUE: usize = 64 << 10;
 
-/// The most bytes of lost values that are kept.
+/// The most bytes of lost values that are kept in total.
 const MAX_LOST_BYTES: usize = 16 << 20;
 
-/// How a node heals.
+/// When members that are away are no longer waited for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HealingConfig {
     pub(crate) max_clock_skew: Duration,
-    /// How long a member may be away before the stable time does not wait for it; `None` for ever.
+    /// How long a member may be away before it lapses, so that the stable time no longer waits for it; `None`
+    /// for ever.
     pub(crate) forget_after: Option<Duration>,
-    /// Beyond so many tombstones members that are away are not waited for.
+    /// With more tombstones than this, members that are away lapse early.
     pub(crate) tombstone_limit: u64,
 }
 
-/// The state that all links of a node work on.
+/// The state that all links of a node share.
 pub(super) struct Local {
     pub(super) store: Arc<Store>,
     pub(super) members: Mutex<Membership>,
@@ -48,27 +50,27 @@ pub(super) struct Local {
     pub(super) lost: Mutex<Lost>,
     pub(super) counts: Counts,
     pub(super) write_acks: Arc<WriteAcks>,
-    /// How many links have had to refuse data for want of memory, and have not got it since.
+    /// How many links have refused data for want of memory and have not received it since.
     pub(super) refusing: AtomicUsize,
-    /// Whether some peer lacks a link to another, so that pushes are passed on.
+    /// Whether some peer lacks a link to another member, so that pushes are relayed.
     pub(super) relays: AtomicBool,
-    /// Whether tombstones wait for the stable time: syncs then follow each other faster.
+    /// Whether tombstones wait for the stable time: syncs are then more frequent.
     pub(super) has_dead: AtomicBool,
-    /// Up to when each peer has every write of this node's clients, as of the end of its last link.
+    /// For each peer, the time up to which it had every write of this node's clients when its last link ended.
     handed_over: Mutex<BTreeMap<Incarnation, Time>>,
-    /// The stable time, if it was raised to make room for tombstones rather than by the members.
+    /// The stable time, if it was raised to make room for tombstones and not by the members' reports.
     pub(super) dropped_until: AtomicU64,
 }
 
-/// What has happened since the start.
+/// Counters of events since the start.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    /// Removed keys that peers were told to drop, and that this node was told to drop.
+    /// Retractions that this node sent and received.
     pub(super) retractions: AtomicU64,
-    /// Syncs that finished, and those that were given up.
+    /// Syncs that finished, and syncs that failed.
     pub(super) syncs: AtomicU64,
     pub(super) failed_syncs: AtomicU64,
-    /// Frames of peers whose checksum was wrong.
+    /// Received frames with a wrong checksum.
     pub(super) damaged_frames: AtomicU64,
     pub(super) late: AtomicU64,
     pub(super) lost: AtomicU64,
@@ -76,7 +78,7 @@ pub(super) struct Counts {
     pub(super) scrub_errors: AtomicU64,
 }
 
-/// News of a node's own state, for its log and its next steps.
+/// A change of this node's own state, for the log and for the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum News {
     Lapsed(String),
@@ -108,19 +110,19 @@ impl Local {
         }
     }
 
-    /// The latest time that a received timestamp may have.
+    /// The largest time that is accepted in a received timestamp.
     pub(super) fn max_accepted(&self, wall: Time) -> Time {
         timestamp::later(wall, self.config.max_clock_skew * SKEW_MULTIPLE)
     }
 
-    /// What this node says at the start of a sync.
+    /// Returns the summary that this node sends at the start of a sync.
     pub(super) fn summary(&self, wall: Time) -> Summary {
-        // The clock is read before any digest is: what was written up to here is in them.
+        // The clock is read before any digest, so the digests include every write up to this time.
         let now = self.store.now(wall);
         self.members.lock().full_summary(self.store.stable_time(), now)
     }
 
-    /// Every write of this node's clients up to `time` has reached `peer`, whose link ends.
+    /// Records that every write of this node's clients up to `time` has reached `peer`, whose link ends.
     pub(super) fn hand_over(&self, peer: Incarnation, time: Time) {
         let mut handed_over = self.handed_over.lock();
         let known = handed_over.entry(peer).or_default();
@@ -132,12 +134,13 @@ impl Local {
         }
     }
 
-    /// Up to when `peer` had every write of this node's clients when its last link ended.
+    /// The time up to which `peer` had every write of this node's clients when its last link ended.
     pub(super) fn handed_over(&self, peer: Incarnation) -> Time {
         self.handed_over.lock().get(&peer).copied().unwrap_or_default()
     }
 
-    /// Once a second: raises the stable time as far as the members' reports allow, and lets those lapse that are overdue.
+    /// Raises the stable time as far as the members' reports allow and lets overdue members lapse. Called once
+    /// a second.
     pub(super) fn tick(&self, wall: Time) -> Vec<News> {
         let now = self.store.now(wall);
         let dead = self.store.totals().dead_cells;
@@ -156,13 +159,13 @@ impl Local {
         lapsed.into_iter().map(News::Lapsed).chain(verdict.map(News::Verdict)).collect()
     }
 
-    /// Keeps what a peer's retraction has given up here: a value, or the amount that was counted. The peer has had every
+    /// Records the value or counted amount that a peer's retraction has removed here. The peer has had every
     /// write of this node's clients up to `handed_over`.
     pub(super) fn give_up(&self, retracted: &Retracted, peer: &str, handed_over: Time) -> Option<LostCell> {
         self.counts.retractions.fetch_add(1, Ordering::Relaxed);
         let cell = &retracted.cell;
         let own = self.store.origins().own();
-        // What the peer has had was removed there, and not given up.
+        // A write that the peer has had was removed there on purpose: it is not lost.
         let is_unseen = |time: Time, origin: Origin| origin != own || time > handed_over;
         let slots = retracted.slots.iter().filter(|(owner, slot)| is_unseen(slot.last, *owner));
         let (amount, latest) = slots.fold((0, None), |(amount, latest), (owner, slot)| {
@@ -191,7 +194,7 @@ impl Local {
     }
 }
 
-/// The cells that were given up last.
+/// The cells that were given up most recently.
 #[derive(Debug, Default)]
 pub(super) struct Lost {
     cells: VecDeque<LostCell>,
@@ -214,21 +217,23 @@ impl Lost {
     }
 }
 
-/// Lets one exchange go at a time, so that what was just taken from one peer need not come again from the next.
+/// Limits exchanges to one at a time, so that cells received from one peer are not received again from the
+/// next.
 ///
-/// A node offers a sync while nothing is under way. While its offer is out it takes another's only from a larger
-/// incarnation, and an answer to its own then waits until that exchange is over. So whoever keeps an answer waiting
-/// is in an exchange with a larger incarnation: of nodes that wait for each other one is the largest, and goes on.
-/// If an offer barred acceptance, three nodes that offer to each other in a circle would wait for ever.
+/// A node offers a sync while no exchange is under way. While its own offer is out, it accepts an offer only
+/// from a larger incarnation, and the answer to its own offer then waits until that exchange ends. So a node
+/// that keeps an answer waiting is in an exchange with a larger incarnation: among nodes that wait for each
+/// other, the largest proceeds. If an offer prevented acceptance, three nodes that offer to each other in a
+/// circle would wait for ever.
 ///
-/// A permit is for an exchange that moves: a session gives up that of one that stands still, within seconds.
+/// A session gives up its permit within seconds if its exchange stands still.
 #[derive(Debug, Default)]
 pub(super) struct SyncPermits {
     offering: AtomicUsize,
     exchanging: AtomicUsize,
 }
 
-/// A permit to offer or to exchange; ends when dropped.
+/// A permit to offer or to exchange, released on drop.
 #[derive(Debug)]
 pub(super) struct SyncPermit {
     permits: Arc<SyncPermits>,
@@ -253,7 +258,7 @@ impl SyncPermits {
         SyncPermit { permits: Arc::clone(self), exchanging: false }
     }
 
-    /// A permit to exchange: with `alone`, only if nobody has one.
+    /// Returns a permit to exchange. With `alone`, fails if another one is held.
     pub(super) fn acquire(self: &Arc<Self>, alone: bool) -> Option<SyncPermit> {
         if alone {
             self.exchanging.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed).ok()?;

@@ -1,12 +1,12 @@
-//! The file that keeps what had to be given up: one JSON object a line.
+//! The file of lost cells: one JSON object per line.
 //!
 //! ```text
 //!   link --write--> bounded queue --> thread --> file
 //! ```
 //!
-//! A link never waits for the file: a thread of its own writes to it, as a disk that hangs would hold up a worker of the
-//! runtime. What finds no room in the queue, or cannot be written, is counted and logged, and is in `sapwood lost` only.
-//! Without a file there is no thread, so simulated nodes have none.
+//! A link never waits for the file: a separate thread writes to it, because a disk that hangs would block a
+//! worker of the runtime. A cell that finds no room in the queue, or cannot be written, is counted and logged,
+//! and appears in `sapwood lost` only. Without a file there is no thread, so simulated nodes have none.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -25,21 +25,21 @@ use tracing_mutex::parkinglot::Mutex;
 use crate::cluster::LostCell;
 use crate::model::timestamp;
 
-/// Cells that may wait for the file: as many as `sapwood lost` lists.
+/// The most cells that may wait for the file: as many as `sapwood lost` lists.
 const MAX_WAITING: usize = 10_000;
 
 /// The most bytes of keys and values that may wait: as much as `sapwood lost` keeps.
 const MAX_WAITING_BYTES: usize = 16 << 20;
 
-/// How long a stopping node waits until what was given up is in the file. A disk takes milliseconds.
+/// How long a stopping node waits until all lost cells are in the file. A disk takes milliseconds.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
-/// Where lost cells are written to, if anywhere.
+/// The file that lost cells are appended to, if one is configured.
 pub(super) struct LostFile(Option<Writer>);
 
-/// The thread that writes, seen from the links.
+/// The link side of the writing thread.
 struct Writer {
-    /// None once nothing more is taken.
+    /// `None` once no more cells are accepted.
     cells: Mutex<Option<SyncSender<LostCell>>>,
     counts: Arc<Counts>,
     /// Becomes true when the thread has ended, with everything written.
@@ -48,7 +48,7 @@ struct Writer {
 
 #[derive(Default)]
 struct Counts {
-    /// What waits.
+    /// The number of cells that wait.
     cells: AtomicUsize,
     bytes: AtomicUsize,
     /// Cells that are not in the file.
@@ -60,10 +60,10 @@ fn size(lost: &LostCell) -> usize {
 }
 
 impl LostFile {
-    /// Opens the file to append to.
+    /// Opens the file for appending.
     ///
     /// # Errors
-    /// As the system reports them.
+    /// The error of the system.
     pub(super) fn open(path: Option<&Path>) -> io::Result<Self> {
         let Some(path) = path else { return Ok(LostFile(None)) };
         Self::to(File::options().create(true).append(true).open(path)?)
@@ -81,12 +81,12 @@ impl LostFile {
         Ok(LostFile(Some(Writer { cells: Mutex::new(Some(sender)), counts, ended })))
     }
 
-    /// Has a cell appended. Never waits.
+    /// Queues a cell to be appended. Never waits.
     pub(super) fn write(&self, lost: LostCell) {
         let Some(Writer { cells, counts, .. }) = &self.0 else { return };
         let size = size(&lost);
         let cells = cells.lock();
-        // Under the lock, so that what was checked holds.
+        // Under the lock, so that the check still holds when the cell is queued.
         let has_room = counts.bytes.load(Relaxed) + size <= MAX_WAITING_BYTES;
         counts.bytes.fetch_add(size, Relaxed);
         counts.cells.fetch_add(1, Relaxed);
@@ -95,7 +95,7 @@ impl LostFile {
             counts.bytes.fetch_sub(size, Relaxed);
             counts.cells.fetch_sub(1, Relaxed);
             let unwritten = counts.unwritten.fetch_add(1, Relaxed) + 1;
-            // The first, the second, the fourth and so on: it may be many.
+            // Logged for the first, second, fourth and so on: there may be many.
             if unwritten.is_power_of_two() {
                 tracing::error!(
                     unwritten,
@@ -105,12 +105,12 @@ impl LostFile {
         }
     }
 
-    /// Takes no more, and waits for what was taken to be written, at most [`FLUSH_LIMIT`].
+    /// Accepts no more cells, and waits until the accepted ones are written, for at most [`FLUSH_LIMIT`].
     pub(super) async fn close(&self) {
         let Some(Writer { cells, counts, ended }) = &self.0 else { return };
         *cells.lock() = None;
         let mut ended = ended.clone();
-        // An error is a thread that has ended otherwise: nobody waits for it.
+        // An error means that the thread has ended: there is nothing to wait for.
         let _ = timeout(FLUSH_LIMIT, ended.wait_for(|ended| *ended)).await;
         let unwritten = counts.unwritten.load(Relaxed) + counts.cells.load(Relaxed) as u64;
         if unwritten > 0 {
@@ -119,7 +119,7 @@ impl LostFile {
     }
 }
 
-/// Writes cells until no more can come.
+/// Writes cells until the queue is closed.
 fn write_all(mut file: impl Write, cells: &Receiver<LostCell>, counts: &Counts) {
     let mut is_failing = false;
     for lost in cells {

@@ -1,4 +1,4 @@
-//! Replication: links to every peer, pushes of what is written here, syncs for what was missed.
+//! Replication: links to every peer, pushes of local changes, syncs for what the pushes missed.
 //!
 //! ```text
 //!   store.feed --> push --> queue of each link --> link --> peer
@@ -7,14 +7,15 @@
 //!                      peers: who is linked, and why not
 //! ```
 //!
-//! Pure parts: [`hello`] judges a peer, [`session`] holds the conversation with one, [`sync`] compares and
-//! exchanges states, [`members`] knows who has incorporated what and how far the stable time may rise, [`message`] and [`codec`] are
-//! the wire. The rest moves bytes and asks the clock. Invariants:
+//! Pure parts: [`hello`] judges a peer, [`session`] runs the protocol with one, [`sync`] compares and exchanges
+//! states, [`members`] tracks what each member has incorporated and computes the stable time, [`message`] and
+//! [`codec`] are the wire format. The rest moves bytes and reads the clock. Invariants:
 //!
-//! * A local writer never waits for a peer: it hands its changes to the feed and goes on.
-//! * There is one link a pair of nodes, whoever dialled.
-//! * A link is registered for pushes before its first sync starts, so nothing falls between the two.
-//! * Nothing received is merged before all of its frame was checked and the clock has moved past it.
+//! * A local writer never waits for a peer: it appends its changes to the feed and continues.
+//! * There is one link per pair of nodes, whichever of the two dialled.
+//! * A link is registered for pushes before its first sync starts, so no change falls between the two.
+//! * A received frame is merged only after the whole frame was checked and the clock has moved past its
+//!   timestamps.
 
 mod announce;
 mod cells;
@@ -91,49 +92,51 @@ use crate::model::Incarnation;
 use crate::stats::Stats;
 use crate::store::Store;
 
-/// How many accepted connections may be at their hellos at one time.
+/// The most accepted connections that may be in their handshake at one time.
 const MAX_HANDSHAKES: usize = 64;
 
-/// How long to wait before accepting again when the system refused to.
+/// How long to wait before accepting again after the system refused to accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a starting node waits to hear one of its peers before it serves clients: what it wrote before a
-/// restart may be later than its clock.
+/// How long a starting node waits for its first peer before it serves clients: timestamps that it gave out
+/// before a restart may be later than its clock.
 const FIRST_CONTACT: Duration = Duration::from_secs(1);
 
-/// What every part of replication shares.
+/// The state that every part of replication shares.
 struct Shared {
     local: Local,
     env: Arc<dyn Env>,
     peers: Peers,
     announcer: Arc<Announcer>,
     faults: Faults,
-    /// Who has spoken another protocol to the peer port.
+    /// Clients that have sent another protocol to the peer port.
     wrong_clients: LoggedClients,
-    /// Where they should have gone.
+    /// The port that these clients should use.
     client_port: Option<u16>,
     lost: LostFile,
     verifications: Verifications,
-    /// What clients have published, on its way to the links.
+    /// What clients have published and the links have yet to send.
     messages: Messages,
     subscribers: OnceLock<Arc<dyn Subscribers>>,
-    /// What people have asked of the peers.
+    /// Key queries to the peers that wait for replies.
     queries: KeyQueries,
-    /// What clients do here, to be told to the peers.
+    /// Client statistics of this node, which heartbeats send to the peers.
     stats: Arc<Stats>,
     started: Instant,
     joining: watch::Sender<Joining>,
-    /// Whether it is [`Joining::Fetching`], for those who ask before every batch of requests.
+    /// Whether `joining` is [`Joining::Fetching`]: an atomic, because it is read before every batch of
+    /// requests.
     fetching: AtomicBool,
-    /// Peers may know this node's address from an earlier run: its port was given, not picked by the system.
+    /// Whether peers may have this node's address from an earlier run: its port was given, not picked by the
+    /// system.
     known_address: bool,
-    /// The node shuts down, and may be waiting until a peer holds its writes.
+    /// Whether the node is shutting down. It may still wait until a peer holds its writes.
     stopping: AtomicBool,
-    /// From here on no new links: nobody is dialled or accepted.
+    /// Cancelled when no new links may begin: the node neither dials nor accepts.
     draining: CancellationToken,
-    /// Ends every task.
+    /// Cancelled to end every task.
     stop: CancellationToken,
-    /// Another node has taken this one's name: the node must stop.
+    /// Cancelled when another node has taken this node's name: this node must stop.
     superseded: CancellationToken,
     tracker: TaskTracker,
     /// For tasks that start others.
@@ -141,13 +144,13 @@ struct Shared {
 }
 
 impl Shared {
-    /// Starts to dial an address learnt from a peer, unless that is under way.
+    /// Starts to dial an address received from a peer, unless it is being dialled already.
     fn dial(&self, target: &str) {
         self.start_dialling(target, true);
     }
 
     fn start_dialling(&self, target: &str, learnt: bool) {
-        // A node that does not listen for peers advertises nothing, and nothing can be dialled.
+        // A node that does not listen for peers advertises an empty address, which cannot be dialled.
         if target.is_empty() {
             return;
         }
@@ -158,14 +161,14 @@ impl Shared {
         }
     }
 
-    /// The links that are not cut off.
+    /// Returns the links that are not cut.
     fn open_links(&self) -> Vec<Arc<Link>> {
         let mut links = self.peers.links();
         links.retain(|link| !self.faults.cuts(&link.peer));
         links
     }
 
-    /// Whether a node may link that says this of its place in the cluster.
+    /// Checks whether a node with this introduction may link.
     fn check_place(&self, peer: &Introduction) -> Result<(), Refused> {
         let members = self.local.members.lock();
         if members.has_live_namesake(&peer.name, peer.incarnation) {
@@ -175,8 +178,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Makes a connection, over which this node is known as `own`, the link to a peer: from here on it takes part
-    /// in pushes.
+    /// Makes a connection, over which this node is known as `own`, the link to a peer. From here on it receives
+    /// pushes.
     fn admit(
         &self,
         peer: &Introduction,
@@ -190,7 +193,7 @@ impl Shared {
         Ok(link)
     }
 
-    /// Ends a link in the table; returns whether the peer is unlinked now.
+    /// Ends a link in the table. Returns whether the peer is unlinked now.
     fn unlink(&self, link: &Link, error: &LinkError) -> bool {
         link.session.lock().end(&self.local);
         let (state, reason) = (error.state(), &*error.to_string());
@@ -209,7 +212,7 @@ impl Shared {
         news
     }
 
-    /// A sync over `link` has finished.
+    /// Records the end of a sync over `link`.
     fn finished(&self, link: &Link, Finished { first, healed, deep, progress, took }: Finished) {
         let (cells_in, cells_out) = (progress.cells_in, progress.cells_out);
         if healed {
@@ -239,7 +242,7 @@ impl Shared {
         }
     }
 
-    /// Counts a frame that was damaged on its way, if that is what ended a connection.
+    /// Counts a damaged frame, if that is what ended a connection.
     fn count_damage(&self, error: &LinkError) {
         if let LinkError::Frame(FrameError::Damaged) = error {
             self.local.counts.damaged_frames.fetch_add(1, Ordering::Relaxed);
@@ -253,7 +256,7 @@ impl Shared {
     }
 }
 
-/// What replication is started with.
+/// The parameters that replication starts with.
 pub(crate) struct Setup {
     pub(crate) store: Arc<Store>,
     pub(crate) stats: Arc<Stats>,
@@ -262,17 +265,17 @@ pub(crate) struct Setup {
     pub(crate) incarnation: Incarnation,
     pub(crate) healing: HealingConfig,
     pub(crate) join: Vec<String>,
-    /// Where this node takes clients, if it does.
+    /// The port on which this node serves clients, if it does.
     pub(crate) client_port: Option<u16>,
-    /// Peers may know this node's address from an earlier run.
+    /// Whether peers may have this node's address from an earlier run.
     pub(crate) known_address: bool,
-    /// Bytes of pushes that may wait for one peer.
+    /// The most bytes of pushes that may wait for one peer.
     pub(crate) queue_limit: usize,
     pub(crate) lost_file: Option<PathBuf>,
     pub(crate) enable_faults: bool,
-    /// How long a node that reaches no peer waits for one before it calls itself ready.
+    /// How long a node without links waits for a peer before it reports itself ready.
     pub(crate) ready_alone_after: Duration,
-    /// How many accepted connections may be at their hellos at one time, up to [`MAX_HANDSHAKES`].
+    /// The most accepted connections that may be in their handshake at one time, up to [`MAX_HANDSHAKES`].
     pub(crate) handshakes: usize,
 }
 
@@ -282,7 +285,7 @@ pub(crate) struct Replication {
 }
 
 impl Replication {
-    /// Starts to accept peers on `listener`, if there is one, and to dial those in `join`.
+    /// Starts to accept peers on `listener`, if it is given, and to dial the addresses in `join`.
     pub(crate) fn start(setup: Setup, listener: Option<Box<dyn Listener>>) -> std::io::Result<Self> {
         let Setup {
             store,
@@ -345,8 +348,8 @@ impl Replication {
         Ok(Replication { shared })
     }
 
-    /// Waits until a peer was heard or all were tried, for a second at most: the clock is then past what this
-    /// node wrote before it was restarted.
+    /// Waits until a peer has answered or all were tried, for at most a second. The clock is then past every
+    /// timestamp that this node gave out before it was restarted.
     pub(crate) async fn first_contact(&self) {
         let peers = &self.shared.peers;
         let mut changes = peers.changes();
@@ -355,30 +358,30 @@ impl Replication {
         self.shared.look_at_joining();
     }
 
-    /// Resolves when another node has taken this one's name.
+    /// Returns a token that is cancelled when another node has taken this node's name.
     pub(crate) fn superseded(&self) -> CancellationToken {
         self.shared.superseded.clone()
     }
 
-    /// This node's own state.
+    /// Returns this node's own state.
     pub(crate) fn state(&self) -> NodeState {
         self.shared.state()
     }
 
-    /// Whether the states of peers are being taken: what is absent here may be with them.
+    /// Whether the states of peers are being fetched: a key that is absent here may exist there.
     pub(crate) fn is_fetching(&self) -> bool {
         self.shared.fetching.load(Ordering::Acquire)
     }
 
-    /// Why this node is [joining](NodeState::Joining) still; `None` if it is not.
+    /// Returns why this node is still [joining](NodeState::Joining), or `None` if it is not.
     pub(crate) fn why_joining(&self) -> Option<String> {
         self.shared.joining.borrow().reason()
     }
 
-    /// Resolves once it is not any more, or replication ends.
+    /// Resolves once this node is no longer joining, or replication ends.
     ///
     /// # Errors
-    /// Why it is refused by those that it reached, if that has lasted; or that it has stopped.
+    /// The reason why the reached peers refuse this node, if that has lasted; or that replication has stopped.
     pub(crate) async fn joined(&self) -> Result<(), String> {
         let mut joining = self.shared.joining.subscribe();
         let is_known =
@@ -390,34 +393,35 @@ impl Replication {
         }
     }
 
-    /// Hands what the peers' clients publish to `subscribers`; the first one stays. Until then nobody hears it.
+    /// Delivers what the peers' clients publish to `subscribers`. Only the first call has an effect; until then
+    /// such messages are dropped.
     pub(crate) fn set_subscribers(&self, subscribers: Arc<dyn Subscribers>) {
         let _ = self.shared.subscribers.set(subscribers);
     }
 
-    /// Sends what a client has published to the subscribers of every linked peer. Never waits.
+    /// Sends a published message to the subscribers of every linked peer. Never waits.
     pub(crate) fn publish(&self, channel: &[u8], message: &[u8]) {
         if !self.shared.peers.links().is_empty() {
             self.shared.messages.add(channel, message);
         }
     }
 
-    /// Messages that were dropped on their way to a peer.
+    /// Returns how many messages were dropped on their way to a peer.
     pub(crate) fn dropped_messages(&self) -> u64 {
         self.shared.messages.dropped()
     }
 
-    /// What happens to the links and the members from here on.
+    /// Returns the stream of events about links and members from now on.
     pub(crate) fn events(&self) -> Events {
         self.shared.announcer.events()
     }
 
-    /// The last events after the one with this id.
+    /// Returns the last events after the one with this id.
     pub(crate) fn recorded_events(&self, after: u64) -> Vec<Recorded> {
         self.shared.announcer.recorded(after)
     }
 
-    /// Every peer, as `SAPWOOD PEERS` shows them.
+    /// Returns every peer, as `SAPWOOD PEERS` shows them.
     pub(crate) fn peers(&self) -> Vec<PeerStatus> {
         self.shared.status()
     }

@@ -1,4 +1,4 @@
-//! What operators see of healing, and what they can do to it.
+//! Healing as operators see it, and the commands that affect it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ use crate::store::{Discarded, Store};
 use crate::time_slice::TimeSlice;
 
 impl Shared {
-    /// Everyone this node has heard, dials, or knows from its peers.
+    /// Returns a row for every node that this one has heard, dials, or has received from its peers.
     pub(super) fn status(&self) -> Vec<PeerStatus> {
         let mut rows = self.peers.status();
         let members = self.local.members.lock();
@@ -50,7 +50,7 @@ impl Shared {
             }
         }
         drop(members);
-        // Why a node was refused matters more: a namesake of a peer that is cut is no less a namesake.
+        // Why a node was refused is more important: a refused namesake keeps its state even if its name is cut.
         for row in rows.iter_mut().filter(|row| !row.name.is_empty() && !row.state.is_refused()) {
             let Some(cut) = self.faults.cut_of(&row.name) else { continue };
             row.state = PeerState::Cut;
@@ -62,7 +62,7 @@ impl Shared {
 }
 
 impl Shared {
-    /// Why a linked peer cannot be forgotten. One that has missed two heartbeats may be dead, or cut off.
+    /// Returns why a linked peer cannot be removed. One that has missed two heartbeats may be dead, or cut off.
     fn is_linked(&self, name: &str) -> ClusterError {
         let link = self.peers.links().into_iter().find(|link| link.peer == name);
         let heard = link.and_then(|link| {
@@ -73,13 +73,13 @@ impl Shared {
         if silent <= 2 * BEAT_EVERY {
             return ClusterError::Linked(name.to_owned());
         }
-        // Silence is looked at once a second.
+        // Silence is checked once a second.
         let ends_in = (SILENCE_LIMIT + BEAT_EVERY).saturating_sub(silent) + BEAT_EVERY;
         ClusterError::Silent { name: name.to_owned(), silent, ends_in }
     }
 }
 
-/// Frees what a store has discarded. Soon over, so a shutdown waits for it.
+/// Frees what a store has discarded. Takes little time, so a shutdown waits for it.
 async fn free(store: Arc<Store>, mut discarded: Discarded) {
     let mut slice = TimeSlice::begin();
     while store.free(&mut discarded) {
@@ -88,12 +88,12 @@ async fn free(store: Arc<Store>, mut discarded: Discarded) {
 }
 
 impl Replication {
-    /// The name that an incarnation has or had, if it was heard of.
+    /// Returns the name that an incarnation has or had, if it is known.
     pub(crate) fn name_of(&self, incarnation: Incarnation) -> Option<String> {
         self.shared.local.members.lock().name_of(incarnation).map(str::to_owned)
     }
 
-    /// How far healing has come, and what it waits for.
+    /// Returns how far healing has come, and what it waits for.
     pub(crate) fn healing(&self) -> HealingStatus {
         let local = &self.shared.local;
         let now = local.store.now(self.shared.env.wall_clock());
@@ -113,7 +113,7 @@ impl Replication {
         }
     }
 
-    /// What has been done since the start.
+    /// Returns the counters since the start.
     pub(crate) fn activity(&self) -> Activity {
         let counts = &self.shared.local.counts;
         let (links, refusals) = self.shared.peers.made_and_refused();
@@ -126,7 +126,7 @@ impl Replication {
         }
     }
 
-    /// What had to be given up, oldest first.
+    /// Returns the cells that were given up, oldest first.
     pub(crate) fn lost(&self) -> Vec<LostCell> {
         self.shared.local.lost.lock().to_vec()
     }
@@ -144,9 +144,9 @@ impl Replication {
         Ok(())
     }
 
-    /// Discards everything and joins the others as a new incarnation.
+    /// Discards everything and joins the other nodes as a new incarnation.
     ///
-    /// Everything is discarded when this returns; the memory is freed after it, in short slices.
+    /// Everything is discarded when this returns; the memory is freed later, in short slices.
     pub(crate) fn rejoin(&self) -> Result<(), ClusterError> {
         let Shared { local, env, peers, .. } = &*self.shared;
         let incarnation = draw_incarnation(&**env);
@@ -158,7 +158,8 @@ impl Replication {
         let now = local.store.now(env.wall_clock());
         let mut members = local.members.lock();
         members.discard(incarnation, now);
-        // Under this lock, as the tick raises it: it may have done so since the store was cleared.
+        // Under the lock that the tick also takes to raise the stable time: it may have raised it since the
+        // store was cleared.
         local.store.discard_stable_time();
         drop(members);
         tracing::warn!(%incarnation, "everything was discarded by an operator: joining anew");

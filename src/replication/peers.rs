@@ -1,4 +1,4 @@
-//! The table of peers: who is linked, who is not and why, and which of two connections to one peer stays.
+//! The table of peers: which are linked, why others are not, and which of two connections to a peer stays.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use super::traffic::Carried;
 use crate::cluster::{Direction, EventKind, Heal, PeerState, PeerStatus};
 use crate::model::Incarnation;
 
-/// The most peers a node links with or remembers, and the most addresses it dials.
+/// The most peers that a node links with or keeps in its table, and the most addresses that it dials.
 pub(super) const MAX_PEERS: usize = 256;
 
 /// A live connection to a peer.
@@ -28,7 +28,7 @@ pub(super) struct Link {
     number: u64,
     pub(super) peer: String,
     pub(super) incarnation: Incarnation,
-    /// Who this node was when the link came about.
+    /// The incarnation of this node when the link came about.
     pub(super) own: Incarnation,
     direction: Direction,
     remote: SocketAddr,
@@ -37,11 +37,11 @@ pub(super) struct Link {
     /// Ends the connection.
     pub(super) stop: CancellationToken,
     pub(super) carried: Carried,
-    /// The first sync on this link has finished.
+    /// Whether the first sync on this link has finished.
     joined: AtomicBool,
 }
 
-/// Everyone this node knows of.
+/// The table of all nodes that this node links, refuses or dials.
 pub(super) struct Peers {
     own: Identity,
     queue_limit: usize,
@@ -52,13 +52,13 @@ pub(super) struct Peers {
 
 #[derive(Default)]
 struct Table {
-    /// By name: a restarted node takes the place of its earlier incarnation.
+    /// By name: a restarted node replaces its earlier incarnation.
     peers: BTreeMap<String, Peer>,
     refused: RefusedPeers,
-    /// What is dialled, by the address as it was given or learnt.
+    /// The targets to dial, by the address as it was given or received.
     targets: BTreeMap<String, Target>,
     links_made: u64,
-    /// How often a node was refused, by the word of the state.
+    /// How often nodes were refused, by the name of the state.
     refusals: BTreeMap<&'static str, (PeerState, u64)>,
 }
 
@@ -68,30 +68,30 @@ struct Peer {
     state: PeerState,
     reason: String,
     since: Instant,
-    /// When an earlier link to this incarnation last showed both to be equal.
+    /// When an earlier link to this incarnation last verified that both are equal.
     verified: Option<Instant>,
     link: Option<Arc<Link>>,
 }
 
 struct Target {
     since: Instant,
-    /// Of the addresses it resolved to first, how many have not been tried; `None` before it was resolved.
+    /// How many of the first resolved addresses have not been tried; `None` before the name was resolved.
     untried: Option<usize>,
-    /// The nodes that were found at its addresses, this one included.
+    /// The nodes that were found at the target's addresses, this one included.
     found: BTreeMap<SocketAddr, Incarnation>,
-    /// The addresses it resolves to.
+    /// The addresses that the target resolves to.
     addresses: Vec<SocketAddr>,
     outcome: TargetOutcome,
 }
 
-/// What dialling an address led to.
+/// The outcome of dialling an address.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum TargetOutcome {
-    /// Nobody said hello there yet, and why.
+    /// No hello has come from there yet, and why.
     Unreachable(String),
-    /// Whoever is there speaks another protocol, or says nothing, and why.
+    /// The other side speaks another protocol or sends nothing, and why.
     NotAPeer(String),
-    /// A node that has a row of its own: this one, a peer, or one that was refused.
+    /// The address leads to a node with a row of its own: this one, a peer, or one that was refused.
     Known,
 }
 
@@ -104,16 +104,17 @@ impl Peers {
         &self.own
     }
 
-    /// Wakes its holder after every change of the table.
+    /// Returns a receiver that is notified of every change of the table.
     pub(super) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// Whether a connection that `dialler` opened to or from `peer` should become the link; checked before it
-    /// is offered and again, in [`admit`](Self::admit), when it is taken.
+    /// Whether a connection that `dialler` opened to or from `peer` should become the link. Checked before the
+    /// link is offered and again, in [`admit`](Self::admit), when it is accepted.
     ///
-    /// Two nodes that dial each other at once must keep the same one of the two connections: the one dialled
-    /// by the larger incarnation. A second connection by the same dialler means that it has lost the first.
+    /// If two nodes dial each other at once, both must keep the same one of the two connections: the one
+    /// dialled by the larger incarnation. A second connection by the same dialler means that it has lost the
+    /// first.
     pub(super) fn check(
         &self,
         peer: &Introduction,
@@ -123,7 +124,7 @@ impl Peers {
         self.table.lock().check(&self.own.name, own, peer, direction)
     }
 
-    /// Makes a connection the link to `peer`, ending an earlier one if that is not to stay.
+    /// Makes a connection the link to `peer`, and ends an earlier one that it replaces.
     pub(super) fn admit(
         &self,
         peer: &Introduction,
@@ -173,7 +174,7 @@ impl Peers {
         Ok(link)
     }
 
-    /// The first sync on `link` has finished.
+    /// Records that the first sync on `link` has finished.
     pub(super) fn joined(&self, link: &Link) {
         link.joined.store(true, Ordering::Relaxed);
         if self.set_state(link, PeerState::Linked, "") {
@@ -181,7 +182,7 @@ impl Peers {
         }
     }
 
-    /// The connection of `link` has ended; returns whether the peer is unlinked now.
+    /// Records that the connection of `link` has ended. Returns whether the peer is unlinked now.
     pub(super) fn closed(&self, link: &Link, state: PeerState, reason: &str) -> bool {
         let news = self.set_state(link, state, reason);
         if news {
@@ -190,9 +191,10 @@ impl Peers {
         news
     }
 
-    /// Returns whether it is news: the link is still the peer's present one, and in another state.
+    /// Sets the state of the peer. Returns whether that is a change: the link is the peer's current one, and
+    /// the state is another.
     fn set_state(&self, link: &Link, state: PeerState, reason: &str) -> bool {
-        // A session may be merging a frame: the table is not locked meanwhile.
+        // Read before the table is locked, because a session may be merging a frame.
         let verified = link.session.lock().verified_at();
         let mut table = self.table.lock();
         let Some(peer) = table.peers.get_mut(&link.peer) else { return false };
@@ -212,7 +214,7 @@ impl Peers {
         true
     }
 
-    /// A node was refused, or refused this one. Logged when it is news.
+    /// Records that a node was refused, or refused this one. Logs it when it is new.
     pub(super) fn refused(
         &self,
         name: &str,
@@ -245,7 +247,7 @@ impl Peers {
         }
     }
 
-    /// Adds an address to dial; `false` if it is dialled already or there are too many.
+    /// Adds an address to dial. Returns `false` if it is dialled already or there are too many.
     pub(super) fn add_target(&self, address: &str) -> bool {
         let mut table = self.table.lock();
         if table.targets.contains_key(address) || table.targets.len() >= MAX_PEERS {
@@ -263,12 +265,13 @@ impl Peers {
         true
     }
 
-    /// Stops showing an address; its peer has left.
+    /// Removes an address whose peer has left.
     pub(super) fn remove_target(&self, address: &str) {
         self.table.lock().targets.remove(address);
     }
 
-    /// Notes what dialling an address led to. Once a node said hello there, its own row tells the rest.
+    /// Records the outcome of dialling an address. Once a node has sent a hello from there, its own row shows
+    /// the rest.
     pub(super) fn set_target(&self, address: &str, outcome: TargetOutcome) {
         let mut table = self.table.lock();
         let Some(target) = table.targets.get_mut(address) else { return };
@@ -292,7 +295,7 @@ impl Peers {
         }
     }
 
-    /// Notes what addresses a target resolves to.
+    /// Records the addresses that a target resolves to.
     pub(super) fn resolved(&self, address: &str, addresses: &[SocketAddr]) {
         let mut table = self.table.lock();
         let Some(target) = table.targets.get_mut(address) else { return };
@@ -302,7 +305,7 @@ impl Peers {
         self.changed.send_replace(());
     }
 
-    /// One of a target's addresses was tried for the first time, whatever came of it.
+    /// Records that one of a target's addresses was tried for the first time, with any outcome.
     pub(super) fn tried(&self, address: &str) {
         let mut table = self.table.lock();
         let untried = table.targets.get_mut(address).and_then(|target| target.untried.as_mut());
@@ -313,14 +316,14 @@ impl Peers {
         self.changed.send_replace(());
     }
 
-    /// Notes which node was found at one of a target's addresses.
+    /// Records which node was found at one of a target's addresses.
     pub(super) fn found_at(&self, target: &str, address: SocketAddr, incarnation: Incarnation) {
         if let Some(target) = self.table.lock().targets.get_mut(target) {
             target.found.insert(address, incarnation);
         }
     }
 
-    /// The names of the peers that are or were at one of a target's addresses.
+    /// Returns the names of the peers that are or were at one of a target's addresses.
     pub(super) fn names_at(&self, target: &str, address: SocketAddr) -> Vec<String> {
         let table = self.table.lock();
         let found = table.targets.get(target).and_then(|target| target.found.get(&address));
@@ -330,7 +333,7 @@ impl Peers {
         there.map(|(name, _)| name.clone()).collect()
     }
 
-    /// An operator has forgotten a peer: it is not waited for until it is heard again.
+    /// Records that an operator has removed a peer: it is not waited for until it is heard again.
     pub(super) fn forgotten(&self, name: &str) {
         if let Some(peer) = self.table.lock().peers.get_mut(name).filter(|peer| peer.link.is_none()) {
             peer.state = PeerState::Lapsed;
@@ -345,7 +348,7 @@ impl Peers {
         self.table.lock().peers.values().any(|peer| peer.link.is_some() && peer.advertise == address)
     }
 
-    /// Whether another node was linked or refused, or an address is dialled that is not known to be this node's own.
+    /// Whether another node was linked or refused, or an address is dialled that may not be this node's own.
     pub(super) fn knows_someone(&self) -> bool {
         !self.status().is_empty()
     }
@@ -368,12 +371,12 @@ impl Peers {
         there.peek().is_some() && there.all(|peer| peer.state == PeerState::Gone)
     }
 
-    /// Every live link.
+    /// Returns every live link.
     pub(super) fn links(&self) -> Vec<Arc<Link>> {
         self.table.lock().peers.values().filter_map(|peer| peer.link.clone()).collect()
     }
 
-    /// Name, incarnation and address of every linked peer.
+    /// Returns name, incarnation and address of every linked peer.
     pub(super) fn acquaintances(&self) -> Vec<(String, Incarnation, String)> {
         let table = self.table.lock();
         let linked = table.peers.iter().filter(|(_, peer)| peer.link.is_some());
@@ -393,20 +396,21 @@ impl Peers {
         !table.peers.is_empty() || table.targets.values().all(|target| target.untried == Some(0))
     }
 
-    /// Links that came about, and how often a node was refused, by state.
+    /// Returns how many links were made, and how often nodes were refused, by state.
     pub(super) fn made_and_refused(&self) -> (u64, Vec<(PeerState, u64)>) {
         let table = self.table.lock();
         (table.links_made, table.refusals.values().copied().collect())
     }
 
-    /// Everyone this node has heard or dials.
+    /// Returns a row for every node that has sent a hello or is dialled.
     pub(super) fn status(&self) -> Vec<PeerStatus> {
         let table = self.table.lock();
         let peers = table.peers.iter().map(|(name, peer)| (peer.status(name), peer.link.clone()));
         let refused = table.refused.status();
         let targets = table.targets.iter().filter_map(|(address, target)| target.status(address));
         let rows = peers.chain(refused.chain(targets).map(|row| (row, None))).collect::<Vec<_>>();
-        // A session may be merging a frame: nobody else should wait for that.
+        // The table is unlocked first, because a session may be merging a frame and others must not wait for
+        // that.
         drop(table);
         let now = Instant::now();
         rows.into_iter()
@@ -447,7 +451,7 @@ impl Table {
         Ok(())
     }
 
-    /// Forgets the peer that has been unlinked longest, if there are too many to remember another.
+    /// Removes the peer that has been unlinked longest, if there is no room for another.
     fn make_room(&mut self, name: &str) {
         if self.peers.len() < MAX_PEERS || self.peers.contains_key(name) {
             return;
@@ -459,7 +463,7 @@ impl Table {
         }
     }
 
-    /// Notes a refusal; returns whether it is news. A node that was a peer keeps its row.
+    /// Records a refusal. Returns whether it is new. A node that was a peer keeps its row.
     fn refuse(
         &mut self,
         name: &str,
@@ -472,7 +476,7 @@ impl Table {
             && peer.link.is_none()
             && Some(peer.incarnation) == incarnation
         {
-            // It may have been refused before its link had quite ended.
+            // It may have been refused shortly before its link ended.
             let shown = self.refused.forget(peer.incarnation);
             reason.clone_into(&mut peer.reason);
             if peer.state == state {
@@ -487,7 +491,7 @@ impl Table {
 }
 
 impl Link {
-    /// Adds what the link's session knows to a row of the table.
+    /// Adds the session's view of healing to a row of the table.
     fn add_healing(&self, mut row: PeerStatus, now: Instant) -> PeerStatus {
         let session = self.session.lock();
         row.verified = session.verified_at().map(|at| now - at).or(row.verified);
@@ -497,7 +501,7 @@ impl Link {
         if moved == 0 && progress.ranges_differing == 0 {
             return row;
         }
-        // One that was equal before is not new: what it exchanges with a link that is back heals it.
+        // A node that was equal before is not new: what it exchanges over a new link is healing.
         let is_known = row.state == PeerState::Linked || row.verified.is_some();
         if is_known && moved > 0 {
             row.state = PeerState::Healing;
@@ -549,7 +553,7 @@ impl Peer {
 }
 
 impl Target {
-    /// A row for an address at which nobody known answers.
+    /// Returns a row for an address at which no known node answers.
     fn status(&self, address: &str) -> Option<PeerStatus> {
         match &self.outcome {
             TargetOutcome::Known => None,
@@ -649,7 +653,7 @@ mod tests {
         refuse(9);
         admit(&peers, "c", 10, Direction::In).unwrap();
         assert_eq!(names().len(), 1);
-        // A refusal that comes late is of a process that does not try again.
+        // A late refusal belongs to a process that does not try again.
         refuse(9);
         tokio::time::advance(Duration::from_secs(13)).await;
         assert_eq!(names(), [joining]);

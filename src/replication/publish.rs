@@ -1,11 +1,11 @@
-//! What clients publish, on its way to the subscribers of the peers: best effort.
+//! Carries published messages to the subscribers of the peers: best effort.
 //!
 //! ```text
 //!   PUBLISH --> Messages --> push task --> queue of each link --> link --> peer's session --> its subscribers
 //! ```
 //!
-//! It takes the way of the pushes, so that a message comes after what its client wrote before it. A node sends only
-//! what its own clients publish, never what it has heard: so nothing goes round in circles.
+//! Messages take the path of the pushes, so that a message arrives after the earlier writes of its client. A
+//! node sends only what its own clients publish, never what it has received, so nothing circulates.
 
 use std::mem;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::message::Message;
 use super::peers::Link;
 use super::queue::MAX_MESSAGES;
 
-/// What a message costs beside channel and text, in memory and in its frame.
+/// The bytes that a message counts beside channel and text, in memory and in its frame.
 const OVERHEAD: usize = 64;
 
 /// Messages that the push task has not taken yet.
@@ -38,7 +38,7 @@ struct Waiting {
 }
 
 impl Messages {
-    /// Adds one, or drops it if too many wait. Never waits.
+    /// Adds a message, or drops it if too many wait. Never waits.
     pub(super) fn add(&self, channel: &[u8], message: &[u8]) {
         let size = channel.len() + message.len() + OVERHEAD;
         let has_room = |bytes| size <= MAX_FRAME && (bytes == 0 || bytes + size <= MAX_MESSAGES);
@@ -46,7 +46,7 @@ impl Messages {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        // Encoded without the lock. Connections that do so at one time may be over the limit by one message each.
+        // Encoded without the lock. Concurrent connections may exceed the limit by one message each.
         let frame = codec::frame(&Message::Publish { channel, message });
         let mut waiting = self.waiting.lock();
         waiting.bytes += size;
@@ -60,7 +60,7 @@ impl Messages {
         self.ready.notified().await;
     }
 
-    /// Takes what waits.
+    /// Takes the messages that wait.
     pub(super) fn take(&self) -> Vec<Bytes> {
         mem::take(&mut *self.waiting.lock()).frames
     }
@@ -73,7 +73,8 @@ impl Messages {
         }
     }
 
-    /// How many were dropped, once for each peer that missed one, or once for all before they came to the links.
+    /// Returns how many messages were dropped: once for each peer that missed one, or once for all before the
+    /// links.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! The push: what was just written or published here, encoded once, queued to every link.
+//! The push task: encodes local changes and published messages once, and queues them to every link.
 
 use std::sync::Arc;
 
@@ -13,15 +13,15 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut cells = Vec::new();
     let mut encoder = CellsEncoder::default();
     loop {
-        // Cancel-safe: neither takes anything.
+        // Cancel-safe: neither branch takes anything.
         tokio::select! {
             () = store.feed().ready() => {}
             () = shared.messages.ready() => {}
         }
-        // Let every connection that is ready to run write first: their changes then share one frame, and the
-        // links' tasks are woken once.
+        // Every connection that is ready to run writes first: their changes then share one frame, and the tasks
+        // of the links are woken once.
         tokio::task::yield_now().await;
-        // Taken before the cells and sent after them: no message overtakes what its client wrote before it.
+        // Taken before the cells and sent after them: no message overtakes an earlier write of its client.
         let messages = shared.messages.take();
         let taken = store.feed().take(&mut cells);
         let links = shared.peers.links();
@@ -38,8 +38,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Encodes cells and queues the same bytes to all of `links`. With the last of them, all own changes up to `through`
-/// are queued; 0 if these are no own changes.
+/// Encodes cells and queues the same bytes to all of `links`. `through` is the feed sequence up to which all
+/// local changes are then queued; 0 if the cells are not local changes.
 pub(super) fn spread(
     store: &Store,
     encoder: &mut CellsEncoder,
@@ -52,7 +52,7 @@ pub(super) fn spread(
     });
 }
 
-/// Encodes cells into frames of pushes, of which only the last reaches up to `through`.
+/// Encodes cells into frames of pushes. Only the last one carries `through`.
 pub(super) fn encode(
     store: &Store,
     encoder: &mut CellsEncoder,

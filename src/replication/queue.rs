@@ -1,4 +1,4 @@
-//! What waits to be sent to one peer: bounded, and never waited for by a writer.
+//! The outgoing queue of one link: bounded, and never waited for by a writer.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,41 +12,43 @@ use super::codec;
 use super::message::Message;
 use crate::ablation::{Ablation, ablated};
 
-/// What a queued frame costs beside its bytes, so that many small ones count too.
+/// The bytes that a queued frame counts beside its own, so that many small ones count too.
 const FRAME_OVERHEAD: usize = 64;
 
-/// Bytes of published messages that may wait for one peer, and again on the way to the links. Best effort: beyond it
-/// they are dropped. As much as a subscriber may fall behind.
+/// The most bytes of published messages that may wait for one peer, and again before the links. Best effort:
+/// beyond it they are dropped. It equals what a subscriber may lag behind.
 pub(super) const MAX_MESSAGES: usize = 8 << 20;
 
-/// How often the age of what was pushed is noted; the precision of a link's lag.
+/// How often the time of a push is recorded; the precision of a link's lag.
 const MARK_EVERY: Duration = Duration::from_millis(5);
 
-/// How many pushes without an acknowledgement are told apart by what they reach. Of more the latest count as one, so
-/// what the peer holds shows later; nothing else depends on it.
+/// The most unacknowledged pushes for which the feed sequence is recorded one by one. Beyond it the latest
+/// count as one, so an acknowledgement counts later; nothing else depends on it.
 const MAX_REACHES: usize = 4096;
 
-/// How many syncs may have finished of which no acknowledgement has come. They start at least a second apart, and an
-/// acknowledgement takes a round trip; further ones are not kept, so what the peer holds shows later.
+/// The most finished syncs without an acknowledgement that are recorded. They start at least a second apart,
+/// and an acknowledgement takes a round trip. Beyond it a sync is not recorded, so an acknowledgement counts
+/// later.
 const MAX_STATES: usize = 8;
 
 /// A link's outgoing frames, first in first out.
 ///
-/// Pushes are bounded in bytes. Beyond the limit they are dropped and a `Gap` takes their place: the queue is a
-/// cache, the state is the truth, and the peer asks for a sync. Published messages are bounded for themselves, and
-/// dropped beyond that for good. All other frames are few by the protocol.
+/// The pushes are bounded in bytes. Beyond the limit they are dropped and a `Gap` replaces them: the queue is
+/// only a cache of the state, and the peer asks for a sync. Published messages have a limit of their own,
+/// beyond which they are lost. All other frames are few by the protocol.
 ///
-/// It also knows how much of what this node's clients wrote the peer [holds](Self::held), as a sequence of the
-/// store's feed. Frames arrive in order and the peer acknowledges nothing while it has refused something, so there are
-/// two proofs:
+/// The queue also tracks up to which feed sequence the peer [holds](Self::held) the changes of this node's
+/// clients. Frames arrive in order, and the peer acknowledges nothing while it has refused something, so there
+/// are two proofs:
 ///
-/// * A state. The peer has merged it once it acknowledges any push that was queued after the sync finished, in this or a
-///   later epoch. It holds all own changes up to where the feed was when the sync began, even if pushes were lost since.
-/// * A push. It says up to where all own changes since the epoch began are in it or in those before. That counts once
-///   the peer has acknowledged both the push and a state that was read after the last loss: what came before the
-///   epoch, or was dropped, is in that state.
+/// * A state. The peer has merged it once it acknowledges any push that was queued after the sync finished, in
+///   this or a later epoch. It then holds all local changes up to the feed sequence at which the sync began,
+///   even if pushes were lost since.
+/// * A push. It carries a feed sequence: all local changes since the epoch began up to there are in this push
+///   or an earlier one. That counts once the peer has acknowledged both the push and a state that was read
+///   after the last loss: what came before the epoch, or was dropped, is in that state.
 ///
-/// What the peer once held it holds for as long as the link lasts.
+/// What the peer held once, it holds for as long as the link lasts.
 pub(super) struct Queue {
     inner: Mutex<Inner>,
     ready: Notify,
@@ -58,39 +60,41 @@ struct Inner {
     frames: VecDeque<Frame>,
     push_bytes: usize,
     message_bytes: usize,
-    /// The latest heartbeat, if it has not been sent: an older one is of no use.
+    /// The latest heartbeat that has not been sent: it replaces an older one.
     heartbeat: Option<Bytes>,
-    /// Counts the gaps of this link.
+    /// The number of gaps on this link.
     epoch: u32,
     /// How often pushes were lost.
     losses: u64,
-    /// The losses that the state which the peer was sent makes up for, if it was sent one.
+    /// The losses that the last state sent to the peer makes up for; `None` if none was sent.
     state_sent: Option<u64>,
     /// Pushes queued since the epoch began, and how many of them the peer has acknowledged.
     puts: u64,
     acked: u64,
-    /// Until which push, and when, for those not acknowledged.
+    /// For unacknowledged pushes, the number of a push and when it was queued.
     marks: VecDeque<(u64, Instant)>,
-    /// Up to which own change which push reaches, for those not acknowledged.
+    /// For unacknowledged pushes, the number of a push and the feed sequence up to which it carries local
+    /// changes.
     reaches: VecDeque<(u64, u64)>,
-    /// Up to which own change the acknowledged pushes of this epoch reach.
+    /// The feed sequence up to which the acknowledged pushes of this epoch carry local changes.
     reached: u64,
-    /// The push that closed the first state sent that was read since the last loss.
+    /// The push that closed the first state that was read after the last loss.
     closing: Option<u64>,
-    /// The states sent that are not known to have been merged, oldest first.
+    /// The sent states that are not known to have been merged, oldest first.
     states: VecDeque<SentState>,
-    /// A client waits until the peer holds every own change up to here, and only a state can show that.
+    /// Set while a client waits until the peer holds every local change up to here, and only a state can prove
+    /// that.
     state_wanted: Option<u64>,
-    /// Every own change up to here is held by the peer. Never falls.
+    /// The peer holds every local change up to this feed sequence. Never falls.
     held: u64,
 }
 
-/// What a state has that is read after this was taken.
+/// What a state contains that is read after this mark was taken.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StateMark {
-    /// The losses that it makes up for.
+    /// The number of losses that the state makes up for.
     losses: u64,
-    /// It has every own change up to here.
+    /// The state has every local change up to this feed sequence.
     through: u64,
 }
 
@@ -100,11 +104,12 @@ impl StateMark {
     }
 }
 
-/// A state that the peer was sent by a sync.
+/// A state that a sync has sent to the peer.
 struct SentState {
-    /// The epoch and its number of pushes when the sync finished: the acknowledgement of a later push proves the state.
+    /// The epoch and its number of pushes when the sync finished: the acknowledgement of a later push proves
+    /// the state.
     after: (u32, u64),
-    /// It has every own change up to here.
+    /// The state has every local change up to this feed sequence.
     through: u64,
 }
 
@@ -124,25 +129,26 @@ impl Frame {
 }
 
 impl Queue {
-    /// A queue in which at most `limit` bytes of pushes wait.
+    /// Creates a queue in which at most `limit` bytes of pushes wait.
     pub(super) fn new(limit: usize) -> Self {
         Queue { inner: Mutex::default(), ready: Notify::new(), limit }
     }
 
-    /// Queues a push. It and those before it since the epoch began have every own change up to `through`, unless that
-    /// is 0.
+    /// Queues a push. With the pushes before it since the epoch began, it has every local change up to
+    /// `through`, unless that is 0.
     pub(super) fn put(&self, frame: Bytes, through: u64) {
         self.inner.lock().push(frame, through, self.limit);
         self.ready.notify_one();
     }
 
-    /// Taken before a state is read that the peer is to be sent; `through` is the sequence that the feed is at.
+    /// Returns a mark for a state that is about to be read for the peer; `through` is the current sequence of
+    /// the feed.
     pub(super) fn mark_state(&self, through: u64) -> StateMark {
         StateMark { losses: self.inner.lock().losses, through }
     }
 
-    /// The peer has been sent a state. Queues the push that closes it: its acknowledgement, or that of a later push if
-    /// an overflow drops it, says that all of the state has been merged.
+    /// Records that the peer was sent a state, and queues the push that closes it. The acknowledgement of this
+    /// push, or of a later one if an overflow drops it, proves that the peer has merged the whole state.
     pub(super) fn close_state(&self, frame: Bytes, mark: StateMark) {
         let mut inner = self.inner.lock();
         if inner.states.len() < MAX_STATES {
@@ -158,8 +164,9 @@ impl Queue {
         self.ready.notify_one();
     }
 
-    /// A client waits until the peer holds every own change up to `through`. If pushes were lost since the peer was
-    /// last sent a state, no acknowledgement will show that: asks the sender for a sync.
+    /// Records that a client waits until the peer holds every local change up to `through`. Asks the sender for
+    /// a sync if pushes were lost since the peer was last sent a state, because no acknowledgement will then
+    /// prove it.
     pub(super) fn want_held(&self, through: u64) {
         let mut inner = self.inner.lock();
         let is_sent = inner.states.back().is_some_and(|state| state.through >= through);
@@ -172,18 +179,18 @@ impl Queue {
         self.ready.notify_one();
     }
 
-    /// Takes the change up to which [`want_held`](Self::want_held) has asked for a state.
+    /// Takes the feed sequence for which [`want_held`](Self::want_held) has asked for a state.
     pub(super) fn take_wanted_state(&self) -> Option<u64> {
         self.inner.lock().state_wanted.take()
     }
 
-    /// Drops the pushes that wait, because some were lost before they came here.
+    /// Drops the waiting pushes, because some were lost before they were queued.
     pub(super) fn lose_pushes(&self) {
         self.inner.lock().drop_pushes();
         self.ready.notify_one();
     }
 
-    /// Queues what a client has published, behind the pushes that wait; returns whether there was room.
+    /// Queues a published message behind the waiting pushes. Returns whether there was room.
     pub(super) fn publish(&self, frame: Bytes) -> bool {
         let mut inner = self.inner.lock();
         let size = frame.len() + FRAME_OVERHEAD;
@@ -203,13 +210,13 @@ impl Queue {
         self.ready.notify_one();
     }
 
-    /// Queues a heartbeat in place of one that was not sent yet.
+    /// Queues a heartbeat. Replaces one that was not sent yet.
     pub(super) fn heartbeat(&self, frame: Bytes) {
         self.inner.lock().heartbeat = Some(frame);
         self.ready.notify_one();
     }
 
-    /// Wakes the one who sends.
+    /// Wakes the sender.
     pub(super) fn wake(&self) {
         self.ready.notify_one();
     }
@@ -238,7 +245,8 @@ impl Queue {
         }
     }
 
-    /// Notes that the peer has merged `puts` pushes of an epoch; returns what it [held](Self::held) before and now.
+    /// Records that the peer has merged `puts` pushes of an epoch. Returns what it [held](Self::held) before
+    /// and now.
     pub(super) fn acknowledge(&self, epoch: u32, puts: u64) -> (u64, u64) {
         let mut inner = self.inner.lock();
         let before = inner.held;
@@ -263,18 +271,18 @@ impl Queue {
         (before, inner.held)
     }
 
-    /// The peer holds every change up to here that this node's clients made, by its sequence in the feed.
+    /// Returns the feed sequence up to which the peer holds every change of this node's clients.
     pub(super) fn held(&self) -> u64 {
         self.inner.lock().held
     }
 
-    /// The age of the oldest push that the peer has not acknowledged.
+    /// Returns the age of the oldest push that the peer has not acknowledged.
     pub(super) fn lag(&self) -> Duration {
         self.inner.lock().marks.front().map_or(Duration::ZERO, |(_, at)| at.elapsed())
     }
 
-    /// Whether the peer has been sent everything: our state since the last gap, and every push since, which it
-    /// has acknowledged.
+    /// Whether the peer was sent everything and has acknowledged it: this node's state since the last gap, and
+    /// every push since.
     pub(super) fn is_drained(&self) -> bool {
         let inner = self.inner.lock();
         inner.state_sent == Some(inner.losses) && inner.acked == inner.puts && inner.frames.is_empty()
@@ -285,7 +293,7 @@ impl Queue {
         self.inner.lock().losses
     }
 
-    /// Bytes of pushes that wait.
+    /// Returns the bytes of pushes that wait.
     pub(super) fn push_bytes(&self) -> u64 {
         self.inner.lock().push_bytes as u64
     }
@@ -294,7 +302,7 @@ impl Queue {
 impl Inner {
     fn push(&mut self, frame: Bytes, through: u64, limit: usize) {
         let size = frame.len() + FRAME_OVERHEAD;
-        // A frame larger than the limit goes if nothing else waits, or it never would.
+        // A frame larger than the limit is queued if nothing else waits; otherwise it would never be sent.
         if self.push_bytes > 0 && self.push_bytes + size > limit {
             return self.drop_pushes();
         }
@@ -327,7 +335,7 @@ impl Inner {
         if !ablated(Ablation::StateAfterLoss) {
             self.closing = None;
         }
-        // One that still waits tells of this loss too: all pushes since came after it.
+        // A gap that still waits covers this loss too: all pushes since came after it.
         if !self.frames.iter().any(|frame| matches!(frame, Frame::Gap(_))) {
             self.epoch += 1;
             self.frames.push_back(Frame::Gap(codec::frame(&Message::Gap)));
@@ -451,7 +459,8 @@ mod tests {
                 assert_eq!(queue.acknowledge(epoch, 2), (before, written));
                 queue.lose_pushes();
             } else {
-                // The one that closed it was never acknowledged, but one of the next epoch comes after it too.
+                // The push that closed the state was never acknowledged, but a push of the next epoch comes
+                // after it too.
                 queue.lose_pushes();
                 queue.put(Bytes::from_static(b"next epoch"), written + 3);
                 queue.lose_pushes();

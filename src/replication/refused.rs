@@ -1,4 +1,4 @@
-//! Nodes that were refused, or that refused this one, for people to see.
+//! Nodes that were refused, or that refused this one, for display.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -9,17 +9,17 @@ use super::dial::REDIAL_LIMIT;
 use crate::cluster::{PeerState, PeerStatus, Traffic};
 use crate::model::Incarnation;
 
-/// How many refused nodes are shown at most; the one heard longest ago makes room.
+/// The most refused nodes that are shown; beyond it the one heard longest ago is dropped.
 const MAX_SHOWN: usize = 64;
 
-/// How long a refused node is shown after it was heard last. One that still tries is heard every few seconds.
+/// How long a refused node is shown after it was last heard. One that still tries is heard every few seconds.
 pub(super) const SHOWN: Duration = Duration::from_secs(60);
 
-/// How long a namesake is shown after it was heard last. One that lives tries again within [`REDIAL_LIMIT`]; of one that was
-/// restarted, the earlier process is gone.
+/// How long a namesake is shown after it was last heard. A live one tries again within [`REDIAL_LIMIT`]; if the
+/// node was restarted, the earlier process is gone.
 const NAMESAKE_SHOWN: Duration = REDIAL_LIMIT.saturating_add(Duration::from_secs(4));
 
-/// The refused nodes heard lately.
+/// The nodes that were refused lately.
 #[derive(Default)]
 pub(super) struct RefusedPeers(Vec<RefusedPeer>);
 
@@ -34,7 +34,7 @@ struct RefusedPeer {
 }
 
 impl RefusedPeers {
-    /// Notes a refusal; returns whether it is news.
+    /// Records a refusal. Returns whether it is new.
     pub(super) fn note(
         &mut self,
         name: &str,
@@ -53,7 +53,7 @@ impl RefusedPeers {
             since: now,
             heard: now,
         };
-        // Two processes cannot listen at one address: a restarted one takes the row of the one before it.
+        // Two processes cannot listen at one address: a restarted one replaces the row of its predecessor.
         let same = |known: &&mut RefusedPeer| match (known.incarnation, incarnation) {
             (Some(known), Some(refused)) if known == refused => true,
             (Some(_), Some(_)) => known.address == row.address && known.name == row.name,
@@ -74,23 +74,23 @@ impl RefusedPeers {
         true
     }
 
-    /// A node was accepted after all, or has a row elsewhere; returns the state that it was in here.
+    /// Removes a node that was accepted, or has a row elsewhere. Returns the state that it had here.
     pub(super) fn forget(&mut self, incarnation: Incarnation) -> Option<PeerState> {
         let index = self.0.iter().position(|refused| refused.incarnation == Some(incarnation))?;
         Some(self.0.remove(index).state)
     }
 
-    /// A node of this name was accepted: whoever else of that name lives is heard again soon.
+    /// Removes nodes of a name that was accepted: any other live node of that name is heard again soon.
     pub(super) fn forget_name(&mut self, name: &str) {
         self.0.retain(|refused| refused.name != name);
     }
 
-    /// The link to the node that kept its namesakes out has ended.
+    /// Removes namesakes of a node whose link has ended: they may be accepted now.
     pub(super) fn forget_namesakes(&mut self, name: &str) {
         self.0.retain(|refused| refused.name != name || refused.state != PeerState::Duplicate);
     }
 
-    /// Their rows in `SAPWOOD PEERS`.
+    /// Returns their rows in `SAPWOOD PEERS`.
     pub(super) fn status(&self) -> impl Iterator<Item = PeerStatus> {
         self.0.iter().filter(|refused| refused.is_shown()).map(RefusedPeer::status)
     }
@@ -112,7 +112,7 @@ impl RefusedPeer {
     }
 }
 
-/// A row for an address without a link.
+/// Returns a row for an address without a link.
 pub(super) fn unlinked(address: &str, state: PeerState, since: Instant) -> PeerStatus {
     PeerStatus {
         name: String::new(),

@@ -1,5 +1,5 @@
-//! The conversation with one linked peer: pushes, acknowledgements, syncs, heartbeats. Pure: frames come and go through
-//! the caller, and both clocks are arguments, so that a simulation can hold the same conversation.
+//! The protocol with one linked peer: pushes, acknowledgements, syncs, heartbeats. Pure: frames come and go
+//! through the caller, and both clocks are arguments, so that a simulation can drive it.
 //!
 //! ```text
 //!   receive(frame) --> [ inbound: pushes merged, acknowledgements due ]
@@ -38,122 +38,123 @@ use crate::cluster::LostCell;
 use crate::model::{Incarnation, Time, timestamp};
 use crate::store::{Cell, KeyCopy, Shortfall};
 
-/// How many bytes and messages of a sync are gathered before other tasks of the node may run.
+/// The most bytes and messages of a sync that one poll gathers before other tasks of the node may run.
 const POLL_BATCH: usize = 512 << 10;
 const POLL_FRAMES: usize = 8;
 
-/// Something that the driver of a session should know or do.
+/// Something that the driver of a session must act on.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// An exchange ended, so that another may begin, on this link or on others.
+    /// An exchange ended, so another may begin on this link or on others.
     TurnOver,
-    /// A sync with the peer has turned out to have much to exchange.
+    /// A sync with the peer has found many differences.
     Healing,
-    /// A sync with the peer has finished: all that it held is held here.
+    /// A sync with the peer has finished: everything that it held is incorporated here.
     Finished(Finished),
-    /// A sync ended without a result.
+    /// A sync failed.
     Failed { deep: bool, why: SyncFailed },
-    /// An address of a node that this one has no link to.
+    /// The address of a node that this one has no link to.
     Dial(Incarnation, String),
-    /// What a client of the peer has published: channel and message.
+    /// A message that a client of the peer has published: channel and content.
     Heard(Box<[u8]>, Box<[u8]>),
-    /// Cells to pass on to a peer that has no link to their origin.
+    /// Cells to relay to a peer that has no link to their origin.
     Relay(Incarnation, Vec<Cell>),
-    /// The peer's answer to the query with this number.
+    /// The peer's reply to the key query with this number.
     KeyReply(u32, Box<KeyCopy>),
-    /// Cells that had to be given up.
+    /// A cell was given up.
     Lost(LostCell),
-    /// The peer has no more room, or has again.
+    /// The peer has run out of room (true), or has room again (false).
     Withholding(bool),
 }
 
-/// A sync that came to its end.
+/// A sync that finished.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Finished {
-    /// It was the first over this link.
+    /// Whether it was the first over this link.
     pub(super) first: bool,
-    /// It was announced by [`Event::Healing`].
+    /// Whether [`Event::Healing`] was emitted for it.
     pub(super) healed: bool,
     pub(super) deep: bool,
     pub(super) progress: Progress,
     pub(super) took: Duration,
 }
 
-/// One end of the conversation.
+/// One end of the protocol over one link.
 pub(super) struct Session {
-    /// As whom this node has introduced itself.
+    /// The incarnation with which this node has introduced itself.
     own: Incarnation,
     peer: Incarnation,
     name: String,
     queue: Arc<Queue>,
     inbound: Inbound,
     sync: Option<Current>,
-    /// A sync that the peer has offered and that waits for its permit.
+    /// A sync that the peer has offered and that waits for a permit.
     offered: Option<Offer>,
-    /// This side's syncs have the numbers of one parity, the peer's the other.
+    /// The syncs that this side offers have numbers of one parity, those of the peer the other.
     next_number: u32,
     wanted: Option<Wanted>,
     last_sync: Option<Instant>,
-    /// The last sync has failed.
+    /// Whether the last sync failed.
     failed: bool,
     verified: Option<Instant>,
-    /// What the peer has said of itself last.
+    /// What the peer's last heartbeat contained.
     heard: Option<Heard>,
     deep_wanted: bool,
     joined: bool,
-    /// The peer has every write of this node's clients up to here.
+    /// The time up to which the peer has every write of this node's clients.
     handed_over: Time,
     events: Vec<Event>,
 }
 
-/// What the peer's pushes have led to.
+/// The state that follows from the peer's pushes.
 #[derive(Default)]
 struct Inbound {
-    /// The peer's epoch, and its pushes that were merged in it.
+    /// The peer's epoch, and the number of its pushes that were merged in it.
     epoch: u32,
     puts: u64,
     acknowledged: u64,
-    /// Up to which of the peer's own changes its pushes reach.
+    /// The feed sequence up to which the peer's pushes carry its own changes.
     through: u64,
-    /// Nothing of the peer's was lost on the way since the last sync began: what its pushes reach up to is held.
+    /// Whether nothing from the peer was lost since the last sync began: this node then holds all that the
+    /// pushes carry.
     whole: bool,
-    /// Something of the peer's was refused for want of memory: nothing is acknowledged until a sync has
-    /// brought it.
+    /// Set while data from the peer was refused for want of memory: nothing is acknowledged until a sync has
+    /// delivered it.
     refused: Option<Withheld>,
     scratch: Vec<u8>,
 }
 
-/// Data that the peer sent and this node had no room for.
+/// Data from the peer that was refused for want of memory.
 struct Withheld {
-    /// When the first of it was refused, or a sync to get it was last wanted or ended.
+    /// When the first of it was refused, or when a sync to fetch it was last wanted or ended.
     since: Instant,
-    /// A sync has started since, in which nothing was refused so far.
+    /// Whether a sync has started since, in which nothing was refused so far.
     retried: bool,
-    /// The room that was lacking since the last sync began.
+    /// The room that was missing since the last sync began.
     shortfall: Shortfall,
 }
 
 struct Current {
     sync: Sync,
-    /// What the peer will have of this side's own changes when the sync has finished.
+    /// Which of this side's own changes the peer will have when the sync has finished.
     state: StateMark,
     /// The peer's epoch when the sync began.
     gaps: u32,
     began: Instant,
-    /// When something of it was last sent or received, or the line was too busy for it.
+    /// When a message of it was last sent or received, or the connection was too busy to move one.
     moved: Instant,
-    /// When something of it was last sent.
+    /// When a message of it was last sent.
     spoke: Instant,
-    /// Parts of frames have arrived since.
+    /// Whether parts of frames have arrived since.
     receives: bool,
-    /// Bytes of other frames that have passed since something of it was sent or received.
+    /// Bytes of other frames that have passed since a message of it was sent or received.
     others: u64,
     permit: Option<SyncPermit>,
-    /// The permit was given up because the exchange stood still.
+    /// Whether the permit was given up because the exchange stood still.
     idle: bool,
     /// The answer to this side's offer, while another exchange keeps it waiting.
     accepted: Option<Accepted>,
-    /// That it heals was announced.
+    /// Whether [`Event::Healing`] was emitted.
     heals: bool,
 }
 
@@ -171,16 +172,16 @@ struct Offer {
     since: Instant,
 }
 
-/// A sync that this side would like.
+/// A sync that this side wants to begin.
 #[derive(Clone, Copy)]
 struct Wanted {
     since: Instant,
-    /// Only to see whether anything differs.
+    /// Whether to only look for a difference.
     probe: bool,
 }
 
 impl Session {
-    /// A conversation over a new link. A sync is wanted at once.
+    /// Creates the session of a new link, which wants a sync at once.
     pub(super) fn new(
         own: Incarnation,
         peer: Incarnation,
@@ -209,7 +210,7 @@ impl Session {
         }
     }
 
-    /// Takes the checked message of a frame.
+    /// Handles the checked message of a frame.
     ///
     /// # Errors
     /// [`LinkError`]: the link must end. What was merged before stays merged.
@@ -267,7 +268,8 @@ impl Session {
                 self.events.push(Event::Heard(channel.into(), message.into()));
             }
             Message::KeyQuery { query, key } => {
-                // Best effort, and bounded like what clients publish: a peer that asks and does not read gets no answer.
+                // Best effort, and bounded like published messages: a peer that asks and does not read gets no
+                // reply.
                 self.queue.publish(key_query::answer(&local.store, query, key, local.store.now(wall)));
             }
             Message::KeyReply { query, copy } => {
@@ -333,14 +335,14 @@ impl Session {
         Ok(())
     }
 
-    /// The sync under way, if it has this number: messages of one that was given up may still arrive.
+    /// Returns the sync under way, if it has this number: messages of a sync that failed may still arrive.
     fn current(&mut self, number: u32, now: Instant) -> Option<&mut Current> {
         let current = self.sync.as_mut().filter(|current| current.sync.number() == number)?;
         (current.moved, current.others) = (now, 0);
         Some(current)
     }
 
-    /// The clock moves past everything a peer speaks of before it is acted upon.
+    /// Moves the clock past every time in the peer's summary, before the summary is acted upon.
     fn observe(&self, local: &Local, theirs: &Summary, wall: Time) -> Result<(), LinkError> {
         let latest = theirs.latest();
         if latest > local.max_accepted(wall) {
@@ -393,7 +395,7 @@ impl Session {
             || self.wanted.is_some()
     }
 
-    /// When [`poll`](Self::poll) may have something although nothing arrived and nothing was queued.
+    /// When [`poll`](Self::poll) may have something to send although nothing arrived and nothing was queued.
     pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
         match &self.sync {
             Some(current) => current.sync.wake_at(),
@@ -401,12 +403,12 @@ impl Session {
         }
     }
 
-    /// Takes what the driver should know.
+    /// Takes the events that have occurred since the last call.
     pub(super) fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
     }
 
-    /// How the sync under way is getting on, and for how long it has been going on.
+    /// The progress and duration of the exchange under way.
     pub(super) fn progress(&self, now: Instant) -> Option<(Progress, Duration)> {
         let current = self.sync.as_ref().filter(|current| !current.sync.is_offered())?;
         Some((current.sync.progress(), now - current.began))
@@ -422,22 +424,22 @@ impl Session {
         self.sync.as_ref().is_some_and(|current| current.sync.is_deep() && !current.sync.is_offered())
     }
 
-    /// When both were last known to be equal.
+    /// When both sides were last known to be equal.
     pub(super) fn verified_at(&self) -> Option<Instant> {
         self.verified
     }
 
-    /// What the peer has said of itself last.
+    /// What the peer's last heartbeat contained.
     pub(super) fn heard(&self) -> Option<&Heard> {
         self.heard.as_ref()
     }
 
-    /// Shows every range that is known to differ to `visit`.
+    /// Calls `visit` for every range that is known to differ.
     pub(super) fn differing(&self, visit: impl FnMut(usize)) {
         self.sync.iter().flat_map(|current| current.sync.differing()).for_each(visit);
     }
 
-    /// The link has ended: nothing of this session holds up others.
+    /// Ends the session: it holds no permit from here on.
     pub(super) fn end(&mut self, local: &Local) {
         local.hand_over(self.peer, self.handed_over);
         self.sync = None;

@@ -1,4 +1,4 @@
-//! Peers that misbehave: bytes on the wire, written here by hand, against a running replication.
+//! Peers that misbehave: hand-written bytes on the wire, against a running replication.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -72,16 +72,16 @@ async fn daemon(name: &str, id: u128, join: &[String]) -> Daemon {
     Daemon { store, replication, address }
 }
 
-/// A peer that says what it is told to.
+/// A peer that sends only what the test makes it send.
 struct Puppet(TcpStream);
 
 impl Puppet {
-    /// Connects and says hello under the name `puppet`, with its hybrid clock so far ahead.
+    /// Connects and sends a hello under the name `puppet`, with a hybrid clock that is `ahead`.
     async fn greet(to: &Daemon, ahead: Duration) -> Puppet {
         Puppet::greet_at(to, SystemEnv.wall_clock(), ahead).await
     }
 
-    /// The same by a hello that was written at `now`.
+    /// Does the same with a hello that was written at `now`.
     async fn greet_at(to: &Daemon, now: Time, ahead: Duration) -> Puppet {
         let mut puppet = Puppet(TcpStream::connect(to.address).await.unwrap());
         let hello = Hello {
@@ -109,7 +109,7 @@ impl Puppet {
         puppet
     }
 
-    /// Takes the link at a time of its clock, and waits until the other side takes it too.
+    /// Accepts the link with a welcome of its clock `wall`, and waits until the other side accepts it too.
     async fn welcome(&mut self, wall: Time) {
         self.say(&codec::frame(&Message::Welcome { wall: wall.0 })).await;
         let answer = self.hear().await.unwrap();
@@ -118,11 +118,11 @@ impl Puppet {
     }
 
     async fn say(&mut self, bytes: &[u8]) {
-        // The other side may have hung up already; whether it did is what tests look at.
+        // The other side may have closed already; the tests check whether it did.
         let _ = self.0.write_all(bytes).await;
     }
 
-    /// The message of the next frame; `None` when the other side has closed.
+    /// Returns the message of the next frame; `None` when the other side has closed.
     async fn hear(&mut self) -> Option<Vec<u8>> {
         let mut frame = vec![0; codec::HEADER];
         timeout(PATIENCE, self.0.read_exact(&mut frame)).await.expect("heard in time").ok()?;
@@ -132,7 +132,7 @@ impl Puppet {
         Some(codec::open(&frame).expect("undamaged").to_vec())
     }
 
-    /// How long the message of the next frame is.
+    /// Returns the length of the next frame's message.
     async fn peek_length(&mut self) -> usize {
         let mut length = [0; 4];
         while timeout(PATIENCE, self.0.peek(&mut length)).await.expect("heard in time").unwrap()
@@ -148,7 +148,7 @@ impl Puppet {
         while self.hear().await.is_some() {}
     }
 
-    /// Says that it is alive every second, and nothing else, until the other side has closed.
+    /// Sends only heartbeats, one a second, until the other side has closed.
     async fn send_heartbeats(mut self) {
         loop {
             let now = SystemEnv.wall_clock().0;
@@ -235,7 +235,7 @@ fn linked(daemon: &Daemon, name: &str) -> bool {
     daemon.replication.peers().iter().any(|peer| peer.name == name && peer.state.is_linked())
 }
 
-/// The answer to a query of this number, unless the link ends first.
+/// Returns the reply to the query with this number, unless the link ends first.
 async fn answer(puppet: &mut Puppet, query: u32) -> Option<crate::store::KeyCopy> {
     loop {
         let frame = puppet.hear().await?;
@@ -263,7 +263,7 @@ async fn a_peer_that_looks_is_told_what_there_is_and_what_it_tells_unasked_is_ig
     puppet.say(&codec::frame(&Message::KeyQuery { query: 6, key: b"nope" })).await;
     assert_eq!(answer(&mut puppet, 6).await, Some(crate::store::KeyCopy::default()));
     assert!(linked(&a, "puppet"));
-    // The puppet answers nothing itself: whoever asks goes without.
+    // The puppet does not answer by itself: the query gets no reply.
     assert_eq!(a.replication.look(b"k").await, [("puppet".to_owned(), None)]);
     let torn = WireCount { total: 1, base: None, slots: Packed(b"torn") };
     let copy = WireCopy {
@@ -359,7 +359,8 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
     assert_eq!(a.replication.activity().damaged_frames, 1);
 }
 
-/// A large value on a slow link: the peer is heard while its frame arrives, not only when it has.
+/// A large value on a slow link: the peer counts as heard while its frame arrives, not only when it is
+/// complete.
 #[tokio::test]
 async fn a_frame_that_takes_longer_than_the_silence_limit_is_not_silence() {
     let a = daemon("a", 1, &[]).await;
@@ -396,8 +397,8 @@ async fn pushes_are_merged_and_acknowledged_with_their_epoch() {
     );
 }
 
-/// A peer that never grants credit and never acknowledges: the node's memory for it stays bounded, and the
-/// overflow is told with one `Gap`.
+/// A peer that never grants credit and never acknowledges: the node's memory for it stays bounded, and one
+/// `Gap` reports the overflow.
 #[tokio::test]
 async fn a_peer_that_takes_nothing_costs_its_queue_and_the_credit() {
     let a = daemon("a", 1, &[]).await;
@@ -443,7 +444,7 @@ async fn nothing_of_a_handshake_passes_a_cut() {
     until("linked once mended", || linked(&a, "puppet")).await;
 }
 
-/// The dialler is the first to say hello: the other side learns its clock and address by that.
+/// The dialler sends the first hello: the other side learns its clock and address from that.
 #[tokio::test]
 async fn a_hello_that_is_not_followed_by_a_welcome_changes_nothing() {
     let a = daemon("a", 1, &[]).await;
@@ -456,7 +457,7 @@ async fn a_hello_that_is_not_followed_by_a_welcome_changes_nothing() {
     assert_eq!(a.replication.peers(), []);
 }
 
-/// It waits in the backlog while the node is stopped, or has no descriptors left.
+/// The connection waits in the backlog while the node is stopped, or has no descriptors left.
 #[tokio::test]
 async fn a_clock_is_judged_by_the_welcome_and_not_by_a_hello_that_waited_to_be_accepted() {
     let a = daemon("a", 1, &[]).await;
@@ -479,7 +480,7 @@ async fn a_clock_is_judged_by_the_welcome_and_not_by_a_hello_that_waited_to_be_a
     assert_eq!(row.state, PeerState::Skewed, "{row:?}");
 }
 
-/// It waited in the socket's buffer while the node was stopped.
+/// The hello waited in the socket's buffer while the node was stopped.
 #[tokio::test]
 async fn a_heartbeat_that_is_an_hour_old_does_not_end_its_link() {
     let a = daemon("a", 1, &[]).await;
@@ -497,7 +498,8 @@ async fn nobody_is_dialled_through_a_cut_of_all() {
     let a = daemon("a", 1, &[listener.local_addr().unwrap().to_string()]).await;
     drop(timeout(PATIENCE, listener.accept()).await.expect("dialled").unwrap());
     a.replication.cut("*", Way::In).unwrap();
-    // A connection may have been opened before the cut. After it the pauses between two tries are shorter than this.
+    // A connection may have been opened before the cut. After it the pauses between two attempts are shorter
+    // than this.
     let quiet = Duration::from_millis(1500);
     let mut accepted = 0;
     while let Ok(connection) = timeout(quiet, listener.accept()).await {
@@ -511,7 +513,7 @@ async fn nobody_is_dialled_through_a_cut_of_all() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_merged_once_a_cut_has_returned() {
-    /// So many that a merge takes a while.
+    /// Enough that a merge takes a while.
     const CELLS: u32 = 2_000;
     let a = daemon("a", 1, &[]).await;
     let puppet = Puppet::link(&a).await;
@@ -564,7 +566,7 @@ async fn a_frame_that_a_cut_interrupts_goes_on_when_it_is_mended() {
     let value = vec![7; VALUE];
     a.store.write(&mut batch, b"large", |_| (Write::Set { value: &value, deadline: None }, ())).unwrap();
     a.store.publish(&mut batch);
-    // The puppet reads up to the head of the large frame, so that this is under way.
+    // The puppet reads up to the head of the large frame, so that this frame is under way.
     while puppet.peek_length().await < VALUE {
         puppet.hear().await.unwrap();
     }
@@ -584,7 +586,7 @@ async fn a_frame_that_a_cut_interrupts_goes_on_when_it_is_mended() {
     codec::open(&frame[..whole]).expect("it is one frame");
 }
 
-/// A peer that sends heartbeats and answers nothing once a sync has begun.
+/// A peer that sends heartbeats, and answers nothing once a sync has begun.
 #[tokio::test]
 async fn a_peer_that_stops_answering_in_a_sync_holds_up_nobody_and_loses_its_link() {
     let a = daemon("a", 1, &[]).await;
@@ -600,7 +602,7 @@ async fn a_peer_that_stops_answering_in_a_sync_holds_up_nobody_and_loses_its_lin
     let accepted = loop {
         let frame = puppet.hear().await.expect("the link lives");
         match codec::decode::<Message<'_>>(&frame).unwrap() {
-            // Its own offer gives way, or is answered before the puppet's.
+            // Its own offer yields, or is answered before the puppet's.
             Message::Accept { .. } => break Instant::now(),
             Message::Start { sync, .. } => {
                 let sums = vec![7; 8 * crate::model::TreeNode::groups(a.store.ranges()).count()];

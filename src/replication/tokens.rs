@@ -1,5 +1,5 @@
-//! What `WAIT` and tokens ask: who holds what this node's clients have written, and whether this node holds what
-//! those of another had.
+//! Answers `WAIT` and tokens: which peers hold this node's writes, and whether this node holds those that a
+//! token names.
 
 use tokio::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::env::BoxFuture;
 use crate::model::timestamp;
 
 impl Replication {
-    /// The linked peers that hold every change that this node's clients have made up to `through`.
+    /// Returns the linked peers that hold every change of this node's clients up to `through`.
     pub(crate) fn held(&self, through: u64) -> Vec<String> {
         let links = self.shared.peers.links();
         let queues = links.iter().map(|link| (&link.peer, &*link.queue));
@@ -22,7 +22,7 @@ impl Replication {
         self.shared.local.write_acks.wait_for_holders(through, links.iter().map(|link| &*link.queue))
     }
 
-    /// All that this node's clients have written until now.
+    /// Returns a token for everything that this node's clients have written until now.
     pub(crate) fn token(&self) -> Token {
         let local = &self.shared.local;
         let sequence = local.store.feed().sequence();
@@ -37,7 +37,7 @@ impl Replication {
         }
     }
 
-    /// Whether this node holds what a token speaks of. Moves the clock past it.
+    /// Whether this node holds what a token names. Moves the clock past it.
     pub(crate) fn is_ready(&self, token: &Token, scope: Scope) -> Result<bool, TokenError> {
         let local = &self.shared.local;
         let wall = self.shared.env.wall_clock();
@@ -64,18 +64,18 @@ impl Replication {
         if gone { Err(TokenError::Gone(token.name.clone())) } else { Ok(false) }
     }
 
-    /// Resolves when [`is_ready`](Self::is_ready) may have another answer than it had before this call.
+    /// Resolves when the result of [`is_ready`](Self::is_ready) may have changed since this call.
     pub(crate) fn readiness_changed(&self, token: &Token, scope: Scope) -> BoxFuture<'static, ()> {
         let through = match scope {
             Scope::Writes => token.sequence,
-            // No push is enough.
+            // No push suffices.
             Scope::State => u64::MAX,
         };
         self.shared.local.write_acks.wait_to_hold(token.incarnation, through)
     }
 
-    /// Asks the node that issued a token for a sync, if it is linked: only that tells that all of its state is held
-    /// here.
+    /// Asks the node that issued a token for a sync, if it is linked: only a sync proves that all of its state
+    /// is held here.
     pub(crate) fn seek(&self, token: &Token) {
         let links = self.shared.peers.links();
         for link in links.iter().filter(|link| link.incarnation == token.incarnation) {

@@ -1,14 +1,14 @@
-//! The limit on tombstones of a node that is alone.
+//! Limits the tombstones of a node that is alone.
 //!
-//! Such a node has nobody to wait for, and keeps its tombstones for those to come; but no more than `--tombstone-limit`,
-//! and no more than their reserve of memory holds. Beyond that the oldest are dropped: an older write of another node
-//! can undo those deletes.
+//! Such a node has no member to wait for, and keeps its tombstones for later ones; but at most
+//! `--tombstone-limit`, and at most what their reserve of memory holds. Beyond that the oldest are dropped: an
+//! older write of another node can then undo those deletes.
 //!
 //! ```text
 //!   over the limit ──► sample the times of death, range by range ──► raise the stable time ──► purge, range by range
 //! ```
 //!
-//! Pure, and in steps of about half a millisecond: the caller lets other tasks run between two of them.
+//! Pure, and in steps of about half a millisecond: the caller lets other tasks run between two steps.
 
 use std::sync::atomic::Ordering;
 
@@ -16,18 +16,19 @@ use super::local::Local;
 use crate::model::{Incarnation, Time};
 use crate::time_slice::TimeSlice;
 
-/// How many tombstones are looked at to find those that are the oldest. Keys are spread over the ranges by their hash, so
-/// those of the first ranges are a fair sample: a share of all is met within a hundredth, nine times in ten.
+/// How many tombstones are sampled to find the oldest. Keys are spread over the ranges by their hash, so the
+/// first ranges are a fair sample: the share that is dropped is wrong by less than a hundredth of all, nine times
+/// in ten.
 const SAMPLE: usize = 8192;
 
 /// A drop of the oldest tombstones, under way.
 pub(super) struct TombstoneLimit {
-    /// Who this node was when it began.
+    /// The incarnation of this node when it began.
     own: Incarnation,
-    /// How many tombstones are to be dropped, of how many.
+    /// How many tombstones are to be dropped, and how many there are.
     surplus: u64,
     dead: u64,
-    /// The next range to look at, or to purge.
+    /// The next range to sample or to purge.
     range: usize,
     stage: Stage,
 }
@@ -38,7 +39,7 @@ enum Stage {
 }
 
 impl TombstoneLimit {
-    /// Begins if a node that is alone has too many.
+    /// Begins if the node is alone and has too many tombstones.
     pub(super) fn begin(local: &Local) -> Option<TombstoneLimit> {
         let dead = local.store.totals().dead_cells;
         let beyond = dead
@@ -49,12 +50,12 @@ impl TombstoneLimit {
         }
         let members = local.members.lock();
         let own = members.is_alone().then(|| members.incarnation())?;
-        // A tenth more than needed, so that not every delete from now on looks for the oldest.
+        // A tenth more than needed, so that not every later delete starts a search for the oldest.
         let surplus = beyond + (dead - beyond) / 10;
         Some(TombstoneLimit { own, surplus, dead, range: 0, stage: Stage::Sample(Vec::new()) })
     }
 
-    /// Goes on for a while; returns whether it has ended.
+    /// Does one step. Returns whether the drop has ended.
     pub(super) fn step(&mut self, local: &Local) -> bool {
         let (time, ranges) = (TimeSlice::begin(), local.store.range_count());
         while self.range < ranges {
@@ -78,7 +79,8 @@ impl TombstoneLimit {
         !is_raised
     }
 
-    /// The time up to which as large a share of the sample died as is to be dropped of all.
+    /// Returns the time of death up to which the sample has the same share of tombstones as is to be dropped of
+    /// all.
     fn newest_of_surplus(&self, mut deaths: Vec<Time>) -> Option<Time> {
         let last = deaths.len().checked_sub(1)?;
         let share = u128::from(self.surplus) * deaths.len() as u128 / u128::from(self.dead.max(1));
@@ -86,7 +88,8 @@ impl TombstoneLimit {
         Some(*deaths.select_nth_unstable(index).1)
     }
 
-    /// Under the members' lock: a node that has met another since this began, or has discarded its state, drops nothing.
+    /// Raises the stable time under the members' lock, unless the node has met another or has discarded its
+    /// state since this began.
     fn raise_stable_time(&self, local: &Local, until: Time) -> bool {
         let members = local.members.lock();
         let may_raise = members.is_alone() && members.incarnation() == self.own;
@@ -99,11 +102,11 @@ impl TombstoneLimit {
 }
 
 impl Local {
-    /// Removes the cells of a range that are dead at the stable time; returns how many. Counts those that are dropped for
-    /// want of room.
+    /// Removes the cells of a range that are dead at the stable time, and returns how many. Counts those that
+    /// are dropped for want of room.
     pub(super) fn purge(&self, range: usize) -> usize {
         let purged = self.store.purge(range);
-        // A stable time that the members have agreed on is another one.
+        // If the members have agreed on a stable time, that is another one.
         if purged > 0 && self.dropped_until.load(Ordering::Relaxed) == self.store.stable_time().0 {
             self.counts.dropped_tombstones.fetch_add(purged as u64, Ordering::Relaxed);
         }
@@ -127,7 +130,7 @@ mod tests {
 
     const LIMIT: u64 = 10_000;
 
-    /// A node that is alone and whose clients have deleted so many keys, one at each moment.
+    /// Creates a node that is alone and whose clients have deleted so many keys, one at each moment.
     fn alone(deletes: u64) -> Local {
         let own = incarnation(1).unwrap();
         let store = Store::new(StoreConfig {
@@ -175,7 +178,7 @@ mod tests {
         let left = dead(&local);
         assert!((LIMIT * 8 / 10..=LIMIT * 101 / 100).contains(&left), "{left} are left of {deletes}");
         assert_eq!(dropped(&local), deletes - left);
-        // The oldest went.
+        // The oldest tombstones were dropped.
         let stable = local.store.stable_time();
         let mut oldest = stable;
         (0..local.store.range_count()).for_each(|range| {

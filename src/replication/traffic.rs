@@ -1,4 +1,4 @@
-//! What a link has carried, by kind and by second.
+//! Counts what a link has carried, by kind and by second.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub(super) struct Carried {
     sent_rate: Rate,
 }
 
-/// Bytes a second.
+/// Rates in bytes per second.
 #[derive(Default)]
 struct Rate {
     before: AtomicU64,
@@ -31,18 +31,18 @@ impl Rate {
 }
 
 impl Carried {
-    /// Counts a message that has come, without its header.
+    /// Counts a received message, without its header.
     pub(super) fn receive(&self, frame: &[u8]) {
         self.received[message::kind(frame) as usize].fetch_add(frame.len() as u64, Relaxed);
     }
 
-    /// Counts a frame that leaves, with its header.
+    /// Counts a sent frame, with its header.
     pub(super) fn send(&self, frame: &[u8]) {
         let kind = message::kind(frame.get(super::codec::HEADER..).unwrap_or_default());
         self.sent[kind as usize].fetch_add(frame.len() as u64, Relaxed);
     }
 
-    /// Takes the rates, `after` the last time.
+    /// Computes the rates since the last call, which was `after` ago.
     pub(super) fn sample(&self, after: Duration) {
         self.received_rate.sample(sum(&self.received), after);
         self.sent_rate.sample(sum(&self.sent), after);

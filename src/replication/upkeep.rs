@@ -1,4 +1,4 @@
-//! What runs beside the links: the stable time, lapses, and the slow walks over all ranges.
+//! Periodic tasks beside the links: the stable time, lapses, and the slow walks over all ranges.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,19 +13,19 @@ use super::tombstones::TombstoneLimit;
 use crate::cluster::EventKind;
 use crate::time_slice::TimeSlice;
 
-/// How often the stable time is looked after.
+/// How often the stable time is computed.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How often a slice of the ranges is walked.
+/// How often a slice of the ranges is swept.
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
 
-/// All ranges are swept within this many slices, so within a second.
+/// The number of slices in which all ranges are swept, so within a second.
 const SWEEP_SLICES: usize = 10;
 
-/// All ranges are scrubbed within this many slices, so within a hundred seconds.
+/// The number of slices in which all ranges are scrubbed, so within a hundred seconds.
 const SCRUB_SLICES: usize = 1000;
 
-/// Raises the stable time, lets members lapse that are overdue, and acts on what became of this node's own place.
+/// Raises the stable time, lets overdue members lapse, and acts on changes of this node's own place.
 pub(super) async fn tick(shared: Arc<Shared>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -50,7 +50,7 @@ pub(super) async fn tick(shared: Arc<Shared>) {
     }
 }
 
-/// Drops the oldest tombstones of a node that is alone, once they are beyond their limit.
+/// Drops the oldest tombstones of a node that is alone, once they exceed their limit.
 pub(super) async fn limit_tombstones(shared: Arc<Shared>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -69,8 +69,9 @@ pub(super) async fn limit_tombstones(shared: Arc<Shared>) {
     }
 }
 
-/// Frees the values of expired keys and purges what is dead at the stable time, all ranges once a second, where anything
-/// is due; frees the changes that were kept for watchers and are read no more; and recomputes the sums of every range from its cells, slowly.
+/// Walks all ranges once a second where anything is due: frees the values of expired keys, purges what is dead
+/// at the stable time, and frees changes that no watcher reads any more. Also recomputes the sums of every
+/// range from its cells, slowly.
 pub(super) async fn sweep(shared: Arc<Shared>) {
     let store = &shared.local.store;
     let count = store.range_count();

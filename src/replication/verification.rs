@@ -1,4 +1,4 @@
-//! Comparisons that an operator has asked for, and what they have found.
+//! Tracks the deep comparisons that an operator has requested, and their results.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ struct Row {
 }
 
 impl Verifications {
-    /// Forgets what there was and waits for these peers.
+    /// Discards the earlier results and waits for these peers.
     pub(super) fn begin(&self, peers: impl IntoIterator<Item = String>, cells: u64) {
         let waiting = |peer: String| {
             let state = VerificationState::Waiting;
@@ -40,7 +40,7 @@ impl Verifications {
         }
     }
 
-    /// A comparison that has not finished never will.
+    /// Records that a comparison failed before it finished.
     pub(super) fn fail(&self, peer: &str, why: &str) {
         if let Some(Row { row, began }) = self.0.lock().get_mut(peer)
             && matches!(row.state, VerificationState::Waiting | VerificationState::Running)

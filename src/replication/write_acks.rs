@@ -1,6 +1,7 @@
-//! Who holds how much of what the clients of whom have written, and who waits for more. For `WAIT` and tokens.
+//! Tracks, per writer, the highest feed sequence that each node has acknowledged, and wakes `WAIT`ers. For
+//! `WAIT` and tokens.
 //!
-//! Counted in the sequences of the writers' feeds, which tell of gaps. Volatile: what is noted here proves nothing to
+//! The unit is the sequence of the writer's feed, which shows gaps. Volatile: these entries prove nothing to
 //! the summary vector or to the stable time, which only syncs raise.
 
 use std::collections::BTreeMap;
@@ -17,82 +18,83 @@ use crate::ablation::{Ablation, ablated};
 use crate::env::BoxFuture;
 use crate::model::Incarnation;
 
-/// The most incarnations whose changes are noted as held, those of past links included. The one noted first makes
-/// room; while it is linked its next push notes it again.
+/// The most incarnations whose changes are recorded as held, those of past links included. Beyond it the oldest
+/// entry is dropped; while its writer is linked, the next push adds it again.
 const MAX_NOTED: usize = 2 * MAX_PEERS;
 
-/// What this node holds of others, and the clients that wait for it or for what others hold of this one.
+/// What this node holds of other writers, and the clients that wait for it or for acknowledgements of peers.
 #[derive(Default)]
 pub(super) struct WriteAcks {
     noted: Mutex<Noted>,
     of_peers: Arc<Waiters<u64>>,
     of_this: Arc<Waiters<(Incarnation, u64)>>,
-    /// An operator has discarded the changes of this node's clients up to here.
+    /// The feed sequence up to which an operator has discarded the changes of this node's clients.
     discarded: AtomicU64,
-    /// The last change of this node's clients that some peer has acknowledged, together with all before it.
+    /// The feed sequence up to which some peer has acknowledged every change of this node's clients.
     held_by_any: AtomicU64,
 }
 
 #[derive(Default)]
 struct Noted {
-    /// By whom this node was and who wrote: a node that has discarded its state is another.
+    /// Keyed by (own incarnation, writer). The own incarnation changes when the node discards its state.
     held: BTreeMap<(Incarnation, Incarnation), Held>,
     count: u64,
 }
 
 struct Held {
-    /// Every change that was made by clients of the writer up to here is held.
+    /// Every change of the writer's clients up to this feed sequence is held.
     through: u64,
     /// Orders the entries by age.
     number: u64,
 }
 
 impl WriteAcks {
-    /// This node, as `own`, has come to hold all that clients of `writer` have changed up to `through`.
+    /// Records that this node, as `own`, holds every change of `writer`'s clients up to `through`.
     pub(super) fn hold(&self, own: Incarnation, writer: Incarnation, through: u64) {
         let before = self.noted.lock().hold((own, writer), through);
         self.of_this.wake((writer, before), (writer, through));
     }
 
-    /// Up to which change of `writer`'s clients this node, as `own`, holds all.
+    /// Returns the feed sequence up to which this node, as `own`, holds every change of `writer`'s clients.
     pub(super) fn held(&self, own: Incarnation, writer: Incarnation) -> u64 {
         self.noted.lock().held.get(&(own, writer)).map_or(0, |held| held.through)
     }
 
-    /// Resolves once [`held`](Self::held) has come to `through`, or [`verified`](Self::verified) was called. What
-    /// happened before this call counts for nothing.
+    /// Resolves once [`held`](Self::held) has reached `through`, or [`verified`](Self::verified) was called.
+    /// Only what happens after this call counts.
     pub(super) fn wait_to_hold(&self, writer: Incarnation, through: u64) -> BoxFuture<'static, ()> {
         self.of_this.wait((writer, through))
     }
 
-    /// A sync has finished, so the summary vector may have risen.
+    /// Records that a sync has finished, so the summary vector may have risen.
     pub(super) fn verified(&self) {
         self.of_this.wake_all();
     }
 
-    /// An operator has discarded what clients had written here, up to `through`.
+    /// Records that an operator has discarded the changes of this node's clients up to `through`.
     pub(super) fn discard(&self, through: u64) {
         self.discarded.store(through, Ordering::Relaxed);
     }
 
-    /// Whether a change was discarded here: a state that a peer holds is then no proof that it holds the change.
+    /// Whether a change was discarded here: that a peer holds this node's state then does not prove that it
+    /// holds the change.
     fn is_discarded(&self, change: u64) -> bool {
         change > 0 && change <= self.discarded.load(Ordering::Relaxed)
     }
 
-    /// A peer has come to hold more of what this node's clients have changed.
+    /// Records that a peer, which held this node's changes up to `before`, now holds them up to `through`.
     pub(super) fn peer_holds(&self, before: u64, through: u64) {
         self.held_by_any.fetch_max(through, Ordering::Relaxed);
         self.of_peers.wake(before, through);
     }
 
-    /// Counts the changes up to `sequence` that no peer has acknowledged and no operator has discarded.
+    /// Returns how many changes up to `sequence` no peer has acknowledged and no operator has discarded.
     pub(super) fn unheld(&self, sequence: u64) -> u64 {
         let discarded = self.discarded.load(Ordering::Relaxed);
         sequence.saturating_sub(self.held_by_any.load(Ordering::Relaxed).max(discarded))
     }
 
-    /// Returns those of `links` whose peers hold every change of this node's clients up to `through`.
+    /// Returns the `links` whose peers hold every change of this node's clients up to `through`.
     pub(super) fn holders<'q, L>(
         &self,
         through: u64,
@@ -105,8 +107,8 @@ impl WriteAcks {
         links.into_iter().filter(|(_, queue)| holds(queue)).map(|(link, _)| link).collect()
     }
 
-    /// Asks for what the peers behind `queues` need to hold all up to `through`. Resolves once one more of them does;
-    /// what happened before this call counts for nothing.
+    /// Asks for what the peers behind `queues` need to hold every change up to `through`. Resolves once one
+    /// more of them does. Only what happens after this call counts.
     pub(super) fn wait_for_holders<'q>(
         &self,
         through: u64,
@@ -116,15 +118,14 @@ impl WriteAcks {
         self.wait_for_peers(through)
     }
 
-    /// Resolves once a peer that did not has come to hold all up to `through`. What happened before this call counts
-    /// for nothing.
+    /// Resolves once another peer holds every change up to `through`. Only what happens after this call counts.
     fn wait_for_peers(&self, through: u64) -> BoxFuture<'static, ()> {
         self.of_peers.wait(through)
     }
 }
 
 impl Noted {
-    /// Returns what was held before.
+    /// Raises an entry. Returns what was held before.
     fn hold(&mut self, of: (Incarnation, Incarnation), through: u64) -> u64 {
         if let Some(held) = self.held.get_mut(&of) {
             let before = held.through;
@@ -141,8 +142,8 @@ impl Noted {
     }
 }
 
-/// Those who wait until something has come to a place in an order; each is woken by what passes its own place alone, so
-/// that many who wait in vain cost nothing. As many as there are connections of clients.
+/// Clients that wait until a sequence is reached. Each is woken only when its own place is passed, so waiters
+/// whose place is not reached cost nothing. There are as many as client connections.
 struct Waiters<K> {
     all: Mutex<BTreeMap<(K, u64), Arc<Notify>>>,
     count: AtomicU64,
@@ -166,7 +167,7 @@ impl<K: Ord + Copy + Send + 'static> Waiters<K> {
         })
     }
 
-    /// Wakes those between `before`, which was reached earlier, and `reached`.
+    /// Wakes the waiters between `before`, which was reached earlier, and `reached`.
     fn wake(&self, before: K, reached: K) {
         if before < reached {
             let all = self.all.lock();
@@ -180,7 +181,7 @@ impl<K: Ord + Copy + Send + 'static> Waiters<K> {
     }
 }
 
-/// One who waits; leaves when dropped.
+/// One waiter; removed on drop.
 struct Waiting<K: Ord> {
     waiters: Arc<Waiters<K>>,
     key: (K, u64),

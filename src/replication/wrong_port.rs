@@ -1,7 +1,7 @@
-//! Recognises connections that do not speak the peer protocol, by their first bytes, and answers them in their own.
+//! Recognises connections of other protocols by their first bytes, and answers them in their own protocol.
 //!
-//! A hello is at most [`MAX_HELLO_FRAME`] long, so the first byte of a peer's connection is always zero. No text protocol
-//! and no TLS record begins with a zero byte.
+//! A hello is at most [`MAX_HELLO_FRAME`] long, so the first byte of a peer's connection is always zero. No
+//! text protocol and no TLS record begins with a zero byte.
 //!
 //! [`MAX_HELLO_FRAME`]: super::codec::MAX_HELLO_FRAME
 
@@ -13,10 +13,10 @@ use tracing_mutex::parkinglot::Mutex;
 use super::codec::HEADER;
 use crate::config::DEFAULT_PEER_PORT;
 
-/// The most clients that are remembered as logged; the one that was logged first makes room.
+/// The most clients that are recorded as logged; beyond it the oldest is dropped.
 const MAX_LOGGED: usize = 64;
 
-/// What the other side speaks instead of the peer protocol.
+/// Another protocol that a connection to the peer port uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OtherProtocol {
     Redis,
@@ -26,12 +26,12 @@ pub(crate) enum OtherProtocol {
     Text,
 }
 
-/// What the first bytes of a connection tell.
+/// What the first bytes of a connection show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Opening {
     /// Too few bytes have arrived.
     Unclear,
-    /// A frame, or bytes that only a check of their header can judge.
+    /// A frame, or bytes that need a check of their header.
     Frame,
     Other(OtherProtocol),
 }
@@ -57,12 +57,13 @@ fn is_text(byte: u8) -> bool {
     byte.is_ascii_graphic() || byte.is_ascii_whitespace()
 }
 
-/// An answer, or a request: a method in capitals and a path, or a first line that names the version.
+/// Whether the bytes are an HTTP response or request: a method in capitals and a path, or a first line with the
+/// version.
 fn is_http(bytes: &[u8]) -> bool {
     let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
     let method = line.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
     let has_path = method > 0 && line[method..].starts_with(b" /");
-    // Some servers answer what they cannot read with a page alone.
+    // Some servers answer a malformed request with a page alone.
     let is_page = line.starts_with(b"<!") || line.to_ascii_lowercase().starts_with(b"<html");
     is_page || line.starts_with(b"HTTP/") || has_path || line.windows(6).any(|part| part == b" HTTP/")
 }
@@ -77,7 +78,7 @@ impl OtherProtocol {
         }
     }
 
-    /// Why an address that was dialled is not a peer's, for people.
+    /// Explains to people why a dialled address is not a peer's.
     pub(super) fn explain_answer(self) -> String {
         let whose = match self {
             OtherProtocol::Redis => ", as a client port does",
@@ -90,8 +91,8 @@ impl OtherProtocol {
         )
     }
 
-    /// Why a connection to the peer port is closed, for people. `client_port` is where this node takes clients, if it
-    /// does.
+    /// Explains to people why a connection to the peer port is closed. `client_port` is where this node serves
+    /// clients, if it does.
     pub(super) fn explain_request(self, client_port: Option<u16>) -> String {
         let ports = match client_port {
             Some(port) => format!("clients use the client port, {port}"),
@@ -100,7 +101,7 @@ impl OtherProtocol {
         format!("it speaks {}, but this is the peer port: {ports}", self.as_str())
     }
 
-    /// What the peer port sends before it closes the connection.
+    /// Returns what the peer port sends before it closes the connection.
     pub(super) fn answer(self, client_port: Option<u16>) -> Option<String> {
         let ports = match client_port {
             Some(port) => format!("clients use its client port, {port}"),
@@ -119,12 +120,12 @@ impl OtherProtocol {
     }
 }
 
-/// Who has spoken another protocol to the peer port: a client that keeps trying is logged once.
+/// Clients that have used another protocol at the peer port: a client that keeps trying is logged once.
 #[derive(Default)]
 pub(super) struct LoggedClients(Mutex<VecDeque<(IpAddr, OtherProtocol)>>);
 
 impl LoggedClients {
-    /// Notes a client; returns whether it was not noted before.
+    /// Records a client. Returns whether it is new.
     pub(super) fn note(&self, client: IpAddr, protocol: OtherProtocol) -> bool {
         let mut logged = self.0.lock();
         if logged.contains(&(client, protocol)) {

@@ -1,4 +1,4 @@
-//! Incarnations that are not members any more: when they are closed, and how two nodes compare what they have of them.
+//! Incarnations that are not members: when they are closed, and how two nodes compare their coverage.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,15 +11,15 @@ use crate::ablation::{Ablation, ablated};
 use crate::model::{Incarnation, Time, timestamp};
 use crate::store::Coverage;
 
-/// The most incarnations that are not members whose coverage is kept. Of more the one whose writes are the oldest is
-/// dropped: what it wrote is news again, should a stale copy of it come from a member that was away since then.
+/// The most incarnations that are not members whose coverage is kept. Beyond it the one with the oldest writes
+/// is dropped: its writes are then admitted again if a member that was away since then sends a stale copy.
 const MAX_CLOSED: usize = 65_536;
 
-/// An incarnation of which a write was received, but that nobody names as a member, is taken for one that has ended
-/// after this time. Gossip tells of a living one within seconds.
+/// How long an incarnation of which only a write was received stays unknown before it counts as ended. Gossip
+/// names a living member within seconds.
 const UNKNOWN_LIMIT: Duration = Duration::from_secs(60);
 
-/// How far the writes of one incarnation that is not a member are incorporated.
+/// Up to when the writes of one incarnation that is not a member are incorporated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::replication) struct ClosedCoverage {
     pub(in crate::replication) incarnation: Incarnation,
@@ -32,7 +32,7 @@ fn bucket_of(incarnation: Incarnation) -> usize {
 }
 
 impl Membership {
-    /// The incarnations that are not members, and what is known of their writes.
+    /// The incarnations that are not members, and their coverage.
     fn others_covered(&self) -> impl Iterator<Item = (Incarnation, Coverage)> {
         let present: BTreeSet<_> = self.roster.present().map(|(_, member)| member.incarnation).collect();
         let others = self.origins.iter().filter(|(_, coverage)| !coverage.is_none());
@@ -43,7 +43,7 @@ impl Membership {
         self.others_covered().filter(|(_, coverage)| !coverage.is_open())
     }
 
-    /// The hash of each bucket of the coverage of closed incarnations; none if none is closed.
+    /// The hash of each bucket of the coverage of closed incarnations; empty if none is closed.
     pub(super) fn coverage_hashes(&self) -> Vec<u64> {
         let mut hashes = Vec::new();
         for (incarnation, coverage) in self.closed() {
@@ -72,7 +72,7 @@ impl Membership {
             .collect()
     }
 
-    /// The incarnations that are not members and not closed yet, for others to know.
+    /// The incarnations that are neither members nor closed, for the summary.
     pub(super) fn open(&self) -> Vec<Away> {
         let since =
             |incarnation| self.away.get(&incarnation).map(|declared| declared.since).unwrap_or_default();
@@ -85,7 +85,7 @@ impl Membership {
         .collect()
     }
 
-    /// A peer says that an incarnation is away.
+    /// Handles a peer's list of incarnations that are away.
     pub(super) fn hear_of_away(&mut self, away: &[Away]) {
         for &Away { incarnation, since, seen } in away {
             if incarnation == self.incarnation {
@@ -96,16 +96,18 @@ impl Membership {
             {
                 self.origins.see(origin, seen);
             }
-            // Declared by others only: they may count with members that this node has not been told of, which have not
-            // shown their states here. So it declares by its own clock, and then waits for the latest of all.
+            // Only others declared it away: they may have members that this node has not received yet, and that
+            // have not sent their states here. So this node declares it by its own clock, and then waits for
+            // the latest clock of all.
             if let Some(known) = self.away.get_mut(&incarnation) {
                 known.since = since.max(known.since);
             }
         }
     }
 
-    /// Notes since when those are away that are not members. A write of one that was closed opens it again; one of one that
-    /// was declared away declares it anew, as members may have shown their states before it arrived there.
+    /// Records since when incarnations that are not members are away. A write of a closed one opens it again; a
+    /// write of a declared one declares it anew, because members may have sent their states before the write
+    /// reached them.
     pub(super) fn note_away(&mut self, now: Time) {
         let open: BTreeMap<_, _> =
             self.open().into_iter().map(|away| (away.incarnation, away.seen)).collect();
@@ -117,7 +119,7 @@ impl Membership {
             }
             let has_ended = self.roster.has_ended(incarnation);
             if !has_ended && !self.unknown.contains_key(&incarnation) && !ablated(Ablation::Regroup) {
-                // It may be a member that nobody has told this node of yet.
+                // It may be a member that this node has not received yet.
                 self.reset_stable_time();
             }
             let since = *self.unknown.entry(incarnation).or_insert(now);
@@ -127,9 +129,9 @@ impl Membership {
         }
     }
 
-    /// Closes those that are away once every member has everyone's state of after they were declared away, `low` being
-    /// the time up to which all have that: whatever members hold of them is with all members. Returns whether none is
-    /// left.
+    /// Closes the incarnations that were declared away before `low`, the time up to which every member has
+    /// incorporated every member's state. What any member holds of them is then held by all. Returns whether
+    /// none is left.
     pub(super) fn close_away(&mut self, low: Time) -> bool {
         self.away.retain(|&incarnation, declared| {
             let is_due = low > declared.since;
@@ -141,7 +143,7 @@ impl Membership {
         self.open().is_empty() || ablated(Ablation::WaitAway) || ablated(Ablation::Close)
     }
 
-    /// Drops the coverage of the oldest of too many incarnations.
+    /// Drops the coverage of the incarnations with the oldest writes if there are too many.
     pub(super) fn limit_coverage(&self) {
         let mut closed: Vec<_> = self.closed().map(|(of, coverage)| (coverage.covered(), of)).collect();
         if closed.len() > MAX_CLOSED {

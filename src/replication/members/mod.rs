@@ -1,4 +1,4 @@
-//! Who is a member, what each has incorporated, and how far the stable time may rise. Pure.
+//! Who is a member, what each member has incorporated, and the stable time that follows. Pure.
 //!
 //! ```text
 //!   hello, heartbeat ---> roster, reports --+
@@ -8,12 +8,13 @@
 //! ```
 //!
 //! Invariants:
-//! * `synced[c] = t` of the summary vector (see [`Origins`]) is claimed only after a sync with someone who had
-//!   incorporated `c`'s writes up to `t`, and never after a push: the push before it may have been lost.
-//! * The stable time is computed only from reports of all members, and only while they agree who these are. It is
-//!   therefore never above what any of them has yet to receive (Golding's acknowledgement vector, 1992).
-//! * It does not rise while an incarnation is away and not closed: what was received of it may be known to some members
-//!   alone.
+//! * `synced[c] = t` of the summary vector (see [`Origins`]) is claimed only after a sync with a node that had
+//!   incorporated `c`'s writes up to `t`, and never after a push: an earlier push may have been lost.
+//! * The stable time is computed only from reports of all members, and only while they agree on who these are.
+//!   It is therefore never above the time of a write that a member has yet to receive (Golding's
+//!   acknowledgement vector, 1992).
+//! * It does not rise while an incarnation is away and not closed: only some members may hold what was received
+//!   of it.
 
 mod coverage;
 mod roster;
@@ -35,16 +36,16 @@ use crate::model::{Incarnation, Time, Vector, timestamp};
 use crate::store::Origins;
 use roster::Roster;
 
-/// The pushes of a member that nobody has heard for this long are not waited for.
+/// How long a member may be silent before its pushes no longer need a relay.
 const RELAY_LIMIT: Duration = Duration::from_secs(10);
 
-/// A namesake that a member heard within this time counts as alive, also where no linked peer is linked to it.
+/// A namesake that a member heard within this time counts as alive, even if no linked peer has a link to it.
 const HEARD_LATELY: Duration = Duration::from_secs(5);
 
-/// The longest address that is taken from a peer: a host name, a port and some room.
+/// The longest address in bytes that is accepted from a peer: a host name, a port and some room.
 pub(super) const MAX_ADDRESS: usize = 300;
 
-/// What a node's membership is made with.
+/// The parameters of a node's membership.
 #[derive(Clone, Debug)]
 pub(super) struct MembershipConfig {
     pub(super) name: String,
@@ -53,18 +54,18 @@ pub(super) struct MembershipConfig {
     pub(super) forget_after: Option<Duration>,
 }
 
-/// What a member says of itself.
+/// What a member reports about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Report {
-    /// The hash of the members that it counts with.
+    /// The hash of the members that it has.
     pub(super) members: u64,
-    /// Its hybrid clock when it said so: of two reports the later one holds.
+    /// Its hybrid clock when it made the report: the report with the later clock holds.
     pub(super) clock: Time,
-    /// Its acknowledged time: up to there it has incorporated every member's writes.
+    /// Its acknowledged time: it has incorporated every member's writes up to here.
     pub(super) low: Time,
 }
 
-/// What this node knows of its cluster.
+/// This node's view of its cluster.
 #[derive(Debug)]
 pub(super) struct Membership {
     name: String,
@@ -74,16 +75,17 @@ pub(super) struct Membership {
     /// The summary vector.
     origins: Arc<Origins>,
     roster: Roster,
-    /// Since when those are away that are not members and not closed, by the latest clock of those that declared it.
+    /// Incarnations that are neither members nor closed, with the latest clock at which a member declared them
+    /// away.
     away: BTreeMap<Incarnation, Declared>,
-    /// Incarnations of which a write was received and nothing else is known, and since when.
+    /// Incarnations of which only a write was received, and since when.
     unknown: BTreeMap<Incarnation, Time>,
     reports: BTreeMap<Incarnation, Report>,
-    /// Who is linked to this node, and what each said of itself last.
+    /// The peers that are linked to this node, and the latest report of each.
     linked: BTreeMap<Incarnation, Linked>,
-    /// The members that the stable time was computed with, and those that have ceased to be some since.
+    /// The members that the stable time was computed with, former ones included.
     counted: BTreeSet<Incarnation>,
-    /// When all members were first found to agree on who they are, since nothing was stable.
+    /// When all members were first found to agree on who they are, since the stable time was reset.
     agreed: Option<Time>,
     /// A later incarnation of this node's name.
     namesake: Option<Namesake>,
@@ -92,9 +94,9 @@ pub(super) struct Membership {
 #[derive(Clone, Copy, Debug)]
 struct Namesake {
     incarnation: Incarnation,
-    /// Since when it has been seen alive.
+    /// Since when it is seen alive.
     since: Time,
-    /// When a member heard it last.
+    /// When a member last heard it.
     heard: Time,
 }
 
@@ -104,7 +106,7 @@ struct Linked {
     vector: Vector,
 }
 
-/// An incarnation was declared away.
+/// An incarnation that was declared away.
 #[derive(Clone, Copy, Debug)]
 struct Declared {
     since: Time,
@@ -112,7 +114,7 @@ struct Declared {
     seen: Time,
 }
 
-/// What a heartbeat says beyond the clocks.
+/// What a heartbeat contains beyond the clocks and the summary.
 #[derive(Debug, Default)]
 pub(super) struct Gossip {
     pub(super) links: BTreeSet<Incarnation>,
@@ -120,10 +122,10 @@ pub(super) struct Gossip {
     pub(super) reports: Vec<(Incarnation, Report)>,
 }
 
-/// Something has happened to this node's own place in the cluster.
+/// A change of this node's own place in the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Another node goes by its name: it must stop.
+    /// Another node has its name: this node must stop.
     Superseded,
 }
 
@@ -148,7 +150,7 @@ impl Membership {
         membership
     }
 
-    /// Puts this node itself on the roster.
+    /// Enters this node itself in the roster.
     fn enter(&mut self, now: Time) {
         let own = Member {
             incarnation: self.incarnation,
@@ -165,14 +167,15 @@ impl Membership {
         self.incarnation
     }
 
-    /// What this node says of itself at a hello.
+    /// Returns this node's place in the cluster, for a hello.
     pub(super) fn place(&self) -> Place {
         let Membership { incarnation, generation, .. } = *self;
         Place { incarnation, generation }
     }
 
-    /// Whether this node has heard of no other yet. What it received of one by pushes alone could come back if it were
-    /// purged, and what one is about to send belongs to a state that will be said to be held whole.
+    /// Whether this node has no link, and no other name in its roster. A key that it received by pushes alone
+    /// could come back if it were purged, and what a peer is about to send belongs to a state that the vector
+    /// will claim as a whole.
     pub(super) fn is_alone(&self) -> bool {
         self.others().next().is_none() && self.linked.is_empty()
     }
@@ -181,7 +184,7 @@ impl Membership {
         self.roster.iter().filter(|(name, _)| *name != self.name)
     }
 
-    /// What this node says in a heartbeat.
+    /// Returns this node's summary for a heartbeat.
     pub(super) fn summary(&self, stable: Time, now: Time) -> Summary {
         let present = self.roster.present().map(|(_, member)| member.incarnation);
         let mut vector: Vector = present.map(|of| (of, self.synced(of))).collect();
@@ -190,17 +193,17 @@ impl Membership {
         Summary { stable, members, vector, away: self.open(), hashes: Vec::new() }
     }
 
-    /// What this node says at the start of a sync: drawn before any digest of it is read.
+    /// Returns this node's summary for the start of a sync: drawn before any digest is read.
     pub(super) fn full_summary(&self, stable: Time, now: Time) -> Summary {
         Summary { hashes: self.coverage_hashes(), ..self.summary(stable, now) }
     }
 
-    /// Up to which time the writes of an incarnation are incorporated, by syncs.
+    /// Returns up to which time the writes of an incarnation are incorporated, as proved by syncs.
     pub(super) fn synced(&self, incarnation: Incarnation) -> Time {
         self.origins.coverage_of(incarnation).synced
     }
 
-    /// A link to a peer is up: it is a member, whatever it was before.
+    /// Records that a link to a peer is up: the peer is a member, whatever it was before.
     pub(super) fn on_link(&mut self, name: &str, incarnation: Incarnation, generation: u64, now: Time) {
         let before = self.roster.get(name).filter(|known| known.incarnation != incarnation);
         let generation = before.map_or(generation, |before| generation.max(before.generation + 1));
@@ -210,8 +213,8 @@ impl Membership {
         self.count_members();
     }
 
-    /// A member more may not have what was stable without it, and may bring deletes that are older: nothing is purged until
-    /// all have exchanged their states.
+    /// Resets the stable time if there is a new member. It may lack what was stable without it, and may bring
+    /// older deletes: nothing is purged until all members have exchanged their states.
     fn count_members(&mut self) {
         let present: BTreeSet<_> = self.roster.present().map(|(_, member)| member.incarnation).collect();
         if !present.is_subset(&self.counted) && !ablated(Ablation::Regroup) {
@@ -225,21 +228,21 @@ impl Membership {
         self.agreed = None;
     }
 
-    /// The link to a peer has ended.
+    /// Records that the link to a peer has ended.
     pub(super) fn on_unlink(&mut self, incarnation: Incarnation) {
         self.linked.remove(&incarnation);
     }
 
-    /// A peer says goodbye: it is not waited for.
+    /// Records the goodbye of a peer: the stable time does not wait for it.
     pub(super) fn on_goodbye(&mut self, incarnation: Incarnation, now: Time) {
         if let Some(member) = self.roster.find(incarnation) {
             (member.standing, member.since) = (Standing::Gone, now);
         }
     }
 
-    /// A heartbeat of a linked peer.
+    /// Handles the heartbeat of a linked peer.
     pub(super) fn on_heartbeat(&mut self, peer: Incarnation, summary: &Summary, gossip: Gossip, now: Time) {
-        // First who is alive, then what to make of it.
+        // First note who is alive, then draw conclusions.
         // Entered here too: the end of an earlier connection may have been noted after the start of this one.
         self.linked.entry(peer).or_default().links = gossip.links;
         self.on_summary(peer, summary);
@@ -257,7 +260,7 @@ impl Membership {
         self.count_members();
     }
 
-    /// What a linked peer says of itself, in a heartbeat or at the start of a sync.
+    /// Handles the summary of a linked peer, from a heartbeat or the start of a sync.
     pub(super) fn on_summary(&mut self, peer: Incarnation, summary: &Summary) {
         if let Some(linked) = self.linked.get_mut(&peer) {
             linked.vector.join(&summary.vector);
@@ -279,7 +282,7 @@ impl Membership {
         if name == self.name && member.incarnation != self.incarnation {
             self.roster.note_former(member.incarnation, name);
             let later = (member.generation, member.incarnation) > (self.generation, self.incarnation);
-            // One that is dead was before this node, whatever it counted; one that lives may be after it.
+            // A dead namesake was before this node, whatever its generation; a live one may be after it.
             let seen = Namesake { incarnation: member.incarnation, since: now, heard: member.heard };
             if later && self.is_alive(&seen, now) {
                 let known = self.namesake.filter(|known| known.incarnation == seen.incarnation);
@@ -294,7 +297,7 @@ impl Membership {
         }
         if member.incarnation == self.incarnation {
             self.generation = self.generation.max(member.generation);
-            // Whoever does not count with it has not heard it.
+            // A node that does not have this one as a member has not heard it.
             if let Some(own) = self.roster.get_mut(name).filter(|_| member.standing != Standing::Present) {
                 own.since = own.since.max(now);
                 return;
@@ -305,12 +308,13 @@ impl Membership {
         if let Some(known) =
             self.roster.get_mut(name).filter(|known| self.linked.contains_key(&known.incarnation))
         {
-            // As the one that is linked will count itself, once it hears of the other.
+            // The linked incarnation will raise its own generation in the same way, once it receives the other
+            // entry.
             if known.incarnation != member.incarnation && known.generation <= member.generation && is_dead {
                 known.generation = member.generation + 1;
                 return;
             }
-            // Whoever let it lapse was cut off itself.
+            // A node that let it lapse was cut off itself.
             if known.standing == Standing::Present && member.standing == Standing::Lapsed {
                 known.since = known.since.max(now);
                 return;
@@ -319,13 +323,13 @@ impl Membership {
         self.roster.merge(name, member);
     }
 
-    /// Whether a linked peer is linked to it, or a member farther away was of late.
+    /// Whether a linked peer is linked to the namesake, or a more distant member heard it lately.
     fn is_alive(&self, namesake: &Namesake, now: Time) -> bool {
         timestamp::later(namesake.heard, HEARD_LATELY) > now
             || self.linked.values().any(|peer| peer.links.contains(&namesake.incarnation))
     }
 
-    /// What this node's next heartbeat says beyond its clocks and its summary.
+    /// Returns what this node's next heartbeat contains beyond its clocks and its summary.
     pub(super) fn gossip(&self, now: Time) -> Gossip {
         let mut members: Vec<_> =
             self.roster.iter().map(|(name, member)| (name.to_owned(), *member)).collect();
@@ -351,11 +355,11 @@ impl Membership {
         self.roster.present().map(|(_, member)| held(member)).min().unwrap_or(now)
     }
 
-    /// A sync with a linked peer has finished: all that it had incorporated when it said `theirs` is incorporated here,
-    /// and so is `coverage`, which it said of incarnations that are not members.
+    /// Handles the end of a sync with a linked peer: everything that the peer had incorporated when it sent
+    /// `theirs` is incorporated here, and so is `coverage`, its entries for incarnations that are not members.
     ///
-    /// The sync raises nothing for the incarnations in `gave_up`: the peer held writes of them that were given up here, and
-    /// may not have dropped and listed these yet. The next sync raises them.
+    /// The sync raises nothing for the incarnations in `gave_up`: the peer held writes of them that were given
+    /// up here, and may not have removed and listed these yet. The next sync raises them.
     pub(super) fn on_sync(
         &mut self,
         theirs: &Summary,
@@ -364,7 +368,7 @@ impl Membership {
     ) {
         let is_told = |of: Incarnation| self.is_present(of) || self.roster.has_ended(of);
         if !theirs.vector.iter().all(|(of, _)| is_told(of)) {
-            // The peer counts with a member that nobody has told this node of yet.
+            // The peer has a member that this node has not received yet.
             self.reset_stable_time();
         }
         let others = |of: Incarnation| {
@@ -381,8 +385,8 @@ impl Membership {
         self.hear_of_away(&theirs.away);
     }
 
-    /// Whether one that says this of itself has incorporated all that this node's stable time has passed: then it holds
-    /// nothing that was removed here.
+    /// Whether a peer with this summary has incorporated everything below this node's stable time: then it
+    /// holds nothing that was removed here.
     pub(super) fn has_incorporated(&self, peer: Incarnation, theirs: &Summary, stable: Time) -> bool {
         let mut present = self.roster.present().map(|(_, member)| member.incarnation);
         stable > timestamp::ZERO
@@ -391,11 +395,12 @@ impl Membership {
             && present.all(|member| theirs.vector.time_of(member) >= stable)
     }
 
-    /// The stable time to adopt, if the reports of all members allow a higher one; closes those that are away.
+    /// Returns the stable time to adopt, if the reports of all members allow a higher one. Closes incarnations
+    /// that are away.
     pub(super) fn advance(&mut self, now: Time) -> Option<Time> {
         self.note_away(now);
         self.limit_coverage();
-        // One that never had a peer keeps its tombstones for those that are yet to come.
+        // A node that never had a peer keeps its tombstones for peers that are yet to come.
         self.others().next()?;
         let own = self.report(now);
         let present: BTreeSet<_> = self.roster.present().map(|(_, member)| member.incarnation).collect();
@@ -406,8 +411,8 @@ impl Membership {
         };
         let reports = present.iter().map(report).collect::<Option<Vec<_>>>()?;
         let low = reports.iter().map(|report| report.low).min()?;
-        // Until then one may have held a delete that another had purged and vouched for: only a state of after that shows it to
-        // all.
+        // Before this, a member may have held a delete that another had purged and claimed: only a state of a
+        // later time brings it to all members.
         let agreed = *self.agreed.get_or_insert(now);
         let has_exchanged = low > agreed || ablated(Ablation::ExchangeAfterRegroup);
         let is_closed = self.close_away(low);
@@ -419,10 +424,11 @@ impl Membership {
         })
     }
 
-    /// The names of those that keep the stable time from rising: silent ones or, if none is, those that lack the most. What
-    /// the others lack while one is silent is what nobody has heard of that one.
+    /// Returns the names of the members that keep the stable time from rising: the silent ones, or those that
+    /// lack the most if none is silent. If one is silent, the others lack only what they have not received of
+    /// that one.
     pub(super) fn waits_for(&self, now: Time) -> Vec<String> {
-        /// Behind this much a member keeps others waiting.
+        /// A member that is further behind than this is reported.
         const BEHIND: Duration = Duration::from_secs(20);
         let own = self.report(now);
         let late = |time: Time| timestamp::later(time, BEHIND) < now;
@@ -441,7 +447,8 @@ impl Membership {
         slow.map(|(name, _)| name.to_owned()).collect()
     }
 
-    /// The linked peers that would not get a push of `origin` from `origin` itself, as far as they said.
+    /// Returns the linked peers that have no link to `origin`, by their own reports, so that they miss its
+    /// pushes.
     pub(super) fn without_link_to(&self, origin: Incarnation) -> impl Iterator<Item = Incarnation> {
         let lacks = move |(peer, linked): (&Incarnation, &Linked)| {
             (*peer != origin && !linked.links.contains(&origin)).then_some(*peer)
@@ -449,7 +456,8 @@ impl Membership {
         self.linked.iter().filter_map(lacks)
     }
 
-    /// Whether a linked peer lacks what this node knows of members that it has no link to.
+    /// Whether this node has incorporated writes that a linked peer lacks, of members that the peer has no link
+    /// to.
     pub(super) fn has_news_for(&self, peer: Incarnation) -> bool {
         /// Less than this is not worth a sync.
         const NEWS: Duration = Duration::from_secs(2);
@@ -463,13 +471,13 @@ impl Membership {
         })
     }
 
-    /// Whether pushes have to be passed on: some linked peer has no link to a member that is alive.
+    /// Whether pushes must be relayed: some linked peer has no link to a member that is alive.
     pub(super) fn must_relay(&self, now: Time) -> bool {
         let alive = self.others().filter(|(_, member)| timestamp::later(member.heard, RELAY_LIMIT) >= now);
         alive.map(|(_, member)| member.incarnation).any(|of| self.without_link_to(of).next().is_some())
     }
 
-    /// Whether this member is waited for.
+    /// Whether the stable time waits for this incarnation.
     pub(super) fn is_present(&self, incarnation: Incarnation) -> bool {
         self.roster.present().any(|(_, member)| member.incarnation == incarnation)
     }
@@ -478,7 +486,7 @@ impl Membership {
         self.roster.iter()
     }
 
-    /// The name that an incarnation has or had, if it was heard of.
+    /// Returns the name that an incarnation has or had, if it is known.
     pub(super) fn name_of(&self, incarnation: Incarnation) -> Option<&str> {
         self.roster.name_of(incarnation)
     }

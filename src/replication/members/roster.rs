@@ -1,4 +1,4 @@
-//! The roster: who belongs to the cluster, as all of its members gossip it.
+//! The roster: the members and former members of the cluster, which all nodes gossip.
 
 use std::collections::BTreeMap;
 
@@ -6,43 +6,43 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::model::{Incarnation, Time};
 
-/// The most names that are remembered. Beyond it one that is gone makes room, or one that has lapsed, or the newcomer is not
-/// noted.
+/// The most names that are kept. Beyond it a name that is gone is dropped, or one that has lapsed; if there is
+/// none, the new name is not added.
 const MAX_MEMBERS: usize = 1024;
 
-/// The most former incarnations whose names are remembered; beyond it any one of them makes room.
+/// The most former incarnations whose names are kept; beyond it any one of them is dropped.
 const MAX_FORMER: usize = 4096;
 
-/// Whether a member is waited for.
+/// Whether the stable time waits for a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::replication) enum Standing {
     /// It is a member: the stable time waits for it.
     Present,
-    /// It was away too long, or an operator does not wait for it. It is a member again once it is heard.
+    /// It was away too long, or an operator has removed it. It is a member again once it is heard.
     Lapsed,
     /// It left in order, and this incarnation does not come back.
     Gone,
 }
 
-/// One name of the cluster.
+/// The roster's entry for one name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::replication) struct Member {
     pub(in crate::replication) incarnation: Incarnation,
     /// How many incarnations the name has had.
     pub(in crate::replication) generation: u64,
     pub(in crate::replication) standing: Standing,
-    /// When it was given its standing, by the clock of whoever gave it; the later one holds.
+    /// When it was given its standing, by the clock of the node that gave it; the later standing holds.
     pub(in crate::replication) since: Time,
-    /// When a member heard it last.
+    /// When a member last heard it.
     pub(in crate::replication) heard: Time,
 }
 
-/// Every name of the cluster, one entry each: a restart takes the place of the incarnation before it, so restarts
-/// make nothing grow.
+/// Every name of the cluster, with one entry each: an incarnation replaces the one before it, so restarts do
+/// not make the roster grow.
 #[derive(Clone, Debug, Default)]
 pub(in crate::replication) struct Roster {
     members: BTreeMap<String, Member>,
-    /// The names of incarnations that others have taken the place of.
+    /// The names of replaced incarnations.
     former: BTreeMap<Incarnation, String>,
 }
 
@@ -76,7 +76,8 @@ impl Roster {
         self.members.values().any(|member| member.incarnation == incarnation)
     }
 
-    /// Takes in what another node knows of a name; both end with the same entry, whoever tells whom.
+    /// Merges another node's entry for a name. The order of merges does not matter: all nodes end with the same
+    /// entry.
     pub(super) fn merge(&mut self, name: &str, other: Member) {
         let Some(known) = self.members.get_mut(name) else {
             if self.make_room() {
@@ -101,7 +102,7 @@ impl Roster {
         }
     }
 
-    /// Notes whose name an incarnation had that is no more.
+    /// Records the name of an incarnation that has been replaced.
     pub(super) fn note_former(&mut self, incarnation: Incarnation, name: &str) {
         if self.former.len() >= MAX_FORMER && !self.former.contains_key(&incarnation) {
             self.former.pop_first();
@@ -109,14 +110,15 @@ impl Roster {
         self.former.insert(incarnation, name.to_owned());
     }
 
-    /// Whether an incarnation is known not to be a member: it left, lapsed, or was followed by another of its name.
+    /// Whether an incarnation is known not to be a member: it left, lapsed, or was replaced by another of its
+    /// name.
     pub(super) fn has_ended(&self, incarnation: Incarnation) -> bool {
         let is_absent =
             |member: &Member| member.incarnation == incarnation && member.standing != Standing::Present;
         self.former.contains_key(&incarnation) || self.members.values().any(is_absent)
     }
 
-    /// The name that an incarnation has or had.
+    /// Returns the name that an incarnation has or had.
     pub(super) fn name_of(&self, incarnation: Incarnation) -> Option<&str> {
         let present = self.iter().find(|(_, member)| member.incarnation == incarnation).map(|(name, _)| name);
         present.or_else(|| self.former.get(&incarnation).map(String::as_str))
@@ -160,7 +162,7 @@ mod tests {
         let standing = prop_oneof![Just(Standing::Present), Just(Standing::Lapsed), Just(Standing::Gone)];
         (1..4u128, 1..3u64, standing, 0..6u64, 0..6u64).prop_map(
             |(id, generation, standing, since, heard)| {
-                // A standing is given once at a time: the time tells which.
+                // A standing is given at most once at a time, so the time identifies it.
                 let since = NTP64(since * 3 + standing as u64);
                 let incarnation = incarnation(id).unwrap();
                 Member { incarnation, generation, standing, since, heard: NTP64(heard) }
@@ -176,7 +178,7 @@ mod tests {
         ) {
             let outcome = |told: &[Member]| {
                 let mut roster = Roster::default();
-                // Gossip repeats: what was replaced meanwhile is told again.
+                // Gossip repeats: an entry that was replaced meanwhile is received again.
                 told.iter().chain(told).for_each(|member| roster.merge("a", *member));
                 let member = *roster.get("a").unwrap();
                 (member.incarnation, member.generation, member.standing, roster.members_hash())

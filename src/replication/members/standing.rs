@@ -1,4 +1,4 @@
-//! Who is waited for: namesakes, lapses, and what an operator decides.
+//! Who the stable time waits for: namesakes, lapses, and the operator's decisions.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use crate::model::{Incarnation, Time, timestamp};
 /// A member that any other has heard within this time is alive, and never lapses.
 const ALIVE: Duration = Duration::from_secs(60);
 
-/// How long a namesake may be seen alive before this node takes it for the one that replaced it. Longer than a
-/// link to a node that crashed takes to end.
+/// How long a namesake may be seen alive before this node accepts that it was replaced. Longer than the link to
+/// a crashed node takes to end.
 const NAMESAKE_LIMIT: Duration = Duration::from_secs(15);
 
-/// Why an operator's forget was not done.
+/// Why an operator's `FORGET` failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::replication) enum ForgetError {
     Unknown,
@@ -22,8 +22,8 @@ pub(in crate::replication) enum ForgetError {
 }
 
 impl Membership {
-    /// Whether a member has a live link to another incarnation of this name. What others say of their links is a second old,
-    /// and does not count of one that an operator has declared away since.
+    /// Whether a member has a live link to another incarnation of this name. The reports of links are up to a
+    /// second old, and do not count for an incarnation that an operator has declared away since.
     pub(in crate::replication) fn has_live_namesake(&self, name: &str, incarnation: Incarnation) -> bool {
         let known = self.roster.get(name).filter(|known| known.incarnation != incarnation);
         known.is_some_and(|known| {
@@ -33,8 +33,8 @@ impl Membership {
         })
     }
 
-    /// Lets members lapse that nobody has heard for longer than is waited for, or for a minute if there is no room
-    /// for more tombstones; returns their names.
+    /// Lets members lapse that were silent for longer than `forget_after`, or for a minute if there is no room
+    /// for more tombstones. Returns their names.
     pub(in crate::replication) fn lapse_overdue(&mut self, over_limit: bool, now: Time) -> Vec<String> {
         let (own, forget_after, linked) = (self.incarnation, self.forget_after, &self.linked);
         let mut lapsed = Vec::new();
@@ -51,7 +51,7 @@ impl Membership {
         lapsed
     }
 
-    /// An operator does not wait for a member any more, until it is heard again.
+    /// Removes a member by an operator's decision, until it is heard again.
     pub(in crate::replication) fn forget(&mut self, name: &str, now: Time) -> Result<(), ForgetError> {
         if name == self.name {
             return Err(ForgetError::Itself);
@@ -65,7 +65,7 @@ impl Membership {
         Ok(())
     }
 
-    /// What has become of this node's own place.
+    /// Returns what has become of this node's own place.
     pub(in crate::replication) fn verdict(&mut self, now: Time) -> Option<Verdict> {
         let namesake = self.namesake?;
         if !self.is_alive(&namesake, now) {
@@ -75,7 +75,7 @@ impl Membership {
         (timestamp::later(namesake.since, NAMESAKE_LIMIT) < now).then_some(Verdict::Superseded)
     }
 
-    /// Goes on as another incarnation that knows nothing and waits to be met.
+    /// Continues as another incarnation with an empty roster.
     pub(in crate::replication) fn discard(&mut self, incarnation: Incarnation, now: Time) {
         self.incarnation = incarnation;
         self.generation += 1;

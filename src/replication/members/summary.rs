@@ -1,4 +1,4 @@
-//! What a node says of how far it has incorporated the writes of others: at the start of a sync and in every heartbeat.
+//! The summary that a node sends of its vector: at the start of a sync and in every heartbeat.
 
 use uhlc::NTP64;
 
@@ -7,38 +7,38 @@ use crate::model::{Incarnation, Time, Vector};
 use crate::replication::codec::{self, CodecError, Packed};
 use crate::replication::message::{self, WireAway, WireTime};
 
-/// The most entries of each kind that are read from a received summary: there are fewer members.
+/// The most entries of each kind that are read from a received summary; there are never as many members.
 const MAX_ENTRIES: usize = 2048;
 
-/// The buckets into which the coverage of incarnations that are not members is hashed: only those that differ are sent.
+/// The number of buckets into which the coverage of non-members is hashed: only buckets that differ are sent.
 pub(in crate::replication) const BUCKETS: usize = 8;
 
-/// A node's summary vector, as far as another needs it.
+/// A node's summary vector, with what another node needs to interpret it.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(in crate::replication) struct Summary {
     /// Time below which every member holds every write.
     pub(in crate::replication) stable: Time,
-    /// The hash of the members that it counts with.
+    /// The hash of the members that the node has.
     pub(in crate::replication) members: u64,
-    /// The summary vector of the members, its own entry included.
+    /// The summary vector of the members, including the node's own entry.
     pub(in crate::replication) vector: Vector,
-    /// Incarnations that are not members and not closed yet.
+    /// Incarnations that are neither members nor closed.
     pub(in crate::replication) away: Vec<Away>,
-    /// The hash of each bucket of the coverage of all others; none in a heartbeat.
+    /// The hash of each bucket of the coverage of all others; empty in a heartbeat.
     pub(in crate::replication) hashes: Vec<u64>,
 }
 
-/// An incarnation that is not a member and not closed yet.
+/// An incarnation that is neither a member nor closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::replication) struct Away {
     pub(in crate::replication) incarnation: Incarnation,
-    /// When it was declared away, by the latest clock of those that did.
+    /// When it was declared away: the latest clock of the nodes that did.
     pub(in crate::replication) since: Time,
     /// Its latest write that was received.
     pub(in crate::replication) seen: Time,
 }
 
-/// The parts of a [`Summary`] that travel packed.
+/// The packed parts of a [`Summary`].
 pub(in crate::replication) struct PackedSummary {
     vector: Vec<u8>,
     away: Vec<u8>,
@@ -59,7 +59,7 @@ impl Summary {
         PackedSummary { vector, away, hashes }
     }
 
-    /// As it travels, with its parts packed.
+    /// Returns the summary as it is sent, with its packed parts.
     pub(in crate::replication) fn wire<'a>(&self, packed: &'a PackedSummary) -> message::Summary<'a> {
         message::Summary {
             stable: self.stable.0,
@@ -97,8 +97,8 @@ impl Summary {
         times.max().unwrap_or_default().max(self.stable)
     }
 
-    /// The stable time at which two that say this of themselves leave out what is dead: both are known to have
-    /// incorporated all that made it so. Zero unless they agree on who is a member and on all who are not.
+    /// Returns the stable time at which two nodes with these summaries omit what is dead: both are known to
+    /// have incorporated everything below it. Zero unless they agree on the members and on the coverage of all others.
     pub(in crate::replication) fn cutoff(&self, other: &Summary) -> Time {
         let is_settled = self.away.is_empty() && other.away.is_empty();
         if ablated(Ablation::Cutoff)

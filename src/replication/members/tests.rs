@@ -76,7 +76,8 @@ fn one_that_never_had_a_peer_keeps_its_tombstones() {
     assert!((0..1000).all(|second| a.advance(at(second)).is_none()));
 }
 
-/// What was received of one that has ended may be with some members alone: the stable time waits until it is with all.
+/// Only some members may have what was received of an ended incarnation: the stable time waits until all have
+/// it.
 #[test]
 fn one_that_has_ended_is_closed_once_every_member_has_everyones_state_of_after_that() {
     let (mut a, mut b, mut c) = (member("a", 1), member("b", 2), member("c", 3));
@@ -116,8 +117,9 @@ fn one_that_has_ended_is_closed_once_every_member_has_everyones_state_of_after_t
     assert_eq!(b.advance(at(11)), None, "a write that turns up later opens it again");
 }
 
-/// A history: a member that the others had not heard of yet had declared o away long ago, with members that had all ended
-/// since. Taken for a time that their own states were of after, it let them close o before they had that member's state.
+/// A history: a member that the others had not received yet had declared o away long ago, with members that had
+/// all ended since. Its declaration counted as earlier than the others' own states, so they closed o before
+/// they had that member's state.
 #[test]
 fn what_only_others_have_declared_away_is_closed_by_ones_own_clock() {
     let (mut a, mut b) = (member("a", 1), member("b", 2));
@@ -140,8 +142,8 @@ fn what_only_others_have_declared_away_is_closed_by_ones_own_clock() {
     assert_eq!(a.origins.coverage_of(id(9)).closed, at(4));
 }
 
-/// A history: while o was away and the stable time stood still, o was heard of again and had written. Closed up to its new
-/// writes by a time of before them, its cells were refused by members that had not got them.
+/// A history: while o was away and the stable time stood still, o came back and wrote. Members closed it up to
+/// its new writes by a time before them, and members that lacked these writes then refused its cells.
 #[test]
 fn a_write_of_one_that_is_away_declares_it_away_anew() {
     let (mut a, mut b) = (member("a", 1), member("b", 2));
@@ -165,8 +167,8 @@ fn a_write_of_one_that_is_away_declares_it_away_anew() {
     assert_eq!(a.origins.coverage_of(id(9)).closed, at(6));
 }
 
-/// A history: one that was cut off before its first sync had finished, and had merged pushes, counted as alone. It dropped
-/// tombstones beyond the limit, and what they hid came back.
+/// A history: a node that was cut off before its first sync had finished, and had merged pushes, counted as
+/// alone. It dropped tombstones beyond the limit, and the values that they shadowed came back.
 #[test]
 fn one_that_has_heard_of_another_is_not_alone() {
     let (mut a, mut b) = (member("a", 1), member("b", 2));
@@ -184,7 +186,7 @@ fn the_rules_of_closing_are_guarded() {
     }
 }
 
-/// It may hold deletes that are older than what was stable without it, and lack what was purged.
+/// A new member may hold deletes that are older than what was stable without it, and lack what was purged.
 #[test]
 fn nothing_is_stable_once_there_may_be_a_member_more() {
     let linked_and_stable = || {
@@ -213,9 +215,9 @@ fn nothing_is_stable_once_there_may_be_a_member_more() {
     assert_eq!(a.origins.stable_time(), timestamp::ZERO, "a write of someone unknown has arrived");
 }
 
-/// A history: `b` had purged a delete of `k`, and `a` had not yet, when `c` brought `b` an older `k` that nobody had seen. By `b`
-/// `c` had incorporated what `a` had had until then, but not the delete, which `a` gave `b` again. `b` purged it at once, and
-/// `c` brought `k` back.
+/// A history: `b` had purged a delete of `k`, and `a` had not yet, when `c` brought `b` an older `k` that no
+/// member had seen. From `b`, `c` had incorporated what `a` had had until then, but not the delete, which `a`
+/// sent to `b` again. `b` purged it at once, and `c` brought `k` back.
 #[test]
 fn nothing_is_stable_until_all_have_exchanged_their_states_of_after_there_was_a_member_more() {
     let (mut a, mut b, mut c) = (member("a", 1), member("b", 2), member("c", 3));
@@ -360,7 +362,7 @@ fn a_restart_takes_the_place_of_the_incarnation_before() {
     assert_eq!(a.member_count(), 2);
 }
 
-/// `c` loses its power: `a` notices first, and its operator has `c` forgotten and started again before `b` has noticed.
+/// `c` loses its power: `a` notices first, and its operator removes and restarts `c` before `b` has noticed.
 #[test]
 fn a_forgotten_node_that_returns_is_no_namesake_of_itself_where_another_still_lists_its_link() {
     let (mut a, mut b, mut c) = (member("a", 1), member("b", 2), member("c", 3));
@@ -372,12 +374,12 @@ fn a_forgotten_node_that_returns_is_no_namesake_of_itself_where_another_still_li
     assert!(a.has_live_namesake("c", id(4)), "it may be linked to b in earnest");
     a.forget("c", at(7)).unwrap();
     assert!(!a.has_live_namesake("c", id(4)));
-    // If it does live, b says so with its next heartbeat.
+    // If it is alive, b reports that with its next heartbeat.
     heartbeat(&mut a, &mut b, at(8));
     assert!(a.has_live_namesake("c", id(4)));
 }
 
-/// The namesake was killed and started again in another part of the network, which had forgotten its count.
+/// The namesake was killed and restarted in another part of the network, which had lost its generation.
 #[test]
 fn a_daemon_outlives_a_dead_namesake_with_a_higher_count_and_yields_to_a_living_one() {
     let (mut a, mut b) = (member("a", 1), member("b", 2));
@@ -403,7 +405,7 @@ fn a_daemon_outlives_a_dead_namesake_with_a_higher_count_and_yields_to_a_living_
     assert_eq!(b.verdict(at(40)), Some(Verdict::Superseded));
 }
 
-/// Of two connections to one peer the end of the first may be noted after the start of the second.
+/// Of two connections to one peer, the end of the first may be recorded after the start of the second.
 #[test]
 fn a_peer_that_sends_heartbeats_is_linked_whatever_was_noted_last() {
     let (mut a, mut b) = (member("a", 1), member("b", 2));

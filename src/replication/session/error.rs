@@ -12,10 +12,10 @@ use crate::replication::message::Refusal;
 use crate::replication::sync::SyncError;
 use crate::replication::wrong_port::OtherProtocol;
 
-/// A peer that was not heard for this long is down. TCP alone does not notice a stopped process.
+/// A peer from which nothing arrived for this long counts as down. TCP alone does not notice a stopped process.
 pub(in crate::replication) const SILENCE_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long the other side may take for each message before the link is up.
+/// How long the other side may take for each message of the handshake.
 pub(in crate::replication) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a link ended. What was merged before stays merged.
@@ -62,12 +62,12 @@ pub(in crate::replication) enum LinkError {
 }
 
 impl LinkError {
-    /// Whether an operator should look why: neither of the two nodes ended the link in order.
+    /// Whether an operator should look into it: neither of the two nodes ended the link in order.
     pub(in crate::replication) fn is_loss(&self) -> bool {
         !matches!(self, LinkError::Goodbye | LinkError::Stopping | LinkError::Dropped | LinkError::Renewed)
     }
 
-    /// The state that the peer is in after this.
+    /// Returns the state that the peer is in afterwards.
     pub(in crate::replication) fn state(&self) -> PeerState {
         match self {
             LinkError::Skewed(_) | LinkError::Cells(CellsError::Future(_)) => PeerState::Skewed,

@@ -19,68 +19,70 @@ use crate::replication::queue::StateMark;
 use crate::replication::sync::{PeerSummary, Sync, Terms};
 use crate::store::{Room, Shortfall};
 
-/// How long one exchange that moves may keep the others waiting. A slower one goes on, beside the next.
+/// The longest that one moving exchange delays the others. After that it continues beside the next one.
 const ALONE: Duration = Duration::from_secs(30);
 
-/// How long the peer's answer to an offer may wait for a permit here. The peer cannot tell this wait from a
-/// standstill, so it is well below [`STALL_LIMIT`].
+/// The longest that the peer's answer to an offer may wait for a permit here. The peer cannot tell this wait
+/// from a standstill, so it is well below [`STALL_LIMIT`].
 const ANSWER_WAIT: Duration = Duration::from_secs(8);
 
-/// An exchange that has moved nothing for this long gives up its permit. Ten times what a retransmission over a line of
-/// 80 ms takes, and a tenth of what others wait for one that moves.
+/// How long an exchange may move nothing before it gives up its permit. Ten times a retransmission over a line
+/// with a round trip of 80 ms, and a tenth of [`ALONE`].
 const IDLE_LIMIT: Duration = Duration::from_secs(3);
 
-/// How often two linked nodes verify that they are equal.
+/// The interval at which two linked nodes verify that they are equal.
 pub(super) const VERIFY_EVERY: Duration = Duration::from_secs(5);
 
-/// The same while tombstones wait for the stable time.
+/// The interval while tombstones wait for the stable time.
 const VERIFY_SOON: Duration = Duration::from_secs(2);
 
-/// The same after a sync that failed, for want of memory or at the retraction limit.
+/// The interval after a sync that failed, for want of memory or at the retraction limit.
 const FAILED_PAUSE: Duration = Duration::from_secs(30);
 
-/// How soon after a sync another one may follow that something calls for.
+/// The shortest pause between a sync and the next one that is not due by the interval.
 const SYNC_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a sync may stand still: nothing of it is sent or arrives although one side owes the other a message. Above
-/// [`ANSWER_WAIT`], and above what reading the values of one group for a deep sync takes (a second per few GB).
+/// How long a sync may stand still: no message of it is sent or arrives although one side owes the other a
+/// message. Above [`ANSWER_WAIT`], and above the time to read the values of one group for a deep sync (a second
+/// per few GB).
 pub(super) const STALL_LIMIT: Duration = Duration::from_secs(15);
 
-/// How long an offer may stay unanswered: the peer may keep it waiting for as long as [`ALONE`].
+/// How long an offer may stay unanswered: the peer may let it wait for up to [`ALONE`].
 const OFFER_LIMIT: Duration = Duration::from_secs(ALONE.as_secs() + STALL_LIMIT.as_secs());
 
-/// How often a side that receives parts of frames, and has nothing to say, tells the other that its bytes arrive. The sender
-/// cannot know: they may lie in buffers on the way for longer than [`STALL_LIMIT`].
+/// How often a side that receives parts of frames, and has nothing else to send, reports that bytes arrive. The
+/// sender cannot see this: its bytes may lie in buffers on the way for longer than [`STALL_LIMIT`].
 const RECEIVING_EVERY: Duration = Duration::from_secs(1);
 
-/// While so many bytes of other frames have passed, a line that is busy counts as one on which the sync moves: the
-/// socket buffers of both sides and a batch of pushes may lie before the next message of the sync.
+/// A busy connection counts as one on which the sync moves until this many bytes of other frames have passed:
+/// the socket buffers of both sides and a batch of pushes may lie before the next message of the sync.
 const AHEAD: u64 = 8 << 20;
 
-/// How soon a node that had to refuse data for want of memory asks for it again, once there is room for all of it.
+/// The pause before asking again for data that was refused for want of memory, once there is room for all of
+/// it.
 const REFUSED_RETRY: Duration = Duration::from_secs(1);
 
-/// The same once there is room for a part: it may be that the peer has deleted the rest, or that the rest is sent and
-/// refused once more.
+/// The same pause when there is room for only a part: the peer may have deleted the rest, or the rest is sent
+/// and refused once more.
 const PARTIAL_RETRY: Duration = Duration::from_secs(5);
 
-/// Fewer cells than these may differ because they were in flight when a sync looked.
+/// A difference of fewer cells than this may come from pushes that were in flight when the sync compared.
 const IN_FLIGHT: u64 = 10_000;
 
 impl Session {
-    /// Asks for a sync as soon as one may be.
+    /// Asks for a sync as soon as one may begin.
     pub(in crate::replication) fn want_sync(&mut self, now: Instant) {
         let since = self.wanted.map_or(now, |wanted| wanted.since);
         self.wanted = Some(Wanted { since, probe: false });
     }
 
-    /// Asks for a sync that compares values too.
+    /// Asks for a sync that also compares values.
     pub(in crate::replication) fn want_deep_sync(&mut self, now: Instant) {
         self.deep_wanted = true;
         self.want_sync(now);
     }
 
-    /// Once a second or more often: asks for the syncs that are due, and notices one that stands still.
+    /// Asks for the syncs that are due, and detects one that stands still. Called at least once a second.
     pub(in crate::replication) fn tick(&mut self, local: &Local, now: Instant) -> Result<(), LinkError> {
         if let Some(current) = &mut self.sync {
             let waits_for_answer = current.sync.is_offered() && current.accepted.is_none();
@@ -116,15 +118,15 @@ impl Session {
         Ok(())
     }
 
-    /// If the peer has acknowledged everything, it has all that was written here up to `time`, which was read before that was
-    /// looked at.
+    /// Records that the peer has every local write up to `time`, if it has acknowledged everything. The caller
+    /// reads `time` before this check.
     pub(super) fn note_handed_over(&mut self, local: &Local, time: Time) {
         if local.store.feed().is_empty() && self.queue.is_drained() {
             self.handed_over = self.handed_over.max(time);
         }
     }
 
-    /// Up to when the peer has had every write of this node's clients.
+    /// Returns the time up to which the peer has had every write of this node's clients.
     pub(super) fn handed_over(&self, local: &Local) -> Time {
         self.handed_over.max(local.handed_over(self.peer))
     }
@@ -136,7 +138,7 @@ impl Session {
             if !current.sync.is_offered() {
                 return Err(LinkError::OutOfTurn("Start"));
             }
-            // Both have offered at once: the offer of the larger incarnation stands.
+            // Both sides have offered at once: the offer of the larger incarnation stands.
             if local.members.lock().incarnation() > self.peer {
                 return Ok(());
             }
@@ -170,12 +172,12 @@ impl Session {
         Ok(())
     }
 
-    /// Begins the exchange that the peer has agreed to, unless another one has to end first: what that one brings
-    /// need not come from this peer too, whose sums will then be found equal.
+    /// Begins the exchange that the peer has accepted, unless another one has to end first: cells that the
+    /// other exchange brings need not come from this peer too, because its digests will then be equal.
     pub(super) fn take_up(&mut self, local: &Local, now: Instant) {
         let Some(current) = &mut self.sync else { return };
         let Some(accepted) = &current.accepted else { return };
-        // To hold up others is for those that move something.
+        // Only an exchange that moves cells holds up others.
         let permit = if current.sync.is_probe() {
             None
         } else {
@@ -189,7 +191,7 @@ impl Session {
         current.sync.on_accept(theirs, sums, &local.store, at);
     }
 
-    /// What follows from what the peer has said at the start of a sync.
+    /// Derives what a sync may assume from the peer's summary at its start.
     fn peer_summary(peer: Incarnation, local: &Local, ours: &Summary, summary: Summary) -> PeerSummary {
         let members = local.members.lock();
         let limited = members.has_incorporated(peer, &summary, local.store.stable_time());
@@ -201,7 +203,8 @@ impl Session {
     pub(super) fn begin(&mut self, local: &Local, wall: Time, now: Instant) -> Option<Bytes> {
         let mut terms = Terms { deep: false, probe: false, list_limit: local.list_limit };
         if let Some(offer) = &self.offered {
-            // Beside an offer of one's own, only those of larger incarnations are taken: see `SyncPermits`.
+            // While this node's own offer is out, only offers of larger incarnations are accepted: see
+            // `SyncPermits`.
             let may_wait = now - offer.since < ALONE;
             let waits = local.permits.is_exchanging()
                 || (local.permits.is_offering() && local.members.lock().incarnation() > self.peer);
@@ -241,12 +244,12 @@ impl Session {
         Some(codec::frame(&start))
     }
 
-    /// When this side may offer a sync again.
+    /// Returns when this side may offer a sync again.
     pub(super) fn pause_until(&self) -> Option<Instant> {
         self.last_sync.filter(|_| self.joined).map(|at| at + SYNC_PAUSE)
     }
 
-    /// Taken before any digest is read: what is written or lost from then on need not be in the state.
+    /// Called before any digest is read: what is written or lost later need not be in the state.
     fn mark_state(&self, local: &Local) -> StateMark {
         self.queue.mark_state(local.store.feed().sequence())
     }
@@ -272,8 +275,8 @@ impl Session {
         });
     }
 
-    /// A frame has left in part, so what follows it cannot move. `passed` is the size of the frames that have left whole
-    /// with it.
+    /// Records that a frame has left in part, so what follows it cannot move. `passed` is the size of the
+    /// frames that have left whole with it.
     pub(in crate::replication) fn on_part_sent(&mut self, passed: u64, now: Instant) {
         let Some(current) = &mut self.sync else { return };
         current.others = current.others.saturating_add(passed);
@@ -282,7 +285,7 @@ impl Session {
         }
     }
 
-    /// A frame has arrived in part, so what follows it cannot move.
+    /// Records that a frame has arrived in part, so what follows it cannot move.
     pub(in crate::replication) fn on_part_received(&mut self, now: Instant) {
         let Some(current) = &mut self.sync else { return };
         if current.others < AHEAD {
@@ -290,8 +293,8 @@ impl Session {
         }
     }
 
-    /// Tells once of a sync that it heals: the first over a link as soon as anything is exchanged, a later one when
-    /// that is more than may have been in flight.
+    /// Emits [`Event::Healing`] once per sync: for the first over a link as soon as anything is exchanged, for
+    /// a later one when more is exchanged than may have been in flight.
     fn announce_healing(&mut self) {
         let least = if self.joined { IN_FLIGHT } else { 1 };
         let Some(current) = self.sync.as_mut().filter(|current| !current.heals) else { return };
@@ -328,7 +331,8 @@ impl Session {
         members.on_sync(sync.theirs(), sync.coverage(), sync.gave_up());
         drop(members);
         self.handed_over = self.handed_over.max(sync.ours().vector.time_of(self.own));
-        // Acknowledged like any push, and only if nothing was refused: so what the sync sent has been merged.
+        // The peer acknowledges it like any push, and only if it refused nothing: then it has merged all that
+        // the sync sent.
         let closing = CellsEncoder::default().finish(&local.store, Carrier::Put { through: state.through() });
         let state = if ablated(Ablation::StateAsOfItsStart) { self.mark_state(local) } else { state };
         self.queue.close_state(closing, state);
@@ -347,8 +351,8 @@ impl Session {
 }
 
 impl Current {
-    /// Tells the peer, if that is due, that what it has sent is on its way in: grants no credit, and that is news enough.
-    /// Only bytes that arrive lead to it, so the two cannot keep a sync alive by such messages alone.
+    /// Reports to the peer, if due, that its bytes arrive, by granting it zero bytes of credit. Only arriving
+    /// bytes lead to this, so the two sides cannot keep a sync alive by such messages alone.
     pub(super) fn tell_receiving(&mut self, now: Instant) -> Option<Bytes> {
         let is_due = self.receives && !self.sync.is_offered() && now - self.spoke >= RECEIVING_EVERY;
         is_due.then(|| {
@@ -357,8 +361,8 @@ impl Current {
         })
     }
 
-    /// Gives up the permit of an exchange that stands still, and takes one again, if one is free, when it has moved since.
-    /// Returns whether it was given up.
+    /// Gives up the permit of an exchange that stands still, and takes a free one again when the exchange has
+    /// moved since. Returns whether it gave the permit up.
     fn pass_turn(&mut self, local: &Local, now: Instant) -> bool {
         let is_still = now - self.moved > IDLE_LIMIT;
         if is_still && self.permit.take().is_some() {
@@ -373,7 +377,7 @@ impl Current {
     }
 }
 
-/// How long to wait before what was refused is asked for again; `None` for as long as there is no room.
+/// Returns how long to wait before asking again for refused data, or `None` as long as there is no room.
 fn retry_pause(room: Room) -> Option<Duration> {
     match room {
         _ if ablated(Ablation::RetryRefused) => None,

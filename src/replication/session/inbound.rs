@@ -1,4 +1,4 @@
-//! What the peer's pushes, cells and heartbeats do here.
+//! Handles the peer's pushes, cells and heartbeats.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -25,8 +25,8 @@ impl Session {
         now: Instant,
     ) -> Result<(), LinkError> {
         let (theirs, hlc) = (NTP64(heartbeat.wall), NTP64(heartbeat.hlc));
-        // A heartbeat may be late, so it can show that the peer's clock leads, but not that it lags: that the peer
-        // sees for itself.
+        // A heartbeat may be delayed, so it can show that the peer's clock leads, but not that it lags: the
+        // peer detects that itself.
         if theirs > timestamp::later(wall, local.config.max_clock_skew) {
             return Err(LinkError::Skewed(timestamp::distance(theirs, wall)));
         }
@@ -45,7 +45,7 @@ impl Session {
         let mut members = local.members.lock();
         members.on_heartbeat(self.peer, &summary, gossip, hlc);
         if links_changed {
-            // What arrives from now on is passed on, without waiting for the next look at the members.
+            // Cells that arrive from now on are relayed, without waiting for the next tick.
             local.relays.store(members.must_relay(hlc), Ordering::Relaxed);
         }
         drop(members);
@@ -54,7 +54,8 @@ impl Session {
         Ok(())
     }
 
-    /// Merges received cells, once all of them were checked and the clock has moved past them; returns how many.
+    /// Merges received cells and returns how many. The caller has checked all of them and moved the clock past
+    /// them.
     pub(super) fn merge(
         &mut self,
         local: &Local,
@@ -98,7 +99,7 @@ impl Session {
                     (Some(retraction), Some(current)) if in_sync => {
                         current.sync.on_removed(key, retraction, store);
                     }
-                    // The peer has not heard of what has removed this: a sync tells it.
+                    // The peer has not received the write that removed this: a sync sends it.
                     (Some(_), _) => {
                         local.counts.late.fetch_add(1, Ordering::Relaxed);
                         self.want_sync(now);
@@ -110,7 +111,7 @@ impl Session {
         Ok(checked.cells.len() as u64)
     }
 
-    /// Drops what the peer has removed, where it is still held.
+    /// Removes the retracted dots, where they are still held.
     pub(super) fn retract(&mut self, local: &Local, retractions: Vec<(&[u8], Retraction)>) {
         for (key, retraction) in retractions {
             if let Some(retracted) = local.store.retract(key, &retraction) {
@@ -120,7 +121,7 @@ impl Session {
         }
     }
 
-    /// Passes newly applied cells on to the peers that have no link to their origin.
+    /// Relays newly applied cells to the peers that have no link to their origin.
     pub(super) fn relay(&mut self, local: &Local, fresh: Vec<(Origin, Cell)>) {
         if fresh.is_empty() {
             return;
@@ -136,14 +137,14 @@ impl Session {
         self.events.extend(relays.into_iter().map(|(peer, cells)| Event::Relay(peer, cells)));
     }
 
-    /// Notes how much of what the peer's clients wrote is held here.
+    /// Records up to which feed sequence this node holds the changes of the peer's clients.
     pub(super) fn note_held(&self, local: &Local) {
         if self.inbound.whole {
             local.write_acks.hold(self.own, self.peer, self.inbound.through);
         }
     }
 
-    /// Notes that a cell was refused that needed so many bytes of room.
+    /// Records that a cell was refused for lack of this many bytes of room.
     fn withhold(&mut self, local: &Local, bytes: u64, now: Instant) {
         self.inbound.whole = false;
         if self.inbound.refused.is_none() {
@@ -160,7 +161,7 @@ impl Session {
     }
 }
 
-/// Who made the latest write in a received cell: the one that it was pushed for.
+/// Returns the writer of the latest write in a received cell: the write that it was pushed for.
 fn author(parts: &Parts<'_>, counter: &Counter) -> Origin {
     let version = (parts.time, parts.origin);
     let register =

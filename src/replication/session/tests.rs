@@ -1,4 +1,4 @@
-//! Two nodes in one thread: sessions, syncs and stores as they are, frames through the real codec.
+//! Two nodes in one thread: real sessions, syncs and stores, and frames through the real codec.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ struct Side {
     bytes: usize,
 }
 
-/// Two linked nodes, with a clock that the test turns.
+/// Two linked nodes, with a clock that the test moves.
 struct Pair {
     a: Side,
     b: Side,
@@ -72,7 +72,7 @@ impl Side {
         self.write(wall, key, Write::Set { value, deadline: None });
     }
 
-    /// Takes what was published to the queue, as the node's task does.
+    /// Moves published changes to the queue, as the node's task does.
     fn push(&self) {
         let (store, queue, mut cells) = (&self.local.store, &self.queue, Vec::new());
         let taken = store.feed().take(&mut cells);
@@ -116,7 +116,7 @@ impl Pair {
         self.now += by;
     }
 
-    /// Carries one frame each way; returns whether anything moved.
+    /// Carries one frame each way. Returns whether anything moved.
     fn step(&mut self) -> Result<bool, LinkError> {
         self.a.collect(self.wall, self.now);
         self.b.collect(self.wall, self.now);
@@ -135,7 +135,7 @@ impl Pair {
         while self.step().unwrap() {}
     }
 
-    /// Lets the next verification happen; returns the bytes that both sent.
+    /// Lets the next verification happen. Returns the bytes that both sides sent.
     fn verify(&mut self) -> usize {
         self.settle();
         let before = self.a.bytes + self.b.bytes;
@@ -148,7 +148,7 @@ impl Pair {
         self.a.bytes + self.b.bytes - before
     }
 
-    /// The link breaks; a new one comes up.
+    /// Breaks the link and makes a new one.
     fn reconnect(&mut self) {
         for (side, own, other) in [(&mut self.a, 1, 2), (&mut self.b, 2, 1)] {
             side.session.end(&side.local);
@@ -183,7 +183,7 @@ fn a_first_contact_leaves_both_with_the_merge() {
     }
 }
 
-/// The figures that the bench measures on real nodes, on a store of a tenth the size.
+/// The figures that the benchmark measures on real nodes, on a store of a tenth of the size.
 #[test]
 fn a_sync_costs_what_differs() {
     let mut pair = Pair::new(RangeCount::FULL);
@@ -237,7 +237,7 @@ fn a_difference_that_arrives_meanwhile_is_not_exchanged() {
 fn the_credit_bounds_what_is_under_way_to_a_side_that_stands_still() {
     let mut pair = Pair::new(RangeCount::FULL);
     (0..100_000).for_each(|n| pair.a.set(pair.wall, &key(n), &[7; 100]));
-    // The sync begins, then b takes nothing more.
+    // The sync begins, then b accepts nothing more.
     while pair.a.sent.iter().all(|frame| frame.len() < 100_000) {
         pair.step().unwrap();
     }
@@ -290,7 +290,7 @@ fn how_much_differs_is_told_from_the_first_answers_on() {
     assert!(least * 10 >= last * 9 && most * 10 <= last * 11, "told {least} to {most} of {last}");
 }
 
-/// Purges at a whatever is dead, as if every member held it.
+/// Purges all dead cells at a, as if every member held them.
 fn purge_at(side: &Side, stable: Time) {
     side.local.store.raise_stable_time(stable);
     (0..side.local.store.range_count()).for_each(|range| {
@@ -315,7 +315,7 @@ fn what_was_deleted_and_purged_is_not_taken_back_and_its_holder_drops_it() {
     assert!(pair.b.local.lost.lock().to_vec().is_empty(), "it was deleted, and not given up");
 }
 
-/// b's last pushes were lost, and a has closed it: what it has seen of a later push covers the one that it has not.
+/// b's last pushes were lost, and a has closed b: what a has received of a later push covers the lost one.
 #[test]
 fn a_write_that_is_given_up_is_listed_by_the_one_that_held_it() {
     let mut pair = Pair::new(RangeCount::power_of_two(4));
@@ -326,7 +326,7 @@ fn a_write_that_is_given_up_is_listed_by_the_one_that_held_it() {
     pair.a.local.store.origins().see(origin, timestamp::later(pair.wall, Duration::from_secs(1)));
     pair.a.local.store.origins().close(id(2), pair.a.local.store.origins().coverage_of(id(2)).seen);
     pair.pass(Duration::from_secs(100));
-    // That another peer has it does not matter: it loses it too.
+    // That another peer has the write does not matter: that peer loses it too.
     pair.b.local.hand_over(id(3), pair.wall);
     let written = pair.b.local.store.cell(b"lost on the way").unwrap().time();
     let is_claimed = |pair: &Pair| pair.a.local.members.lock().synced(id(2)) >= written;
@@ -340,13 +340,14 @@ fn a_write_that_is_given_up_is_listed_by_the_one_that_held_it() {
     assert_eq!(lost.iter().map(|lost| &lost.key[..]).collect::<Vec<_>>(), [b"lost on the way"]);
 }
 
-/// Else b and c could stop in order, sure that a has the delete.
+/// Otherwise b and c could stop in order, although a does not have the delete.
 #[test]
 fn a_tombstone_is_exchanged_with_one_that_does_not_count_with_its_writer() {
     let mut pair = Pair::new(RangeCount::power_of_two(4));
     pair.settle();
     pair.pass(Duration::from_secs(10));
-    // c is linked to b alone, which has its delete. a's stable time is later, as a has not heard of c.
+    // c is linked to b alone, which has its delete. a's stable time is later, because a has not received c's
+    // entry.
     pair.b.local.members.lock().on_link("3", id(3), 1, pair.wall);
     let (key, c) = (b"deleted by c", pair.b.local.store.intern(id(3)).unwrap());
     let delete = Parts { time: pair.wall, origin: c, ..Parts::EMPTY };
@@ -375,11 +376,11 @@ fn the_retraction_limit_keeps_the_keys_of_a_peer_that_has_incorporated_every_del
     let mut pair = Pair::new(RangeCount::power_of_two(4));
     (0..65).for_each(|n| pair.b.set(pair.wall, &key(n), b"v"));
     pair.settle();
-    // a loses everything, which nobody can know.
+    // a loses everything, which no node can detect.
     (0..65).for_each(|n| pair.a.write(pair.wall, &key(n), Write::Delete));
     pair.pass(Duration::from_secs(100));
     purge_at(&pair.a, pair.wall);
-    // b claims to hold all that a has written up to its stable time.
+    // b claims everything that a has written up to its stable time.
     pair.pass(Duration::from_secs(1));
     let vector = [(id(1), pair.wall)].into_iter().collect();
     pair.b.local.members.lock().on_sync(&Summary { vector, ..Summary::default() }, &[], &BTreeSet::new());
@@ -434,8 +435,9 @@ fn any_write() -> impl Strategy<Value = (bool, u32, u8, u64)> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Goal: a sync cut at any frame, and begun again, leaves both equal, whatever they held. Method: random
-    /// writes on both sides while frames are carried one by one, with the link broken at random.
+    /// Goal: a sync that is interrupted at any frame, and begun again, leaves both sides equal, whatever they
+    /// held. Method: random writes on both sides while frames are carried one by one, with the link broken at
+    /// random.
     #[test]
     fn interrupted_syncs_converge(
         writes in proptest::collection::vec(any_write(), 0..200),
@@ -474,10 +476,10 @@ proptest! {
         }
     }
 
-    /// Goal: `WAIT` never counts a write that an overflow dropped, and counts all once the two have settled; the same
-    /// for what the receiver says for tokens. Method: a writes batches of several frames into a queue of random size,
-    /// of which the feed takes one at a time and overflows otherwise, frames are carried one by one, and after each step every write that is said to be
-    /// held is looked up at b.
+    /// Goal: `WAIT` never counts a write that an overflow dropped, and counts all once the two have converged;
+    /// the same for what the receiver reports for tokens. Method: a writes batches of several frames into a
+    /// queue of random size, and the feed takes one at a time and overflows otherwise. Frames are carried one
+    /// by one. After each step every write that is claimed as held is looked up at b.
     #[test]
     fn what_is_said_to_be_held_is_held_whatever_overflows(
         limit in 100..3000usize,
@@ -542,7 +544,7 @@ proptest! {
         }
         for side in [&mut pair.a, &mut pair.b] {
             if let Some(frame) = side.sent.front_mut() {
-                // The checksum is made to fit: what is tested lies behind it.
+                // The checksum is corrected: the test is about what lies behind it.
                 let mut bytes = frame.to_vec();
                 let position = codec::HEADER + usize::from(byte) % (bytes.len() - codec::HEADER).max(1);
                 if let Some(byte) = bytes.get_mut(position) {
@@ -569,8 +571,9 @@ fn frames_are_whole_messages() {
     assert!(buffer.is_empty());
 }
 
-/// Goal: no single damaged bit or byte of a frame, and no burst of up to four bytes, reaches a decoder. Method: the frames
-/// of a conversation with pushes, heartbeats and a sync that heals are damaged one at a time, at every place.
+/// Goal: no single damaged bit or byte of a frame, and no burst of up to four bytes, reaches a decoder. Method:
+/// the frames of a link with pushes, heartbeats and a sync that heals are damaged one at a time, at every
+/// place.
 #[test]
 fn no_frame_of_a_conversation_is_accepted_with_any_bit_or_byte_of_it_damaged() {
     let mut pair = Pair::new(RangeCount::power_of_two(4));
@@ -610,7 +613,8 @@ fn no_frame_of_a_conversation_is_accepted_with_any_bit_or_byte_of_it_damaged() {
     assert!(tried > 10_000, "{tried}");
 }
 
-/// Brings a pair into the middle of an exchange: each side waits for messages of the other that have not been carried.
+/// Brings a pair into the middle of an exchange: each side waits for messages of the other that are still in
+/// flight.
 fn pair_in_exchange() -> Pair {
     let mut pair = Pair::new(RangeCount::power_of_two(4));
     (0..300).for_each(|n| pair.a.set(pair.wall, &key(n), b"a"));
@@ -624,7 +628,8 @@ fn pair_in_exchange() -> Pair {
     pair
 }
 
-/// Lets seconds pass in which nothing is carried; returns after which one a link was to end.
+/// Lets seconds pass in which nothing is carried. Returns the second after which a session reported that the
+/// link must end.
 fn seconds_until_stalled(pair: &mut Pair, seconds: u64) -> Option<u64> {
     (1..=seconds).find(|_| {
         pair.pass(Duration::from_secs(1));
@@ -662,7 +667,7 @@ fn a_sync_that_stands_still_ends_its_link_within_seconds() {
     assert_eq!(seconds_until_stalled(&mut pair, 60), Some(16));
 }
 
-/// A line that takes a minute for one frame: its bytes come, and no message.
+/// A line that takes a minute for one frame: bytes arrive, but no whole message.
 #[test]
 fn a_line_that_moves_bytes_of_a_frame_is_slow_and_does_not_stand_still() {
     let mut pair = pair_in_exchange();
@@ -676,12 +681,12 @@ fn a_line_that_moves_bytes_of_a_frame_is_slow_and_does_not_stand_still() {
     pair.assert_equal();
 }
 
-/// The sender has handed a frame to its socket, which takes a minute to deliver it: it is told that the bytes arrive, and not
-/// beyond that.
+/// The sender has handed a frame to its socket, which takes a minute to deliver it. The receiver reports that
+/// bytes arrive, but only as long as they do.
 #[test]
 fn a_side_that_has_sent_all_is_told_while_it_arrives() {
     let mut pair = pair_in_exchange();
-    // What b sends stays on its way to a; what a says meanwhile arrives at b.
+    // What b sends stays in flight to a; what a sends meanwhile arrives at b.
     for _ in 0..60 {
         assert_eq!(seconds_until_stalled(&mut pair, 1), None);
         pair.a.session.on_part_received(pair.now);
@@ -692,7 +697,7 @@ fn a_side_that_has_sent_all_is_told_while_it_arrives() {
         pair.b.collect(pair.wall, pair.now);
     }
     pair.a.sent.clear();
-    // Nothing arrives any more. The two exchange what they say, and that keeps nothing alive.
+    // No more bytes arrive. The two exchange their messages, and those do not keep the sync alive.
     let stalled = (1..=60).find(|_| {
         pair.a.collect(pair.wall, pair.now);
         for told in std::mem::take(&mut pair.a.sent) {
@@ -703,7 +708,7 @@ fn a_side_that_has_sent_all_is_told_while_it_arrives() {
     assert!(stalled.is_some_and(|seconds| seconds <= 18), "{stalled:?}");
 }
 
-/// A peer that pushes as fast as the line allows, and says nothing of the sync.
+/// A peer that pushes as fast as the line allows, and sends nothing of the sync.
 #[test]
 fn a_line_that_is_busy_with_all_but_the_sync_does_not_hide_that_it_stands_still() {
     let mut pair = pair_in_exchange();
@@ -742,8 +747,8 @@ fn an_offer_and_an_answer_that_wait_for_their_turns_end_no_link() {
     drop(busy_b);
 }
 
-/// A history: b was cut off, deleted keys there, and lapsed; the stable time of a passed these deletes. Had both left them
-/// out of the sync as dead, b would have purged the tombstones and a kept the keys.
+/// A history: b was cut off, deleted keys there, and lapsed; the stable time of a passed these deletes. If both
+/// had omitted them from the sync as dead, b would have purged the tombstones and a kept the keys.
 #[test]
 fn what_a_node_deleted_while_it_was_away_is_deleted_everywhere() {
     let mut pair = Pair::new(RangeCount::power_of_two(4));
@@ -752,7 +757,7 @@ fn what_a_node_deleted_while_it_was_away_is_deleted_everywhere() {
     pair.pass(Duration::from_secs(50));
     (0..100).for_each(|n| pair.b.write(pair.wall, &key(n), Write::Delete));
     pair.pass(Duration::from_secs(50));
-    // a counts with itself alone.
+    // a has only itself as a member.
     pair.a.local.members.lock().on_unlink(id(2));
     pair.a.local.members.lock().forget("2", pair.wall).unwrap();
     purge_at(&pair.a, pair.wall);

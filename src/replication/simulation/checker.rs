@@ -1,5 +1,5 @@
-//! What must hold, looked at after every step. It knows what clients did and what processes show; of the rules of healing
-//! it knows nothing but the claims that a summary vector makes.
+//! Checks every step, in terms of what clients did and what processes show. Of healing it uses only the claims
+//! of summary vectors.
 
 mod held;
 
@@ -22,14 +22,14 @@ pub(super) use cell::Held;
 use counting::{Count, Counted, Slots};
 pub(super) use memory::Tally;
 
-/// A write as whoever made it knows it.
+/// A write, as its node has applied it.
 #[derive(Clone, Debug)]
 struct Write {
     time: Time,
     key: usize,
-    /// What it has made of the register; `None` if it left that as it was.
+    /// The register after it; `None` if it left the register unchanged.
     register: Option<Register>,
-    /// What it has left of the slots that it changed.
+    /// The slots that it changed, as it has left them.
     counts: Vec<Count>,
 }
 
@@ -41,13 +41,14 @@ struct Register {
     deadline: Option<Time>,
 }
 
-/// What is known of one process.
+/// What the checker has seen of one process.
 #[derive(Default)]
 struct Ledger {
     totals: Totals,
     stable: Time,
     held: Vec<Option<Held>>,
-    /// For each version that it has shown, the deadline_timestamps that it has held it with, and whether it was gone.
+    /// For each version that it has shown, the deadline timestamps that it has held it with, and whether it was
+    /// gone.
     shown: Vec<BTreeMap<Timestamp, Shown>>,
     /// The latest version that was ever held.
     best: Vec<Option<Timestamp>>,
@@ -62,7 +63,7 @@ struct Shown {
     is_gone: bool,
 }
 
-/// Something that must never happen.
+/// A violation of a guarantee.
 #[derive(Clone, Debug)]
 pub(super) struct Violation {
     pub(super) at: Duration,
@@ -76,20 +77,20 @@ pub(super) struct Checker {
     keys: Vec<Vec<u8>>,
     /// Every write, by the incarnation that made it, in order.
     writes: BTreeMap<Incarnation, Vec<Write>>,
-    /// Every version of each key that anyone wrote, and the earliest deadline that it ever had.
+    /// Every version of each key that was ever written, and the earliest deadline that it ever had.
     versions: Vec<BTreeMap<Timestamp, Option<Time>>>,
     counted: Vec<Counted>,
     ledgers: BTreeMap<usize, Ledger>,
-    /// What was given up, by key: dots.
+    /// The writes that were given up: key and dot.
     lost: BTreeSet<(usize, Timestamp)>,
-    /// What must be there in the end: the newest value of each key that a process still holds, if it is the newest that
-    /// was ever written, and its slots.
+    /// What must exist in the end: the newest value of each key that a process still holds, if it is the newest
+    /// ever written, and its slots.
     lasting: Vec<(usize, Lasting)>,
-    /// The latest stable time of any process: what is later was purged by none.
+    /// The latest stable time of any process: no process has purged anything later.
     stable: Time,
-    /// A member lapsed, or an operator did not wait for it.
+    /// Whether a member lapsed or was removed by an operator.
     pub(super) has_lapsed: bool,
-    /// How far what a link's queue called held was checked.
+    /// How far the claims of a link's queue were checked.
     drained: BTreeMap<(u64, u64), usize>,
     held: held::Checked,
     pub(super) syncs: u64,
@@ -134,7 +135,7 @@ impl Checker {
         self.violation.get_or_insert(Violation { at, what, key });
     }
 
-    /// Notes something for the trace of a failure.
+    /// Adds a note to the trace of a failure.
     pub(super) fn note(&mut self, now: Duration, key: Option<usize>, text: impl FnOnce() -> String) {
         self.now = now;
         if let Some(notes) = &mut self.notes {
@@ -142,7 +143,7 @@ impl Checker {
         }
     }
 
-    /// What was noted of a key and of the cluster as a whole.
+    /// Returns the notes of a key and of the cluster as a whole.
     pub(super) fn trace(&self, key: Option<usize>) -> Vec<String> {
         let notes = self.notes.iter().flatten();
         let fits = |of: &Option<usize>| of.is_none() || key.is_none() || *of == key;
@@ -173,7 +174,7 @@ impl Checker {
         self.note(now, None, || format!("n{node} ends"));
     }
 
-    /// A client's write went through: the cell before and after.
+    /// Records a client's write that was accepted, with the cell before and after.
     pub(super) fn on_write(
         &mut self,
         node: usize,
@@ -216,12 +217,12 @@ impl Checker {
         self.writes.entry(own).or_default().push(Write { time: *written.get_time(), key, register, counts });
     }
 
-    /// Notes how far a process may have purged.
+    /// Records how far a process may have purged.
     pub(super) fn note_stable(&mut self, process: &Process) {
         self.stable = self.stable.max(process.local.store.stable_time());
     }
 
-    /// Looks at a process after something happened to it.
+    /// Checks a process after something happened to it.
     pub(super) fn look(&mut self, node: usize, process: &Process, wall: Time, now: Duration) {
         self.now = now;
         let (totals, stable) = (process.local.store.totals(), process.local.store.stable_time());
@@ -259,8 +260,8 @@ impl Checker {
         self.ledgers.insert(node, ledger);
     }
 
-    /// A version that a process has shown and that was gone there since is not shown again, unless an `EXPIRE` or
-    /// `PERSIST` that it had not seen keeps it alive.
+    /// Checks that a version that was shown and then gone at a process is not shown again, unless an `EXPIRE`
+    /// or `PERSIST` that the process had not seen keeps it alive.
     fn look_at_register(
         &mut self,
         node: usize,
@@ -282,7 +283,7 @@ impl Checker {
         shown.deadline_timestamps.insert(live.deadline_timestamp);
     }
 
-    /// Every entry of a summary vector says that all which that incarnation wrote up to then is incorporated.
+    /// Checks the summary vector: each entry claims every write of an incarnation up to a time.
     fn check_claims(&mut self, node: usize, process: &Process) {
         let Some(ledger) = self.ledgers.get_mut(&node) else { return };
         let origins = process.local.store.origins();
@@ -303,7 +304,7 @@ impl Checker {
         }
     }
 
-    /// A queue says that its peer holds everything.
+    /// Checks a queue's claim that its peer holds everything.
     pub(super) fn check_drained(&mut self, node: usize, process: &Process, peer: usize, other: &Process) {
         let own = process.incarnation();
         let Some(writes) = self.writes.get(&own) else { return };
@@ -331,19 +332,20 @@ impl Checker {
         match &held {
             Some(held) if held.version > version => return true,
             Some(held) if held.version == version && held.deadline_timestamp >= deadline_timestamp => {
-                // A tombstone of the same dot was retracted.
+                // The register was retracted, and a tombstone with the same dot is left.
                 let is_retracted = is_live && held.value.is_none() && held.deadline.is_none();
                 if !is_retracted || held.deadline_timestamp > deadline_timestamp {
                     return true;
                 }
             }
-            // A value that a delete has replaced is still shown, and no one may have purged that delete.
+            // The value that this delete has replaced is still shown: allowed only if a process may have purged
+            // the delete.
             Some(held) if held.version < version && !is_live && held.is_live(now) => {
                 return *version.get_time() <= self.stable;
             }
             _ => {}
         }
-        // What is gone may be gone: it was a delete, has expired, or something later was here or is forgotten by all.
+        // It may be gone: it was a delete, has expired, or something later was here or was purged everywhere.
         let newest_here = self.ledgers.get(&node).and_then(|ledger| ledger.best[key]);
         let mut later = self.versions[key].range(version..).skip(1);
         !is_live
@@ -351,7 +353,7 @@ impl Checker {
             || newest_here.is_some_and(|newest| newest > version)
             || later.any(|(later, _)| *later.get_time() <= self.stable)
             || self.is_lost(key, *version.get_id(), *version.get_time())
-            // The version is gone, and the deadline with it.
+            // The version is gone, and its deadline with it.
             || deadline_timestamp != version && !self.is_newest(key, version)
     }
 
@@ -363,7 +365,7 @@ impl Checker {
         self.lost.contains(&(key, Timestamp::new(time, origin)))
     }
 
-    /// A process has given up something, and says so: of a counter the sum of its slots, with the dot of the latest.
+    /// Records a reported lost cell: for a counter the sum of its slots, with the dot of the latest.
     pub(super) fn on_lost(&mut self, node: usize, process: &Process, lost: &LostCell, now: Duration) {
         let Some(key) = self.keys.iter().position(|key| *key == lost.key) else { return };
         self.note(now, Some(key), || format!("n{node} gives up {lost:?}"));
@@ -377,8 +379,8 @@ impl Checker {
         }
     }
 
-    /// Whether clients have replaced or removed the version or the slot with this dot, or have set it a deadline. What
-    /// was removed may be listed as given up, where it was received by pushes alone and its writer was closed.
+    /// Whether clients have replaced or removed the version or slot with this dot, or have set its deadline. A
+    /// removed write may be listed as given up if it was received by pushes alone and its writer was closed.
     fn may_be_removed(&self, key: usize, dot: Timestamp) -> bool {
         match self.versions[key].get(&dot) {
             Some(deadline) => deadline.is_some() || !self.is_newest(key, dot),
@@ -386,7 +388,7 @@ impl Checker {
         }
     }
 
-    /// A member lapses at a node.
+    /// Records that a member lapses at a node.
     pub(super) fn on_lapse(&mut self, node: usize, process: &Process, lapsed: &str, now: Duration) {
         self.has_lapsed = true;
         self.note(now, None, || format!("n{node} lets {lapsed} lapse"));
@@ -399,7 +401,7 @@ impl Checker {
         self.note(now, None, || format!("{text}: {refusal:?}"));
     }
 
-    /// The sums of every range are those of its cells.
+    /// Checks that the sums of every range are those of its cells.
     pub(super) fn recompute(&mut self, node: usize, process: &Process) {
         let wrong = (0..process.local.store.range_count()).find(|&range| !process.local.store.scrub(range));
         if let Some(range) = wrong {
@@ -407,7 +409,7 @@ impl Checker {
         }
     }
 
-    /// What keeps the cluster from being equal and clean, if anything does.
+    /// Returns what keeps the cluster from being equal and clean, if anything does.
     pub(super) fn unsettled(&self, processes: &[(usize, &Process)]) -> Option<String> {
         let mut others = processes.iter();
         let (first, one) = others.next()?;
@@ -429,9 +431,9 @@ impl Checker {
         None
     }
 
-    /// Clients and faults have ended: notes what these processes hold that must be there in the end.
+    /// Records what these processes hold that must exist in the end, once clients and faults have ended.
     pub(super) fn quiesce(&mut self, processes: &[(usize, &Process)]) {
-        // What one that leaves could not hand over in time is lost with it.
+        // What a leaving process could not hand over in time is lost with it.
         for (_, process) in processes.iter().filter(|(_, process)| process.leaving.is_none()) {
             for key in 0..self.keys.len() {
                 let cell = process.local.store.cell(&self.keys[key]);
@@ -445,7 +447,7 @@ impl Checker {
         }
     }
 
-    /// After all has converged: whatever had to last is there.
+    /// Checks that everything that had to last exists, after all nodes have converged.
     pub(super) fn check_end(&mut self, processes: &[(usize, &Process)]) {
         for (node, process) in processes {
             self.recompute(*node, process);
@@ -458,7 +460,7 @@ impl Checker {
                 Lasting::Value(version) => {
                     let is_kept = |held: &Held| held.version == version;
                     let may_expire = self.versions[key].get(&version).is_some_and(Option::is_some);
-                    // Where there was too little memory, clients have deleted since.
+                    // If there was too little memory, clients have deleted since.
                     held.as_ref().is_some_and(is_kept)
                         || may_expire
                         || !self.is_newest(key, version)

@@ -1,4 +1,4 @@
-//! What befalls nodes and links: crashes, leaves, cuts.
+//! Faults of nodes and links: crashes, leaves, cuts.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::world::{DRAIN_LIMIT, Due, GOODBYE_LIMIT, World};
 use crate::replication::message::Message;
 
 impl World {
-    /// The process at a node is gone. Its peers notice at once, or by its silence.
+    /// Ends the process at a node. Its peers notice at once, or by its silence.
     pub(super) fn crash(&mut self, node: usize) {
         if self.nodes[node].process.take().is_none() {
             return;
@@ -32,7 +32,7 @@ impl World {
         }
     }
 
-    /// Begins to leave: no more writes, and a goodbye as soon as a peer holds everything.
+    /// Starts an orderly stop: no more writes, and a goodbye as soon as a peer holds everything.
     pub(super) fn leave(&mut self, node: usize) {
         let limit = self.now + DRAIN_LIMIT;
         let Some(process) = &mut self.nodes[node].process else { return };
@@ -76,7 +76,7 @@ impl World {
         }
     }
 
-    /// A connection breaks: what is on its way is lost, and the two ends notice one after the other.
+    /// Breaks a connection: frames in flight are lost, and the two ends notice one after the other.
     pub(super) fn reset(&mut self, connection: u64) {
         let Some(wire) = self.network.connections.get_mut(&connection) else { return };
         wire.broken = true;
@@ -91,7 +91,7 @@ impl World {
         self.network.cut(from, to);
     }
 
-    /// Ends a cut: what was held back arrives now, where the link still stands.
+    /// Ends a cut: frames that it held back arrive now, if the link still stands.
     pub(super) fn mend(&mut self, from: usize, to: usize) {
         if !self.network.mend(from, to) {
             return;
@@ -105,7 +105,7 @@ impl World {
         }
     }
 
-    /// Whatever a queue says is held by its peer is held there.
+    /// Checks that the peer holds everything that a queue claims.
     pub(super) fn check_drained(&mut self, node: usize) {
         let Some(process) = &self.nodes[node].process else { return };
         for (&peer, link) in &process.links {

@@ -1,4 +1,4 @@
-//! From a fresh connection to a link: the hellos, the judgement of both sides, the welcomes.
+//! The handshake, from a new connection to a link: hellos, the decisions of both sides, welcomes.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ impl World {
         self.send(connection, 1 - side, Frame::Bytes(hello));
     }
 
-    /// A frame reaches an end that is not a link's yet.
+    /// Handles a frame at an end that is not part of a link yet.
     pub(super) fn shake_hands(&mut self, connection: u64, side: usize, frame: &[u8]) {
         let Some(wire) = self.network.connections.get_mut(&connection) else { return };
         let node = wire.ends[side];
@@ -66,7 +66,7 @@ impl World {
         }
     }
 
-    /// The hello of an end and its answer, which arrives now.
+    /// Returns the exchange of an end's hello and its answer, which arrives now.
     fn exchange(&self, connection: u64, side: usize) -> Option<Exchange> {
         let wire = self.network.connections.get(&connection)?;
         let said = wire.said[side].as_ref()?;
@@ -75,7 +75,7 @@ impl World {
     }
 
     fn take_hello(&mut self, connection: u64, side: usize, frame: &[u8]) {
-        // The one that was dialled has asked nothing yet.
+        // The end that was dialled has sent no hello yet.
         let exchange = self.exchange(connection, side);
         if side == 1 {
             self.say_hello(connection, side);
@@ -122,7 +122,7 @@ impl World {
         self.close(connection, side);
     }
 
-    /// As the table of peers judges a second connection between two nodes.
+    /// Decides on a second connection between two nodes as the table of peers does.
     fn refusal_of_link(
         &self,
         node: usize,
@@ -144,7 +144,7 @@ impl World {
         stays.then_some(Refusal::Linked)
     }
 
-    /// Makes a connection the link to a peer: from here on it takes part in pushes.
+    /// Makes a connection the link to a peer. From here on it receives pushes.
     fn admit(&mut self, connection: u64, side: usize, peer: &Introduction) {
         let wire = &self.network.connections[&connection];
         let (node, peer_node) = (wire.ends[side], wire.ends[1 - side]);
@@ -183,13 +183,13 @@ impl World {
         if side == 1 {
             self.send(connection, 0, Frame::Bytes(codec::frame(&Message::Welcome { wall: wall.0 })));
         }
-        // The task that sends heartbeats starts beside the one that sends.
+        // The heartbeat task starts beside the sending task.
         let soon = self.millis(0..5);
         self.after(soon, Due::Heartbeat(node, connection));
         self.after(soon / 2, Due::Wake(node, connection));
     }
 
-    /// A connection that is no link by now never will be.
+    /// Ends a connection whose handshake has taken too long.
     pub(super) fn end_handshake(&mut self, connection: u64) {
         for side in [0, 1] {
             let stage = self.network.connections.get(&connection).map(|wire| &wire.stages[side]);

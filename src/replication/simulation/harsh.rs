@@ -1,6 +1,6 @@
-//! Faults of harsh histories, which the others do without so that their seeds remain the histories that they were: nodes
-//! that move and are told to join others than before, stops before the first contact, damaged frames, and keys that are
-//! kept alive by one that is cut off. Harsh histories also have clients that [wait](super::waits) and limits of
+//! Faults of harsh histories: nodes that move and join other nodes than before, stops before the first contact,
+//! damaged frames, and keys that a cut-off node keeps alive. The other histories do without them, so that their
+//! seeds keep their meaning. Harsh histories also have clients that [wait](super::waits) and limits of
 //! [memory](super::memory).
 
 use std::time::Duration;
@@ -40,7 +40,7 @@ impl World {
         }
     }
 
-    /// A process that begins may have another address and another list of whom to join.
+    /// Gives a starting process another address and other nodes to join, at times.
     pub(super) fn move_node(&mut self, node: usize) {
         if self.rng.random_bool(0.3) {
             let port = self.nodes[node].address.port + 1;
@@ -56,7 +56,7 @@ impl World {
         }
     }
 
-    /// An operator tells every node the present addresses of those that it was to join.
+    /// Updates every node's `--join` to the present addresses, as an operator would.
     pub(super) fn join_all(&mut self) {
         let addresses: Vec<_> = self.nodes.iter().map(|node| node.address).collect();
         for (node, join) in self.plan.join.iter().enumerate() {
@@ -68,7 +68,7 @@ impl World {
         }
     }
 
-    /// A process is stopped in order soon after it has begun, perhaps before any peer has linked.
+    /// Stops a process in order soon after it has begun, perhaps before any peer has linked.
     fn stop_early(&mut self, node: usize, span: Duration) {
         self.crash(node);
         let begins = self.millis(100..2_000);
@@ -83,7 +83,7 @@ impl World {
         self.after(ends + span, Due::Start(node));
     }
 
-    /// Changes a byte of a frame that is on its way to a node.
+    /// Changes a byte of a frame in flight to a node.
     pub(super) fn damage(&mut self, node: usize) {
         let lines = self.network.of(node).into_iter().filter_map(|number| {
             let wire = &self.network.connections[&number];
@@ -91,7 +91,7 @@ impl World {
             (!wire.lines[side].frames.is_empty()).then_some((number, side))
         });
         let Some((number, side)) = lines.choose(&mut self.rng) else {
-            // Whatever arrives next will do.
+            // No frame is in flight: the next one is damaged.
             return self.after(Duration::from_millis(20), Due::Act(Act::Damage(node)));
         };
         let Some(wire) = self.network.connections.get_mut(&number) else { return };
@@ -106,7 +106,7 @@ impl World {
         }
     }
 
-    /// A damaged frame arrives: it is noticed, and ends the connection.
+    /// Delivers a damaged frame: it is detected, and ends the connection.
     pub(super) fn take_damaged(&mut self, connection: u64, side: usize, bytes: &Bytes) {
         if codec::open(bytes).is_ok()
             && !matches!(self.network.connections[&connection].stages[side], Stage::Closed)
@@ -116,7 +116,7 @@ impl World {
         self.close(connection, side);
     }
 
-    /// A client keeps keys alive, or lets them live for longer.
+    /// Makes a client extend or remove the deadlines of keys.
     pub(super) fn keep_alive(&mut self, node: usize) {
         for key in 0..self.plan.keys {
             let deadline = timestamp::later(self.wall(node), self.millis(20_000..90_000));

@@ -1,4 +1,4 @@
-//! What happens in one history: the cluster, its clients and its faults, all drawn from the seed.
+//! The events of one history: the cluster, its clients and its faults, all drawn from the seed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::model::counter::strict_number;
 use crate::model::timestamp;
 use crate::store::{Batch, Live, Write};
 
-/// What a history is made with.
+/// The parameters of a history.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) nodes: usize,
@@ -24,7 +24,7 @@ pub(super) struct Plan {
     pub(super) edges: BTreeSet<(usize, usize)>,
     pub(super) join: Vec<Vec<usize>>,
     pub(super) starts_at: Vec<Duration>,
-    /// How far each machine's clock is off, in milliseconds.
+    /// The offset of each machine's clock, in milliseconds.
     pub(super) skew: Vec<i64>,
     pub(super) keys: usize,
     pub(super) ranges: RangeCount,
@@ -32,29 +32,29 @@ pub(super) struct Plan {
     pub(super) forget_after: Option<Duration>,
     pub(super) tombstone_limit: u64,
     pub(super) max_memory: Option<u64>,
-    /// What clients let keys take in the end, in bytes, where memory is limited.
+    /// The bytes of keys that clients keep in the end, if memory is limited.
     pub(super) kept_memory: u64,
     pub(super) feed_limit: u64,
-    /// Bytes of pushes that wait for one peer, and that a socket holds.
+    /// The most bytes of pushes that wait for one peer, and that a socket holds.
     pub(super) queue_limit: usize,
     pub(super) socket: usize,
-    /// For how long clients write and faults happen.
+    /// How long clients write and faults happen.
     pub(super) active: Duration,
-    /// Between two things that happen, on average.
+    /// The mean time between two events.
     pub(super) pace: Duration,
-    /// One thing in so many is a fault.
+    /// One event in this many is a fault.
     pub(super) fault_every: u32,
-    /// Long cuts, in which members may lapse.
+    /// Whether there are long cuts, in which members may lapse.
     pub(super) long: bool,
-    /// For so long the even nodes begin without the odd ones.
+    /// How long the even nodes run without the odd ones at first.
     pub(super) halves: Option<Duration>,
-    /// Operators forget members.
+    /// Whether operators remove members.
     pub(super) forgetful: bool,
-    /// There are the faults of [harsh histories](super::harsh).
+    /// Whether the faults of [harsh histories](super::harsh) occur.
     pub(super) harsh: bool,
 }
 
-/// What a client, an operator or fate does.
+/// An action of a client or an operator, or a fault.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Act {
     Mend(usize, usize),
@@ -70,7 +70,8 @@ impl Plan {
         self.ranges == RangeCount::FULL
     }
 
-    /// A cluster of nodes that all reach each other along `shape`; the first founds it.
+    /// Plans a cluster of nodes that reach each other along `shape`. Node 0 joins no other, the others join
+    /// their neighbours.
     pub(super) fn plain(nodes: usize, shape: Shape, rng: &mut StdRng) -> Plan {
         let edges = shape.edges(nodes, rng);
         let neighbours = |node: usize| {
@@ -147,14 +148,14 @@ impl Plan {
         plan
     }
 
-    /// Who waits for whom, and who comes when.
+    /// Draws which nodes join which, and when each starts.
     fn draw_start(&mut self, rng: &mut StdRng) {
         let late = |rng: &mut StdRng| Duration::from_millis(rng.random_range(0..3000));
         self.starts_at = (0..self.nodes).map(|_| late(rng)).collect();
         if self.shape == Shape::Mesh && rng.random_bool(0.4) {
             self.halves =
                 rng.random_bool(0.4).then(|| Duration::from_millis(rng.random_range(10_000..35_000)));
-            // Nobody founds it: each waits for some, along a tree that holds all together.
+            // No node comes first: each waits for some, along a tree that connects all.
             self.join = vec![Vec::new(); self.nodes];
             for node in 1..self.nodes {
                 let other = rng.random_range(0..node);
@@ -243,8 +244,8 @@ impl World {
         }
     }
 
-    /// Writes as a client would; nothing where no node takes writes. Returns the place of the write in the sequence of all
-    /// that clients of the node have written; 0 if nothing was written.
+    /// Writes as a client would, unless no process there takes writes. Returns the feed sequence of the write;
+    /// 0 if nothing was written.
     pub(super) fn write(&mut self, node: usize, key: usize, write: Write<'_>) -> u64 {
         let wall = self.wall(node);
         let Some(process) = self.nodes[node].process.as_mut().filter(|process| process.leaving.is_none())
@@ -258,7 +259,7 @@ impl World {
         store.begin(&mut batch, wall);
         let is_text = |live: Live<'_>| strict_number(live.value()).is_none();
         let written = store.write(&mut batch, &name, |live| match write {
-            // As a client's `INCR` is refused.
+            // A real node refuses a client's `INCR` of text in the same way.
             Write::Add(_) if live.is_some_and(is_text) => (Write::Keep, ()),
             write => (write, ()),
         });
@@ -333,7 +334,7 @@ impl World {
             90..96 => self.after(Duration::ZERO, Due::Act(Act::Burst(node))),
             _ if self.plan.forgetful => self.forget(node, other),
             _ => {
-                // It comes back while it is cut off, and writes.
+                // The node comes back while it is cut off, and writes.
                 self.leave(node);
                 self.restart_after(node, Duration::from_secs(4));
                 self.isolate(node, span);

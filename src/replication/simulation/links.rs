@@ -1,4 +1,4 @@
-//! Links: how they come up, carry frames and end.
+//! Links: makes them, carries their frames and ends them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::replication::session::{Event, LinkError, SILENCE_LIMIT};
 use crate::replication::sync::SyncFailed;
 
 impl World {
-    /// Dials everyone who is to be linked and is not.
+    /// Dials every target that is not linked.
     pub(super) fn dial(&mut self, node: usize) {
         let Some(process) = self.nodes[node].process.as_ref().filter(|process| process.leaving.is_none())
         else {
@@ -46,7 +46,7 @@ impl World {
         }
     }
 
-    /// Takes what was written from the feed and queues it to all links.
+    /// Takes writes from the feed and queues them to all links.
     pub(super) fn feed(&mut self, node: usize) {
         let Some(process) = &mut self.nodes[node].process else { return };
         process.feed_woken = false;
@@ -71,7 +71,7 @@ impl World {
         self.stirred.extend(process.links.keys().map(|&peer| (node, peer)));
     }
 
-    /// One link's part of what a node does every second.
+    /// Does what a node does every second for one link.
     pub(super) fn heartbeat(&mut self, node: usize, connection: u64) {
         let (wall, instant, now) = (self.wall(node), self.instant(), self.now);
         let Some(process) = &mut self.nodes[node].process else { return };
@@ -92,7 +92,7 @@ impl World {
         self.after(SECOND, Due::Heartbeat(node, connection));
     }
 
-    /// Sends what is due on every link that was stirred.
+    /// Sends what is due on every link that may have something to send.
     pub(super) fn settle(&mut self) {
         while let Some((node, peer)) = self.stirred.pop_first() {
             self.pump(node, peer);
@@ -106,7 +106,7 @@ impl World {
             let Some(link) = process.links.get_mut(&peer) else { return };
             let connection = link.connection;
             let Some(wire) = self.network.connections.get(&connection) else { return };
-            // A socket takes so much and no more.
+            // A socket holds no more than this.
             if wire.lines[1 - link.side].bytes > self.plan.socket {
                 return;
             }
@@ -184,7 +184,7 @@ impl World {
 
     pub(super) fn end_link(&mut self, node: usize, connection: u64, side: usize, error: &LinkError) {
         match error {
-            // Of two connections one has become the link meanwhile.
+            // One of two connections has become the link meanwhile.
             LinkError::Goodbye | LinkError::Refused(_) | LinkError::Skewed(_) => {}
             LinkError::Cells(CellsError::Future(_)) => {}
             error => self.checker.fail(format!("n{node} takes an honest peer for a liar: {error}")),
@@ -229,7 +229,8 @@ impl World {
         }
     }
 
-    /// An end of a connection closes, or notices that it is closed. What it has sent may still arrive.
+    /// Closes an end of a connection, or records that it has noticed the close. Frames in flight may still
+    /// arrive.
     pub(super) fn close(&mut self, connection: u64, side: usize) {
         let Some(wire) = self.network.connections.get_mut(&connection) else { return };
         if matches!(std::mem::replace(&mut wire.stages[side], Stage::Closed), Stage::Closed) {
@@ -260,7 +261,7 @@ impl World {
     }
 }
 
-/// What a node says of itself every second, and before it leaves.
+/// Returns a node's heartbeat, sent every second and before it leaves.
 pub(super) fn heartbeat_of(process: &Process, wall: Time) -> Bytes {
     let peers =
         process.links.iter().map(|(&peer, link)| (name(peer), link.incarnation, link.address.to_string()));

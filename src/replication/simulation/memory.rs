@@ -1,5 +1,5 @@
-//! Limits of memory in harsh histories: clients' writes and peers' cells are refused at times. Once the faults have ended,
-//! clients delete until what all nodes hold together fits into each.
+//! Limits of memory in harsh histories: clients' writes and peers' cells are refused at times. Once the faults
+//! have ended, clients delete until what all nodes hold together fits into each.
 
 use std::time::Duration;
 
@@ -16,21 +16,21 @@ use crate::store::{Cell, Write};
 /// The smallest limit, in bytes: the largest value of a client fits.
 const LEAST_MEMORY: u64 = 500;
 
-/// What clients leave free at least, in bytes, so that one more write of any client fits.
+/// The least room that clients leave free, in bytes, so that one more write of any client fits.
 const LEAST_ROOM: u64 = 120;
 
-/// How long the last node that is to start again may take, once the faults have ended.
+/// The longest that the last restart of a node may take, once the faults have ended.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// For how long clients may have to delete until what all nodes hold fits.
+/// The longest that clients may delete until what all nodes hold fits.
 const DELETE_LIMIT: Duration = Duration::from_secs(120);
 
-/// How long nodes may take from then on until they hold the same keys. They ask again for what they have refused within
-/// 5 s, and there may be seven in a line.
+/// The longest that nodes may then take until they hold the same keys. They ask again for what they have
+/// refused within 5 s, and there may be seven in a line.
 const EQUAL_LIMIT: Duration = Duration::from_secs(25);
 
 impl Plan {
-    /// Draws a limit that clients come up against, and how much of it they use in the end.
+    /// Draws a limit that clients reach, and how much of it they use in the end.
     pub(super) fn draw_memory(&mut self, rng: &mut StdRng) {
         self.keys = rng.random_range(20..40);
         let max_memory = LEAST_MEMORY.max(self.keys as u64 * rng.random_range(12..50));
@@ -41,7 +41,7 @@ impl Plan {
 }
 
 impl World {
-    /// Clients delete until what all nodes hold together fits into each, and all nodes come to hold that.
+    /// Deletes until what all nodes hold together fits into each, and waits until all nodes hold that.
     pub(super) fn make_room(&mut self) {
         let latest = self.now + START_LIMIT;
         while self.now < latest && !self.all_run() {
@@ -67,9 +67,11 @@ impl World {
         }
     }
 
-    /// Deletes keys until all that nodes hold together is no more than planned; returns whether there was too much.
+    /// Deletes keys until all that nodes hold together is no more than planned. Returns whether there was too
+    /// much.
     ///
-    /// Each delete is of what one node holds. Another version of the key may come in later, so this has to be repeated.
+    /// Each delete removes the copy of one node. Another version of the key may arrive later, so this must be
+    /// repeated.
     fn delete_surplus(&mut self) -> bool {
         let sizes: Vec<_> = (0..self.plan.keys).map(|key| self.size_of(key)).collect();
         let mut total: u64 = sizes.iter().sum();
@@ -92,7 +94,8 @@ impl World {
         true
     }
 
-    /// What a key takes at most once all nodes hold what any of them does: slots of counters that differ may add up.
+    /// Returns the most bytes that a key takes once all nodes hold what any of them does: different slots of
+    /// counters may add up.
     fn size_of(&self, key: usize) -> u64 {
         let mut kept: Vec<(Held, u64)> = Vec::new();
         let mut counts = false;

@@ -1,7 +1,8 @@
-//! Goal: nodes that were full while they were apart become equal, purge their tombstones and take writes again, once
-//! clients have deleted enough that the rest fits; whatever the sizes of values, and in whatever order all arrives.
+//! Goal: nodes that were full while they were apart become equal, purge their tombstones and accept writes
+//! again, once clients have deleted enough that the rest fits; for all sizes of values and orders of arrival.
 //!
-//! Each node has keys of its own, and fills up while it is cut off from all others. Then the cuts end, and clients delete.
+//! Each node has keys of its own, and fills up while it is cut off from all others. Then the cuts end, and
+//! clients delete.
 
 use rand::Rng as _;
 use rand::seq::SliceRandom as _;
@@ -16,18 +17,18 @@ const PURGE_LIMIT: Duration = Duration::from_secs(60);
 /// How long nodes may take to become equal once what all of them hold together fits.
 const EQUAL_LIMIT: Duration = Duration::from_secs(10);
 
-/// What a key of these tests and its place in the map take, in bytes.
+/// The bytes of a key of these tests and its place in the map.
 const KEY_MEMORY: u64 = 60;
 
-/// What is drawn for one test.
+/// The parameters of one test.
 #[derive(Debug)]
 struct Case {
     nodes: usize,
     shape: Shape,
     max_memory: u64,
-    /// Values have at most so many bytes.
+    /// The largest value in bytes.
     largest: usize,
-    /// The part of `max_memory` that the keys take which are not deleted; at most 1.
+    /// The part of `max_memory` that the keys take that are not deleted; at most 1.
     kept: f64,
 }
 
@@ -76,7 +77,7 @@ fn all_equal(world: &World) -> bool {
     })
 }
 
-/// Lets time pass until a condition holds; returns how much did, or `None` if it does not within the limit.
+/// Lets time pass until a condition holds. Returns how long, or `None` if it does not hold within the limit.
 fn run_until(world: &mut World, limit: Duration, condition: impl Fn(&World) -> bool) -> Option<Duration> {
     let began = world.now;
     while !condition(world) {
@@ -91,7 +92,7 @@ fn run_until(world: &mut World, limit: Duration, condition: impl Fn(&World) -> b
 fn run_case(case: &Case, rng: &mut StdRng) -> Result<(), String> {
     let nodes = case.nodes;
     let mut plan = Plan::plain(nodes, case.shape, rng);
-    // Enough to fill every node, and one for each to try at the end.
+    // Enough to fill every node, and one more for each to try at the end.
     let least = KEY_MEMORY + case.largest as u64 / 2;
     let each = usize::try_from(case.max_memory / least).expect("it is small") * 2 + 20;
     plan.keys = nodes * each + nodes;
@@ -114,7 +115,7 @@ fn run_case(case: &Case, rng: &mut StdRng) -> Result<(), String> {
     let pause = Duration::from_secs(rng.random_range(0..20));
     world.run_until(world.now + pause);
 
-    // Clients delete key by key until the rest fits, each where it finds it.
+    // Clients delete key by key until the rest fits, each at a node that holds it.
     let mut keys: Vec<_> = (0..nodes * each).collect();
     keys.shuffle(rng);
     let budget = case.kept * case.max_memory as f64;
@@ -170,7 +171,7 @@ fn nodes_that_were_full_apart_are_equal_purged_and_writable_once_clients_have_de
     }
 }
 
-/// Fills a node with new keys, whose numbers begin at `first`, until it refuses; returns the number after the last.
+/// Fills a node with new keys, numbered from `first`, until it refuses. Returns the number after the last.
 fn fill(world: &mut World, node: usize, first: usize) -> usize {
     for key in first.. {
         world.write(node, key, Write::Set { value: b"v", deadline: None });
@@ -181,7 +182,8 @@ fn fill(world: &mut World, node: usize, first: usize) -> usize {
     unreachable!("every node of these tests has a limit")
 }
 
-/// Fills a node and deletes everything, again and again; returns how long it refused to be filled by half at the longest.
+/// Fills a node and deletes everything, repeatedly. Returns the longest time until it could be filled by half
+/// again.
 fn longest_refusal(world: &mut World, node: usize) -> Duration {
     /// Without freeing tombstones, a node can be filled twice.
     const TIMES: u32 = 6;

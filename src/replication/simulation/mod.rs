@@ -7,9 +7,9 @@
 //!                                             checker, after every step
 //! ```
 //!
-//! Only the tasks and sockets of a node are played here; its state, its sessions and the bytes between them are the
-//! real ones. A rerun of a seed is identical. When a rule of healing is left out (see `ablation`), a history must
-//! fail: that is tested too.
+//! Only the tasks and sockets of a node are simulated; its state, its sessions and the bytes between them are
+//! the real ones. A rerun of a seed is identical. If a rule of healing is left out (see `ablation`), a history
+//! must fail: that is tested too.
 
 mod checker;
 #[cfg(test)]
@@ -41,10 +41,10 @@ pub use harsh::HARSH_FROM;
 use history::Plan;
 use world::{Due, SECOND, World};
 
-/// How long a cluster may take to settle once all its members are up and nobody writes.
+/// The longest that a cluster may take to converge once all its members are up and no client writes.
 const SETTLE_LIMIT: Duration = Duration::from_secs(150);
 
-/// What became of a history that held.
+/// The outcome of a history that held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Simulated time from the last write until all nodes were equal and without tombstones.
@@ -53,40 +53,41 @@ pub struct Outcome {
     pub syncs: u64,
     /// Cells that syncs brought.
     pub healed: u64,
-    /// Keys that processes were told to drop, as others had removed them.
+    /// Retractions that processes received.
     pub retractions: u64,
     /// Writes that were given up.
     pub lost: u64,
-    /// A member lapsed or was forgotten.
+    /// Whether a member lapsed or was removed.
     pub lapsed: bool,
     /// Clients' writes that were refused for want of memory.
     pub refused: u64,
     /// How often a link began to lack room for cells of its peer.
     pub withheld: u64,
-    /// `WAIT`s, and those of them that as many peers acknowledged as was asked for.
+    /// `WAIT`s, and those that as many peers acknowledged as was asked for.
     pub waits: u64,
     /// See [`waits`](Self::waits).
     pub fulfilled: u64,
-    /// Where memory was limited: simulated time from the last delete that made room until all nodes held the same keys.
+    /// If memory was limited: simulated time from the last delete that made room until all nodes held the same
+    /// keys.
     pub equal_after: Duration,
 }
 
-/// A history in which something happened that must not.
+/// The failure of a history.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// Rerun with this seed.
+    /// The seed that reproduces it.
     pub seed: u64,
-    /// When, in simulated time.
+    /// The simulated time of the failure.
     pub at: Duration,
-    /// What.
+    /// What was violated.
     pub what: String,
-    /// What happened before to the key concerned and to the cluster.
+    /// The events before it that concern the key and the cluster.
     pub trace: Vec<String>,
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        /// The last of what happened is what matters.
+        /// Only the last events matter.
         const LINES: usize = 200;
         for line in &self.trace[self.trace.len().saturating_sub(LINES)..] {
             writeln!(f, "{line}")?;
@@ -98,7 +99,7 @@ impl std::fmt::Display for Failure {
 /// Runs the history of one seed.
 ///
 /// # Errors
-/// [`Failure`] if something happened that must not.
+/// [`Failure`] if a guarantee was violated.
 pub fn run(seed: u64) -> Result<Outcome, Box<Failure>> {
     history_of(seed, false).or_else(|_| history_of(seed, true))
 }
@@ -139,7 +140,7 @@ fn history_of(seed: u64, traced: bool) -> Result<Outcome, Box<Failure>> {
 }
 
 impl World {
-    /// Ends all faults, lets everyone come back, and waits until all are equal; returns how long that took.
+    /// Ends all faults, restarts all nodes, and waits until all are equal. Returns how long that took.
     fn settle_down(&mut self) -> Duration {
         self.calm = true;
         let nodes = self.plan.nodes;
@@ -199,7 +200,7 @@ impl World {
         settled_after
     }
 
-    /// Notes how each node sees the cluster.
+    /// Adds each node's view of the cluster to the trace.
     fn describe(&mut self) {
         for node in 0..self.plan.nodes {
             let wall = self.wall(node);
@@ -220,7 +221,7 @@ impl World {
         }
     }
 
-    /// What keeps the cluster from being equal and without tombstones.
+    /// Returns what keeps the cluster from being equal and without tombstones.
     fn unsettled(&self) -> Option<String> {
         let processes: Vec<_> =
             self.nodes.iter().enumerate().filter_map(|(n, node)| Some((n, node.process.as_ref()?))).collect();
@@ -230,7 +231,7 @@ impl World {
         self.checker.unsettled(&processes)
     }
 
-    /// The sum of one count over the processes that run.
+    /// Returns the sum of one count over the processes that run.
     fn count(&self, of: impl Fn(&Counts) -> &AtomicU64) -> u64 {
         let processes = self.nodes.iter().filter_map(|node| node.process.as_ref());
         processes.map(|process| of(&process.local.counts).load(Ordering::Relaxed)).sum()

@@ -1,4 +1,5 @@
-//! Connections: frames in order in either direction, each after its delay; cuts hold them back, resets lose them.
+//! Simulated connections: frames arrive in order in either direction, after a delay; cuts hold them back,
+//! resets lose them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -8,18 +9,18 @@ use bytes::Bytes;
 use crate::model::{Incarnation, Time};
 use crate::replication::hello::Introduction;
 
-/// What one end of a connection waits for.
+/// The state of one end of a connection.
 pub(super) enum Stage {
     Hello,
     Welcome(Box<Introduction>),
-    /// It is a link's end.
+    /// The end belongs to a link.
     Up,
     Closed,
 }
 
 pub(super) enum Frame {
     Bytes(Bytes),
-    /// Not as it was sent.
+    /// A frame that was changed on its way.
     Damaged(Bytes),
     /// The other end has closed.
     End,
@@ -33,24 +34,24 @@ pub(super) struct Said {
     pub(super) at: Duration,
 }
 
-/// What is on its way in one direction.
+/// The frames in flight in one direction.
 pub(super) struct Line {
     pub(super) frames: VecDeque<(Duration, Frame)>,
     pub(super) bytes: usize,
-    /// When the last frame arrives; none overtakes it.
+    /// When the last frame arrives; no later frame arrives before it.
     last: Duration,
     latency: Duration,
 }
 
 pub(super) struct Connection {
-    /// The nodes at both ends; the first has dialled.
+    /// The nodes at both ends; the first one dialled.
     pub(super) ends: [usize; 2],
     pub(super) stages: [Stage; 2],
-    /// By the end that the frames go to.
+    /// Indexed by the receiving end.
     pub(super) lines: [Line; 2],
-    /// How the ends have introduced themselves.
+    /// The hellos that the ends have sent.
     pub(super) said: [Option<Said>; 2],
-    /// Nothing arrives any more; the ends do not know yet.
+    /// Nothing arrives any more; the ends have not noticed yet.
     pub(super) broken: bool,
 }
 
@@ -59,7 +60,7 @@ impl Line {
         Line { frames: VecDeque::new(), bytes: 0, last: Duration::ZERO, latency }
     }
 
-    /// Puts a frame on its way; returns when it arrives.
+    /// Sends a frame. Returns when it arrives.
     pub(super) fn send(&mut self, frame: Frame, now: Duration, jitter: Duration) -> Duration {
         let arrives = self.last.max(now + self.latency + jitter);
         self.last = arrives;
@@ -70,7 +71,7 @@ impl Line {
         arrives
     }
 
-    /// The first frame, if it has arrived.
+    /// Returns the first frame, if it has arrived.
     pub(super) fn receive(&mut self, now: Duration) -> Option<Frame> {
         self.frames.front().filter(|(arrives, _)| *arrives <= now)?;
         let (_, frame) = self.frames.pop_front()?;
@@ -80,21 +81,21 @@ impl Line {
         Some(frame)
     }
 
-    /// Everything on its way is lost.
+    /// Loses every frame in flight.
     pub(super) fn clear(&mut self) {
         self.frames.clear();
         self.bytes = 0;
     }
 }
 
-/// The connections, and which directions between two nodes carry nothing.
+/// The connections, and the directions between two nodes that are cut.
 #[derive(Default)]
 pub(super) struct Network {
     pub(super) connections: BTreeMap<u64, Connection>,
     opened: u64,
-    /// Directions from one node to another that are cut, and how often.
+    /// Directions from one node to another that are cut, and by how many cuts.
     cuts: BTreeMap<(usize, usize), u32>,
-    /// Who can reach whom at all; the smaller number first.
+    /// The pairs of nodes that can reach each other at all; the smaller number first.
     pub(super) edges: BTreeSet<(usize, usize)>,
 }
 
@@ -128,7 +129,7 @@ impl Network {
         *self.cuts.entry((from, to)).or_default() += 1;
     }
 
-    /// Ends one cut; returns whether frames flow again.
+    /// Ends one cut. Returns whether frames flow again.
     pub(super) fn mend(&mut self, from: usize, to: usize) -> bool {
         let Some(count) = self.cuts.get_mut(&(from, to)) else { return false };
         *count -= 1;
@@ -139,12 +140,12 @@ impl Network {
         flows
     }
 
-    /// All connections that have an end at this node.
+    /// Returns all connections that have an end at this node.
     pub(super) fn of(&self, node: usize) -> Vec<u64> {
         self.connections.iter().filter(|(_, c)| c.ends.contains(&node)).map(|(&number, _)| number).collect()
     }
 
-    /// All connections between two nodes, whoever dialled.
+    /// Returns all connections between two nodes, whichever dialled.
     pub(super) fn between(&self, a: usize, b: usize) -> Vec<u64> {
         let joins = |ends: [usize; 2]| ends == [a, b] || ends == [b, a];
         self.connections.iter().filter(|(_, c)| joins(c.ends)).map(|(&number, _)| number).collect()

@@ -24,40 +24,40 @@ pub(super) const CLUSTER: &str = "oak";
 /// Where wall clocks stand when a history begins, in seconds since the Unix epoch.
 const EPOCH: u64 = 1_700_000_000;
 
-/// A place in the cluster: a name and an address, and the process that runs there, if one does.
+/// A node's name and address, and its process if one runs.
 pub(super) struct Node {
     pub(super) identity: Identity,
     pub(super) address: Address,
-    /// What is in its `--join`.
+    /// The addresses in its `--join`.
     pub(super) join: Vec<Address>,
-    /// How far the machine's clock is off, in milliseconds.
+    /// The offset of the machine's clock, in milliseconds.
     pub(super) skew: i64,
     pub(super) process: Option<Process>,
-    /// No process runs here now, and when one will.
+    /// When a process will start, if none runs now.
     pub(super) starts_at: Option<Duration>,
 }
 
 /// One run of the node, from a start to a crash or a stop.
 pub(super) struct Process {
-    /// Counts the processes of a history.
+    /// The number of this process in its history.
     pub(super) number: u64,
     pub(super) local: Local,
     pub(super) links: BTreeMap<usize, Link>,
     /// The addresses that it dials.
     pub(super) targets: BTreeSet<Address>,
     pub(super) encoder: CellsEncoder,
-    /// The task that takes from the feed has been woken.
+    /// Whether the task that takes from the feed has been woken.
     pub(super) feed_woken: bool,
     /// Clients that have no reply to their `WAIT` yet.
     pub(super) waits: Vec<ClientWait>,
-    /// It stops, at the latest at this moment without having drained.
+    /// Set while it stops: the time at which it ends even without having drained.
     pub(super) leaving: Option<Duration>,
 }
 
 /// One end of a link.
 pub(super) struct Link {
     pub(super) connection: u64,
-    /// Which end of the connection this is: the one who dialled has 0.
+    /// The end of the connection that this is: 0 for the dialler.
     pub(super) side: usize,
     pub(super) incarnation: Incarnation,
     pub(super) address: Address,
@@ -112,13 +112,13 @@ impl Node {
         }
     }
 
-    /// Processes listen here from now on.
+    /// Moves the node to an address, where its processes listen from now on.
     pub(super) fn place_at(&mut self, address: Address) {
         self.address = address;
         self.identity.advertise = address.to_string();
     }
 
-    /// What the machine's clock shows.
+    /// Returns the time of the machine's clock.
     pub(super) fn wall(&self, now: Duration) -> Time {
         let true_time = Duration::from_secs(EPOCH) + now;
         let off = Duration::from_millis(self.skew.unsigned_abs());
@@ -173,7 +173,7 @@ impl Process {
         self.local.members.lock().incarnation()
     }
 
-    /// The end of the link that runs over a connection, and whom it leads to.
+    /// Returns the end of the link over a connection, and the node that it leads to.
     pub(super) fn link_over(&mut self, connection: u64) -> Option<(usize, &mut Link)> {
         self.links
             .iter_mut()

@@ -1,20 +1,20 @@
-//! Goal: no history of faults breaks a promise of healing, and leaving out a rule does.
+//! Goal: no history of faults breaks a guarantee of healing, and leaving out a rule does.
 //!
-//! `SAPWOOD_SIM_SEED` begins at another seed, `SAPWOOD_SIM_HISTORIES` runs another number of histories.
+//! `SAPWOOD_SIM_SEED` sets the first seed, `SAPWOOD_SIM_HISTORIES` the number of histories.
 
 use super::topology::Shape;
 use super::*;
 use crate::ablation::{Ablation, ablate, must_fail_without};
 use crate::store::Write;
 
-/// A rule that is left out must be noticed within so many histories.
+/// The most histories that may pass before a left-out rule is noticed.
 const NOTICED_WITHIN: u64 = 200;
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// Runs histories on two threads, from this seed on if no other is set.
+/// Runs histories on two threads, from the seed `first` unless the environment sets another.
 fn histories(first: u64, default: u64) {
     let (first, count) = (number("SAPWOOD_SIM_SEED", first), number("SAPWOOD_SIM_HISTORIES", default));
     let half = move |odd: u64| (first..first + count).filter(move |seed| seed % 2 == odd);
@@ -42,7 +42,7 @@ fn twenty_harsh_histories_hold() {
     histories(HARSH_FROM, 20);
 }
 
-/// Each has broken a promise once; what did is said beside it.
+/// Seeds that have each broken a guarantee once, with the cause.
 const FAILED_ONCE: [(u64, &str); 11] = [
     (627, "a probe looked again after twice the time that its offer had waited: 15 s, a standstill"),
     (3513, "the same"),
@@ -69,7 +69,7 @@ fn histories_that_failed_once_hold() {
     }
 }
 
-/// A member had not purged a delete yet when another, met just then, brought the value that it hides.
+/// A member had not purged a delete yet when a new member brought the value that it shadows.
 #[test]
 fn a_delete_that_was_purged_in_part_before_a_member_more_came_stays() {
     for number in [21_366, 30_668] {
@@ -99,7 +99,8 @@ fn five_hundred_harsh_histories() {
     histories(HARSH_FROM, 500);
 }
 
-/// A cluster of this shape in which everyone is linked, with some writes at each, and nothing else going on.
+/// Creates a cluster of this shape in which all nodes are linked, with some writes at each, and nothing else
+/// going on.
 fn quiet_cluster(nodes: usize, shape: Shape, change: impl FnOnce(&mut Plan)) -> World {
     let mut plan = Plan::plain(nodes, shape, &mut StdRng::seed_from_u64(1));
     change(&mut plan);
@@ -116,7 +117,7 @@ fn assert_no_violation(world: &World) {
     assert!(world.checker.violation.is_none(), "{:?}", world.checker.violation);
 }
 
-/// Deletes at every node; returns how long the last tombstone is there.
+/// Deletes at every node. Returns how long the last tombstone exists.
 fn time_to_purge(nodes: usize, shape: Shape) -> Duration {
     let mut world = quiet_cluster(nodes, shape, |_| ());
     for key in 0..world.plan.keys {
@@ -172,7 +173,8 @@ fn a_seed_is_one_history() {
     }
 }
 
-/// Leaves out a rule and expects a history from `first` on in which that shows. Rules that matter in fewer than one history of some hundred
+/// Leaves out a rule and expects a history from `first` on to fail. Rules that matter in fewer than one history
+/// in several hundred have tests of their own, which must fail without them: see `must_fail_without`.
 /// have tests of their own, which must fail without them: see `must_fail_without`.
 fn must_be_noticed(rule: Ablation, first: u64) {
     let noticed = std::thread::spawn(move || {

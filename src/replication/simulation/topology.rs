@@ -1,4 +1,4 @@
-//! Who can reach whom.
+//! Which nodes can reach each other.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,8 @@ impl Shape {
         }
     }
 
-    /// The pairs that can reach each other, the smaller number first. Every node is reachable from every other.
+    /// Returns the pairs that can reach each other, the smaller number first. Every node is connected to every
+    /// other.
     pub(super) fn edges(self, nodes: usize, rng: &mut StdRng) -> BTreeSet<(usize, usize)> {
         let all = (0..nodes).flat_map(|a| (a + 1..nodes).map(move |b| (a, b)));
         match self {

@@ -1,5 +1,6 @@
 //! Clients of harsh histories that `WAIT` for their writes. Acknowledgements, counts and wake-ups are those of
-//! [`WriteAcks`](crate::replication::write_acks::WriteAcks); only the loop of a client's connection is played here.
+//! [`WriteAcks`](crate::replication::write_acks::WriteAcks); only the loop of a client's connection is
+//! simulated here.
 
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -11,11 +12,11 @@ use super::world::{Due, SECOND, World};
 use crate::env::BoxFuture;
 use crate::store::Write;
 
-/// How long a client waits, once all nodes are equal, for all peers that its node is linked to. A sync that is under way then
-/// takes a second or two.
+/// How long a client waits, once all nodes are equal, for all peers that its node is linked to. A sync that is
+/// under way then takes a second or two.
 const LAST_WAIT: Duration = Duration::from_secs(10);
 
-/// How long nodes may take to become equal again after the last writes.
+/// The longest that nodes may take to become equal again after the last writes.
 const LAST_SETTLE: Duration = Duration::from_secs(60);
 
 /// A `WAIT` without a reply.
@@ -29,19 +30,19 @@ pub(super) struct ClientWait {
     changed: BoxFuture<'static, ()>,
 }
 
-/// When a `WAIT` is looked at.
+/// When a `WAIT` is checked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Look {
-    /// It was received just now.
+    /// When it was received.
     First,
-    /// Something has happened at its node.
+    /// After an event at its node.
     Later,
-    /// The node stops.
+    /// When the node stops.
     Last,
 }
 
 impl Process {
-    /// The nodes whose peers count for a `WAIT`.
+    /// Returns the nodes whose peers count for a `WAIT`.
     fn holders(&self, through: u64) -> Vec<usize> {
         let queues = self.links.iter().map(|(&peer, link)| (peer, &*link.queue));
         self.local.write_acks.holders(through, queues)
@@ -53,14 +54,14 @@ impl Process {
 }
 
 impl World {
-    /// A client waits for some peers to hold its latest write, or for a deadline.
+    /// Makes a client wait for some peers to hold its latest write, or for a timeout.
     pub(super) fn wait_for_some(&mut self, node: usize, key: usize, through: u64) {
         let wanted = self.rng.random_range(1..=self.plan.nodes);
         let timeout = if self.rng.random_bool(0.5) { self.millis(5..200) } else { self.millis(200..8_000) };
         self.wait(node, key, through, wanted, timeout);
     }
 
-    /// A client waits until `wanted` peers hold everything up to its write with this sequence.
+    /// Makes a client wait until `wanted` peers hold everything up to its write with this sequence.
     fn wait(&mut self, node: usize, key: usize, through: u64, wanted: usize, timeout: Duration) {
         let deadline = self.now + timeout;
         let Some(process) = self.nodes[node].process.as_ref().filter(|_| through > 0) else { return };
@@ -71,12 +72,12 @@ impl World {
         self.look_at_wait(node, wait, Look::First);
     }
 
-    /// Something has happened at a node: replies to the clients that were waiting for it.
+    /// Replies to the clients whose `WAIT` an event at the node may have completed.
     pub(super) fn reply_to_waits(&mut self, node: usize) {
         self.look_at_waits(node, Look::Later);
     }
 
-    /// A node stops: whoever waits learns what there is.
+    /// Replies to all waiting clients of a node that stops.
     pub(super) fn end_waits(&mut self, node: usize) {
         self.look_at_waits(node, Look::Last);
     }
@@ -121,9 +122,10 @@ impl World {
         self.check_reply(node, through, holders.len());
     }
 
-    /// After all nodes have become equal: clients of each write again, and all peers come to hold that.
+    /// Lets clients of each node write again after all nodes have become equal, and checks that all peers come
+    /// to hold that.
     pub(super) fn write_again(&mut self) {
-        // No counter: its slots would grow where a write resets them.
+        // Not a counter: its slots would grow where a write resets them.
         let key = 3 * self.rng.random_range(0..self.plan.keys.div_ceil(3));
         for node in 0..self.plan.nodes {
             let through = self.write(node, key, Write::Set { value: b"again", deadline: None });

@@ -1,4 +1,4 @@
-//! The scheduler, and the parts of the driver that a node's tasks play otherwise.
+//! The scheduler, and those parts of the driver that the tasks of a real node perform.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,10 +27,10 @@ pub(super) const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
 /// How long the other side may take for each message before the link is up.
 pub(super) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 
-/// After so many steps every sum is compared with the cells.
+/// Every range sum is compared with the cells after this many steps.
 const SCRUB_EVERY: u64 = 100;
 
-/// Something that will happen.
+/// A future event.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Due {
     Start(usize),
@@ -41,7 +41,7 @@ pub(super) enum Due {
     Stop(usize, u64),
     Heartbeat(usize, u64),
     Wake(usize, u64),
-    /// A client of a process waits no longer.
+    /// The timeout of a client that waits at a process.
     Waited(usize, u64),
     /// A frame reaches an end of a connection.
     Arrive(u64, usize),
@@ -56,7 +56,7 @@ pub(super) struct World {
     pub(super) rng: StdRng,
     pub(super) plan: Plan,
     pub(super) now: Duration,
-    /// Where the simulated time begins on the scale of instants; only differences matter.
+    /// The instant at which the simulated time begins; only differences matter.
     pub(super) base: Instant,
     pub(super) agenda: BTreeMap<(Duration, u64), Due>,
     pub(super) sequence: u64,
@@ -66,11 +66,11 @@ pub(super) struct World {
     pub(super) processes: u64,
     /// Links whose queue or session may have something to send: node and peer.
     pub(super) stirred: BTreeSet<(usize, usize)>,
-    /// Clients and faults act no more.
+    /// Whether clients and faults have ended.
     pub(super) calm: bool,
-    /// What `WAIT` has returned last, by node and change.
+    /// The last reply of `WAIT`, by node and change.
     pub(super) replies: BTreeMap<(usize, u64), usize>,
-    /// How long it took until all held the same keys, once there was room.
+    /// How long it took, once there was room, until all nodes held the same keys.
     pub(super) equal_after: Duration,
     pub(super) steps: u64,
 }
@@ -100,7 +100,7 @@ impl World {
         world
     }
 
-    /// A world that nothing happens in but what a test does.
+    /// Creates a world in which only the test acts.
     #[cfg(test)]
     pub(super) fn quiet(plan: Plan) -> Self {
         let mut world = World::new(plan, rand::SeedableRng::seed_from_u64(7), false);
@@ -125,7 +125,7 @@ impl World {
         Duration::from_millis(self.rng.random_range(range))
     }
 
-    /// Lets time pass, at most until `until` or a violation.
+    /// Lets time pass until `until` or a violation.
     pub(super) fn run_until(&mut self, until: Duration) {
         while self.checker.violation.is_none()
             && let Some(next) = self.agenda.first_entry().filter(|next| next.key().0 <= until)
@@ -166,7 +166,7 @@ impl World {
         self.check_held(node);
     }
 
-    /// Does what is due; returns the node it happened at.
+    /// Handles a due event. Returns its node.
     pub(super) fn step(&mut self, due: Due) -> Option<usize> {
         match due {
             Due::Start(node) => self.start(node),
@@ -218,7 +218,7 @@ impl World {
         self.after(phase, Due::Tick(node, number));
     }
 
-    /// Once a second: what a node's slow tasks do.
+    /// Does what a node's slow tasks do once a second.
     pub(super) fn tick(&mut self, node: usize) {
         let (wall, now) = (self.wall(node), self.now);
         let Some(process) = &mut self.nodes[node].process else { return };
@@ -226,7 +226,7 @@ impl World {
         let news = process.local.tick(wall);
         let store = &process.local.store;
         if store.totals().dead_cells > self.plan.tombstone_limit || !store.has_tombstone_room() {
-            // What is about to be dropped may never have been looked at.
+            // What is about to be dropped may never have been checked.
             self.checker.look(node, process, wall, now);
         }
         if let Some(mut limit) = TombstoneLimit::begin(&process.local) {

@@ -1,4 +1,4 @@
-//! The initiator's frontier: what differs, what is under way, and what comes next.
+//! The initiator's frontier: the tree nodes that differ, are being exchanged, or have yet to be compared.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,38 +8,41 @@ use super::{Role, Sync, WINDOW};
 use crate::model::TreeNode;
 use crate::store::Store;
 
-/// A group and which of its ranges are meant, a bit each.
+/// A group, and a bit mask of its ranges.
 type Masked = (TreeNode, Vec<u8>);
 
-/// What the initiator keeps track of; the responder uses the count alone.
+/// The initiator's record of a sync; the responder uses the count alone.
 #[derive(Default)]
 pub(super) struct Frontier {
     /// Groups whose ranges have yet to be compared.
     pub(super) groups: VecDeque<TreeNode>,
-    /// Ranges to compare again after in-flight writes had time to arrive, by group.
+    /// Ranges to compare again after writes in flight had time to arrive, by group.
     pub(super) recheck: Option<(Instant, Vec<Masked>)>,
-    /// The same once that time has passed, while they wait for room in the window.
+    /// Ranges whose time to compare again has come, while they wait for room in the window.
     pub(super) rechecked: VecDeque<Masked>,
-    /// Groups that the peer was asked to look at and has not answered.
+    /// How many groups the peer was asked to compare and has not answered.
     pub(super) compares: usize,
-    /// Prefixes that are known to differ and wait for room in the window; whether the peer holds nothing of it.
+    /// Tree nodes that are known to differ and wait for room in the window, and whether the peer holds nothing
+    /// of them.
     pub(super) todo: VecDeque<(TreeNode, bool)>,
-    /// Prefixes whose exchange is under way, and how many answers of the responder's each may cause at one time.
+    /// Tree nodes whose exchange is under way, and how many answers of the responder each may cause at one
+    /// time.
     pub(super) open: BTreeMap<TreeNode, usize>,
-    /// The sum of these.
+    /// The sum of the numbers in `open`.
     pub(super) weight: usize,
-    /// Ranges that are known to differ, with how many tree nodes of each are not finished.
+    /// Ranges that are known to differ, and how many tree nodes of each are not finished.
     pub(super) ranges: BTreeMap<usize, u32>,
-    /// How many ranges have been in there.
+    /// How many ranges have ever been in `ranges`.
     pub(super) found: u64,
-    /// How many groups differ, of these so many have been compared range by range, and the ranges that were found by that.
+    /// How many groups differ, how many of these were compared range by range, and how many ranges that has
+    /// found.
     pub(super) differing_groups: u64,
     pub(super) compared_groups: u64,
     pub(super) found_in_groups: u64,
 }
 
 impl Sync {
-    /// Opens what fits the window.
+    /// Opens as many tree nodes as fit the window.
     pub(super) fn advance(&mut self, store: &Store, now: Instant) {
         let count = store.ranges();
         while self.frontier.weight < WINDOW && !self.out.has_control() {
@@ -50,7 +53,7 @@ impl Sync {
             }
             let compare_only = self.terms.probe;
             let Some(group) = self.frontier.groups.pop_front() else { break };
-            // A comparison is answered with a mask alone.
+            // The answer to a comparison is only a mask.
             self.frontier.open(group, if compare_only { 1 } else { group.fan_out(count) });
             let sums = store.child_digests(group, self.cutoff, self.terms.deep);
             let sums = self.scale(store, group).pack(sums.into_iter().map(|digest| digest.sum));
@@ -73,7 +76,7 @@ impl Sync {
         }
     }
 
-    /// Does for a tree node that differs what fits what each side holds of it.
+    /// Sends or asks for what a differing tree node needs, by what each side holds of it.
     pub(super) fn treat(&mut self, store: &Store, tree_node: TreeNode, theirs_empty: bool) {
         let own = self.digest(store, tree_node);
         if theirs_empty {
@@ -93,7 +96,7 @@ impl Sync {
         }
     }
 
-    /// A tree node is known to differ.
+    /// Records that a tree node differs.
     pub(super) fn found_unequal(&mut self, store: &Store, tree_node: TreeNode) {
         for range in tree_node.ranges(store.ranges()) {
             let parts = self.frontier.ranges.entry(range).or_insert(0);
@@ -102,7 +105,7 @@ impl Sync {
         }
     }
 
-    /// The exchange of a tree node has finished, or it has been split.
+    /// Records that the exchange of a tree node has finished, or that the tree node was split.
     pub(super) fn close(&mut self, store: &Store, tree_node: TreeNode) {
         if !self.frontier.shut(tree_node) {
             return;
@@ -124,27 +127,27 @@ impl Frontier {
         self.weight -= self.open.insert(tree_node, weight).unwrap_or(0);
     }
 
-    /// How many ranges are likely to differ in groups that have not been compared yet: as many of each as of those that
-    /// have, and one of each before any has.
+    /// Estimates how many ranges differ in groups that have not been compared yet: as many per group as in
+    /// those that have, or one per group before any has.
     pub(super) fn expected(&self) -> u64 {
         let left = self.differing_groups.saturating_sub(self.compared_groups);
         (left * self.found_in_groups.max(1)).div_ceil(self.compared_groups.max(1))
     }
 
-    /// A group was compared, and this has found more ranges than `before`.
+    /// Records that a group was compared, which has raised the number of found ranges above `before`.
     pub(super) fn note_compared(&mut self, before: u64) {
         self.compared_groups += 1;
         self.found_in_groups += self.found - before;
     }
 
-    /// Returns whether it was open.
+    /// Removes a tree node from `open`. Returns whether it was there.
     pub(super) fn shut(&mut self, tree_node: TreeNode) -> bool {
         let weight = self.open.remove(&tree_node);
         self.weight -= weight.unwrap_or(0);
         weight.is_some()
     }
 
-    /// Whether the peer has looked at every group that it was to look at.
+    /// Whether the peer has answered for every group that it was asked to compare.
     pub(super) fn is_answered(&self) -> bool {
         self.groups.is_empty() && self.compares == 0
     }

@@ -1,4 +1,4 @@
-//! What the messages of a sync do to either side of it.
+//! Handles the messages of a sync, on either side.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::replication::message::{Differ, Digests, End, List, WireCoverage, Wire
 use crate::store::{Cell, Entry, Origin, Retraction, Store};
 
 impl Sync {
-    /// The sums of all groups that came with the answer to an offer; a deep sync does without.
+    /// Reads the digests of all groups from the answer to an offer; a deep sync has none.
     pub(in crate::replication) fn read_sums(
         &self,
         sums: &[u8],
@@ -30,7 +30,8 @@ impl Sync {
         if sums.len() == expected { Ok(sums) } else { Err(SyncError::Malformed("sums")) }
     }
 
-    /// The peer has taken the offer, in an answer that came at `at`. Nothing of this side was read before.
+    /// Handles the acceptance of the offer, in an answer that came at `at`. No digest of this side was read
+    /// before.
     pub(in crate::replication) fn on_accept(
         &mut self,
         theirs: PeerSummary,
@@ -44,7 +45,7 @@ impl Sync {
         self.phase = Phase::Exchanging;
         self.round_trip = (at - self.started).min(LONGEST_ROUND_TRIP);
         if self.terms.deep {
-            // How many differ is not known before they are compared.
+            // How many groups differ is not known before they are compared.
             self.frontier.groups.extend(TreeNode::groups(count));
             return;
         }
@@ -70,7 +71,7 @@ impl Sync {
         }
     }
 
-    /// A tree node that was received, if the tree has it and this side expects to hear of it.
+    /// Returns a received tree node, if the tree has it and this side expects it.
     fn tree_node(&self, store: &Store, wire: WireTreeNode) -> Result<TreeNode, SyncError> {
         let tree_node = TreeNode::new(store.ranges(), u32::from(wire.bits), wire.path)
             .ok_or(SyncError::Malformed("tree node"))?;
@@ -83,7 +84,7 @@ impl Sync {
         Ok(tree_node)
     }
 
-    /// The responder says which children of tree nodes differ.
+    /// Handles the responder's answer which children of tree nodes differ.
     pub(in crate::replication) fn on_differ(
         &mut self,
         items: Packed<'_>,
@@ -129,7 +130,7 @@ impl Sync {
         Ok(())
     }
 
-    /// Digests to compare with one's own.
+    /// Compares received digests with this side's own.
     pub(in crate::replication) fn on_digests(
         &mut self,
         items: Packed<'_>,
@@ -187,7 +188,7 @@ impl Sync {
         }
         self.out.differ(tree_node, &differ);
         for (child, theirs_empty) in unequal {
-            // For people to see; the initiator keeps the frontier.
+            // Only for the displayed progress; the initiator keeps the frontier.
             if self.frontier.ranges.insert(child.ranges(count).start, 1).is_none() {
                 self.frontier.found += 1;
             }
@@ -198,7 +199,7 @@ impl Sync {
         Ok(())
     }
 
-    /// What the peer holds of some tree nodes, to answer with what it lacks.
+    /// Handles the list of what the peer holds of some tree nodes, and sends what it lacks.
     pub(in crate::replication) fn on_list(
         &mut self,
         origins: &[u8],
@@ -232,7 +233,8 @@ impl Sync {
         Ok(())
     }
 
-    /// The cells that a peer with this list lacks or has older, and the hashes of the keys that it has newer.
+    /// Returns the cells that a peer with this list lacks or has older, and the hashes of the keys that it has
+    /// newer.
     fn difference(
         &self,
         tree_node: TreeNode,
@@ -256,20 +258,20 @@ impl Sync {
         (send, want)
     }
 
-    /// A frame of cells has been merged.
+    /// Records that a frame of cells has been merged.
     pub(in crate::replication) fn on_merged(&mut self, cells: u64, bytes: u64) {
         self.cells_in += cells;
         self.bytes_in += bytes;
         self.owed += bytes;
     }
 
-    /// A cell of the peer was refused for want of memory.
+    /// Records that a cell of the peer was refused for want of memory.
     pub(in crate::replication) fn on_refused(&mut self) {
         self.failed.get_or_insert(SyncFailed::Full);
     }
 
-    /// The peer says how far it has incorporated the writes of incarnations that are not members. This may come at any
-    /// time before its `Done`.
+    /// Handles the peer's coverage of incarnations that are not members. It may come at any time before the
+    /// peer's `Done`.
     pub(in crate::replication) fn on_coverage(&mut self, items: Packed<'_>) -> Result<(), SyncError> {
         for item in items.items::<WireCoverage>() {
             let WireCoverage { incarnation, synced, closed } = item?;
@@ -283,8 +285,8 @@ impl Sync {
         Ok(())
     }
 
-    /// The peer has sent something that was removed here. What was beaten by something dead that no digest shows is no
-    /// sign of a fault, however much it is.
+    /// Handles a received cell that was removed here. A cell that lost to a dead cell which no digest includes
+    /// is no sign of a fault, so such cells do not count towards the limit.
     pub(in crate::replication) fn on_removed(
         &mut self,
         key: &[u8],
@@ -309,7 +311,7 @@ impl Sync {
         }
     }
 
-    /// Prefixes of which the peer has sent everything; it may ask for cells in return.
+    /// Handles the end of the peer's cells for some tree nodes; the peer may ask for cells in return.
     pub(in crate::replication) fn on_ends(
         &mut self,
         ends: Packed<'_>,
@@ -341,12 +343,12 @@ impl Sync {
         Ok(())
     }
 
-    /// The peer can take more.
+    /// Handles credit: the peer can take more cells.
     pub(in crate::replication) fn on_credit(&mut self, bytes: u64) {
         self.out.grant(bytes);
     }
 
-    /// The peer has nothing more to send.
+    /// Handles the end of the peer's messages.
     pub(in crate::replication) fn on_done(&mut self) -> Result<(), SyncError> {
         match (self.role, self.phase) {
             (Role::Responder, Phase::Exchanging) => {
@@ -362,7 +364,7 @@ impl Sync {
         }
     }
 
-    /// The peer has given up.
+    /// Handles the peer's failure.
     pub(in crate::replication) fn on_abort(&mut self, reason: &str) {
         const LONGEST: usize = 200;
         self.failed.get_or_insert(SyncFailed::Aborted(reason.chars().take(LONGEST).collect()));
@@ -372,7 +374,7 @@ impl Sync {
 
 /// An entry of a received list.
 enum Theirs {
-    /// Time and origin, and whether it is a tombstone.
+    /// A register with time and origin, and whether it is a tombstone.
     Timestamp(Time, Origin, bool),
     Digest(u64),
 }
@@ -385,7 +387,7 @@ impl Theirs {
         Ok(Theirs::Timestamp(NTP64(word), *origin, index % 2 == 1))
     }
 
-    /// Whether one's own is newer, and whether theirs is: both, where only a merge can tell.
+    /// Returns whether this side's cell is newer, and whether the peer's is; both, if only a merge can decide.
     fn compare(&self, own: &Entry, store: &Store) -> (bool, bool) {
         match *self {
             Theirs::Timestamp(time, origin, is_tombstone) if own.plain => {

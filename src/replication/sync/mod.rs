@@ -1,9 +1,9 @@
-//! One sync of anti-entropy between two nodes, either side of it. Pure: cells come from a store in memory,
-//! messages come and go through the caller, and time is an argument.
+//! One side of a sync, as initiator or responder. Pure: cells come from a store in memory, messages come and go
+//! through the caller, and time is an argument.
 //!
 //! ```text
 //!   initiator                                        responder
-//!   Start { summary } ------------------------------->  may wait its turn
+//!   Start { summary } ------------------------------->  may wait for a permit
 //!         <-------------------- Accept { summary, sums of 128 groups }
 //!   groups that differ:
 //!   Digests { group: 128 sums } -------------------->
@@ -18,15 +18,16 @@
 //!         <----------------------------------------- Done
 //! ```
 //!
-//! The initiator keeps the frontier: a tree node is *open* from the moment it is known to differ until its cells have
-//! gone both ways. The responder answers and remembers nothing but what it still has to send. An interrupted sync
-//! leaves what was merged, and nothing else; the next one finds those tree nodes equal.
+//! The initiator keeps the frontier: a tree node is *open* from the moment it is known to differ until its
+//! cells have gone both ways. The responder answers, and stores only what it still has to send. An interrupted
+//! sync leaves what was merged, and nothing else; the next sync finds those tree nodes equal.
 //!
 //! Invariants:
-//! * Both sides leave out what is dead at the same stable time, the [cutoff](Summary::cutoff) of their two summaries.
-//! * Each side's summary was drawn before any of its digests was read. So when all tree nodes were equal or have been
-//!   exchanged, each side holds all that the other's summary speaks of, whatever was written meanwhile.
-//! * What a sync holds in memory is bounded by [`WINDOW`] open tree nodes and [`CREDIT`] bytes of cells.
+//! * Both sides omit what is dead at the same stable time, the [cutoff](Summary::cutoff) of their two
+//!   summaries.
+//! * Each side draws its summary before it reads any of its digests. So when all tree nodes were equal or have
+//!   been exchanged, each side holds all that the other's summary covers, whatever was written meanwhile.
+//! * The memory of a sync is bounded by [`WINDOW`] open tree nodes and [`CREDIT`] bytes of cells.
 
 mod frontier;
 mod incoming;
@@ -49,70 +50,73 @@ use frontier::Frontier;
 use outgoing::{Outgoing, pack_hashes};
 use sums::Scale;
 
-/// How many bytes of cells may be on their way to a side that has not merged them, beside one over-large frame.
+/// The most bytes of cells in flight to a side that has not merged them, beside one over-large frame.
 pub(super) const CREDIT: u64 = 4 << 20;
 
-/// How many tree nodes may be open at one time, counting for one whose sums were sent every child that the responder
-/// may answer with: about 1 KiB each at most, in lists and references. Enough that a sync over a slow line is bound
-/// by its bandwidth and not by its round trips.
+/// The most tree nodes that may be open at one time. One whose digests were sent counts for every child that
+/// the responder may answer with. Each takes at most about 1 KiB, in lists and references. It is large enough
+/// that bandwidth and not round trips bounds a sync over a slow line.
 const WINDOW: usize = 4096;
 
-/// How many jobs a responder takes on; an honest initiator causes few more than its window.
+/// The most jobs that a responder accepts; a correct initiator causes few more than its window.
 const MAX_JOBS: usize = 2 * WINDOW;
 
-/// How many control messages of a few KiB a responder lets wait; an honest initiator causes a tenth of this.
+/// The most control messages of a few KiB that may wait at a responder; a correct initiator causes a tenth of
+/// this.
 const MAX_CONTROL: usize = 8192;
 
-/// The retraction limit: a peer that has incorporated all that this node has purged holds nothing that was removed here,
-/// so more retractions than this against it are a bug or lost data, not deleted keys.
+/// The retraction limit. A peer that has incorporated all that this node has purged holds nothing that was
+/// removed here, so more retractions than this against it are a bug or lost data, not deleted keys.
 const RETRACTION_LIMIT: usize = 64;
 
-/// Retractions are sent as they are found, in batches, where that limit does not apply.
+/// The size of the batches in which retractions are sent as they are found, where the limit does not apply.
 const RETRACTION_BATCH: usize = 1024;
 
-/// How many closed incarnations a peer may tell of in one sync: twice as many as are kept.
+/// The most closed incarnations that a peer may send in one sync: twice as many as are kept.
 const MAX_COVERAGE: usize = 2 * 65_536;
 
-/// In-flight writes are given two round trips and this long before a difference is believed.
+/// A probe compares again after two round trips and this long, so that writes in flight are not taken for a
+/// difference.
 const RECHECK: Duration = Duration::from_millis(200);
 
-/// An answer that took longer than this has waited for its turn at the peer, and is no measure of the way.
+/// An answer that took longer than this has waited at the peer, and does not measure the round trip.
 const LONGEST_ROUND_TRIP: Duration = Duration::from_secs(1);
 
-/// Cells that a range or a part of it may hold and still be listed rather than split further.
+/// The most cells that a range or a part of it may hold and still be listed rather than split further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ListLimit(pub(super) u64);
 
 impl Default for ListLimit {
-    /// Sixteen more sums take the room of eight entries; below 24 a list is cheaper, with its round trip saved.
+    /// Sixteen more digests are as large as eight entries; below 24 a list is cheaper, and it saves a round
+    /// trip.
     fn default() -> Self {
         ListLimit(24)
     }
 }
 
-/// What a sync may assume and do.
+/// The terms of a sync, which its offer contains.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
-    /// Compare values too.
+    /// Whether to compare values too.
     pub(super) deep: bool,
-    /// Believe a difference only if it is still there after the time that writes take to arrive.
+    /// Whether to only look for a difference that is still there after writes in flight have arrived.
     pub(super) probe: bool,
     pub(super) list_limit: ListLimit,
 }
 
-/// What the peer has said at the start of a sync, and what follows from it.
+/// The peer's summary at the start of a sync, and what follows from it.
 pub(super) struct PeerSummary {
     pub(super) summary: Summary,
     /// Whether the [retraction limit](RETRACTION_LIMIT) applies to the peer.
     pub(super) limited: bool,
-    /// What to tell it of incarnations that are not members.
+    /// The coverage of incarnations that are not members, to send to the peer.
     pub(super) coverage: Vec<ClosedCoverage>,
 }
 
-/// Why a sync ended without a result. What was merged stays merged.
+/// Why a sync failed. What was merged stays merged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SyncFailed {
-    /// Something was refused for want of memory.
+    /// A cell was refused for want of memory.
     #[error("out of memory")]
     Full,
     /// The retraction limit was exceeded.
@@ -121,12 +125,12 @@ pub(super) enum SyncFailed {
          two nodes has lost data that it claims to hold"
     )]
     RetractionLimit,
-    /// The other side gave up.
+    /// The other side aborted the sync.
     #[error("the peer gave up: {0}")]
     Aborted(String),
 }
 
-/// The other side broke the rules of a sync.
+/// A violation of the protocol of a sync by the peer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SyncError {
     #[error("a message of a sync that does not fit its state: {0}")]
@@ -162,7 +166,7 @@ enum Phase {
 /// How much a sync has moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Progress {
-    /// Ranges that differ still: those that are known to, and an estimate for those that have not been compared.
+    /// Ranges that still differ: the known ones, and an estimate for those that have not been compared.
     pub(super) ranges_differing: u64,
     /// Ranges that were found to differ, and the same estimate.
     pub(super) ranges_found: u64,
@@ -172,28 +176,28 @@ pub(super) struct Progress {
     pub(super) bytes_out: u64,
 }
 
-/// Either side of a sync under way.
+/// One side of a sync under way.
 pub(super) struct Sync {
     number: u32,
     role: Role,
     phase: Phase,
     terms: Terms,
-    /// What is dead at this stable time is left out on both sides.
+    /// Both sides omit what is dead at this stable time.
     cutoff: Time,
     ours: Summary,
     theirs: Summary,
-    /// What the peer has said of incarnations that are not members.
+    /// The coverage that the peer has sent, of incarnations that are not members.
     coverage: Vec<ClosedCoverage>,
     /// The peer has incorporated all that was purged here: the [retraction limit](RETRACTION_LIMIT) applies.
     limited: bool,
     out: Outgoing,
     frontier: Frontier,
-    /// When the initiator offered it, and how long the answer took.
+    /// When the initiator offered the sync, and how long the answer took.
     started: Instant,
     round_trip: Duration,
-    /// What the peer holds that was removed here, held back while the retraction limit applies.
+    /// Retractions to send, held back while the retraction limit applies.
     retractions: Vec<(Vec<u8>, Box<Retraction>)>,
-    /// The incarnations of which this side has given up a write that the peer holds.
+    /// The incarnations with a write that this side has given up and the peer holds.
     gave_up: BTreeSet<Incarnation>,
     failed: Option<SyncFailed>,
     owed: u64,
@@ -203,13 +207,13 @@ pub(super) struct Sync {
 }
 
 impl Sync {
-    /// Offers a sync; the caller sends [`Message::Start`] with the summary drawn for it.
+    /// Creates an offered sync; the caller sends [`Message::Start`] with the summary drawn for it.
     pub(super) fn offer(number: u32, terms: Terms, ours: Summary, now: Instant) -> Self {
         Sync::new(number, Role::Initiator, Phase::Offered, terms, ours, now)
     }
 
-    /// Takes an offer; returns the sync and the digests of all groups, for [`Message::Accept`]: none for a deep
-    /// sync. `ours` was drawn before the call.
+    /// Accepts an offer. Returns the sync and the digests of all groups for [`Message::Accept`], or no digests
+    /// for a deep sync. The caller draws `ours` before the call.
     pub(super) fn accept(
         number: u32,
         terms: Terms,
@@ -220,7 +224,7 @@ impl Sync {
     ) -> (Self, Vec<u8>) {
         let mut sync = Sync::new(number, Role::Responder, Phase::Exchanging, terms, ours, now);
         sync.learn(theirs);
-        // Reading every value takes long: a deep sync does it group by group.
+        // Reading every value takes long, so a deep sync reads one group at a time.
         let groups = TreeNode::groups(store.ranges()).filter(|_| !terms.deep);
         let sums = pack_hashes(groups.map(|group| sync.digest(store, group).sum));
         (sync, sums)
@@ -251,7 +255,7 @@ impl Sync {
         }
     }
 
-    /// Takes note of what the peer has said at the start, before any digest is read.
+    /// Records the peer's summary, before any digest is read.
     fn learn(&mut self, peer: PeerSummary) {
         let PeerSummary { summary, limited, coverage } = peer;
         self.cutoff = self.ours.cutoff(&summary);
@@ -264,7 +268,7 @@ impl Sync {
         self.number
     }
 
-    /// Whether it is only to see whether anything differs.
+    /// Whether it only looks for a difference.
     pub(super) fn is_probe(&self) -> bool {
         self.terms.probe
     }
@@ -278,32 +282,32 @@ impl Sync {
         self.phase == Phase::Offered
     }
 
-    /// What the peer said at the start.
+    /// The peer's summary at the start.
     pub(super) fn theirs(&self) -> &Summary {
         &self.theirs
     }
 
-    /// What this side said at the start.
+    /// This side's summary at the start.
     pub(super) fn ours(&self) -> &Summary {
         &self.ours
     }
 
-    /// What the peer has said of incarnations that are not members.
+    /// The coverage that the peer has sent, of incarnations that are not members.
     pub(super) fn coverage(&self) -> &[ClosedCoverage] {
         &self.coverage
     }
 
-    /// The incarnations of which this side has given up a write that the peer holds.
+    /// The incarnations with a write that this side has given up and the peer holds.
     pub(super) fn gave_up(&self) -> &BTreeSet<Incarnation> {
         &self.gave_up
     }
 
-    /// The stable time at which both sides leave out what is dead.
+    /// The stable time at which both sides omit what is dead.
     pub(super) fn cutoff(&self) -> Time {
         self.cutoff
     }
 
-    /// How many keys the peer was told to drop.
+    /// The number of keys that were retracted at the peer.
     pub(super) fn retracted(&self) -> u64 {
         self.retracted
     }
@@ -324,18 +328,18 @@ impl Sync {
         self.frontier.ranges.keys().copied()
     }
 
-    /// When [`next`](Self::next) may have something although nothing arrived.
+    /// When [`next`](Self::next) may return a message although nothing arrived.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         self.frontier.recheck.as_ref().filter(|_| self.frontier.is_answered()).map(|(at, _)| *at)
     }
 
-    /// What was granted back to the peer since the last call.
+    /// Returns the message that grants the peer the credit that has become free since the last call.
     fn take_owed(&mut self) -> Option<Bytes> {
         let bytes = std::mem::take(&mut self.owed);
         (bytes > 0).then(|| codec::frame(&Message::Credit { sync: self.number, bytes }))
     }
 
-    /// The next message to send, if there is one now.
+    /// Returns the next message to send, if there is one now.
     pub(super) fn next(&mut self, store: &Store, now: Instant) -> Option<Bytes> {
         if self.phase == Phase::Offered || self.phase == Phase::Ended {
             return None;
@@ -381,7 +385,7 @@ impl Sync {
         }
     }
 
-    /// Puts the retractions that were held back into the queue.
+    /// Moves the retractions that were held back into the queue.
     fn send_retractions(&mut self) {
         for (key, retraction) in self.retractions.drain(..) {
             self.retracted += 1;
@@ -389,7 +393,7 @@ impl Sync {
         }
     }
 
-    /// Whether the sync is over, and how. `None` while it is not.
+    /// How the sync ended; `None` while it is under way.
     pub(super) fn outcome(&self) -> Option<Result<(), SyncFailed>> {
         (self.phase == Phase::Ended).then(|| self.failed.clone().map_or(Ok(()), Err))
     }

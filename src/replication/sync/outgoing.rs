@@ -1,4 +1,5 @@
-//! What one side of a sync has yet to send: control items packed into few messages, and cells under credit.
+//! What one side of a sync has yet to send: control items packed into few messages, and cells within the
+//! credit.
 
 use std::collections::VecDeque;
 
@@ -14,8 +15,8 @@ use crate::replication::message::{
 };
 use crate::store::{Cell, Entry, Origin, Retraction, Store};
 
-/// Everything that waits to be sent. Bounded by the tree nodes that are open and the credit: cells are references
-/// to those of the store, and a stream is read range by range.
+/// Everything that waits to be sent. The open tree nodes and the credit bound its size: cells are references to
+/// those of the store, and a stream is read range by range.
 #[derive(Default)]
 pub(super) struct Outgoing {
     coverage: Chunks,
@@ -31,8 +32,8 @@ pub(super) struct Outgoing {
     pub(super) bytes: u64,
 }
 
-/// Control messages are filled up to this many bytes: the answer to one takes the receiver about a millisecond
-/// of reading ranges, after which others may run.
+/// The size in bytes up to which control messages are filled. To answer one takes the receiver about a
+/// millisecond of reading ranges, after which other tasks may run.
 const CONTROL_TARGET: usize = 2 << 10;
 
 /// Packed items, cut into messages.
@@ -84,20 +85,20 @@ impl Lists {
 /// The cells of one tree node to send.
 struct Job {
     tree_node: TreeNode,
-    /// Cells at hand, last first.
+    /// Cells at hand, the last to send first.
     cells: Vec<Cell>,
     /// Ranges of the tree node that have not been read yet.
     unread: std::ops::Range<usize>,
-    /// What the other side is asked for at the end.
+    /// The packed hashes of the keys that the other side is asked for at the end.
     wanted: Vec<u8>,
 }
 
-/// Hashes packed as 8 bytes each.
+/// Packs hashes as 8 bytes each.
 pub(super) fn pack_hashes(hashes: impl IntoIterator<Item = u64>) -> Vec<u8> {
     hashes.into_iter().flat_map(u64::to_le_bytes).collect()
 }
 
-/// Reads [`pack_hashes`] back; `None` if the length is off.
+/// Decodes what [`pack_hashes`] returns; `None` if the length is wrong.
 pub(super) fn unpack_hashes(packed: &[u8]) -> Option<impl Iterator<Item = u64>> {
     let (hashes, rest) = packed.as_chunks::<8>();
     rest.is_empty().then(|| hashes.iter().map(|hash| u64::from_le_bytes(*hash)))
@@ -128,7 +129,7 @@ impl Outgoing {
         self.lists.back_mut().expect("one was just added").push(tree_node, entries);
     }
 
-    /// Whether as many control messages wait as are worth sending before more is read.
+    /// Whether enough control messages wait to be sent before more ranges are read.
     pub(super) fn has_control(&self) -> bool {
         let full = |chunks: &Chunks| chunks.0.front().is_some_and(|chunk| chunk.len() >= CONTROL_TARGET);
         full(&self.digests) || full(&self.compares) || self.lists.len() > 1
@@ -140,25 +141,25 @@ impl Outgoing {
         self.jobs.push_back(Job { tree_node, cells, unread: 0..0, wanted });
     }
 
-    /// Sends everything of `tree_node`, read when its turn comes.
+    /// Sends everything of `tree_node`, which is read when the job's turn comes.
     pub(super) fn stream(&mut self, tree_node: TreeNode, store: &Store) {
         let unread = tree_node.ranges(store.ranges());
         self.jobs.push_back(Job { tree_node, cells: Vec::new(), unread, wanted: Vec::new() });
     }
 
-    /// Tells the other side what has been removed of a key that it has sent.
+    /// Queues a retraction of a key that the other side has sent.
     pub(super) fn retract(&mut self, key: Vec<u8>, retraction: Box<Retraction>) {
         self.retractions.push((key, retraction));
     }
 
-    /// Tells the other side how far the writes of one that is not a member are incorporated.
+    /// Queues the coverage of an incarnation that is not a member.
     pub(super) fn coverage(&mut self, coverage: &ClosedCoverage) {
         let &ClosedCoverage { incarnation, synced, closed } = coverage;
         let incarnation = incarnation.to_le_bytes();
         self.coverage.push(&WireCoverage { incarnation, synced: synced.0, closed: closed.0 });
     }
 
-    /// How many control messages wait.
+    /// The number of control messages that wait.
     pub(super) fn control_count(&self) -> usize {
         self.compares.0.len() + self.digests.0.len() + self.differ.0.len() + self.lists.len()
     }
@@ -181,8 +182,8 @@ impl Outgoing {
         !(self.jobs.is_empty() && self.retractions.is_empty())
     }
 
-    /// The next message, unless there is none or credit is lacking. `completed` is told the tree nodes that end
-    /// with it, nothing being wanted of them.
+    /// Returns the next message, if there is one and the credit suffices. Calls `completed` with the tree nodes
+    /// that end with this message if nothing is wanted of them.
     pub(super) fn next(
         &mut self,
         sync: u32,

@@ -1,18 +1,18 @@
-//! How digests travel: whole down to the ranges, in six bytes below.
+//! How digests are encoded: in full down to the ranges, in six bytes below.
 //!
-//! Most of what a sync with many differences sends is sums of parts of ranges, so a quarter less of each is worth
-//! having. Two unequal sums look equal in 48 bits once in 2^48 comparisons. Which bits are sent depends on the
-//! sync, so that such a pair is found by the next one.
+//! Most of the bytes of a sync with many differences are sums of parts of ranges, so six bytes instead of eight
+//! save a quarter of them. Two unequal sums look equal in 48 bits once in 2^48 comparisons. The choice of bits
+//! depends on the number of the sync, so the next sync finds such a pair.
 
 use crate::model::{RangeCount, TreeNode};
 
-/// Bytes of a sum below a range.
+/// The encoded size in bytes of a sum below a range.
 const BRIEF: usize = 6;
 
-/// How the sums of one tree node's children travel in one sync.
+/// How the sums of one tree node's children are encoded in one sync.
 #[derive(Clone, Copy)]
 pub(super) struct Scale {
-    /// An odd factor whose product's upper bits are sent; `None` for whole sums.
+    /// An odd factor: the upper bits of its product with the sum are sent. `None` for whole sums.
     factor: Option<u64>,
 }
 
@@ -24,7 +24,7 @@ impl Scale {
         Scale { factor: below_a_range.then(|| u64::from(sync).wrapping_mul(SPREAD) | 1) }
     }
 
-    /// What is compared of a sum: zero for a sum of zero.
+    /// Returns the part of a sum that is compared: zero for a sum of zero.
     pub(super) fn reduce(self, sum: u64) -> u64 {
         self.factor.map_or(sum, |factor| sum.wrapping_mul(factor) >> (64 - 8 * BRIEF))
     }
@@ -41,7 +41,7 @@ impl Scale {
         packed
     }
 
-    /// Reads [`pack`](Self::pack) back, [reduced](Self::reduce); `None` if the length is off.
+    /// Decodes what [`pack`](Self::pack) returns, [reduced](Self::reduce); `None` if the length is wrong.
     pub(super) fn unpack(self, packed: &[u8]) -> Option<impl Iterator<Item = u64>> {
         let whole = packed.len().is_multiple_of(self.width());
         whole.then(|| {
@@ -78,7 +78,7 @@ mod tests {
     fn what_one_sync_takes_for_equal_the_next_tells_apart() {
         let range = TreeNode::of_range(RangeCount::FULL, 3);
         let scale = |sync| Scale::new(RangeCount::FULL, range, sync);
-        // A difference that one factor maps to nothing in the bits that are sent.
+        // Finds a difference that one factor maps to zero in the bits that are sent.
         let hidden = (1..1u64 << 20).find(|sum| scale(7).reduce(*sum) == 0);
         assert!(hidden.is_none_or(|sum| (8..40).any(|sync| scale(sync).reduce(sum) != 0)));
     }

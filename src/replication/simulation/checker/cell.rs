@@ -1,4 +1,4 @@
-//! What one process holds of one key, read out of its store.
+//! A process's copy of one key, read from its store.
 
 use crate::model::counter::{Counter, Lives, RegisterLife, Shown, shown};
 use crate::model::timestamp::{ZERO, incarnation};
@@ -7,12 +7,12 @@ use crate::store::Cell;
 
 use super::Process;
 
-/// The version of a register that nobody has set.
+/// The version of a register that was never set.
 pub(super) fn nobodys() -> Timestamp {
     Timestamp::new(ZERO, incarnation(u128::MAX - 1).expect("it is not zero"))
 }
 
-/// What one process holds of one key.
+/// One process's copy of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Held {
     pub(in super::super) version: Timestamp,
@@ -48,7 +48,7 @@ impl Held {
         self.value.is_some() && self.deadline.is_none_or(|deadline| deadline > now)
     }
 
-    /// What a reader sees.
+    /// Returns what a reader sees.
     pub(in super::super) fn shown(&self, now: Time) -> Option<Shown<'_>> {
         let value = self.value.as_deref().filter(|_| self.is_live(now));
         let active = self.counter.active(self.lives().passed(now)).copied();
@@ -61,12 +61,12 @@ impl Held {
         Lives { register, expiry: self.counter.expiry.map(|(_, expiry)| expiry) }
     }
 
-    /// Whether somebody has set or deleted it: what was only counted with has no version.
+    /// Whether the register was ever set or deleted: a key that only has a counter has no version.
     pub(super) fn is_written(&self) -> bool {
         self.version != nobodys()
     }
 
-    /// The latest timestamp in it.
+    /// Returns its latest timestamp.
     pub(super) fn latest(&self) -> Timestamp {
         let slots = self.counter.slots.iter().map(|(owner, slot)| Timestamp::new(slot.last, *owner));
         let expiry = self.counter.expiry.map(|(writer, expiry)| Timestamp::new(expiry.set_at, writer));

@@ -1,4 +1,4 @@
-//! What must hold of counters.
+//! Checks counters.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use crate::model::counter::{Shown, Slot, strict_number};
 use crate::model::timestamp::ZERO;
 use crate::model::{Incarnation, Time};
 
-/// A slot as a write has left it.
+/// The state in which a write has left a slot.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Count {
     pub(super) owner: Incarnation,
     pub(super) slot: Slot,
 }
 
-/// What clients have ever done to one life of a slot.
+/// All that clients have ever done to one life of a slot.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Life {
     /// The latest increment.
@@ -23,12 +23,12 @@ pub(super) struct Life {
     pub(super) mark: Time,
 }
 
-/// What clients have ever done to the counter of one key.
+/// All that clients have ever done to the counter of one key.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counted {
     /// By owner and start.
     pub(super) lives: BTreeMap<(Incarnation, Time), Life>,
-    /// The latest deadline that was ever set, of the register or of what is counted.
+    /// The latest deadline that was ever set, of the register or of the counter.
     pub(super) deadline: Time,
 }
 
@@ -39,14 +39,15 @@ impl Counted {
         life.mark = life.mark.max(count.slot.reset.mark);
     }
 
-    /// Whether a slot may have ended that had counted up to `last`: it was reset, has expired, or its owner began anew.
+    /// Whether a slot that had counted up to `last` may have ended: it was reset, has expired, or its owner
+    /// began a new life.
     pub(super) fn may_have_ended(&self, owner: Incarnation, start: Time, last: Time) -> bool {
         let is_reset = self.lives.get(&(owner, start)).is_some_and(|life| life.mark >= last);
         let later = |&(of, at): &(Incarnation, Time)| of == owner && at > start;
         is_reset || start <= self.deadline || self.lives.keys().any(later)
     }
 
-    /// The same of whichever life of the owner's slot was counting then.
+    /// Answers the same for the life of the owner's slot that was counting at `last`.
     pub(super) fn may_have_ended_at(&self, owner: Incarnation, last: Time) -> bool {
         let began = self.lives.range((owner, ZERO)..=(owner, last)).next_back();
         began.is_some_and(|(&(_, start), _)| self.may_have_ended(owner, start, last))
@@ -54,7 +55,7 @@ impl Counted {
 }
 
 impl Checker {
-    /// A client has added `by`: exactly that is more than what it saw.
+    /// Checks a client's increment: the count is exactly `by` more than what the client saw.
     pub(in super::super) fn on_add(
         &mut self,
         node: usize,
@@ -75,7 +76,7 @@ impl Checker {
         }
     }
 
-    /// The increments and resets in what a client's write has left.
+    /// Returns the increments and resets that a client's write has made.
     pub(super) fn counts_of(before: Option<&Held>, after: &Held) -> Vec<Count> {
         let changed = after
             .counter
@@ -85,8 +86,8 @@ impl Checker {
         changed.map(|&(owner, slot)| Count { owner, slot }).collect()
     }
 
-    /// A process holds this of a key: nothing that it had counted has got lost, and no reset that it had seen is undone,
-    /// unless by increments that it had not.
+    /// Checks a process's copy of a key: no increment that it had has got lost, and no reset that it had seen
+    /// is undone, except by increments that it had not seen.
     pub(super) fn look_at_counter(&mut self, node: usize, key: usize, held: Option<&Held>, best: &mut Slots) {
         for (&owner, seen) in best.iter() {
             let present = held.and_then(|held| held.counter.slot(owner));
@@ -108,12 +109,12 @@ impl Checker {
         }
         for &(owner, slot) in held.into_iter().flat_map(|held| &held.counter.slots) {
             let seen = best.entry(owner).or_insert(slot);
-            // Of a life that came back with more than was seen, what was reset counts again: as documented.
+            // If a life came back with more than was seen, what was reset counts again: as documented.
             *seen = if slot.last > seen.last && slot.start == seen.start { slot } else { seen.merge(slot) };
         }
     }
 
-    /// Whether a process holds what a write has counted and reset, or what came after it.
+    /// Whether a process holds the increments and resets of a write, or what came after them.
     pub(super) fn holds_counts(&self, key: usize, held: Option<&Held>, counts: &[Count]) -> bool {
         counts.iter().all(|&Count { owner, slot }| {
             let is_there = match held.and_then(|held| held.counter.slot(owner)) {
@@ -130,8 +131,8 @@ impl Checker {
         })
     }
 
-    /// The slots that must be there in the end: those that a process still holds, that count, and that nothing which a
-    /// client has done may have ended.
+    /// Returns the slots that must exist in the end: those that a process still holds, that count, and that no
+    /// client's write may have ended.
     pub(super) fn lasting_slots(&self, key: usize, held: &Held) -> Vec<(Incarnation, Slot)> {
         let may_end = |owner, slot: &Slot| self.counted[key].may_have_ended(owner, slot.start, slot.last);
         let slots = held.counter.slots.iter().copied();

@@ -1,5 +1,5 @@
-//! What is said to be held is held: what a queue says of its peer, and `WAIT` to a client, and what a node says of itself,
-//! for tokens.
+//! Checks that what is reported as held is held: by a queue about its peer, by `WAIT`, and by a node about
+//! itself for tokens.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,11 @@ use super::super::world::World;
 use super::{Checker, Write};
 use crate::model::Incarnation;
 
-/// How many of a writer's changes were found with a holder, by who says so.
+/// How many of a writer's changes were found at a holder, by the source of the claim.
 #[derive(Default)]
 pub(super) struct Checked(BTreeMap<(Says, Incarnation, u64), usize>);
 
-/// Who claims that the holder holds what the writer wrote.
+/// The source of a claim that the holder holds what the writer wrote.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Says {
     Writer,
@@ -20,7 +20,7 @@ enum Says {
 }
 
 impl World {
-    /// Looks at what a process says of its peers and of itself.
+    /// Checks what a process claims about its peers and about itself.
     pub(in super::super) fn check_held(&mut self, node: usize) {
         let Some(process) = &self.nodes[node].process else { return };
         for (&peer, link) in &process.links {
@@ -34,8 +34,8 @@ impl World {
         }
     }
 
-    /// Checks the count that `WAIT` returns at `node`: at least so many other nodes hold the change `through` or what has
-    /// replaced it. A peer that has ended is believed while the node has not noticed the end.
+    /// Checks the count that `WAIT` returns at `node`: at least that many other nodes hold the change `through`
+    /// or what has replaced it. A peer that has ended still counts until the node has noticed the end.
     pub(in super::super) fn check_reply(&mut self, node: usize, through: u64, count: usize) {
         let Some(process) = &self.nodes[node].process else { return };
         let Some(write) = self.checker.write_of(process, through) else { return };
@@ -58,7 +58,7 @@ impl World {
 }
 
 impl Checker {
-    /// The write that a process has published as its change `through`.
+    /// Returns the write that a process has published as its change `through`.
     fn write_of(&self, process: &Process, through: u64) -> Option<&Write> {
         let writes = self.writes.get(&process.incarnation())?;
         let later = usize::try_from(process.local.store.feed().sequence() - through).ok()?;

@@ -1,4 +1,4 @@
-//! What must hold of limits of memory: a refused write changes nothing, is refused for want of room alone, and is no delete;
+//! Checks memory limits. A refused write changes nothing, is refused only for want of room, and is no delete;
 //! and no more is held than the limits allow.
 
 use super::{Checker, Held};
@@ -6,38 +6,38 @@ use crate::model::Time;
 use crate::replication::simulation::node::Process;
 use crate::store::{Cell, Totals, Write, WriteError};
 
-/// What the live cells may take beyond the limit of clients where peers bring them: one in so many bytes.
+/// Live cells may exceed the limit of clients by one byte in this many, if peers bring them.
 const CEILING_SHARE: u64 = 4;
 
-/// How many times the limit of clients all cells may take.
+/// The most memory of all cells, as a multiple of the limit of clients.
 const HARD_LIMIT: u64 = 16;
 
-/// How many times the limit of clients all cells may take before a client's write is refused.
+/// The memory of all cells beyond which a client's write is refused, as a multiple of the limit of clients.
 const WITH_TOMBSTONES: u64 = 2;
 
-/// What a new key takes beside its bytes at most.
+/// The most bytes that a new key takes beside its own.
 const NEW_KEY: u64 = 150;
 
-/// What a counter takes at most beside its slots: lengths, and the deadline of what is counted.
+/// The most bytes that a counter takes beside its slots: lengths, and the counter's deadline.
 const COUNTER: u64 = 40;
 
-/// What a slot of a counter takes at most.
+/// The most bytes that a slot of a counter takes.
 const SLOT: u64 = 68;
 
-/// All of a store that a client's write may change.
+/// Everything in a store that a client's write may change.
 #[derive(Clone, PartialEq, Debug)]
 pub(in super::super) struct Tally {
     totals: Totals,
     live: u64,
     dead: u64,
     sequence: u64,
-    /// The key counts as live.
+    /// Whether the key counts as live.
     is_kept: bool,
     held: Option<Held>,
 }
 
 impl Tally {
-    /// Of a process, and of one of its keys.
+    /// Returns the tally of a process and of one of its keys.
     pub(in super::super) fn of(process: &Process, key: &[u8]) -> Tally {
         let store = &process.local.store;
         let cell = store.cell(key);
@@ -57,7 +57,7 @@ impl Tally {
 }
 
 impl Checker {
-    /// A client's write was refused.
+    /// Checks a client's write that was refused.
     pub(in super::super) fn on_refused_write(
         &mut self,
         node: usize,
@@ -87,7 +87,8 @@ impl Checker {
         }
     }
 
-    /// A client's write was taken: if it has left a key that counts as live, there was room for it.
+    /// Checks a client's write that was accepted: if it has left a key that counts as live, there was room for
+    /// it.
     pub(in super::super) fn on_taken_write(
         &mut self,
         node: usize,
@@ -107,7 +108,7 @@ impl Checker {
         }
     }
 
-    /// No process holds more than what peers may bring.
+    /// Checks that a process holds no more than peers may bring.
     pub(in super::super) fn check_memory(&mut self, node: usize, process: &Process, max: u64) {
         let store = &process.local.store;
         let (live, dead) = (store.memory(), store.tombstone_memory());
@@ -118,7 +119,8 @@ impl Checker {
         if live <= ceiling {
             return;
         }
-        // What has expired is taken beyond the ceiling, until the sweep counts it as dead, and so are resets of slots.
+        // Expired cells are accepted beyond the ceiling until the sweep counts them as dead, and so are resets
+        // of slots.
         let now = store.now(Time::default());
         let cells = self.keys.iter().filter_map(|key| store.cell(key));
         let expired: u64 =

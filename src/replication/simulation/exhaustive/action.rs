@@ -1,4 +1,4 @@
-//! What can happen to a cluster in one step, and what a scenario allows of it.
+//! The steps that a cluster can take, and which of them a scenario allows.
 
 use std::fmt;
 
@@ -78,12 +78,12 @@ pub(super) enum Action {
         a: u8,
         b: u8,
     },
-    /// The queue of pushes from one node to another overflows: those on the wire are lost.
+    /// The queue of pushes from one node to another overflows: the pushes in flight are lost.
     Lose {
         from: u8,
         to: u8,
     },
-    /// A heartbeat; it arrives at once where nothing is on the wire before it.
+    /// A node sends a heartbeat; it arrives at once if nothing is in flight before it.
     Heartbeat {
         from: u8,
         to: u8,
@@ -92,7 +92,7 @@ pub(super) enum Action {
     Tick {
         node: u8,
     },
-    /// Heartbeats over every link on whose wire nothing is, then a tick of every node.
+    /// Heartbeats go over every link with nothing in flight, then every node ticks.
     Upkeep,
     /// A node declares the members away that it has no link to and has not heard of late.
     Lapse {
@@ -129,10 +129,10 @@ impl fmt::Display for Action {
     }
 }
 
-/// How fine the steps of syncs and upkeep are.
+/// The size of the steps of syncs and upkeep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Grain {
-    /// Every frame is a step, and every heartbeat and tick.
+    /// Every frame, heartbeat and tick is a step.
     Frames,
     /// Every frame of a sync is a step; heartbeats and ticks are one.
     Syncs,
@@ -140,25 +140,25 @@ pub(super) enum Grain {
     Whole,
 }
 
-/// What is explored: a cluster, what may happen to it, and how often.
+/// A cluster to explore, the steps it may take, and how often.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scenario {
     pub(super) name: &'static str,
     pub(super) nodes: usize,
-    /// Pairs without a link, from beginning to end.
+    /// Pairs that never have a link.
     pub(super) never_linked: &'static [(u8, u8)],
     pub(super) grain: Grain,
-    /// Every client may make any of these, at any of the nodes that clients write at.
+    /// Every client may make any of these writes, at any node of `writers`.
     pub(super) writes: &'static [ClientWrite],
-    /// The nodes that clients write at; none for all.
+    /// The nodes at which clients write; empty for all.
     pub(super) writers: &'static [u8],
-    /// What has happened in the state that every history begins with.
+    /// The steps that have been taken before every history begins.
     pub(super) before: &'static [Action],
     pub(super) limits: Limits,
-    /// Histories are this long at most.
+    /// The most steps of a history.
     pub(super) depth: usize,
-    /// Whether a purged delete may be undone by a write that nobody had seen when it was purged, as documented for
-    /// nodes that were away or not met yet.
+    /// Whether a purged delete may be undone by a write that no node had seen when it was purged, as documented
+    /// for nodes that were away or not met yet.
     pub(super) may_undo: bool,
     /// Whether a member that is declared away may cost writes, as documented.
     pub(super) may_give_up: bool,
@@ -181,7 +181,7 @@ impl Limits {
     pub(super) const NONE: Limits =
         Limits { writes: 0, cuts: 0, losses: 0, restarts: 0, lapses: 0, passes: 0 };
 
-    /// The limit that counts this kind of step, if one does.
+    /// Returns the limit that counts this kind of step, if there is one.
     pub(super) fn of(&mut self, action: Action) -> Option<&mut u8> {
         match action {
             Action::Write { .. } => Some(&mut self.writes),

@@ -1,5 +1,5 @@
-//! What the exploration needs of the core under test, in one place: everything that depends on how membership, stable
-//! time and cells are represented is here, and nothing of it is elsewhere in this module.
+//! The interface to the core under test: only this file depends on how membership, stable time and cells are
+//! represented.
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
@@ -23,21 +23,21 @@ use crate::store::{Origins, Store, StoreConfig};
 
 const MAX_CLOCK_SKEW: Duration = Duration::from_millis(500);
 
-/// How far the clock is moved at one time: more than the margin of the stable time, the silence after which a member may
-/// be left behind, and every deadline that a client sets here.
+/// How far the clock is moved at one time: more than the margin of the stable time, the silence after which a
+/// member may lapse, and every deadline that a client sets here.
 pub(super) const STEP: Duration = Duration::from_secs(100);
 
-/// What one node holds of one key.
+/// A node's copy of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct View {
-    /// The timestamp of the `SET` or `DEL`; `None` if nobody has set it, as of a key that was only counted with.
+    /// The timestamp of the `SET` or `DEL`; `None` if there was none, as for a key that only has a counter.
     pub(super) version: Option<Timestamp>,
     pub(super) value: Option<Vec<u8>>,
     pub(super) deadline: Option<Time>,
     /// The timestamp of the write that set the deadline.
     pub(super) deadline_by: Option<Timestamp>,
     pub(super) slots: Vec<(Incarnation, Slot)>,
-    /// The deadline of what is counted beside no value, by who set it.
+    /// The deadline of a counter without a value, with its writer.
     pub(super) expiry: Option<(Incarnation, Expiry)>,
 }
 
@@ -59,13 +59,13 @@ impl View {
         Lives { register, expiry: self.expiry.map(|(_, expiry)| expiry) }
     }
 
-    /// The timestamp of the write that set the deadline of what is counted.
+    /// Returns the timestamp of the write that set the counter's deadline.
     pub(super) fn expiry_by(&self) -> Option<Timestamp> {
         self.expiry.map(|(writer, expiry)| Timestamp::new(expiry.set_at, writer))
     }
 
-    /// Whether something here replaces a deadline of `before` that had not passed when it was written, and so keeps alive
-    /// what that one ends.
+    /// Whether something here replaces a deadline of `before` that had not passed at that time, and so keeps
+    /// alive what that deadline would end.
     pub(super) fn keeps_alive(&self, before: &View) -> bool {
         let is_after = |deadline: Option<Time>, successor: Option<Timestamp>| {
             deadline.is_some_and(|deadline| successor.is_none_or(|by| *by.get_time() < deadline))
@@ -76,14 +76,14 @@ impl View {
             || before.expiry != self.expiry && is_after(expiry, self.expiry_by())
     }
 
-    /// The latest time of its timestamps.
+    /// Returns the latest time of its timestamps.
     pub(super) fn latest(&self) -> Time {
         let slots = self.slots.iter().map(|(_, slot)| slot.last);
         let timestamps = [self.version, self.deadline_by, self.expiry_by()].into_iter().flatten();
         timestamps.map(|timestamp| *timestamp.get_time()).chain(slots).max().unwrap_or_default()
     }
 
-    /// What decides between copies of the register.
+    /// Returns the key by which copies of the register are ordered.
     pub(super) fn rank(&self) -> (Option<Timestamp>, Option<Timestamp>) {
         (self.version, self.deadline_by)
     }
@@ -97,13 +97,13 @@ pub(super) fn address(node: usize) -> String {
     format!("n{node}:1")
 }
 
-/// The incarnation that a node has after so many restarts.
+/// Returns the incarnation of a node after this number of restarts.
 pub(super) fn incarnation(node: usize, restarts: u8) -> Incarnation {
     let number = (node as u128 + 1) * 16 + u128::from(restarts);
     timestamp::incarnation(number).expect("it is not zero")
 }
 
-/// A node that starts, with nothing in it.
+/// Creates a node that starts empty.
 pub(super) fn start(node: usize, restarts: u8, wall: Time) -> Local {
     let own = incarnation(node, restarts);
     let store = Arc::new(Store::new(StoreConfig {
@@ -122,12 +122,12 @@ pub(super) fn start(node: usize, restarts: u8, wall: Time) -> Local {
     local
 }
 
-/// What a node makes of the hello of another; false if it refuses the link.
+/// Handles the hello of another node. Returns false if the node refuses the link.
 pub(super) fn greet(local: &Local, peer: usize, other: &Local) -> bool {
     !local.members.lock().has_live_namesake(&name(peer), other.store.own_incarnation())
 }
 
-/// A link to a node is up.
+/// Records that a link to a node is up.
 pub(super) fn link(local: &Local, peer: usize, other: &Local, wall: Time) {
     let place = other.members.lock().place();
     local.store.observe(other.store.now(wall));
@@ -135,12 +135,12 @@ pub(super) fn link(local: &Local, peer: usize, other: &Local, wall: Time) {
     local.members.lock().on_link(&name(peer), place.incarnation, place.generation, now);
 }
 
-/// A link to an incarnation has ended.
+/// Records that a link to an incarnation has ended.
 pub(super) fn unlink(local: &Local, peer: Incarnation) {
     local.members.lock().on_unlink(peer);
 }
 
-/// Once a second: what a node does beside its links.
+/// Does what a node does once a second beside its links.
 pub(super) fn tick(local: &Local, wall: Time) {
     local.tick(wall);
     let now = local.store.now(wall);
@@ -150,25 +150,25 @@ pub(super) fn tick(local: &Local, wall: Time) {
     }
 }
 
-/// The frame of the next heartbeat of a node that has links to these.
+/// Returns the next heartbeat of a node with these links.
 pub(super) fn heartbeat(local: &Local, links: &[(usize, Incarnation)], wall: Time) -> Bytes {
     let peers: Vec<_> = links.iter().map(|&(peer, id)| (name(peer), id, address(peer))).collect();
     let peers = peers.iter().map(|(name, id, address)| (name.as_str(), *id, address.as_str()));
     heartbeat::frame(local, wall, peers, &Figures::default())
 }
 
-/// Declares every member away that is not linked and was not heard of late; returns whether there was one.
+/// Declares every member away that is not linked and was not heard of late. Returns whether there was one.
 pub(super) fn let_lapse(local: &Local, wall: Time) -> bool {
     let now = local.store.now(wall);
     !local.members.lock().lapse_overdue(true, now).is_empty()
 }
 
-/// The time below which every member holds every write, as this node knows.
+/// Returns the node's stable time.
 pub(super) fn stable_time(local: &Local) -> Time {
     local.store.stable_time()
 }
 
-/// Up to which time this node says to hold the writes of each incarnation.
+/// Returns the node's summary vector.
 pub(super) fn summary_vector(local: &Local) -> Vec<(Incarnation, Time)> {
     let mut vector: Vec<_> =
         local.store.origins().iter().map(|(of, coverage)| (of, coverage.synced)).collect();
@@ -176,7 +176,7 @@ pub(super) fn summary_vector(local: &Local) -> Vec<(Incarnation, Time)> {
     vector
 }
 
-/// Whether this node's summary vector covers a write: it is no news here.
+/// Whether the node's summary vector covers a write.
 pub(super) fn covers(local: &Local, dot: Timestamp) -> bool {
     let (of, at) = (*dot.get_id(), *dot.get_time());
     of == local.store.own_incarnation() || at <= local.store.origins().coverage_of(of).covered()
@@ -187,14 +187,14 @@ pub(super) fn is_member(local: &Local, of: Incarnation) -> bool {
     local.members.lock().is_present(of)
 }
 
-/// All incarnations that it waits for.
+/// Returns all members of the node.
 pub(super) fn members(local: &Local) -> Vec<Incarnation> {
     let members = local.members.lock();
     let all: Vec<_> = members.roster().map(|(_, member)| member.incarnation).collect();
     all.into_iter().filter(|&of| members.is_present(of)).collect()
 }
 
-/// What a node holds of a key.
+/// Returns a node's copy of a key.
 pub(super) fn view(local: &Local, key: &[u8]) -> Option<View> {
     let store = &local.store;
     let cell = store.cell(key)?;
@@ -217,7 +217,7 @@ pub(super) fn view(local: &Local, key: &[u8]) -> Option<View> {
     })
 }
 
-/// Adds to a fingerprint all that a node holds of its keys, exactly.
+/// Adds a node's copies of the keys to a fingerprint.
 pub(super) fn hash_cells(local: &Local, keys: &[&[u8]], hasher: &mut Xxh3) {
     for key in keys {
         let Some(cell) = local.store.cell(key) else {
@@ -230,10 +230,10 @@ pub(super) fn hash_cells(local: &Local, keys: &[&[u8]], hasher: &mut Xxh3) {
     }
 }
 
-/// Adds a frame to a fingerprint, without the number of the sync that it belongs to: how many there were before on the
-/// same link makes no difference to what follows.
+/// Adds a frame to a fingerprint, without the number of its sync: how many syncs came before on the same link
+/// does not affect what follows.
 pub(super) fn hash_frame(frame: &[u8], hasher: &mut Xxh3) {
-    /// Where the number begins: behind the kind of the message.
+    /// The offset of the number: it follows the kind of the message.
     const NUMBER: usize = 1;
     /// Integers below this take one byte.
     const ONE_BYTE: u8 = 251;
@@ -249,13 +249,13 @@ pub(super) fn hash_frame(frame: &[u8], hasher: &mut Xxh3) {
     }
 }
 
-/// Adds to a fingerprint all that a node holds beside its keys and its links: its clock, its stable time, its summary
-/// vector and its view of the members.
+/// Adds a node's state beside its keys and links to a fingerprint: clock, stable time, summary vector and
+/// members.
 pub(super) fn hash_state(local: &Local, hasher: &mut Xxh3) {
     hasher.update(&local.store.now(timestamp::ZERO).0.to_le_bytes());
     hasher.update(&stable_time(local).0.to_le_bytes());
     hasher.update(&[u8::from(local.relays.load(Ordering::Relaxed))]);
-    // With the summary vector, which is a part of it.
+    // Includes the summary vector, which is a part of it.
     write!(Hashed(hasher), "{:?}", local.members.lock()).expect("hashing does not fail");
 }
 

@@ -1,5 +1,5 @@
-//! What must hold after every step and in the end, in terms of what clients wrote and nodes show: no rule of healing is
-//! known here.
+//! Checks every step and the end, in terms of what clients wrote and what nodes show. It uses no rule of
+//! healing.
 
 mod claims;
 mod end;
@@ -14,18 +14,18 @@ use crate::model::timestamp::ZERO;
 use crate::model::{Incarnation, Time, Timestamp};
 use crate::replication::local::Local;
 
-/// What a client's write did.
+/// The effect of a client's write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
-    /// A new version; with what it has seen and reset of each slot: owner, start and last increment.
+    /// A new version, with what it has seen and reset of each slot: owner, start and last increment.
     Set(Vec<(Incarnation, Time, Time)>),
     Del(Vec<(Incarnation, Time, Time)>),
-    /// Another deadline for this version, or for a counter that nobody has set.
+    /// Another deadline for this version, or for a counter whose register was never set.
     Deadline(Option<Timestamp>),
     Add,
 }
 
-/// A client's write as the node that took it has applied it.
+/// A client's write, as the node that accepted it has applied it.
 #[derive(Clone, Debug)]
 struct Write {
     dot: Timestamp,
@@ -42,32 +42,33 @@ enum Cause {
     Gone,
 }
 
-/// What one process has seen.
+/// The history of one process.
 #[derive(Clone, Debug, Default)]
 struct Ledger {
     views: Vec<Option<View>>,
     shown: Vec<Option<Timestamp>>,
-    /// Versions that it has shown and then does not show any more.
+    /// Versions that it has shown and no longer shows.
     dropped: BTreeMap<(usize, Timestamp), Cause>,
-    /// The writes of deadlines that it has seen, by the version that they qualify; those of what is counted by none.
+    /// The writes of deadlines that it has seen, by the version that they apply to; `None` for those of
+    /// counters.
     deadlines: BTreeSet<(usize, Option<Timestamp>, Timestamp)>,
     /// The latest register that a client wrote and this process ever held, by key.
     best: BTreeMap<usize, View>,
     /// The join of all copies of each slot that it ever held.
     slots: BTreeMap<(usize, Incarnation), Slot>,
-    /// The latest increment of each owner that it has seen and seen reset or removed.
+    /// The latest increment of each owner that it has seen, and has seen reset or removed.
     over: BTreeMap<(usize, Incarnation), Time>,
-    /// The same of those that a deadline that has passed keeps from counting.
+    /// The latest increment of each owner that no longer counts because a deadline has passed.
     masked: BTreeMap<(usize, Incarnation), Time>,
     /// The latest time of any timestamp that it has seen.
     latest: Time,
     vector: Vec<(Incarnation, Time)>,
-    /// Its incarnation, and those that it counts as members.
+    /// Its incarnation, and its members.
     own: Option<Incarnation>,
     members: Vec<Incarnation>,
     /// Every version that it has held.
     held: BTreeSet<(usize, Timestamp)>,
-    /// The dots of deadlines that its summary vector covered when it was looked at last.
+    /// The dots of deadlines that its summary vector covered at the last check.
     covered: BTreeSet<Timestamp>,
 }
 
@@ -75,22 +76,23 @@ pub(super) struct Checker {
     keys: &'static [&'static [u8]],
     may_undo: bool,
     may_give_up: bool,
-    /// What is looked at next is what a push has done.
+    /// Whether the next check is of the effect of a push.
     pub(super) is_push: bool,
     /// Every client's write, by its timestamp.
     writes: Vec<Write>,
     ledgers: Vec<Ledger>,
-    /// Versions that were dead at a process which then discarded them.
+    /// Versions that were dead at a process, which then discarded them.
     purged: BTreeSet<(usize, Timestamp)>,
-    /// Writes older than what a process has purged, by members of it: it has incorporated them, and so has every member.
+    /// Writes of members that are older than a purged version: the process has incorporated them, and so has every
+    /// member.
     barred: BTreeSet<(usize, Timestamp)>,
-    /// The nodes that have ever held a version, in whatever process.
+    /// The nodes of which some process ever held a version.
     holders: BTreeSet<(usize, usize, Timestamp)>,
-    /// What was given up.
+    /// The versions that were given up.
     lost: BTreeSet<(usize, Timestamp)>,
     /// The latest stable time of any process.
     stable: Time,
-    /// Deletes that were undone by writes which nobody had seen when they were purged.
+    /// Deletes that were undone by writes which no node had seen when the deletes were purged.
     pub(super) undone: u64,
     pub(super) violation: Option<String>,
 }
@@ -121,12 +123,12 @@ impl Checker {
         }
     }
 
-    /// Another process begins at a node, with nothing.
+    /// Starts another, empty process at a node.
     pub(super) fn begin(&mut self, node: usize) {
         self.ledgers[node] = Ledger::new(self.keys.len());
     }
 
-    /// A client's write went through.
+    /// Records a client's write that was accepted.
     pub(super) fn on_write(
         &mut self,
         node: usize,
@@ -174,8 +176,8 @@ impl Checker {
         }
     }
 
-    /// A process has given up something. It cannot know whether another one has ever held that, and then removed it: such
-    /// a write is not lost.
+    /// Records that a process has given up a version. The process cannot know whether another one has held it
+    /// and then removed it: such a write is not lost.
     pub(super) fn on_lost(&mut self, node: usize, key: &[u8], version: Timestamp) {
         let Some(key) = self.keys.iter().position(|known| *known == key) else { return };
         if self.holders.iter().any(|&(other, of, held)| other != node && (of, held) == (key, version)) {
@@ -196,7 +198,7 @@ impl Checker {
         self.writes.iter().any(|write| write.key == key && write.dot == version)
     }
 
-    /// Looks at a process after something happened to it.
+    /// Checks a process after something happened to it.
     pub(super) fn look(&mut self, node: usize, local: &Local, wall: Time) {
         let now = local.store.now(wall);
         let mut ledger = std::mem::take(&mut self.ledgers[node]);
@@ -247,7 +249,7 @@ impl Checker {
         now: Time,
     ) {
         let before = ledger.views[key].as_ref();
-        // What was dead and makes room for nothing, or for something older, was discarded.
+        // A dead version that was replaced by nothing, or by something older, was discarded.
         if let Some(version) = before.filter(|before| !before.is_live(now)).and_then(|before| before.version)
             && view.is_none_or(|view| view.version < Some(version))
         {
@@ -267,7 +269,8 @@ impl Checker {
         ledger.shown[key] = shown;
         let (Some(version), Some(view)) = (shown, view) else { return };
         if let Some(&cause) = ledger.dropped.get(&(key, version)) {
-            // An `EXPIRE` or `PERSIST` that is news keeps its version alive: where that is held, or by a sync.
+            // An unseen `EXPIRE` or `PERSIST` may show its version again, if the process still held the version or
+            // a sync brought it.
             let is_same = before.is_some_and(|before| before.version == Some(version));
             let is_news = view.deadline_by.is_some_and(|by| !ledger.covered.contains(&by));
             if ledger.is_unseen(key, view) && (is_same || is_news && !self.is_push) {
@@ -280,7 +283,7 @@ impl Checker {
         }
     }
 
-    /// Bars what a member has ever held of those that are away: they were closed before this purge.
+    /// Bars what a member has ever held of incarnations that are away: they were closed before this purge.
     fn bar_closed(&mut self, local: &Local, key: usize, version: Timestamp) {
         for ledger in &self.ledgers {
             let Some(of) = ledger.own.filter(|&of| adapter::is_member(local, of)) else { continue };
@@ -302,7 +305,8 @@ impl Checker {
         now: Time,
     ) {
         let slots = |view: Option<&View>| view.map_or(Vec::new(), |view| view.slots.clone());
-        // What replaces a deadline before that has passed may keep alive what it would have ended.
+        // A write that replaces a deadline before it has passed may keep alive what that deadline would have
+        // ended.
         if let (Some(before), Some(view)) = (&ledger.views[key], view)
             && view.keeps_alive(before)
         {
@@ -329,7 +333,7 @@ impl Checker {
                 ledger.masked.insert((key, owner), masked.max(slot.last));
                 continue;
             }
-            // A slot that was removed comes back whole with increments that are news.
+            // A slot that was removed comes back whole with increments that were not seen.
             let before = ledger.views[key].as_ref();
             let was_held = before.is_some_and(|before| {
                 before.slots.iter().any(|(of, held)| *of == owner && held.start == slot.start)
@@ -373,7 +377,7 @@ impl Checker {
         })
     }
 
-    /// What two states must have in common to have the same future, as far as this checker looks.
+    /// Describes the checker's state, which two states with the same future must have in common.
     pub(super) fn describe(&self, f: &mut impl fmt::Write) -> fmt::Result {
         let Checker { writes, purged, barred, holders, lost, stable, .. } = self;
         write!(f, "{writes:?}{purged:?}{barred:?}{holders:?}{lost:?}{stable:?}")?;
@@ -412,8 +416,8 @@ impl fmt::Display for Write {
     }
 }
 
-/// A timestamp as people can read it: how often the clock was moved before, how many timestamps were drawn since, and
-/// whose it is.
+/// Formats a timestamp for people: how often the clock was moved before, how many timestamps were drawn since,
+/// and its writer.
 pub(super) fn dot(timestamp: Timestamp) -> String {
     let since = timestamp.get_time().0.saturating_sub(super::cluster::epoch().0);
     let step = super::cluster::step().max(1);

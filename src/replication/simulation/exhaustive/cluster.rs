@@ -1,5 +1,5 @@
-//! A small cluster that is stepped by hand: the real stores, sessions, queues and codec, on time that only the steps
-//! move.
+//! A small cluster that the test steps by hand: real stores, sessions, queues and codec, on a clock that only
+//! the steps move.
 
 mod picture;
 mod wires;
@@ -25,30 +25,30 @@ use crate::store::{Batch, Write};
 /// The keys that scenarios name by number.
 const KEYS: [&[u8]; 2] = [b"k0", b"k1"];
 
-/// Where the clock stands when a history begins, in seconds since the Unix epoch.
+/// The clock at the start of a history, in seconds since the Unix epoch.
 const EPOCH: Duration = Duration::from_secs(1 << 30);
 
-/// How far the time that sessions measure pauses by moves with every step: longer than the pause between two syncs, so
-/// that one that is wanted begins. No history here lasts as long as a session waits for its turn.
+/// How far every step moves the monotonic clock of the sessions: longer than the pause between two syncs, so
+/// that a wanted sync begins. No history here lasts as long as a session waits for a permit.
 const PAUSE: Duration = Duration::from_millis(1100);
 
 /// The most frames that one sync of a few keys can take.
 const MAX_FRAMES: usize = 1000;
 
-/// After how many of its frames a sync may be cut: no sync of two keys takes more.
+/// The most frames after which a sync may be cut: no sync of two keys takes more.
 const MAX_CUT: u8 = 8;
 
-/// How often all nodes sync, tick and let time pass until they must be equal and without tombstones.
+/// How many times all nodes sync, tick and let time pass before they must be equal and without tombstones.
 const QUIESCE_LIMIT: usize = 12;
 
-/// Instants are compared with each other only: all histories begin at the same.
+/// Instants are only compared with each other: all histories begin at the same one.
 static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 pub(super) fn epoch() -> Time {
     timestamp::time_since_epoch(EPOCH)
 }
 
-/// How many ticks of the clock there are between two moves of it.
+/// Returns the number of clock ticks between two moves of the clock.
 pub(super) fn step() -> u64 {
     timestamp::time_since_epoch(STEP).0
 }
@@ -63,7 +63,8 @@ struct Node {
 struct Link {
     queue: Arc<Queue>,
     session: Session,
-    /// Everything that has happened to the session since it was idle last; 0 while it is. Its own state follows from it.
+    /// A hash of everything that has happened to the session since it was last idle; 0 while it is idle.
+    /// Determines its state.
     past: u64,
 }
 
@@ -71,7 +72,7 @@ pub(super) struct Cluster<'s> {
     scenario: &'s Scenario,
     keys: &'static [&'static [u8]],
     nodes: Vec<Node>,
-    /// Frames under way, by sender and receiver.
+    /// Frames in flight, by sender and receiver.
     wires: Vec<VecDeque<Bytes>>,
     wall: Time,
     now: Instant,
@@ -80,7 +81,7 @@ pub(super) struct Cluster<'s> {
 }
 
 impl<'s> Cluster<'s> {
-    /// The state that every history of a scenario begins with.
+    /// Creates the state that every history of a scenario begins with.
     pub(super) fn new(scenario: &'s Scenario) -> Self {
         let count = scenario.nodes;
         let wall = epoch();
@@ -107,14 +108,14 @@ impl<'s> Cluster<'s> {
         cluster
     }
 
-    /// All nodes link and exchange what they know of each other.
+    /// Links all nodes and lets them exchange their members.
     fn meet(&mut self) {
         for (a, b) in self.pairs() {
             self.now += PAUSE;
             self.link(a, b);
             self.deliver_all();
         }
-        // Where not all are linked, some hear of others in the second sync alone.
+        // If not all are linked, some nodes receive the others' names only in the second sync.
         for _ in 0..=self.scenario.never_linked.len().min(1) {
             for (a, b) in self.pairs() {
                 self.now += PAUSE;
@@ -154,7 +155,7 @@ impl<'s> Cluster<'s> {
         idle(a, b) && idle(b, a)
     }
 
-    /// Every step that may be taken now, as far as can be told without taking it.
+    /// Returns every step that may be possible now; only taking it shows whether it is.
     pub(super) fn actions(&self) -> Vec<Action> {
         let mut actions = Vec::new();
         let small = |node: usize| u8::try_from(node).expect("clusters are small");
@@ -210,7 +211,7 @@ impl<'s> Cluster<'s> {
         actions
     }
 
-    /// Takes a step; false if there was nothing to do.
+    /// Takes a step. Returns false if there was nothing to do.
     pub(super) fn apply(&mut self, action: Action) -> bool {
         self.now += PAUSE;
         if let Some(left) = self.left.of(action) {
@@ -324,7 +325,8 @@ impl<'s> Cluster<'s> {
         true
     }
 
-    /// Ends all faults, lets everyone sync until all are equal and nothing is left to purge, and checks the end.
+    /// Ends all faults, lets all nodes sync until they are equal and nothing is left to purge, and checks the
+    /// end.
     pub(super) fn quiesce(&mut self) {
         for (a, b) in self.pairs() {
             self.cut(a, b);
@@ -339,7 +341,7 @@ impl<'s> Cluster<'s> {
                 self.deliver_all();
             }
             self.wall = timestamp::later(self.wall, STEP);
-            // Twice, so that everyone hears of those too that it has no link to.
+            // Twice, so that every node also receives the names of nodes that it has no link to.
             self.upkeep();
             self.upkeep();
             self.deliver_all();

@@ -1,4 +1,5 @@
-//! Breadth first through all histories of a scenario: each state once, and the shortest history that fails.
+//! Searches all histories of a scenario breadth first: visits each state once, and finds a shortest history
+//! that fails.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -12,29 +13,29 @@ use super::action::{Action, Scenario};
 use super::cluster::Cluster;
 use crate::ablation::{Ablation, ablate};
 
-/// How many sets the fingerprints are spread over, so that threads seldom wait for each other.
+/// The number of sets that the fingerprints are spread over, so that threads seldom wait for each other.
 const SHARDS: usize = 64;
 
-/// How many states a thread takes at one time.
+/// The number of states that a thread takes at one time.
 const CHUNK: usize = 32;
 
-/// What was explored, and what was found.
+/// The result of a search.
 #[derive(Debug)]
 pub(super) struct Report {
     name: &'static str,
-    /// Different states that a step led to.
+    /// The number of different states that a step led to.
     pub(super) states: u64,
-    /// Histories that were run, from their beginning.
+    /// The number of histories that were run, from their beginning.
     pub(super) executions: u64,
-    /// How often all faults were ended, to look at the end.
+    /// The number of times that all faults were ended to check the end.
     pub(super) ends: u64,
     pub(super) undone: u64,
-    /// How many new states there were after each number of steps.
+    /// The number of new states after each number of steps.
     pub(super) levels: Vec<usize>,
     pub(super) took: Duration,
-    /// There was no time for all histories of the scenario's length.
+    /// Whether the time was too short for all histories of the scenario's length.
     pub(super) is_cut_short: bool,
-    /// No state is left from which a step leads to another one: these are all histories of any length.
+    /// Whether no step from any state leads to a new one: the histories are then all of any length.
     pub(super) is_complete: bool,
     pub(super) failure: Option<Failure>,
 }
@@ -48,7 +49,7 @@ pub(super) struct Failure {
     trace: Vec<String>,
 }
 
-/// A state, by the step that led to it.
+/// A state, given by its predecessor and the step that led to it.
 #[derive(Clone, Copy)]
 struct Reached {
     parent: u32,
@@ -71,12 +72,12 @@ struct Search<'s> {
 /// How a scenario is explored.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Options {
-    /// A rule of the core that is left out.
+    /// The rule of the core that is left out.
     pub(super) rule: Option<Ablation>,
     pub(super) threads: usize,
-    /// No new state is begun with after this long.
+    /// The time after which no new state is expanded.
     pub(super) time: Duration,
-    /// Whether histories that lead to equal states go on as one.
+    /// Whether histories that lead to equal states continue as one.
     pub(super) merge: bool,
 }
 
@@ -116,7 +117,7 @@ pub(super) fn explore(scenario: &Scenario, options: Options) -> Report {
     let is_complete = failure.is_none() && levels.last() == Some(&0);
     let is_cut_short = failure.is_none() && search.stop.load(Ordering::Relaxed);
     let failure = failure.map(|(history, what)| {
-        // On a thread of its own, as leaving out a rule is a matter of the thread.
+        // On a thread of its own, because a rule is left out per thread.
         let trace = std::thread::scope(|scope| {
             let traced = scope.spawn(|| {
                 ablate(rule);
@@ -141,7 +142,8 @@ pub(super) fn explore(scenario: &Scenario, options: Options) -> Report {
 }
 
 impl Search<'_> {
-    /// Takes every possible step from every state of the frontier; returns the new states, and a history that failed.
+    /// Takes every possible step from every state of the frontier. Returns the new states, and a history that
+    /// failed.
     fn level(
         &self,
         reached: &[Reached],
@@ -229,7 +231,7 @@ impl Search<'_> {
     }
 }
 
-/// The steps that led to a state.
+/// Returns the steps that led to a state.
 fn history_of(reached: &[Reached], mut state: usize) -> Vec<Action> {
     let mut history = Vec::new();
     while state != 0 {
@@ -248,7 +250,7 @@ fn run<'s>(scenario: &'s Scenario, history: &[Action]) -> Cluster<'s> {
     cluster
 }
 
-/// A history step by step, with what every node held.
+/// Describes a history step by step, with what every node held.
 fn trace(scenario: &Scenario, history: &[Action]) -> Vec<String> {
     let mut cluster = Cluster::new(scenario);
     let mut lines = vec![format!("{:>3}  {:<44} {}", 0, "", cluster.picture())];

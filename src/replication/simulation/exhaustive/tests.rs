@@ -1,5 +1,5 @@
-//! Goal: no interleaving of a few writes and faults, however unlikely, breaks what the checker looks for; and leaving out
-//! a rule of the core does.
+//! Goal: no interleaving of a few writes and faults, however unlikely, breaks what the checker checks; and
+//! leaving out a rule of the core does.
 //!
 //! | Variable | |
 //! |---|---|
@@ -31,7 +31,7 @@ const DELETES: Scenario = Scenario {
     met: true,
 };
 
-/// What is written while the frames of a sync are under way.
+/// Writes while the frames of a sync are under way.
 const FRAMES: Scenario = Scenario {
     name: "frames of a sync",
     grain: Grain::Syncs,
@@ -41,7 +41,7 @@ const FRAMES: Scenario = Scenario {
     ..DELETES
 };
 
-/// Every heartbeat and tick by itself.
+/// Every heartbeat and tick is a step of its own.
 const HEARTBEATS: Scenario = Scenario {
     name: "heartbeats and ticks",
     grain: Grain::Frames,
@@ -95,7 +95,7 @@ const THREE: Scenario = Scenario {
     ..DELETES
 };
 
-/// What the outer two know of each other comes through the middle.
+/// The outer two nodes know each other only through the middle one.
 const LINE: Scenario = Scenario {
     name: "a line of three",
     nodes: 3,
@@ -124,7 +124,7 @@ const THREE_FRAMES: Scenario = Scenario {
     ..DELETES
 };
 
-/// What the documentation says to hold all the same where members are declared away.
+/// What the documentation still guarantees if members are declared away.
 const AWAY: Scenario = Scenario {
     name: "away",
     before: &[Action::Write { node: 0, write: Set(0) }, Action::Sync { node: 0, peer: 1 }],
@@ -147,7 +147,7 @@ const STALE: Scenario = Scenario {
     ..AWAY
 };
 
-/// The same, but the other has seen it by a push alone.
+/// The same, but the other node has received the key by a push alone.
 const PUSHED: Scenario = Scenario {
     name: "away with a key that was pushed",
     before: &[
@@ -159,7 +159,7 @@ const PUSHED: Scenario = Scenario {
     ..STALE
 };
 
-/// The third holds a key while it is away.
+/// The third node holds a key while it is away.
 const THREE_AWAY: Scenario = Scenario {
     name: "three nodes, away",
     nodes: 3,
@@ -184,7 +184,7 @@ const FIRST_CONTACT: Scenario = Scenario {
     ..DELETES
 };
 
-/// Longer than any history of a scenario whose faults and writes are so few that all its states are reached.
+/// Longer than any history of a scenario whose few faults and writes let the search reach all states.
 const TO_THE_END: usize = 100;
 
 /// All histories, of any length.
@@ -247,7 +247,7 @@ const ALL_OF_FOUR: Scenario = Scenario {
     ..DELETES
 };
 
-/// What is counted, with two deadlines after each other.
+/// A counter with two deadlines after each other.
 const SUCCESSORS: Scenario = Scenario {
     name: "deadlines that follow each other",
     writes: &[Incr(0), Expire(0)],
@@ -257,7 +257,7 @@ const SUCCESSORS: Scenario = Scenario {
     ..DELETES
 };
 
-/// Two have a stable time; a third, with a key of its own, meets them.
+/// Two nodes have a stable time; a third, with a key of its own, meets them.
 const NEWCOMER: Scenario = Scenario {
     name: "a newcomer",
     nodes: 3,
@@ -278,7 +278,7 @@ const NEWCOMER: Scenario = Scenario {
     ..DELETES
 };
 
-/// One that is away has pushed a key to one of the others, who deletes it.
+/// A node that is away has pushed a key to one of the others, which deletes it.
 const SEEN_BY_ONE: Scenario = Scenario {
     name: "away, and seen by one",
     nodes: 3,
@@ -347,7 +347,7 @@ const RULES: [Ablation; 15] = [
     Ablation::LapseOnlySilent,
 ];
 
-/// In `cargo test`: one thread, and no limit of time, so that the same is explored on every machine.
+/// In `cargo test`: one thread and no time limit, so that every machine explores the same histories.
 const QUICK: Options = Options { rule: None, threads: 1, time: Duration::MAX, merge: true };
 
 fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
@@ -391,7 +391,8 @@ fn every_interleaving_of_two_nodes_that_restart_converges() {
     must_hold(&to_depth(&RESTARTS, 4), QUICK);
 }
 
-/// If a fingerprint left out something that matters, other states would be found where none are taken for equal.
+/// If a fingerprint omitted something that matters, a search that treats no states as equal would find other
+/// states.
 #[test]
 fn states_that_are_taken_for_equal_have_the_same_future() {
     for (scenario, depth) in
@@ -431,7 +432,7 @@ fn every_interleaving_of_every_scenario_holds() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// Leaves out a rule and expects a history that fails for it.
+/// Leaves out a rule and expects to find a history that fails.
 fn must_be_found(rule: Ablation, scenario: &Scenario, depth: usize) {
     let report = explore(&to_depth(scenario, depth), Options { rule: Some(rule), ..QUICK });
     println!("{report}");

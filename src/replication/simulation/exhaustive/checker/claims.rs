@@ -1,11 +1,11 @@
-//! What a summary vector says to be held is held.
+//! Checks that what a summary vector claims is held.
 
 use super::super::adapter::View;
 use super::{Checker, Kind, Ledger, Write, dot};
 use crate::model::{Incarnation, Time, Timestamp};
 
 impl Checker {
-    /// What a summary vector says to be held is held, or was replaced, or was deleted and purged.
+    /// Checks that every claimed write is held, or was replaced, or was deleted and purged.
     pub(super) fn check_claims(&mut self, node: usize, ledger: &Ledger, now: Time) {
         for &(of, until) in &ledger.vector {
             let claimed = self
@@ -51,7 +51,7 @@ impl Checker {
         if view.is_some_and(|view| view.version >= Some(version)) {
             return true;
         }
-        // Nothing there is what a delete wants; whoever has purged it may leave it out of a sync.
+        // A missing cell fulfils a delete; a node that has purged it may omit it from a sync.
         let is_dead = |other: &Write| match other.kind {
             Kind::Del(_) => true,
             Kind::Set(_) | Kind::Deadline(_) => other.deadline.is_some_and(|deadline| deadline <= now),

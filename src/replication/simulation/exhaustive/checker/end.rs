@@ -1,4 +1,4 @@
-//! What must hold once all faults have ended and everything was exchanged.
+//! Checks the end, once all faults have ended and everything was exchanged.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::model::{Incarnation, Time, Timestamp};
 use crate::replication::local::Local;
 
 impl Checker {
-    /// What keeps the nodes from being equal and without tombstones.
+    /// Returns what keeps the nodes from being equal and without tombstones.
     pub(in super::super) fn difference(&self, locals: &[&Local], wall: Time) -> Option<String> {
         for (node, local) in locals.iter().enumerate() {
             let totals = local.store.totals();
@@ -41,7 +41,7 @@ impl Checker {
         None
     }
 
-    /// After everything was exchanged: each key is the newest that a running process ever held.
+    /// Checks, after everything was exchanged, that each key is the newest that a running process ever held.
     pub(in super::super) fn check_end(&mut self, locals: &[&Local], wall: Time) {
         let Some(local) = locals.first() else { return };
         let now = local.store.now(wall);
@@ -60,7 +60,7 @@ impl Checker {
         match (expected, shown) {
             (Some(_), Some(shown)) if shown.rank() == best.rank() => {}
             (Some(version), shown) => {
-                // Whoever has purged a later one may have refused it.
+                // A node that has purged a later version may have refused it.
                 let replaced = self.purged.iter().any(|&(of, purged)| of == key && purged > version);
                 let lost = self.lost.contains(&(key, version));
                 if !replaced && !lost || shown.is_some_and(|shown| shown.version < Some(version)) {
@@ -85,7 +85,7 @@ impl Checker {
     }
 
     fn check_end_of_counter(&mut self, key: usize, local: &Local, now: Time) {
-        // What a deadline has ended depends on the registers that the copies were beside.
+        // What a deadline has ended depends on the registers that the copies had with it.
         if self.has_deadlines(key) {
             return;
         }

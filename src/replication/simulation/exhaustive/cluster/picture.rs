@@ -1,4 +1,4 @@
-//! A state as a fingerprint, and as people can read it.
+//! Describes a state as a fingerprint, and as text.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use super::wires::is_answer;
 use super::{Cluster, Node};
 
 impl Cluster<'_> {
-    /// Equal for states that have the same future.
+    /// Returns a hash that is equal for states with the same future.
     pub(in super::super) fn fingerprint(&self) -> u64 {
         let mut hasher = Xxh3::new();
         hasher.update(&self.wall.0.to_le_bytes());
@@ -36,7 +36,7 @@ impl Cluster<'_> {
         hasher.digest()
     }
 
-    /// What each node holds, on one line.
+    /// Formats what each node holds, on one line.
     pub(in super::super) fn picture(&self) -> String {
         let node = |node: &Node| {
             let key = |key: &&[u8]| {

@@ -1,4 +1,4 @@
-//! Links and wires: what nodes send each other, and what becomes of it on the way.
+//! Links and wires: sends, delivers and loses the frames between nodes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ impl Cluster<'_> {
         }
     }
 
-    /// Does what a session asks of its driver; returns whether there may be more to send.
+    /// Handles the events of a session. Returns whether there may be more to send.
     pub(super) fn handle(&mut self, node: usize, events: Vec<Event>) -> bool {
         let mut again = false;
         for event in events {
@@ -66,7 +66,7 @@ impl Cluster<'_> {
         again
     }
 
-    /// The oldest frame on a wire arrives.
+    /// Delivers the oldest frame on a wire.
     pub(super) fn receive(&mut self, from: usize, to: usize) -> bool {
         let arrived = self.take_one(from, to);
         self.deliver_answers();
@@ -92,8 +92,8 @@ impl Cluster<'_> {
         true
     }
 
-    /// Delivers acknowledgements and credits that are next on their wires: nothing that is looked at here depends on when
-    /// they arrive.
+    /// Delivers acknowledgements and credits that are next on their wires: nothing that the checker checks
+    /// depends on when they arrive.
     pub(super) fn deliver_answers(&mut self) {
         let count = self.nodes.len();
         let mut again = true;
@@ -134,8 +134,8 @@ impl Cluster<'_> {
         self.on_wire(node, peer).len() > before
     }
 
-    /// A sync with everything on the wires between two nodes, up to `frames` frames; returns whether there was anything,
-    /// and whether nothing was left.
+    /// Runs a sync with everything on the wires between two nodes, up to `frames` frames. Returns whether there
+    /// was anything, and whether nothing was left.
     pub(super) fn sync(&mut self, node: usize, peer: usize, frames: usize) -> (bool, bool) {
         if !self.is_linked(node, peer) {
             return (false, false);
@@ -172,7 +172,7 @@ impl Cluster<'_> {
                 cut = true;
             }
         }
-        // An exchange that ends lets others begin.
+        // The end of an exchange lets others begin.
         self.pump(a);
         self.pump(b);
         self.deliver_answers();
@@ -238,13 +238,13 @@ impl Cluster<'_> {
 }
 
 impl Link {
-    /// Notes what a session has taken or sent, and what its node held then.
+    /// Adds a frame that a session has received or sent, and what its node held then, to the session's past.
     fn remember(&mut self, local: &Local, keys: &[&[u8]], frame: &Bytes) {
         if !self.session.has_work() {
             self.past = 0;
             return;
         }
-        // A heartbeat changes the node's state, and nothing of the session.
+        // A heartbeat changes the state of the node, but not of the session.
         if is_answer(frame) || matches!(message(frame), Some(Message::Heartbeat(_))) {
             return;
         }
@@ -261,7 +261,7 @@ fn message(frame: &Bytes) -> Option<Message<'_>> {
     codec::decode(codec::open(frame).ok()?).ok()
 }
 
-/// Whether a frame only acknowledges, or closes a sync for the sake of acknowledgements.
+/// Whether a frame only acknowledges, or closes a sync so that it is acknowledged.
 pub(super) fn is_answer(frame: &Bytes) -> bool {
     match message(frame) {
         Some(Message::Ack { .. } | Message::Credit { .. }) => true,
