@@ -17,22 +17,22 @@
 //!           resp  http   replication
 //!             |   \ |  \   |     resp: the Redis protocol: parse, execute, reply; subscribers, tracking, watches, WAIT
 //!             |    \|   \  |     http: the page, its JSON API, metrics, health checks
-//!               |  cluster   |     cluster: the trait through which both see the peers
+//!             |  cluster   |     cluster: the trait through which both see the peers
 //!             |            |     replication: hello, pushes, messages, syncs, members and their summary vectors,
-//!               |            |                  write acknowledgements, dialling
+//!             |            |                  write acknowledgements, dialling
 //!              \          /
-//!               store          every key: ranges, clock, expiry, admission of received cells; the feed to peers,
+//!                 store          every key: ranges, clock, expiry, admission of received cells; the feed to peers,
 //!                   |            changes and watchers
 //!                  |
 //!                 model          pure: timestamps, the merge of registers and of counters, digests
 //!
 //!   beside them:  config         the settings of a node, checked once
 //!                 env            network, wall clock and randomness, so that tests can replace them
-//!               stats          counts of commands, connections and latencies of clients
-//!               log_limit      limits how often one kind of log line is written
-//!               time_slice     how long a task runs before it yields to others
-//!               client         talks to nodes from other programs and fails over: requests, subscriptions, watches;
-//!                              uses only `resp`'s frames
+//!                 stats          counts of commands, connections and latencies of clients
+//!                 log_limit      limits how often one kind of log line is written
+//!                 time_slice     how long a task runs before it yields to others
+//!                 client         talks to nodes from other programs and fails over: requests, subscriptions, watches;
+//!                                uses only `resp`'s frames
 //! ```
 //!
 //! # Invariants
@@ -41,8 +41,8 @@
 //!   or path of what they receive (`model::Register::merge`, `model::counter::Slot::merge`).
 //! * **What is absent and covered was removed.** A node's summary vector holds, for each incarnation, the timestamp
 //!   up to which its writes are incorporated. A received write that is covered and absent is not admitted: the
-//!   receiver sends a retraction (`store::merge`). Only a finished sync raises the vector. A tombstone is purged
-//!   below the stable time, the least entry of all members' vectors.
+//!   receiver sends a retraction, which removes it at the sender (`store::merge`). Only a finished sync raises the
+//!   vector. A tombstone is purged below the stable time, the least entry of all members' vectors.
 //! * **An increment counts once.** Each incarnation of a node adds to a slot of its own, in which larger totals
 //!   replace smaller ones. So an increment that is received twice counts once.
 //! * **A local write gets a timestamp above what it overwrites and above everything received**, under the lock of the

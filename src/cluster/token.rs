@@ -17,7 +17,7 @@ pub struct Token {
     pub name: String,
     /// The incarnation of that node.
     pub incarnation: Incarnation,
-    /// The generation of that incarnation: how many its name has had.
+    /// How many incarnations its name has had, including that one.
     pub generation: u64,
     /// The last change of a client there, as a number of [`publish`](crate::store::Store::publish).
     pub sequence: u64,
