@@ -97,8 +97,8 @@
 //!
 //! | Feature | Default | Brings |
 //! |---|---|---|
-//! | `daemon` | yes | the daemon, the `sapwood` command and `Node`; includes `client` |
-//! | `client` | with `daemon` | [`client`] and the frames of [`resp`] alone, with few dependencies: `default-features = false, features = ["client"]` |
+//! | `daemon` | yes | `Node` and the `sapwood` command; includes `client` |
+//! | `client` | with `daemon` | only [`client`] and the frames of [`resp`], with few dependencies: `default-features = false, features = ["client"]` |
 //! | `client-blocking` | with `daemon` | `client::blocking`: the client without a runtime around it |
 //! | `client-serde` | with `daemon` | the client's `get_json` and `set_json` |
 

@@ -74,8 +74,8 @@ pub enum ClientError {
     /// The list of nodes was empty; no request was sent.
     #[error("there is no address to connect to")]
     NoAddress,
-    /// Some of the earlier writes went over a connection that has been replaced, so the node cannot say which peers
-    /// hold them. Nothing was changed.
+    /// Earlier writes went over a connection that has been replaced. The node cannot say which peers hold them. Nothing
+    /// was changed.
     #[error(
         "an earlier write went over a connection that was replaced since, so nobody can say who holds it: write it again"
     )]

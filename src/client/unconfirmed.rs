@@ -29,7 +29,7 @@ impl Unconfirmed {
         self.marks().fresh.get_or_insert(connection);
     }
 
-    /// Begins a `wait` for all writes not yet covered, or, if there are none, for those of the last `wait` again.
+    /// Begins a `wait` for all writes not yet covered. If there are none, it covers those of the last `wait` again.
     pub(super) fn ask(&self) -> Question<'_> {
         let mut marks = self.marks();
         let fresh = marks.fresh.take();

@@ -35,8 +35,7 @@ pub enum TokenError {
     /// The text is not in the format of a token.
     #[error("that is no token: SAPWOOD TOKEN returns one")]
     Malformed,
-    /// The node that issued it has ended or discarded its state, and this one cannot tell if it had received all of
-    /// it.
+    /// The incarnation that issued it has ended. This node may not have received everything that it held.
     #[error("the token is of an incarnation of {0:?} that is gone: what that alone held is lost")]
     Gone(String),
     /// Its time is further ahead of this node's clock than is accepted.
