@@ -44,7 +44,8 @@ impl Client {
     /// Subscribes to channels: the messages that any node's clients publish there, best effort, on a separate
     /// connection.
     ///
-    /// Returns once the node has confirmed all channels; messages published to them from then on arrive. It tries the nodes in turn for the [request time-out](super::ClientOptions::request_timeout).
+    /// Returns once the node has confirmed all channels; messages published to them from then on arrive. It
+    /// tries the nodes in turn for the [request time-out](super::ClientOptions::request_timeout).
     ///
     /// # Errors
     /// Why no node has confirmed in time, or what the node refused.
