@@ -1,6 +1,6 @@
-//! What the node's faces (the Redis protocol, the http port) may know of the cluster.
+//! What the Redis and http ports can read and change of the cluster.
 //!
-//! They reach the peers only through [`Cluster`], which the node hands them.
+//! They reach the peers only through [`Cluster`], which the node passes to them.
 
 mod event;
 mod figures;
@@ -22,55 +22,55 @@ pub trait Cluster: Send + Sync {
     /// This node's own state.
     fn state(&self) -> NodeState;
 
-    /// Every peer this node is linked to, tries to reach or refused, by name.
+    /// Every peer that this node is linked to, dials, or refuses or is refused by, sorted by name.
     fn peers(&self) -> Vec<PeerStatus>;
 
-    /// What happens to the links and the members from here on.
+    /// Subscribes to events of the links and the members, from this call on.
     fn events(&self) -> Events;
 
-    /// The last events, oldest first, of those after the one with this id; all for 0.
+    /// The recorded events with an id above `after`, oldest first; 0 returns all.
     fn recorded_events(&self, after: u64) -> Vec<Recorded>;
 
-    /// The name that a member has or had in this incarnation, if it was heard of.
+    /// The name of the member with this incarnation, if it is known.
     fn name_of(&self, incarnation: Incarnation) -> Option<String>;
 
-    /// How far healing has come, and what it waits for.
+    /// The progress of healing, and the members it waits for.
     fn healing(&self) -> HealingStatus;
 
-    /// What replication has done since the start.
+    /// Counts of what replication has done since the start.
     fn activity(&self) -> Activity;
 
-    /// What this node says of itself to others.
+    /// The figures that this node sends to others about itself.
     fn figures(&self) -> Figures;
 
-    /// What every linked peer has said of itself last.
+    /// The figures that each linked peer sent last.
     fn remote_figures(&self) -> Vec<RemoteNode>;
 
-    /// Which ranges of keys are known to differ from a peer's, as far as the sync under way has found: one bit each, the
-    /// lowest of the first byte first. `None` if it is not linked.
+    /// The ranges of keys that the sync under way with `peer` has found to differ: one bit each, from the lowest bit
+    /// of the first byte on. `None` if `peer` is not linked.
     fn differing(&self, peer: &str) -> Option<Vec<u8>>;
 
-    /// Asks every linked peer what it holds of `key`: its name, and `None` if it does not answer within a second. Of
-    /// values at most [`MAX_SHOWN_VALUE`] bytes come.
+    /// Asks every linked peer for its copy of `key`. Returns each peer's name and its answer, `None` if none came
+    /// within a second. A value is cut to [`MAX_SHOWN_VALUE`] bytes.
     fn look(&self, key: &[u8]) -> BoxFuture<'static, Vec<(String, Option<KeyCopy>)>>;
 
-    /// The writes that this node alone held and had to give up when it came back, oldest first.
+    /// The writes that only this node held and that were retracted when it came back, oldest first.
     fn lost(&self) -> Vec<LostCell>;
 
-    /// Stops waiting for a member until it is heard again: it is lapsed.
+    /// Ends the membership of a member until a message of it arrives again: its state becomes lapsed.
     ///
     /// # Errors
     /// [`ClusterError`] if there is no such member, or it is linked to this node.
     fn forget(&self, name: &str) -> Result<(), ClusterError>;
 
-    /// Discards every key held here, and takes those of the peers as a new incarnation.
+    /// Discards every key held here, and fetches those of the peers as a new incarnation.
     ///
     /// # Errors
-    /// [`ClusterError`] as the node sees fit; nothing was discarded then.
+    /// [`ClusterError`] if the node refuses; nothing was discarded.
     fn rejoin(&self) -> Result<(), ClusterError>;
 
-    /// Stops what `direction` of the link to `peer` carries, as a broken network would; `*` is every peer, those
-    /// to come included.
+    /// Blocks what the link to `peer` carries in the direction `way`, as a broken network would. `*` stands for every
+    /// peer, later ones included.
     ///
     /// # Errors
     /// [`ClusterError`] if faults are not enabled or the peer is unknown.
@@ -82,69 +82,69 @@ pub trait Cluster: Send + Sync {
     /// As [`cut`](Self::cut).
     fn mend(&self, peer: &str, way: Way) -> Result<(), ClusterError>;
 
-    /// Whether the states of peers are being taken: what is absent here may be with them.
+    /// Whether this node is fetching the states of peers. If so, a key that is absent here may exist on them.
     fn is_fetching(&self) -> bool;
 
-    /// Why this node is [joining](NodeState::Joining) still, in words; `None` if it is not.
+    /// Why this node is still [joining](NodeState::Joining), in words; `None` if it is not.
     fn why_joining(&self) -> Option<String>;
 
-    /// Starts to compare every cell and its value with every linked peer, and to heal what differs.
+    /// Starts to compare every cell and its value with every linked peer, and to heal differences.
     fn verify(&self);
 
-    /// Tells what a client has published here to the subscribers of every linked peer, as far as that goes without waiting.
-    /// Nothing passes it on further.
+    /// Sends a message that a client published here to every linked peer, for its subscribers. Never waits; peers do
+    /// not relay it.
     fn publish(&self, channel: &[u8], message: &[u8]);
 
-    /// Messages for a peer that were dropped because too many waited, since the start.
+    /// Messages for peers that were dropped since the start because a queue was full.
     fn dropped_messages(&self) -> u64;
 
-    /// What the comparisons since the last [`verify`](Self::verify) have found, a row a peer.
+    /// The results of the comparisons since the last [`verify`](Self::verify), one per peer.
     fn verified(&self) -> Vec<Verification>;
 
-    /// The names of the linked peers that hold every change which this node's clients have made up to `through`, in
-    /// the sequence that [`Store::publish`](crate::store::Store::publish) returns. In their memory: it is not
+    /// The names of the linked peers that have acknowledged every change of this node's clients up to `through`, a
+    /// number that [`Store::publish`](crate::store::Store::publish) returns. They hold them in memory, so this is not
     /// durability.
     fn held(&self, through: u64) -> Vec<String>;
 
-    /// Resolves when a peer has come to [hold](Self::held) all up to `through` since this call.
+    /// Resolves when one more peer has [acknowledged](Self::held) everything up to `through` since this call.
     fn held_by_more(&self, through: u64) -> BoxFuture<'static, ()>;
 
-    /// A token for all that this node's clients have written until now.
+    /// A token for everything that this node's clients have written until now.
     fn token(&self) -> Token;
 
-    /// Whether this node holds what `token` speaks of. Everything written here from now on is stamped after it.
+    /// Whether this node holds everything that `token` covers. Later writes here get timestamps above it.
     ///
     /// # Errors
-    /// [`TokenError`] if it never will, as far as this node can tell.
+    /// [`TokenError`] if this node can tell that it never will.
     fn is_ready(&self, token: &Token, scope: Scope) -> Result<bool, TokenError>;
 
-    /// Resolves when [`is_ready`](Self::is_ready) may have another answer than before this call.
+    /// Resolves when the answer of [`is_ready`](Self::is_ready) may have changed since this call.
     fn readiness_changed(&self, token: &Token, scope: Scope) -> BoxFuture<'static, ()>;
 
-    /// Asks for what `token` speaks of, rather than to wait until it comes by itself.
+    /// Requests what `token` covers from peers, instead of waiting until it arrives.
     fn seek(&self, token: &Token);
 }
 
-/// The most bytes of a value that are shown of a key that is looked at.
+/// Most bytes of a value that [`Cluster::look`] returns.
 pub const MAX_SHOWN_VALUE: usize = 1 << 10;
 
-/// How much of what a node held when it issued a token is meant.
+/// Which part of what a node held when it issued a token the token stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Scope {
-    /// All that its clients had written.
+    /// Everything that its clients had written.
     #[default]
     Writes,
-    /// All that could be read there: what it had received from others too.
+    /// Everything that could be read there, including what it had received from others.
     State,
 }
 
-/// Those who hear what the clients of linked peers have [published](Cluster::publish).
+/// Delivers what clients of linked peers have [published](Cluster::publish).
 pub trait Subscribers: Send + Sync {
-    /// A message has come. Takes little time, and waits for nobody.
+    /// Delivers a message to subscribers. Returns quickly and never waits.
     fn deliver(&self, channel: &[u8], message: &[u8]);
 }
 
-/// An operator's request that was not done. Nothing was changed.
+/// An operator's request that was refused. Nothing was changed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClusterError {
@@ -154,16 +154,16 @@ pub enum ClusterError {
     /// The member is linked to this node, so it is alive.
     #[error("{0:?} is linked to this node: stop it first")]
     Linked(String),
-    /// The member was linked to this node a moment ago, and has not been heard since.
+    /// The member was linked to this node a moment ago, and has been silent since.
     #[error(
         "{name:?} is linked to this node, though it has not been heard for {}s: the link ends within {}s unless it is heard; \
          try again then",
         silent.as_secs(), ends_in.as_secs()
     )]
     Silent {
-        /// Who.
+        /// The member's name.
         name: String,
-        /// The time since it was heard last.
+        /// The time since its last message.
         silent: Duration,
         /// The time after which the link counts as dead.
         ends_in: Duration,
@@ -179,7 +179,7 @@ pub enum ClusterError {
     FaultsDisabled,
 }
 
-/// The directions that a fault cuts, seen from the node that is told to.
+/// The directions that a fault cuts, seen from the node that gets the command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Way {
     /// What the peer sends does not arrive here.
@@ -202,53 +202,53 @@ impl Way {
     }
 }
 
-/// How far healing has come, and what it waits for.
+/// The progress of healing, and the members it waits for.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct HealingStatus {
-    /// How many members there are, this node included; neither lapsed nor gone.
+    /// The number of members, this node included; without lapsed and gone ones.
     pub members: usize,
-    /// How far the stable time is behind the present; `None` while it has never been raised.
+    /// How far the stable time is behind the present; `None` until it is first raised.
     pub stable_age: Option<Duration>,
     /// How many tombstones and expired registers are kept.
     pub tombstones: u64,
     /// The members that keep the stable time from rising.
     pub waits_for: Vec<String>,
-    /// Keys that a peer was told to drop, or that this node was told to drop, because they had been removed elsewhere,
-    /// since the start.
+    /// Retractions sent or received since the start: keys removed on one side because they had been removed
+    /// elsewhere.
     pub retractions: u64,
-    /// Pushed cells that had been removed here before they came, since the start.
+    /// Pushed cells that were not admitted because they had already been removed here, since the start.
     pub late: u64,
-    /// Cells that [`lost`](Cluster::lost) lists.
+    /// The number of cells that [`lost`](Cluster::lost) lists.
     pub lost: u64,
-    /// Tombstones dropped beyond the limit by a node that is alone, since the start.
+    /// Tombstones that a node without peers dropped because its limit was reached, since the start.
     pub dropped_tombstones: u64,
-    /// Ranges whose sums did not match their cells when they were recomputed, since the start: always 0.
+    /// Ranges whose sums did not match their cells when they were recomputed, since the start: a bug if not 0.
     pub scrub_errors: u64,
 }
 
-/// A write that a returning node alone held and had to give up.
+/// A write that only a returning node held, and that was given up.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LostCell {
     /// The key.
     pub key: Vec<u8>,
-    /// The value, unless it is larger than what is kept of one.
+    /// The value, unless it is larger than the limit for kept values.
     pub value: Option<Vec<u8>>,
     /// How long the value was.
     pub value_bytes: usize,
     /// The timestamp of the write.
     pub version: Timestamp,
-    /// From when on the key would have been absent.
+    /// When the key would have expired.
     pub deadline: Option<Time>,
     /// The peer that retracted it.
     pub peer: String,
 }
 
-/// A comparison with one peer that hashed values too.
+/// A comparison of cells and values with one peer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verification {
     /// The peer's name.
     pub peer: String,
-    /// How far it is.
+    /// The stage that it has reached.
     pub state: VerificationState,
     /// Cells compared: those held here when it began.
     pub cells: u64,
@@ -268,25 +268,25 @@ impl Verification {
     }
 }
 
-/// How far a [`Verification`] is.
+/// The stage that a [`Verification`] has reached.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum VerificationState {
-    /// Not begun: another exchange goes first.
+    /// Not begun: another exchange is running.
     Waiting,
     /// Under way.
     Running,
     /// Finished: both hold the same.
     Done,
-    /// Given up, and why.
+    /// Given up, for this reason.
     Failed(String),
 }
 
-/// How far this node has come.
+/// The stage that this node has reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NodeState {
-    /// Fetching the state of the peers it can reach, looking for one, or refused by those that it reached.
+    /// Fetching the states of reachable peers, looking for a peer, or refused by all that it reached.
     Joining,
-    /// Holds the state of every peer it could reach.
+    /// Holds the state of every peer that it could reach.
     Ready,
     /// At the hard memory ceiling: replicated data that would grow the live cells is refused.
     Full,
@@ -309,7 +309,7 @@ impl NodeState {
 /// The state of the link to one peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PeerState {
-    /// Linked, its state being fetched.
+    /// Linked; this node is fetching the peer's state.
     Joining,
     /// Linked; its writes arrive as they are made.
     Linked,
@@ -319,13 +319,13 @@ pub enum PeerState {
     Down,
     /// Cut off by `SAPWOOD CUT`.
     Cut,
-    /// Away for too long, or forgotten by an operator: not waited for until it is heard again.
+    /// Silent for too long, or forgotten by an operator: not waited for until it sends again.
     Lapsed,
-    /// It left, or its name was taken over: this incarnation is not expected back.
+    /// It left, or another incarnation took its name: this incarnation is not expected back.
     Gone,
-    /// Refused: another node of the same name is linked.
+    /// Refused: another node with the same name is linked.
     Duplicate,
-    /// Refused: it belongs to a cluster of another name.
+    /// Refused: the peer belongs to a cluster with another name.
     WrongCluster,
     /// Refused: the clocks differ by more than `--max-clock-skew`.
     Skewed,
@@ -356,7 +356,7 @@ impl PeerState {
         matches!(self, PeerState::Joining | PeerState::Linked | PeerState::Healing)
     }
 
-    /// Whether one of the two will not link with the other as it is.
+    /// Whether one of the two refuses to link with the other.
     pub fn is_refused(self) -> bool {
         use PeerState::{Duplicate, Incompatible, Skewed, WrongCluster};
         matches!(self, Duplicate | WrongCluster | Skewed | Incompatible)
@@ -385,37 +385,37 @@ impl Direction {
 /// One peer, as `SAPWOOD PEERS` shows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PeerStatus {
-    /// The peer's name; empty until it was heard once.
+    /// The peer's name; empty until it has sent one.
     pub name: String,
     /// The state of the link to it.
     pub state: PeerState,
-    /// Why it is in this state, in words; empty when there is nothing to say.
+    /// Why it is in this state, in words; may be empty.
     pub reason: String,
-    /// Where it is reached: the address it advertises, else as it was given to `--join`.
+    /// Where it can be dialled: the address that it advertises, else the one given to `--join`.
     pub address: String,
     /// The other end of the live connection.
     pub remote: Option<SocketAddr>,
     /// Which side opened the link; `None` when there is none.
     pub direction: Option<Direction>,
-    /// The incarnation heard last.
+    /// The incarnation that it sent last.
     pub incarnation: Option<Incarnation>,
     /// How long it has been in this state.
     pub since: Duration,
-    /// The age of the oldest write that the peer has not acknowledged; zero when it has them all.
+    /// The age of the oldest write that the peer has not acknowledged; zero if there is none.
     pub lag: Duration,
-    /// Bytes of pushes that wait to be sent.
+    /// Bytes of pushes waiting to be sent.
     pub queued_bytes: u64,
     /// Bytes received from it over the present link.
     pub received_bytes: u64,
     /// Bytes sent to it over the present link.
     pub sent_bytes: u64,
-    /// The same by what it was for, and in the last second.
+    /// The same bytes by purpose, and in the last second.
     pub traffic: Traffic,
-    /// How often pushes were dropped on the present link because too many waited, or one was lost before it came there.
+    /// How often a gap occurred on the present link: pushes were dropped because too many waited, or one was lost.
     pub overflows: u64,
-    /// How many of the 16,384 ranges of keys differ, as far as the present or the last sync has found.
+    /// How many of the 16,384 ranges of keys were found to differ by the present or the last sync.
     pub ranges_differing: u64,
-    /// How long ago both were last verified to be equal; `None` if never over the present link.
+    /// Time since both were last verified to be equal; `None` if never over the present link.
     pub verified: Option<Duration>,
     /// The exchange under way, if there is one.
     pub heal: Option<Heal>,
@@ -424,7 +424,7 @@ pub struct PeerStatus {
 /// An exchange of what differs with one peer.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Heal {
-    /// How long it has been going on.
+    /// How long it has been running.
     pub took: Duration,
     /// Cells received.
     pub cells_in: u64,
@@ -434,8 +434,8 @@ pub struct Heal {
     pub bytes_in: u64,
     /// Bytes of cells sent.
     pub bytes_out: u64,
-    /// An estimate of the cells still to go, either way.
+    /// An estimate of the cells yet to be exchanged, in both directions.
     pub cells_left: u64,
-    /// An estimate of the time left; `None` before there is any ground for one.
+    /// An estimate of the time left; `None` while there is no basis for one.
     pub time_left: Option<Duration>,
 }

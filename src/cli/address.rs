@@ -1,4 +1,4 @@
-//! Addresses to listen at, as people write them.
+//! Listening addresses, as people write them.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -9,7 +9,8 @@ use serde::Deserialize;
 
 /// An address of this host and a port: `127.0.0.1:7171`, `[::1]:7171` or `localhost:7171`.
 ///
-/// It is only looked at until [`resolve`](Self::resolve) is called, so an address that a flag overrides needs no resolver.
+/// Only the syntax is checked until [`resolve`](Self::resolve) is called, so an address that a flag overrides needs
+/// no resolver.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct ListenAddress(String);
@@ -19,7 +20,7 @@ pub(crate) struct ListenAddress(String);
 #[serde(try_from = "String")]
 pub(crate) struct HttpAddress(pub(crate) Option<ListenAddress>);
 
-/// A text that is no address to listen at.
+/// The text is not a listening address.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "write an address of this host and a port, such as 127.0.0.1:{port}, localhost:{port}, or 0.0.0.0:{port} for all \
@@ -31,7 +32,7 @@ pub(crate) struct NotAnAddress {
 }
 
 impl ListenAddress {
-    /// The address itself; of a name the first that it resolves to, IPv4 before IPv6.
+    /// The socket address; for a name, the first that it resolves to, IPv4 before IPv6.
     ///
     /// # Errors
     /// The name does not resolve.

@@ -34,7 +34,7 @@ pub(crate) fn run(args: Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Every setting as the file has it, in the order of the help; `None` where being unset has no spelling.
+/// Every setting in the form of the file, in the order of the help; `None` if an unset value cannot be written there.
 fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Option<Value>); 29] {
     let text = |value: &dyn ToString| Some(Value::String(value.to_string()));
     let size = |bytes: u64| text(&Size(bytes));
@@ -77,9 +77,9 @@ fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Opt
     ]
 }
 
-/// The settings that differ, but for the log filter, which can be changed while a node runs.
+/// The settings that differ, except for the log filter, which can be changed while a node runs.
 pub(super) fn differing(before: &Loaded, after: &Loaded) -> Vec<&'static str> {
-    // The file may hold another password than before.
+    // The password file may contain another password than before.
     let password = before.config.client_password != after.config.client_password;
     let pairs = entries(before).into_iter().zip(entries(after));
     let changed = pairs.filter(|((key, before), (_, after))| match *key {

@@ -17,7 +17,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
-    // Into memory first: clap_complete panics where it cannot write.
+    // Into memory first, because clap_complete panics if a write fails.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "sapwood", &mut script);
     output::raw(&script)?;

@@ -1,4 +1,4 @@
-//! `sapwood cut` and `sapwood mend`: opposites, with the same arguments.
+//! `sapwood cut` and `sapwood mend`, which take the same arguments.
 
 use super::Exit;
 use super::target::Target;

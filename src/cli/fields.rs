@@ -24,7 +24,7 @@ pub(crate) fn json(rows: Vec<Fields>) -> Value {
 }
 
 impl Fields {
-    /// A field whose bytes are no text is called `NAME_base64` and holds that.
+    /// Converts a reply. A field with bytes that are not UTF-8 is renamed `NAME_base64` and encoded.
     pub(crate) fn from_frame(reply: &Frame) -> anyhow::Result<Fields> {
         let Frame::Map(pairs) = reply else { return unexpected("names and values", reply) };
         let mut fields = Map::new();
@@ -40,23 +40,23 @@ impl Fields {
         Ok(Fields(fields))
     }
 
-    /// A text made safe for a terminal; empty if there is none of that name.
+    /// The text of a field, made safe for a terminal; empty if the field is missing.
     pub(crate) fn text(&self, name: &str) -> String {
         let text = self.0.get(name).and_then(Value::as_str).unwrap_or_default();
         output::printable(text.as_bytes())
     }
 
-    /// A number, unless it is the -1 that stands for none.
+    /// The number in a field; `None` for -1.
     pub(crate) fn number(&self, name: &str) -> Option<u64> {
         self.0.get(name).and_then(Value::as_u64)
     }
 
-    /// A count; 0 if there is none of that name.
+    /// The count in a field; 0 if the field is missing.
     pub(crate) fn count(&self, name: &str) -> u64 {
         self.number(name).unwrap_or(0)
     }
 
-    /// The texts of a list, with commas between them.
+    /// The texts of a list, joined with commas.
     pub(crate) fn list(&self, name: &str) -> String {
         let texts = self.0.get(name).and_then(Value::as_array).into_iter().flatten();
         let texts: Vec<_> =

@@ -1,15 +1,15 @@
-//! SIGHUP: a terminal was closed, or a supervisor asks for the settings to be read again.
+//! SIGHUP: a terminal was closed, or a supervisor asks to reload the settings.
 
 use std::io;
 
 #[cfg(unix)]
 use super::output::Stream;
 
-/// Takes SIGHUP over, which would otherwise end the process at once.
+/// Handles SIGHUP, which would otherwise end the process at once.
 #[cfg(unix)]
 pub(crate) struct Hangup {
     signal: tokio::signal::unix::Signal,
-    /// Whether a person started the program on a terminal. A closed terminal cannot be asked any more.
+    /// Whether a person started the program on a terminal. After the terminal is closed this cannot be found out.
     interactive: bool,
 }
 

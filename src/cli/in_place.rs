@@ -1,27 +1,27 @@
-//! A terminal's last lines, written over again and again.
+//! Redraws lines at the end of a terminal in place.
 
 use std::io;
 
 use console::Term;
 
-/// A block of lines at the end of a terminal that is written over. What was there before stays, and so does the last block
-/// in the end.
+/// A block of lines at the end of a terminal that is redrawn. Earlier output stays, and so does the last block at the
+/// end.
 pub(crate) struct InPlace {
     term: Term,
-    /// Lines of the block, all of them still on the screen.
+    /// The number of lines of the block on the screen.
     drawn: usize,
 }
 
 impl InPlace {
-    /// On stdout, which must be a terminal.
+    /// Draws to stdout, which must be a terminal.
     pub(crate) fn new() -> Self {
         let term = Term::buffered_stdout();
-        // A terminal that keeps its cursor is not worth ending for.
+        // A terminal that cannot hide its cursor is no reason to fail.
         let _ = term.hide_cursor().and_then(|()| term.flush());
         InPlace { term, drawn: 0 }
     }
 
-    /// Writes these over the lines before.
+    /// Replaces the previous lines by these.
     pub(crate) fn draw(&mut self, lines: &[String]) -> io::Result<()> {
         let (height, width) = self.term.size();
         let lines = fitted(lines, height.into(), width.into());
@@ -45,9 +45,9 @@ impl Drop for InPlace {
     }
 }
 
-/// What of `lines` fits the terminal: a line that were wrapped, or scrolled away, could not be written over.
+/// The part of `lines` that fits the terminal: a line that wraps or scrolls away could not be overwritten.
 fn fitted(lines: &[String], height: usize, width: usize) -> Vec<String> {
-    // The cursor stands on the line below the block.
+    // The cursor is on the line below the block.
     let room = height.saturating_sub(1).max(1);
     let cut = |line: &String| console::truncate_str(line, width.saturating_sub(1), "…").into_owned();
     if lines.len() <= room {

@@ -9,7 +9,7 @@ use super::Exit;
 use super::output::{self, Stream};
 use super::target::{Target, bytes, unexpected};
 
-/// Keys asked for at a time: few round trips, and the node never works long for one of them.
+/// Keys per request: few round trips, and no request keeps the node busy for long.
 const BATCH: &[u8] = b"1000";
 
 /// List keys, in no order

@@ -1,4 +1,4 @@
-//! Log lines: on stderr, as text for people or JSON for collectors.
+//! The log: on stderr, as text for people or JSON for collectors.
 
 use anyhow::Context as _;
 use sapwood::config::{Config, LogFormat};
@@ -15,12 +15,12 @@ pub(crate) struct LogFilter {
 }
 
 impl LogFilter {
-    /// The filter as it was written.
+    /// The filter as text.
     pub(crate) fn shown(&self) -> String {
         self.shown.lock().clone()
     }
 
-    /// Filters by `filter` from here on.
+    /// Replaces the filter.
     pub(crate) fn set(&self, filter: &str) -> anyhow::Result<()> {
         (self.set)(parse(filter)?)?;
         filter.clone_into(&mut self.shown.lock());
@@ -33,7 +33,7 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<LogFilter> {
     let log = tracing_subscriber::fmt()
         .with_env_filter(parse(&config.log)?)
         .with_writer(std::io::stderr)
-        // Its way to report that stderr is gone, a closed terminal or a full disk, is to panic.
+        // It reports a failed write to stderr (a closed terminal, a full disk) by a panic.
         .log_internal_errors(false);
     let (started, set): (_, Box<dyn Fn(_) -> _ + Send + Sync>) = match config.log_format {
         LogFormat::Text => {

@@ -8,7 +8,7 @@ use super::fields::{self, Fields};
 use super::output::{self, Paint, Stream, Table, rough_size, rough_time};
 use super::target::Target;
 
-/// The most of a value that is shown in the table.
+/// Most characters of a value in the table.
 const VALUE_SHOWN: usize = 40;
 
 /// List the writes that a node alone held and had to give up when it came back
@@ -58,7 +58,7 @@ fn table(lost: &[Fields], now: u64) -> Table {
     table
 }
 
-/// Text, or what stands for bytes that are none.
+/// A field's text, or its base64 if the bytes are not UTF-8.
 fn text(cell: &Fields, name: &str) -> String {
     let base64 = format!("{name}_base64");
     if cell.0.contains_key(&base64) { format!("base64:{}", cell.text(&base64)) } else { cell.text(name) }

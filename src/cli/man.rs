@@ -25,7 +25,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut cli = Cli::command().disable_help_subcommand(true);
-    // Fills in the full names (`sapwood serve`) that the pages are titled with.
+    // Sets the full names (`sapwood serve`), which are the titles of the pages.
     cli.build();
     if let Some(dir) = &args.dir {
         std::fs::create_dir_all(dir)

@@ -1,4 +1,4 @@
-//! The command line: one file a subcommand, and what they share.
+//! The command line: one file for each subcommand, and the code that they share.
 //!
 //! ```text
 //! serve ──────────────► settings ► Config ► Node        check-config prints that Config
@@ -9,7 +9,7 @@
 //! cut mend forget ────┘
 //! ```
 //!
-//! Results go to stdout, everything about them to stderr; colours only where a person reads.
+//! Results go to stdout, messages to stderr; colours are used only on a terminal.
 
 mod address;
 mod check_config;
@@ -96,23 +96,23 @@ enum Command {
     Man(man::Args),
 }
 
-/// How the command ends, for the shell.
+/// The exit code of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Exit {
     Done = 0,
     Failed = 1,
     Usage = 2,
     NotFound = 3,
-    /// A node has stopped with writes of its clients that no peer holds, although one could be expected.
+    /// A node has stopped with writes of its clients that no peer holds, although a peer could be expected.
     Lost = 4,
 }
 
-/// Arguments that are well-formed and yet ask for nothing that should be done.
+/// The arguments are well-formed, but the command refuses to run with them.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct WrongUsage(&'static str);
 
-/// Parses the command line and runs what it asks for. Wrong usage ends the process here, with code 2.
+/// Parses the command line and runs the subcommand. Wrong usage ends the process here, with code 2.
 pub(crate) fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
     let exit = run(&matches).unwrap_or_else(|error| report(&error));
@@ -144,20 +144,20 @@ fn run(matches: &ArgMatches) -> anyhow::Result<Exit> {
     }
 }
 
-/// Runs a subcommand that only talks to a node: one thread is plenty.
+/// Runs a subcommand that only talks to a node, which needs one thread.
 fn client(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
 }
 
-/// Tells a person what went wrong, the shell how to go on.
+/// Prints an error, and returns the exit code for it.
 fn report(error: &anyhow::Error) -> Exit {
     let io = error.downcast_ref::<std::io::Error>();
     if io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe) {
-        // Whoever read our output has seen enough, as `head` does.
+        // The reader of stdout, such as `head`, has closed it because it has read enough.
         return Exit::Done;
     }
     let paint = Paint::on(Stream::Stderr);
-    // With stderr gone, as after a closed terminal, the exit code has to do.
+    // If stderr is closed, as after a closed terminal, only the exit code remains.
     let _ = writeln!(std::io::stderr(), "{} {error:#}", paint.red("error:"));
     if error.is::<settings::LoadError>() || error.is::<target::BadPassword>() || error.is::<WrongUsage>() {
         Exit::Usage

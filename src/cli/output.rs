@@ -1,4 +1,4 @@
-//! What people and machines read: colours, tables, keys and values.
+//! Output for people and machines: colours, tables, keys and values.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-/// Where a text goes.
+/// The destination of a text.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Stream {
     Stdout,
@@ -22,7 +22,7 @@ impl Stream {
     }
 }
 
-/// Colours, or none where nobody would see them. See <https://no-color.org>.
+/// Colours, or none if the output is not a terminal. See <https://no-color.org>.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Paint {
     pub(crate) colours: bool,
@@ -42,7 +42,7 @@ impl Paint {
         self.wrap("1", text)
     }
 
-    /// A state of a node or a link: well, on its way, or in need of attention.
+    /// Colours a state of a node or a link: good, in progress, or in need of attention.
     pub(crate) fn state(self, text: &str) -> String {
         match text {
             "linked" | "ready" | "done" => self.wrap("32", text),
@@ -69,7 +69,7 @@ pub(crate) fn raw(bytes: &[u8]) -> io::Result<()> {
     io::stdout().write_all(bytes)
 }
 
-/// Writes a table to stdout: its first row in bold, the words of `state` as they deserve.
+/// Writes a table to stdout: the first row in bold, column `state` in the colours of states.
 pub(crate) fn table(table: &Table, paint: Paint, state: Option<usize>) -> io::Result<()> {
     table.painted(paint, state).iter().try_for_each(|row| line(row))
 }
@@ -79,7 +79,7 @@ pub(crate) fn json(value: &serde_json::Value) -> io::Result<()> {
     line(&value.to_string())
 }
 
-/// `{name: text}`, or `{name_base64: …}` where the bytes are no UTF-8.
+/// `{name: text}`, or `{name_base64: …}` if the bytes are not UTF-8.
 pub(crate) fn json_bytes(name: &str, bytes: &[u8]) -> serde_json::Map<String, serde_json::Value> {
     let (name, value) = match std::str::from_utf8(bytes) {
         Ok(text) => (name.to_owned(), text.to_owned()),
@@ -88,7 +88,7 @@ pub(crate) fn json_bytes(name: &str, bytes: &[u8]) -> serde_json::Map<String, se
     std::iter::once((name, value.into())).collect()
 }
 
-/// Bytes from elsewhere, made safe for a terminal: what does not print is written `\n` or `\xNN`.
+/// Bytes made safe for a terminal: those that do not print are written `\n` or `\xNN`.
 pub(crate) fn printable(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -106,7 +106,7 @@ pub(crate) fn printable(bytes: &[u8]) -> String {
     out
 }
 
-/// Characters that reorder or hide their neighbours.
+/// Whether a character is invisible, or reorders its neighbours.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
@@ -122,7 +122,7 @@ impl Table {
         self.rows.push(cells.into_iter().map(Into::into).collect());
     }
 
-    /// One line a row, the first in bold; column `state` holds states.
+    /// One line for each row, the first in bold; column `state` holds states.
     pub(crate) fn painted(&self, paint: Paint, state: Option<usize>) -> Vec<String> {
         self.lines(|row, column, cell| match row {
             0 => paint.bold(cell),
@@ -131,7 +131,7 @@ impl Table {
         })
     }
 
-    /// One line a row. `paint` colours a padded cell by its row, column and text.
+    /// One line for each row. `paint` colours a padded cell by its row, column and text.
     pub(crate) fn lines(&self, paint: impl Fn(usize, usize, &str) -> String) -> Vec<String> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
@@ -155,7 +155,7 @@ impl Table {
     }
 }
 
-/// A number with its thousands apart: `1,234,567`.
+/// A number with thousands separators: `1,234,567`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -168,7 +168,7 @@ pub(crate) fn grouped(number: u64) -> String {
     out
 }
 
-/// A number of bytes at a glance: `12.1KiB`.
+/// A rounded number of bytes: `12.1KiB`.
 pub(crate) fn rough_size(bytes: u64) -> String {
     let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
     match units.into_iter().find(|(_, shift)| bytes >= 1 << shift) {
@@ -180,7 +180,7 @@ pub(crate) fn rough_size(bytes: u64) -> String {
     }
 }
 
-/// A time in milliseconds at a glance: `3m`.
+/// A rounded time, given in milliseconds: `3m`.
 pub(crate) fn rough_time(millis: u64) -> String {
     let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
     match units.into_iter().find(|(_, length)| millis >= *length) {

@@ -66,7 +66,7 @@ pub(super) fn lag(peer: &Fields) -> String {
     format!("{}ms", peer.count("lag_ms"))
 }
 
-/// How long ago the peer was last known to hold the same.
+/// Time since the peer was last verified to hold the same.
 pub(super) fn verified(peer: &Fields) -> String {
     peer.number("verified_ms").map_or_else(|| "never".into(), |millis| format!("{} ago", rough_time(millis)))
 }

@@ -46,7 +46,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     args.target.done(&serde_json::json!({ "rejoined": true }))
 }
 
-/// Asks the person at the terminal; only a clear yes is one.
+/// Asks for confirmation on the terminal; only `y` or `yes` confirms.
 async fn confirmed(node: &str, session: &mut Session) -> anyhow::Result<bool> {
     let keys = match session.call(&[b"DBSIZE"]).await? {
         Frame::Int(keys) => keys,

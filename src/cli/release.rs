@@ -1,8 +1,8 @@
 //! Gives freed memory back to the system.
 //!
-//! The C library's allocator keeps what is freed for later, for ever if need be: after a mass delete a node would take as
-//! much memory as before. Of the allocators tried (mimalloc, jemalloc with its background thread, the C library's with its
-//! pages released here) the last takes the least memory for the same keys, full or emptied, at the same speed.
+//! The C library's allocator keeps freed memory for later use, without a limit: after a mass delete a node would take
+//! as much memory as before. Of the allocators tried (mimalloc, jemalloc with its background thread, the C library's
+//! with the release here), the last takes the least memory for the same keys, full or emptied, at the same speed.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use sapwood::Node;
 use sapwood::process::{release_free_memory, resident_bytes};
 use tokio::time::{MissedTickBehavior, interval};
 
-/// How often the process looks at its memory.
+/// How often the memory of the process is checked.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// What a node may take beyond its cells before a release is worth it, in bytes, beside three tenths of the cells.
+/// Bytes that a node may take beyond its cells, in addition to 30% of the cells, before a release is worthwhile.
 const SLACK: u64 = 16 << 20;
 
-/// Releases free memory whenever much of it is kept.
+/// Releases free memory whenever the allocator keeps much of it.
 pub(crate) async fn release_memory(node: &Node) -> Infallible {
     let mut last = Figures::NONE;
     let mut ticks = interval(INTERVAL);
@@ -28,7 +28,7 @@ pub(crate) async fn release_memory(node: &Node) -> Infallible {
         if !now.is_release_due(last) {
             continue;
         }
-        // The allocator's locks are held for milliseconds: not by a thread that serves clients.
+        // The allocator's locks are held for milliseconds, so this must not run on a thread that serves clients.
         #[expect(clippy::disallowed_methods, reason = "only the command runs this, never a simulated node")]
         let released = tokio::task::spawn_blocking(release_free_memory).await;
         if !released.unwrap_or(false) {
@@ -39,17 +39,17 @@ pub(crate) async fn release_memory(node: &Node) -> Infallible {
     }
 }
 
-/// Bytes of memory at one moment.
+/// Bytes of memory at one time.
 #[derive(Clone, Copy)]
 struct Figures {
-    /// What the process takes.
+    /// The memory of the process.
     resident: u64,
-    /// What its cells need, tombstones included.
+    /// The memory of the cells, tombstones included.
     cells: u64,
 }
 
 impl Figures {
-    /// Before the first release.
+    /// Stands for the last release before there was one.
     const NONE: Figures = Figures { resident: 0, cells: u64::MAX };
 
     fn of(node: &Node) -> Option<Figures> {
@@ -57,8 +57,8 @@ impl Figures {
         Some(Figures { resident: resident_bytes()?, cells })
     }
 
-    /// Whether the process takes much more than its cells, and something has changed since the release that left `last`:
-    /// what that could not return is in use, or lies on pages with what is.
+    /// Whether the process takes much more than its cells, and has changed since the release that left `last`. Memory
+    /// that this release could not return is in use, or shares pages with memory in use.
     fn is_release_due(self, last: Figures) -> bool {
         let is_large = self.resident > self.cells + self.cells / 10 * 3 + SLACK;
         let has_changed =

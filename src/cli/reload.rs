@@ -1,4 +1,4 @@
-//! Reads the settings again while a node runs: the log filter takes effect, of others it is said which have changed.
+//! Reloads the settings while a node runs: applies the log filter, and logs which others have changed.
 
 use anyhow::Context as _;
 use tracing::Level;
@@ -7,7 +7,7 @@ use super::check_config::differing;
 use super::logging::LogFilter;
 use super::settings::{ConfigArgs, Loaded};
 
-/// What a running node was started with.
+/// The settings that a running node was started with.
 #[cfg_attr(not(unix), expect(dead_code, reason = "there is no SIGHUP"))]
 pub(crate) struct Reload {
     args: ConfigArgs,
@@ -17,14 +17,14 @@ pub(crate) struct Reload {
 
 #[cfg_attr(not(unix), expect(dead_code, reason = "there is no SIGHUP"))]
 impl Reload {
-    /// `args` are the flags and the environment, `running` what they came to at the start.
+    /// `args` are the flags and the environment, `running` the settings that resulted at the start.
     pub(crate) fn new(args: ConfigArgs, running: Loaded, filter: LogFilter) -> Self {
         Reload { args, running, filter }
     }
 
-    /// Reads the settings again, and logs what came of it. If they are not valid, all stays as it is.
+    /// Reads the settings again, and logs the result. If they are invalid, nothing changes.
     ///
-    /// It blocks while it reads, so it must be called outside of the runtime's workers.
+    /// It blocks while it reads, so it must be called outside the runtime's workers.
     pub(crate) fn run(&self) {
         if self.args.config.is_none() {
             tracing::info!("SIGHUP: there is no --config file, so there is nothing to reload");
@@ -57,7 +57,8 @@ impl Reload {
         Ok(())
     }
 
-    /// Sets the log filter, unless it is the present one. The line about it is written under whichever of the two shows it.
+    /// Sets the log filter if it differs from the present one; returns whether it did. The change is logged under the
+    /// filter that shows it.
     fn switch(&self, log: &str) -> anyhow::Result<bool> {
         let before = self.filter.shown();
         if before == log {

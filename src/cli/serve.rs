@@ -53,17 +53,17 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let exit = runtime.block_on(serve(config, &reload));
-    // Nothing that is left may hold up the end: after a second Ctrl-C there may be much.
+    // Remaining tasks must not delay the end; after a second Ctrl-C there may be many.
     runtime.shutdown_background();
     exit
 }
 
-/// Lets the process open as many files as it may: the limit that shells begin with is made for programs that use few.
+/// Raises the limit of open files to the maximum: the default of shells is for programs that use few.
 #[cfg(unix)]
 fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // Without a limit nothing is to be raised. A system that says no leaves what there is, and the node adapts to it.
+    // Without a limit there is nothing to raise. If the system refuses, the node adapts to the present limit.
     if current.is_some() && current != maximum {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     }
@@ -85,7 +85,8 @@ async fn serve(config: Config, reload: &Reload) -> anyhow::Result<Exit> {
         }
         never = release_memory(&node) => match never {}
     }
-    // A terminal that closes sends SIGHUP more than once, from its shell and from the system: it never cuts the drain short.
+    // A terminal that closes sends SIGHUP more than once, from the shell and the system; further ones must not abort
+    // the drain.
     let report = tokio::select! {
         report = node.shutdown() => report,
         signal = stop.asked() => bail!("{signal} while draining: ended at once, the last writes may be on no peer"),
@@ -97,7 +98,7 @@ async fn serve(config: Config, reload: &Reload) -> anyhow::Result<Exit> {
     Ok(if report.lost_writes() > 0 { Exit::Lost } else { Exit::Done })
 }
 
-/// Tells who started it what is running, and what to try next.
+/// Prints what is running, and commands to try next.
 fn greet(config: &Config, node: &Node) -> io::Result<()> {
     let paint = Paint::on(Stream::Stdout);
     let listens = "no flag turns a listener of the node off";
@@ -108,7 +109,7 @@ fn greet(config: &Config, node: &Node) -> io::Result<()> {
         config.join.join(", ")
     };
     let try_at = dialled(client);
-    // A password would have to be named too, and is not ours to print: `redis-cli` asks for it.
+    // With a password the command is shown without one: it must not be printed, and `redis-cli` asks for it.
     let next = match &config.client_password {
         None => format!("sapwood set hello world --node {try_at}"),
         Some(_) => format!("redis-cli -h {} -p {} --askpass", try_at.ip(), try_at.port()),
@@ -135,7 +136,7 @@ fn greet(config: &Config, node: &Node) -> io::Result<()> {
     out.flush()
 }
 
-/// An address to dial a listener at from this host.
+/// The address at which this host can dial a listener.
 fn dialled(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),

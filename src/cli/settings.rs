@@ -1,7 +1,7 @@
-//! Where a [`Config`] comes from: flags, then `SAPWOOD_*` variables, then the file, then defaults.
+//! Reads a [`Config`] from flags, then `SAPWOOD_*` variables, then the file, then defaults.
 //!
-//! [`Settings`] names every setting once. The command line, the environment and the file are all read into it, so
-//! that no setting can be spelled differently in one of them.
+//! [`Settings`] names every setting once. The command line, the environment and the file are all parsed into it, so
+//! no setting can be spelled differently in one of them.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -216,7 +216,7 @@ pub(crate) enum LoadError {
     Invalid(#[from] ConfigError),
 }
 
-/// A valid [`Config`], and what is known of its making.
+/// A valid [`Config`], and where its parts come from.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) config: Config,
@@ -225,13 +225,13 @@ pub(crate) struct Loaded {
 }
 
 impl ConfigArgs {
-    /// Reads all sources, after a check that each `SAPWOOD_*` variable is known to `command`, the whole command line.
+    /// Reads all sources, after a check that `command`, the whole command line, reads each `SAPWOOD_*` variable.
     pub(crate) fn load_checked(self, command: &Command) -> Result<Loaded, LoadError> {
         variables::check(command, variables::environment())?;
         self.load()
     }
 
-    /// Reads the file, if any, and puts the flags and the environment above it.
+    /// Reads the file, if there is one, and applies the flags and the environment over it.
     pub(crate) fn load(self) -> Result<Loaded, LoadError> {
         let (mut file, file_keys) = match &self.config {
             Some(path) => read_file(path)?,
@@ -241,7 +241,7 @@ impl ConfigArgs {
 
         let password_file = flags.client_password_file.take().or(file.client_password_file.take());
         let mut config = Config::default();
-        // Of a lower source nothing is resolved: its resolver need not be there.
+        // An address of an overridden source is not resolved, because its name may not resolve.
         if let Some(address) = flags.client.take().or(file.client.take()) {
             config.client = Some(resolve("--client", address)?);
         }
@@ -264,12 +264,12 @@ impl ConfigArgs {
 }
 
 impl Loaded {
-    /// The log filter that the file names, whatever the flags and the environment say.
+    /// The log filter in the file, whatever the flags and the environment contain.
     pub(crate) fn file_log(&self) -> Option<&str> {
         self.file_keys.get("log").and_then(|log| log.as_str())
     }
 
-    /// Which source had the last word on the setting `key`, as spelled in the file.
+    /// The source that supplied the setting `key`, as spelled in the file.
     pub(crate) fn source(&self, key: &str, matches: &ArgMatches) -> &'static str {
         match matches.value_source(&key.replace('-', "_")) {
             Some(ValueSource::CommandLine) => "flag",
@@ -281,8 +281,8 @@ impl Loaded {
 }
 
 impl Settings {
-    /// Overwrites what `self` has something to say about. The listening addresses and the password are taken by
-    /// [`ConfigArgs::load`], once it is known which source has the last word on them.
+    /// Overwrites the settings that `self` contains. [`ConfigArgs::load`] sets the listening addresses and the
+    /// password, once it is known which source supplies them.
     fn apply(self, config: &mut Config) -> Result<(), LoadError> {
         fn put<T>(target: &mut T, value: Option<T>) {
             if let Some(value) = value {
@@ -336,12 +336,12 @@ fn read_file(path: &Path) -> Result<(Settings, toml::Table), LoadError> {
     Ok((toml::from_str(&text).map_err(parse)?, toml::from_str(&text).map_err(parse)?))
 }
 
-/// Scripts leave trailing commas and empty variables behind; neither names a peer.
+/// Removes empty names, which scripts leave behind in trailing commas and empty variables.
 fn without_empty(join: Vec<String>) -> Vec<String> {
     join.into_iter().map(|peer| peer.trim().to_owned()).filter(|peer| !peer.is_empty()).collect()
 }
 
-/// A list of peers in the file, or one text as in the flag.
+/// Parses a list of peers in the file, or one text as in the flag.
 fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "expected \"HOST:PORT\", or a list such as [\"db-1:7172\", \"db-2:7172\"]")]
@@ -389,7 +389,7 @@ mod tests {
             file
         });
         args.extend(flags.iter().map(|&flag| flag.to_owned()));
-        // What happens to be set where the tests run is not theirs.
+        // The environment of the test process must not affect the tests.
         let command = command().mut_args(|arg| arg.env(None::<&str>));
         let matches = command.try_get_matches_from(args).map_err(|error| error.to_string())?;
         let loaded = ConfigArgs::from_arg_matches(&matches).unwrap().load();

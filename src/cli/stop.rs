@@ -11,7 +11,7 @@ pub(crate) struct Stop {
 
 #[cfg(unix)]
 impl Stop {
-    /// Takes the signals over, so that none is lost that comes before it is asked for.
+    /// Installs the handlers, so that signals are kept from now on.
     pub(crate) fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Stop { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
@@ -36,7 +36,7 @@ impl Stop {
     }
 
     pub(crate) async fn asked(&mut self) -> &'static str {
-        // An error means that there is no Ctrl-C to wait for.
+        // An error means that Ctrl-C cannot be received.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -45,13 +45,13 @@ pub(crate) struct BadPassword {
 impl Target {
     pub(crate) async fn connect(&self) -> anyhow::Result<Session> {
         let password = self.password()?;
-        // RESP3 tells maps and truth values from lists and numbers.
+        // RESP3 distinguishes maps from lists and booleans from numbers.
         let options = Options { password, timeout: self.timeout.0, resp3: true };
         let connection = Connection::connect(&self.node, options).await.map_err(|error| explain(&error))?;
         Ok(Session { connection })
     }
 
-    /// A client that connects again by itself, for what goes on for long.
+    /// A client that reconnects automatically, for long-running subcommands.
     pub(crate) async fn client(&self) -> anyhow::Result<Client> {
         let (password, timeout) = (self.password()?, self.timeout.0);
         let options = ClientOptions {
@@ -63,7 +63,7 @@ impl Target {
         Client::connect_with([&self.node], options).await.map_err(|error| explain(&error))
     }
 
-    /// Reports that the node has done what it was told: `told` with `--json`, else a word on a terminal.
+    /// Reports success: `told` with `--json`, else a word on a terminal.
     pub(crate) fn done(&self, told: &serde_json::Value) -> anyhow::Result<Exit> {
         if self.json {
             output::json(told)?;
@@ -83,7 +83,7 @@ impl Target {
     }
 }
 
-/// A connection that was let in.
+/// An authenticated connection.
 pub(crate) struct Session {
     connection: Connection,
 }
@@ -94,7 +94,7 @@ impl Session {
         self.connection.call(command).await.map_err(|error| explain(&error))
     }
 
-    /// Sends one command that replies nothing but `OK`.
+    /// Sends one command whose only reply is `OK`.
     pub(crate) async fn tell(&mut self, command: &[&[u8]]) -> anyhow::Result<()> {
         match self.call(command).await? {
             Frame::Simple(_) => Ok(()),
@@ -110,7 +110,7 @@ fn node_address(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// A client's error tells its causes itself; what it cannot know is which flag helps.
+/// Converts a client's error, and adds the flag that may help. The error already names its causes.
 pub(crate) fn explain(error: &ClientError) -> anyhow::Error {
     match error {
         ClientError::Unreachable { source, .. } if is_http(source) => {
@@ -144,7 +144,7 @@ pub(crate) fn bytes(frame: &Frame) -> anyhow::Result<&[u8]> {
     }
 }
 
-/// A reply of none of the shapes that the command has.
+/// The error for a reply that is of none of the command's types.
 pub(crate) fn unexpected<T>(expected: &str, reply: &Frame) -> anyhow::Result<T> {
     bail!("expected {expected}, but the node replied {reply:?}: is it Sapwood?")
 }

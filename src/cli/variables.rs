@@ -1,4 +1,4 @@
-//! Finds `SAPWOOD_*` environment variables that nothing reads, which most often are misspelled settings.
+//! Finds `SAPWOOD_*` environment variables that nothing reads, most often misspelled settings.
 
 use std::collections::BTreeSet;
 
@@ -6,22 +6,22 @@ use clap::Command;
 
 const PREFIX: &str = "SAPWOOD_";
 
-/// What tests, benches and `deploy/compose.yaml` read, and the command does not.
+/// Variables that tests, benches and `deploy/compose.yaml` read, and the command does not.
 const OF_TOOLS: [&str; 5] =
     ["SAPWOOD_BENCH_", "SAPWOOD_EXPLORE_", "SAPWOOD_FUZZ_", "SAPWOOD_SIM_", "SAPWOOD_TEST_"];
 const OF_COMPOSE: [&str; 5] =
     ["SAPWOOD_IMAGE", "SAPWOOD_PAGE_PORT", "SAPWOOD_A_PORT", "SAPWOOD_B_PORT", "SAPWOOD_C_PORT"];
 
-/// How alike two names must be for one to be suggested for the other, from 0 to 1.
+/// Least similarity, from 0 to 1, of two names for one to be suggested for the other.
 const ALIKE: f64 = 0.8;
 
-/// Environment variables that look like settings and are none. The text holds no value: one may be a password.
+/// Environment variables that look like settings and are not. The message has no values: one may be a password.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("\n       "))]
 pub(crate) struct UnknownVariables(Vec<String>);
 
-/// Checks that each of `variables` (name and value) that begins with `SAPWOOD_` is one that `command`, a subcommand of
-/// it, or a tool of this project reads.
+/// Checks that `command`, one of its subcommands, or a tool of this project reads each of `variables` (name and
+/// value) that begins with `SAPWOOD_`.
 pub(crate) fn check(
     command: &Command,
     variables: impl IntoIterator<Item = (String, String)>,
@@ -44,7 +44,7 @@ pub(crate) fn check(
     if unknown.is_empty() { Ok(()) } else { Err(UnknownVariables(unknown)) }
 }
 
-/// The environment as text; bytes that are no text cannot be part of a known name.
+/// The environment as text. A name that is not UTF-8 cannot be a known one.
 pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
@@ -62,8 +62,8 @@ fn is_of_others(name: &str, value: &str) -> bool {
         || is_of_kubernetes(name, value)
 }
 
-/// Whether Kubernetes or Docker set it for a service or container whose name begins with `sapwood`: they describe each
-/// service to every container as `NAME_SERVICE_HOST`, `NAME_PORT_7171_TCP_ADDR` and so on.
+/// Whether Kubernetes or Docker set the variable for a service or container whose name begins with `sapwood`: they
+/// describe each service to every container as `NAME_SERVICE_HOST`, `NAME_PORT_7171_TCP_ADDR` and so on.
 fn is_of_kubernetes(name: &str, value: &str) -> bool {
     let after = |part: &str| name.split_once(part).map(|(_, rest)| rest);
     let is_part = |rest: &str| rest.is_empty() || rest.starts_with('_');
@@ -76,7 +76,7 @@ fn is_of_kubernetes(name: &str, value: &str) -> bool {
 }
 
 fn nearest<'k>(name: &str, known: &'k BTreeSet<String>) -> Option<&'k str> {
-    // Without the prefix, which would make all of them alike.
+    // Compared without the prefix, which would make all names similar.
     let likeness = |other: &str| strsim::jaro_winkler(&name[PREFIX.len()..], &other[PREFIX.len()..]);
     let best = known.iter().map(|other| (likeness(other), other)).max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 >= ALIKE).then_some(best.1)

@@ -11,7 +11,7 @@ use super::fields::{self, Fields};
 use super::output::{self, Paint, Stream, Table, grouped, rough_time};
 use super::target::Target;
 
-/// How often the node is asked how far it is.
+/// How often the node is asked for the progress.
 const ASK_EVERY: Duration = Duration::from_millis(200);
 
 /// Compare every key and value of a node with its peers, and heal what differs
@@ -70,11 +70,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     Ok(Exit::Failed)
 }
 
-/// What all the comparisons come to, the worst last.
+/// The result of all comparisons, from the best to the worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Verdict {
     Equal,
-    /// There was no peer: nothing is proven.
+    /// There was no peer, so nothing was verified.
     Alone,
     Differed,
     Unfinished,
@@ -114,7 +114,7 @@ fn table(rows: &[Fields]) -> Table {
     table
 }
 
-/// A line on a terminal that is written over, and gone in the end. Without a terminal there is none.
+/// A progress line on a terminal, removed at the end. Without a terminal there is none.
 struct Progress(Option<Term>);
 
 impl Default for Progress {
@@ -135,7 +135,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(term) = &self.0 {
-            // A line left behind does no harm.
+            // A line that cannot be removed does no harm.
             let _ = term.clear_line();
         }
     }

@@ -16,7 +16,7 @@ use super::output::{self, Stream};
 use super::stop::Stop;
 use super::target::{Target, explain};
 
-/// Characters of a value that a terminal shows.
+/// Most characters of a value on a terminal.
 const MAX_SHOWN: usize = 200;
 
 /// Show keys as they are, then every change of them, wherever it is written
@@ -52,11 +52,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
         Some(cursor) => client.watch_from(prefixes, cursor),
         None => client.watch(prefixes),
     };
-    // The watch has a connection of its own.
+    // The watch uses a separate connection.
     drop(client);
     let mut display = Display::new(args.target.json);
     loop {
-        // Cancel-safe: an event that is not returned comes again, and a signal stays pending.
+        // Cancel-safe: an event that is not returned is kept, and a signal stays pending.
         let event = tokio::select! {
             biased;
             _ = stop.asked() => break,
@@ -75,13 +75,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Where the events go: many at one go while many are there, each at once when they are few.
+/// Writes the events: buffered while many arrive, at once if there are few.
 struct Display {
     out: BufWriter<Stdout>,
-    /// Something was shown and not yet written.
+    /// Whether there is output that is not written yet.
     holds_back: bool,
     json: bool,
-    /// Keys of the snapshot that is coming in; none if there is no snapshot.
+    /// The number of keys of the incoming snapshot; `None` outside a snapshot.
     entries: Option<u64>,
 }
 
@@ -114,7 +114,8 @@ impl Display {
     }
 }
 
-/// An event for people at the Unix time `now` in milliseconds; `entries` are the keys of the snapshot that it completes.
+/// An event as text, at the Unix time `now` in milliseconds; `entries` is the number of keys of the snapshot that it
+/// completes.
 fn line(event: &WatchEvent, entries: Option<u64>, now: i64, most: usize) -> String {
     let (word, rest) = match event {
         WatchEvent::Reset(reason) => ("reset", told(*reason).to_owned()),
@@ -175,7 +176,7 @@ fn name(cause: Cause) -> &'static str {
     }
 }
 
-/// An event for machines.
+/// An event as JSON.
 fn json(event: &WatchEvent) -> Value {
     let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes));
     let mut object = Map::new();

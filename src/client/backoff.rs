@@ -3,8 +3,8 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
-/// Pauses that double from the shortest to the longest, each cut by a random part of up to half, so that many clients
-/// of one node do not come back at once.
+/// Pauses that double from the shortest to the longest. Each is cut by a random part of up to half, so that many
+/// clients of one node do not reconnect at once.
 #[derive(Clone, Debug)]
 pub(super) struct Backoff {
     shortest: Duration,
@@ -21,13 +21,13 @@ impl Backoff {
     pub(super) fn pause(&mut self) -> Duration {
         let whole = self.next.min(self.longest);
         self.next = whole.saturating_mul(2);
-        // The keys that the standard library draws for its maps: random enough, and no dependency.
+        // The random keys of the standard library's hash maps: random enough, without a dependency.
         let random = RandomState::new().hash_one(0_u8) >> 32;
         let part = u32::try_from(random).unwrap_or(u32::MAX);
         whole - whole / 2 * (part >> 16) / (1 << 16)
     }
 
-    /// What was tried has succeeded.
+    /// Starts again with the shortest pause, after a success.
     pub(super) fn reset(&mut self) {
         self.next = self.shortest;
     }

@@ -1,10 +1,10 @@
 //! The client for programs without a runtime.
 //!
-//! The same names as [`super::Client`], to which each method refers for what it does. The client brings a runtime of its
-//! own, on the thread that calls: between calls nothing runs.
+//! Has the same methods as [`super::Client`]; each refers to that one for details. The client brings its own runtime,
+//! which runs on the calling thread: between calls nothing runs.
 //!
-//! **Not inside an asynchronous task**: there its methods panic, as they would block the runtime. Use the asynchronous
-//! client.
+//! **Not inside an asynchronous task**: its methods panic there, because they would block the runtime. Use the
+//! asynchronous client.
 //!
 //! ```no_run
 //! use sapwood::client::blocking::Client;
@@ -33,7 +33,7 @@ use crate::resp::Frame;
 #[derive(Clone, Debug)]
 pub struct Client {
     client: super::Client,
-    // After the client: its connection closes first.
+    // Declared after the client, so that the connection is dropped first.
     runtime: Arc<Own>,
 }
 
@@ -49,14 +49,14 @@ impl Own {
 
 impl Drop for Own {
     fn drop(&mut self) {
-        // Waiting for its threads, as dropping it would, is forbidden in an asynchronous task.
+        // Dropping a runtime waits for its threads, which is forbidden in an asynchronous task.
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
     }
 }
 
-/// Makes each a method that waits for that of the asynchronous client.
+/// Defines methods that wait for those of the asynchronous client.
 macro_rules! waiting {
     ($($name:ident($($arg:ident: $type:ty),*) -> $output:ty;)*) => {
         $(
@@ -75,7 +75,7 @@ impl Client {
     /// Connects as [`Client::connect`](super::Client::connect) does.
     ///
     /// # Errors
-    /// If no node can be reached: why the last could not.
+    /// If no node can be reached: the error of the last one tried.
     pub fn connect<A: AsRef<str>>(addrs: impl IntoIterator<Item = A>) -> Result<Client, ClientError> {
         Self::connect_with(addrs, ClientOptions::default())
     }
@@ -119,7 +119,7 @@ impl Client {
         publish(channel: impl AsRef<[u8]>, message: impl AsRef<[u8]>) -> u64;
     }
 
-    /// [`Client::connected_to`](super::Client::connected_to), as of the last call.
+    /// [`Client::connected_to`](super::Client::connected_to), as of the last call to this client.
     pub fn connected_to(&self) -> Option<String> {
         self.client.connected_to()
     }
@@ -129,7 +129,7 @@ impl Client {
         self.items(|client| client.scan(pattern))
     }
 
-    /// The events of [`Client::watch`](super::Client::watch). Each step waits for the next, however long.
+    /// The events of [`Client::watch`](super::Client::watch). Each step waits for the next, without a limit.
     pub fn watch<P: AsRef<[u8]>>(&self, prefixes: impl IntoIterator<Item = P>) -> Items<Watch> {
         self.items(|client| client.watch(prefixes))
     }
@@ -143,7 +143,8 @@ impl Client {
         self.items(|client| client.watch_from(prefixes, cursor))
     }
 
-    /// The messages of [`Client::subscribe`](super::Client::subscribe). Each step waits for the next, however long.
+    /// The messages of [`Client::subscribe`](super::Client::subscribe). Each step waits for the next, without a
+    /// limit.
     ///
     /// # Errors
     /// As [`Client::subscribe`](super::Client::subscribe).
@@ -169,13 +170,13 @@ impl Client {
 
     fn items<S>(&self, start: impl FnOnce(&super::Client) -> S) -> Items<S> {
         let runtime = Arc::clone(&self.runtime);
-        // Inside the runtime, whose clock the streams need.
+        // Inside the runtime, because the streams use its clock.
         let stream = runtime.run(async { start(&self.client) });
         Items { stream, runtime }
     }
 }
 
-/// What a stream gives, one after the other.
+/// The items of an asynchronous stream, as an iterator.
 #[derive(Debug)]
 pub struct Items<S> {
     stream: S,

@@ -1,4 +1,4 @@
-//! The commands a client has methods for.
+//! The commands that a client has methods for.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use super::values::millis;
 use super::{Client, ClientError, Meta, SetOptions, Ttl};
 use crate::resp::Frame;
 
-/// What [`Client::wait`] and [`Client::ready`] add to the time they were given: their replies have to travel, too.
+/// Added to the limit of [`Client::wait`] and [`Client::ready`], for the way of the request and its reply.
 const TRAVEL: Duration = Duration::from_secs(1);
 
-/// Milliseconds to wait: the node takes none at all for ever, and no more than fit an `i64`.
+/// Milliseconds to wait: at least 1, because 0 means for ever to the node, and at most what fits an `i64`.
 fn within(limit: Duration) -> u64 {
     millis(limit).clamp(1, i64::MAX as u64)
 }
@@ -37,13 +37,13 @@ impl Client {
         text.map(Some).map_err(|error| ClientError::Value(error.to_string()))
     }
 
-    /// Sets a key; a deadline that it had is gone. Sent again.
+    /// Sets a key and removes its deadline. Sent again.
     pub async fn set(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<(), ClientError> {
         self.ask(Effect::Repeatable, &[b"SET", key.as_ref(), value.as_ref()], reply::ok).await
     }
 
-    /// Sets a key with options; returns whether it was set. Sent again unless there is a condition, which the first
-    /// attempt may have changed.
+    /// Sets a key with options; returns whether it was set. Sent again unless it has a condition: the first attempt
+    /// may have changed what the condition depends on.
     pub async fn set_with(
         &self,
         key: impl AsRef<[u8]>,
@@ -57,8 +57,8 @@ impl Client {
         self.ask(effect, &args, reply::done).await
     }
 
-    /// Deletes a key; returns whether it was there. Sent again: it may be the first attempt that deleted it, and the
-    /// reply to the second `false`.
+    /// Deletes a key; returns whether it was there. Sent again: if the first attempt deleted the key, the reply to
+    /// the second is `false`.
     pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool, ClientError> {
         self.ask(Effect::Repeatable, &[b"DEL", key.as_ref()], reply::truth).await
     }
@@ -76,8 +76,8 @@ impl Client {
         self.ask(Effect::Read, &[b"EXISTS", key.as_ref()], reply::truth).await
     }
 
-    /// Has a key expire after `ttl`, in milliseconds; returns whether it was there. Sent again: the time then counts from
-    /// the second attempt.
+    /// Sets the deadline of a key to `ttl` from now, in milliseconds; returns whether the key was there. Sent again:
+    /// the time then counts from the second attempt.
     pub async fn expire(&self, key: impl AsRef<[u8]>, ttl: Duration) -> Result<bool, ClientError> {
         let mut number = itoa::Buffer::new();
         let ttl = number.format(millis(ttl)).as_bytes();
@@ -89,7 +89,7 @@ impl Client {
         self.ask(Effect::Once, &[b"PERSIST", key.as_ref()], reply::truth).await
     }
 
-    /// How long a key has to live. Sent again.
+    /// The remaining time to live of a key. Sent again.
     pub async fn ttl(&self, key: impl AsRef<[u8]>) -> Result<Ttl, ClientError> {
         let ttl = |frame| match reply::int(frame)? {
             -2 => Ok(Ttl::Missing),
@@ -102,8 +102,9 @@ impl Client {
         self.ask(Effect::Read, &[b"PTTL", key.as_ref()], ttl).await
     }
 
-    /// Adds one to a counter, and returns what this node has it at. Sent once: after an error that
-    /// [may be applied](ClientError::may_be_applied) only you can decide whether one too many is worse than one too few.
+    /// Adds one to a counter; returns its value on the connected node. Sent once: after an error that [may be
+    /// applied](ClientError::may_be_applied), only the caller can decide whether to risk counting twice or not at
+    /// all.
     pub async fn incr(&self, key: impl AsRef<[u8]>) -> Result<i64, ClientError> {
         self.ask(Effect::Once, &[b"INCR", key.as_ref()], reply::int).await
     }
@@ -115,19 +116,19 @@ impl Client {
         self.ask(Effect::Once, &[b"INCRBY", key.as_ref(), by], reply::int).await
     }
 
-    /// Takes one from a counter. Sent once, as [`Client::incr`].
+    /// Subtracts one from a counter. Sent once, as [`Client::incr`].
     pub async fn decr(&self, key: impl AsRef<[u8]>) -> Result<i64, ClientError> {
         self.ask(Effect::Once, &[b"DECR", key.as_ref()], reply::int).await
     }
 
-    /// Takes `by` from a counter. Sent once, as [`Client::incr`].
+    /// Subtracts `by` from a counter. Sent once, as [`Client::incr`].
     pub async fn decr_by(&self, key: impl AsRef<[u8]>, by: i64) -> Result<i64, ClientError> {
         let mut number = itoa::Buffer::new();
         let by = number.format(by).as_bytes();
         self.ask(Effect::Once, &[b"DECRBY", key.as_ref(), by], reply::int).await
     }
 
-    /// The values of many keys, in their order; each is read at a moment of its own. Sent again.
+    /// The values of many keys, in their order. Each is read at its own time. Sent again.
     pub async fn mget<K: AsRef<[u8]>>(
         &self,
         keys: impl IntoIterator<Item = K>,
@@ -136,7 +137,7 @@ impl Client {
         self.ask_many(Effect::Read, b"MGET", keys, values).await.map(Option::unwrap_or_default)
     }
 
-    /// Sets many keys, one after the other: not all at once, and after an error reply some of them. Sent again.
+    /// Sets many keys, one after the other, not atomically; after an error reply some may have been set. Sent again.
     pub async fn mset<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &self,
         pairs: impl IntoIterator<Item = (K, V)>,
@@ -151,13 +152,14 @@ impl Client {
         self.ask(Effect::Repeatable, &args, reply::ok).await
     }
 
-    /// The keys that match a pattern such as `user:*`, in no order. A key that is there from beginning to end comes exactly
-    /// once, also if the node fails meanwhile and another goes on.
+    /// The keys that match a pattern such as `user:*`, in no order. A key that exists throughout is returned exactly
+    /// once, even if the node fails meanwhile and the client continues on another.
     pub fn scan(&self, pattern: impl AsRef<[u8]>) -> Scan {
         Scan::new(self.clone(), pattern.as_ref())
     }
 
-    /// Timestamps, deadline and size of a key, a deleted one included; nothing if the node knows of none. Sent again.
+    /// Timestamps, deadline and size of a key, even of a deleted one; `None` if the node holds nothing of it. Sent
+    /// again.
     pub async fn meta(&self, key: impl AsRef<[u8]>) -> Result<Option<Meta>, ClientError> {
         let meta = |frame| match frame {
             Frame::Null => Ok(None),
@@ -166,17 +168,17 @@ impl Client {
         self.ask(Effect::Read, &[b"SAPWOOD", b"META", key.as_ref()], meta).await
     }
 
-    /// Waits until `peers` other nodes hold what this clone of the client wrote before, at most `limit`; returns how
-    /// many do. What they hold, they hold in memory.
+    /// Waits at most `limit` until `peers` other nodes hold the earlier writes of this clone of the client; returns
+    /// how many do. They hold them in memory.
     ///
-    /// Each write is covered by the first `wait` or `token` after it that returns, and an error of that one is the answer
-    /// about it: write again, or accept that nobody can say where it has got. Asked again without a write in between, it
-    /// is about the same writes. A new clone has written nothing; what other clones wrote is not covered.
+    /// Each write is covered by the first later `wait` or `token` that returns. If that returns an error, write
+    /// again, or accept that nobody can say how far the write got. A `wait` without new writes since the last one
+    /// covers the same writes again. A new clone has no writes; writes of other clones are not covered.
     ///
-    /// Requests of other tasks wait behind it on the connection: use a client of its own where that matters.
+    /// Requests of other tasks queue behind it on the connection: use a separate client if that matters.
     ///
     /// # Errors
-    /// [`ClientError::Replaced`] if a connection that has been replaced took one of the writes that it covers.
+    /// [`ClientError::Replaced`] if one of the covered writes went over a connection that has been replaced since.
     pub async fn wait(&self, peers: u64, limit: Duration) -> Result<u64, ClientError> {
         let (mut a, mut b) = (itoa::Buffer::new(), itoa::Buffer::new());
         let args: &[&[u8]] = &[b"WAIT", a.format(peers).as_bytes(), b.format(within(limit)).as_bytes()];
@@ -184,8 +186,8 @@ impl Client {
         reply::count(frame).map_err(|unfit| unfit.of("WAIT"))
     }
 
-    /// A token for all that the connected node holds now, this clone's writes included: [`Client::ready`] with it, on
-    /// a client of another node, tells when that node holds them, too.
+    /// A token for everything that the connected node holds now, this clone's writes included. A client of another
+    /// node can call [`Client::ready`] with it, to find out when that node holds the same.
     ///
     /// # Errors
     /// [`ClientError::Replaced`] as for [`Client::wait`].
@@ -194,8 +196,8 @@ impl Client {
         reply::bytes(frame).map_err(|unfit| unfit.of("SAPWOOD TOKEN"))
     }
 
-    /// Waits, at most `limit`, until the connected node holds all that a token is for; returns whether it does. Other
-    /// requests wait behind it, as for [`Client::wait`].
+    /// Waits at most `limit` until the connected node holds everything that a token covers; returns whether it does.
+    /// Other requests queue behind it, as for [`Client::wait`].
     pub async fn ready(&self, token: impl AsRef<[u8]>, limit: Duration) -> Result<bool, ClientError> {
         let mut number = itoa::Buffer::new();
         let args: &[&[u8]] = &[b"SAPWOOD", b"READY", token.as_ref(), number.format(within(limit)).as_bytes()];
@@ -203,7 +205,8 @@ impl Client {
         reply::truth(frame).map_err(|unfit| unfit.of("SAPWOOD READY"))
     }
 
-    /// Publishes a message to the subscribers of every node, best effort; returns how many this node has. Sent once.
+    /// Publishes a message to the subscribers of every node, best effort; returns the number of this node's
+    /// subscribers. Sent once.
     pub async fn publish(
         &self,
         channel: impl AsRef<[u8]>,
@@ -226,7 +229,7 @@ impl Client {
         read(frame).map_err(|unfit| unfit.of(&String::from_utf8_lossy(args[0])))
     }
 
-    /// Asks about many keys; nothing if there are none, which Redis calls an error.
+    /// Sends a request with many keys, unless there are none, which Redis calls an error.
     async fn ask_many<K: AsRef<[u8]>, T>(
         &self,
         effect: Effect,

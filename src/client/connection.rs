@@ -14,7 +14,7 @@ use tokio::{io::Interest, net::TcpStream, time::timeout};
 use super::ClientError;
 use crate::resp::{Decoded, Frame, FrameDecoder, FrameLimits, encode_request};
 
-/// Room made for one read: a pipeline's replies in few system calls.
+/// Space made for one read, so that a pipeline's replies take few system calls.
 const READ_CHUNK: usize = 64 << 10;
 
 /// How to connect.
@@ -22,9 +22,9 @@ const READ_CHUNK: usize = 64 << 10;
 pub struct Options {
     /// The node's client password, if it has one.
     pub password: Option<String>,
-    /// The longest wait for the connection, and then the longest silence while a reply is awaited. Default: 5 s.
+    /// Time limit for connecting, and then for silence while a reply is awaited. Default: 5 s.
     pub timeout: Duration,
-    /// Speak RESP3, in which maps, sets and pushes are themselves, rather than RESP2. Default: no.
+    /// Use RESP3, which has types for maps, sets and pushes, rather than RESP2. Default: no.
     pub resp3: bool,
 }
 
@@ -45,7 +45,7 @@ impl fmt::Debug for Options {
     }
 }
 
-/// A connection that sends requests and takes their replies in order.
+/// A connection that sends requests and receives their replies in order.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), sapwood::client::ClientError> {
@@ -63,15 +63,15 @@ pub struct Connection {
     timeout: Duration,
     decoder: FrameDecoder,
     input: BytesMut,
-    /// Requests of the exchange in hand, from the first byte not yet written.
+    /// Encoded requests of the current exchange, without the bytes already written.
     output: Vec<u8>,
-    /// Set while replies are awaited. Still set at the next request, it means that they are out of step,
-    /// or that a stream has begun.
+    /// Set while replies are awaited. If it is still set at the next request, replies are out of step or a stream has
+    /// begun.
     awaiting: bool,
 }
 
 impl Connection {
-    /// Connects to `addr` (`HOST:PORT`), shows the password and agrees on the protocol.
+    /// Connects to `addr` (`HOST:PORT`), authenticates and selects the protocol.
     pub async fn connect(addr: &str, options: Options) -> Result<Self, ClientError> {
         Self::open(addr, &options).await.map_err(|error| error.while_connecting(addr))
     }
@@ -106,16 +106,17 @@ impl Connection {
 
     /// Sends one request, the command's name first, and returns its reply. Pushes that arrive meanwhile are dropped.
     ///
-    /// An error reply is [`ClientError::Server`]; the connection stays usable after it, and after no other error. If the
-    /// future is dropped before it is done, the request may or may not be applied, and the connection is lost.
+    /// An error reply is [`ClientError::Server`]. The connection stays usable after it, but after no other error. If
+    /// the future is dropped before it completes, the request may or may not be applied, and the connection is
+    /// unusable.
     pub async fn call(&mut self, args: &[&[u8]]) -> Result<Frame, ClientError> {
         self.pipeline([args]).await.pop().unwrap_or(Err(ClientError::Lost))
     }
 
     /// Sends all `calls` without waiting between them, and returns as many results in the same order.
     ///
-    /// All are encoded before the first is sent. If the connection fails, each call that is still without a reply gets the
-    /// same error; otherwise as [`Connection::call`].
+    /// All are encoded before the first is sent. If the connection fails, each call still without a reply gets the
+    /// same error; otherwise each result is as for [`Connection::call`].
     pub async fn pipeline<'a>(
         &mut self,
         calls: impl IntoIterator<Item = &'a [&'a [u8]]>,
@@ -144,18 +145,18 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits, however long, for the next frame of a stream, pushes and errors included. Cancel-safe.
+    /// Waits without a limit for the next frame of a stream, pushes and errors included. Cancel-safe.
     pub async fn receive(&mut self) -> Result<Frame, ClientError> {
         poll_fn(|cx| self.poll_receive(cx)).await
     }
 
-    /// Takes the connection apart, for one who wants the stream for itself. Nothing may be awaited on it.
+    /// Takes the connection apart, so that the caller can drive the stream itself. No reply may be awaited.
     pub(super) fn into_parts(self) -> Parts {
         debug_assert!(!self.awaiting, "a connection with a request under way is taken apart");
         Parts { stream: self.stream, decoder: self.decoder, input: self.input }
     }
 
-    /// [`Connection::receive`], to be polled.
+    /// The polled form of [`Connection::receive`].
     pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, ClientError>> {
         loop {
             if let Some(frame) = self.decode()? {
@@ -166,10 +167,10 @@ impl Connection {
         }
     }
 
-    /// Asks for a sign of life amid a stream in RESP3; the reply is a frame of the stream.
+    /// Sends a `PING` during a RESP3 stream; the reply is a frame of the stream.
     pub(super) fn try_ping(&mut self) -> Result<(), ClientError> {
         const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
-        // A stream has no other output, so where these few bytes do not fit, the node reads nothing any more.
+        // A stream sends nothing else. So if these few bytes do not fit, the node has stopped reading.
         match self.stream.try_write(PING) {
             Ok(len) if len == PING.len() => Ok(()),
             Ok(_) => Err(ClientError::Closed),
@@ -177,7 +178,7 @@ impl Connection {
         }
     }
 
-    /// Writes `output` and collects `expected` replies, both at once: a node that cannot get rid of its replies stops
+    /// Writes `output` and collects `expected` replies at the same time: a node that cannot write its replies stops
     /// reading requests.
     async fn exchange(
         &mut self,
@@ -197,7 +198,7 @@ impl Connection {
             let ready = timeout(self.timeout, self.stream.ready(interest))
                 .await
                 .map_err(|_| ClientError::Timeout { after: self.timeout })??;
-            // Read first: a node that turns us away says why before it closes, and then writing fails.
+            // Read first: a node that refuses the client sends the reason before it closes, and then writing fails.
             if ready.is_readable() {
                 self.read()?;
                 while let Some(frame) = self.decode()? {
@@ -217,7 +218,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads what is there, which may be nothing.
+    /// Reads the bytes that have arrived, if any.
     fn read(&mut self) -> Result<(), ClientError> {
         self.input.reserve(READ_CHUNK);
         match self.stream.try_read_buf(&mut self.input) {
@@ -237,7 +238,7 @@ impl Connection {
     }
 }
 
-/// What is left of a connection taken apart: a stream on which the node has let us in, and what was read ahead.
+/// The parts of a connection: the authenticated stream, and the bytes already read from it.
 #[derive(Debug)]
 pub(super) struct Parts<S = TcpStream> {
     pub(super) stream: S,
@@ -252,7 +253,7 @@ fn would_block_is_zero(result: io::Result<usize>) -> io::Result<usize> {
     }
 }
 
-/// An error reply is an error: its code, then its message.
+/// Turns an error reply into an error: its code, then its message.
 pub(super) fn into_result(reply: Frame) -> Result<Frame, ClientError> {
     match reply {
         Frame::Error(text) => {

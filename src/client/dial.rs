@@ -1,4 +1,4 @@
-//! Reaching one of the nodes.
+//! Dials one of the nodes.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::{ClientError, ClientOptions, Connection, Options};
 pub(super) struct Dialer {
     addrs: Arc<[Arc<str>]>,
     options: ClientOptions,
-    /// The one to try next.
+    /// The index of the node to try next.
     next: usize,
     backoff: Backoff,
 }
@@ -24,16 +24,16 @@ impl Dialer {
         Self { addrs, options, next: 0, backoff }
     }
 
-    /// With a connection that speaks RESP3, whatever the options say.
+    /// Makes connections use RESP3, whatever the options say.
     pub(super) fn resp3(mut self) -> Self {
         self.options.resp3 = true;
         self
     }
 
-    /// Tries each node once, and returns the first connection with the address it leads to.
+    /// Tries each node once, and returns the first connection with its node's address.
     ///
     /// # Errors
-    /// Why the last could not be reached.
+    /// The error of the last node tried.
     pub(super) async fn once(&mut self) -> Result<(Connection, Arc<str>), ClientError> {
         let mut last = ClientError::NoAddress;
         for _ in 0..self.addrs.len() {
@@ -45,7 +45,7 @@ impl Dialer {
         Err(last)
     }
 
-    /// Tries them all again and again, with a pause after each time.
+    /// Tries all nodes repeatedly, with a pause after each pass.
     pub(super) async fn again(&mut self, shared: &Shared) -> (Connection, Arc<str>) {
         loop {
             for _ in 0..self.addrs.len() {
@@ -62,12 +62,12 @@ impl Dialer {
         sleep(self.backoff.pause()).await;
     }
 
-    /// Tries the node that was reached last once more before the next.
+    /// Makes the next attempt try the node that was reached last first.
     pub(super) fn stay(&mut self) {
         self.next = (self.next + self.addrs.len() - 1) % self.addrs.len();
     }
 
-    /// The connection was of use.
+    /// Resets the pause, because the connection was useful.
     pub(super) fn succeeded(&mut self) {
         self.backoff.reset();
     }
@@ -81,7 +81,7 @@ impl Dialer {
             resp3: self.options.resp3,
         };
         let mut connection = Connection::connect(addr, options).await?;
-        // A stopped process still has its connections accepted by the system: only a reply shows that it lives.
+        // The system accepts connections for a stopped process too: only a reply shows that it runs.
         connection.call(&[b"PING"]).await.map_err(|error| error.while_connecting(addr))?;
         Ok((connection, Arc::clone(addr)))
     }

@@ -5,9 +5,9 @@
 //!   callers ◄──wake──── Queue::deliver ◄──────frames─────── socket
 //! ```
 //!
-//! A turn reads and hands over all replies that are there, then writes all requests that came together meanwhile. Callers
-//! that were just given their replies tend to ask again at once: the driver lets them go first, so that one write takes
-//! the requests of all.
+//! A turn reads and delivers all replies that have arrived, then writes all requests that were queued meanwhile.
+//! Callers that just got their replies tend to send again at once, so the driver lets them run first: then one write
+//! takes the requests of all.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -26,12 +26,12 @@ use super::exchange::Shared;
 use super::queue::{Taken, Unasked};
 use crate::resp::{Decoded, Frame, FrameDecoder};
 
-/// Room made for one read: a pipeline's replies in few system calls.
+/// Space made for one read, so that a pipeline's replies take few system calls.
 const READ_CHUNK: usize = 64 << 10;
-/// Room that an output buffer keeps: more is given back after a large request.
+/// Capacity that an output buffer keeps; more is released after a large request.
 const KEPT_OUTPUT: usize = 256 << 10;
 
-/// Keeps one client connected. Ends when the last handle is gone.
+/// Keeps one client connected. Ends when the last handle is dropped.
 #[derive(Debug)]
 pub(super) struct Driver {
     shared: Arc<Shared>,
@@ -39,13 +39,13 @@ pub(super) struct Driver {
     patience: Duration,
 }
 
-/// Why a conversation is over.
+/// Why a conversation has ended.
 enum End {
-    /// No client is left.
+    /// The last client was dropped.
     Closed,
     Lost {
         error: ClientError,
-        /// Whether the connection was of use.
+        /// Whether the connection has delivered a reply.
         served: bool,
     },
 }
@@ -68,7 +68,7 @@ impl Driver {
             if served {
                 self.dialer.succeeded();
             } else {
-                // It was let in and turned away: without a pause this would go sync and sync.
+                // The node accepted the connection and then refused the client: without a pause this would loop.
                 let pause = self.dialer.pause();
                 if attended(pause, &self.shared, &mut clock).await.is_none() {
                     return;
@@ -94,7 +94,7 @@ impl Driver {
 }
 
 impl Drop for Driver {
-    /// Also when the runtime shuts down under it: nobody may wait for ever.
+    /// Also runs if the runtime shuts down: no caller may wait for ever.
     fn drop(&mut self) {
         let mut wakers = Vec::new();
         self.shared.queue().stop(&ClientError::Stopped, &mut wakers);
@@ -102,7 +102,7 @@ impl Drop for Driver {
     }
 }
 
-/// Does `work` while the deadlines of requests are kept; `None` if no client is left.
+/// Runs `work` while enforcing the deadlines of requests; `None` if the last client was dropped.
 async fn attended<T>(work: impl Future<Output = T>, shared: &Shared, clock: &mut Clock) -> Option<T> {
     let mut work = pin!(work);
     poll_fn(|cx| {
@@ -123,10 +123,10 @@ async fn attended<T>(work: impl Future<Output = T>, shared: &Shared, clock: &mut
     .await
 }
 
-/// The deadlines of all requests, with one timer.
+/// Enforces the deadlines of all requests with one timer.
 struct Clock {
     patience: Duration,
-    /// Made with the first deadline.
+    /// Created with the first deadline.
     sleep: Option<Pin<Box<Sleep>>>,
     wakers: Vec<Waker>,
 }
@@ -136,7 +136,7 @@ impl Clock {
         Self { patience, sleep: None, wakers: Vec::new() }
     }
 
-    /// Sweeps whenever the alarm is due. Returns whether the connection, heard last at `heard`, is to be given up.
+    /// Sweeps whenever the alarm is due. Returns whether to close the connection, which last received at `heard`.
     fn keep(
         &mut self,
         shared: &Shared,
@@ -165,29 +165,29 @@ impl Clock {
     }
 }
 
-/// How a turn came out.
+/// How a turn ended.
 enum Turn {
-    /// Nothing is left to do before there is more to read, to write, or the alarm is due.
+    /// Nothing is left to do until there is more to read or write, or the alarm is due.
     Over { alarm: Option<Instant> },
-    /// No client is left.
+    /// The last client was dropped.
     Closed,
 }
 
-/// What is said on one connection. Any stream will do.
+/// The exchange of requests and replies on one connection, over any kind of stream.
 struct Conversation<S> {
     stream: S,
     number: u64,
     decoder: FrameDecoder,
     input: BytesMut,
     replies: Vec<Frame>,
-    /// Requests taken from the queue; the first `written` bytes have been written.
+    /// Encoded requests taken from the queue; the first `written` bytes have been written.
     output: Vec<u8>,
     written: usize,
     heard: Instant,
     served: bool,
-    /// Others were let go first in this turn.
+    /// Whether other tasks were already let run first in this turn.
     waited: bool,
-    /// More than one caller seems to use the connection.
+    /// Whether more than one caller seems to use the connection.
     busy: bool,
     wakers: Vec<Waker>,
 }
@@ -210,10 +210,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         }
     }
 
-    /// One turn.
+    /// Runs one turn.
     fn poll(&mut self, shared: &Shared, clock: &mut Clock, cx: &mut Context<'_>) -> Poll<End> {
-        // Read first: a connection that has ended is noticed before a request is written to it, and a node that turns
-        // us away says why before it closes.
+        // Read first: a connection that has ended is noticed before a request is written to it, and a node that
+        // refuses the client sends the reason before it closes.
         if let Err(error) = self.read(shared, cx) {
             return self.lost(error);
         }
@@ -232,7 +232,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         Poll::Ready(End::Lost { error, served: self.served })
     }
 
-    /// Reads and hands over what is there.
+    /// Reads and delivers what has arrived.
     fn read(&mut self, shared: &Shared, cx: &mut Context<'_>) -> Result<(), ClientError> {
         loop {
             self.input.reserve(READ_CHUNK);
@@ -279,7 +279,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             .map_err(|Unasked| io::Error::new(io::ErrorKind::InvalidData, "a reply to no request").into())
     }
 
-    /// Writes what has come together, as far as the socket takes it.
+    /// Writes the queued requests, as far as the socket takes them.
     fn write(&mut self, shared: &Shared, cx: &mut Context<'_>) -> io::Result<Turn> {
         loop {
             let empty = self.written == self.output.len();
@@ -306,7 +306,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                         self.waited = false;
                         continue;
                     }
-                    // Behind all callers that can run now.
+                    // Runs again after all callers that can run now.
                     Taken::Soon => {
                         self.waited = true;
                         cx.waker().wake_by_ref();
@@ -318,7 +318,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             }
             let alarm = queue.alarm();
             drop(queue);
-            // Of what was written before; a stream that buffers nothing has nothing to do.
+            // Flushes what was written before; a no-op for a stream without a buffer.
             if let Poll::Ready(flushed) = Pin::new(&mut self.stream).poll_flush(cx) {
                 flushed?;
             }

@@ -1,4 +1,4 @@
-//! What can go wrong, and what became of the request when it did.
+//! The errors of a client; each says what became of the request.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -6,24 +6,24 @@ use thiserror::Error;
 
 use crate::resp::FrameError;
 
-/// Why there is no reply to show. Cloned to every request of a pipeline that it leaves without one.
+/// Why a request has no reply. If a connection fails, each pending request gets a clone.
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// No connection came about; no request was sent.
+    /// The connection could not be made; no request was sent.
     #[error("could not reach {addr}: {}{}", reason(.source), hint(.source))]
     Unreachable {
         /// The address as given.
         addr: String,
-        /// What the system said.
+        /// The system's error.
         source: Arc<io::Error>,
     },
-    /// No connection came about in time; no request was sent.
+    /// The connection was not made in time; no request was sent.
     #[error("could not reach {addr} within {after:?}")]
     ConnectTimeout {
         /// The address as given.
         addr: String,
-        /// The limit in force.
+        /// The time limit.
         after: Duration,
     },
     /// The node refused the password or the protocol version; no request was sent.
@@ -33,7 +33,7 @@ pub enum ClientError {
         addr: String,
         /// The error's first word, such as `WRONGPASS`.
         code: String,
-        /// The rest of it.
+        /// The rest of the message.
         message: String,
     },
     /// The node answered with an error: it did not apply the request.
@@ -41,13 +41,13 @@ pub enum ClientError {
     Server {
         /// The error's first word, such as `ERR` or `NOAUTH`.
         code: String,
-        /// The rest of it.
+        /// The rest of the message.
         message: String,
     },
-    /// Nothing moved on the connection for so long. The request may or may not have been applied.
+    /// The connection was silent for too long. The request may or may not have been applied.
     #[error("no reply within {after:?}; the request may or may not have been applied")]
     Timeout {
-        /// The limit in force.
+        /// The time limit.
         after: Duration,
     },
     /// The node closed the connection. The request may or may not have been applied.
@@ -59,12 +59,12 @@ pub enum ClientError {
     /// The reply was not understood. The request may or may not have been applied.
     #[error("the reply was not understood ({0}); the request may or may not have been applied")]
     Protocol(#[from] FrameError),
-    /// There was no connection in time, or no room among the requests in flight. This one was not sent.
+    /// There was no connection in time, or no room among the requests in flight. The request was not sent.
     #[error("the request was not sent within {after:?}: {}", trouble(.cause.as_deref()))]
     NotSent {
-        /// The limit in force.
+        /// The time limit.
         after: Duration,
-        /// Why there was no connection; none if there was one.
+        /// Why there was no connection; `None` if there was one.
         #[source]
         cause: Option<Arc<ClientError>>,
     },
@@ -74,13 +74,13 @@ pub enum ClientError {
     /// The list of nodes was empty; no request was sent.
     #[error("there is no address to connect to")]
     NoAddress,
-    /// Some of what was written before went over a connection that has been replaced, so the node asked cannot know who
-    /// holds it. Nothing was changed.
+    /// Earlier writes went over a connection that has been replaced. The node cannot say which peers hold them. Nothing
+    /// was changed.
     #[error(
         "an earlier write went over a connection that was replaced since, so nobody can say who holds it: write it again"
     )]
     Replaced,
-    /// The node answered, but not as is usual for this request, which it may have applied.
+    /// The node replied in an unexpected form; it may have applied the request.
     #[error("unexpected reply to {request}: {reply}")]
     Unexpected {
         /// The command.
@@ -88,19 +88,18 @@ pub enum ClientError {
         /// The beginning of the reply.
         reply: String,
     },
-    /// The value is not what was asked for, or cannot be made of what was given. Nothing was changed.
+    /// The value is not of the requested type, or cannot be encoded. Nothing was changed.
     #[error("not a fitting value: {0}")]
     Value(String),
-    /// An earlier request failed, was given up halfway or began a stream. This one was not sent.
+    /// An earlier request failed, was dropped before its reply, or began a stream. This one was not sent.
     #[error("an earlier request left the connection unusable; this request was not sent")]
     Lost,
 }
 
 impl ClientError {
-    /// Whether the node may have applied the request all the same. `false` is certain.
+    /// Whether the node may have applied the request despite the error. `false` is certain.
     ///
-    /// Of `MSET` and `DEL` with many keys, an error reply leaves open whether those before the one in question were
-    /// applied.
+    /// After an error reply to `MSET` or `DEL` with many keys, some of the keys may have been changed.
     pub fn may_be_applied(&self) -> bool {
         match self {
             Self::Timeout { .. }
@@ -121,7 +120,7 @@ impl ClientError {
         }
     }
 
-    /// The same failure, met before any request of the caller's was sent.
+    /// The same error, if it came before any request of the caller was sent.
     pub(super) fn while_connecting(self, addr: &str) -> Self {
         let addr = addr.to_owned();
         let unreachable = |source| Self::Unreachable { addr: addr.clone(), source };
@@ -142,7 +141,7 @@ impl From<io::Error> for ClientError {
     }
 }
 
-/// The system's words without its error number, where the standard library has them.
+/// The system's message without the error number, if the standard library has it.
 fn reason(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(_) => error.kind().to_string(),

@@ -1,4 +1,4 @@
-//! One request under way, and what all of them share with the driver.
+//! One request in flight, and the state that all requests share with the driver.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::queue::{Outcome, Queue, SlotId};
 
-/// The queue of one client. Its lock is held for as long as it takes to copy a request, never across an await.
+/// The queue of one client. Its lock is held while a request is copied, never across an await.
 #[derive(Debug)]
 pub(super) struct Shared(Mutex<Queue>);
 
@@ -23,7 +23,7 @@ impl Shared {
     }
 }
 
-/// A request from its submission to its outcome. Dropped before, its reply is counted off when it comes.
+/// A request from submission to outcome. If it is dropped earlier, its reply is discarded when it arrives.
 #[derive(Debug)]
 pub(super) struct Exchange<'a> {
     shared: &'a Shared,

@@ -1,4 +1,4 @@
-//! Nodes for tests that do what a script says.
+//! Fake nodes for tests, which follow a script.
 
 use std::future::Future;
 
@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::resp::encode_request;
 
-/// A node that does `script` with every connection, numbered from 0. Returns its address.
+/// A fake node that runs `script` for every connection, numbered from 0. Returns its address.
 pub(super) async fn daemon<F: Future<Output = ()> + Send + 'static>(
     script: impl Fn(usize, Client) -> F + Send + 'static,
 ) -> String {
@@ -23,7 +23,7 @@ pub(super) async fn daemon<F: Future<Output = ()> + Send + 'static>(
     addr
 }
 
-/// The other side of a connection.
+/// The node's end of a connection.
 pub(super) struct Client {
     pub(super) stream: TcpStream,
 }
@@ -34,7 +34,7 @@ impl Client {
         self.answer(&["PING"], "+PONG\r\n").await;
     }
 
-    /// Reads one request, and is not content with another.
+    /// Reads one request, and panics if it is another one.
     pub(super) async fn expect(&mut self, words: &[&str]) {
         let mut request = Vec::new();
         encode_request(&mut request, &words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>());
@@ -53,12 +53,12 @@ impl Client {
         self.stream.write_all(reply.as_bytes()).await.unwrap();
     }
 
-    /// Waits until the client closes, and fails if it says more.
+    /// Waits until the client closes, and panics if it sends more.
     pub(super) async fn silence(&mut self) {
         assert_eq!(self.stream.read(&mut [0; 1]).await.unwrap_or(0), 0, "a request that was not expected");
     }
 
-    /// Reads whatever comes until the client closes.
+    /// Reads everything until the client closes.
     pub(super) async fn drain(&mut self) {
         while self.stream.read(&mut [0; 4096]).await.is_ok_and(|len| len > 0) {}
     }

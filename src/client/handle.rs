@@ -1,4 +1,4 @@
-//! The handle that tasks share.
+//! The client handle that tasks share.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,19 +16,19 @@ use super::unconfirmed::Unconfirmed;
 use super::{ClientError, ClientOptions};
 use crate::resp::Frame;
 
-/// To wait longer is to wait for ever: no clock can tell the difference, and sums of times stay within its range.
+/// Longer waits count as this one, so that sums of times stay in range.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// What sending a request twice would do.
+/// The effect of sending a request twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// It changes nothing.
+    /// The request changes nothing.
     Read,
-    /// Done again, it leaves the same behind.
+    /// The second time leaves the same state.
     Repeatable,
-    /// Done again, it does more, or its reply would mislead.
+    /// The second time changes more, or its reply would mislead.
     Once,
-    /// Done again, it does more, but it changes no key.
+    /// The second time has an effect too, but changes no key.
     Message,
 }
 
@@ -44,27 +44,27 @@ impl Effect {
 
 /// A connection to one of several nodes, shared by any number of tasks.
 ///
-/// Clones are cheap and share the connection. Requests of different tasks are pipelined by themselves: those that come
-/// together are written together. All methods take `&self`, and dropping the future of one at any moment is harmless to
-/// the others; whether its request is applied is open then.
+/// Clones are cheap and share the connection. Requests of different tasks are pipelined automatically: requests that
+/// are queued together are written together. All methods take `&self`. Dropping the future of one does not affect the
+/// others; its own request may or may not be applied.
 ///
 /// Needs a tokio runtime with I/O and time enabled. The connection is closed when the last clone is dropped.
 ///
 /// # When a connection fails
 ///
-/// The client connects again by itself, to the next node of the list, with a growing pause once it has tried them all.
-/// It stays with a node for as long as that answers. What becomes of a request:
+/// The client reconnects automatically, to the next node of the list, with a growing pause once it has tried them
+/// all. It stays with a node for as long as that replies. What happens to a request:
 ///
 /// | | not yet written | written, no reply |
 /// |---|---|---|
 /// | reads; `set`, `set_with` without a condition, `mset`, `delete`, `expire` | sent when connected again | sent again when connected again |
 /// | `incr`, `decr` and kin, `set_with` with a condition, `persist`, `publish`, `call` | sent when connected again | an error that [may be applied](ClientError::may_be_applied) |
 ///
-/// All within the request's time-out. A request is never sent again once its reply is merely late. What is sent again
-/// may be applied twice: of two writes to the key meanwhile the repetition is the later one, and the reply is that to
-/// the repetition.
+/// All this is within the request's time-out. A request whose reply is merely late is never sent again. A request
+/// that is sent again may be applied twice: if another client writes the key between the two, the second wins over
+/// that write. The reply is that to the second.
 ///
-/// Requests of different tasks, or that one task has under way at once, have no order between them across a failure.
+/// Requests of different tasks, or concurrent requests of one task, have no order between them across a failure.
 ///
 /// # Examples
 ///
@@ -80,11 +80,11 @@ impl Effect {
 /// ```
 pub struct Client {
     handle: Arc<Handle>,
-    /// The writes of this clone alone.
+    /// The writes of this clone only.
     unconfirmed: Unconfirmed,
 }
 
-/// Dropped with the last clone.
+/// Closes the queue when the last clone is dropped, so that the driver ends.
 #[derive(Debug)]
 struct Handle {
     shared: Arc<Shared>,
@@ -99,10 +99,10 @@ impl Drop for Handle {
 }
 
 impl Client {
-    /// Connects to the first of `addrs` (`HOST:PORT`) that can be reached; the others are for when it fails.
+    /// Connects to the first of `addrs` (`HOST:PORT`) that can be reached; the others are used after a failure.
     ///
     /// # Errors
-    /// If none can be reached: why the last could not.
+    /// If none can be reached: the error of the last one tried.
     pub async fn connect<A: AsRef<str>>(addrs: impl IntoIterator<Item = A>) -> Result<Client, ClientError> {
         Self::connect_with(addrs, ClientOptions::default()).await
     }
@@ -130,31 +130,32 @@ impl Client {
         })
     }
 
-    /// The address of the node that is connected now, as it was given.
+    /// The address of the currently connected node, as it was given.
     pub fn connected_to(&self) -> Option<String> {
         self.handle.shared.queue().addr().map(|addr| addr.to_string())
     }
 
-    /// How many requests were accepted and have no reply yet: at most
-    /// [`max_requests_in_flight`](ClientOptions::max_requests_in_flight), those whose futures were dropped included.
+    /// The number of requests that were accepted and have no reply yet, requests with dropped futures included: at
+    /// most [`max_requests_in_flight`](ClientOptions::max_requests_in_flight).
     pub fn requests_in_flight(&self) -> usize {
         self.handle.shared.queue().in_flight()
     }
 
     /// Sends any request, the command's name first, and returns its reply.
     ///
-    /// It is sent once: see [When a connection fails](Client#when-a-connection-fails). Not for commands that change what
-    /// the connection is, such as `SUBSCRIBE`, `MONITOR`, `CLIENT REPLY` or `QUIT`: it is shared.
+    /// The request is sent once: see [When a connection fails](Client#when-a-connection-fails). Do not send commands
+    /// that change the state of the connection, such as `SUBSCRIBE`, `MONITOR`, `CLIENT REPLY` or `QUIT`: it is
+    /// shared.
     ///
     /// # Errors
-    /// [`ClientError::Server`] for an error reply; the others say what became of the request.
+    /// [`ClientError::Server`] for an error reply; the others describe what became of the request.
     pub async fn call(&self, args: &[&[u8]]) -> Result<Frame, ClientError> {
         let changes_keys = args.first().is_none_or(|command| !is_harmless(command));
         self.request(if changes_keys { Effect::Once } else { Effect::Message }, args).await
     }
 
-    /// [`Client::call`] for a request that may be sent again: one that changes nothing, or leaves the same behind if it is
-    /// applied twice.
+    /// [`Client::call`] for a request that may be sent again: one that changes nothing, or leaves the same state if
+    /// it is applied twice.
     ///
     /// # Errors
     /// As [`Client::call`].
@@ -166,7 +167,7 @@ impl Client {
         self.request_within(self.handle.options.request_timeout, effect, args).await
     }
 
-    /// [`Client::request`] with a time-out of its own.
+    /// [`Client::request`] with its own time-out.
     pub(super) async fn request_within(
         &self,
         after: Duration,
@@ -180,7 +181,7 @@ impl Client {
         into_result(frame)
     }
 
-    /// Asks what the node that took this clone's writes knows of them.
+    /// Sends a question about this clone's writes to the node that took them.
     ///
     /// # Errors
     /// [`ClientError::Replaced`] if another connection took one of them.
@@ -198,8 +199,8 @@ impl Client {
         }
     }
 
-    /// Sends a request, again after a failure if `effect` allows that, until there is a reply. Returns the reply and the
-    /// number of the connection that it came on.
+    /// Sends a request until there is a reply; resends after a failure only if `effect` allows it. Returns the reply
+    /// and the number of the connection that it came on.
     async fn exchange(
         &self,
         after: Duration,
@@ -207,7 +208,8 @@ impl Client {
         args: &[&[u8]],
     ) -> Result<(Frame, u64), ClientError> {
         let deadline = Instant::now() + after.min(LONGEST);
-        // What an earlier attempt ended with, after which the request may be applied however the next one ends.
+        // The error of an earlier attempt. If there is one, the request may have been applied, whatever the next
+        // error says.
         let mut earlier = None;
         let error = loop {
             match Exchange::new(&self.handle.shared, args, deadline).await {
@@ -222,12 +224,12 @@ impl Client {
         Err(earlier.unwrap_or(error))
     }
 
-    /// A connection of its own to the same nodes.
+    /// A separate connection to the same nodes.
     pub(super) fn pushes(&self) -> Pushes {
         Pushes::new(self.push_dialer(), self.handle.options.request_timeout)
     }
 
-    /// Opens such connections.
+    /// The dialer for such connections.
     pub(super) fn push_dialer(&self) -> Dialer {
         Dialer::new(Arc::clone(&self.handle.addrs), self.handle.options.clone()).resp3()
     }
@@ -237,7 +239,7 @@ impl Client {
     }
 }
 
-/// Whether [`Client::wait`] need not know of the command: one that is often used and changes no key.
+/// Whether [`Client::wait`] can ignore the command: a common one that changes no key.
 fn is_harmless(command: &[u8]) -> bool {
     const HARMLESS: &[&str] = &[
         "CLIENT",
@@ -265,7 +267,7 @@ fn is_harmless(command: &[u8]) -> bool {
 }
 
 impl Clone for Client {
-    /// Another handle of the same connection, which has written nothing yet.
+    /// Another handle of the same connection, without writes yet.
     fn clone(&self) -> Self {
         Self { handle: Arc::clone(&self.handle), unconfirmed: Unconfirmed::default() }
     }

@@ -1,4 +1,4 @@
-//! Values of any type that serde knows, as JSON.
+//! Values of any serde type, as JSON.
 
 use serde::{Serialize, de::DeserializeOwned};
 

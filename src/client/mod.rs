@@ -1,9 +1,10 @@
-//! Talking to nodes.
+//! The client of a node.
 //!
-//! **Purpose.** A [`Client`] that many tasks share, which pipelines their requests, connects again and fails over; and
-//! under it one plain [`Connection`]: requests out, replies in, in order.
+//! **Purpose.** A [`Client`] that many tasks share, which pipelines their requests, reconnects and fails over; below
+//! it a plain [`Connection`]: requests out, replies in, in order.
 //!
-//! **Place in the picture.** `client -> resp`, and nothing else of the crate: it builds with the feature `client` alone.
+//! **Place in the picture.** `client -> resp`, and no other module of the crate: it builds with the feature `client`
+//! alone.
 //!
 //! ```text
 //!   Client (commands, Scan) ──► Exchange ──► Queue ◄── Driver ──► Connection, taken apart
@@ -14,16 +15,16 @@
 //!
 //! **Invariants.**
 //! - Every [`ClientError`] says what became of the request.
-//! - A reply is never taken for the answer to another request: on the shared connection each is counted off, wanted or
-//!   not; a plain one, once replies may be out of step because a time ran out or a call was dropped halfway, refuses
-//!   further use.
-//! - What may have been applied is sent again only if that leaves the same behind.
-//! - Requests in flight are bounded in number and bytes; who finds no room waits.
+//! - A reply is never delivered to another request. On the shared connection every reply is matched in order, even if
+//!   its caller is gone. A plain connection refuses further use once replies may be out of step, because a time limit
+//!   passed or a call was dropped before its reply.
+//! - A request that may have been applied is sent again only if that leaves the same state.
+//! - Requests in flight are bounded in number and bytes; a caller that finds no room waits.
 //!
-//! A node in the same process will do to try it (with the feature `daemon`):
+//! To try it, start a node in the same process (with the feature `daemon`):
 //!
 //! ```
-//! # #[cfg(feature = "node")] {
+//! # #[cfg(feature = "daemon")] {
 //! use std::time::Duration;
 //! use sapwood::client::{Client, SetOptions, Ttl};
 //! use sapwood::Node;
@@ -54,7 +55,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What to do with an error:
+//! How to handle an error:
 //!
 //! ```no_run
 //! # async fn example(client: sapwood::client::Client) -> Result<(), sapwood::client::ClientError> {

@@ -1,8 +1,8 @@
-//! How a client behaves.
+//! The options of a client.
 
 use std::{fmt, time::Duration};
 
-/// How a [`Client`](super::Client) behaves. Every limit holds for the client with all its clones.
+/// Options of a [`Client`](super::Client). Every limit is shared by the client and all its clones.
 ///
 /// ```
 /// use std::time::Duration;
@@ -18,20 +18,21 @@ use std::{fmt, time::Duration};
 pub struct ClientOptions {
     /// The nodes' client password, if they have one. Default: none.
     pub password: Option<String>,
-    /// The longest wait for one node to take the connection and answer its first question. Default: 2 s.
+    /// Time limit for connecting to one node and for the reply to the first request. Default: 2 s.
     pub connect_timeout: Duration,
-    /// The longest a request may take, waiting for room, for a connection and for its reply included. A connection on
-    /// which a request was out that long and nothing was heard is given up. Default: 5 s.
+    /// Time limit of a request, from the call to the reply, waits for room and for a connection included. A
+    /// connection that has received nothing for this long while a request was pending is closed. Default: 5 s.
     pub request_timeout: Duration,
-    /// The shortest and the longest pause between attempts to reach any node, once all were tried. The pause doubles
-    /// from one to the other, and each is cut by a random part of up to half. Default: 50 ms and 2 s.
+    /// The shortest and the longest pause between passes over all nodes, if none could be reached. The pause doubles
+    /// each time, and is cut by a random part of up to half. Default: 50 ms and 2 s.
     pub backoff: (Duration, Duration),
-    /// Most requests that were accepted and have no reply yet; more wait for room. Default: 4,096, some times what
-    /// keeps a node busy.
+    /// Most requests that were accepted and have no reply yet; further ones wait for room. Default: 4,096, several
+    /// times what keeps a node busy.
     pub max_requests_in_flight: usize,
-    /// Most bytes of such requests. A larger request goes alone. Default: 32 MiB, the same for large values.
+    /// Most bytes of such requests. A larger request is sent alone. Default: 32 MiB, which keeps a node busy with
+    /// large values.
     pub max_bytes_in_flight: usize,
-    /// Speak RESP3 for requests, so that [`Client::call`](super::Client::call) returns maps as maps. Default: no.
+    /// Use RESP3 for requests, so that [`Client::call`](super::Client::call) returns maps as maps. Default: no.
     pub resp3: bool,
 }
 

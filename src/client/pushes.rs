@@ -1,8 +1,8 @@
-//! A connection on which the node does the talking, opened again whenever it ends.
+//! A connection for pushes from the node, reopened whenever it ends.
 //!
 //! ```text
-//!   Away ──► Dialing ──► Open ──► Away (it ended, or was silent to a PING) …
-//!                          └────► Ended (the node said no)
+//!   Away ──► Dialing ──► Open ──► Away (it ended, or a PING was not answered) …
+//!                          └────► Ended (the node refused)
 //! ```
 
 use std::fmt;
@@ -21,20 +21,21 @@ use crate::resp::Frame;
 
 type Opened = (Dialer, Result<Connection, ClientError>);
 
-/// Frames of a connection of its own. It speaks RESP3, in which a PING can be answered among pushes: a node that has
-/// nothing to say is told from one that is gone.
+/// Receives the frames of a separate connection. It uses RESP3, in which a PING can be answered among pushes: that
+/// tells a quiet node from one that is gone.
 pub(super) struct Pushes {
     state: State,
-    /// How long the node may be silent: then it is asked, and after as long again given up.
+    /// How long the node may be silent: then the client sends a PING, and after as long again it closes the
+    /// connection.
     patience: Duration,
     timer: Pin<Box<Sleep>>,
-    /// When a frame came last, as the timer finds it: it is not moved on with every frame.
+    /// When the last frame came; updated only when the timer checks, not with every frame.
     heard: Instant,
     asked: bool,
 }
 
 enum State {
-    /// With whether a pause comes first.
+    /// Not connected; whether to pause before dialling.
     Away(Dialer, bool),
     Dialing(Pin<Box<dyn Future<Output = Opened> + Send>>),
     Open(Dialer, Box<Connection>),
@@ -48,14 +49,14 @@ impl Pushes {
         Self { state: State::Away(dialer, false), patience, timer, heard, asked: false }
     }
 
-    /// Goes on with a connection that `dialer` has opened and on which the request has been sent.
+    /// Continues with a connection that `dialer` has opened and on which the request has been sent.
     pub(super) fn opened(dialer: Dialer, connection: Connection, patience: Duration) -> Self {
         let mut pushes = Self::new(dialer.clone(), patience);
         pushes.state = State::Open(dialer, Box::new(connection));
         pushes
     }
 
-    /// The next frame; nothing after an error. `request` gives what to ask of a node once there is a connection.
+    /// The next frame; `None` after an error. `request` returns the request to send on a new connection.
     pub(super) fn poll(
         &mut self,
         mut request: impl FnMut() -> Vec<Bytes>,
@@ -89,7 +90,7 @@ impl Pushes {
                         return Poll::Ready(Some(Ok(frame)));
                     }
                     Poll::Ready(Err(error)) => {
-                        // The same node may be able to go on where it was; one that is silent may stay so.
+                        // The same node may be able to resume without a gap; one that is silent may stay silent.
                         if !matches!(error, ClientError::Timeout { .. }) {
                             dialer.stay();
                         }
@@ -130,7 +131,7 @@ impl Pushes {
     }
 }
 
-/// Tries one node after the other until one takes the request, or one says that none of this client's will do.
+/// Tries one node after the other until one accepts the request, or refuses it for good.
 async fn open(mut dialer: Dialer, pause: bool, request: Vec<Bytes>) -> Opened {
     if pause {
         dialer.pause().await;
@@ -150,7 +151,7 @@ async fn open(mut dialer: Dialer, pause: bool, request: Vec<Bytes>) -> Opened {
     }
 }
 
-/// Whether the refusal is one that waiting does not help.
+/// Whether a retry cannot succeed after this error.
 pub(super) fn is_lasting(error: &ClientError) -> bool {
     matches!(error, ClientError::Refused { code, .. } if ["WRONGPASS", "NOAUTH", "NOPROTO"].contains(&&code[..]))
 }

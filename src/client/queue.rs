@@ -1,4 +1,4 @@
-//! The requests of all callers, from waiting for room to the last reply. Knows no socket and no clock.
+//! The requests of all callers, from waiting for room to the reply. Uses no socket and no clock.
 //!
 //! ```text
 //!             no room                 room                    reply
@@ -6,14 +6,14 @@
 //!      └──────────────────────────────────────┴───┘      │ too late    ▲
 //!                       room                             └─► Expired ──┘
 //!
-//!   A caller that goes away leaves Abandoned behind where a list still names the slot: the reply has to be counted off.
+//!   If a caller goes away while a list still names its slot, the slot becomes Abandoned, and its reply is discarded.
 //! ```
 //!
 //! **Invariants.**
-//! - Replies come in the order of `order`, so every entry stays in it until its reply or the end of the connection,
-//!   whatever became of its caller.
+//! - Replies come in the order of `order`. So every entry stays there until its reply or the end of the connection,
+//!   even if its caller is gone.
 //! - A slot is freed once neither a list nor a caller names it.
-//! - Bytes that a request needs are encoded straight into `output`: a request costs no allocation of its own.
+//! - A request is encoded straight into `output`, so it needs no allocation.
 
 mod deadlines;
 mod slots;
@@ -29,28 +29,28 @@ use self::slots::{Slot, Slots, State};
 use super::ClientError;
 use crate::resp::{Frame, encode_request};
 
-/// Bytes of framing that a request and each of its arguments need at most, to tell its size before it is encoded.
+/// Most bytes of framing for a request and for each of its arguments, to bound its size before it is encoded.
 const MAX_FRAMING: usize = 24;
 
-/// An encoded request without a reply.
+/// An encoded request that has no reply yet.
 #[derive(Debug)]
 struct Entry {
     slot: SlotId,
     len: usize,
 }
 
-/// What the driver finds when it asks for bytes to write.
+/// What [`Queue::take`] did.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// There are none.
+    /// There are no bytes to write.
     Nothing,
-    /// They were taken.
+    /// The bytes were taken.
     Bytes,
-    /// They were left: more are about to come.
+    /// The bytes were left, because more are expected soon.
     Soon,
 }
 
-/// A reply to no request: replies and requests are out of step.
+/// A reply came without a request: replies and requests are out of step.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unasked;
 
@@ -59,24 +59,24 @@ pub(super) struct Queue {
     max_requests: usize,
     max_bytes: usize,
     slots: Slots,
-    /// Encoded requests without a reply, in the order in which they are sent. The driver has taken the bytes of the
-    /// first `taken`; those of the others are `output`.
+    /// Encoded requests without a reply, in sending order. The driver has taken the bytes of the first `taken`; the
+    /// bytes of the others are in `output`.
     order: VecDeque<Entry>,
     taken: usize,
     output: Vec<u8>,
-    /// The length of all in `order`.
+    /// The total length of the requests in `order`.
     bytes: usize,
-    /// Callers for whom there was no room, longest wait first.
+    /// Callers that wait for room, longest wait first.
     waiting: VecDeque<SlotId>,
-    /// How many slots are `Woken`, and the bytes they need: room is kept for them.
+    /// How many slots are `Woken`, and the bytes reserved for them.
     woken: usize,
     woken_bytes: usize,
-    /// No deadline passes before this.
+    /// No deadline passes before this time.
     alarm: Option<Instant>,
     driver: Option<Waker>,
-    /// The driver was woken and has not asked for bytes since.
+    /// Whether the driver was woken and has not asked for bytes since.
     driver_woken: bool,
-    /// Why there is no connection, or to whom there is one.
+    /// Why there is no connection; or the address of the connected node.
     trouble: Option<ClientError>,
     addr: Option<Arc<str>>,
     stopped: bool,
@@ -85,7 +85,7 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn new(max_requests: usize, max_bytes: usize) -> Self {
         Self {
-            // With none at all no request would ever be sent.
+            // With a limit of 0 no request would ever be sent.
             max_requests: max_requests.max(1),
             max_bytes,
             slots: Slots::default(),
@@ -107,7 +107,7 @@ impl Queue {
 
     // ---- the callers' side
 
-    /// Takes in a request; [`Queue::poll`] tells what became of it.
+    /// Submits a request; [`Queue::poll`] returns its outcome.
     pub(super) fn submit(&mut self, args: &[&[u8]], deadline: Instant, waker: &Waker) -> SlotId {
         let size = args.iter().map(|arg| arg.len() + MAX_FRAMING).sum::<usize>() + MAX_FRAMING;
         let id = self.slots.insert(Slot { state: State::Free, waker: Some(waker.clone()), deadline, size });
@@ -124,7 +124,7 @@ impl Queue {
         id
     }
 
-    /// What became of the request of this slot, which is of no more use then.
+    /// The outcome of the request in this slot; frees the slot.
     pub(super) fn poll(&mut self, id: SlotId, args: &[&[u8]], waker: &Waker) -> Poll<Outcome> {
         match self.slots[id].state {
             State::Done(_) => {
@@ -154,7 +154,7 @@ impl Queue {
         Poll::Pending
     }
 
-    /// The caller of this slot went away.
+    /// Abandons this slot, because its caller went away.
     pub(super) fn abandon(&mut self, id: SlotId, wakers: &mut Vec<Waker>) {
         match self.slots[id].state {
             State::Done(_) => drop(self.slots.release(id)),
@@ -170,15 +170,15 @@ impl Queue {
         }
     }
 
-    /// How many requests were accepted and have no reply yet.
+    /// The number of requests that were accepted and have no reply yet.
     pub(super) fn in_flight(&self) -> usize {
         self.order.len()
     }
 
     // ---- the driver's side
 
-    /// Swaps the bytes to be written for `spare`, which is empty. With `patient` they are left where they are.
-    /// Whether taken or not, `waker` is woken when there are more.
+    /// Swaps the bytes to be written for `spare`, which is empty; leaves them if `patient`. Either way, `waker` is
+    /// woken when there are more.
     pub(super) fn take(&mut self, spare: &mut Vec<u8>, waker: &Waker, patient: bool) -> Taken {
         self.attend(waker);
         if self.output.is_empty() {
@@ -192,7 +192,7 @@ impl Queue {
         }
     }
 
-    /// Has `waker` woken when there are bytes to write or the alarm moves.
+    /// Registers `waker`, to be woken when there are bytes to write or the alarm changes.
     pub(super) fn attend(&mut self, waker: &Waker) {
         self.driver_woken = false;
         if self.driver.as_ref().is_none_or(|known| !known.will_wake(waker)) {
@@ -204,7 +204,7 @@ impl Queue {
         self.alarm
     }
 
-    /// Hands over replies, in the order in which they came.
+    /// Delivers replies, in the order in which they came.
     pub(super) fn deliver(
         &mut self,
         frames: impl Iterator<Item = Frame>,
@@ -220,7 +220,8 @@ impl Queue {
         Ok(())
     }
 
-    /// The connection has ended, and the driver had not written `unwritten`. Requests of which no byte was written stay.
+    /// Handles the end of the connection. Requests of which no byte was written stay; the driver had not written
+    /// `unwritten`.
     pub(super) fn lose(&mut self, unwritten: &[u8], error: &ClientError, wakers: &mut Vec<Waker>) {
         let mut whole = 0;
         let mut bytes = unwritten.len() + self.output.len();
@@ -229,7 +230,7 @@ impl Queue {
             bytes = rest;
             whole += 1;
         }
-        // What is left over belongs to a request of which a part was written.
+        // Any remaining bytes belong to a request that was partly written.
         let mut output = Vec::with_capacity(unwritten.len() + self.output.len());
         output.extend_from_slice(unwritten);
         output.extend_from_slice(&self.output);
@@ -243,24 +244,24 @@ impl Queue {
         self.admit(wakers);
     }
 
-    /// Notes why there is no connection.
+    /// Records why there is no connection.
     pub(super) fn disconnected(&mut self, trouble: ClientError) {
         self.trouble = Some(trouble);
         self.addr = None;
     }
 
-    /// Notes that there is a connection, and to whom.
+    /// Records that there is a connection, and its node's address.
     pub(super) fn connected(&mut self, addr: Arc<str>) {
         self.trouble = None;
         self.addr = Some(addr);
     }
 
-    /// The node that is connected.
+    /// The address of the connected node.
     pub(super) fn addr(&self) -> Option<Arc<str>> {
         self.addr.clone()
     }
 
-    /// No client is left: the driver has to end.
+    /// Closes the queue after the last client was dropped: the driver has to end.
     pub(super) fn close(&mut self) {
         self.stopped = true;
         if let Some(driver) = &self.driver {
@@ -272,7 +273,7 @@ impl Queue {
         self.stopped
     }
 
-    /// The driver has ended; `error` is for requests that it may have written.
+    /// Ends all requests after the driver has ended. Those that it may have written get `error`.
     pub(super) fn stop(&mut self, error: &ClientError, wakers: &mut Vec<Waker>) {
         self.stopped = true;
         self.lose(&[], error, wakers);
@@ -293,14 +294,14 @@ impl Queue {
 
     // ----
 
-    /// Whether a request of this size may join those in flight. One that is too large for the limit goes alone.
+    /// Whether a request of this size fits among those in flight. One that exceeds the limit goes alone.
     fn has_room(&self, size: usize) -> bool {
         let requests = self.order.len() + self.woken;
         let bytes = self.bytes + self.woken_bytes;
         requests == 0 || requests < self.max_requests && bytes.saturating_add(size) <= self.max_bytes
     }
 
-    /// Gives the room back that was kept for this slot.
+    /// Releases the room reserved for this slot.
     fn forgo(&mut self, id: SlotId) {
         self.woken -= 1;
         self.woken_bytes -= self.slots[id].size;
@@ -324,7 +325,7 @@ impl Queue {
         }
     }
 
-    /// The entry, which left `order`, has come to its end.
+    /// Completes an entry that has left `order`.
     fn settle(&mut self, entry: &Entry, outcome: impl FnOnce() -> Outcome, wakers: &mut Vec<Waker>) {
         self.bytes -= entry.len;
         let slot = &mut self.slots[entry.slot];
@@ -336,7 +337,7 @@ impl Queue {
         }
     }
 
-    /// Tells as many waiting callers as there is room for.
+    /// Wakes as many waiting callers as there is room for.
     fn admit(&mut self, wakers: &mut Vec<Waker>) {
         while let Some(&id) = self.waiting.front() {
             let size = self.slots[id].size;

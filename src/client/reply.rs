@@ -1,19 +1,19 @@
-//! From replies to what a method returns.
+//! Converts replies to the results of methods.
 
 use bytes::Bytes;
 
 use super::ClientError;
 use crate::resp::Frame;
 
-/// Bytes of a reply that an error shows.
+/// Most bytes of a reply that an error shows.
 const SHOWN: usize = 100;
 
-/// A reply that is not what the request is known to be answered with.
+/// A reply of a type that the request cannot have.
 #[derive(Debug)]
 pub(super) struct Unfit(pub(super) Frame);
 
 impl Unfit {
-    /// The error, for the command `request`.
+    /// Converts it to an error that names the command `request`.
     pub(super) fn of(self, request: &str) -> ClientError {
         let mut reply = format!("{:?}", self.0);
         let end = (0..=SHOWN.min(reply.len())).rev().find(|&at| reply.is_char_boundary(at));
@@ -29,7 +29,7 @@ pub(super) fn ok(frame: Frame) -> Result<(), Unfit> {
     }
 }
 
-/// `OK`, or no value for what was not done.
+/// `true` for `OK`, `false` for a null.
 pub(super) fn done(frame: Frame) -> Result<bool, Unfit> {
     match frame {
         Frame::Null => Ok(false),
@@ -75,7 +75,7 @@ pub(super) fn count(frame: Frame) -> Result<u64, Unfit> {
     u64::try_from(number).map_err(|_| Unfit(Frame::Int(number)))
 }
 
-/// In RESP2 a truth value is 1 or 0.
+/// A boolean, which RESP2 sends as 1 or 0.
 pub(super) fn truth(frame: Frame) -> Result<bool, Unfit> {
     match frame {
         Frame::Bool(truth) => Ok(truth),
@@ -84,7 +84,7 @@ pub(super) fn truth(frame: Frame) -> Result<bool, Unfit> {
     }
 }
 
-/// A number beyond the integers of the protocol.
+/// A `u64` that is sent as text, because it may exceed the protocol's integers.
 pub(super) fn digits(frame: Frame) -> Result<u64, Unfit> {
     let text = text(frame)?;
     text.parse().map_err(|_| Unfit(Frame::Simple(text)))
@@ -97,7 +97,7 @@ pub(super) fn list(frame: Frame) -> Result<Vec<Frame>, Unfit> {
     }
 }
 
-/// The fields of a map, in whichever dialect.
+/// The fields of a map, in RESP2 or RESP3.
 pub(super) struct Fields(Vec<(Frame, Frame)>);
 
 impl Fields {

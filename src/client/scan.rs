@@ -14,14 +14,14 @@ use super::reply::{self, Unfit};
 use super::{Client, ClientError};
 use crate::resp::Frame;
 
-/// Keys asked for at a time: far more than a round trip costs, far fewer than would keep others waiting.
+/// Keys per page: a round trip costs far less, and the node is not busy for long.
 const PAGE: &[u8] = b"1000";
 
 type Page = Result<(Bytes, Vec<Frame>), ClientError>;
 
 /// A stream of keys: see [`Client::scan`].
 ///
-/// After an error it may be polled again, and goes on where it was.
+/// After an error it may be polled again, and continues where it was.
 ///
 /// ```no_run
 /// # async fn example(client: sapwood::client::Client) -> Result<(), sapwood::client::ClientError> {
@@ -35,10 +35,10 @@ type Page = Result<(Bytes, Vec<Frame>), ClientError>;
 pub struct Scan {
     client: Client,
     pattern: Bytes,
-    /// The place in the key space from which to go on, which means the same on every node; none at the end.
+    /// The position in the key space, which is the same on every node; `None` at the end.
     cursor: Option<Bytes>,
     keys: VecDeque<Frame>,
-    /// The page that is under way.
+    /// The request for the next page.
     page: Option<Pin<Box<dyn Future<Output = Page> + Send>>>,
 }
 
@@ -53,7 +53,7 @@ impl Scan {
         }
     }
 
-    /// The next key; nothing after the last. Cancel-safe.
+    /// The next key; `None` after the last. Cancel-safe.
     pub async fn next(&mut self) -> Option<Result<Bytes, ClientError>> {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }

@@ -22,7 +22,7 @@ use crate::resp::Frame;
 pub struct Message {
     /// The channel it was published to.
     pub channel: Bytes,
-    /// The pattern that the channel matched, of a subscription to patterns.
+    /// The pattern that the channel matched; set if the subscription is to patterns.
     pub pattern: Option<Bytes>,
     /// What was published.
     pub payload: Bytes,
@@ -30,8 +30,8 @@ pub struct Message {
 
 /// A stream of messages: see [`Client::subscribe`].
 ///
-/// It goes on over lost connections and other nodes for as long as it is polled; what is published meanwhile does not
-/// reach it. It ends after an error.
+/// It resumes over lost connections and on other nodes for as long as it is polled; messages published meanwhile are
+/// lost. It ends after an error.
 #[derive(Debug)]
 pub struct Subscription {
     pushes: Pushes,
@@ -41,13 +41,14 @@ pub struct Subscription {
 }
 
 impl Client {
-    /// The messages that any node's clients publish to these channels, best effort, on a connection of its own.
+    /// Subscribes to channels: the messages that any node's clients publish there, best effort, on a separate
+    /// connection.
     ///
-    /// Returns once the node has confirmed all channels: what is published there from then on arrives. It tries one
-    /// node after the other for the [request time-out](super::ClientOptions::request_timeout).
+    /// Returns once the node has confirmed all channels; messages published to them from then on arrive. It
+    /// tries the nodes in turn for the [request time-out](super::ClientOptions::request_timeout).
     ///
     /// # Errors
-    /// Why no node has confirmed it in time, or what the node refused.
+    /// Why no node has confirmed in time, or what the node refused.
     pub async fn subscribe<C: AsRef<[u8]>>(
         &self,
         channels: impl IntoIterator<Item = C>,
@@ -93,7 +94,7 @@ fn request<N: AsRef<[u8]>>(command: &'static [u8], names: impl IntoIterator<Item
     request
 }
 
-/// Sends the request to the next node that can be reached; returns the connection once every name is confirmed, and the
+/// Sends the request to the next reachable node. Returns the connection once every name is confirmed, and the
 /// messages that came before.
 async fn confirmed(
     dialer: &mut Dialer,
@@ -103,7 +104,7 @@ async fn confirmed(
     let (mut connection, _) = dialer.once().await?;
     connection.stream(&args).await?;
     let mut early = VecDeque::new();
-    // A request without a name is answered too: by an error.
+    // A request without names gets one reply too: an error.
     let mut missing = (request.len() - 1).max(1);
     while missing > 0 {
         let frame = into_result(connection.receive().await?)?;
@@ -115,14 +116,14 @@ async fn confirmed(
     Ok((connection, early))
 }
 
-/// Whether trying again does not help.
+/// Whether a retry cannot succeed after this error.
 fn is_final(error: &ClientError) -> bool {
     use ClientError::{NoAddress, Server, Unexpected};
     matches!(error, NoAddress | Server { .. } | Unexpected { .. }) || is_lasting(error)
 }
 
 impl Subscription {
-    /// The next message; nothing after an error. Cancel-safe.
+    /// The next message; `None` after an error. Cancel-safe.
     pub async fn next(&mut self) -> Option<Result<Message, ClientError>> {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
@@ -147,7 +148,7 @@ impl Stream for Subscription {
     }
 }
 
-/// Reads what is pushed to a subscriber; confirmations are nothing.
+/// Decodes a push to a subscriber; `None` for a confirmation.
 fn message(frame: Frame) -> Result<Option<Message>, Unfit> {
     let mut words = reply::list(frame)?;
     let is = |kind: &str| matches!(words.first(), Some(Frame::Bulk(first)) if first == kind);

@@ -1,4 +1,4 @@
-//! Which connection took the writes that a `wait` or `token` is about. Knows no socket and no clock.
+//! Which connection took the writes that a `wait` or `token` covers. Uses no socket and no clock.
 //!
 //! ```text
 //!   a write replied ──► fresh ──ask──► asked ──answered on the same connection──► nothing
@@ -7,7 +7,7 @@
 //!                                        └──failed──► asked, until there is something fresh
 //! ```
 //!
-//! So each write is covered by the first `wait` after it that returns, and an error of that one is the answer about it.
+//! So each write is covered by the first later `wait` that returns, even if it returns an error.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -17,19 +17,19 @@ pub(super) struct Unconfirmed(Mutex<Marks>);
 
 #[derive(Debug, Default)]
 struct Marks {
-    /// The connection of the first write that no `wait` has been about.
+    /// The connection of the first write that no `wait` has covered.
     fresh: Option<u64>,
-    /// The connection of the first write that the last `wait` was about; none once that write is confirmed.
+    /// The connection of the first write that the last `wait` covered; `None` once that write is confirmed.
     asked: Option<u64>,
 }
 
 impl Unconfirmed {
-    /// Notes that `connection` took a write.
+    /// Records that `connection` took a write.
     pub(super) fn wrote(&self, connection: u64) {
         self.marks().fresh.get_or_insert(connection);
     }
 
-    /// Begins a `wait`: about all writes that none was about, or about those of the last one if there are none.
+    /// Begins a `wait` for all writes not yet covered. If there are none, it covers those of the last `wait` again.
     pub(super) fn ask(&self) -> Question<'_> {
         let mut marks = self.marks();
         let fresh = marks.fresh.take();
@@ -42,19 +42,19 @@ impl Unconfirmed {
     }
 }
 
-/// A `wait` under way. Dropped before it has returned, it has been about nothing.
+/// A `wait` in progress. If it is dropped before it returns, its writes count as not covered.
 #[derive(Debug)]
 pub(super) struct Question<'a> {
     unconfirmed: &'a Unconfirmed,
-    /// The mark that it has taken from `fresh`.
+    /// The value taken from `fresh`.
     fresh: Option<u64>,
-    /// The connection of the first write that it is about.
+    /// The connection of the first write that it covers.
     first: Option<u64>,
     is_open: bool,
 }
 
 impl Question<'_> {
-    /// The node replied on `connection`; returns whether that connection took all the writes.
+    /// Ends the `wait` after a reply on `connection`; returns whether that connection took all the writes.
     pub(super) fn answered(mut self, connection: u64) -> bool {
         self.is_open = false;
         let covers = self.first.is_none_or(|first| first == connection);
@@ -65,7 +65,7 @@ impl Question<'_> {
         covers
     }
 
-    /// There was no answer, and the caller is told so.
+    /// Ends the `wait` with an error, which is returned to the caller.
     pub(super) fn failed(mut self) {
         self.is_open = false;
     }
@@ -75,7 +75,7 @@ impl Drop for Question<'_> {
     fn drop(&mut self) {
         if self.is_open {
             let mut marks = self.unconfirmed.marks();
-            // Earlier than whatever was written since.
+            // Earlier than any later write.
             marks.fresh = self.fresh.or(marks.fresh);
         }
     }

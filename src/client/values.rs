@@ -1,4 +1,4 @@
-//! What the methods of a client take and return, beside bytes.
+//! The argument and result types of a client's methods.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -37,36 +37,36 @@ enum Condition {
 }
 
 impl SetOptions {
-    /// Whatever was there is replaced, its deadline included.
+    /// Without options: the value and any deadline are replaced.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The key expires after so long, counted in milliseconds from when the node takes the request.
+    /// Lets the key expire after `ttl`, in whole milliseconds from when the node executes the request.
     #[must_use]
     pub fn ttl(self, ttl: Duration) -> Self {
         Self { expiry: Expiry::In(ttl), ..self }
     }
 
-    /// The key expires at this moment, in milliseconds.
+    /// Lets the key expire at this time, in whole milliseconds.
     #[must_use]
     pub fn expire_at(self, deadline: SystemTime) -> Self {
         Self { expiry: Expiry::At(deadline), ..self }
     }
 
-    /// The deadline that the key has stays.
+    /// Keeps the key's present deadline.
     #[must_use]
     pub fn keep_ttl(self) -> Self {
         Self { expiry: Expiry::Keep, ..self }
     }
 
-    /// Only if the key is not there. The node asked decides alone, so this is no lock.
+    /// Sets only if the key is absent on the connected node. Other nodes are not asked, so this is no lock.
     #[must_use]
     pub fn if_absent(self) -> Self {
         Self { condition: Condition::Absent, ..self }
     }
 
-    /// Only if the key is there, as the node asked sees it.
+    /// Sets only if the key is present on the connected node.
     #[must_use]
     pub fn if_present(self) -> Self {
         Self { condition: Condition::Present, ..self }
@@ -76,7 +76,7 @@ impl SetOptions {
         self.condition != Condition::Always
     }
 
-    /// Calls `with` with the arguments that follow key and value.
+    /// The arguments that follow key and value.
     pub(super) fn words(self) -> Words {
         let mut words = Words::default();
         match self.expiry {
@@ -96,7 +96,7 @@ impl SetOptions {
     }
 }
 
-/// The last arguments of a request, at most one number among them.
+/// The last arguments of a request, with at most one number.
 #[derive(Default)]
 pub(super) struct Words {
     number: itoa::Buffer,
@@ -119,7 +119,7 @@ impl Words {
         self.push(b"");
     }
 
-    /// Appends them to `args`.
+    /// Appends the arguments to `args`.
     pub(super) fn append<'a>(&'a mut self, args: &mut Vec<&'a [u8]>) {
         let number = self.number.format(self.millis).as_bytes();
         for (at, word) in self.words[..self.len].iter().enumerate() {
@@ -128,34 +128,34 @@ impl Words {
     }
 }
 
-/// Whole milliseconds, at least one unless there are none at all: a deadline is not to be moved to now.
+/// Whole milliseconds, at least 1 unless the duration is zero: rounding down must not make a key expire now.
 pub(super) fn millis(duration: Duration) -> u64 {
     let millis = duration.as_nanos().div_ceil(1_000_000);
     u64::try_from(millis).unwrap_or(u64::MAX)
 }
 
-/// How long a key has to live.
+/// The remaining time to live of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ttl {
     /// There is no such key.
     Missing,
-    /// It has no deadline.
+    /// The key has no deadline.
     Forever,
-    /// So long.
+    /// The key expires after this time.
     Left(Duration),
 }
 
-/// What `SAPWOOD META` tells of a key.
+/// The reply of `SAPWOOD META` for a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Meta {
-    /// The timestamp of the latest `SET`, `DEL` or increment: that of a [`WatchItem`](super::WatchItem), too.
+    /// The timestamp of the latest `SET`, `DEL` or increment, as in a [`WatchItem`](super::WatchItem).
     pub version: Timestamp,
-    /// The timestamp of the deadline, equal to the version unless `EXPIRE` or `PERSIST` came after it.
+    /// The deadline timestamp; equal to `version` unless an `EXPIRE` or `PERSIST` came later.
     pub deadline_timestamp: Timestamp,
-    /// Whether a value is there: neither deleted nor expired.
+    /// Whether the key has a value: neither deleted nor expired.
     pub live: bool,
-    /// When it expires.
+    /// When the key expires.
     pub deadline: Option<SystemTime>,
     /// The length of the value, if there is one.
     pub value_bytes: Option<u64>,
@@ -172,7 +172,7 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
-    /// The time for people.
+    /// The time as a [`SystemTime`].
     pub fn at(&self) -> SystemTime {
         let nanos = ((self.time & 0xffff_ffff) * 1_000_000_000) >> 32;
         UNIX_EPOCH + Duration::from_secs(self.time >> 32) + Duration::from_nanos(nanos)
@@ -200,7 +200,7 @@ impl Meta {
     }
 }
 
-/// Milliseconds since 1970; a negative number stands for none.
+/// Converts milliseconds since 1970; `None` for a negative number, which stands for no time.
 pub(super) fn moment(millis: i64) -> Option<SystemTime> {
     u64::try_from(millis).ok().map(|millis| UNIX_EPOCH + Duration::from_millis(millis))
 }

@@ -1,4 +1,4 @@
-//! The keys under some prefixes as they are, and then as they change.
+//! Watches the keys under some prefixes: a snapshot, then changes.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -14,29 +14,29 @@ use super::values::moment;
 use super::{Client, ClientError, Timestamp};
 use crate::resp::Frame;
 
-/// One thing that a [`Watch`] has to tell.
+/// An event of a [`Watch`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WatchEvent {
-    /// A whole snapshot follows: forget what you knew.
+    /// A complete snapshot follows: discard all earlier entries.
     Reset(ResetReason),
     /// A key of the snapshot.
     Entry(WatchItem),
     /// The snapshot is complete, or the connection was replaced without a gap. Changes follow.
     Live {
-        /// Where the watch stands: see [`Client::watch_from`].
+        /// The position of the watch: see [`Client::watch_from`].
         cursor: Bytes,
     },
-    /// A key has changed, wherever that was written.
+    /// A key has changed, on whichever node it was written.
     Change {
-        /// By what.
+        /// The cause of the change.
         cause: Cause,
         /// The key as it is now.
         item: WatchItem,
-        /// Where the watch stands.
+        /// The position of the watch.
         cursor: Bytes,
     },
-    /// So many changes were left out, because this watch reads slower than they come: newer ones of the same keys follow.
+    /// This many changes were left out because the watch reads too slowly; newer changes of the same keys follow.
     Skipped(u64),
 }
 
@@ -48,13 +48,13 @@ pub enum ResetReason {
     Start,
     /// The watch fell too far behind.
     Lagged,
-    /// The cursor is of another node, or of this one before it restarted.
+    /// The cursor is of another node, or of an earlier incarnation of this one.
     OtherNode,
-    /// The node discarded its keys to join the others anew.
+    /// The node discarded its keys to rejoin the cluster.
     Discarded,
 }
 
-/// What changed a key.
+/// The cause of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
@@ -64,7 +64,7 @@ pub enum Cause {
     Delete,
     /// Its deadline has passed.
     Expired,
-    /// It was counted up or down.
+    /// It was incremented or decremented.
     Counter,
     /// It was given a deadline.
     Expire,
@@ -78,19 +78,19 @@ pub enum Cause {
 pub struct WatchItem {
     /// The key.
     pub key: Bytes,
-    /// Its value, a counter's in digits; none if it is gone.
+    /// Its value, a counter's in decimal digits; `None` if the key is gone.
     pub value: Option<Bytes>,
     /// When it expires.
     pub deadline: Option<SystemTime>,
-    /// Time and origin of the latest `SET`, `DEL` or increment. For one key timestamps only rise, until a reset. An `EXPIRE` or
-    /// `PERSIST` does not change it.
+    /// Timestamp of the latest `SET`, `DEL` or increment; `EXPIRE` and `PERSIST` do not change it. For one key it
+    /// only rises, until a reset.
     pub timestamp: Timestamp,
 }
 
 /// A stream of changes: see [`Client::watch`].
 ///
-/// It goes on over lost connections and other nodes for as long as it is polled, and is silent while none can be reached.
-/// It ends after an error, which is one that trying again does not help: a wrong password, or a node that has no watches.
+/// It resumes over lost connections and on other nodes for as long as it is polled, and is silent while no node can
+/// be reached. It ends after an error that a retry cannot fix: a wrong password, or a node without watches.
 ///
 /// ```no_run
 /// # async fn example(client: sapwood::client::Client) -> Result<(), sapwood::client::ClientError> {
@@ -117,22 +117,23 @@ pub struct WatchItem {
 pub struct Watch {
     pushes: Pushes,
     prefixes: Vec<Bytes>,
-    /// Where to go on; none while a snapshot is incomplete.
+    /// Where to resume; `None` while a snapshot is incomplete.
     cursor: Option<Bytes>,
 }
 
 impl Client {
-    /// A snapshot of the keys that begin with one of `prefixes`, and then every change of them, on a connection of its
-    /// own.
+    /// Watches the keys that begin with one of `prefixes`: a snapshot and then every change, on a separate
+    /// connection.
     ///
-    /// A consumer that is slower than the changes may skip middle values of a key, and is told so; it never misses the last
-    /// one. After a lost connection the watch goes on without a gap, or begins anew with a [`WatchEvent::Reset`].
+    /// A consumer that is slower than the changes may miss intermediate values of a key, and gets their number, but
+    /// always receives the last one. After a lost connection the watch resumes without a gap, or starts again with a
+    /// [`WatchEvent::Reset`].
     pub fn watch<P: AsRef<[u8]>>(&self, prefixes: impl IntoIterator<Item = P>) -> Watch {
         self.start(prefixes, None)
     }
 
-    /// [`Client::watch`] from where an earlier one stood: changes since then, or a [`WatchEvent::Reset`] and a snapshot where
-    /// the node does not have them any more.
+    /// Resumes [`Client::watch`] at the cursor of an earlier watch: with the changes since then, or, if the node no
+    /// longer has them, with a [`WatchEvent::Reset`] and a snapshot.
     pub fn watch_from<P: AsRef<[u8]>>(
         &self,
         prefixes: impl IntoIterator<Item = P>,
@@ -148,12 +149,12 @@ impl Client {
 }
 
 impl Watch {
-    /// The next event; nothing after an error. Cancel-safe.
+    /// The next event; `None` after an error. Cancel-safe.
     pub async fn next(&mut self) -> Option<Result<WatchEvent, ClientError>> {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
-    /// Where the watch stands; nothing before its first snapshot is complete.
+    /// The position of the watch; `None` until the first snapshot is complete.
     pub fn cursor(&self) -> Option<&Bytes> {
         self.cursor.as_ref()
     }
@@ -175,7 +176,7 @@ impl Stream for Watch {
         match &event {
             Ok(WatchEvent::Reset(_)) => *cursor = None,
             Ok(WatchEvent::Live { cursor: now }) => *cursor = Some(now.clone()),
-            // Before the snapshot is complete a change is nothing to go on from either.
+            // While a snapshot is incomplete, a change gives no position to resume from.
             Ok(WatchEvent::Change { cursor: now, .. }) if cursor.is_some() => *cursor = Some(now.clone()),
             _ => {}
         }
@@ -183,7 +184,7 @@ impl Stream for Watch {
     }
 }
 
-/// Reads `["watch", kind, …]`.
+/// Decodes `["watch", kind, …]`.
 fn event(frame: Frame) -> Result<WatchEvent, Unfit> {
     let mut words = Words(reply::list(frame)?.into_iter());
     if reply::text(words.next()?)? != "watch" {
@@ -283,7 +284,7 @@ mod tests {
                     client.say(START).await;
                 }
                 2 => {
-                    // The snapshot was cut short, so there is nothing to go on from.
+                    // The snapshot was cut short, so there is no position to resume from.
                     client.expect(&["SAPWOOD", "WATCH", "p:"]).await;
                     client.say(START).await;
                     client.say(LIVE).await;
@@ -313,7 +314,7 @@ mod tests {
         assert!(watch.next().await.is_none());
     }
 
-    /// A cursor is worth nothing elsewhere.
+    /// A cursor is valid only on the node that issued it.
     #[tokio::test]
     async fn the_daemon_that_knows_the_cursor_is_asked_before_the_next() {
         let first = daemon(|number, mut client| async move {

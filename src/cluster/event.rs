@@ -1,4 +1,4 @@
-//! What happens to the links and the members, as it happens, for those who want to be told.
+//! Events of the links and the members, as a stream and as a record.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,31 +14,31 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::ReusableBoxFuture;
 use tracing_mutex::parkinglot::Mutex;
 
-/// Events that a reader may be behind: a few for each of the 256 peers that there can be. Beyond it the oldest are
-/// dropped, and the reader is told how many.
+/// Events that a reader may be behind: a few for each of at most 256 peers. If it falls further behind, the oldest
+/// are dropped and the reader gets their number.
 const MAX_BEHIND: usize = 1024;
 
-/// Events that are kept for those who come later: hours of an ordinary day, and the whole of a bad minute.
+/// Events that are kept for later readers: hours of normal operation, or one minute with many faults.
 const MAX_RECORDED: usize = 512;
 
-/// Something that happened to a link or a member, as one node saw it.
+/// A change of a link or a member, as one node saw it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Event {
     /// What happened.
     pub kind: EventKind,
-    /// The name of the peer it happened to; empty for this node itself.
+    /// The name of the peer concerned; empty for this node itself.
     pub peer: String,
-    /// More of it, in words; empty when there is nothing to say.
+    /// Details in words; may be empty.
     pub reason: String,
-    /// When, by this machine's clock.
+    /// The time, by this machine's clock.
     pub time: SystemTime,
 }
 
-/// An [`Event`] that is kept.
+/// An [`Event`] that is kept, with its id.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recorded {
-    /// Unlike that of any other event of this process, and larger than those before: microseconds since 1970, or the next
-    /// number that is free. So it rises over restarts too, as far as the machine's clock does.
+    /// The id: microseconds since 1970, or the next free number if that is larger. Ids are unique within a process and
+    /// rise; they rise over restarts too if the machine's clock does.
     pub id: u64,
     /// What happened.
     pub event: Event,
@@ -48,17 +48,17 @@ pub struct Recorded {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// This node holds the state of every peer that it could reach at its start.
+    /// This node holds the state of every peer that it could reach at the start.
     Joined,
-    /// A link to the peer stands. What either missed is yet to be exchanged: `Healed` follows.
+    /// A link to the peer was made. What either missed is yet to be exchanged: `Healed` follows.
     Up,
     /// The link to the peer has ended; the reason says why.
     Down,
-    /// The two differ, and are exchanging what differs.
+    /// The two differ, and are exchanging the differences.
     Healing,
-    /// The two hold the same: the first comparison over a link has ended, or one that found much to exchange.
+    /// The two hold the same: the first comparison over a link has ended, or a later one that exchanged much.
     Healed,
-    /// The peer was away for too long: tombstones no longer wait for it.
+    /// The peer was silent for too long: purging of tombstones no longer waits for it.
     Lapsed,
     /// One of the two refuses the other; the reason says why.
     Refused,
@@ -79,22 +79,22 @@ impl EventKind {
     }
 }
 
-/// Where events come from. Sending never waits, whether anybody reads or not. The last ones are kept.
+/// Sends events to all readers without waiting, and keeps the last ones.
 #[derive(Clone, Debug)]
 pub struct EventSender {
-    /// None once nothing more happens.
+    /// `None` after `close`.
     live: Arc<Mutex<Option<broadcast::Sender<Event>>>>,
     recorded: Arc<Mutex<VecDeque<Recorded>>>,
 }
 
 impl EventSender {
-    /// A source that nobody reads yet.
+    /// A source without readers.
     pub fn new() -> Self {
         let live = Arc::new(Mutex::new(Some(broadcast::Sender::new(MAX_BEHIND))));
         EventSender { live, recorded: Arc::default() }
     }
 
-    /// Tells everybody who reads.
+    /// Sends an event to every reader.
     pub fn send(&self, event: Event) {
         let mut recorded = self.recorded.lock();
         if recorded.len() >= MAX_RECORDED {
@@ -103,22 +103,22 @@ impl EventSender {
         recorded.push_back(Recorded { id: draw_id(event.time), event: event.clone() });
         drop(recorded);
         if let Some(live) = &*self.live.lock() {
-            // Without a reader nobody misses it.
+            // An error means that there is no reader.
             let _ = live.send(event);
         }
     }
 
-    /// Ends the streams of all readers, behind what was sent. Those who subscribe later find theirs at its end.
+    /// Ends the streams of all readers after what was sent. A later subscriber's stream is at its end at once.
     pub fn close(&self) {
         *self.live.lock() = None;
     }
 
-    /// The events that are kept, oldest first, of those after the one with this id; all for 0.
+    /// The kept events with an id above `after`, oldest first; 0 returns all.
     pub fn recorded(&self, after: u64) -> Vec<Recorded> {
         self.recorded.lock().iter().filter(|recorded| recorded.id > after).cloned().collect()
     }
 
-    /// The events from here on.
+    /// Subscribes to events from this call on.
     pub fn subscribe(&self) -> Events {
         let receiver = match &*self.live.lock() {
             Some(live) => live.subscribe(),
@@ -144,7 +144,7 @@ fn draw_id(time: SystemTime) -> u64 {
     next(last)
 }
 
-/// The reader was behind, and events were dropped that it had not read.
+/// The reader was too far behind, and events were dropped before it read them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0} events were missed")]
 pub struct Missed(pub u64);

@@ -1,25 +1,25 @@
-//! What a node counts of its links, and what it knows of others in numbers.
+//! Figures of a node and its links: traffic, counts of syncs, and what nodes report of themselves.
 
 use std::time::Duration;
 
 use super::NodeState;
 use crate::model::Incarnation;
 
-/// What a link carries, told apart by what it is for.
+/// The kinds of traffic on a link, by purpose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TrafficKind {
-    /// Writes as they are made, and their acknowledgements.
+    /// Pushed writes, and their acknowledgements.
     Pushes,
-    /// Comparisons, and what they bring.
+    /// Syncs: digests and the cells that they exchange.
     Syncs,
-    /// Signs of life and everything small.
+    /// Heartbeats and other small messages.
     Heartbeats,
-    /// What clients publish, and what people look at.
+    /// Published messages, and key queries.
     Messages,
 }
 
 impl TrafficKind {
-    /// All of them, in the order of [`Traffic`]'s fields.
+    /// All kinds, in the order of [`Traffic`]'s fields.
     pub const ALL: [TrafficKind; 4] =
         [TrafficKind::Pushes, TrafficKind::Syncs, TrafficKind::Heartbeats, TrafficKind::Messages];
 
@@ -47,10 +47,10 @@ pub struct Traffic {
     pub sent_per_second: u64,
 }
 
-/// What replication has done since the start.
+/// Counts of what replication has done since the start.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Activity {
-    /// Links that came about.
+    /// Links that were made.
     pub links: u64,
     /// Syncs that finished: both sides held the same.
     pub syncs: u64,
@@ -58,24 +58,24 @@ pub struct Activity {
     pub failed_syncs: u64,
     /// Frames from the peer port whose checksum was wrong; each has ended its connection.
     pub damaged_frames: u64,
-    /// How often a node was refused or has refused this one, by the state that this shows as.
+    /// Refusals of links, by either side, by the state that a peer then shows.
     pub refusals: Vec<(super::PeerState, u64)>,
 }
 
-/// What a node says of itself in numbers; `None` where it does not say.
+/// The figures that a node reports of itself; `None` for those that it does not report.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Figures {
-    /// How far it has come.
+    /// The stage that it has reached.
     pub state: Option<NodeState>,
     /// Keys that hold a value.
     pub keys: u64,
-    /// The digest of what is live there.
+    /// The digest of its live cells.
     pub digest: Option<u64>,
-    /// What its keys and their values take.
+    /// Memory that its keys and values take.
     pub memory_bytes: Option<u64>,
-    /// Deletes and expired keys that it keeps.
+    /// Tombstones and expired keys that it keeps.
     pub tombstones: Option<u64>,
-    /// What these take.
+    /// Memory that these take.
     pub tombstone_bytes: Option<u64>,
     /// Commands of its clients in the last second.
     pub ops_per_second: Option<u64>,
@@ -95,17 +95,17 @@ pub struct Figures {
     pub lost: Option<u64>,
 }
 
-/// A linked node, as it said of itself last.
+/// The figures that a linked node reported last.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RemoteNode {
     /// Its name.
     pub name: String,
-    /// Which incarnation of the name it is.
+    /// Its incarnation.
     pub incarnation: Incarnation,
-    /// How long ago it said so.
+    /// Time since it sent them.
     pub age: Duration,
-    /// What it said.
+    /// The figures.
     pub figures: Figures,
-    /// The names of those that it is linked to, as far as these are known here.
+    /// The names of the nodes that it is linked to, if this node knows them.
     pub links: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! A token: what a client takes from one node to another, to find its own writes there.
+//! A token: names a writer and a feed sequence, so that a client finds its own writes on another node.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,37 +8,37 @@ use uhlc::NTP64;
 
 use crate::model::{Incarnation, Time};
 
-/// A place in the history of one daemon: all that clients had written there when it was issued.
+/// A point in the history of one node: everything that its clients had written when it was issued.
 ///
-/// As text: `1.<sequence>.<time>.<generation>.<incarnation>.<name>`, of which clients need to know nothing.
+/// As text: `1.<sequence>.<time>.<generation>.<incarnation>.<name>`. Clients treat it as opaque.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Token {
     /// The name of the node that issued it.
     pub name: String,
     /// The incarnation of that node.
     pub incarnation: Incarnation,
-    /// Which incarnation of its name that was.
+    /// How many incarnations its name has had, including that one.
     pub generation: u64,
-    /// The last change of a client there, by its place in the sequence of [`publish`](crate::store::Store::publish).
+    /// The last change of a client there, as a number of [`publish`](crate::store::Store::publish).
     pub sequence: u64,
     /// Later than every timestamp that was held there.
     pub time: Time,
 }
 
-/// What tells this layout from later ones.
+/// The version of the text format.
 const LAYOUT: &str = "1";
 
 /// A token that cannot be waited for.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// It is no text that a node has issued.
+    /// The text is not in the format of a token.
     #[error("that is no token: SAPWOOD TOKEN returns one")]
     Malformed,
-    /// The node that issued it has ended or discarded what it held, and this one cannot tell whether it had it all.
+    /// The incarnation that issued it has ended. This node may not have received everything that it held.
     #[error("the token is of an incarnation of {0:?} that is gone: what that alone held is lost")]
     Gone(String),
-    /// It is of a time that this node's clock is not moved to.
+    /// Its time is further ahead of this node's clock than is accepted.
     #[error("the token is from {0:.1?} ahead of this node's clock: set both clocks by NTP")]
     Future(Duration),
 }

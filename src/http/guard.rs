@@ -1,11 +1,11 @@
-//! What every request and answer passes: who may ask, for how long, and what browsers are told not to do.
+//! Checks every request, and limits its time; adds security headers to every response.
 //!
-//! * **Host.** A server on a loopback address answers only requests that name such an address. A site whose name is made
-//!   to resolve to 127.0.0.1 (DNS rebinding) would otherwise be taken for this server's own page.
-//! * **Origin and token.** What changes anything must carry the token that this server has put into its page, which no
-//!   other site's script can read, and must not come from another origin.
-//! * **Content security policy.** The page runs its own files and talks to this server; whatever keys and values hold,
-//!   nothing else.
+//! * **Host.** A server on a loopback address answers only requests whose `Host` is such an address. Otherwise a site
+//!   whose name is made to resolve to 127.0.0.1 (DNS rebinding) could act as this server's page.
+//! * **Origin and token.** A request that changes anything must carry the token that this server has put into its
+//!   page, which no other site's script can read, and must not come from another origin.
+//! * **Content security policy.** The page runs only its own files and connects only to this server, whatever keys
+//!   and values contain.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use tokio::time::timeout;
 use super::problem::Problem;
 use super::server::{App, MAX_BODY, REQUEST_LIMIT};
 
-/// What the page sends its token in.
+/// The header in which the page sends its token.
 pub(super) const TOKEN: HeaderName = HeaderName::from_static("x-sapwood-token");
 
-/// On every answer.
+/// Headers of every response.
 const HEADERS: [(HeaderName, &str); 7] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -39,13 +39,13 @@ const HEADERS: [(HeaderName, &str); 7] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// Lets through what may pass, within the time limit, and marks every answer.
+/// Passes allowed requests on, within the time limit, and adds the headers to every response.
 pub(super) async fn watch(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let answer = async {
         let Err(problem) = check(&app, request.method(), request.headers()) else {
             return next.run(request).await;
         };
-        // A connection that is closed with something unread is reset, and the answer may be lost.
+        // Reads the body, because closing a connection with unread input resets it, and the response may be lost.
         let _ = to_bytes(request.into_body(), MAX_BODY).await;
         problem.into_response()
     };
@@ -88,7 +88,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Whether a `Host` header can only mean this machine. The port may be that of a tunnel.
+/// Whether a `Host` header can only name this machine. The port may be that of a tunnel.
 fn names_this(host: &str, address: SocketAddr) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
@@ -99,13 +99,13 @@ fn names_this(host: &str, address: SocketAddr) -> bool {
         || name.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback() || ip == address.ip())
 }
 
-/// Whether an `Origin` is that of the server which `host` names; its scheme is what the browser has used.
+/// Whether an `Origin` is that of the server named by `host`; the scheme is the one that the browser used.
 fn is_same_origin(origin: Option<&str>, host: Option<&str>) -> bool {
     let authority = origin.and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
     authority.is_some_and(|authority| host.is_some_and(|host| authority.eq_ignore_ascii_case(host)))
 }
 
-/// Takes as long for any token of the right length.
+/// Compares tokens in a time that depends only on their length.
 fn is_token(given: Option<&str>, token: &str) -> bool {
     let given = given.unwrap_or_default().as_bytes();
     let differing = given.iter().zip(token.as_bytes()).fold(0, |bits, (a, b)| bits | (a ^ b));

@@ -1,4 +1,4 @@
-//! Probes: whether the process lives, and whether it does what it is there for.
+//! Health checks: whether the process is alive, and whether the node is ready.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,29 +13,29 @@ use super::server::App;
 use crate::cluster::NodeState;
 use crate::config::Span;
 
-/// Bytes of a write that a ready node takes: about one key and value of an ordinary kind.
+/// Bytes of a write that a ready node must have memory for: about one ordinary key and value.
 const ORDINARY_WRITE: u64 = 256;
 
-/// What `/readyz` is to hold a node to beyond being ready.
+/// Further conditions of `/readyz`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Goals {
-    /// The oldest write that a linked peer may not have acknowledged, as `500ms`.
+    /// The longest lag of a linked peer's acknowledgements, such as `500ms`.
     max_lag: Option<String>,
-    /// The ranges that may differ from a linked peer's.
+    /// Most ranges that may differ from a linked peer's.
     max_differs: Option<u64>,
-    /// The peers that must be linked.
+    /// Fewest peers that must be linked.
     min_linked: Option<usize>,
-    /// Which of several nodes.
+    /// The name of the node, if there are several.
     node: Option<String>,
 }
 
-/// The process answers.
+/// Answers that the process is alive.
 pub(super) async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// The node has joined and takes writes, and keeps within the goals.
+/// Answers whether the node has joined, takes writes and meets the conditions.
 pub(super) async fn ready(
     State(app): State<Arc<App>>,
     goals: Result<Query<Goals>, axum::extract::rejection::QueryRejection>,
@@ -50,7 +50,7 @@ pub(super) async fn ready(
     }
 }
 
-/// Why a node is not ready; `None` if it is. Whether it takes writes is asked where writes are.
+/// Why a node is not ready; `None` if it is. The store decides whether it takes writes.
 pub(super) fn why_not(api: &NodeApi) -> Option<String> {
     match api.cluster.state() {
         NodeState::Joining => {
@@ -63,7 +63,7 @@ pub(super) fn why_not(api: &NodeApi) -> Option<String> {
     api.store.check_write(ORDINARY_WRITE).err().map(|error| format!("it takes no writes: {error}"))
 }
 
-/// Which goal a node misses, if it does.
+/// The condition that a node does not meet, if any.
 fn misses(
     api: &NodeApi,
     max_lag: Option<Duration>,

@@ -1,4 +1,4 @@
-//! What a server shows: the nodes of one process, and who plays with them.
+//! The interface of an http server to the nodes that it shows.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use crate::store::Store;
 
 /// The nodes that one http server shows.
 pub trait Host: Send + Sync {
-    /// Those that run now, in the order in which they are to be shown. The first is meant where none is named.
+    /// The running nodes, in display order. A request that names no node means the first.
     fn nodes(&self) -> Vec<NodeApi>;
 
-    /// Who starts and stops them, if somebody does.
+    /// The control of the nodes, if this is a demonstration.
     fn demo(&self) -> Option<&dyn DemoControl> {
         None
     }
 }
 
-/// One running node, as the http port sees it. Cheap to clone.
+/// What the http server needs of one running node. Cheap to clone.
 #[derive(Clone)]
 pub struct NodeApi {
     /// The node's stable name.
@@ -30,11 +30,11 @@ pub struct NodeApi {
     pub cluster_name: String,
     /// Its keys.
     pub store: Arc<Store>,
-    /// Where its clock comes from.
+    /// The source of its clock.
     pub env: Arc<dyn Env>,
-    /// Its peers.
+    /// Its cluster.
     pub cluster: Arc<dyn Cluster>,
-    /// What it counts of its clients.
+    /// Its counters of clients and commands.
     pub stats: Arc<Stats>,
     /// When it was started.
     pub started: Instant,
@@ -57,7 +57,7 @@ pub trait DemoControl: Send + Sync {
     /// The nodes that were stopped and can be started again, by name.
     fn stopped(&self) -> Vec<String>;
 
-    /// Stops a node; what it held is gone.
+    /// Stops a node and discards its keys.
     ///
     /// # Errors
     /// [`DemoError`]; nothing was changed.
@@ -83,14 +83,14 @@ pub trait DemoControl: Send + Sync {
     -> BoxFuture<'a, Result<(), DemoError>>;
 }
 
-/// What a [`DemoControl`] did not do.
+/// A request to a [`DemoControl`] that was refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DemoError {
-    /// No such node runs, or none was stopped.
+    /// No such node is running, or no such node was stopped.
     #[error("there is no such node: {0:?}")]
     UnknownNode(String),
-    /// It cannot be done as things are, and why.
+    /// It is not possible at present, for this reason.
     #[error("{0}")]
     NotNow(String),
 }

@@ -1,10 +1,10 @@
 //! The http port: the page, the JSON API behind it, metrics and health checks.
 //!
-//! **Purpose.** Show people, scrapers and probes what a node knows, and let people try things. `docs/http.md` is the
-//! contract.
+//! **Purpose.** Show the state of a node to people, scrapers and health checks, and let people try things.
+//! `docs/http.md` is the contract.
 //!
-//! **Place in the picture.** Beside `resp`: above the store, the cluster's trait and the counters. It is handed the nodes
-//! to show by a [`Host`]: a node hosts itself alone, a demonstration several nodes of one process on one page.
+//! **Place in the picture.** Beside `resp`: above the store, the cluster's trait and the counters. A [`Host`]
+//! supplies the nodes to show: a single node, or the nodes of a demonstration in one process on one page.
 //!
 //! ```text
 //!   connection ──► guard: host, origin, token, time limit ──► routes ──► NodeApi of a node: store, cluster, stats
@@ -13,10 +13,10 @@
 //! ```
 //!
 //! **Invariants.**
-//! - Nothing that arrives is a panic or grows without a limit: connections, heads, bodies, answers and time are bounded.
-//! - Nothing is written unless the operator has allowed it, and then only by the page that this server has served: no
-//!   other site's script can.
-//! - Nothing is sampled while nobody looks.
+//! - No input causes a panic or grows without a limit: connections, heads, bodies, responses and time are bounded.
+//! - Writes are refused unless the operator has allowed them, and then accepted only from the page of this server: no
+//!   other site's script can write.
+//! - Nothing is sampled while there is no reader.
 
 mod api;
 mod guard;

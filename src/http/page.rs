@@ -1,4 +1,4 @@
-//! The page: files that are part of the program.
+//! The page: files compiled into the program.
 
 use axum::Router;
 use axum::http::header;
@@ -8,14 +8,14 @@ use axum::routing::get;
 const JS: &str = "text/javascript; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 
-/// A file of the page under the name that it has here.
+/// Includes a file of the page under its name.
 macro_rules! file {
     ($name:literal, $kind:expr) => {
         (concat!("/page/", $name), $kind, include_bytes!(concat!("page/", $name)))
     };
 }
 
-/// Every file beside the first: its path, its type and its bytes. What is added to the page gets a line here.
+/// Every file except the first: its path, its type and its bytes. A new file of the page gets a line here.
 const FILES: &[(&str, &str, &[u8])] = &[
     file!("page.css", CSS),
     file!("api.js", JS),
@@ -40,13 +40,13 @@ const FILES: &[(&str, &str, &[u8])] = &[
     file!("write.js", JS),
 ];
 
-/// What `/` serves.
+/// The file that `/` serves.
 const INDEX: &str = include_str!("page/index.html");
 
-/// Where the first file carries what its requests must carry to be done.
+/// The placeholder in the first file for the token.
 const TOKEN_PLACE: &str = "{{token}}";
 
-/// The routes of the page, which sends `token` along with what it wants written.
+/// The routes of the page. The page sends `token` with requests that change anything.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>(token: &str) -> Router<S> {
     let index = INDEX.replace(TOKEN_PLACE, token);
     let html = move || async move { ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], index) };
@@ -79,7 +79,7 @@ mod tests {
         let files = FILES.iter().map(|(path, _, bytes)| (*path, std::str::from_utf8(bytes).expect("text")));
         for (path, text) in files.chain([("/", INDEX)]) {
             for elsewhere in ["http://", "https://", "src=\"//", "url(//", "@import"] {
-                // Names of XML vocabularies look like addresses and load nothing.
+                // Names of XML vocabularies look like URLs, but the browser loads nothing from them.
                 let text = text.replace("http://www.w3.org/", "");
                 assert!(!text.contains(elsewhere), "{path} has {elsewhere}");
             }

@@ -1,5 +1,5 @@
-//! A connection that is given up when its other end takes nothing for too long: else a client that reads no answer would
-//! keep its place for ever.
+//! A connection that fails if its client reads nothing for too long. Otherwise such a client would keep its
+//! connection for ever.
 
 use std::future::Future as _;
 use std::io;
@@ -13,13 +13,13 @@ use tokio::time::{Sleep, sleep};
 
 use crate::env::BoxStream;
 
-/// A stream whose writes fail once they have stood still for `limit`.
+/// A stream whose writes fail once they have been blocked for `limit`.
 pub(super) struct Patient {
     stream: BoxStream,
-    /// Bytes that were read from the stream before. Reads return these first.
+    /// Bytes that were already read from the stream. Reads return these first.
     front: BytesMut,
     limit: Duration,
-    /// Runs while a write waits.
+    /// Set while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 

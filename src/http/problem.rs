@@ -1,4 +1,4 @@
-//! Errors as RFC 9457 wants them: `application/problem+json`.
+//! Errors in the format of RFC 9457: `application/problem+json`.
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -9,7 +9,7 @@ use crate::store::WriteError;
 
 use super::DemoError;
 
-/// A request that was not done, and why. Nothing was changed.
+/// A request that was refused, and why. Nothing was changed.
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
@@ -21,22 +21,22 @@ impl Problem {
         Problem { status, detail: detail.into() }
     }
 
-    /// The request makes no sense.
+    /// The request is invalid.
     pub(super) fn bad(detail: impl Into<String>) -> Self {
         Problem::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    /// There is no such thing.
+    /// The named thing does not exist.
     pub(super) fn unknown(detail: impl Into<String>) -> Self {
         Problem::new(StatusCode::NOT_FOUND, detail)
     }
 
-    /// It is not for this caller, or was not allowed by the operator.
+    /// The caller or the operator's settings do not permit it.
     pub(super) fn forbidden(detail: impl Into<String>) -> Self {
         Problem::new(StatusCode::FORBIDDEN, detail)
     }
 
-    /// What there is does not go together with it.
+    /// It conflicts with the present state.
     pub(super) fn conflict(detail: impl Into<String>) -> Self {
         Problem::new(StatusCode::CONFLICT, detail)
     }

@@ -1,4 +1,4 @@
-//! The server: accepts connections, holds them to their limits, and ends them.
+//! Accepts connections, enforces their limits, and closes them.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -28,71 +28,72 @@ use crate::config::DEFAULT_CLIENT_PORT;
 use crate::env::{BoxStream, Env, Listener};
 use crate::log_limit::LogLimit;
 
-/// Most connections at a time: a page takes one or two, a scraper and a probe one each. One more is answered 503.
+/// Most connections at a time: a page takes one or two, a scraper and a health check one each. Further ones get a
+/// 503.
 pub(crate) const MAX_CONNECTIONS: usize = 256;
 
-/// Most bytes of a request's head. A long key travels in it, up to what an address may have: 64 KiB.
+/// Most bytes of a request's head. It may contain a long key, up to the longest URL: 64 KiB.
 const MAX_HEAD: usize = 128 << 10;
 
 /// Most header fields of a request: browsers send about twenty.
 const MAX_HEADERS: usize = 64;
 
-/// Most bytes of a request's body. Larger values are written over the Redis protocol.
+/// Most bytes of a request's body. Larger values must be written over the Redis protocol.
 pub(super) const MAX_BODY: usize = 1 << 20;
 
-/// How long a head may take to arrive, and a connection be idle between two requests.
+/// Time limit for the arrival of a head, and for an idle connection between two requests.
 const HEAD_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a request may take until its answer begins, the arrival of its body included. Starting and stopping the nodes
-/// of a demonstration takes seconds.
+/// Time limit of a request until its response begins, the arrival of its body included. Starting and stopping the
+/// nodes of a demonstration takes seconds.
 pub(super) const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 
-/// The part of all connections that may be streams of events, so that there is always a place for probes and scrapers.
+/// Event streams may take one in this many connections, so that there is always one for health checks and scrapers.
 const ONE_STREAM_IN: usize = 2;
 
-/// How long a client may take nothing of an answer.
+/// Time limit for a client that reads nothing of a response.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a stopping server waits for its answers to be taken, or a client over the limit may take to accept its error:
-/// many times what a network needs, and too short to matter to who stops it.
+/// How long a stopping server waits for clients to read responses, and a client over the limit may take to read its
+/// error: many times what a network needs, and too short to matter to an operator.
 const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 
-/// How long accepting rests after an error, such as too many open files: they end when other connections do.
+/// Pause of accepting after an error, such as too many open files, which other connections' ends resolve.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How much of a connection is read before it is known what it speaks.
+/// Most bytes of a connection that are read to detect its protocol.
 const FIRST_READ: usize = 16 << 10;
 
-/// The answer to one connection too many.
+/// The response to a connection over the limit.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
-/// How a server is set up.
+/// The settings of a server.
 #[derive(Clone)]
 pub struct Options {
     /// The address it was bound to.
     pub address: SocketAddr,
-    /// Where its secrets come from.
+    /// The source of its secrets.
     pub env: Arc<dyn Env>,
     /// Most connections at a time, up to 256. Streams of events get half of them.
     pub connections: usize,
-    /// Whether anything may be changed from here.
+    /// Whether requests may change anything.
     pub writes: bool,
     /// Whether values are shown.
     pub values: bool,
-    /// Whether links may be cut (if anything may be changed).
+    /// Whether links may be cut; `writes` is required too.
     pub faults: bool,
 }
 
-/// What all requests share.
+/// The state that all requests share.
 pub(super) struct App {
     pub(super) host: Arc<dyn Host>,
     pub(super) options: Options,
     pub(super) address: SocketAddr,
-    /// What a request must carry to change anything; only this server's page knows it.
+    /// The token that a request must carry to change anything; only this server's page contains it.
     pub(super) token: String,
-    /// What streams are told.
+    /// The topics of streams.
     pub(super) topics: Topics,
-    /// Places for streams.
+    /// Permits for streams.
     pub(super) streams: Arc<Semaphore>,
 }
 
@@ -108,7 +109,7 @@ impl App {
         }
     }
 
-    /// The node of this name, or the first.
+    /// The node with this name; the first without a name.
     pub(super) fn api(&self, name: Option<&str>) -> Result<NodeApi, Problem> {
         let mut nodes = self.host.nodes().into_iter();
         match name {
@@ -120,8 +121,8 @@ impl App {
     }
 }
 
-/// Serves the nodes of `host` until `stop` is cancelled; returns once every connection is closed, half a second later
-/// at the latest.
+/// Serves the nodes of `host` until `stop` is cancelled; returns once every connection is closed, after at most 500
+/// ms.
 pub async fn serve(
     mut listener: Box<dyn Listener>,
     host: Arc<dyn Host>,
@@ -134,7 +135,7 @@ pub async fn serve(
     let places = Arc::new(Semaphore::new(app.options.connections.min(MAX_CONNECTIONS)));
     let faults = LogLimit::new(LogLimit::ONE);
     loop {
-        // Cancel-safe: an accept that is dropped has lost no connection.
+        // Cancel-safe: a dropped accept loses no connection.
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break,
@@ -182,14 +183,14 @@ fn router(app: &Arc<App>) -> Router {
         .with_state(Arc::clone(app))
 }
 
-/// Serves one connection to its end. What its client does wrong ends it and nothing else.
+/// Serves one connection to its end. An error of its client ends only this connection.
 async fn connection(mut stream: BoxStream, router: Router, stop: CancellationToken) {
     let mut front = BytesMut::with_capacity(FIRST_READ);
     let first = timeout(HEAD_LIMIT, stream.read_buf(&mut front));
     if !matches!(stop.run_until_cancelled(first).await, Some(Ok(Ok(1..)))) {
         return;
     }
-    // No HTTP request begins with an asterisk, and every command of a Redis client does.
+    // Commands of Redis clients begin with an asterisk, HTTP requests never do.
     if front.first() == Some(&b'*') {
         let answer = format!(
             "-ERR this is the http port of a Sapwood node: clients use its client port, {DEFAULT_CLIENT_PORT} by default\r\n"
@@ -208,7 +209,7 @@ async fn connection(mut stream: BoxStream, router: Router, stop: CancellationTok
         outcome = serving.as_mut() => outcome,
         () = stop.cancelled() => {
             serving.as_mut().graceful_shutdown();
-            // Whoever takes no answers by then gets none.
+            // Clients that have not read their responses by then lose them.
             timeout(DRAIN_LIMIT, serving).await.unwrap_or(Ok(()))
         }
     };
@@ -217,12 +218,12 @@ async fn connection(mut stream: BoxStream, router: Router, stop: CancellationTok
     }
 }
 
-/// Answers with `text` and closes.
+/// Sends `text` and closes the connection.
 async fn refuse(mut stream: BoxStream, text: &[u8]) {
     let refusal = async {
         stream.write_all(text).await?;
         stream.shutdown().await
     };
-    // The client is turned away either way.
+    // The client is refused either way.
     let _ = timeout(DRAIN_LIMIT, refusal).await;
 }

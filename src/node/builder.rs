@@ -1,4 +1,4 @@
-//! Setting up a node that a program embeds.
+//! Builds a node that a program embeds.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use super::{Node, StartError};
 use crate::config::{Config, Secret};
 use crate::env::{Env, SystemEnv};
 
-/// How an embedded node is set up; [`Node::builder`] makes one.
+/// The settings of an embedded node; [`Node::builder`] makes one.
 ///
-/// Nothing listens unless it is told where. A node without a listener for peers is a full member all the same: it
-/// dials the others, and what two such nodes write reaches them through any node that can be dialled.
+/// A node listens only where an address is set. A node without a listener for peers is still a full member: it dials
+/// the others, and what two such nodes write reaches them through any node that can be dialled.
 #[must_use = "nothing runs before `start`"]
 pub struct NodeBuilder {
     config: Config,
@@ -23,8 +23,8 @@ impl NodeBuilder {
         NodeBuilder { config, env: Arc::new(SystemEnv) }
     }
 
-    /// The stable name of the node, unlike any other in its cluster: the others know it again by this after a restart.
-    /// One that listens nowhere must have one.
+    /// The stable name of the node, unique in its cluster: the others recognise it by this after a restart. A node
+    /// without any listener must have one.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.config.name = Some(name.into());
         self
@@ -60,7 +60,7 @@ impl NodeBuilder {
         self
     }
 
-    /// What clients must `AUTH` with.
+    /// The password that clients must `AUTH` with.
     pub fn client_password(mut self, password: Secret) -> Self {
         self.config.client_password = Some(password);
         self
@@ -72,7 +72,7 @@ impl NodeBuilder {
         self
     }
 
-    /// Accepts a listening address that others can reach although nothing proves who connects.
+    /// Accepts a listening address that others can reach although connections are not authenticated.
     pub fn insecure(mut self) -> Self {
         self.config.insecure = true;
         self

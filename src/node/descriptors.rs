@@ -1,17 +1,17 @@
-//! How the files and connections that the process may have open are shared out.
+//! Divides the open files that the process may have among peers, pages and clients.
 //!
-//! Clients come in any number, so they get what the rest leaves. Without that, they could take all: then a peer that was
-//! restarted could not link, and one client more would hang in the queue of the system instead of getting an error.
+//! Clients get what the rest leaves. Otherwise they could take all: then a peer that was restarted could not link,
+//! and one more client would wait in the system's accept queue instead of getting an error.
 
-/// For standard streams, listeners, `--lost-file` and the runtime; for names that are resolved; and for surplus clients
-/// while they are turned away.
+/// For standard streams, listeners, `--lost-file`, the runtime and name resolution, and for surplus clients while
+/// they are refused.
 const OWN: usize = 20;
 
-/// For peers: one link each and the connections that are not linked yet, but no more than an eighth while that is enough
-/// for a small cluster.
+/// For peers: one link each and the connections that are not linked yet. At most an eighth, if that is enough for a
+/// small cluster.
 const PEERS: Share = Share { part: 8, least: 8, most: 320 };
 
-/// For the http port, likewise: pages, scrapers and probes.
+/// For the http port in the same way: pages, scrapers and health checks.
 const PAGES: Share = Share { part: 16, least: 4, most: crate::http::MAX_CONNECTIONS };
 
 struct Share {
@@ -37,12 +37,12 @@ pub(super) struct Descriptors {
 }
 
 impl Descriptors {
-    /// Shares out `limit` open files; `max_clients` is what was asked for.
+    /// Divides `limit` open files; `max_clients` is the configured limit.
     pub(super) fn share(limit: Option<u64>, max_clients: usize) -> Self {
         let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let rest = limit.saturating_sub(OWN);
         let (peers, pages) = (PEERS.of(rest), PAGES.of(rest));
-        // One at least, so that somebody can ask what is wrong.
+        // At least one, so that an operator can find out what is wrong.
         let clients = rest.saturating_sub(peers + pages).clamp(1, max_clients.max(1));
         Descriptors { clients, pages, handshakes: peers / 2 }
     }

@@ -1,4 +1,4 @@
-//! Why a node did not start, and why it refused a write.
+//! Errors of a node's start and of its writes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use crate::store::WriteError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The configuration cannot be.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A listening address could not be taken.
@@ -20,7 +20,7 @@ pub enum StartError {
         flag: &'static str,
         /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file for lost cells cannot be written.
@@ -28,7 +28,7 @@ pub enum StartError {
     LostFile(io::Error),
 }
 
-/// The peers that a node reached do not take it: its clock is off, its name is taken, or it belongs to another cluster.
+/// The peers that a node reached refuse it: its clock is off, its name is taken, or it belongs to another cluster.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the node has not joined: {why}")]
 pub struct JoinError {
@@ -42,33 +42,33 @@ pub enum NodeError {
     /// The key is longer than [`Config::max_key`](crate::config::Config::max_key).
     #[error("the key has {bytes} bytes, more than the {limit} that max_key allows")]
     KeyTooLong {
-        /// How long it is.
+        /// The key's length.
         bytes: usize,
-        /// How long it may be.
+        /// The limit.
         limit: usize,
     },
     /// The value is longer than [`Config::max_value`](crate::config::Config::max_value).
     #[error("the value has {bytes} bytes, more than the {limit} that max_value allows")]
     ValueTooLong {
-        /// How long it is.
+        /// The value's length.
         bytes: usize,
-        /// How long it may be.
+        /// The limit.
         limit: usize,
     },
-    /// It would have grown the cells beyond [`Config::max_memory`](crate::config::Config::max_memory), or tombstones beyond
-    /// their reserve beside it.
+    /// The write would grow the cells beyond [`Config::max_memory`](crate::config::Config::max_memory), or tombstones
+    /// beyond the memory reserved for them beside it.
     #[error("out of memory: max_memory is reached, only deletes are taken")]
     OutOfMemory,
-    /// A counter, or this node's share of it, would leave the range of its totals.
+    /// A counter, or this node's slot of it, would overflow.
     #[error("the counter would overflow")]
     Overflow,
     /// Restarts of nodes have left too many slots in the counter.
     #[error("too many incarnations have counted here: set the key to what it counts, and they are dropped")]
     TooManySlots,
-    /// What the key holds is no integer of 64 bits, so nothing can be counted there.
+    /// The key's value is not a 64-bit integer, so nothing can be added to it.
     #[error("the value is no integer of 64 bits")]
     NotAnInteger,
-    /// The node was shut down: nobody would hear of the write.
+    /// The node was shut down: the write would not reach any peer.
     #[error("the node was shut down")]
     Stopped,
 }

@@ -1,4 +1,4 @@
-//! Reading and writing from the program that embeds the node. No call waits for a peer or for the network.
+//! Reads and writes for the program that embeds the node. No call waits for a peer or for the network.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -24,7 +24,7 @@ impl Node {
         self.store.get(key.as_ref(), || self.env.wall_clock())
     }
 
-    /// Sets `key` to `value`, for ever.
+    /// Sets `key` to `value`, without a deadline.
     ///
     /// # Errors
     /// [`NodeError`]; nothing was changed.
@@ -32,7 +32,7 @@ impl Node {
         self.put(key.as_ref(), value.as_ref(), None)
     }
 
-    /// Sets `key` to `value`, for as long as `ttl`.
+    /// Sets `key` to `value`; it expires after `ttl`.
     ///
     /// # Errors
     /// [`NodeError`]; nothing was changed.
@@ -53,7 +53,7 @@ impl Node {
         self.write(key.as_ref(), |_, live| (Write::Delete, live.is_some()))
     }
 
-    /// Adds one to what `key` counts; returns what that is here now. See [`incr_by`](Self::incr_by).
+    /// Adds one to the counter `key`; returns its value on this node. See [`incr_by`](Self::incr_by).
     ///
     /// # Errors
     /// [`NodeError`]; nothing was changed.
@@ -61,8 +61,9 @@ impl Node {
         self.incr_by(key, 1)
     }
 
-    /// Adds `by`, which may be negative, to what `key` counts, from nothing or an integer on; returns what that is here
-    /// now. What is added on other nodes at the same time, or while they cannot be reached, counts too, once.
+    /// Adds `by`, which may be negative, to the counter `key`; returns its value on this node. An absent key counts
+    /// from 0, an integer value from that. Increments made on other nodes at the same time, or during a partition,
+    /// each count once.
     ///
     /// # Errors
     /// [`NodeError`]; nothing was changed.
@@ -70,7 +71,7 @@ impl Node {
         Ok(self.write(key.as_ref(), |_, live| increment(live, by))??)
     }
 
-    /// Lets `key` last for `ttl` from now on; returns whether it was there.
+    /// Sets the deadline of `key` to `ttl` from now; returns whether the key was there.
     ///
     /// # Errors
     /// [`NodeError`]; nothing was changed.
@@ -80,7 +81,7 @@ impl Node {
         })
     }
 
-    /// Lets `key` last for ever; returns whether it was to expire.
+    /// Removes the deadline of `key`; returns whether it had one.
     ///
     /// # Errors
     /// [`NodeError`]; nothing was changed.
@@ -100,7 +101,7 @@ impl Node {
         })
     }
 
-    /// Applies the write that `decide` makes of the present moment and the cell, and hands it to the peers.
+    /// Applies the write that `decide` returns for the present time and the cell, and passes it to the peers.
     fn write<'v, T>(
         &self,
         key: &[u8],

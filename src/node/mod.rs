@@ -1,9 +1,9 @@
-//! The node: wires the parts, starts and stops them; and what a program that embeds one does with it.
+//! The node: wires, starts and stops the parts, and the interface of a program that embeds one.
 //!
 //! ```text
 //!   NodeBuilder --> Node --+-- keys: get, set ... straight in the store
 //!   Config -------->       +-- watch: a snapshot, then every change, as a stream
-//!                          +-- view: what resp and http may know of the cluster
+//!                          +-- view: what resp and http can read and change of the cluster
 //!                          +-- Server, http, Replication: where it listens and dials
 //! ```
 
@@ -42,8 +42,8 @@ use crate::store::{Store, StoreConfig};
 
 /// A running member of a cluster.
 ///
-/// Reads and writes are those of the program's own memory, and every other member gets the writes. `node.get` never
-/// waits; a node is shared between tasks as an `Arc`.
+/// Reads and writes use the program's own memory, and the writes reach every other member. `node.get` never waits. To
+/// share a node between tasks, put it in an `Arc`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -69,12 +69,12 @@ pub struct Node {
     store: Arc<Store>,
     env: Arc<dyn Env>,
     cluster: Arc<View>,
-    /// No more writes of the embedding program are taken: nobody would hear of them.
+    /// Set once writes of the embedding program are refused, because no peer would receive them.
     closed: AtomicBool,
     stop: CancellationToken,
     tracker: TaskTracker,
     drain_timeout: Duration,
-    /// The outcome of the shutdown, once there was one.
+    /// The report of the shutdown, once it has ended.
     ended: OnceCell<ShutdownReport>,
 }
 
@@ -84,8 +84,8 @@ impl Node {
         NodeBuilder::new()
     }
 
-    /// Starts a node on the ambient tokio runtime, and returns once one of the peers to join was heard or all were
-    /// tried, after a second at most. Their state comes afterwards: see [`joined`](Self::joined).
+    /// Starts a node on the ambient tokio runtime. Returns once one of the peers to join has answered or all were
+    /// tried, after at most a second. The node fetches their state afterwards: see [`joined`](Self::joined).
     ///
     /// # Errors
     /// [`StartError`] if the configuration is invalid or an address cannot be taken.
@@ -191,7 +191,7 @@ impl Node {
         if let Some((server, _)) = &server {
             cluster.replication.set_subscribers(server.subscribers());
         }
-        // Before anything is written here: what this node wrote before a restart may be later than its clock.
+        // Before any write here: timestamps from before a restart may be ahead of this machine's clock.
         cluster.replication.first_contact().await;
         if let Some((server, listener)) = server {
             let serving = stop.clone();
@@ -230,7 +230,7 @@ impl Node {
         self.api.client
     }
 
-    /// Where peers connect, with the real port; `None` if it can only dial.
+    /// Where peers connect, with the real port; `None` if it does not listen for peers.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.api.peer
     }
@@ -240,64 +240,65 @@ impl Node {
         self.api.http
     }
 
-    /// The node as an http server shows it: for a [`Host`] of several nodes.
+    /// This node for an http server that shows several: see [`Host`].
     pub fn api(&self) -> NodeApi {
         self.api.clone()
     }
 
-    /// How far the node has come.
+    /// The stage that the node has reached.
     pub fn state(&self) -> NodeState {
         self.cluster.state()
     }
 
-    /// Every peer that the node is linked to, tries to reach or refused, by name.
+    /// Every peer that the node is linked to, dials, or refuses or is refused by, sorted by name.
     pub fn peers(&self) -> Vec<PeerStatus> {
         self.cluster.peers()
     }
 
-    /// What happens to the node's links and to the members from here on: a stream, which ends with
-    /// [`shutdown`](Self::shutdown). A reader that falls behind is told how many it has missed.
+    /// A stream of events of the links and the members, from this call on. It ends with [`shutdown`](Self::shutdown).
+    /// A reader that falls behind gets the number of missed events.
     pub fn events(&self) -> Events {
         self.cluster.events()
     }
 
-    /// Resolves once the node is [ready](NodeState::Ready): it holds the state of every peer that it could reach, or half a
-    /// minute has passed since its start. One that reaches no peer is ready after
-    /// [`Config::ready_alone_after`](crate::config::Config::ready_alone_after), and one that was told to join nobody at once.
+    /// Resolves once the node is [ready](NodeState::Ready): it holds the state of every peer that it could reach, or
+    /// 30 s have passed since its start. A node that reaches no peer is ready after
+    /// [`Config::ready_alone_after`](crate::config::Config::ready_alone_after); one without peers to join is ready at
+    /// once.
     ///
     /// # Errors
-    /// [`JoinError`] if those that it reached refuse it, and none has taken it within that time; it goes on to try, and is
-    /// ready as soon as one takes it. Also if the node stops first.
+    /// [`JoinError`] if all peers that it reached refuse it within that time, or if the node stops first. After a
+    /// refusal it keeps trying, and is ready as soon as a peer accepts it.
     pub async fn joined(&self) -> Result<(), JoinError> {
         self.cluster.replication.joined().await.map_err(|why| JoinError { why })
     }
 
-    /// The node's own state, its peers, and what an operator can do.
+    /// The node's own state, its peers, and what an operator can change.
     pub fn cluster(&self) -> &dyn Cluster {
         &*self.cluster
     }
 
-    /// The node's keys, as the layers below have them.
+    /// The node's store, which holds the keys.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// Resolves when the node is told to stop, by [`shutdown`](Self::shutdown) or by a client's `SHUTDOWN`, or must
+    /// Resolves when the node has to stop: after [`shutdown`](Self::shutdown), after a client's `SHUTDOWN`, or
     /// because it [is superseded](Self::is_superseded).
     pub async fn stopped(&self) {
         self.stop.cancelled().await;
     }
 
-    /// Whether another node has taken this one's name and place in the cluster.
+    /// Whether another node has taken this one's name in the cluster.
     pub fn is_superseded(&self) -> bool {
         self.cluster.replication.superseded().is_cancelled()
     }
 
-    /// Finishes the commands at hand, hands the last writes to a peer, says goodbye to all and ends every task.
-    /// Takes little longer than the configured drain limit at most. What it held can still be read afterwards.
+    /// Stops the node: completes running commands, sends the last writes to a peer, says goodbye to all and ends every
+    /// task. Takes little longer than the configured drain limit. The keys can still be read afterwards.
     ///
     /// If no peer holds the last writes, it waits for one to link for as long as the drain limit allows, unless no peer
-    /// can be expected. The report says how many writes were left that no peer holds. Later calls return the same report.
+    /// can be expected. The report has the number of writes that no peer holds. Later calls return the same report.
     pub async fn shutdown(&self) -> ShutdownReport {
         let shutdown = async {
             self.closed.store(true, Ordering::Relaxed);
@@ -312,7 +313,7 @@ impl Node {
     }
 }
 
-/// A node hosts itself.
+/// A [`Host`] with a single node.
 struct Alone(NodeApi);
 
 impl Host for Alone {
@@ -325,7 +326,7 @@ impl Drop for Node {
     /// Ends every task at once; nothing is drained. Call [`shutdown`](Node::shutdown) first.
     fn drop(&mut self) {
         self.stop.cancel();
-        // Someone may still hold its api.
+        // An http task may still hold the node's api.
         self.cluster.replication.abandon();
     }
 }
@@ -377,8 +378,8 @@ async fn listen(
     Ok(Some(Listening { listener, address }))
 }
 
-/// Where peers are told to dial: as configured, else the listening address, else the port at whatever address
-/// they see.
+/// The address that peers dial: as configured, else the listening address, else its port at whatever address they
+/// see.
 fn advertise(config: &Config, peer: SocketAddr) -> String {
     match &config.advertise {
         Some(address) => address.clone(),

@@ -1,4 +1,4 @@
-//! What the Redis and http ports see of a node.
+//! The Redis and http ports' view of a node.
 
 use tokio_util::sync::CancellationToken;
 
@@ -11,7 +11,7 @@ use crate::model::Incarnation;
 use crate::replication::Replication;
 use crate::store::KeyCopy;
 
-/// What the Redis and http ports may know of the cluster.
+/// Implements the traits through which the Redis and http ports see the cluster.
 pub(super) struct View {
     pub(super) replication: Replication,
     pub(super) stop: CancellationToken,

@@ -1,4 +1,4 @@
-//! Watching keys from the program that embeds the node.
+//! Watches keys for the program that embeds the node.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -14,22 +14,22 @@ use super::Node;
 use crate::env::Env;
 use crate::store::{Cursor, Page, Prefixes, TooDeep, TooManyPrefixes, WatchEvent, Watcher};
 
-/// Keys cannot be watched under these prefixes. Nothing was begun.
+/// Watching these prefixes was refused. Nothing was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WatchError {
-    /// There are too many of them.
+    /// There are too many prefixes.
     #[error(transparent)]
     TooManyPrefixes(#[from] TooManyPrefixes),
-    /// They lie too deep inside others that are watched.
+    /// They are nested too deeply in other watched prefixes.
     #[error(transparent)]
     TooDeep(#[from] TooDeep),
 }
 
 impl Node {
-    /// Watches the keys that begin with one of `prefixes` (the empty one is every key): a snapshot, a marker, and then
-    /// every change, wherever it was written. A reader that is slow may miss a value in between, and is told, but never the
-    /// last one.
+    /// Watches the keys that begin with one of `prefixes` (the empty prefix matches every key): a snapshot, a marker,
+    /// and then every change, on whichever node it was written. A slow reader may miss intermediate values, and gets
+    /// their number, but always receives the last one.
     ///
     /// ```
     /// use sapwood::{Node, WatchEvent};
@@ -59,7 +59,8 @@ impl Node {
         self.begin_watch(prefixes, None)
     }
 
-    /// Watches on from where another watch of this node was: without a snapshot, if all that came after it is known.
+    /// Resumes where another watch of this node stopped: without a snapshot, if all later changes are still in the
+    /// log.
     ///
     /// # Errors
     /// [`WatchError`].
@@ -86,13 +87,13 @@ impl Node {
 
 /// A stream of [`WatchEvent`]s: see [`Node::watch`]. It ends when the node stops.
 pub struct Watch {
-    /// What was found last, and how many of its events were taken.
+    /// The current page, and how many of its events were taken.
     page: Option<Arc<Page>>,
     told: usize,
     next: ReusableBoxFuture<'static, Option<(Arc<Page>, Turn)>>,
 }
 
-/// The watcher, on its way to its next page.
+/// The watcher while it fetches its next page.
 struct Turn {
     watcher: Watcher,
     env: Arc<dyn Env>,
@@ -136,7 +137,7 @@ impl Stream for Watch {
                 self.told += 1;
                 return Poll::Ready(Some(event));
             }
-            // Given back before the next is waited for, which may be long.
+            // Released before the wait for the next page, which may be long.
             self.page = None;
             let Poll::Ready(found) = self.next.poll(cx) else { return Poll::Pending };
             let Some((page, turn)) = found else {

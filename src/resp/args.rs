@@ -1,8 +1,8 @@
-//! The arguments of one request, borrowed from where they were read.
+//! The arguments of one request, borrowed from the buffer that they were read into.
 
 use std::{fmt, iter::FusedIterator, ops::Index};
 
-/// Where one argument lies. Eight bytes, because a request of a million small arguments keeps a million of them.
+/// The position of one argument. Eight bytes, because a request of a million small arguments keeps a million of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     start: u32,
@@ -10,7 +10,7 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// Both numbers lie within one request, and the parser keeps a request within `u32::MAX` bytes.
+    /// The range lies within one request, and the parser keeps a request within `u32::MAX` bytes.
     #[expect(clippy::cast_possible_truncation, reason = "a request never exceeds u32::MAX bytes")]
     pub(super) fn new(start: usize, len: usize) -> Self {
         debug_assert!(u32::try_from(start + len).is_ok(), "a request stays within u32::MAX bytes");
@@ -23,7 +23,7 @@ impl Span {
     }
 }
 
-/// The arguments of one request, the command's name first. A view: copying it copies no argument.
+/// The arguments of one request, the command's name first. Copying it copies no argument.
 #[derive(Clone, Copy)]
 pub struct Args<'a> {
     bytes: &'a [u8],
@@ -35,7 +35,7 @@ impl<'a> Args<'a> {
         Self { bytes, spans }
     }
 
-    /// How many arguments there are, the command's name included. The parser yields no request without any.
+    /// The number of arguments, the command's name included. A request has at least one.
     pub fn len(&self) -> usize {
         self.spans.len()
     }
@@ -45,12 +45,12 @@ impl<'a> Args<'a> {
         self.spans.is_empty()
     }
 
-    /// Argument `i`. Unlike `args[i]` it lives as long as the buffer, not as long as this view.
+    /// Argument `i`. Unlike `args[i]`, it lives as long as the buffer.
     pub fn get(&self, i: usize) -> Option<&'a [u8]> {
         Some(self.spans.get(i)?.of(self.bytes))
     }
 
-    /// The arguments from number `from` on; none if there are fewer.
+    /// The arguments from index `from` on; empty if there are fewer.
     #[must_use]
     pub fn tail(&self, from: usize) -> Self {
         Self { bytes: self.bytes, spans: self.spans.get(from..).unwrap_or_default() }
@@ -68,7 +68,7 @@ impl<'a> Args<'a> {
     }
 }
 
-/// Arguments of a command that goes on after the buffer was used for others.
+/// Owned arguments, for a command that continues after the buffer is reused.
 pub(super) struct OwnedArgs {
     bytes: Box<[u8]>,
     spans: Box<[Span]>,
@@ -99,7 +99,7 @@ impl<'a> IntoIterator for Args<'a> {
     }
 }
 
-/// Shows sizes only: values may be secrets, and debug output ends in logs.
+/// Shows only sizes: values may be secrets, and debug output ends up in logs.
 impl fmt::Debug for Args<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter().map(<[u8]>::len)).finish()

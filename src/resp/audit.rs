@@ -1,4 +1,4 @@
-//! Log lines about what clients do that an operator wants to trace, each kind with a limit.
+//! Log lines about operators' commands and misbehaving clients, each kind with a rate limit.
 
 use tokio::time::Instant;
 
@@ -6,10 +6,10 @@ use super::ProtocolError;
 use super::clients::Client;
 use crate::log_limit::LogLimit;
 
-/// Most lines a second about commands: far more than operators type, and little beside what a disk takes.
+/// Most lines per second about commands: far more than operators type, and few for a disk.
 const COMMANDS: u32 = 10;
 
-/// Writes these lines, and holds their limits.
+/// Writes these log lines, and enforces their limits.
 pub(super) struct Audit {
     failed_auth: LogLimit,
     commands: LogLimit,
@@ -25,28 +25,28 @@ impl Default for Audit {
 }
 
 impl Audit {
-    /// A client has shown a wrong user or password. Neither is logged: people confuse the two.
+    /// Logs that a client sent a wrong user or password. Neither is logged: people confuse the two.
     pub(super) fn failed_auth(&self, client: &Client) {
         self.failed_auth.write(Instant::now(), |left_out| {
             tracing::warn!(client = %client.peer, left_out, "failed AUTH");
         });
     }
 
-    /// A client has had a command executed that changes what all clients see. `detail` must hold no value and no password.
+    /// Logs a command that changes what all clients see. `detail` must hold no value and no password.
     pub(super) fn command(&self, client: &Client, command: &str, detail: Option<&str>) {
         self.commands.write(Instant::now(), |left_out| {
             tracing::info!(client = %client.peer, command, detail, left_out, "command of an operator");
         });
     }
 
-    /// A connection closes because of what its client sent.
+    /// Logs that a connection closes because of what its client sent.
     pub(super) fn bad_request(&self, client: &Client, error: &ProtocolError) {
         self.bad_requests.write(Instant::now(), |left_out| {
             tracing::info!(client = %client.peer, %error, left_out, "closing a connection");
         });
     }
 
-    /// A connection closes because its client does not read.
+    /// Logs that a connection closes because its client does not read.
     pub(super) fn cut_off(&self, client: &Client) {
         self.cut_off.write(Instant::now(), |left_out| {
             tracing::info!(

@@ -1,16 +1,16 @@
-//! Which command a connection called.
+//! Identifies the command that a connection called.
 
-/// A command that was called: its place in the table, and its subcommand's below it. Only the table knows their names.
+/// A command that was called: its index in the table, and that of its subcommand.
 #[derive(Clone, Copy)]
 pub(super) struct Call {
     command: u32,
-    /// From 1; 0 for none.
+    /// The subcommand's index plus 1; 0 for none.
     subcommand: u32,
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the table is small")]
 impl Call {
-    /// Nothing was called yet: a place beyond any table.
+    /// No command yet: an index beyond any table.
     pub(super) const NONE: Call = Call { command: u32::MAX, subcommand: 0 };
 
     pub(super) fn of(command: usize) -> Call {
@@ -21,12 +21,12 @@ impl Call {
         Call { subcommand: subcommand as u32 + 1, ..self }
     }
 
-    /// The command's place in the table.
+    /// The command's index in the table.
     pub(super) fn command(self) -> usize {
         self.command as usize
     }
 
-    /// The subcommand's place among those of the command.
+    /// The subcommand's index among those of the command.
     pub(super) fn subcommand(self) -> Option<usize> {
         (self.subcommand as usize).checked_sub(1)
     }

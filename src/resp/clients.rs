@@ -1,4 +1,4 @@
-//! The connections of a server, as `CLIENT` shows and ends them.
+//! The connections of a server, for `CLIENT LIST` and `CLIENT KILL`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use super::call::Call;
 use super::outbox::Outbox;
 use crate::model::{Time, timestamp};
 
-/// What others may know of a connection, and do to it.
+/// The part of a connection that other connections can read and change.
 pub(super) struct Client {
     pub(super) id: u64,
     pub(super) peer: SocketAddr,
@@ -21,30 +21,30 @@ pub(super) struct Client {
     pub(super) local: SocketAddr,
     /// Ends the connection at once, even while it waits for its client to read.
     pub(super) kill: CancellationToken,
-    /// What it is sent without having asked just now.
+    /// Pushes to the client.
     pub(super) outbox: Outbox,
     connected: Time,
-    /// When it last sent something, and what, in the encodings of [`Time`] and [`Call`].
+    /// The time and the command of its last request, in the encodings of [`Time`] and [`Call`].
     active: AtomicU64,
     last_call: AtomicU64,
     pub(super) resp3: AtomicBool,
     pub(super) monitors: AtomicBool,
-    /// Whether it is told of events.
+    /// Whether it has subscribed to events.
     pub(super) reads_events: AtomicBool,
-    /// Whether it is told which keys change, and whether of all under some prefixes.
+    /// Whether it tracks keys, and whether it tracks all keys under some prefixes.
     pub(super) tracks: AtomicBool,
     pub(super) broadcasts: AtomicBool,
-    /// Whether it watches.
+    /// Whether it watches keys.
     pub(super) watches: AtomicBool,
-    /// How many it has subscribed to.
+    /// The number of its subscriptions.
     pub(super) channels: AtomicUsize,
     pub(super) patterns: AtomicUsize,
-    /// Its command waits for something outside.
+    /// Whether its command waits for something outside the node.
     pub(super) waits: AtomicBool,
     labels: Mutex<Labels>,
 }
 
-/// What a client calls itself.
+/// The name, library and version that a client has set.
 #[derive(Clone, Default)]
 pub(super) struct Labels {
     pub(super) name: String,
@@ -53,28 +53,28 @@ pub(super) struct Labels {
 }
 
 impl Client {
-    /// Notes what the client has just called.
+    /// Records the client's last command.
     pub(super) fn note(&self, now: Time, call: Call) {
         self.active.store(now.0, Relaxed);
         self.last_call.store(call.to_bits(), Relaxed);
     }
 
-    /// What it calls itself.
+    /// The labels that the client has set.
     pub(super) fn labels(&self) -> MutexGuard<'_, Labels> {
         self.labels.lock()
     }
 
-    /// What it called last.
+    /// The last command.
     pub(super) fn last_call(&self) -> Call {
         Call::from_bits(self.last_call.load(Relaxed))
     }
 
-    /// Whether it has subscribed to anything.
+    /// Whether it has subscriptions.
     pub(super) fn is_subscriber(&self) -> bool {
         self.channels.load(Relaxed) + self.patterns.load(Relaxed) > 0
     }
 
-    /// Redis's letters for what it does.
+    /// The flags that Redis shows for it.
     fn flags(&self) -> String {
         let mut flags = String::new();
         for (letter, set) in [
@@ -91,7 +91,7 @@ impl Client {
         if flags.is_empty() { "N".into() } else { flags }
     }
 
-    /// Appends its line of `CLIENT LIST`; `command` is the name of what it called last.
+    /// Appends its line of `CLIENT LIST`; `command` is the name of its last command.
     pub(super) fn describe(&self, now: Time, command: &str, into: &mut String) {
         let secs = |since: Time| timestamp::distance(now.max(since), since).as_secs();
         let labels = self.labels.lock().clone();
@@ -117,7 +117,7 @@ impl Client {
     }
 }
 
-/// All connections of a server, in the order they came.
+/// All connections of a server, in the order in which they were accepted.
 #[derive(Default)]
 pub(super) struct Clients {
     next: AtomicU64,
@@ -161,17 +161,17 @@ impl Clients {
         Some(client)
     }
 
-    /// Forgets a connection.
+    /// Removes a connection.
     pub(super) fn remove(&self, id: u64) {
         self.all.lock().remove(&id);
     }
 
-    /// How many there are.
+    /// The number of connections.
     pub(super) fn len(&self) -> usize {
         self.all.lock().len()
     }
 
-    /// All of them, by id.
+    /// All connections, by id.
     pub(super) fn all(&self) -> Vec<Arc<Client>> {
         self.all.lock().values().cloned().collect()
     }

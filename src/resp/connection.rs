@@ -1,4 +1,4 @@
-//! One client's connection: reads what has arrived, executes all of it, writes all replies at once.
+//! One client's connection: reads what has arrived, executes all of it, and writes all replies together.
 //!
 //! ```text
 //!            ┌──────────────────────── more ────────────────────────┐
@@ -10,9 +10,9 @@
 //! ```
 //!
 //! **Invariants.**
-//! - At every `.await` all writes so far are published: the task may be dropped there.
-//! - A client that does not read costs at most [`FLUSH_AT`] and one reply, and twice [`MAX_WAITING`] if it has asked to
-//!   be told of things; while it does not, nothing of it is read.
+//! - At every `.await` all writes so far are published, because the task may be dropped there.
+//! - A client that does not read costs at most [`FLUSH_AT`] and one reply, and twice [`MAX_WAITING`] if it receives
+//!   pushes. While it does not read, nothing more of its input is read.
 //!
 //! [`MAX_WAITING`]: super::outbox::MAX_WAITING
 
@@ -40,21 +40,21 @@ use crate::stats::ONE_IN;
 use crate::store::{Batch, PREFETCH_AHEAD, Watcher};
 use crate::time_slice::TimeSlice;
 
-/// The output is written once it has grown beyond this.
+/// Output is written once it is larger than this.
 const FLUSH_AT: usize = 256 << 10;
-/// Space made for a read: a pipeline of a hundred small writes fits.
+/// Space made for a read: enough for a pipeline of a hundred small writes.
 const READ_AT_LEAST: usize = 16 << 10;
-/// Most bytes taken by one read, hence most of a pipeline executed before others get a turn, and most space made on the
-/// mere word of a client.
+/// Most bytes of one read. This bounds how much of a pipeline is executed before other tasks run, and the space made
+/// because a client announced a length.
 const READ_AT_MOST: usize = 1 << 20;
-/// After so many requests of one pipeline others get a turn.
+/// After this many requests of one pipeline the task yields.
 const YIELD_EVERY: u32 = 512;
-/// For how long a long command goes on whose client has closed its side: it may still read.
+/// How long a long command continues after the client has closed its sending side: it may still read.
 const HALF_CLOSED: Duration = Duration::from_secs(1);
-/// Buffers above this are given back once they hold little.
+/// Larger buffers are shrunk to this when they hold little.
 const KEPT: usize = 64 << 10;
 
-/// Serves one client until it leaves, is told to, or `stop` is cancelled.
+/// Serves one client until it leaves, is to be closed, or `stop` is cancelled.
 pub(super) async fn serve(
     shared: Arc<Shared>,
     stream: BoxStream,
@@ -64,7 +64,7 @@ pub(super) async fn serve(
     tracing::debug!(client = %client.peer, id = client.id, "connection opened");
     let kill = client.kill.clone();
     let mut connection = Connection::new(shared, stream, client);
-    // Dropping the work halfway loses nothing but replies: see the first invariant.
+    // Dropping this future loses only replies: see the first invariant.
     let outcome = tokio::select! {
         biased;
         () = kill.cancelled() => Ok(()),
@@ -79,7 +79,7 @@ pub(super) async fn serve(
         Ok(()) => tracing::debug!(client = %peer, id, "connection closed"),
         Err(error) => tracing::debug!(client = %peer, id, %error, "connection lost"),
     }
-    // In short slices, as there may be many thousands.
+    // In short slices, because there may be thousands of subscriptions.
     while !connection.session.unsubscribe(&connection.shared, &TimeSlice::begin()) {
         tokio::task::yield_now().await;
     }
@@ -92,18 +92,18 @@ struct Connection {
     parser: RequestParser,
     /// Bytes read and not yet executed.
     input: Vec<u8>,
-    /// How many more the parser asked for.
+    /// How many more bytes the parser needs.
     need: usize,
     /// Replies not yet written.
     output: Vec<u8>,
     batch: Batch,
-    /// Batches executed, of which some are measured.
+    /// The number of batches executed; some of them are measured.
     batches: u32,
-    /// A command that has not replied yet; what follows it is not executed before it has.
+    /// A command that has not replied yet; later commands are executed after it has.
     waiting: Option<Waiting>,
 }
 
-/// What the parser and the command made of the next request.
+/// The result of parsing and executing the next request.
 enum Next {
     Go(Flow),
     /// The rest of the request has not arrived.
@@ -133,11 +133,11 @@ impl Connection {
         let mut stopped = pin!(stop.cancelled());
         loop {
             self.input.reserve(self.need.clamp(READ_AT_LEAST, READ_AT_MOST));
-            // Also while a command waits, so that a client which leaves is noticed; but only so much.
+            // Also while a command waits, to notice when the client leaves; but only up to this size.
             let may_read = self.waiting.is_none() || self.input.len() < READ_AT_MOST;
             let mut room = (&mut self.input).limit(READ_AT_MOST);
-            // Cancel-safe: a read that is dropped has read nothing, what arrives in the outbox stays there, and so does
-            // what a command or the watcher waits for.
+            // Cancel-safe: a dropped read has read nothing, the outbox keeps what has arrived, and the command and
+            // the watcher keep what they wait for.
             let read = tokio::select! {
                 biased;
                 () = &mut stopped => {
@@ -163,7 +163,7 @@ impl Connection {
             if self.waiting.is_none() && !self.execute_all().await? {
                 break;
             }
-            // A client that never stops asking is to be told all the same.
+            // A client that sends requests without pause must get its watched changes too.
             if self.session.watcher.is_some() {
                 tokio::select! {
                     biased;
@@ -175,7 +175,7 @@ impl Connection {
         self.stream.shutdown().await
     }
 
-    /// Executes all whole requests in the input and writes their replies; `false` if the connection is to close.
+    /// Executes all complete requests in the input and writes their replies; `false` if the connection is to close.
     async fn execute_all(&mut self) -> io::Result<bool> {
         let started = self.batches.is_multiple_of(ONE_IN).then(Instant::now);
         self.batches = self.batches.wrapping_add(1);
@@ -230,19 +230,19 @@ impl Connection {
         self.shared.store.begin(&mut self.batch, self.shared.env.wall_clock());
     }
 
-    /// Starts to load what the next requests' keys need; returns how many requests to execute before the next
-    /// call: at least one.
+    /// Prefetches the keys of the next requests; returns how many requests to execute before the next call, at least
+    /// one.
     fn prepare(&self, at: usize) -> usize {
         let mut keys = [&[][..]; PREFETCH_AHEAD];
         let found = lookahead::keys(&self.input[at..], &mut keys);
-        // A single lookup gains nothing: it waits for memory at once.
+        // For a single lookup a prefetch gains nothing.
         if found > 1 {
             self.shared.store.prefetch(&keys[..found]);
         }
         found.max(1)
     }
 
-    /// Parses and executes the request at `at`, which moves behind it.
+    /// Parses and executes the request at `at`, and advances `at`.
     fn next(&mut self, at: &mut usize) -> Next {
         let mut cx = Context {
             shared: &self.shared,
@@ -267,7 +267,7 @@ impl Connection {
             }
             Err(error) => {
                 cx.shared.audit.bad_request(&cx.session.client, &error);
-                // A browser that was tricked into talking to us must get no answer to read.
+                // Sends no reply to a browser that was tricked into connecting, which could read it.
                 if !matches!(error, ProtocolError::CrossProtocol | ProtocolError::Tls) {
                     Reply::new(cx.out, cx.session.proto).error(&format!("ERR {error}"));
                 }
@@ -278,19 +278,19 @@ impl Connection {
         Next::Go(flow)
     }
 
-    /// Lets others run. Peers hear of what was written so far.
+    /// Yields to other tasks, after publishing the writes so far to the peers.
     async fn give_way(&mut self) {
         self.session.publish(&self.shared.store, &mut self.batch);
         tokio::task::yield_now().await;
         self.begin();
     }
 
-    /// Takes a long command, whose reply begins at `start`, to its end. Others run between its steps, and peers hear of
-    /// each.
+    /// Runs a long command, whose reply begins at `start`, to its end. Between steps it publishes the writes and
+    /// yields.
     ///
     /// # Errors
-    /// If the client has left: nobody wants the reply. One that only says that it will send nothing more looks the same
-    /// for [`HALF_CLOSED`].
+    /// If the client has closed the connection. A client that only closed its sending side looks the same, so the
+    /// command continues for [`HALF_CLOSED`].
     async fn drive(&mut self, mut long: Box<dyn Long>, start: usize) -> io::Result<()> {
         let mut closed = None;
         loop {
@@ -313,7 +313,7 @@ impl Connection {
         }
     }
 
-    /// Reads what has arrived without waiting; returns whether the client has closed its side.
+    /// Reads what has arrived without waiting; returns whether the client has closed its sending side.
     async fn has_closed(&mut self) -> io::Result<bool> {
         if self.input.len() >= READ_AT_MOST {
             return Ok(false);
@@ -329,14 +329,14 @@ impl Connection {
         Ok(read == 0)
     }
 
-    /// Lets a command wait; returns whether it has replied at once.
+    /// Starts the wait of a command; returns whether it has replied at once.
     fn wait_for(&mut self, command: Box<dyn Wait>, deadline: Option<Instant>) -> bool {
         self.waiting = Some(Waiting::new(command, deadline, &*self.shared.cluster));
         self.session.client.waits.store(true, Relaxed);
         self.settle_wait(false)
     }
 
-    /// Lets the command that waits reply, if it can or this is the last time; returns whether none waits any more.
+    /// Lets the waiting command reply, if it can or this is the `last` time; returns whether no command waits any more.
     fn settle_wait(&mut self, last: bool) -> bool {
         let Some(mut waiting) = self.waiting.take() else { return true };
         waiting.rearm(&*self.shared.cluster);
@@ -356,7 +356,7 @@ impl Connection {
         true
     }
 
-    /// The node stops: commands that wait say what there is, and those behind them are executed.
+    /// On shutdown, lets waiting commands reply with the present state, and executes the requests behind them.
     async fn end_waits(&mut self) -> io::Result<()> {
         while self.waiting.is_some() {
             self.settle_wait(true);
@@ -367,7 +367,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Publishes the writes, and writes the replies and what has arrived in the outbox.
+    /// Publishes the writes, and writes the replies and the outbox.
     async fn flush(&mut self) -> io::Result<()> {
         self.session.publish(&self.shared.store, &mut self.batch);
         if self.session.listens() {
@@ -378,7 +378,7 @@ impl Connection {
         self.write().await
     }
 
-    /// Writes the watcher's next page, after what waits to be written.
+    /// Writes the watcher's next page, after the pending output.
     async fn tell(&mut self) -> io::Result<()> {
         if !self.output.is_empty() {
             self.flush().await?;
@@ -390,7 +390,8 @@ impl Connection {
         watcher.pay(started.elapsed());
         if !messages.is_empty() {
             let mut write = pin!(self.stream.write_all(&messages));
-            // What the system does to take the bytes is most of the work, and waiting for the client is none.
+            // Counts the time that the system takes for the write, which is most of the work, but not waits for the
+            // client.
             let write = std::future::poll_fn(|cx| {
                 let started = Instant::now();
                 let written = write.as_mut().poll(cx);
@@ -416,7 +417,7 @@ impl Connection {
     }
 }
 
-/// Does a write; fails if it waits for the client to read when the server does not wait for that any more.
+/// Completes a write; fails once `cut` is cancelled while the write waits for the client.
 async fn unless_cut(cut: &CancellationToken, write: impl Future<Output = io::Result<()>>) -> io::Result<()> {
     tokio::select! {
         biased;
@@ -425,7 +426,7 @@ async fn unless_cut(cut: &CancellationToken, write: impl Future<Output = io::Res
     }
 }
 
-/// Waits until there is a page to tell; for ever if nobody watches.
+/// Waits until the watcher has a page; for ever without a watcher.
 async fn ready(watcher: Option<&Watcher>) {
     match watcher {
         Some(watcher) => watcher.ready().await,

@@ -1,4 +1,4 @@
-//! Replies and requests into bytes.
+//! Encodes replies and requests.
 
 /// The status reply to a write.
 pub const OK: &[u8] = b"+OK\r\n";
@@ -11,20 +11,20 @@ pub const ONE: &[u8] = b":1\r\n";
 /// An array without elements.
 pub const EMPTY_ARRAY: &[u8] = b"*0\r\n";
 
-/// The dialect a connection speaks. It begins with RESP2; `HELLO 3` changes it.
+/// The protocol version of a connection. It begins with RESP2; `HELLO 3` changes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Proto {
-    /// What Redis spoke up to version 5, and what clients start with.
+    /// The only version before Redis 6; connections start with it.
     #[default]
     Resp2,
-    /// Adds maps, sets, pushes, doubles, booleans and a null of its own.
+    /// Adds maps, sets, pushes, doubles, booleans and a separate null.
     Resp3,
 }
 
 /// Appends replies to a connection's output.
 ///
-/// Types that RESP2 lacks become what Redis sends in their place. An aggregate is its header; the caller then appends
-/// exactly the elements announced.
+/// Types that RESP2 lacks are written as Redis writes them there. An aggregate is written as its header; the caller
+/// then appends exactly that many elements.
 #[derive(Debug)]
 pub struct Reply<'a> {
     out: &'a mut Vec<u8>,
@@ -37,12 +37,12 @@ impl<'a> Reply<'a> {
         Self { out, proto }
     }
 
-    /// The dialect replies are written in.
+    /// The protocol version of the replies.
     pub fn proto(&self) -> Proto {
         self.proto
     }
 
-    /// One of this module's constants, or anything else encoded beforehand.
+    /// One of this module's constants, or another encoded reply.
     pub fn raw(&mut self, encoded: &[u8]) {
         self.out.extend_from_slice(encoded);
     }
@@ -81,7 +81,7 @@ impl<'a> Reply<'a> {
         self.raw(self.either(b"$-1\r\n", b"_\r\n"));
     }
 
-    /// No value where an array would stand.
+    /// No value where an array is expected.
     pub fn null_array(&mut self) {
         self.raw(self.either(b"*-1\r\n", b"_\r\n"));
     }
@@ -104,12 +104,12 @@ impl<'a> Reply<'a> {
         self.number(self.either(b'*', b'~'), len);
     }
 
-    /// The header of a message of `len` elements that answers no request; an array in RESP2.
+    /// The header of a push of `len` elements, a message that answers no request; an array in RESP2.
     pub fn push(&mut self, len: usize) {
         self.number(self.either(b'*', b'>'), len);
     }
 
-    /// A truth value; 1 or 0 in RESP2.
+    /// A boolean; 1 or 0 in RESP2.
     pub fn bool(&mut self, value: bool) {
         match self.proto {
             Proto::Resp2 => self.int(i64::from(value)),
@@ -126,7 +126,7 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// Text for people, in a three-letter `format` (`txt`, `mkd`); bytes in RESP2.
+    /// Text for people, with a three-letter `format` (`txt`, `mkd`); bytes in RESP2.
     pub fn verbatim(&mut self, format: &str, text: &str) {
         debug_assert_eq!(format.len(), 3, "a verbatim format has three letters");
         match self.proto {
@@ -152,7 +152,7 @@ impl<'a> Reply<'a> {
         push_number(self.out, kind, value);
     }
 
-    /// `text` on a line of its own. A line end inside would put the client out of step, so it becomes a blank.
+    /// `text` on a line of its own. A line end inside it would break the protocol, so it becomes a blank.
     fn line(&mut self, kind: u8, text: &str) {
         self.out.push(kind);
         self.out.extend(text.bytes().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }));
@@ -180,7 +180,7 @@ fn push_bulk(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// `inf`, `-inf` and `nan` as RESP3 spells them, and an exponent where plain digits would be many.
+/// `inf`, `-inf` and `nan` as in RESP3, and an exponent if plain digits would be many.
 fn double_text(value: f64) -> String {
     let magnitude = value.abs();
     if value.is_nan() {

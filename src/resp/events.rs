@@ -1,4 +1,4 @@
-//! `SAPWOOD EVENTS`: what happens to links and members, pushed to those who asked.
+//! `SAPWOOD EVENTS`: events of the links and the members, pushed to subscribed clients.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,22 +10,22 @@ use super::clients::Client;
 use super::{Proto, Reply};
 use crate::cluster::{Event, Missed};
 
-/// All connections of a server that are told of events, by their numbers.
+/// The connections of a server that have subscribed to events, by id.
 #[derive(Default)]
 pub(super) struct EventReaders(Mutex<BTreeMap<u64, Arc<Client>>>);
 
 impl EventReaders {
-    /// From here on the client is told.
+    /// Subscribes a client from this call on.
     pub(super) fn add(&self, client: &Arc<Client>) {
         self.0.lock().insert(client.id, client.clone());
     }
 
-    /// Tells the client no more.
+    /// Unsubscribes a client.
     pub(super) fn remove(&self, client: &Client) {
         self.0.lock().remove(&client.id);
     }
 
-    /// Tells all of an event, or of how many were missed; `now` is the machine's time.
+    /// Sends an event, or the number of missed ones, to all subscribers; `now` is the machine's time.
     pub(super) fn tell(&self, event: &Result<Event, Missed>, now: SystemTime) {
         let message = message(event, now);
         self.0.lock().values().for_each(|client| client.outbox.push(&message));

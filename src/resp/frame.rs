@@ -1,4 +1,4 @@
-//! The client's side of the wire: bytes in, replies out, RESP2 and RESP3.
+//! Decodes replies and pushes on the client's side, in RESP2 and RESP3.
 //!
 //! ```text
 //!             leaf, or an aggregate's last element
@@ -8,23 +8,23 @@
 //!             an aggregate's header
 //! ```
 //!
-//! Every element is consumed as soon as it is whole, so a reply of a million elements is looked at once, and the
-//! caller's buffer never holds more than one element.
+//! Every element is consumed as soon as it is complete. So a reply of a million elements is decoded in one pass, and
+//! the caller's buffer never holds more than one element.
 
 use bytes::Bytes;
 use memchr::memchr;
 use thiserror::Error;
 
-/// The first bytes of all types, the streamed ones included.
+/// The first bytes of all types, including the streamed ones.
 const TYPES: &[u8] = b"$*:+-%~>_#,(=!|;.";
-/// The longest line: a status, an error, a number.
+/// The longest line (a status, an error or a number) in bytes.
 const MAX_LINE: usize = 64 << 10;
-/// Places made for an aggregate's elements when its header is read, whatever number it announces.
+/// Capacity made for an aggregate's elements when its header is read, whatever length the header has.
 const FIRST_ELEMENTS: usize = 16;
-/// The longest single bulk, as in Redis.
+/// The longest single bulk in bytes, as in Redis.
 const MAX_BULK: usize = 512 << 20;
 
-/// One reply, or one message pushed by the node.
+/// One reply, or one push.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Frame {
     /// A status, such as `OK`.
@@ -41,11 +41,11 @@ pub enum Frame {
     Array(Vec<Frame>),
     /// Pairs, in the order they came.
     Map(Vec<(Frame, Frame)>),
-    /// Elements of which the sender says that they are distinct.
+    /// Elements that the sender declares distinct.
     Set(Vec<Frame>),
-    /// A message that answers no request.
+    /// A push, which answers no request.
     Push(Vec<Frame>),
-    /// A truth value.
+    /// A boolean.
     Bool(bool),
     /// A floating-point number.
     Double(f64),
@@ -60,12 +60,12 @@ pub enum Frame {
     },
 }
 
-/// What one reply may be. One that is more is an error.
+/// The limits of one reply. Exceeding one is an error.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameLimits {
-    /// Most aggregates inside one another. Default: 32.
+    /// Most nested aggregates. Default: 32.
     pub max_depth: usize,
-    /// Most elements in all. Default: 2^24, sixteen times the keys a node is built for.
+    /// Most elements in all. Default: 2^24, sixteen times the number of keys that a node is built for.
     pub max_elements: usize,
     /// Most bytes in all. Default: 1 GiB.
     pub max_bytes: usize,
@@ -77,23 +77,23 @@ impl Default for FrameLimits {
     }
 }
 
-/// Bytes that are no reply, or a reply over a limit. What comes next on the connection is unknown: close it.
+/// The bytes are not a reply, or the reply exceeds a limit. The stream cannot be resumed: close the connection.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum FrameError {
     /// No type begins with this byte.
     #[error("no reply begins with '{}'", .0.escape_ascii())]
     UnknownType(u8),
-    /// The other side is an HTTP server.
+    /// The server speaks HTTP.
     #[error("it answers in HTTP, so it is no client port")]
     Http,
-    /// What follows the type's first byte is not what it needs.
+    /// The bytes after the type byte do not fit the type.
     #[error("malformed {0}")]
     Malformed(&'static str),
     /// The streamed types of RESP3 (`$?`, `*?`), which no server sends.
     #[error("streamed replies are not supported")]
     Streamed,
-    /// A line without an end.
+    /// A line is too long.
     #[error("a line is longer than {MAX_LINE} bytes")]
     LineTooLong,
     /// Over [`FrameLimits::max_depth`].
@@ -107,10 +107,10 @@ pub enum FrameError {
     TooLarge(usize),
 }
 
-/// What [`FrameDecoder::next`] found. `consumed` bytes are to be dropped from the front of the buffer.
+/// The result of [`FrameDecoder::next`]. Drop `consumed` bytes from the front of the buffer.
 #[derive(Debug, PartialEq)]
 pub enum Decoded {
-    /// A whole reply or push.
+    /// A complete reply or push.
     Frame {
         /// The reply.
         frame: Frame,
@@ -119,14 +119,14 @@ pub enum Decoded {
     },
     /// The reply is not complete.
     Incomplete {
-        /// Bytes to drop: elements that the decoder has taken over.
+        /// Bytes to drop: elements that the decoder already holds.
         consumed: usize,
-        /// At least so many more bytes are needed. A claim of the other side: never allocate by it without a bound.
+        /// At least this many more bytes are needed. The other side claims it: never allocate by it without a bound.
         need: usize,
     },
 }
 
-/// An incremental decoder of replies, one a connection.
+/// An incremental decoder of replies, one per connection.
 ///
 /// ```
 /// # use sapwood::resp::{Decoded, Frame, FrameDecoder, FrameLimits};
@@ -139,10 +139,10 @@ pub enum Decoded {
 #[derive(Debug)]
 pub struct FrameDecoder {
     limits: FrameLimits,
-    /// Aggregates whose elements are still arriving, outermost first. At most `max_depth`, so that what is set aside for
-    /// elements announced but not here is bounded.
+    /// Aggregates whose elements are still arriving, outermost first. At most `max_depth`, which bounds the capacity
+    /// reserved for elements that have not arrived.
     open: Vec<Open>,
-    /// Elements announced and bytes consumed so far by the reply in hand.
+    /// Elements announced and bytes consumed so far by the current reply.
     elements: usize,
     bytes: usize,
     /// Bytes of the current line already searched for its end.
@@ -152,7 +152,7 @@ pub struct FrameDecoder {
 #[derive(Debug)]
 struct Open {
     kind: Kind,
-    /// Elements still to come; never 0.
+    /// Elements still missing; never 0.
     left: usize,
     items: Vec<Frame>,
 }
@@ -163,7 +163,7 @@ enum Kind {
     Map,
     Set,
     Push,
-    /// Facts about the reply that follows, which we have no use for.
+    /// RESP3 attributes of the following reply, which are ignored.
     Attribute,
 }
 
@@ -175,15 +175,15 @@ enum Element {
 }
 
 impl FrameDecoder {
-    /// A decoder at the start of a connection.
+    /// Creates a decoder for the start of a connection.
     pub fn new(limits: FrameLimits) -> Self {
         Self { limits, open: Vec::new(), elements: 0, bytes: 0, scanned: 0 }
     }
 
-    /// Takes elements from the front of `buf` until a reply is complete or the bytes run out.
+    /// Decodes elements from the front of `buf` until a reply is complete or the bytes run out.
     ///
-    /// `buf` must begin at the first byte not consumed, and only ever grow at its end. After an error the decoder is of
-    /// no more use.
+    /// `buf` must begin at the first byte not consumed, and grow only at its end. After an error the decoder must not
+    /// be used again.
     pub fn next(&mut self, buf: &[u8]) -> Result<Decoded, FrameError> {
         let mut consumed = 0;
         loop {
@@ -213,7 +213,7 @@ impl FrameDecoder {
         Ok(len)
     }
 
-    /// Opens an aggregate of `count` elements; an empty one is closed at once.
+    /// Opens an aggregate of `count` elements; completes an empty one at once.
     fn announce(&mut self, kind: Kind, count: usize) -> Result<Option<Frame>, FrameError> {
         self.elements = self.elements.saturating_add(count);
         if self.elements > self.limits.max_elements {
@@ -229,8 +229,8 @@ impl FrameDecoder {
         Ok(None)
     }
 
-    /// Puts a whole frame into the innermost open aggregate, and closes those that it completes. Returns the reply if it
-    /// was the last of it.
+    /// Adds a complete frame to the innermost open aggregate, and closes those that it completes. Returns the reply
+    /// once that is complete.
     fn close(&mut self, mut frame: Frame) -> Option<Frame> {
         while let Some(mut open) = self.open.pop() {
             open.items.push(frame);
@@ -244,9 +244,9 @@ impl FrameDecoder {
         Some(frame)
     }
 
-    /// The element at the front of `buf`.
+    /// Decodes the element at the front of `buf`.
     fn element(&mut self, buf: &[u8]) -> Result<Element, FrameError> {
-        // At once, not at the line's end: what is no node may never send one.
+        // Checked at once rather than at the line's end, because another kind of server may never send one.
         if buf.starts_with(b"HTTP/") {
             return Err(FrameError::Http);
         }
@@ -284,7 +284,7 @@ impl FrameDecoder {
         }
     }
 
-    /// The line at the front of `buf` without its first byte and its CR LF, and its length with them.
+    /// The line at the front of `buf` without its type byte and CR LF, and its length with them.
     fn line<'a>(&mut self, buf: &'a [u8]) -> Result<Option<(&'a [u8], usize)>, FrameError> {
         let window = &buf[..buf.len().min(MAX_LINE)];
         let Some(found) = memchr(b'\n', &window[self.scanned..]) else {
@@ -301,7 +301,7 @@ impl FrameDecoder {
         }
     }
 
-    /// A leaf whose bytes follow its header line, `line`, of `start` bytes.
+    /// Decodes a leaf whose bytes follow its header line, `line`, of `start` bytes.
     fn payload(
         &self,
         buf: &[u8],
@@ -323,7 +323,7 @@ impl FrameDecoder {
 }
 
 impl Kind {
-    /// The frame made of `items`; none for an attribute, which is not part of the reply.
+    /// The frame of the aggregate's `items`; `None` for an attribute, which is not part of the reply.
     fn frame(self, items: Vec<Frame>) -> Option<Frame> {
         Some(match self {
             Self::Array => Frame::Array(items),
@@ -342,7 +342,7 @@ impl Kind {
     }
 }
 
-/// A header that counts pairs, turned into one that counts elements.
+/// Converts a header that counts pairs into one that counts elements.
 fn paired(element: Element) -> Result<Element, FrameError> {
     Ok(match element {
         Element::Header(kind, pairs, len) => Element::Header(kind, pairs.saturating_mul(2), len),
@@ -350,7 +350,7 @@ fn paired(element: Element) -> Result<Element, FrameError> {
     })
 }
 
-/// A length; `None` for the -1 that is RESP2's null.
+/// Parses a length; `None` for -1, RESP2's null.
 fn length(line: &[u8], what: &'static str) -> Result<Option<usize>, FrameError> {
     match line {
         b"-1" => Ok(None),
@@ -380,14 +380,14 @@ fn verbatim(bytes: &[u8]) -> Result<Frame, FrameError> {
     }
 }
 
-/// Text for people: what is not UTF-8 in it is replaced.
+/// Text for people: invalid UTF-8 is replaced.
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[cfg(test)]
 impl FrameDecoder {
-    /// Bytes of memory held in elements of the reply in hand, the strings in them left out.
+    /// Capacity in bytes for elements of the current reply, without the strings in them.
     pub(super) fn capacity(&self) -> usize {
         fn nested(frames: &[Frame]) -> usize {
             frames.iter().map(of).sum()

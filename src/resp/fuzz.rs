@@ -1,7 +1,7 @@
-//! Both decoders against random bytes, mutated valid bytes and random cuts.
+//! Tests both decoders with random bytes, mutated valid bytes and random cuts.
 //!
-//! `SAPWOOD_FUZZ_CASES` says how many cases (CI: 1,000,000 in release), `SAPWOOD_FUZZ_SEED` the first one's seed. A case
-//! that fails prints its own seed.
+//! `SAPWOOD_FUZZ_CASES` sets the number of cases (CI: 1,000,000 in release), `SAPWOOD_FUZZ_SEED` the seed of the
+//! first. A case that fails prints its seed.
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -10,7 +10,7 @@ use super::{
     TooLarge,
 };
 
-/// All that a server sees of a stream of requests.
+/// Everything that a server decodes from a stream of requests.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Outcome {
     pub(super) requests: Vec<Result<Vec<Vec<u8>>, TooLarge>>,
@@ -19,14 +19,14 @@ pub(super) struct Outcome {
     pub(super) left: usize,
 }
 
-/// `bytes` in pieces that end at `cuts`.
+/// Splits `bytes` at `cuts`.
 pub(super) fn cut(bytes: &[u8], mut cuts: Vec<usize>) -> Vec<&[u8]> {
     cuts.extend([0, bytes.len()]);
     cuts.sort_unstable();
     cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect()
 }
 
-/// Feeds `chunks` to a parser the way a connection does.
+/// Feeds `chunks` to a parser as a connection does.
 pub(super) fn drive(limits: Limits, authenticated: bool, chunks: &[&[u8]]) -> Outcome {
     let mut parser = RequestParser::new(limits);
     parser.set_authenticated(authenticated);
@@ -65,10 +65,10 @@ pub(super) fn drive(limits: Limits, authenticated: bool, chunks: &[&[u8]]) -> Ou
     outcome
 }
 
-/// Feeds `chunks` to a decoder the way a connection does. Returns the frames, the error and the bytes left.
+/// Feeds `chunks` to a decoder as a connection does. Returns the frames, the error and the number of bytes left.
 pub(super) fn drive_frames(chunks: &[&[u8]]) -> (Vec<Frame>, Option<FrameError>, usize) {
     let limits = FrameLimits { max_depth: 8, ..FrameLimits::default() };
-    // Open aggregates set places aside before their elements come; the depth bounds how many there are.
+    // Open aggregates reserve capacity before their elements arrive; the depth bounds how much.
     let aside = limits.max_depth * 2048;
     let mut decoder = FrameDecoder::new(limits);
     let mut frames = Vec::new();
@@ -98,7 +98,7 @@ pub(super) fn drive_frames(chunks: &[&[u8]]) -> (Vec<Frame>, Option<FrameError>,
     (frames, None, buf.len())
 }
 
-/// Names the case when it fails, wherever in it that happens.
+/// Prints the seed of the case if it panics.
 struct Case(u64);
 
 impl Drop for Case {
@@ -130,7 +130,7 @@ fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
     }
 }
 
-/// Pieces that are valid somewhere, noise, and small damage to both.
+/// Valid fragments, noise, and small mutations of both.
 fn stream(rng: &mut StdRng) -> Vec<u8> {
     const PIECES: &[&[u8]] = &[
         b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nvalue\r\n",

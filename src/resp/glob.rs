@@ -1,13 +1,12 @@
-//! Redis's patterns (`stringmatchlen`): `*`, `?`, `[a-z]`, `[^a-z]` and `\` to take the next byte as it is.
+//! Redis's glob patterns (`stringmatchlen`): `*`, `?`, `[a-z]`, `[^a-z]`, and `\` to escape the next byte.
 //!
-//! Most texts are decided by walking through pattern and text at once. A pattern that makes this go back and forth is
-//! matched by an automaton instead (Shift-And: Baeza-Yates and Gonnet, 1992), so no pattern takes more than some twenty
-//! steps a byte.
+//! Most texts are matched by a walk through pattern and text. If a pattern causes too much backtracking, an automaton
+//! takes over (Shift-And: Baeza-Yates and Gonnet, 1992). So no pattern takes more than about twenty steps per byte.
 
-/// The longest pattern that a client may give.
+/// The longest pattern that a client may give, in bytes.
 pub(super) const MAX_PATTERN: usize = 1024;
 
-/// How many bytes of the pattern may be read for each byte of pattern and text before the automaton takes over.
+/// How many steps the walk may take per byte of pattern and text before the automaton takes over.
 const EFFORT: usize = 4;
 
 /// Whether `pattern` matches the whole of `text`.
@@ -16,14 +15,14 @@ pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     walk(pattern, text, effort).unwrap_or_else(|| Automaton::new(pattern).matches(text))
 }
 
-/// [`matches()`] without regard to the case of ASCII letters.
+/// [`matches()`] ignoring the case of ASCII letters.
 pub(super) fn matches_any_case(pattern: &[u8], text: &[u8]) -> bool {
     matches(&pattern.to_ascii_lowercase(), &text.to_ascii_lowercase())
 }
 
-/// Whether `pattern` matches the whole of `text`; `None` if that takes more than `effort`.
+/// Whether `pattern` matches the whole of `text`; `None` if that takes more than `effort` steps.
 ///
-/// Only the last `*` seen is ever returned to: whatever an earlier one could match, the later one can reach too.
+/// Only the last `*` is backtracked to: whatever an earlier one could match, the later one can match too.
 fn walk(pattern: &[u8], text: &[u8], mut effort: usize) -> Option<bool> {
     let (mut rest, mut at) = (pattern, 0);
     let mut star: Option<(&[u8], usize)> = None;
@@ -54,7 +53,7 @@ fn walk(pattern: &[u8], text: &[u8], mut effort: usize) -> Option<bool> {
     }
 }
 
-/// What one byte of a text is compared with.
+/// One element of a pattern other than `*`: matches one byte.
 enum Element<'p> {
     Any,
     Literal(u8),
@@ -62,7 +61,7 @@ enum Element<'p> {
 }
 
 impl<'p> Element<'p> {
-    /// The first element of a pattern that does not begin with `*`, and what follows it.
+    /// The first element of a pattern that does not begin with `*`, and the rest of the pattern.
     fn take(pattern: &'p [u8]) -> Option<(Element<'p>, &'p [u8])> {
         Some(match pattern {
             [] => return None,
@@ -87,7 +86,7 @@ impl<'p> Element<'p> {
     }
 }
 
-/// A set of bytes: what stands between `[` and `]`. One that is not closed ends with the pattern.
+/// A set of bytes between `[` and `]`. If it is not closed, it extends to the end of the pattern.
 struct Class<'p> {
     negated: bool,
     body: &'p [u8],
@@ -117,7 +116,7 @@ impl<'p> Class<'p> {
     }
 }
 
-/// The first range of bytes of a class, and what follows it.
+/// The first range of bytes of a class, and the rest of the class.
 fn range(body: &[u8]) -> Option<((u8, u8), &[u8])> {
     Some(match body {
         [] | [b']', ..] => return None,
@@ -127,14 +126,14 @@ fn range(body: &[u8]) -> Option<((u8, u8), &[u8])> {
     })
 }
 
-/// A pattern as a nondeterministic automaton: state `n` is reached once the first `n` elements have matched. All states
-/// that are reached are bits of one row, so that a byte of the text takes a few operations for each 64 elements.
+/// A pattern as a nondeterministic automaton: state `n` is reached once the first `n` elements have matched. The
+/// reached states are bits of one row, so a byte of the text takes a few operations per 64 elements.
 struct Automaton {
-    /// Words of a row.
+    /// The number of 64-bit words in a row.
     width: usize,
-    /// By byte: the states that it leads to from the ones before.
+    /// For each byte, the states that it leads to from the preceding state.
     steps: Vec<u64>,
-    /// The states that a `*` follows: once reached, they stay.
+    /// The states that are followed by a `*`: once reached, they stay reached.
     stays: Vec<u64>,
     last: usize,
 }
@@ -240,7 +239,7 @@ mod tests {
         assert!(matches_any_case(b"MAX[M]em*", b"maxmemory"));
     }
 
-    /// What the walk would have to find out byte by byte of the pattern for every byte of the text.
+    /// A pattern that makes the walk backtrack over the whole pattern for every byte of the text.
     #[test]
     fn patterns_that_go_back_and_forth_are_left_to_the_automaton() {
         let texts = ["a".repeat(1 << 17), "b".repeat(1 << 17)];

@@ -1,7 +1,7 @@
-//! Publish and subscribe: who listens to what, and the way of a message to them.
+//! Publish and subscribe: the subscriptions of all clients, and the delivery of messages.
 //!
-//! A message is encoded once for each name that it is heard under, and copied into the [`Outbox`] of every listener, by a
-//! [`Publication`]. Nothing of it is kept: who is not subscribed when it comes has missed it.
+//! A message is encoded once for each matching channel or pattern, and copied into the [`Outbox`] of every
+//! subscriber, by a [`Publication`]. Messages are not stored: a client that subscribes later does not get them.
 //!
 //! [`Outbox`]: super::outbox::Outbox
 
@@ -19,47 +19,47 @@ use super::publication::Publication;
 use crate::cluster::Subscribers;
 use crate::time_slice::TimeSlice;
 
-/// The longest channel in bytes. The channel of a key's events holds the key: twice the longest key of the default
+/// The longest channel in bytes. The channel of a key's events contains the key: twice the longest key of the default
 /// `--max-key`.
 pub(super) const MAX_CHANNEL: usize = 128 << 10;
-/// Channels and patterns of one connection. A gateway that subscribes for all of its users has thousands; each costs
-/// two entries here.
+/// Most channels and patterns of one connection. A gateway that subscribes for all of its users has thousands; each
+/// costs two entries here.
 pub(super) const MAX_SUBSCRIPTIONS: usize = 1 << 16;
-/// Bytes that the names of one connection's subscriptions take.
+/// Most bytes that the names of one connection's subscriptions take.
 pub(super) const MAX_SUBSCRIPTION_BYTES: usize = 16 << 20;
 
-/// What a subscription names.
+/// The kind of a subscription's name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     Channel,
     Pattern,
 }
 
-/// By the number of the connection, so that those that came first hear first.
+/// By connection id, so that earlier clients get a message first.
 type Listeners = BTreeMap<u64, Arc<Client>>;
 
 /// All subscriptions of a server.
 #[derive(Default)]
 pub(super) struct Hub {
-    /// How many names somebody listens to; lets a message that nobody hears pass without the lock.
+    /// The number of names with subscribers. If it is 0, a message is dropped without taking the lock.
     names: AtomicUsize,
     topics: Mutex<Topics>,
-    /// Held by the message that is being delivered.
+    /// Held while a message is delivered.
     turn: Arc<sync::Mutex<()>>,
     backlog: Backlog,
 }
 
-/// No name is without a listener.
+/// Subscribers by channel and by pattern. Names without subscribers are removed.
 #[derive(Default)]
 struct Topics {
     channels: Names,
     patterns: Names,
 }
 
-/// In order, so that one can go through them in steps.
+/// Ordered, so that it can be visited in steps.
 type Names = BTreeMap<Arc<[u8]>, Listeners>;
 
-/// What the peers' clients have published and is not delivered yet.
+/// Messages that peers' clients have published and that are not delivered yet.
 #[derive(Default)]
 struct Backlog {
     messages: Mutex<Messages>,
@@ -70,14 +70,14 @@ struct Backlog {
 struct Messages {
     waiting: VecDeque<[Box<[u8]>; 2]>,
     bytes: usize,
-    /// More has come than may wait since the last time that nothing waited.
+    /// Whether messages were dropped since the backlog was last empty.
     has_overflowed: bool,
 }
 
-/// To how many subscribers a message was delivered at once.
+/// The result of delivering a message to some subscribers.
 pub(super) struct Served {
     pub(super) count: usize,
-    /// The last one, if there may be more.
+    /// The last subscriber, if there may be more.
     pub(super) last: Option<u64>,
 }
 
@@ -86,7 +86,7 @@ fn after<K: Ord + ?Sized>(last: Option<&K>) -> (Bound<&K>, Bound<&K>) {
 }
 
 impl Hub {
-    /// From here on the client hears what is published under the name.
+    /// Subscribes the client to the name from this call on.
     pub(super) fn join(&self, kind: Kind, name: &Arc<[u8]>, client: &Arc<Client>) {
         let mut topics = self.topics.lock();
         let listeners = match kind {
@@ -97,7 +97,7 @@ impl Hub {
         self.count(&topics);
     }
 
-    /// From here on the client does not hear it; what it has heard waits in its outbox.
+    /// Unsubscribes the client from the name; messages already in its outbox stay.
     pub(super) fn leave(&self, kind: Kind, name: &[u8], client: &Client) {
         fn without(listeners: Option<&mut Listeners>, id: u64) -> bool {
             listeners.is_some_and(|listeners| listeners.remove(&id).is_some() && listeners.is_empty())
@@ -119,12 +119,12 @@ impl Hub {
         self.names.store(topics.channels.len() + topics.patterns.len(), Ordering::Release);
     }
 
-    /// Whether anybody listens to anything.
+    /// Whether there is any subscription.
     pub(super) fn has_listeners(&self) -> bool {
         self.names.load(Ordering::Acquire) > 0
     }
 
-    /// Delivers a message to all subscribers. All get messages in one order.
+    /// Delivers a message to all subscribers. All subscribers get messages in the same order.
     pub(super) async fn publish<B: AsRef<[u8]>>(&self, channel: B, message: B) {
         if !self.has_listeners() {
             return;
@@ -135,22 +135,22 @@ impl Hub {
         }
     }
 
-    /// The right to deliver a message, unless another one is being delivered.
+    /// The exclusive right to deliver, unless another message is being delivered.
     pub(super) fn try_turn(&self) -> Option<OwnedMutexGuard<()>> {
         Arc::clone(&self.turn).try_lock_owned().ok()
     }
 
-    /// The subscribed patterns after `last`, at most so many.
+    /// At most `limit` subscribed patterns, in order after `last`.
     pub(super) fn patterns_after(&self, last: Option<&[u8]>, limit: usize) -> Vec<Arc<[u8]>> {
         names_after(&self.topics.lock().patterns, last, limit)
     }
 
-    /// The subscribed channels after `last`, at most so many.
+    /// At most `limit` subscribed channels, in order after `last`.
     pub(super) fn channels_after(&self, last: Option<&[u8]>, limit: usize) -> Vec<Arc<[u8]>> {
         names_after(&self.topics.lock().channels, last, limit)
     }
 
-    /// Delivers an encoded message to at most so many subscribers of a name, from the one after `last` on.
+    /// Delivers an encoded message to a limited number of subscribers of a name, starting after `last`.
     pub(super) fn deliver(
         &self,
         kind: Kind,
@@ -174,10 +174,10 @@ impl Hub {
         served
     }
 
-    /// Delivers what the peers' clients have published, until it is dropped.
+    /// Delivers the messages that peers' clients have published; runs until it is dropped.
     pub(super) async fn deliver_backlog(&self) {
         loop {
-            // Cancel-safe: what has arrived stays in the backlog.
+            // Cancel-safe: messages stay in the backlog.
             self.backlog.arrived.notified().await;
             let mut time = TimeSlice::begin();
             while let Some([channel, message]) = self.backlog.take() {
@@ -190,12 +190,12 @@ impl Hub {
         }
     }
 
-    /// How many listen to a channel by its name.
+    /// The number of subscribers to a channel by its name.
     pub(super) fn listeners(&self, channel: &[u8]) -> usize {
         self.topics.lock().channels.get(channel).map_or(0, BTreeMap::len)
     }
 
-    /// How many channels and patterns somebody listens to.
+    /// The numbers of channels and of patterns with subscribers.
     pub(super) fn totals(&self) -> (usize, usize) {
         let topics = self.topics.lock();
         (topics.channels.len(), topics.patterns.len())
@@ -243,7 +243,7 @@ impl Subscribers for Hub {
     }
 }
 
-/// What one connection has subscribed to.
+/// The subscriptions of one connection.
 #[derive(Default)]
 pub(super) struct Subscriptions {
     channels: BTreeSet<Arc<[u8]>>,
@@ -284,17 +284,17 @@ impl Subscriptions {
         }
     }
 
-    /// The first name of a kind, in order.
+    /// The first name of a kind, in their order.
     pub(super) fn first(&self, kind: Kind) -> Option<&Arc<[u8]>> {
         self.of(kind).first()
     }
 
-    /// How many there are of a kind.
+    /// The number of names of a kind.
     pub(super) fn count(&self, kind: Kind) -> usize {
         self.of(kind).len()
     }
 
-    /// How many there are.
+    /// The number of names.
     pub(super) fn len(&self) -> usize {
         self.channels.len() + self.patterns.len()
     }
@@ -304,7 +304,7 @@ impl Subscriptions {
         self.channels.is_empty() && self.patterns.is_empty()
     }
 
-    /// Bytes of all names.
+    /// The bytes of all names.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -2,15 +2,16 @@
 
 use super::args::Span;
 
-/// The line has a quote that does not close, or that closes in the middle of a word.
+/// The line has a quote that does not close, or that closes inside a word.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct UnbalancedQuotes;
 
-/// Splits `line` into words. Their bytes, with quotes and escapes resolved, are appended to `text`, their places to
+/// Splits `line` into words. Appends their bytes, with quotes and escapes resolved, to `text`, and their positions to
 /// `spans`.
 ///
-/// In double quotes `\n \r \t \b \a \xHH` are escapes and a backslash before anything else stands for that; in single
-/// quotes only `\'` is. A quote may open inside a word but must be followed by a blank, or the line's end, once closed.
+/// In double quotes `\n \r \t \b \a \xHH` are escapes, and a backslash before another byte yields that byte. In
+/// single quotes only `\'` is an escape. A quote may open inside a word; a closed one must be followed by a blank or
+/// the end of the line.
 pub(super) fn split(line: &[u8], text: &mut Vec<u8>, spans: &mut Vec<Span>) -> Result<(), UnbalancedQuotes> {
     let mut rest = line;
     loop {
@@ -35,7 +36,7 @@ fn word<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8], Unbalanc
     Ok(rest)
 }
 
-/// A closing quote ends its word.
+/// Checks that a closing quote ends its word.
 fn closed(rest: &[u8]) -> Result<&[u8], UnbalancedQuotes> {
     match rest.first() {
         Some(byte) if !is_blank(*byte) => Err(UnbalancedQuotes),
@@ -72,7 +73,7 @@ fn single_quoted<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8],
     }
 }
 
-/// The blanks of C's `isspace`, which unlike Rust's `is_ascii_whitespace` has the vertical tab.
+/// The blanks of C's `isspace`, which, unlike Rust's `is_ascii_whitespace`, include the vertical tab.
 pub(super) fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
 }

@@ -1,11 +1,11 @@
-//! What one request may be, and what is said of one that is more.
+//! The limits of one request, and the errors for exceeding them.
 
 use thiserror::Error;
 
-/// What one request may be. One that is more is skipped and answered by an error; the connection lives.
+/// The limits of one request. A request over a limit is skipped and gets an error; the connection stays open.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Most arguments, the command's name included. Default: 1,048,576, the limit Redis puts on `MSET` and the like.
+    /// Most arguments, the command's name included. Default: 1,048,576, Redis's limit.
     pub max_args: usize,
     /// Longest argument in bytes, hence the longest key or value. Default: 16 MiB.
     pub max_bulk: usize,
@@ -20,7 +20,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The limit that a request is over, given its longest argument and its length, if it is.
+    /// The limit that a request exceeds, given its longest argument and its length, if any.
     pub(super) fn exceeded_by(&self, bulk: usize, command: usize) -> Option<TooLarge> {
         if bulk > self.max_bulk {
             Some(TooLarge::Bulk(self.max_bulk))
@@ -32,17 +32,17 @@ impl Limits {
     }
 }
 
-/// The limit a skipped request was over. Displays as the error reply, without its leading `-`.
+/// The limit that a skipped request exceeds. Displays as the error reply, without its leading `-`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TooLarge {
-    /// An argument was longer than [`Limits::max_bulk`].
+    /// An argument is longer than [`Limits::max_bulk`].
     #[error("ERR value is larger than {0} bytes (--max-value)")]
     Bulk(usize),
-    /// The request was longer than [`Limits::max_command`].
+    /// The request is longer than [`Limits::max_command`].
     #[error("ERR request is larger than {0} bytes")]
     Command(usize),
-    /// The request had more arguments than [`Limits::max_args`].
+    /// The request has more arguments than [`Limits::max_args`].
     #[error("ERR request has more than {0} arguments")]
     Args(usize),
 }

@@ -1,10 +1,10 @@
-//! A glance at the requests that wait, for their keys alone.
+//! Finds the keys of the requests that wait in the input, to prefetch them.
 
-/// Finds the second argument, where a command has its key, of the whole requests at the start of `input`; returns
-/// how many it found.
+/// Finds the second argument, which usually is the key, of the complete requests at the start of `input`; returns how
+/// many it found.
 ///
-/// It judges nothing: it stops at the first thing that is not a plain array of bulk strings and leaves the rest
-/// to the parser. What it finds is a hint of which keys come next.
+/// It validates nothing: it stops at the first request that is not a plain array of bulk strings, and leaves the rest
+/// to the parser. The keys are only hints.
 pub(super) fn keys<'a>(input: &'a [u8], keys: &mut [&'a [u8]]) -> usize {
     let mut rest = input;
     for (n, key) in keys.iter_mut().enumerate() {
@@ -16,7 +16,7 @@ pub(super) fn keys<'a>(input: &'a [u8], keys: &mut [&'a [u8]]) -> usize {
     keys.len()
 }
 
-/// The second argument of one whole request, and what follows the request.
+/// The second argument of one complete request, and the bytes after the request.
 fn request(input: &[u8]) -> Option<(&[u8], &[u8])> {
     let (arguments, mut rest) = header(input, b'*')?;
     let mut key = None;
@@ -31,9 +31,9 @@ fn request(input: &[u8]) -> Option<(&[u8], &[u8])> {
     key.map(|key| (key, rest))
 }
 
-/// The number in a line that starts with `kind`, and what follows the line.
+/// The number in a line that starts with `kind`, and the bytes after the line.
 fn header(input: &[u8], kind: u8) -> Option<(usize, &[u8])> {
-    /// More digits than any length that is worth a glance.
+    /// Most digits of a length: longer ones are not worth a prefetch.
     const DIGITS: usize = 7;
     let (&first, digits) = input.split_first()?;
     if first != kind {

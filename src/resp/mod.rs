@@ -1,9 +1,8 @@
 //! The Redis protocol (RESP2 and RESP3).
 //!
-//! **Purpose.** Turn bytes into requests and replies, and back; and, in the node, serve clients with them. Parsing and
-//! encoding know no socket, lock or clock, so every line of them can be tested by feeding it bytes. The server around
-//! them (`server`, `connection`, `command`, `session`, and under these `shared`: what connections share) is all that
-//! touches sockets.
+//! **Purpose.** Decode and encode requests and replies; and, in the node, serve clients. Parsing and encoding use no
+//! socket, lock or clock, so they can be tested with bytes alone. The server around them (`server`, `connection`,
+//! `command`, `session`, and `shared`, the state that connections share) does the I/O.
 //!
 //! **Place in the picture.**
 //!
@@ -17,10 +16,10 @@
 //! ```
 //!
 //! **Invariants.**
-//! - Memory held is proportional to bytes that really arrived, never to a length that was merely announced.
-//! - No byte is looked at more than a fixed number of times, however the stream is cut into reads.
-//! - What comes out does not depend on how the stream was cut.
-//! - What a peer sends is never a panic: it is an error, after which its connection closes.
+//! - Memory held is proportional to the bytes that have arrived, never to a length that was announced.
+//! - Each byte is visited at most a fixed number of times, however the stream is split into reads.
+//! - The result does not depend on how the stream was split.
+//! - Input from the other side never causes a panic: it causes an error, after which the connection closes.
 
 mod encode;
 mod frame;

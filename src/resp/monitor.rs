@@ -1,4 +1,4 @@
-//! `MONITOR`: every command of every connection, shown to those who asked.
+//! `MONITOR`: shows every command of every connection to the monitoring clients.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -11,14 +11,14 @@ use super::Args;
 use super::clients::Client;
 use crate::model::{Time, timestamp};
 
-/// Arguments of a command, and bytes of each, that are shown: more would cut every monitor off.
+/// Most arguments of a command, and bytes of each, that are shown: more would overflow the monitors' outboxes.
 const MAX_ARGS: usize = 128;
 const MAX_ARG: usize = 1024;
 
 /// All monitoring connections of a server.
 #[derive(Default)]
 pub(super) struct Monitors {
-    /// Equals the length of `all`; lets every command pass with one load while nobody monitors.
+    /// The length of `all`. While it is 0, a command costs one atomic load.
     count: AtomicUsize,
     all: Mutex<Vec<Arc<Client>>>,
 }
@@ -29,21 +29,21 @@ impl Monitors {
         self.count.load(Ordering::Relaxed) > 0
     }
 
-    /// From here on the client is shown what is called.
+    /// Starts to show commands to the client.
     pub(super) fn add(&self, client: &Arc<Client>) {
         let mut all = self.all.lock();
         all.push(client.clone());
         self.count.store(all.len(), Ordering::Relaxed);
     }
 
-    /// Shows the client no more.
+    /// Stops showing commands to the client.
     pub(super) fn remove(&self, client: &Client) {
         let mut all = self.all.lock();
         all.retain(|other| other.id != client.id);
         self.count.store(all.len(), Ordering::Relaxed);
     }
 
-    /// Shows a command to all.
+    /// Shows a command to all monitors.
     pub(super) fn show(&self, now: Time, from: SocketAddr, args: Args<'_>) {
         let line = line(now, from, args);
         for client in &*self.all.lock() {

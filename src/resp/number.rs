@@ -1,6 +1,7 @@
 //! The decimal numbers of request headers.
 
-/// A whole, well-formed number of at most eight digits with its CR LF, and the length of both: nearly every header.
+/// Parses a complete number of at most eight digits with its CR LF; returns it and the length. Nearly every header is
+/// one.
 #[inline]
 pub(super) fn short_number(line: &[u8]) -> Option<(i64, usize)> {
     let mut number = 0;

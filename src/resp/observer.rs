@@ -1,11 +1,11 @@
-//! Tells clients of changes: keyspace events to subscribers, invalidations to those who track.
+//! Sends keyspace events to subscribers, and invalidations to clients that track keys.
 //!
 //! ```text
 //!   store: changes ──► Observer ──► Hub: __keyspace@0__:…, __keyevent@0__:…
 //!                              └──► Tracking: invalidate
 //! ```
 //!
-//! Changes are followed while somebody wants to hear of them, by one task for all; a write costs more only then.
+//! One task follows the store's changes, only while some client wants them; only then does a write cost more.
 
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
@@ -18,34 +18,34 @@ use super::shared::Shared;
 use crate::config::KeyspaceEvents;
 use crate::store::{Cause, Change, Follower, Prefixes, Read, ReadLimit, TooDeep};
 
-/// Changes told before others get a turn: well under a millisecond for a few listeners.
+/// Changes handled before other tasks run: well under 1 ms if there are few subscribers.
 const LIMIT: ReadLimit = ReadLimit { changes: 256, bytes: 1 << 20 };
 
-/// Follows the store's changes while they are wanted.
+/// Follows the store's changes while clients want them.
 #[derive(Default)]
 pub(super) struct Observer {
-    /// [`KeyspaceEvents`], as they can be changed at run time.
+    /// The enabled [`KeyspaceEvents`], which can be changed at run time.
     events: AtomicU16,
-    /// Changes that no events were told of, because too many came at once.
+    /// Changes for which no events were sent, because too many came at once.
     skipped: AtomicU64,
     place: Mutex<Option<Place>>,
-    /// The place is another than the task knows.
+    /// Notified when `place` was changed by another task.
     moved: Notify,
 }
 
-/// What is followed, and the last change that was told.
+/// The follower of the changes, and the last change that was handled.
 struct Place {
     follower: Follower,
     told: u64,
 }
 
 enum Next {
-    /// Nobody wants to know.
+    /// No client wants changes.
     Rest,
-    /// Everything up to here is told.
+    /// All changes up to this one are handled.
     Wait(Follower, u64),
     Tell(Vec<Change>),
-    /// So many changes cannot be told any more.
+    /// This many changes are no longer available.
     Lagged(u64),
 }
 
@@ -54,23 +54,23 @@ impl Observer {
         Observer { events: AtomicU16::new(events.to_bits()), ..Observer::default() }
     }
 
-    /// The events that subscribers are told.
+    /// The enabled keyspace events.
     pub(super) fn events(&self) -> KeyspaceEvents {
         KeyspaceEvents::from_bits(self.events.load(Ordering::Relaxed))
     }
 
-    /// To be followed by [`adjust`](Self::adjust).
+    /// Sets the enabled events; call [`adjust`](Self::adjust) afterwards.
     pub(super) fn set_events(&self, events: KeyspaceEvents) {
         self.events.store(events.to_bits(), Ordering::Relaxed);
     }
 
-    /// How many changes no events were told of although they were wanted.
+    /// The number of changes for which no events were sent although they were enabled.
     pub(super) fn skipped(&self) -> u64 {
         self.skipped.load(Ordering::Relaxed)
     }
 
-    /// Begins or ends to follow, as somebody has come to want changes, or ceased to. What is written after it returns is
-    /// followed.
+    /// Starts or stops following, after clients have begun or ceased to want changes. Writes made after it returns
+    /// are followed.
     pub(super) fn adjust(&self, shared: &Shared) -> Result<(), TooDeep> {
         let mut place = self.place.lock();
         let events = self.events().tell_anything() && shared.hub.has_listeners();
@@ -90,13 +90,13 @@ impl Observer {
         Ok(())
     }
 
-    /// Tells of changes until `stop` is cancelled.
+    /// Handles changes until `stop` is cancelled.
     pub(super) async fn run(&self, shared: &Shared, stop: CancellationToken) {
         stop.run_until_cancelled(async {
             loop {
                 match self.next() {
                     Next::Rest => self.moved.notified().await,
-                    // Cancel-safe: neither takes anything.
+                    // Cancel-safe: neither branch takes anything.
                     Next::Wait(follower, told) => tokio::select! {
                         () = follower.news(told) => {}
                         () = self.moved.notified() => {}
@@ -150,7 +150,7 @@ impl Observer {
     }
 }
 
-/// Tells the subscribers of a change what Redis would tell of the command that made it.
+/// Publishes the keyspace events that Redis would publish for the command that made the change.
 async fn announce(hub: &Hub, events: KeyspaceEvents, change: &Change) {
     let key = change.cell.key();
     let told: &[(&str, &str)] = match change.cause {

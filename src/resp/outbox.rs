@@ -1,4 +1,4 @@
-//! What waits to be sent to a client that did not ask for it just now: lines of `MONITOR`, messages, invalidations.
+//! Pushes that wait to be sent to a client: lines of `MONITOR`, messages, invalidations.
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,18 +9,19 @@ use tracing_mutex::parkinglot::Mutex;
 
 use super::Proto;
 
-/// Bytes that may wait for one connection: what Redis lets a subscriber fall behind for a minute. One that falls
-/// behind further is cut off, as a stream with holes would mislead.
+/// Most bytes that may wait for one connection: Redis's soft limit for a subscriber. If more would wait, the
+/// connection is closed, because a stream with holes would mislead.
 pub(super) const MAX_WAITING: usize = 8 << 20;
 
 /// The pushes that wait for one connection.
 ///
-/// Any task may add to it, and never waits; the connection's own takes. As much again may be with that task, half
+/// Any task may add to it without waiting; the connection's task takes them. That task may hold as much again, partly
+/// written to a socket that the client does not read.
 /// written to a socket that the client does not read.
 pub(super) struct Outbox {
     waiting: Mutex<Waiting>,
     arrived: Notify,
-    /// Ends the connection.
+    /// Closes the connection.
     kill: CancellationToken,
     overflowed: AtomicBool,
 }
@@ -28,39 +29,39 @@ pub(super) struct Outbox {
 #[derive(Default)]
 struct Waiting {
     bytes: Vec<u8>,
-    /// What messages are encoded for.
+    /// The protocol version that messages are encoded for.
     proto: Proto,
 }
 
 impl Outbox {
-    /// An empty outbox of the connection that `kill` ends.
+    /// An empty outbox of the connection that `kill` closes.
     pub(super) fn new(kill: CancellationToken) -> Self {
         Outbox { waiting: Mutex::default(), arrived: Notify::new(), kill, overflowed: AtomicBool::new(false) }
     }
 
-    /// Waits until there is something to take. Cancel-safe: a permit that was not taken stays.
+    /// Waits until there is something to take. Cancel-safe: the notification is kept.
     pub(super) async fn arrived(&self) {
         self.arrived.notified().await;
     }
 
-    /// Moves what waits to the end of `out`.
+    /// Moves the waiting bytes to the end of `out`.
     pub(super) fn take(&self, out: &mut Vec<u8>) {
         out.append(&mut mem::take(&mut self.waiting.lock().bytes));
     }
 
-    /// Moves what waits to the end of `out`; what is added from here on is for the other dialect.
+    /// Moves the waiting bytes to the end of `out`; later ones use the version `proto`.
     pub(super) fn switch(&self, proto: Proto, out: &mut Vec<u8>) {
         let mut waiting = self.waiting.lock();
         waiting.proto = proto;
         out.append(&mut waiting.bytes);
     }
 
-    /// Adds bytes that are the same in both dialects.
+    /// Adds bytes that are the same in both protocol versions.
     pub(super) fn add(&self, bytes: &[u8]) {
         self.put(bytes, |_| bytes[0]);
     }
 
-    /// Adds a message that was encoded for RESP3, in which its first byte alone differs from RESP2.
+    /// Adds a message that was encoded for RESP3; in RESP2 only its first byte differs.
     pub(super) fn push(&self, message: &[u8]) {
         self.put(message, |proto| match proto {
             Proto::Resp2 => b'*',
@@ -68,7 +69,7 @@ impl Outbox {
         });
     }
 
-    /// Whether the connection was cut off because it did not read what it had asked for.
+    /// Whether the connection was closed because it did not read its pushes.
     pub(super) fn has_overflowed(&self) -> bool {
         self.overflowed.load(Ordering::Relaxed)
     }
@@ -76,7 +77,7 @@ impl Outbox {
     fn put(&self, bytes: &[u8], first: impl FnOnce(Proto) -> u8) {
         let mut waiting = self.waiting.lock();
         let taken = waiting.bytes.len();
-        // One that is larger than the limit goes if nothing else waits, or it never would.
+        // A message larger than the limit is accepted if nothing else waits; otherwise it could never be sent.
         if taken > 0 && taken + bytes.len() > MAX_WAITING {
             drop(waiting);
             self.overflowed.store(true, Ordering::Relaxed);

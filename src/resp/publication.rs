@@ -1,4 +1,4 @@
-//! One published message on its way to its subscribers, in steps: patterns may be slow to match, and subscribers many.
+//! Delivers one published message in steps: patterns may be slow to match, and subscribers many.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use super::hub::{Hub, Kind};
 use super::{Proto, Reply, glob};
 use crate::time_slice::TimeSlice;
 
-/// How many patterns are taken from the hub, and to how many subscribers how many bytes are delivered, under one lock.
+/// Limits of what is done under one lock: patterns taken from the hub, subscribers served and bytes copied.
 const PATTERNS_AT_ONCE: usize = 16;
 const SUBSCRIBERS_AT_ONCE: usize = 64;
 const BYTES_AT_ONCE: usize = 256 << 10;
 
-/// What subscribers have named to get the message.
+/// The channel or pattern that subscribers get the message by.
 enum Match {
-    /// Its channel.
+    /// The message's channel.
     Channel,
     Pattern(Arc<[u8]>),
 }
@@ -28,7 +28,7 @@ pub(super) struct Publication<B> {
 }
 
 enum State {
-    /// Compares the channel with patterns; the last one that was compared.
+    /// Compares the channel with patterns; holds the last pattern compared.
     Searching {
         matches: Vec<Match>,
         last: Option<Arc<[u8]>>,
@@ -37,14 +37,14 @@ enum State {
 }
 
 struct Delivery {
-    /// Those that are left; the last is next.
+    /// The matches still to serve; the last is next.
     matches: Vec<Match>,
-    /// What the subscribers of that one are sent; empty before the first.
+    /// The message encoded for that match; empty before the first.
     encoded: Vec<u8>,
-    /// The last subscriber that it was delivered to.
+    /// The last subscriber served.
     last: Option<u64>,
     delivered: usize,
-    /// No other message is delivered meanwhile: all subscribers get messages in one order.
+    /// Excludes other deliveries, so that all subscribers get messages in the same order.
     _turn: OwnedMutexGuard<()>,
 }
 
@@ -54,13 +54,13 @@ impl<B: AsRef<[u8]>> Publication<B> {
         Publication { channel, message, state: State::Searching { matches, last: None } }
     }
 
-    /// The same of a message that does not borrow.
+    /// The same publication with an owned message.
     pub(super) fn into_owned(self) -> Publication<Box<[u8]>> {
         let Publication { channel, message, state } = self;
         Publication { channel: channel.as_ref().into(), message: message.as_ref().into(), state }
     }
 
-    /// Goes on until the time is over; returns how often the message was delivered, once it was to all.
+    /// Continues until the time slice is over; returns the number of deliveries once all are made.
     pub(super) fn step(&mut self, hub: &Hub, time: &TimeSlice) -> Option<usize> {
         loop {
             match &mut self.state {

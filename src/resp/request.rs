@@ -1,4 +1,4 @@
-//! The server's side of the wire: bytes in, requests out.
+//! Parses requests on the server's side.
 //!
 //! ```text
 //!             '*'           count > 0               last argument ends
@@ -9,8 +9,8 @@
 //!      └──┘ any other byte: an inline line, or a blank one; a zero byte or a TLS record is an error
 //! ```
 //!
-//! The position inside a half-arrived request is kept, so each call goes on where the last one stopped. A request over a
-//! limit is dropped as it arrives, without being held, and the connection lives on.
+//! The position inside a partly arrived request is kept, so each call resumes where the last one stopped. A request
+//! over a limit is discarded as it arrives, and the connection stays open.
 
 use std::mem;
 
@@ -26,37 +26,39 @@ use super::{
 use crate::config::DEFAULT_PEER_PORT;
 use crate::model::counter::strict_number;
 
-/// Redis's `proto-max-bulk-len`: an argument announced as longer is taken for a broken stream.
+/// Redis's `proto-max-bulk-len`: a longer announced argument is an error that closes the connection.
 const MAX_WIRE_BULK: usize = 512 << 20;
-/// Redis's `PROTO_INLINE_MAX_SIZE`: the longest line, inline request or length header.
+/// Redis's `PROTO_INLINE_MAX_SIZE`: the longest line (inline request or length header) in bytes.
 const MAX_LINE: usize = 64 << 10;
-/// What Redis lets a client send before it has shown its password: enough for `HELLO 3 AUTH …`.
+/// Redis's limit before authentication: enough for `HELLO 3 AUTH …`.
 const MAX_UNAUTHENTICATED_ARGS: usize = 10;
 const MAX_UNAUTHENTICATED_BULK: usize = 16 << 10;
-/// Memory kept between requests, in elements: one rare large request must not enlarge an idle connection for ever.
+/// Capacity kept between requests, in elements, so that one large request does not enlarge an idle connection for
+/// ever.
 const KEPT_SPANS: usize = 1024;
 const KEPT_TEXT: usize = 4096;
 
-/// Bytes that are not the protocol. Where the next request begins is unknown: send `ERR` and this text, and close.
+/// The bytes are not the protocol. The stream cannot be resumed: send `ERR` and this text, and close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// The count after `*` is no number, or above `i32::MAX`.
+    /// The count after `*` is not a number, or above `i32::MAX`.
     #[error("Protocol error: invalid multibulk length")]
     InvalidMultibulkLength,
-    /// The length after `$` is no number, negative, or above 512 MiB.
+    /// The length after `$` is not a number, negative, or above 512 MiB.
     #[error("Protocol error: invalid bulk length")]
     InvalidBulkLength,
-    /// More than ten arguments before the password.
+    /// More than ten arguments before authentication.
     #[error("Protocol error: unauthenticated multibulk length")]
     UnauthenticatedMultibulkLength,
-    /// An argument above 16 KiB before the password.
+    /// An argument above 16 KiB before authentication.
     #[error("Protocol error: unauthenticated bulk length")]
     UnauthenticatedBulkLength,
     /// An argument does not begin with `$`.
     #[error("Protocol error: expected '$', got '{}'", .0.escape_ascii())]
     ExpectedDollar(u8),
-    /// The bytes after an argument are not CR LF. (Redis does not look; we do, as the stream is out of step.)
+    /// The bytes after an argument are not CR LF. (Redis does not check; here it is an error, because the stream is
+    /// out of step.)
     #[error("Protocol error: expected CRLF after an argument")]
     ExpectedCrlf,
     /// No line end within 64 KiB of `*`.
@@ -68,50 +70,50 @@ pub enum ProtocolError {
     /// An inline request longer than 64 KiB.
     #[error("Protocol error: too big inline request")]
     TooBigInline,
-    /// An inline request with a quote left open.
+    /// An inline request has an unclosed quote.
     #[error("Protocol error: unbalanced quotes in request")]
     UnbalancedQuotes,
-    /// An HTTP request (`POST`, `Host:`): a browser was tricked into talking to us. Close without a reply.
+    /// An HTTP request (`POST`, `Host:`): a browser was tricked into connecting. Close without a reply.
     #[error("Protocol error: an HTTP request, possibly cross-protocol scripting")]
     CrossProtocol,
-    /// A zero byte where a request begins: a node that takes the client port for a peer port.
+    /// A zero byte at the start of a request: a node dialled the client port as a peer port.
     #[error(
         "Protocol error: this is the client port of a Sapwood node; --join wants its peer port, {} by default",
         DEFAULT_PEER_PORT
     )]
     PeerProtocol,
-    /// A TLS record where a request begins. No answer would be understood.
+    /// A TLS record at the start of a request. The client would not understand a reply.
     #[error("Protocol error: TLS, which this port does not speak")]
     Tls,
 }
 
-/// What [`RequestParser::next`] found. `consumed` bytes are to be dropped from the front of the buffer.
+/// The result of [`RequestParser::next`]. Drop `consumed` bytes from the front of the buffer.
 #[derive(Debug)]
 pub enum Step<'a> {
     /// A request of at least one argument.
     Request {
         /// Its arguments.
         args: Args<'a>,
-        /// Its length, with the blank lines before it.
+        /// Its length, including blank lines before it.
         consumed: usize,
     },
-    /// A request over a limit, skipped to its end. Answer with `what`'s text.
+    /// A request over a limit, skipped to its end. Reply with the text of `what`.
     TooLarge {
-        /// The first limit it was over.
+        /// The first limit that it exceeds.
         what: TooLarge,
         /// Bytes to drop.
         consumed: usize,
     },
     /// The request is not complete.
     Incomplete {
-        /// Bytes to drop: blank lines, and what is skipped.
+        /// Bytes to drop: blank lines, and skipped bytes.
         consumed: usize,
-        /// At least so many more bytes are needed. A client's claim: never allocate by it without a bound.
+        /// At least this many more bytes are needed. The client claims it: never allocate by it without a bound.
         need: usize,
     },
 }
 
-/// An incremental parser of requests, one a connection.
+/// An incremental parser of requests, one per connection.
 ///
 /// ```
 /// # use sapwood::resp::{Limits, RequestParser, Step};
@@ -135,23 +137,24 @@ pub enum Step<'a> {
 pub struct RequestParser {
     limits: Limits,
     authenticated: bool,
-    /// Arguments found so far. Positions count from the request's first byte, or within `text` for an inline request.
+    /// Arguments found so far. Positions are relative to the request's first byte, or to `text` for an inline
+    /// request.
     spans: Vec<Span>,
     /// The resolved words of an inline request.
     text: Vec<u8>,
-    /// Arguments still to come; 0 between requests.
+    /// Arguments still missing; 0 between requests.
     args_left: usize,
     /// The length of the argument whose header has been read but whose payload has not.
     bulk: Option<usize>,
-    /// Where the next header or payload begins, from the request's first byte not yet consumed.
+    /// Start of the next header or payload, relative to the request's first byte not yet consumed.
     at: usize,
     /// Bytes of the current line already searched for its end.
     scanned: usize,
-    /// Set once the request is over a limit. From then on nothing of it is kept.
+    /// Set once the request exceeds a limit. From then on nothing of it is kept.
     skipping: Option<TooLarge>,
 }
 
-/// How far one look at the buffer led.
+/// The result of one look at the buffer.
 enum Progress {
     Blank { consumed: usize },
     Inline { consumed: usize },
@@ -161,7 +164,7 @@ enum Progress {
 }
 
 impl RequestParser {
-    /// A parser at the start of a connection whose client has not shown a password yet.
+    /// Creates a parser for the start of a connection whose client has not authenticated yet.
     pub fn new(limits: Limits) -> Self {
         let max_command = limits.max_command.min(u32::MAX as usize);
         Self {
@@ -177,15 +180,15 @@ impl RequestParser {
         }
     }
 
-    /// Says whether the client has authenticated, or need not. Until then requests are held to Redis's narrow limits.
+    /// Sets whether the client has authenticated, or need not. Before that, Redis's narrow limits apply.
     pub fn set_authenticated(&mut self, yes: bool) {
         self.authenticated = yes;
     }
 
     /// Finds the next request at the front of `buf`.
     ///
-    /// `buf` must begin at the first byte not consumed, and only ever grow at its end. After an error the parser is of
-    /// no more use.
+    /// `buf` must begin at the first byte not consumed, and grow only at its end. After an error the parser must not
+    /// be used again.
     pub fn next<'a>(&'a mut self, buf: &'a [u8]) -> Result<Step<'a>, ProtocolError> {
         let mut start = 0;
         loop {
@@ -217,7 +220,7 @@ impl RequestParser {
         }
     }
 
-    /// `*count`, then the arguments.
+    /// Parses `*count`, then the arguments.
     fn multibulk(&mut self, buf: &[u8]) -> Result<Progress, ProtocolError> {
         use ProtocolError::{InvalidMultibulkLength, TooBigMultibulkCount, UnauthenticatedMultibulkLength};
         let Some((count, end)) = self.header(buf, 0, InvalidMultibulkLength, TooBigMultibulkCount)? else {
@@ -242,7 +245,7 @@ impl RequestParser {
         self.arguments(buf)
     }
 
-    /// The arguments of a multibulk request, as many as have arrived.
+    /// Parses the arguments of a multibulk request that have arrived.
     fn arguments(&mut self, buf: &[u8]) -> Result<Progress, ProtocolError> {
         while self.args_left > 0 {
             let len = match self.bulk {
@@ -275,7 +278,7 @@ impl RequestParser {
         })
     }
 
-    /// `$length` at `self.at`, held against the limits.
+    /// Parses `$length` at `self.at`, and checks it against the limits.
     fn bulk_header(&mut self, buf: &[u8]) -> Result<Option<usize>, ProtocolError> {
         use ProtocolError::{ExpectedDollar, InvalidBulkLength, TooBigBulkCount, UnauthenticatedBulkLength};
         match buf.get(self.at) {
@@ -303,7 +306,7 @@ impl RequestParser {
         Ok(Some(len))
     }
 
-    /// Stops until more has arrived. What has arrived of a skipped request is given up at once.
+    /// Stops until more has arrived. Bytes of a skipped request are dropped at once.
     fn pause(&mut self, buf: &[u8], need: usize) -> Progress {
         if self.skipping.is_none() {
             return Progress::Incomplete { consumed: 0, need };
@@ -313,11 +316,11 @@ impl RequestParser {
             *len -= arrived;
             self.at += arrived;
         }
-        // Not the true need: nobody should gather half a gigabyte only to drop it.
+        // Less than the true need, so that the caller does not gather 512 MiB only to drop them.
         Progress::Incomplete { consumed: mem::take(&mut self.at), need: 1 }
     }
 
-    /// A request typed by hand, or sent by something that is no Redis client.
+    /// Parses a request typed by hand, or sent by another kind of client.
     fn inline(&mut self, buf: &[u8]) -> Result<Progress, ProtocolError> {
         let window = &buf[..buf.len().min(MAX_LINE)];
         let Some(found) = memchr(b'\n', &window[self.scanned..]) else {
@@ -350,7 +353,7 @@ impl RequestParser {
         })
     }
 
-    /// Forgets the arguments of the last request, or of one that is being skipped.
+    /// Discards the arguments of the last request, or of one that is being skipped.
     fn forget(&mut self) {
         self.spans.clear();
         self.text.clear();
@@ -358,7 +361,7 @@ impl RequestParser {
         self.text.shrink_to(KEPT_TEXT);
     }
 
-    /// The number in the header line that begins at `buf[at]`, and where the line ends; `None` if it has not all arrived.
+    /// The number in the header line at `buf[at]`, and the end of the line; `None` if it has not fully arrived.
     #[inline]
     fn header(
         &mut self,
@@ -374,7 +377,7 @@ impl RequestParser {
         self.unusual_header(buf, at, invalid, too_long)
     }
 
-    /// [`Self::header`] for lines that are long, malformed or still arriving.
+    /// [`Self::header`] for lines that are long, malformed or incomplete.
     #[cold]
     fn unusual_header(
         &mut self,
@@ -402,7 +405,7 @@ impl RequestParser {
     }
 }
 
-/// Whether the line's first word is one that only HTTP sends.
+/// Whether the line's first word is one that only HTTP uses.
 fn is_http(line: &[u8]) -> bool {
     let word = line.split(|byte| inline::is_blank(*byte)).next().unwrap_or_default();
     word.eq_ignore_ascii_case(b"post") || word.eq_ignore_ascii_case(b"host:")
@@ -410,7 +413,7 @@ fn is_http(line: &[u8]) -> bool {
 
 #[cfg(test)]
 impl RequestParser {
-    /// Bytes of memory held.
+    /// Bytes of capacity held.
     pub(super) fn capacity(&self) -> usize {
         self.spans.capacity() * size_of::<Span>() + self.text.capacity()
     }

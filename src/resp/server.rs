@@ -1,4 +1,4 @@
-//! The server: accepts connections, and ends them.
+//! Accepts and closes client connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,17 +28,17 @@ use crate::model::timestamp;
 use crate::stats::Stats;
 use crate::store::Store;
 
-/// How long accepting rests after an error, such as too many open files: they end when other connections do.
+/// Pause of accepting after an error, such as too many open files, which other connections' ends resolve.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Clients over the limit that are turned away at one time: each takes one of the files that are kept free for it. One
-/// more is closed without waiting.
+/// Most clients over the limit that are being refused at one time; each takes one of the files reserved for that.
+/// Further ones are closed at once.
 const MAX_REFUSALS: usize = 8;
 /// How long a client over the limit may take to read its error and leave.
 const REFUSAL_LIMIT: Duration = Duration::from_millis(500);
-/// How long a stopping server waits for clients to take their last replies: many times what a network needs, and too
-/// short to matter to who stops it.
+/// How long a stopping server waits for clients to read their last replies: many times what a network needs, and too
+/// short to matter to an operator.
 const UNREAD_LIMIT: Duration = Duration::from_millis(500);
-/// How long after that it waits for commands that were begun, such as `FLUSHALL` of many keys.
+/// How long after that it waits for running commands, such as `FLUSHALL` of many keys.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
 /// Serves the Redis protocol to clients.
@@ -47,12 +47,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server of this store. Its uptime counts from here.
+    /// Creates a server of this store. Its uptime counts from here.
     pub fn new(store: Arc<Store>, env: Arc<dyn Env>, cluster: Arc<dyn Cluster>, settings: Settings) -> Self {
         Server::counting(store, env, cluster, Arc::new(Stats::new(command::names())), settings)
     }
 
-    /// The same, with the counters to write: those of [`command_names`](super::command_names).
+    /// Creates a server with given counters, whose commands are those of [`command_names`](super::command_names).
     pub(crate) fn counting(
         store: Arc<Store>,
         env: Arc<dyn Env>,
@@ -86,14 +86,14 @@ impl Server {
         Server { shared: Arc::new(shared) }
     }
 
-    /// The clients of this server, as hearers of what the peers' clients publish.
+    /// Delivers messages of peers' clients to this server's subscribers.
     pub fn subscribers(&self) -> Arc<dyn Subscribers> {
         self.shared.hub.clone()
     }
 
-    /// Serves until `stop` is cancelled. Then it accepts no more, lets each connection finish the commands it has read
-    /// and write their replies, and returns once all are closed. A client that does not read gets what its socket has
-    /// taken after half a second. A command that takes longer than five seconds more is broken off.
+    /// Serves until `stop` is cancelled. Then it accepts no more, lets each connection execute the commands it has
+    /// read and write their replies, and returns once all are closed. A client that does not read loses its remaining
+    /// replies after 500 ms. A command that takes 5 s longer than that is aborted.
     pub async fn run(&self, mut listener: Box<dyn Listener>, stop: CancellationToken) {
         let connections = TaskTracker::new();
         let (observing, until) = (Arc::clone(&self.shared), stop.clone());
@@ -106,7 +106,7 @@ impl Server {
         let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
         let faults = LogLimit::new(LogLimit::ONE);
         loop {
-            // Cancel-safe: an accept that is dropped has lost no connection, nor a wait an event, and a tick is merely
+            // Cancel-safe: a dropped accept loses no connection, a dropped wait loses no event, and a tick is merely
             // late.
             tokio::select! {
                 biased;
@@ -145,7 +145,7 @@ impl Server {
         }
     }
 
-    /// Serves a client from here on; gives the connection back if there are too many.
+    /// Starts to serve a client; returns the connection if there are too many.
     fn welcome(
         &self,
         connections: &TaskTracker,
@@ -177,11 +177,11 @@ impl Server {
     }
 }
 
-/// Tells a client that there are too many. A connection that is closed while something of its client's is unread is reset,
-/// and the client may never see the error; so a task waits until the client leaves, where there is room for one.
+/// Sends a client the error that there are too many. Closing a connection with unread input resets it, and the client
+/// may not see the error. So a task waits until the client leaves, if there is room for one.
 async fn refuse(mut stream: BoxStream, refusals: &Arc<Semaphore>, connections: &TaskTracker) {
     const TEXT: &[u8] = b"-ERR max number of clients reached\r\n";
-    // The client is turned away either way. The socket is new, so it takes so few bytes at once.
+    // The client is refused either way. The socket is new, so it takes these few bytes at once.
     let _ = timeout(REFUSAL_LIMIT, async {
         stream.write_all(TEXT).await?;
         stream.shutdown().await

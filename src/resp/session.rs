@@ -1,4 +1,4 @@
-//! What a connection remembers between commands.
+//! The state of a connection between commands.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,37 +13,37 @@ use crate::stats::Counts;
 use crate::store::{Batch, Store, TooDeep, Watcher};
 use crate::time_slice::TimeSlice;
 
-/// Which replies the client wants (`CLIENT REPLY`).
+/// The replies that the client wants (`CLIENT REPLY`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Replies {
     On,
     Off,
-    /// Neither the reply to the present command nor that to the next.
+    /// Suppress the replies to the present and the next command.
     SkipNext,
-    /// Not the reply to the present command.
+    /// Suppress the reply to the present command.
     Skip,
 }
 
-/// What a connection remembers between commands.
+/// The state of a connection between commands.
 pub(super) struct Session {
     pub(super) client: Arc<Client>,
     pub(super) proto: Proto,
-    /// Whether the password was shown, or there is none.
+    /// Whether the client has authenticated, or need not.
     pub(super) authenticated: bool,
     pub(super) replies: Replies,
-    /// The command being executed, or the last one.
+    /// The current or the last command.
     pub(super) call: Call,
     pub(super) counts: Counts,
-    /// How much of the output is no reply: `CLIENT REPLY` does not take it back.
+    /// How many bytes of the output are not replies: `CLIENT REPLY` does not suppress them.
     pub(super) kept: usize,
     pub(super) subscriptions: Subscriptions,
-    /// The place of its last write in the sequence of all that was published here; 0 if it has written nothing.
+    /// The feed sequence of its last write; 0 if it has written nothing.
     pub(super) written: u64,
-    /// Whether keys that are absent may be with peers whose states are being fetched.
+    /// Whether absent keys may exist on peers whose states are being fetched.
     pub(super) may_lack: bool,
-    /// There while the connection wants to be told which keys change.
+    /// Set while the connection tracks keys.
     pub(super) tracking: Option<Mode>,
-    /// There while the connection watches: see [`watch`](Self::watch).
+    /// Set while the connection watches: see [`watch`](Self::watch).
     pub(super) watcher: Option<Box<Watcher>>,
 }
 
@@ -65,12 +65,12 @@ impl Session {
         }
     }
 
-    /// Hands the writes of a batch to the peers.
+    /// Publishes the writes of a batch to the peers.
     pub(super) fn publish(&mut self, store: &Store, batch: &mut Batch) {
         self.written = self.written.max(store.publish(batch));
     }
 
-    /// Takes a reply that begins at `start` back if the client does not want it.
+    /// Removes the reply that begins at `start` if the client does not want it.
     pub(super) fn settle(&mut self, out: &mut Vec<u8>, start: usize) {
         match self.replies {
             Replies::On => return,
@@ -81,26 +81,27 @@ impl Session {
         out.truncate(start.max(self.kept));
     }
 
-    /// Whether something may arrive that this connection did not ask for just now.
+    /// Whether pushes may arrive for this connection.
     pub(super) fn listens(&self) -> bool {
         let told = self.reads_events() || self.client.monitors.load(Relaxed);
         told || self.tracking.is_some() || !self.subscriptions.is_empty()
     }
 
-    /// Whether replies could be taken for messages, so that few commands are left: RESP2 does not tell the two apart.
+    /// Whether replies could be mistaken for messages, so that only few commands are allowed: RESP2 does not
+    /// distinguish them.
     pub(super) fn is_subscribed(&self) -> bool {
         let listens = !self.subscriptions.is_empty() || self.reads_events() || self.watcher.is_some();
         self.proto == Proto::Resp2 && listens
     }
 
-    /// Tells others that this connection has subscribed to more or less.
+    /// Updates the number of subscriptions that other connections see.
     pub(super) fn show_subscriptions(&self, shared: &Shared) {
         self.client.channels.store(self.subscriptions.count(Kind::Channel), Relaxed);
         self.client.patterns.store(self.subscriptions.count(Kind::Pattern), Relaxed);
         shared.adjust_observer();
     }
 
-    /// Ends subscriptions, without a word, until none is left or `time` is over; returns whether none is left.
+    /// Ends subscriptions, without confirmations, until none is left or `time` is over; returns whether none is left.
     pub(super) fn unsubscribe(&mut self, shared: &Shared, time: &TimeSlice) -> bool {
         if self.subscriptions.is_empty() {
             return true;
@@ -134,13 +135,13 @@ impl Session {
         }
     }
 
-    /// Moves what waits in the outbox to the end of the output.
+    /// Moves the pushes in the outbox to the end of the output.
     pub(super) fn take_pushes(&mut self, out: &mut Vec<u8>) {
         self.client.outbox.take(out);
         self.kept = out.len();
     }
 
-    /// Nothing is read before changes are followed, or a change in between would go untold.
+    /// Starts tracking. Changes are followed before any key is read, so that no change in between is missed.
     pub(super) fn start_tracking(&mut self, shared: &Shared, mode: Mode) -> Result<(), TooDeep> {
         shared.tracking.start(&self.client, &mode.which);
         self.client.tracks.store(true, Relaxed);
@@ -158,7 +159,7 @@ impl Session {
         }
     }
 
-    /// Begins to watch, or ends it.
+    /// Starts or stops watching.
     pub(super) fn watch(&mut self, watcher: Option<Watcher>) {
         self.client.watches.store(watcher.is_some(), Relaxed);
         self.watcher = watcher.map(Box::new);

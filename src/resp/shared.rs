@@ -1,4 +1,4 @@
-//! What the connections of a server share.
+//! The state that the connections of a server share.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,24 +22,24 @@ use crate::model::Incarnation;
 use crate::stats::Stats;
 use crate::store::Store;
 
-/// What a server is told about itself.
+/// The settings of a server.
 #[derive(Clone)]
 pub struct Settings {
     /// The node's stable name.
     pub name: String,
     /// The cluster's name.
     pub cluster_name: String,
-    /// This process's id.
+    /// The incarnation of this process.
     pub incarnation: Incarnation,
     /// The address clients connect to, as `CONFIG GET` and `CLIENT LIST` show it.
     pub client_addr: SocketAddr,
-    /// The password of the only user, `default`; `None` lets everybody in.
+    /// The password of the only user, `default`; `None` admits every client.
     pub password: Option<Secret>,
-    /// What one request may be.
+    /// The limits of one request.
     pub limits: Limits,
-    /// Most connections at a time; one more gets an error and is closed.
+    /// Most connections at a time; further ones get an error and are closed.
     pub max_clients: usize,
-    /// `--max-memory` in bytes, to be shown; the store enforces it.
+    /// `--max-memory` in bytes, to display; the store enforces it.
     pub max_memory: Option<u64>,
     /// Longest key in bytes that may be written; at most [`MAX_KEY`](crate::store::MAX_KEY).
     pub max_key: usize,
@@ -47,15 +47,15 @@ pub struct Settings {
     pub max_value: usize,
     /// Whether `FLUSHALL` is executed.
     pub enable_flush: bool,
-    /// Whether absent keys are shown as such while the peers' states are being fetched.
+    /// Whether reads of absent keys report them as absent while the peers' states are being fetched.
     pub serve_while_joining: bool,
-    /// Which changes of keys subscribers are told, until `CONFIG SET` says otherwise.
+    /// The enabled keyspace events, until `CONFIG SET` changes them.
     pub notify_keyspace_events: KeyspaceEvents,
     /// Cancelled by the command `SHUTDOWN`.
     pub shutdown: CancellationToken,
 }
 
-/// What all connections of a server share.
+/// The state that all connections of a server share.
 pub(super) struct Shared {
     pub(super) store: Arc<Store>,
     pub(super) env: Arc<dyn Env>,
@@ -71,20 +71,20 @@ pub(super) struct Shared {
     pub(super) tracking: Tracking,
     pub(super) stats: Arc<Stats>,
     pub(super) started: Instant,
-    /// Ends every connection that waits for its client to read.
+    /// Closes every connection that waits for its client to read.
     pub(super) cut: CancellationToken,
-    /// Ends every connection at once; each holds a child of it.
+    /// Closes every connection at once; each holds a child token.
     pub(super) kill: CancellationToken,
 }
 
 impl Shared {
-    /// Whether reads of absent keys are answered with `-LOADING`: peers may hold them.
+    /// Whether reads of absent keys are answered with `-LOADING`, because peers may hold them.
     pub(super) fn is_loading(&self) -> bool {
         !self.settings.serve_while_joining && self.cluster.is_fetching()
     }
 
-    /// To be called whenever a client has come to want changes, or ceased to. For events, which are best effort, it does
-    /// not matter whether they can be followed.
+    /// Must be called whenever a client has begun or ceased to want changes. Events are best effort, so a failure to
+    /// follow changes is ignored for them.
     pub(super) fn adjust_observer(&self) {
         if let Err(error) = self.observer.adjust(self) {
             self.event_faults.write(Instant::now(), |left_out| {

@@ -1,8 +1,8 @@
-//! `CLIENT TRACKING`: tells clients that hold copies of keys which of them have changed.
+//! `CLIENT TRACKING`: sends invalidations to clients that cache keys.
 //!
-//! A client that tracks what it reads is told once of each key, on the next change after it has read it. The key is noted
-//! before it is read: so a change that the reply does not show comes after the note, and is told. A client that tracks
-//! prefixes is told of every change under them.
+//! A client that tracks what it reads gets one invalidation per key, on the first change after it has read the key.
+//! The read is recorded before the key is read: so a change that the reply does not show comes after the record, and
+//! is sent. A client that tracks prefixes gets every change under them.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,34 +14,34 @@ use super::clients::Client;
 use super::{Proto, Reply};
 use crate::store::Prefixes;
 
-/// Pairs of a key and a client that has read it, as many as the keys that Redis notes. Beyond it the oldest key is
-/// given up: its readers are told that it has changed.
+/// Most recorded reads, pairs of a key and a client: as many as the keys that Redis records. Beyond it the oldest key
+/// is dropped, and its readers get an invalidation.
 const MAX_READS: usize = if cfg!(test) { 100 } else { 1_000_000 };
-/// Bytes of all keys noted.
+/// Most bytes of all recorded keys.
 const MAX_BYTES: usize = 64 << 20;
 
-/// What a client has asked to be told.
+/// The tracking options of a client.
 pub(super) struct Mode {
     pub(super) which: Which,
     /// `CLIENT CACHING` was called for the next command.
     pub(super) caching: bool,
 }
 
-/// Which keys a client is told of.
+/// The keys that a client tracks.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Which {
-    /// Those it reads.
+    /// The keys that it reads.
     Read,
-    /// Those it reads with `CLIENT CACHING YES` before.
+    /// The keys that it reads after `CLIENT CACHING YES`.
     OptIn,
-    /// Those it reads without `CLIENT CACHING NO` before.
+    /// The keys that it reads, except after `CLIENT CACHING NO`.
     OptOut,
-    /// All that begin with one of these, read or not. As given.
+    /// All keys that begin with one of these, read or not. The prefixes as given, and as a set.
     Prefixes(Vec<Box<[u8]>>, Prefixes),
 }
 
 impl Mode {
-    /// Whether the keys read by the next command are to be noted.
+    /// Whether to record the keys that the next command reads.
     pub(super) fn notes_reads(&self) -> bool {
         match self.which {
             Which::Read => true,
@@ -52,20 +52,20 @@ impl Mode {
     }
 }
 
-/// All that is tracked.
+/// The tracking state of a server.
 #[derive(Default)]
 pub(super) struct Tracking {
-    /// How many clients track.
+    /// The number of clients that track.
     clients: AtomicUsize,
     table: Mutex<Table>,
 }
 
 #[derive(Default)]
 struct Table {
-    /// Those that track, by number; with the prefixes of those that track prefixes.
+    /// The clients that track, by id; with the prefixes of those that track prefixes.
     clients: HashMap<u64, (Arc<Client>, Option<Prefixes>)>,
     noted: HashMap<Arc<[u8]>, Noted>,
-    /// When each key was first noted; what is not in `noted` under that moment any more has been told.
+    /// Keys by when they were first recorded. An entry that no longer matches `noted` has been sent.
     order: VecDeque<(u64, Arc<[u8]>)>,
     next: u64,
     reads: usize,
@@ -74,11 +74,11 @@ struct Table {
 
 struct Noted {
     since: u64,
-    /// The clients that have read it, in order. Some may have left.
+    /// The clients that have read it, sorted. Some may have left.
     readers: Vec<u64>,
 }
 
-/// What is tracked, in numbers.
+/// Numbers of tracked keys, reads and prefixes.
 pub(super) struct Totals {
     pub(super) clients: usize,
     pub(super) keys: usize,
@@ -86,12 +86,12 @@ pub(super) struct Totals {
 }
 
 impl Tracking {
-    /// Whether anybody tracks.
+    /// Whether any client tracks.
     pub(super) fn any(&self) -> bool {
         self.clients.load(Ordering::Acquire) > 0
     }
 
-    /// From here on the client is told.
+    /// Starts tracking for the client.
     pub(super) fn start(&self, client: &Arc<Client>, which: &Which) {
         let prefixes = match which {
             Which::Prefixes(_, prefixes) => Some(prefixes.clone()),
@@ -102,7 +102,7 @@ impl Tracking {
         self.clients.store(table.clients.len(), Ordering::Release);
     }
 
-    /// From here on the client is not told.
+    /// Stops tracking for the client.
     pub(super) fn stop(&self, client: &Client) {
         let mut table = self.table.lock();
         table.clients.remove(&client.id);
@@ -112,13 +112,13 @@ impl Tracking {
         self.clients.store(table.clients.len(), Ordering::Release);
     }
 
-    /// The client is about to read these keys.
+    /// Records that the client is about to read these keys.
     pub(super) fn note<'k>(&self, client: u64, keys: impl Iterator<Item = &'k [u8]>) {
         let mut table = self.table.lock();
         keys.for_each(|key| table.note(client, key));
     }
 
-    /// A key has changed.
+    /// Sends invalidations for a changed key.
     pub(super) fn changed(&self, key: &[u8]) {
         if !self.any() {
             return;
@@ -133,7 +133,7 @@ impl Tracking {
         table.tell_readers(key, &message);
     }
 
-    /// Any key may have changed.
+    /// Sends invalidations for all keys, any of which may have changed.
     pub(super) fn all_changed(&self) {
         let mut table = self.table.lock();
         let message = invalidation(None);
@@ -176,7 +176,7 @@ impl Table {
                 self.tell_readers(&key, &invalidation(Some(&key)));
             }
         }
-        // Most of what changes was noted once: this is seldom, and then it halves.
+        // Recorded keys that change leave entries behind. Compacting is rare, and halves the queue.
         if self.order.len() > 2 * self.noted.len() + 1024 {
             let noted = &self.noted;
             self.order.retain(|(since, key)| noted.get(key).is_some_and(|noted| noted.since == *since));
@@ -195,7 +195,7 @@ impl Table {
     }
 }
 
-/// The message that a key, or any, has changed.
+/// The invalidation message for a key, or for all keys.
 fn invalidation(key: Option<&[u8]>) -> Vec<u8> {
     let mut message = Vec::new();
     let mut reply = Reply::new(&mut message, Proto::Resp3);
@@ -226,7 +226,7 @@ mod tests {
         client
     }
 
-    /// The keys that the client was told of, `_` for all.
+    /// The keys that the client got invalidations for, `_` for all.
     fn told(client: &Client) -> String {
         let mut out = Vec::new();
         client.outbox.take(&mut out);

@@ -1,4 +1,4 @@
-//! A connection's command that waits for something outside; the commands behind it wait too.
+//! A connection's command that waits for something outside the node, and blocks the commands behind it.
 
 use tokio::time::{Instant, sleep_until};
 
@@ -9,7 +9,7 @@ use crate::env::BoxFuture;
 /// A command that has not replied yet.
 pub(super) struct Waiting {
     pub(super) command: Box<dyn Wait>,
-    /// When it replies in any case; `None` for never.
+    /// The time at which it replies in any case; `None` for never.
     deadline: Option<Instant>,
     changed: BoxFuture<'static, ()>,
 }
@@ -20,7 +20,7 @@ impl Waiting {
         Waiting { command, deadline, changed }
     }
 
-    /// From here on [`stirred`](Self::stirred) tells of what happens later.
+    /// Makes [`stirred`](Self::stirred) wait for the next change.
     pub(super) fn rearm(&mut self, cluster: &dyn Cluster) {
         self.changed = self.command.changed(cluster);
     }
@@ -29,8 +29,8 @@ impl Waiting {
         self.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 
-    /// Resolves when it may reply; never if there is none. Cancel-safe: what it waits for is kept. To be [rearmed](Self::rearm)
-    /// afterwards.
+    /// Resolves when the command may reply; never if there is none. Cancel-safe: what it waits for is kept.
+    /// [Rearm](Self::rearm) it afterwards.
     pub(super) async fn stirred(waiting: &mut Option<Self>) {
         let Some(Waiting { deadline, changed, .. }) = waiting else { return std::future::pending().await };
         match *deadline {

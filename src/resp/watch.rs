@@ -1,10 +1,10 @@
-//! What `SAPWOOD WATCH` tells, in bytes.
+//! Encodes the messages of `SAPWOOD WATCH`.
 
 use super::{Proto, Reply};
 use crate::model::{Time, timestamp};
 use crate::store::{Item, Page, WatchEvent};
 
-/// A page as messages of the dialect. All watchers that are told the page share them.
+/// A page encoded as messages of a protocol version. All watchers of the page share them.
 pub(super) fn render(page: &Page, proto: Proto) -> bytes::Bytes {
     let rendering = match proto {
         Proto::Resp2 => 0,
@@ -51,7 +51,7 @@ fn begin(reply: &mut Reply<'_>, parts: usize, kind: &str) {
     reply.bulk(kind.as_bytes());
 }
 
-/// Key, value, deadline, time and origin.
+/// Writes key, value, deadline, time and origin of an item.
 fn describe(reply: &mut Reply<'_>, item: &Item) {
     reply.bulk(item.key());
     match item.value() {
@@ -59,7 +59,7 @@ fn describe(reply: &mut Reply<'_>, item: &Item) {
         None => reply.null(),
     }
     reply.int(item.deadline().filter(|_| item.value().is_some()).map_or(-1, millis));
-    // In digits, as the upper half of the scale is beyond the integers of the protocol.
+    // As text, because the upper half of the range exceeds the protocol's integers.
     reply.bulk(item.time().0.to_string().as_bytes());
     reply.bulk(item.origin().to_string().as_bytes());
 }

@@ -1,4 +1,4 @@
-//! How the story ends: what was written where while the nodes were apart, and what every node shows of it now.
+//! The ending of the story: what each node wrote during the partition, and what every node shows of it now.
 
 use std::fmt::Write as _;
 
@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use crate::cli::output::{Paint, Table, grouped};
 
-/// One key, or many alike, that were written while the nodes were apart.
+/// One key, or many similar ones, written during the partition.
 pub(super) struct Outcome {
     key: String,
-    /// How many there are; their numbers follow `key`. `None`: the key itself.
+    /// The number of keys, whose names are `key` and a number; `None` for the single key `key`.
     many: Option<u64>,
     wrote: String,
-    /// What every node must show; `None` if it must be absent.
+    /// The value that every node must show; `None` if the key must be absent.
     expected: Option<String>,
     why: &'static str,
 }
@@ -43,23 +43,23 @@ impl Outcome {
     }
 }
 
-/// What every node was asked in the end, and answered.
+/// The outcomes, and every node's answers at the end.
 pub(super) struct Ending {
     outcomes: Vec<(Outcome, Vec<Answer>)>,
     equal: bool,
     digest: u64,
 }
 
-/// What one node shows of an [`Outcome`].
+/// What one node shows for an [`Outcome`].
 struct Answer {
     node: String,
     shows: Option<String>,
-    /// Keys that show something else than they must.
+    /// The number of keys whose value differs from the expected one.
     wrong: u64,
 }
 
 impl Ending {
-    /// Asks every node of everything.
+    /// Reads all outcomes from every node.
     pub(super) fn ask(nodes: &[&Node], outcomes: Vec<Outcome>, equal: bool, digest: u64) -> Ending {
         let answer = |node: &Node, outcome: &Outcome| {
             let shows = |key: &str| node.get(key).map(|value| String::from_utf8_lossy(&value).into_owned());
@@ -75,12 +75,12 @@ impl Ending {
         Ending { outcomes: outcomes.into_iter().map(ask).collect(), equal, digest }
     }
 
-    /// Whether all nodes are equal, and show what they must.
+    /// Whether all nodes are equal, and show the expected values.
     pub(super) fn is_happy(&self) -> bool {
         self.equal && self.outcomes.iter().flat_map(|(_, answers)| answers).all(|answer| answer.wrong == 0)
     }
 
-    /// A row an outcome.
+    /// One row for each outcome.
     pub(super) fn lines(&self, paint: Paint) -> Vec<String> {
         let mut table = Table::default();
         table.row(["KEY", "WHILE APART", "ALL SHOW", "BECAUSE"]);
@@ -111,7 +111,7 @@ impl Ending {
     }
 }
 
-/// What all show, or what each does where they differ.
+/// The value that all nodes show, or that of each node if they differ.
 fn shown(answers: &[Answer]) -> String {
     let first = answers.first().map(|answer| &answer.shows);
     if answers.iter().all(|answer| Some(&answer.shows) == first) {

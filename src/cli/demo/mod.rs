@@ -1,10 +1,10 @@
-//! `sapwood demo`: a cluster in one process, to play with or to watch as it heals.
+//! `sapwood demo`: a cluster in one process, to try things or to watch it heal.
 //!
 //! ```text
 //!   page of sapwood::http ---.
 //!   view in the terminal ----+--> demo: starts, stops and adds nodes
 //!   story (--script heal) ---'
-//!     '-- told by a narrator; the ending is what every node must show
+//!     '-- reported by a narrator; the ending checks what every node must show
 //! ```
 
 mod ending;
@@ -30,7 +30,7 @@ use super::output::{self, Paint, Stream};
 use super::stop::Stop;
 use super::{Exit, WrongUsage};
 
-/// Nodes of a demo without a script.
+/// The number of nodes of a demo without a script.
 const NODES: usize = 3;
 
 /// Run a cluster of three in this process, to play with or to watch it heal
@@ -81,20 +81,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     exit
 }
 
-/// What ends a demo at any time.
+/// The signals that end a demo at any time.
 struct End {
     stop: Stop,
     hangup: Hangup,
 }
 
 impl End {
-    /// Takes the signals over, so that the nodes are stopped in order.
+    /// Installs the signal handlers, so that the nodes are stopped in order.
     fn new() -> io::Result<End> {
         Ok(End { stop: Stop::new()?, hangup: Hangup::new()? })
     }
 
-    /// Waits for Ctrl-C or SIGTERM, or until the terminal is closed. Without a terminal SIGHUP does nothing: there are no
-    /// settings to read again.
+    /// Waits for Ctrl-C or SIGTERM, or until the terminal is closed. Without a terminal SIGHUP does nothing, because
+    /// there are no settings to reload.
     async fn asked(&mut self) {
         tokio::select! {
             _ = self.stop.asked() => {}
@@ -103,7 +103,7 @@ impl End {
     }
 }
 
-/// Runs the demo. Ctrl-C ends it at any time, and is no failure once the story is over.
+/// Runs the demo. Ctrl-C ends it at any time, and is no failure once the story has ended.
 async fn play(args: &Args) -> anyhow::Result<Exit> {
     let http = args.http.resolve().with_context(|| format!("cannot resolve --http {}", args.http))?;
     if !http.ip().is_loopback() {
@@ -129,7 +129,7 @@ async fn play(args: &Args) -> anyhow::Result<Exit> {
         demo.end().await;
         serving.await
     };
-    // A terminal that closes sends SIGHUP more than once: that never cuts the end short.
+    // A terminal that closes sends SIGHUP more than once; further ones must not abort the shutdown.
     tokio::select! {
         _ = ending => {}
         _ = end.stop.asked() => {}
@@ -137,7 +137,7 @@ async fn play(args: &Args) -> anyhow::Result<Exit> {
     exit
 }
 
-/// Serves the page of all nodes until `closed` is cancelled; returns where it is.
+/// Serves the page of all nodes until `closed` is cancelled; returns its address.
 async fn serve(
     address: SocketAddr,
     demo: Arc<DemoNodes>,
@@ -179,7 +179,7 @@ async fn tell(args: &Args, demo: &DemoNodes, page: SocketAddr) -> anyhow::Result
     Ok(if ending.is_happy() { Exit::Done } else { Exit::Failed })
 }
 
-/// Where the page is, and what to try.
+/// The address of the page, and commands to try.
 fn greeting(demo: &DemoNodes, page: SocketAddr) -> anyhow::Result<String> {
     let nodes = demo.nodes();
     let first = nodes.first().and_then(|node| node.client).context("there are nodes")?;
@@ -196,7 +196,7 @@ Open it, or try in another terminal:
     ))
 }
 
-/// Shows the nodes until the demo ends: in place on a terminal, else once.
+/// Shows the nodes until the demo ends: continuously on a terminal, else once.
 async fn show(demo: &DemoNodes) -> anyhow::Result<Exit> {
     if Stream::Stdout.is_terminal() {
         let never = view::run(demo).await?;

@@ -1,4 +1,4 @@
-//! How the story is told: a line a step on stdout, bars while something takes its time on stderr.
+//! Reports the story: one line for each step on stdout, progress bars on stderr.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::cli::output::{self, Paint, Stream};
 
-/// Characters of the longest name of a step.
+/// Characters of the longest step name.
 const NAME: usize = 8;
 
-/// Tells the steps as they are done, and keeps them for `--json`.
+/// Prints the steps as they complete, and keeps them for `--json`.
 pub(super) struct Narrator {
     told: Vec<Value>,
     json: bool,
@@ -21,7 +21,7 @@ impl Narrator {
         Narrator { told: Vec::new(), json }
     }
 
-    /// Something is about to take a while. Seen only on a terminal; gone when it is dropped.
+    /// Shows a progress bar for a step. It is visible only on a terminal, and removed when dropped.
     pub(super) fn bar(&self, step: &str, length: u64) -> Bar {
         let shown = !self.json && Stream::Stderr.is_terminal();
         let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
@@ -32,7 +32,7 @@ impl Narrator {
         Bar(bar.with_prefix(step.to_owned()))
     }
 
-    /// A step is done: what happened, and how long it took if that is of interest.
+    /// Prints a completed step: what happened, and how long it took, if given.
     pub(super) fn tell(&mut self, step: &str, text: &str, took: Option<Duration>) -> anyhow::Result<()> {
         self.told
             .push(json!({ "step": step, "text": text, "ms": took.map(|took| took.as_secs_f64() * 1e3) }));
@@ -42,13 +42,13 @@ impl Narrator {
         Ok(())
     }
 
-    /// What was told, for machines.
+    /// The completed steps, for `--json`.
     pub(super) fn told(&self) -> &[Value] {
         &self.told
     }
 }
 
-/// Progress of something. It vanishes when dropped: what remains is what the narrator tells.
+/// A progress bar, which is removed when dropped.
 pub(super) struct Bar(ProgressBar);
 
 impl Bar {

@@ -1,4 +1,4 @@
-//! The nodes of a demo: started, stopped, started empty and added, all in this process.
+//! The nodes of a demo, all in this process: added, stopped, and started again without data.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,34 +10,34 @@ use sapwood::env::BoxFuture;
 use sapwood::http::{DemoControl, DemoError, Host, NodeApi};
 use sapwood::{Node, StartError};
 
-/// The most nodes that a demo has: each holds a copy of every key.
+/// Most nodes of a demo: each holds a copy of every key.
 const MAX_NODES: usize = 8;
 
-/// The most keys that are loaded at once.
+/// Most keys that are loaded by one request.
 const MAX_LOAD: u64 = 1_000_000;
 
-/// Keys that are loaded between two turns of the other tasks.
+/// Loading yields to other tasks after this many keys.
 const LOAD_STEP: u64 = 1_000;
 
-/// The value of keys that are loaded.
+/// The value of loaded keys.
 pub(super) const LOADED: [u8; 100] = [b'.'; 100];
 
 const CLUSTER: &str = "demo";
 
-/// The nodes by their place: `a`, `b`, `c` and on.
+/// The nodes, named `a`, `b`, `c` and so on by index.
 pub(super) struct DemoNodes {
     nodes: Mutex<Vec<DemoNode>>,
-    /// Held by who starts or stops a node.
+    /// Held while a node is started or stopped.
     changing: tokio::sync::Mutex<()>,
 }
 
-/// How long a node that is stopped while it is cut off waits for a peer to take its writes: short, as whoever ends the demo
-/// waits for all nodes, and nobody misses what they hold.
+/// How long a node that is stopped while it is cut off waits for a peer to take its writes: short, because the end of
+/// the demo waits for all nodes, and the data does not matter.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 struct DemoNode {
     name: String,
-    /// Where it was found first, and is again after a stop.
+    /// Its addresses at the first start, which it keeps over a restart.
     client: SocketAddr,
     peer: SocketAddr,
     /// `None` while it is stopped.
@@ -45,7 +45,7 @@ struct DemoNode {
 }
 
 impl DemoNodes {
-    /// Nobody yet.
+    /// No nodes yet.
     pub(super) fn new() -> DemoNodes {
         DemoNodes { nodes: Mutex::new(Vec::new()), changing: tokio::sync::Mutex::new(()) }
     }
@@ -64,12 +64,12 @@ impl DemoNodes {
         Ok(node)
     }
 
-    /// The nodes by name; `None` is stopped.
+    /// The nodes by name; `None` for a stopped one.
     pub(super) fn all(&self) -> Vec<(String, Option<Arc<Node>>)> {
         self.lock().iter().map(|node| (node.name.clone(), node.node.clone())).collect()
     }
 
-    /// Stops all, the last first.
+    /// Stops all nodes, the last one first.
     pub(super) async fn end(&self) {
         let _changing = self.changing.lock().await;
         let nodes: Vec<_> = self.lock().iter_mut().filter_map(|node| node.node.take()).collect();

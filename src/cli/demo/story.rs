@@ -1,7 +1,7 @@
 //! `sapwood demo --script heal`: load, join, relay, isolate, diverge, mend, equal.
 //!
-//! Each step waits for what it tells, within [`PATIENCE`], and fails if it does not come about. In the end every value that
-//! was written apart is asked of every node.
+//! Each step waits at most [`PATIENCE`] for its result, and fails if that does not come. At the end, every value
+//! written during the partition is read from every node.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,16 +16,16 @@ use super::narrator::{Bar, Narrator};
 use super::nodes::{DemoNodes, LOADED};
 use crate::cli::output::{grouped, rough_size};
 
-/// How long anything may take: a link that carries nothing is given up after some seconds.
+/// Time limit of each wait: a dead link is closed after some seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often a condition is looked at while its time is measured.
+/// How often a condition is checked while its time is measured.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// One in so many keys is written on each side while they are apart.
+/// Each side writes one in this many keys during the partition.
 const APART: u64 = 100;
 
-/// The three that the story is about.
+/// The three nodes of the story.
 struct Three {
     a: Arc<Node>,
     b: Arc<Node>,
@@ -38,7 +38,7 @@ impl Three {
     }
 }
 
-/// Tells the story with this many keys, on nodes that `demo` starts.
+/// Runs the story with this many keys, on nodes that `demo` starts.
 pub(super) async fn heal(demo: &DemoNodes, keys: u64, narrator: &mut Narrator) -> anyhow::Result<Ending> {
     let (a, b) = (demo.admit().await?, demo.admit().await?);
     load(&a, &b, keys, narrator).await?;
@@ -130,7 +130,7 @@ async fn isolate(Three { a, b, c }: &Three, narrator: &mut Narrator) -> anyhow::
     narrator.tell("isolate", "c is cut off from a and b; clients of all three go on writing", None)
 }
 
-/// Writes on both sides. What everyone must show in the end is known from here on.
+/// Writes on both sides of the partition; returns what every node must show at the end.
 fn diverge(Three { a, b, c }: &Three, keys: u64, narrator: &mut Narrator) -> anyhow::Result<Vec<Outcome>> {
     let mut outcomes = Vec::new();
     let mut expect = |key: &str, wrote: &str, value: Option<&str>, why| {
@@ -210,7 +210,7 @@ async fn mend(three: &Three, narrator: &mut Narrator) -> anyhow::Result<()> {
     narrator.tell("mend", &text, Some(took))
 }
 
-/// How far the exchanges of a node are.
+/// Shows the progress of a node's exchanges.
 fn show_healing(node: &Node, bar: &Bar) {
     let (mut done, mut left, mut ranges) = (0, 0, 0);
     for peer in node.peers() {
@@ -257,7 +257,7 @@ fn shown(time: Duration) -> String {
     }
 }
 
-/// Waits until a condition holds.
+/// Waits until a condition holds, at most [`PATIENCE`].
 async fn until(what: &str, mut condition: impl FnMut() -> bool) -> anyhow::Result<()> {
     let started = Instant::now();
     while !condition() {

@@ -1,4 +1,4 @@
-//! The demo in the terminal: a row a node, redrawn in place.
+//! The terminal view of the demo: one row for each node, redrawn in place.
 
 use std::convert::Infallible;
 use std::io;
@@ -11,10 +11,10 @@ use super::nodes::DemoNodes;
 use crate::cli::in_place::InPlace;
 use crate::cli::output::{Paint, Stream, Table, grouped, rough_size};
 
-/// How often it is redrawn.
+/// How often the view is redrawn.
 const FRAME: Duration = Duration::from_millis(250);
 
-/// Draws until it is dropped.
+/// Redraws until the future is dropped.
 pub(super) async fn run(demo: &DemoNodes) -> io::Result<Infallible> {
     let mut place = InPlace::new();
     let mut frames = interval(FRAME);
@@ -25,7 +25,7 @@ pub(super) async fn run(demo: &DemoNodes) -> io::Result<Infallible> {
     }
 }
 
-/// What is to be seen of every node.
+/// The lines of the view.
 pub(super) fn lines(demo: &DemoNodes, paint: Paint) -> Vec<String> {
     let mut table = Table::default();
     table.row(["NODE", "STATE", "CLIENTS", "KEYS", "TOMBSTONES", "MEMORY", "DIGEST", "LINKS"]);

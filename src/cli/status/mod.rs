@@ -1,4 +1,4 @@
-//! `sapwood status`: one screen of a node and its peers, once or again and again.
+//! `sapwood status`: one screen of a node and its peers, once or repeatedly.
 
 mod screen;
 mod watch;
@@ -15,10 +15,10 @@ use super::fields::{self, Fields};
 use super::output::{self, Paint, Stream};
 use super::target::{Session, Target, bytes};
 
-/// The section of `INFO` that is Sapwood's own.
+/// The section of `INFO` that Sapwood adds.
 const SECTION: &str = "Sapwood";
 
-/// Fields of Redis's own sections that complete the picture, where the node has them.
+/// Fields of Redis's own sections that are shown too, if the node has them.
 const TOTALS: [&str; 7] = [
     "uptime_in_seconds",
     "connected_clients",
@@ -29,10 +29,10 @@ const TOTALS: [&str; 7] = [
     "expired_keys",
 ];
 
-/// Fields that are text in JSON even when they happen to look like a number.
+/// Fields that are text in JSON even if they look like a number.
 const TEXTS: [&str; 7] = ["name", "cluster", "state", "state_reason", "digest", "incarnation", "waits_for"];
 
-/// The shortest `--interval`: more often nobody could read, and the node has better things to do.
+/// The shortest `--interval`: a person cannot read faster, and the requests cost the node time.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Show how a node is, and how far it heals with its peers
@@ -84,12 +84,12 @@ fn interval(text: &str) -> Result<Span, String> {
     }
 }
 
-/// What a node said of itself.
+/// The replies of a node about itself.
 #[derive(Debug, Clone, PartialEq)]
 struct Status {
-    /// The address it was asked at.
+    /// The address that was asked.
     asked: String,
-    /// What [`info_fields`] picks of its `INFO`.
+    /// The fields of its `INFO` that [`info_fields`] selects.
     own: Fields,
     /// `SAPWOOD HEALING`
     healing: Fields,
@@ -110,7 +110,7 @@ impl Status {
         Ok(Status { asked: target.node.clone(), own: Fields(own), healing, peers })
     }
 
-    /// The node's own fields at the top, and below them the rest.
+    /// The node's own fields at the top level, and the rest below.
     fn json(self) -> Value {
         let mut object = self.own.0;
         object.insert("node".into(), self.asked.into());
@@ -120,7 +120,7 @@ impl Status {
     }
 }
 
-/// Name and value of all of [`SECTION`], and of [`TOTALS`] from the sections around it.
+/// Name and value of all fields of [`SECTION`], and of the [`TOTALS`] in other sections.
 fn info_fields(info: &str) -> Vec<(&str, &str)> {
     let (mut own, mut totals) = (Vec::new(), Vec::new());
     let mut section = "";

@@ -27,7 +27,7 @@ pub(super) fn lines(status: &Status, paint: Paint) -> Vec<String> {
     lines
 }
 
-/// The row of [`own`] that is a state.
+/// The row of [`own`] that holds the state.
 const STATE: usize = 1;
 
 fn own(Status { own, healing, peers, .. }: &Status) -> Table {
@@ -65,7 +65,7 @@ fn own(Status { own, healing, peers, .. }: &Status) -> Table {
     table
 }
 
-/// How many of the peers are waited for: not those that left, or were away for too long, or were forgotten.
+/// How many peers are expected to link: not those that left, lapsed or were forgotten.
 fn expected(peers: &[Fields]) -> usize {
     let absent = [PeerState::Lapsed, PeerState::Gone].map(PeerState::as_str);
     peers.iter().filter(|peer| !absent.contains(&peer.text("state").as_str())).count()
@@ -84,7 +84,7 @@ fn peers(peers: &[Fields]) -> Table {
     let mut table = Table::default();
     table.row(["PEER", "STATE", "LAG", "QUEUED", "DIFFERING", "VERIFIED", "PROGRESS"]);
     for peer in peers {
-        // An address at which nobody said its name yet.
+        // An address at which no node has sent its name yet.
         let name = Some(peer.text("name")).filter(|name| !name.is_empty());
         table.row([
             name.unwrap_or_else(|| peer.text("address")),
@@ -99,13 +99,13 @@ fn peers(peers: &[Fields]) -> Table {
     table
 }
 
-/// How far the exchange with a peer is, if there is one.
+/// The progress of the exchange with a peer, if there is one.
 fn progress(peer: &Fields) -> Option<String> {
     peer.number("heal_ms")?;
     let (done, left) =
         (["heal_cells_in", "heal_cells_out"].map(|name| peer.count(name)), peer.count("heal_cells_left"));
     let done = done.into_iter().fold(0, u64::saturating_add);
-    // Until a range has been done there is no ground for an estimate; the side that answers has none.
+    // Until a range has been exchanged there is no basis for an estimate; the responder never has one.
     let unknown = left == 0 && peer.count("ranges_differing") > 0;
     let mut text = match bar(done, left) {
         None => "comparing".into(),
@@ -124,7 +124,7 @@ fn progress(peer: &Fields) -> Option<String> {
     Some(text)
 }
 
-/// `[#####---------------]  25%`; nothing before there is anything to count.
+/// `[#####---------------]  25%`; `None` before there is anything to count.
 fn bar(done: u64, left: u64) -> Option<String> {
     let (done, all) = (u128::from(done), u128::from(done) + u128::from(left));
     let percent = (done * 100).checked_div(all)?;

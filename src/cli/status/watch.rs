@@ -12,8 +12,8 @@ use crate::cli::output::{self, Paint, Stream};
 use crate::cli::stop::Stop;
 use crate::cli::target::{Session, Target};
 
-/// Looks again and again until Ctrl-C or SIGTERM. A node that is away for a while is asked again; one that was never
-/// there is an error.
+/// Asks repeatedly until Ctrl-C or SIGTERM. A node that stops answering is asked again; one that has never answered
+/// is an error.
 pub(super) async fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut stop = Stop::new().context("cannot watch for Ctrl-C")?;
     let mut look = Look { target: &args.target, session: Some(args.target.connect().await?) };
@@ -26,7 +26,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<Exit> {
             look.again().await
         };
         tokio::select! {
-            // Dropping a look half-way loses its connection, which is not needed any more.
+            // Dropping a request half-way makes its connection unusable, but it is not needed any more.
             _ = stop.asked() => return Ok(Exit::Done),
             status = looked => display.show(status)?,
         }
@@ -35,7 +35,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<Exit> {
 
 struct Look<'a> {
     target: &'a Target,
-    /// Kept from look to look while it works.
+    /// Reused for the next request while it works.
     session: Option<Session>,
 }
 
@@ -51,13 +51,13 @@ impl Look<'_> {
     }
 }
 
-/// Where the looks go.
+/// How the replies are shown.
 enum Display {
-    /// One object a line.
+    /// One object per line.
     Json,
-    /// One block after the other, with an empty line between.
+    /// One block after the other, with an empty line between them.
     Blocks { first: bool },
-    /// Each in the place of the one before.
+    /// Each replaces the one before.
     InPlace(InPlace),
 }
 

@@ -7,7 +7,7 @@ use tokio::{
 
 use super::*;
 
-/// A node that does what `script` says with its only connection. Returns its address.
+/// A fake node that runs `script` on its only connection. Returns its address.
 async fn daemon<F: Future<Output = ()> + Send + 'static>(
     script: impl FnOnce(TcpStream) -> F + Send + 'static,
 ) -> String {
@@ -17,7 +17,7 @@ async fn daemon<F: Future<Output = ()> + Send + 'static>(
     addr
 }
 
-/// A node that expects and answers each of `exchanges` in turn, then waits for the client to go.
+/// A fake node that expects and answers each of `exchanges` in turn, then waits for the client to close.
 async fn scripted(exchanges: &'static [(&'static str, &'static str)]) -> String {
     daemon(move |mut stream| async move {
         for (request, reply) in exchanges {
@@ -139,7 +139,7 @@ async fn a_pipeline_cut_short_says_so_for_each_call_without_a_reply() {
     assert!(matches!(&results[..], [Ok(_), Err(ClientError::Closed), Err(ClientError::Closed)]));
 }
 
-/// Far more in both directions than the sockets hold, with a node that reads nothing while it cannot write.
+/// Sends far more in both directions than the sockets buffer, to a node that stops reading while it cannot write.
 #[tokio::test]
 async fn a_pipeline_larger_than_the_socket_buffers_does_not_lock_up() {
     const CALLS: usize = 2_000;

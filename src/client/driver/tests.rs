@@ -119,7 +119,7 @@ async fn what_is_repeated_and_what_is_not() {
     }
 }
 
-/// What is not written when the connection fails is not lost, and keeps its order.
+/// Requests that are not written when the connection fails are kept, in order.
 #[tokio::test]
 async fn requests_wait_for_the_next_connection_and_are_sent_once() {
     let down = Arc::new(Notify::new());
@@ -186,7 +186,7 @@ async fn a_daemon_that_falls_silent_is_given_up_for_the_next() {
     assert_eq!(client.incr("n").await.unwrap(), 7);
 }
 
-/// One that answers others is not to blame for a request that takes long, and the late reply is counted off.
+/// A node that answers other requests stays connected while one request times out; its late reply is discarded.
 #[tokio::test]
 async fn a_late_reply_is_never_taken_for_the_answer_to_another_request() {
     let go = Arc::new(Notify::new());
@@ -197,7 +197,7 @@ async fn a_late_reply_is_never_taken_for_the_answer_to_another_request() {
             assert_eq!(number, 0, "the connection stays");
             client.welcome().await;
             client.expect(&["GET", "slow"]).await;
-            // Alive, though the request is late.
+            // Replies to others, while this request is late.
             let mut heartbeat = tokio::time::interval(millis(20));
             for _ in 0..20 {
                 heartbeat.tick().await;
@@ -213,7 +213,7 @@ async fn a_late_reply_is_never_taken_for_the_answer_to_another_request() {
     let client = client.await.unwrap();
     let error = client.get("slow").await.unwrap_err();
     assert!(matches!(error, ClientError::Timeout { .. }), "{error}");
-    // The time-out may strike before the node is done with its heartbeats.
+    // The time-out may come before the node has sent all its heartbeats.
     let mut next = client.get("next").await;
     while matches!(next, Err(ClientError::Timeout { .. })) {
         next = client.get("next").await;
@@ -250,7 +250,7 @@ async fn requests_in_flight_are_bounded_and_the_rest_wait_their_turn() {
             let mut buffer = vec![0; 1 << 16];
             let mut answered = 0;
             while answered < 64 {
-                // All that come within a while, which is all that may be out.
+                // All requests that arrive within a while, which are all that may be in flight.
                 let mut len = 0;
                 while let Ok(Ok(more @ 1..)) =
                     timeout(millis(20), tokio::io::AsyncReadExt::read(&mut client.stream, &mut buffer[len..]))
@@ -362,7 +362,7 @@ async fn a_reply_to_no_request_ends_the_connection() {
     assert_eq!(client.get("k").await.unwrap().as_deref(), Some(&b"v"[..]));
 }
 
-/// The system takes connections for a process that is stopped.
+/// The system accepts connections for a stopped process.
 #[tokio::test]
 async fn a_daemon_that_never_greets_is_passed_over() {
     let mute = daemon(|_, mut client| async move { client.drain().await }).await;
@@ -432,7 +432,7 @@ fn when_the_runtime_ends_nobody_waits_for_ever() {
         async move { client.get("k").await }
     });
     other.block_on(async {
-        // Until the request is under way.
+        // Until the request is in flight.
         while client.requests_in_flight() == 0 {
             tokio::task::yield_now().await;
         }

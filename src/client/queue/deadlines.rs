@@ -1,4 +1,4 @@
-//! The deadlines of all requests, which are looked at together and seldom: the time of the next one is the alarm.
+//! The deadlines of all requests. They are checked together, when the alarm, the time of the next one, is due.
 
 use std::task::Waker;
 
@@ -8,8 +8,8 @@ use super::slots::{Outcome, State};
 use super::{Entry, Queue};
 
 impl Queue {
-    /// Ends the waits that have lasted too long. `heard` is when the last byte came, if there is a connection. Returns
-    /// whether it is to be given up, as it has been silent although a reply is overdue.
+    /// Expires the requests that are overdue. `heard` is when the last byte came, if there is a connection. Returns
+    /// whether to close the connection, because it was silent although a reply is overdue.
     pub(in crate::client) fn sweep(
         &mut self,
         now: Instant,
@@ -55,7 +55,7 @@ impl Queue {
         }
     }
 
-    /// What was not taken yet is not sent any more once its time has passed.
+    /// Expires requests that were not taken yet, so that they are not sent after their deadline.
     fn sweep_unsent(&mut self, now: Instant, wakers: &mut Vec<Waker>) {
         let unsent = self.order.split_off(self.taken);
         let expired = |queue: &Self, entry: &Entry| queue.slots[entry.slot].deadline <= now;
@@ -80,7 +80,7 @@ impl Queue {
         }
     }
 
-    /// Sees to it that the driver knows of this deadline.
+    /// Moves the alarm forward to this deadline if it is earlier.
     pub(super) fn watch(&mut self, deadline: Instant) {
         if self.alarm.is_none_or(|alarm| deadline < alarm) {
             self.alarm = Some(deadline);

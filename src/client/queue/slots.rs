@@ -1,4 +1,4 @@
-//! Where requests and their outcomes are kept, used again and again.
+//! Slots that hold requests and their outcomes, and are reused.
 
 use std::ops::{Index, IndexMut};
 use std::task::Waker;
@@ -8,31 +8,31 @@ use tokio::time::Instant;
 use crate::client::ClientError;
 use crate::resp::Frame;
 
-/// The request's place in the [`Queue`].
+/// The index of a request's slot in the [`Queue`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::client) struct SlotId(usize);
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub(in crate::client) enum Outcome {
-    /// The node replied, on the connection of this number.
+    /// The node replied, on the connection with this number.
     Reply { frame: Frame, connection: u64 },
-    /// The connection ended after at least a part of the request was written.
+    /// The connection ended after at least part of the request was written.
     Lost(ClientError),
     /// No reply came in time.
     TimedOut,
-    /// Time ran out before any of it was written; with the reason, if there was no connection.
+    /// The deadline passed before any of it was written; with the reason, if there was no connection.
     NotSent(Option<ClientError>),
-    /// The driver ended, and nothing of the request was written.
+    /// The driver ended before any of the request was written.
     Stopped,
 }
 
-/// Where a request is: the picture at the head of [`queue`](super).
+/// The state of a request: see the diagram in [`queue`](super).
 #[derive(Debug)]
 pub(super) enum State {
     Free,
     Waiting,
-    /// There is room, and the caller has been told.
+    /// There is room, and the caller has been woken.
     Woken,
     Queued,
     Expired,
@@ -40,17 +40,17 @@ pub(super) enum State {
     Done(Outcome),
 }
 
-/// A request.
+/// A request's slot.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) state: State,
     pub(super) waker: Option<Waker>,
     pub(super) deadline: Instant,
-    /// What the request needs at most, encoded.
+    /// An upper bound of the request's encoded size.
     pub(super) size: usize,
 }
 
-/// All slots; those in use and those to be used again.
+/// All slots, used and free.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     all: Vec<Slot>,

@@ -5,7 +5,7 @@ use tokio::time::Duration;
 
 use super::*;
 
-/// What callers, the driver and time do to a queue.
+/// Operations on a queue by callers, the driver and time.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Submit {
@@ -16,7 +16,7 @@ enum Step {
     Abandon(usize),
     Take,
     Reply(usize),
-    /// The connection ends when so much of what was taken is written, in percent.
+    /// The connection ends after this percentage of the taken bytes was written.
     Lose(usize),
     Sweep(u64),
 }
@@ -33,12 +33,12 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The node's side: requests are numbered, and each is answered with its number.
+/// The node's side: requests are numbered, and each reply is the request's number.
 #[derive(Default)]
 struct World {
-    /// Callers that have not seen an outcome, with the number of the request.
+    /// Callers without an outcome yet, with the number of the request.
     callers: HashMap<SlotId, Vec<u8>>,
-    /// Bytes taken and not yet lost, and how many requests in them were answered.
+    /// Bytes taken and not yet lost, and the number of requests in them that were answered.
     wire: Vec<u8>,
     answered: usize,
 }
@@ -58,8 +58,8 @@ fn requests(mut bytes: &[u8]) -> Vec<Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// Whatever happens in whatever order: a caller gets the reply to its own request or a true account of what became of
-    /// it, the limits hold, and in the end no slot is left behind.
+    /// In any order of operations, a caller gets the reply to its own request or a true account of what became of it,
+    /// the limits hold, and in the end no slot is in use.
     #[test]
     fn every_caller_learns_what_became_of_its_own_request(steps in prop::collection::vec(step(), 1..120)) {
         const MAX_REQUESTS: usize = 5;
@@ -117,7 +117,7 @@ proptest! {
                     prop_assert_eq!(queue.deliver(frames, 1, &mut wakers), Ok(()));
                 }
                 Step::Lose(percent) => {
-                    // What was answered was written; of the rest a part.
+                    // Answered requests were written, and part of the rest.
                     let answered: usize = requests(&world.wire)[..world.answered]
                         .iter()
                         .map(|payload| { let mut out = Vec::new(); encode_request(&mut out, &[payload]); out.len() })

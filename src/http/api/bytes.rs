@@ -1,37 +1,37 @@
-//! Keys and values in JSON: as text where they are text, else in base64; cut where they are long.
+//! Keys and values in JSON: text as it is, other bytes in base64; long ones are cut.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-/// Bytes to show.
+/// Bytes to display.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(super) struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     base64: Option<String>,
-    /// There is more.
+    /// Whether the bytes were cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     cut: Option<bool>,
-    /// How long the whole is, where it is cut.
+    /// The full length in bytes, if the bytes were cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
 }
 
-/// Text is what a person could have typed: UTF-8 without control characters, and without those that turn the direction of
-/// what stands around them.
+/// The bytes as text, if a person could have typed them: UTF-8 without control characters, and without characters
+/// that change the direction of the text around them.
 fn as_text(bytes: &[u8]) -> Option<&str> {
     let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     std::str::from_utf8(bytes).ok().filter(|text| !text.chars().any(|c| c.is_control() || turns(c)))
 }
 
 impl Shown {
-    /// The beginning of something that is `whole` bytes long, at most `limit` bytes of it.
+    /// The first bytes, at most `limit`, of something that is `whole` bytes long.
     pub(super) fn beginning(bytes: &[u8], whole: u64, limit: usize) -> Shown {
         let kept = &bytes[..bytes.len().min(limit)];
         let is_cut = whole > kept.len() as u64;
-        // Text may have been cut in the middle of a letter.
+        // Text may have been cut inside a character.
         let letters = match std::str::from_utf8(kept) {
             Err(error) if is_cut && error.error_len().is_none() => &kept[..error.valid_up_to()],
             _ => kept,
@@ -45,19 +45,19 @@ impl Shown {
         }
     }
 
-    /// All of it, unless it is longer than `limit`.
+    /// All of `bytes`, or the first `limit` of them.
     pub(super) fn of(bytes: &[u8], limit: usize) -> Shown {
         Shown::beginning(bytes, bytes.len() as u64, limit)
     }
 }
 
-/// Bytes in a request: a string, or what [`Shown`] looks like.
+/// Bytes in a request: a string, or the form that [`Shown`] has.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Given {
-    /// Text as it is.
+    /// Text.
     Plain(String),
-    /// Text as it is shown.
+    /// Text in the form of [`Shown`].
     Text {
         /// The text.
         text: String,
@@ -78,7 +78,7 @@ impl Given {
     }
 }
 
-/// The bytes of base64, in the alphabet of URLs too, padded or not.
+/// Decodes base64 in the standard or the URL alphabet, with or without padding.
 pub(super) fn decode(base64: &str) -> Result<Vec<u8>, super::query::Problem> {
     let plain: String = base64
         .trim_end_matches('=')

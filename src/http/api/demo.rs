@@ -1,4 +1,4 @@
-//! Starting and stopping the nodes of a demonstration.
+//! Starts and stops the nodes of a demonstration.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::query::{Problem, Sent};
 use crate::http::DemoControl;
 use crate::http::server::App;
 
-/// The most keys that one request loads.
+/// Most keys that one request loads.
 const MAX_COUNT: u64 = 10_000_000;
 
 #[derive(Deserialize)]

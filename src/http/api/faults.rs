@@ -1,4 +1,4 @@
-//! Cutting links and mending them, for people who want to see what happens.
+//! Cuts and mends links, for people who want to see the effect.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `/api/key`: one key side by side on every node, and which of the copies stands.
+//! `/api/key`: one key side by side on every node, and which copy wins.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ pub(super) async fn show(
 }
 
 impl KeyView {
-    /// What every node holds of `key`. Waits a second at most for those elsewhere.
+    /// Collects the copies of `key` on every node. Waits at most 1 s for nodes elsewhere.
     pub(super) async fn of(app: &App, key: &[u8]) -> KeyView {
         let apis = app.host.nodes();
         let local: BTreeSet<_> = apis.iter().map(|api| api.name.clone()).collect();
@@ -87,7 +87,7 @@ impl KeyView {
         for api in &apis {
             copies.push((api.name.clone(), Some(api.store.copy(key, api.now(), MAX_SHOWN_VALUE))));
         }
-        // Those of another process are asked by the first node here that is linked to them.
+        // A node of another process is asked through the first node here that is linked to it.
         let mut asked = local.clone();
         for api in &apis {
             let peers = api.cluster.peers();
@@ -169,7 +169,7 @@ impl CounterRow {
     }
 }
 
-/// Who holds the copy that stands, and why it is that one.
+/// Names the nodes that hold the winning copy, and says why it wins.
 fn judge(copies: &[(String, Option<KeyCopy>)]) -> (Option<String>, String) {
     let held: Vec<_> = copies.iter().filter_map(|(node, copy)| Some((node, copy.as_ref()?))).collect();
     let Some(largest) = held.iter().filter_map(|(_, copy)| copy.version).max() else {

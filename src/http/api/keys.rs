@@ -1,7 +1,7 @@
 //! `/api/keys`: the keys under a prefix, a page at a time.
 //!
-//! Keys lie in ranges by their hash, so a page is what a bounded walk has found, sorted by key within each range. The
-//! cursor is the place in the walk: a range, and the last key told of it.
+//! Keys are in ranges by their hash. So a page holds what a bounded walk through the ranges has found, sorted by key
+//! within each range. The cursor is the position of the walk: a range, and the last key returned from it.
 
 use std::sync::Arc;
 
@@ -18,19 +18,19 @@ use crate::http::NodeApi;
 use crate::http::server::App;
 use crate::model::Time;
 
-/// The most cells that one request looks at: some milliseconds.
+/// Most cells that one request visits, which takes some milliseconds.
 const MAX_SCANNED: usize = 50_000;
 
-/// Cells after which others may run.
+/// The walk yields after this many cells.
 const STEP: usize = 4096;
 
-/// Keys of a page, unless the request says how many.
+/// Keys per page by default.
 pub(super) const DEFAULT_LIMIT: usize = 50;
 
-/// The most that it may say.
+/// Most keys per page that a request may ask for.
 const MAX_LIMIT: usize = 500;
 
-/// Bytes that are shown of a key.
+/// Most bytes of a key that are shown.
 pub(super) const MAX_SHOWN_KEY: usize = 1 << 10;
 
 #[derive(Deserialize)]
@@ -77,17 +77,17 @@ pub(super) async fn show(
 }
 
 impl Page {
-    /// Whether a reader would see the same keys.
+    /// Whether both pages show the same keys.
     pub(super) fn shows_the_same(&self, other: &Page) -> bool {
         self.keys == other.keys
     }
 }
 
-/// Where a walk goes on.
+/// The position at which a walk continues.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Place {
     range: usize,
-    /// The last key of the range that was told.
+    /// The last key of the range that was returned.
     told: Option<Vec<u8>>,
 }
 
@@ -107,7 +107,7 @@ impl Place {
     }
 }
 
-/// The first `limit` keys under `prefix` that a walk from `from` meets.
+/// The first `limit` keys under `prefix` that a walk starting at `from` finds.
 pub(super) async fn page(api: &NodeApi, prefix: &[u8], from: Place, limit: usize, values: bool) -> Page {
     let now = api.now();
     let (mut found, mut scanned, mut breath) = (Vec::new(), 0, 0);
@@ -148,7 +148,7 @@ pub(super) async fn page(api: &NodeApi, prefix: &[u8], from: Place, limit: usize
     Page { keys, next: next.map(|place| place.text()), scanned }
 }
 
-/// A row for a key, unless it has gone meanwhile.
+/// The row of a key; `None` if the key has gone meanwhile.
 fn row(api: &NodeApi, key: &[u8], now: Time, values: bool) -> Option<KeyRow> {
     let copy = api.store.copy(key, now, MAX_SHOWN_VALUE);
     let value = copy.value.as_deref()?;

@@ -1,4 +1,4 @@
-//! The JSON API: what the page knows, asks and does. `docs/http.md` and `openapi.json` describe it.
+//! The JSON API of the page. `docs/http.md` and `openapi.json` describe it.
 
 mod bytes;
 mod demo;
@@ -22,7 +22,7 @@ pub(super) use topics::Topics;
 
 use super::server::App;
 
-/// What describes the API to programs.
+/// The machine-readable description of the API.
 const OPEN_API: &str = include_str!("openapi.json");
 
 pub(super) fn routes() -> Router<Arc<App>> {

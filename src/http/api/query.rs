@@ -1,4 +1,4 @@
-//! What requests ask with: queries and bodies, taken apart with errors as problems.
+//! Extracts queries and bodies of requests; errors become problems.
 
 use std::time::SystemTime;
 
@@ -13,7 +13,7 @@ use super::bytes::decode;
 use crate::http::NodeApi;
 use crate::model::{Incarnation, Time, timestamp};
 
-/// The query of a request; what it does not know is refused, so that a typing error shows.
+/// Extracts the query of a request. Unknown parameters are refused, so that a typing error shows.
 pub(super) struct Asked<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
@@ -27,7 +27,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     }
 }
 
-/// The body of a request, in JSON.
+/// Extracts the JSON body of a request.
 pub(super) struct Sent<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Sent<T> {
@@ -42,7 +42,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Sent<T> {
     }
 }
 
-/// A key or prefix that a query gives as text, or in base64 under the name that ends with 64.
+/// Bytes that a query gives as text, or in base64 under the name with the suffix 64.
 pub(super) fn bytes(
     text: Option<String>,
     base64: Option<&str>,
@@ -56,23 +56,23 @@ pub(super) fn bytes(
     }
 }
 
-/// A moment as RFC 3339 has it, to the millisecond.
+/// Formats a time as RFC 3339, in milliseconds.
 pub(super) fn moment(time: Time) -> String {
     point(SystemTime::UNIX_EPOCH + timestamp::distance(time, timestamp::ZERO))
 }
 
-/// The same of the machine's clock.
+/// Formats a time of the machine's clock in the same way.
 pub(super) fn point(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 
 impl NodeApi {
-    /// The present, as its readers see it.
+    /// The present time by the node's clock, which decides what has expired.
     pub(in crate::http) fn now(&self) -> Time {
         self.store.now(self.env.wall_clock())
     }
 
-    /// The name of the node that this was an incarnation of, or else its number.
+    /// The name of the node with this incarnation; the incarnation itself if the name is not known.
     pub(in crate::http) fn name_of(&self, incarnation: Incarnation) -> String {
         if incarnation == self.store.own_incarnation() {
             return self.name.clone();

@@ -1,4 +1,4 @@
-//! `/api/ranges`: which ranges of keys two nodes hold differently.
+//! `/api/ranges`: the ranges of keys that differ between two nodes.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(super) struct Query {
     to: String,
 }
 
-/// A bit for each range.
+/// One bit for each range.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(super) struct Map {
     from: String,
@@ -37,7 +37,8 @@ pub(super) async fn show(
 }
 
 impl Map {
-    /// By the stores, where both are here; else as far as the sync under way has found. `None` if neither is known.
+    /// Compares the stores if both nodes are in this process; else uses the findings of the sync under way. `None` if
+    /// neither is possible.
     pub(super) fn of(app: &App, from: &str, to: &str) -> Option<Map> {
         let apis = app.host.nodes();
         let api = |name: &str| apis.iter().find(|api| api.name == name);

@@ -1,4 +1,4 @@
-//! `/api/status`, `/api/events`: nodes, links and what has happened to them.
+//! `/api/status`, `/api/events`: nodes, links and their recorded events.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::cluster::{Figures, NodeState, PeerState, PeerStatus, Recorded, Remote
 use crate::http::server::App;
 use crate::http::{NodeApi, health};
 
-/// Everything that the page draws.
+/// The state that the page draws.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub(super) struct Status {
     version: &'static str,
@@ -26,7 +26,7 @@ pub(super) struct Status {
     links: Vec<LinkRow>,
 }
 
-/// A node of this process, or what is known of another.
+/// A node of this process, or one that the nodes here have figures of.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 struct NodeRow {
     name: String,
@@ -55,7 +55,7 @@ struct NodeRow {
     age_ms: u64,
 }
 
-/// A link as one of its ends sees it.
+/// A link, from the view of one of its ends.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 struct LinkRow {
     from: String,
@@ -66,7 +66,7 @@ struct LinkRow {
     own: Option<OwnLink>,
 }
 
-/// What only the end of a link knows of it.
+/// Figures that only the end of a link has.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 struct OwnLink {
     reason: String,
@@ -116,7 +116,7 @@ impl Status {
         for (row, remotes) in
             peers.iter().zip(&remotes).flat_map(|(rows, remotes)| rows.iter().map(move |row| (row, remotes)))
         {
-            // Refused nodes have names that are anybody's, and addresses that answered nobody have none.
+            // A refused node may have taken any name, and an address without an answer has none.
             if row.name.is_empty() || row.state.is_refused() {
                 continue;
             }
@@ -162,7 +162,7 @@ impl Status {
         }
     }
 
-    /// The same without what changes by the mere passing of time.
+    /// A copy without the values that change merely because time passes.
     pub(super) fn still(&self) -> Status {
         let mut still = self.clone();
         for node in &mut still.nodes {
@@ -266,13 +266,13 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The time line.
+/// The recorded events.
 #[derive(Debug, Serialize)]
 pub(super) struct EventList {
     events: Vec<EventRow>,
 }
 
-/// One event of the time line.
+/// One recorded event.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct EventRow {
     pub(super) id: u64,
@@ -287,7 +287,7 @@ pub(super) async fn events(State(app): State<Arc<App>>) -> Json<EventList> {
     Json(EventList { events: events_after(&app.host.nodes(), 0) })
 }
 
-/// The events of these nodes after the one with this id, oldest first.
+/// The events of these nodes with an id above `after`, oldest first.
 pub(super) fn events_after(apis: &[NodeApi], after: u64) -> Vec<EventRow> {
     let recorded = apis.iter().flat_map(|api| {
         let recorded = api.cluster.recorded_events(after);

@@ -1,4 +1,4 @@
-//! `/api/stream`: what changes, as it changes, by server-sent events.
+//! `/api/stream`: sends changes as server-sent events.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -21,10 +21,10 @@ use crate::cluster::Events;
 use crate::http::server::App;
 use crate::model::Incarnation;
 
-/// Events that wait for a reader. Beyond it nothing is made for that reader until it has read.
+/// Most events that wait for a reader. If there are more, no further ones are made until it has read.
 const MAX_WAITING: usize = 8;
 
-/// How often a stream that has nothing to tell shows that it stands.
+/// How often a stream without events sends a sign of life.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 #[derive(Deserialize)]
@@ -68,11 +68,12 @@ pub(super) async fn show(
     });
     let mut reader = Reader { topics: topics.collect(), app: Arc::clone(&app), told: sender, after };
     app.topics.spawn(async move {
-        // Whoever reads no more is told no more.
+        // An error means that the reader has left.
         let _ = reader.run().await;
         drop(place);
     });
-    // An event and no comment: scripts are not told of comments, and a connection that hangs looks like a quiet one.
+    // An event rather than a comment: scripts do not see comments, and could not tell a hanging connection from a
+    // quiet one.
     let alive = Event::default().event("alive").data("{}");
     Ok(Sse::new(Told(told)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).event(alive)))
 }
@@ -88,15 +89,15 @@ impl Stream for Told {
     }
 }
 
-/// The reader has left.
+/// The reader has closed the stream.
 struct Left;
 
-/// Tells one reader.
+/// Sends the events of one stream.
 struct Reader {
     topics: Vec<(Topic, watch::Receiver<Sample>)>,
     app: Arc<App>,
     told: mpsc::Sender<Event>,
-    /// The last event of the time line that was told.
+    /// The id of the last recorded event that was sent.
     after: u64,
 }
 
@@ -107,9 +108,9 @@ impl Reader {
             self.tell_events().await?;
             let changed = tokio::select! {
                 () = self.told.closed() => return Err(Left),
-                // Cancel-safe: it takes nothing but the word that something has changed.
+                // Cancel-safe: it takes only the notification that something has changed.
                 changed = changed(&mut self.topics) => Some(changed),
-                // What is lost here is in the record.
+                // A missed event is still in the record.
                 () = happened(&mut live) => None,
             };
             let Some((name, sample)) = changed else { continue };
@@ -127,7 +128,7 @@ impl Reader {
         self.app.host.nodes().iter().map(|api| api.store.own_incarnation()).collect()
     }
 
-    /// What happens on each node from here on.
+    /// Subscribes to the events of each node from this call on.
     fn follow(&self) -> (Vec<Incarnation>, Vec<Events>) {
         let live = self.app.host.nodes().iter().map(|api| api.cluster.events()).collect();
         (self.nodes(), live)
@@ -147,7 +148,7 @@ impl Reader {
     }
 }
 
-/// The next topic that has changed, by the name of its events, and what it is now.
+/// Waits for a topic to change; returns the name of its events and its sample.
 async fn changed(topics: &mut [(Topic, watch::Receiver<Sample>)]) -> (&'static str, Sample) {
     loop {
         let mut waits: Vec<_> = topics.iter_mut().map(|(_, samples)| Box::pin(samples.changed())).collect();
@@ -164,7 +165,7 @@ async fn changed(topics: &mut [(Topic, watch::Receiver<Sample>)]) -> (&'static s
     }
 }
 
-/// Something has happened on one of the nodes.
+/// Waits for an event on one of the nodes.
 async fn happened(live: &mut Vec<Events>) {
     poll_fn(|cx| {
         let mut is_news = false;

@@ -1,11 +1,11 @@
-//! What streams tell, sampled once for all who read it, and only while somebody does.
+//! The topics of streams: each is sampled once for all of its readers, and only while it has any.
 //!
 //! ```text
 //!   reader ──► subscribe ──► Topics: one task a topic ──► watch channel ──► every reader of the topic
 //!                              ends with its last reader
 //! ```
 //!
-//! A sample is passed on if it differs from the one before. A reader that is slow gets the latest, not all.
+//! A sample is sent if it differs from the one before. A slow reader gets the latest sample, not all.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,24 +26,24 @@ use crate::cluster::MAX_SHOWN_VALUE;
 use crate::http::server::App;
 use crate::store::{KeyCopy, Totals};
 
-/// How often each topic is looked at, at most.
+/// The shortest time between two samples of each topic.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
 const KEY_EVERY: Duration = Duration::from_millis(250);
 const KEYS_EVERY: Duration = Duration::from_secs(1);
 const RANGES_EVERY: Duration = Duration::from_millis(200);
 
-/// How often nodes elsewhere are asked for a key that is not the same on all.
+/// How often other nodes are asked for a key again while the copies differ.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Something that readers want to be told of.
+/// A topic that readers can subscribe to.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Topic {
     Status,
-    /// A key.
+    /// The copies of a key.
     Key(Vec<u8>),
     /// The first keys under a prefix.
     Keys(Vec<u8>),
-    /// The ranges that two nodes hold differently.
+    /// The ranges that differ between two nodes.
     Ranges(String, String),
 }
 
@@ -62,7 +62,7 @@ impl Topic {
 /// The latest sample in JSON; `None` before the first.
 pub(super) type Sample = Option<Arc<str>>;
 
-/// The topics that somebody reads.
+/// The topics with readers.
 pub(in crate::http) struct Topics {
     open: Mutex<HashMap<Topic, watch::Sender<Sample>>>,
     tasks: TaskTracker,
@@ -70,12 +70,12 @@ pub(in crate::http) struct Topics {
 }
 
 impl Topics {
-    /// Its tasks end when `stop` is cancelled.
+    /// Creates topics whose tasks end when `stop` is cancelled.
     pub(in crate::http) fn new(stop: CancellationToken) -> Topics {
         Topics { open: Mutex::default(), tasks: TaskTracker::new(), stop }
     }
 
-    /// Waits until all tasks have ended, once they were told to.
+    /// Waits until all tasks have ended, after they were stopped.
     pub(in crate::http) async fn ended(&self) {
         self.tasks.close();
         self.tasks.wait().await;
@@ -87,7 +87,7 @@ impl Topics {
         self.tasks.spawn(async move { _ = stop.run_until_cancelled(task).await });
     }
 
-    /// The samples of a topic, the latest at once if there is one.
+    /// Subscribes to a topic; the latest sample is there at once, if there is one.
     pub(super) fn subscribe(&self, app: &Arc<App>, topic: &Topic) -> watch::Receiver<Sample> {
         let mut open = self.open.lock();
         if let Some(sender) = open.get(topic) {
@@ -103,7 +103,7 @@ impl Topics {
         receiver
     }
 
-    /// Closes a topic that nobody reads; returns whether it did.
+    /// Closes a topic without readers; returns whether it did.
     fn close(&self, topic: &Topic) -> bool {
         let mut open = self.open.lock();
         let is_unread = open.get(topic).is_some_and(|sender| sender.receiver_count() == 0);
@@ -114,11 +114,11 @@ impl Topics {
     }
 }
 
-/// Samples a topic for as long as somebody reads it.
+/// Samples a topic for as long as it has readers.
 async fn sample(app: Arc<App>, topic: Topic, sender: watch::Sender<Sample>) {
     let mut sampler = Sampler::new(&topic);
     loop {
-        // A sample that is dropped midway was for nobody.
+        // A sample that is dropped has no reader.
         let fresh = tokio::select! {
             biased;
             () = sender.closed() => {
@@ -141,7 +141,7 @@ async fn sample(app: Arc<App>, topic: Topic, sender: watch::Sender<Sample>) {
     }
 }
 
-/// What was sampled last, to see whether it is worth another look.
+/// The last sample, to decide whether another one is worth taking.
 enum Sampler {
     Status { ticks: Interval, last: Option<Box<Status>> },
     Key { ticks: Interval, key: Vec<u8>, last: Option<Held>, settled: bool, looked: Instant },
@@ -149,7 +149,7 @@ enum Sampler {
     Ranges { ticks: Interval, from: String, to: String },
 }
 
-/// What the nodes of this process hold of a key, and whom they are linked to.
+/// The copies of a key on the nodes of this process, and the names of their linked peers.
 #[derive(PartialEq)]
 struct Held {
     copies: Vec<(String, KeyCopy)>,
@@ -186,7 +186,7 @@ impl Sampler {
         }
     }
 
-    /// The next sample, if there is reason to believe that it is another one.
+    /// The next sample, if it may differ from the last one.
     async fn next(&mut self, app: &App) -> Option<String> {
         match self {
             Sampler::Status { ticks, last } => {
@@ -241,7 +241,7 @@ mod tests {
     use crate::http::{Host, NodeApi, Options};
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-    /// Counts how often somebody looks at its nodes, of which there are none.
+    /// A host without nodes that counts how often its nodes are requested.
     #[derive(Default)]
     struct Looks(AtomicUsize);
 

@@ -1,4 +1,4 @@
-//! What the page writes: through the same store and by the same rules as any client.
+//! Writes from the page: through the same store and by the same rules as those of any client.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::http::server::App;
 use crate::model::{Time, timestamp};
 use crate::store::{Batch, Live, Write, increment};
 
-/// The most random increments of one request.
+/// Most random increments in one request.
 const MAX_TIMES: u64 = 100_000;
 
-/// Increments after which others may run.
+/// The task yields after this many increments.
 const STEP: u64 = 256;
 
 #[derive(Deserialize)]
@@ -118,12 +118,12 @@ pub(super) async fn random_incr(
     Ok(Json(json!({ "added": added })))
 }
 
-/// Adds to what a node has counted; returns what the key now counts there.
+/// Adds to this node's slot of a counter; returns the counter's value there.
 fn add(api: &NodeApi, key: &[u8], by: i64) -> Result<i64, Problem> {
     Ok(apply(api, key, |_, live| increment(live, by))??)
 }
 
-/// Applies the write that `decide` makes of the present moment and the cell, and hands it to the peers.
+/// Applies the write that `decide` returns for the present time and the cell, and passes it to the peers.
 fn apply<'v, T>(
     api: &NodeApi,
     key: &[u8],

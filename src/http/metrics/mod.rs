@@ -1,4 +1,4 @@
-//! `/metrics`: what the nodes count, for Prometheus. Read when it is asked for; nothing is kept for it.
+//! `/metrics`: the nodes' counters, for Prometheus. They are read for each request; nothing is cached.
 
 mod node;
 mod peers;
@@ -22,7 +22,7 @@ use crate::cluster::{Activity, HealingStatus, NodeState, PeerStatus};
 use crate::stats::{BOUNDS, LatencyTotals};
 use crate::store::Totals;
 
-/// The format of the answer, as Prometheus negotiates it.
+/// The content type of the response.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 const BYTES: Option<&Unit> = Some(&Unit::Bytes);
@@ -41,7 +41,7 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-/// What was read of one node.
+/// The values read from one node.
 struct Reading {
     api: NodeApi,
     state: NodeState,
@@ -83,10 +83,10 @@ impl Collector for Readings {
     }
 }
 
-/// Labels beside the node's.
+/// Labels in addition to the node's.
 type Labels<'a> = Vec<(&'static str, &'a str)>;
 
-/// Where the metrics are written, one after the other, each for all nodes.
+/// Writes the metrics, one after the other, each for all nodes.
 struct Sheet<'e, 'r> {
     encoder: DescriptorEncoder<'e>,
     readings: &'r [Reading],
@@ -147,7 +147,7 @@ impl<'r> Sheet<'_, 'r> {
         })
     }
 
-    /// One metric: the rows of each node, under labels of their own and the node's.
+    /// Writes one metric: the rows of each node, with the node's label and their own.
     fn families<R, V>(
         &mut self,
         kind: MetricType,
@@ -169,7 +169,7 @@ impl<'r> Sheet<'_, 'r> {
         Ok(())
     }
 
-    /// A histogram of each node, of seconds.
+    /// A histogram of seconds for each node.
     fn histogram(
         &mut self,
         name: &str,
@@ -195,7 +195,8 @@ fn with_node(reading: &Reading, labels: &[(&'static str, &str)]) -> Vec<(&'stati
     labels.map(|(name, value)| (name, escaped(value))).collect()
 }
 
-/// The text of a label. Names of peers may have anything in them that is no blank, and the library escapes nothing.
+/// Escapes the text of a label. A peer's name may contain any character except blanks, and the library escapes
+/// nothing.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -204,7 +205,7 @@ fn escaped(text: &str) -> String {
             '"' => escaped.push_str("\\\""),
             '\n' => escaped.push_str("\\n"),
             letter if letter.is_control() => {
-                // A string takes all that is written.
+                // Writing to a string cannot fail.
                 let _ = write!(escaped, "\\\\u{:04x}", u32::from(letter));
             }
             letter => escaped.push(letter),

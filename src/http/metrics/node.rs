@@ -1,11 +1,11 @@
-//! The metrics of a node itself.
+//! The metrics of the node itself.
 
 use std::fmt::Error;
 
 use super::{BYTES, Labels, Reading, SECONDS, Sheet};
 use crate::process;
 
-/// What a counter of the node reads.
+/// Reads the value of a counter.
 type Count = fn(&Reading) -> u64;
 
 pub(super) fn write(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
@@ -75,7 +75,7 @@ fn clients(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
     sheet.gauge("client_connections", "Connections of clients that are open.", None, |reading| {
         reading.api.stats.open_connections() as f64
     })?;
-    // By the names that `INFO` gives them.
+    // Named as in `INFO`.
     let counters = [
         (
             "total_connections_received",

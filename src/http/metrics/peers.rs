@@ -1,4 +1,4 @@
-//! The metrics of the links to peers, a row each.
+//! The metrics of the links, one row for each peer.
 
 use std::fmt::Error;
 
@@ -53,8 +53,8 @@ pub(super) fn write(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
     })
 }
 
-/// The peers that were heard once. Beside them there may be addresses at which nobody answers, and refused nodes, whose
-/// names are anybody's: these would be series without number.
+/// The peers that have sent their name. Addresses without an answer have none, and refused nodes may have any name:
+/// these would make an unbounded number of series.
 fn named(reading: &Reading) -> impl Iterator<Item = &PeerStatus> {
     reading.peers.iter().filter(|peer| !peer.name.is_empty() && !peer.state.is_refused())
 }

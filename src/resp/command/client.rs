@@ -62,7 +62,7 @@ const HELP: &[&str] = &[
     "    Print this help.",
 ];
 
-/// The longest name, library or version that a client may give itself.
+/// The longest name, library or version that a client may set, in bytes.
 const MAX_LABEL: usize = 256;
 
 pub(super) fn help(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
@@ -108,7 +108,7 @@ pub(super) fn setinfo(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     DONE
 }
 
-/// `value` if it can stand as a word in a line of `CLIENT LIST`.
+/// Returns `value` as text if it has no characters that would break a line of `CLIENT LIST`.
 pub(super) fn label(value: &[u8], what: &str) -> Result<String, CommandError> {
     if value.len() > MAX_LABEL {
         return Err(CommandError::said(format!("ERR {what} cannot be longer than {MAX_LABEL} bytes.")));
@@ -120,7 +120,7 @@ pub(super) fn label(value: &[u8], what: &str) -> Result<String, CommandError> {
     Ok(String::from_utf8_lossy(value).into_owned())
 }
 
-/// Accepted, as what it switches does not exist here.
+/// Checks for `ON` or `OFF`, and does nothing: what the command switches does not exist here.
 pub(super) fn on_or_off(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if !is(&args[2], "on") && !is(&args[2], "off") {
         return Err(CommandError::Syntax);
@@ -174,7 +174,7 @@ pub(super) fn list(cx: &mut Context<'_>, args: Args<'_>, table: &Table) -> Outco
 
 /// `CLIENT LIST`.
 struct List {
-    /// Those that are not described yet.
+    /// The clients not yet described.
     clients: std::vec::IntoIter<Arc<Client>>,
     table: Table,
     text: String,
@@ -198,12 +198,12 @@ fn describe(cx: &Context<'_>, client: &Client, table: &Table, into: &mut String)
     client.describe(cx.now(), table.name_of(client.last_call()), into);
 }
 
-/// What Redis calls the type of a connection.
+/// Redis's types of connections.
 #[derive(Clone, Copy)]
 enum Kind {
     Normal,
     Subscriber,
-    /// Of a replication that does not exist here.
+    /// Connections of Redis replication, which do not exist here.
     Replication,
 }
 
@@ -231,7 +231,7 @@ fn kind(word: &[u8]) -> Result<Kind, CommandError> {
     Err(CommandError::said(format!("ERR Unknown client type '{word}'")))
 }
 
-/// Which connections `CLIENT KILL` ends.
+/// Selects the connections that `CLIENT KILL` ends.
 struct Filter<'a> {
     id: Option<u64>,
     peer: Option<&'a [u8]>,

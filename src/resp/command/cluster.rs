@@ -1,4 +1,4 @@
-//! `SAPWOOD`'s commands about the cluster: what its operator sees and asks for.
+//! `SAPWOOD`'s commands about the cluster, for operators.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -83,7 +83,7 @@ fn lost_cell(reply: &mut Reply<'_>, cell: &LostCell) {
             ("key", Field::Bytes(&cell.key)),
             ("value", cell.value.as_deref().map_or(Field::Null, Field::Bytes)),
             ("value_bytes", Field::Count(cell.value_bytes as u64)),
-            // In digits, as the upper half of the scale is beyond the integers of the protocol.
+            // As text, because the upper half of the range exceeds the protocol's integers.
             ("version", Field::text(version.0.to_string())),
             ("version_ms", Field::Count(timestamp::unix_millis(version))),
             ("origin", Field::text(cell.version.get_id().to_string())),
@@ -134,7 +134,7 @@ pub(super) fn forget(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     operated(cx, outcome, "SAPWOOD FORGET", Some(&name))
 }
 
-/// Asks for a word more than the name of the command: what it throws away does not come back.
+/// Requires the word `DISCARD` after the command's name, because discarded keys cannot be recovered.
 pub(super) fn rejoin(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     match args.get(2) {
         Some(word) if args.len() == 3 && is(word, "DISCARD") => {
@@ -159,7 +159,7 @@ pub(super) fn mend(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     operated(cx, outcome, "SAPWOOD MEND", Some(&format!("{name} {}", way.as_str())))
 }
 
-/// The direction after the peer's name; both if there is none.
+/// The direction after the peer's name; both if it is missing.
 fn way(args: Args<'_>) -> Result<Way, CommandError> {
     let ways = [Way::In, Way::Out, Way::Both];
     match args.get(3) {
@@ -171,12 +171,12 @@ fn way(args: Args<'_>) -> Result<Way, CommandError> {
     }
 }
 
-/// A peer's name is text, so bytes that are none name nobody.
+/// A peer's name is text, so bytes that are not UTF-8 match no peer.
 fn name(arg: &[u8]) -> String {
     String::from_utf8_lossy(arg).into_owned()
 }
 
-/// Logs what an operator has done, if it was, and replies.
+/// Replies to an operator's command, and logs it if it succeeded.
 fn operated(
     cx: &mut Context<'_>,
     outcome: Result<(), ClusterError>,
@@ -206,7 +206,7 @@ enum Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    /// What stands for a time that is not known, or never was.
+    /// Stands for a time that is unknown, or an event that never happened.
     const NEVER: Field<'a> = Field::Int(-1);
 
     fn text(text: impl Into<Cow<'a, str>>) -> Self {

@@ -1,4 +1,4 @@
-//! `CONFIG`: what monitoring tools ask before anything else.
+//! `CONFIG`: the parameters that monitoring tools read first.
 
 use super::context::{Context, DONE, Outcome, is};
 use super::error::CommandError;
@@ -23,7 +23,7 @@ pub(super) fn help(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     explain(cx, HELP)
 }
 
-/// Redis's parameters, those that have a meaning here, with the values that are true here.
+/// Redis's parameters that have a meaning here, with their actual values.
 fn parameters(shared: &Shared) -> [(&'static str, String); 15] {
     let settings = &shared.settings;
     let zero = || "0".to_owned();
@@ -60,7 +60,8 @@ pub(super) fn get(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     DONE
 }
 
-/// The one exception: programs that listen for events set it themselves.
+/// Sets `notify-keyspace-events`, the only parameter that can be set: programs that subscribe to events set it
+/// themselves.
 pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     const NAME: &str = "notify-keyspace-events";
     if args.len() != 4 || !is(&args[2], NAME) {

@@ -1,4 +1,4 @@
-//! Commands on the connection itself.
+//! Commands about the connection itself.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -9,7 +9,7 @@ use crate::resp::session::Replies;
 use crate::resp::{Args, EMPTY_ARRAY, PONG, Proto};
 use crate::time_slice::TimeSlice;
 
-/// The one user there is.
+/// The only user.
 const USER: &[u8] = b"default";
 
 pub(super) fn ping(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
@@ -147,7 +147,7 @@ pub(super) fn reset(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     begin(cx, Reset)
 }
 
-/// `RESET`: ends what may be much first.
+/// `RESET`: first ends the subscriptions, of which there may be many.
 struct Reset;
 
 impl Long for Reset {

@@ -1,4 +1,4 @@
-//! What a command is given and what it gives back, and the words that its function reads arguments with.
+//! The input and outcome of a command, and helpers to read arguments.
 
 use tokio::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::resp::shared::Shared;
 use crate::resp::{Args, Proto, Reply};
 use crate::store::Batch;
 
-/// All that a command may reach.
+/// Everything that a command can use.
 pub(in crate::resp) struct Context<'a> {
     pub(in crate::resp) shared: &'a Shared,
     pub(in crate::resp) session: &'a mut Session,
@@ -25,24 +25,24 @@ impl Context<'_> {
         Reply::new(self.out, self.session.proto)
     }
 
-    /// Moves what others have pushed to the client into the output: it comes before what is written next.
+    /// Moves the client's pushes from the outbox to the output, before what is written next.
     pub(super) fn take_pushes(&mut self) {
         self.session.take_pushes(self.out);
     }
 
-    /// Declares all of the output to be messages rather than replies: it is sent though the client wants no replies.
+    /// Marks all of the output as messages rather than replies: `CLIENT REPLY OFF` does not suppress them.
     pub(super) fn keep(&mut self) {
         self.session.kept = self.out.len();
     }
 
-    /// Hands what was written so far to the peers, and returns the place of this connection's last write in the
-    /// sequence of all; 0 if it has written nothing.
+    /// Publishes the writes so far to the peers, and returns the feed sequence of this connection's last write; 0 if
+    /// it has written nothing.
     pub(super) fn publish(&mut self) -> u64 {
         self.session.publish(&self.shared.store, self.batch);
         self.session.written
     }
 
-    /// Logs that this client has had a command of an operator executed.
+    /// Logs that this client has executed an operator's command.
     pub(super) fn audit(&self, command: &str, detail: Option<&str>) {
         self.shared.audit.command(&self.session.client, command, detail);
     }
@@ -61,38 +61,39 @@ impl Context<'_> {
     }
 }
 
-/// How the connection goes on after a command.
+/// How the connection continues after a command.
 pub(in crate::resp) enum Flow {
-    /// With the next one.
+    /// It executes the next command.
     Continue,
-    /// Not at all: it closes once the output is written.
+    /// It closes once the output is written.
     Close,
-    /// With further steps of this one.
+    /// It executes further steps of this command.
     Long(Box<dyn Long>),
-    /// Not before this one has replied: at this moment at the latest, if there is one.
+    /// It waits until this command has replied, at the latest at this time, if there is one.
     Wait(Box<dyn Wait>, Option<Instant>),
 }
 
-/// A command that waits for something outside. Other connections go on meanwhile; the next commands of this one wait.
+/// A command that waits for something outside the node. Meanwhile the connection's next commands wait too.
 pub(in crate::resp) trait Wait: Send {
-    /// Replies, if what it waits for has come, or whatever has come if this is the last time; returns whether it did.
+    /// Replies if the awaited condition holds, or with the present state if this is the `last` time; returns whether
+    /// it did.
     fn try_reply(&mut self, cx: &mut Context<'_>, last: bool) -> Result<bool, CommandError>;
 
-    /// Resolves when [`try_reply`](Self::try_reply) may do what it would not at the moment of this call.
+    /// Resolves when the result of [`try_reply`](Self::try_reply) may have changed since this call.
     fn changed(&self, cluster: &dyn Cluster) -> BoxFuture<'static, ()>;
 }
 
-/// A command in bounded steps. Between two of them the connection lets others run.
+/// A command that runs in bounded steps. The connection yields between them.
 pub(in crate::resp) trait Long: Send {
-    /// Goes on for about a millisecond at most: see [`TimeSlice`](crate::time_slice::TimeSlice).
+    /// Runs for about 1 ms at most: see [`TimeSlice`](crate::time_slice::TimeSlice).
     fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError>;
 }
 
-/// What a step led to.
+/// The result of a step.
 pub(in crate::resp) enum Progress {
-    /// There is more to do; what is in the output is a part of the reply.
+    /// There is more to do; the output holds part of the reply.
     More,
-    /// The whole reply is in the output.
+    /// The output holds the whole reply.
     Done,
 }
 
@@ -101,7 +102,7 @@ pub(super) type Handler = fn(&mut Context<'_>, Args<'_>) -> Outcome;
 
 pub(super) const DONE: Outcome = Ok(Flow::Continue);
 
-/// Takes the first step of a command that may be long.
+/// Runs the first step of a command that may be long.
 pub(super) fn begin(cx: &mut Context<'_>, mut long: impl Long + 'static) -> Outcome {
     match long.step(cx)? {
         Progress::Done => DONE,
@@ -109,7 +110,7 @@ pub(super) fn begin(cx: &mut Context<'_>, mut long: impl Long + 'static) -> Outc
     }
 }
 
-/// Whether `arg` is this word, in whatever case.
+/// Whether `arg` is this word, ignoring case.
 pub(super) fn is(arg: &[u8], word: &str) -> bool {
     arg.eq_ignore_ascii_case(word.as_bytes())
 }

@@ -24,7 +24,7 @@ pub(super) fn decrby(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     add(cx, &args[1], by.ok_or(CommandError::said("ERR decrement would overflow"))?)
 }
 
-/// Adds to what this node has counted; replies with what the key now counts here.
+/// Adds to this node's slot of a counter; replies with the counter's value here.
 fn add(cx: &mut Context<'_>, key: &[u8], by: i64) -> Outcome {
     check_key(cx, key)?;
     let sum = cx.shared.store.write(cx.batch, key, |live| increment(live, by))??;
@@ -32,7 +32,7 @@ fn add(cx: &mut Context<'_>, key: &[u8], by: i64) -> Outcome {
     DONE
 }
 
-/// What a key counts, and who counted it.
+/// Replies with a counter's value and the slots it is made of.
 pub(super) fn breakdown(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let count = cx.shared.store.count(&args[2], cx.now());
     let Some(count) = count else {
@@ -49,7 +49,7 @@ pub(super) fn breakdown(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         })
         .collect();
     let mut reply = cx.reply();
-    // Sums in digits, as they may be beyond the integers of the protocol.
+    // Sums as text, because they may exceed the protocol's integers.
     reply.map(3);
     reply.bulk(b"value");
     reply.bulk(count.sum.to_string().as_bytes());

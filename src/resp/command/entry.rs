@@ -1,20 +1,20 @@
-//! A row of the command table, and the table as those commands see it that tell of it.
+//! A row of the command table, and the view of the table for commands that describe it.
 
 use super::context::Handler;
 use super::error::CommandError;
 use crate::resp::Args;
 use crate::resp::call::Call;
 
-/// One command: what it is called and takes, and what executes it.
+/// One command: its name, arguments and flags, and the function that executes it.
 pub(super) struct Command {
-    /// In lower case; a subcommand's after its parent's: `client|kill`.
+    /// In lower case; for a subcommand with its parent: `client|kill`.
     pub(super) name: &'static str,
-    /// How many arguments it takes, its name included; -n for n or more.
+    /// The number of arguments, the name included; -n for n or more.
     pub(super) arity: i8,
     pub(super) flags: Flags,
     pub(super) keys: Keys,
     pub(super) group: &'static str,
-    /// The version of Redis that has had it since, or of Sapwood for its own.
+    /// The version of Redis that introduced it, or of Sapwood for its own commands.
     pub(super) since: &'static str,
     pub(super) summary: &'static str,
     pub(super) handler: Handler,
@@ -27,32 +27,32 @@ impl Command {
         if self.arity < 0 { args >= arity } else { args == arity }
     }
 
-    /// Whether `name` is its own name: a subcommand's without its parent's.
+    /// Whether `name` is its name; for a subcommand, without its parent's.
     pub(super) fn is_named(&self, name: &[u8]) -> bool {
         let own = self.name.split_once('|').map_or(self.name, |(_, own)| own);
         name.eq_ignore_ascii_case(own.as_bytes())
     }
 }
 
-/// What a command does, as a set of bits.
+/// Properties of a command, as a set of bits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Flags(u16);
 
 pub(super) const NONE: Flags = Flags(0);
 pub(super) const READ: Flags = Flags(1);
 pub(super) const WRITE: Flags = Flags(2);
-/// May be refused for want of memory.
+/// May be refused because memory is full.
 pub(super) const DENY_OOM: Flags = Flags(4);
 pub(super) const FAST: Flags = Flags(8);
-/// For operators; not shown to monitors.
+/// For operators; not shown by `MONITOR`.
 pub(super) const ADMIN: Flags = Flags(16);
-/// Allowed before the password was shown.
+/// Allowed before authentication.
 pub(super) const NO_AUTH: Flags = Flags(32);
 pub(super) const PUBSUB: Flags = Flags(64);
-/// Allowed on a connection of RESP2 that has subscriptions; not shown.
+/// Allowed on a RESP2 connection with subscriptions; not shown by `COMMAND`.
 pub(super) const SUBSCRIBED: Flags = Flags(128);
-/// Whether it writes depends on what its key holds, or its reply says what that was; not shown. Increments are none: they
-/// are added to what peers have counted.
+/// What it writes or replies depends on the key's present value; not shown by `COMMAND`. Increments do not have it:
+/// they merge with those of the peers.
 pub(super) const CONDITIONAL: Flags = Flags(256);
 
 impl Flags {
@@ -89,7 +89,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// The places of the keys among so many arguments.
+    /// The indexes of the keys among `args` arguments.
     pub(super) fn places(self, args: usize) -> impl ExactSizeIterator<Item = usize> {
         let place = |place: i8| usize::try_from(place).ok();
         let first = place(self.first).filter(|first| *first > 0);
@@ -104,7 +104,7 @@ pub(super) const ALL_KEYS: Keys = Keys { first: 1, last: -1, step: 1 };
 pub(super) const PAIRS: Keys = Keys { first: 1, last: -1, step: 2 };
 pub(super) const SECOND_KEY: Keys = Keys { first: 2, last: 2, step: 1 };
 
-/// The subcommand that `args` name, if `command` has any; with the number of arguments checked.
+/// The subcommand that `args` name, if `command` has any; checks the number of arguments.
 pub(super) fn resolve(
     command: &'static Command,
     call: Call,
@@ -126,16 +126,16 @@ pub(super) fn resolve(
     Ok((sub, call.with_subcommand(index)))
 }
 
-/// The whole table. The commands that tell of it are rows of it, so it is handed to them.
+/// The whole table. It is passed to the commands that describe it, because they are rows of it themselves.
 #[derive(Clone, Copy)]
 pub(super) struct Table {
     pub(super) commands: &'static [Command],
-    /// The place of a command in `commands`, whatever the case of its name.
+    /// The index of a command in `commands`, ignoring the case of its name.
     pub(super) find: fn(&[u8]) -> Option<usize>,
 }
 
 impl Table {
-    /// The full name of what was called, or what Redis shows before the first call.
+    /// The full name of a called command, or what Redis shows before the first call.
     pub(super) fn name_of(&self, call: Call) -> &'static str {
         let Some(command) = self.commands.get(call.command()) else { return "NULL" };
         match call.subcommand() {
@@ -144,7 +144,7 @@ impl Table {
         }
     }
 
-    /// The command or, by `parent|child`, subcommand of that name.
+    /// The command of that name, or the subcommand if the name is `parent|child`.
     pub(super) fn by_full_name(&self, name: &[u8]) -> Option<&'static Command> {
         let mut parts = name.splitn(2, |byte| *byte == b'|');
         let command = &self.commands[(self.find)(parts.next()?)?];

@@ -1,4 +1,4 @@
-//! Why a command was not executed.
+//! The errors of commands.
 
 use std::borrow::Cow;
 
@@ -7,10 +7,10 @@ use thiserror::Error;
 use crate::resp::Args;
 use crate::store::WriteError;
 
-/// Redis shows so much of what it does not know.
+/// Most bytes of an unknown name that an error repeats, as in Redis.
 const MAX_ECHO: usize = 128;
 
-/// Why a command was not executed, in Redis's words. Unless a variant says otherwise, nothing was changed.
+/// Why a command was not executed, in Redis's words. Nothing was changed, unless a variant says otherwise.
 #[derive(Debug, Error)]
 pub(in crate::resp) enum CommandError {
     #[error("ERR syntax error")]
@@ -40,10 +40,10 @@ pub(in crate::resp) enum CommandError {
     PatternTooLong(usize),
     #[error("ERR the reply would be larger than {0} bytes: ask for fewer keys at once")]
     ReplyTooLarge(usize),
-    /// Of a command with many keys, those before the one that did not fit were written.
+    /// If the command has many keys, those before the refused one were written.
     #[error("{}", in_words_of_redis(*.0))]
     Write(#[from] WriteError),
-    /// Anything that one place alone says.
+    /// An error that only one place raises.
     #[error("{0}")]
     Said(Cow<'static, str>),
 }

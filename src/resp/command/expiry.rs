@@ -1,4 +1,4 @@
-//! Commands on deadlines.
+//! Commands about deadlines.
 
 use super::context::{Context, DONE, Outcome};
 use super::options::{ExpireOptions, Moment};
@@ -58,12 +58,12 @@ pub(super) fn pexpiretime(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     show_deadline(cx, args, |deadline, _| timestamp::unix_millis(deadline))
 }
 
-/// Milliseconds from `now` to a deadline that has not passed.
+/// Milliseconds from `now` to a future deadline.
 fn left(deadline: Time, now: Time) -> u64 {
     timestamp::unix_millis(deadline).saturating_sub(timestamp::unix_millis(now))
 }
 
-/// Replies with what `show` makes of the deadline and the present; -1 without a deadline, -2 without the key.
+/// Replies with `show` of the deadline and the present time; -1 without a deadline, -2 without the key.
 fn show_deadline(cx: &mut Context<'_>, args: Args<'_>, show: fn(Time, Time) -> u64) -> Outcome {
     let now = cx.now();
     let shown = cx.shared.store.read(&args[1], now, |live| match live.map(Live::deadline) {

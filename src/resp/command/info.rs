@@ -1,4 +1,4 @@
-//! `INFO`: the state of the node, in Redis's sections and one of its own.
+//! `INFO`: the state of the node, in Redis's sections and one for Sapwood.
 
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,12 +9,12 @@ use crate::process;
 use crate::resp::Args;
 use crate::resp::shared::Shared;
 
-/// The version of Redis whose commands and replies these are: tools choose what to ask by it.
+/// The version of Redis that this server is compatible with; tools select features by it.
 const REDIS_VERSION: &str = "7.0.15";
 
 type Section = fn(&Shared, &mut Lines);
 
-/// Sections by name, whether `INFO` alone shows them, and what writes them.
+/// The sections: name, whether `INFO` without arguments shows it, and the function that writes it.
 const SECTIONS: &[(&str, bool, Section)] = &[
     ("Server", true, server),
     ("Clients", true, clients),
@@ -126,7 +126,7 @@ fn stats(shared: &Shared, lines: &mut Lines) {
     lines.add("keyspace_events_skipped", shared.observer.skipped());
 }
 
-/// Every node takes writes, and none follows another: in Redis's words a master without replicas.
+/// Every node takes writes and follows no other, which Redis calls a master without replicas.
 fn replication(_shared: &Shared, lines: &mut Lines) {
     lines.add("role", "master");
     lines.add("connected_slaves", 0);
@@ -149,7 +149,7 @@ fn cluster(_shared: &Shared, lines: &mut Lines) {
     lines.add("cluster_enabled", 0);
 }
 
-/// The average time to live is not kept; tools need the field.
+/// The average time to live is not computed; tools need the field.
 fn keyspace(shared: &Shared, lines: &mut Lines) {
     let totals = shared.store.totals();
     if totals.live_cells > 0 {

@@ -1,4 +1,4 @@
-//! `COMMAND`: the table, told to clients.
+//! `COMMAND`: describes the table to clients.
 
 use super::context::{Context, DONE, Outcome, is};
 use super::entry::{ADMIN, Command, FAST, READ, Table, WRITE, resolve};
@@ -32,7 +32,7 @@ pub(super) fn explain(cx: &mut Context<'_>, lines: &[&str]) -> Outcome {
     DONE
 }
 
-/// In the place of a command that is nothing without a subcommand: the table's arity sends nobody here.
+/// Placeholder function of commands that require a subcommand: the table's arity keeps it from being called.
 pub(super) fn unreachable(_cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     Err(CommandError::Syntax)
 }
@@ -87,7 +87,7 @@ fn describe(reply: &mut Reply<'_>, command: &Command) {
     command.subcommands.iter().for_each(|sub| describe(reply, sub));
 }
 
-/// The categories that Redis's access lists know.
+/// The categories of Redis's access control lists.
 fn categories(command: &Command) -> impl Iterator<Item = &'static str> + Clone {
     let group = match command.group {
         "generic" => "keyspace",

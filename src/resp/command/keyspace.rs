@@ -1,4 +1,4 @@
-//! Commands on keys, whatever their values.
+//! Commands on keys of any type.
 
 use super::context::{Context, DONE, Outcome, integer, is};
 use super::error::CommandError;
@@ -7,10 +7,10 @@ use super::sweep::{self, ScanRequest};
 use crate::resp::Args;
 use crate::store::Write;
 
-/// How many keys `SCAN` looks at unless told, as in Redis.
+/// How many keys `SCAN` visits by default, as in Redis.
 const SCAN_COUNT: usize = 10;
 
-/// Counts the keys that it deletes.
+/// Deletes keys and counts them.
 #[derive(Default)]
 struct Delete(i64);
 
@@ -30,7 +30,7 @@ pub(super) fn del(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     many::each(cx, args, Delete::default())
 }
 
-/// Counts the keys that are there.
+/// Counts the keys that exist.
 #[derive(Default)]
 struct Exists(i64);
 

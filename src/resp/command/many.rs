@@ -1,4 +1,4 @@
-//! Commands on as many keys as a client names: a few at once, more in steps.
+//! Commands with any number of keys: a few are handled at once, more in steps.
 
 use super::context::{Context, DONE, Long, Outcome, Progress, begin};
 use super::error::CommandError;
@@ -6,26 +6,26 @@ use crate::resp::Args;
 use crate::resp::args::OwnedArgs;
 use crate::time_slice::TimeSlice;
 
-/// Up to so many arguments are handled at once: they take less than a step's time.
+/// Most arguments that are handled at once, which takes less than one step's time.
 pub(super) const AT_ONCE: usize = 256;
 
-/// What such a command does.
+/// The work of such a command for each argument.
 pub(super) trait Each: Send + 'static {
-    /// The first argument that it is for.
+    /// The index of the first argument to handle.
     const FIRST: usize = 1;
-    /// How many arguments belong together.
+    /// How many arguments form one item.
     const WIDTH: usize = 1;
-    /// Whether each is a key that is read.
+    /// Whether each item is a key that is read.
     const READS: bool = false;
 
-    /// Handles the arguments at `at`.
+    /// Handles the item at index `at`.
     fn take(&mut self, cx: &mut Context<'_>, args: Args<'_>, at: usize) -> Result<(), CommandError>;
 
-    /// Adds what follows the last of them.
+    /// Writes the end of the reply.
     fn end(&mut self, cx: &mut Context<'_>);
 }
 
-/// Hands the arguments to `each`.
+/// Handles all items with `each`.
 pub(super) fn each<E: Each>(cx: &mut Context<'_>, args: Args<'_>, mut each: E) -> Outcome {
     if args.len() > AT_ONCE {
         return begin(cx, Many { args: args.to_owned(), at: E::FIRST, each });
@@ -51,7 +51,7 @@ impl<E: Each> Long for Many<E> {
             if time.is_over() {
                 return Ok(Progress::More);
             }
-            // Of few arguments all keys are looked at before the first is taken.
+            // If there are few arguments, all keys are checked before the first is handled.
             if E::READS && cx.session.may_lack && cx.is_absent(&args[self.at]) {
                 return Err(CommandError::Loading);
             }

@@ -1,9 +1,9 @@
 //! The commands: one table, and the functions behind it.
 //!
-//! **Purpose.** Find a request's command, check what can be checked of every command alike, and execute it.
+//! **Purpose.** Find a request's command, make the checks that all commands share, and execute it.
 //!
-//! **Place in the picture.** Above the parser and the store, below the connection. A command is executed at once, into the
-//! connection's output; one that may take long is begun, and the connection goes on with it in bounded steps.
+//! **Place in the picture.** Above the parser and the store, below the connection. A command executes at once and
+//! writes to the connection's output. One that may take long runs in bounded steps, which the connection drives.
 //!
 //! ```text
 //!   dispatch (this file) ──► table ──► the commands' functions, a file a group ──► context, entry ──► error
@@ -50,12 +50,12 @@ use error::CommandError;
 use options::SetOptions;
 use table::TABLE;
 
-/// The commands' names, each at the place by which [`Call`] and the counters know it.
+/// The commands' names, in the order of their indexes in [`Call`] and the counters.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|command| command.name)
 }
 
-/// Executes one request, its reply or error at the end of the output.
+/// Executes one request; appends its reply or error to the output.
 pub(super) fn execute(cx: &mut Context<'_>, args: Args<'_>) -> Flow {
     let start = cx.out.len();
     run(cx, args).unwrap_or_else(|error| {
@@ -64,7 +64,7 @@ pub(super) fn execute(cx: &mut Context<'_>, args: Args<'_>) -> Flow {
     })
 }
 
-/// Takes one step of a long command, whose reply begins at `start` of the output; `true` once it has ended.
+/// Runs one step of a long command, whose reply begins at `start` in the output; `true` once it has ended.
 pub(super) fn step(cx: &mut Context<'_>, long: &mut dyn Long, start: usize) -> bool {
     match long.step(cx) {
         Ok(Progress::More) => false,
@@ -77,7 +77,7 @@ pub(super) fn step(cx: &mut Context<'_>, long: &mut dyn Long, start: usize) -> b
     }
 }
 
-/// Lets a command that waits reply, if it can or this is the last time; `true` once it has.
+/// Lets a waiting command reply, if it can or this is the `last` time; `true` once it has.
 pub(super) fn try_reply(cx: &mut Context<'_>, wait: &mut dyn Wait, last: bool) -> bool {
     let start = cx.out.len();
     wait.try_reply(cx, last).unwrap_or_else(|error| {
@@ -126,21 +126,22 @@ fn call(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Outcome {
     (command.handler)(cx, args)
 }
 
-/// Whether a command reads its keys, or decides by what they hold whether it writes. `DEL` does not: it deletes what there
-/// is, and only counts it.
+/// Whether a command reads its keys, or writes depending on their values. `DEL` does not: it deletes existing keys,
+/// and only counts them.
 fn depends_on_keys(args: Args<'_>, command: &Command) -> bool {
     let is_conditional_set =
         || command.name == "set" && SetOptions::parse(args.tail(3)).is_ok_and(SetOptions::depends_on_key);
     command.flags.has(READ) || command.flags.has(CONDITIONAL) || is_conditional_set()
 }
 
-/// Whether one of the keys of a command is absent. Where they are many it looks at each as it comes to it.
+/// Whether one of a command's keys is absent. Commands with many keys check each when they reach it.
 fn lacks(cx: &Context<'_>, args: Args<'_>, command: &Command) -> bool {
     let mut keys = command.keys.places(args.len()).filter_map(|place| args.get(place));
     args.len() <= many::AT_ONCE && keys.any(|key| cx.is_absent(key))
 }
 
-/// Notes what a client that tracks is about to read. `CLIENT CACHING` is for one command, `CLIENT`'s own aside.
+/// Records the keys that a tracking client is about to read. `CLIENT CACHING` applies to the next command that is not
+/// `CLIENT`.
 fn note_reads(cx: &mut Context<'_>, args: Args<'_>, command: &Command, parent: &Command) {
     let Some(mode) = cx.session.tracking.as_mut().filter(|_| parent.name != "client") else { return };
     if mode.notes_reads() && command.flags.has(READ) {

@@ -1,11 +1,11 @@
-//! The options of `SET` and `GETEX`, and when keys expire.
+//! The options of `SET` and `GETEX`, and deadlines.
 
 use super::context::{integer, is};
 use super::error::CommandError;
 use crate::model::{Time, timestamp};
 use crate::resp::Args;
 
-/// A moment as a client gives it: in seconds or milliseconds, from now or since the Unix epoch.
+/// A time as a client gives it: in seconds or milliseconds, from now or since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Moment<'a> {
     pub(super) amount: &'a [u8],
@@ -14,14 +14,14 @@ pub(super) struct Moment<'a> {
 }
 
 impl Moment<'_> {
-    /// Milliseconds since the Unix epoch, possibly before it; `None` if they are beyond 64 bits.
+    /// Milliseconds since the Unix epoch, possibly negative; `None` if they exceed 64 bits.
     fn unix_millis(self, amount: i64, now: Time) -> Option<i64> {
         let millis = if self.in_seconds { amount.checked_mul(1000)? } else { amount };
         let base = if self.from_now { i64::try_from(timestamp::unix_millis(now)).ok()? } else { 0 };
         base.checked_add(millis)
     }
 
-    /// The deadline this means to `command`. One that has passed is one; zero and less are an error.
+    /// The deadline, for `command`. It may be in the past, but an amount of zero or less is an error.
     pub(super) fn deadline(self, now: Time, command: &'static str) -> Result<Time, CommandError> {
         let amount = integer(self.amount)?;
         if amount <= 0 {
@@ -30,7 +30,8 @@ impl Moment<'_> {
         self.signed_deadline(now, command)
     }
 
-    /// [`Self::deadline`] for `EXPIRE` and the like, which delete a key by a deadline before now, however far.
+    /// [`Self::deadline`] for `EXPIRE` and the like, which delete the key if the deadline is in the past, however
+    /// far.
     pub(super) fn signed_deadline(self, now: Time, command: &'static str) -> Result<Time, CommandError> {
         let millis = self.unix_millis(integer(self.amount)?, now);
         let millis = millis.ok_or(CommandError::ExpireTime(command))?;
@@ -41,10 +42,10 @@ impl Moment<'_> {
     }
 }
 
-/// What becomes of the deadline of a key.
+/// What a command does to the deadline of a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Expiry<'a> {
-    /// Nothing was said of it.
+    /// The option was not given.
     #[default]
     Unsaid,
     /// It stays as it is (`KEEPTTL`).
@@ -55,7 +56,7 @@ pub(super) enum Expiry<'a> {
 }
 
 impl<'a> Expiry<'a> {
-    /// `EX`, `PX`, `EXAT` or `PXAT`.
+    /// Parses `EX`, `PX`, `EXAT` or `PXAT`.
     fn parse(word: &[u8], amount: Option<&'a [u8]>) -> Option<Expiry<'a>> {
         let (in_seconds, from_now) = if is(word, "ex") {
             (true, true)
@@ -72,14 +73,14 @@ impl<'a> Expiry<'a> {
     }
 }
 
-/// Whether `SET` sets.
+/// The condition of `SET`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Condition {
     #[default]
     Always,
-    /// If the key is not there (`NX`).
+    /// Set only if the key is absent (`NX`).
     Absent,
-    /// If it is (`XX`).
+    /// Set only if the key exists (`XX`).
     Present,
 }
 
@@ -98,17 +99,17 @@ impl Condition {
 pub(super) struct SetOptions<'a> {
     pub(super) condition: Condition,
     pub(super) expiry: Expiry<'a>,
-    /// The value before is the reply (`GET`).
+    /// Reply with the old value (`GET`).
     pub(super) returns_old: bool,
 }
 
 impl<'a> SetOptions<'a> {
-    /// Whether what `SET` does or replies depends on what the key holds.
+    /// Whether the effect or the reply of `SET` depends on the key's present value.
     pub(super) fn depends_on_key(self) -> bool {
         self.returns_old || self.condition != Condition::Always || self.expiry == Expiry::Keep
     }
 
-    /// What follows the key and the value.
+    /// Parses the arguments after the key and the value.
     pub(super) fn parse(args: Args<'a>) -> Result<Self, CommandError> {
         let mut options = Self::default();
         let mut at = 0;
@@ -134,7 +135,7 @@ impl<'a> SetOptions<'a> {
     }
 }
 
-/// The options of `GETEX`: what follows the key.
+/// Parses the options of `GETEX`, the arguments after the key.
 pub(super) fn getex<'a>(args: Args<'a>) -> Result<Expiry<'a>, CommandError> {
     match args.len() {
         0 => Ok(Expiry::Unsaid),
@@ -144,7 +145,7 @@ pub(super) fn getex<'a>(args: Args<'a>) -> Result<Expiry<'a>, CommandError> {
     }
 }
 
-/// On what `EXPIRE` and the like depend. Without a deadline a key counts as living for ever.
+/// The condition of `EXPIRE` and the like. A key without a deadline counts as expiring at infinity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ExpireOptions {
     nx: bool,
@@ -154,7 +155,7 @@ pub(super) struct ExpireOptions {
 }
 
 impl ExpireOptions {
-    /// What follows the key and the amount.
+    /// Parses the arguments after the key and the amount.
     pub(super) fn parse(args: Args<'_>) -> Result<Self, CommandError> {
         let mut options = Self::default();
         for word in args {
@@ -183,7 +184,7 @@ impl ExpireOptions {
         Ok(options)
     }
 
-    /// Whether the deadline `next` may take the place of `current`.
+    /// Whether the deadline `next` may replace `current`.
     pub(super) fn allow(self, current: Option<Time>, next: Time) -> bool {
         match current {
             None => !self.xx && !self.gt,

@@ -1,6 +1,6 @@
 //! Publish and subscribe.
 //!
-//! What these commands answer to the one who subscribes are messages, not replies: `CLIENT REPLY` does not silence them.
+//! The confirmations of these commands are messages, not replies: `CLIENT REPLY` does not suppress them.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ const HELP: &[&str] = &[
     "    Print this help.",
 ];
 
-/// Bytes of channels in one reply of `PUBSUB CHANNELS`.
+/// Most bytes of channels in one reply of `PUBSUB CHANNELS`.
 const MAX_CHANNELS: usize = 64 << 20;
 
 pub(super) fn subscribe(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
@@ -64,7 +64,7 @@ impl Each for Join {
     }
 }
 
-/// All or nothing: of a command that is refused no name counts.
+/// Checks all names before any is subscribed to: a command is executed as a whole or not at all.
 fn check(cx: &Context<'_>, names: Args<'_>, kind: Kind) -> Result<(), CommandError> {
     let longest = names.iter().map(<[u8]>::len).max().unwrap_or(0);
     match kind {
@@ -112,7 +112,7 @@ fn leave(cx: &mut Context<'_>, args: Args<'_>, kind: Kind, word: &'static [u8]) 
     begin(cx, LeaveAll(leave))
 }
 
-/// `UNSUBSCRIBE` and `PUNSUBSCRIBE`: ends one subscription after the other.
+/// `UNSUBSCRIBE` and `PUNSUBSCRIBE` with names: ends one subscription after the other.
 struct Leave {
     kind: Kind,
     word: &'static [u8],
@@ -121,7 +121,7 @@ struct Leave {
 impl Leave {
     fn one(&self, cx: &mut Context<'_>, name: &[u8]) {
         cx.shared.hub.leave(self.kind, name, &cx.session.client);
-        // No message may follow the word that there will be none.
+        // No message may follow the confirmation that the subscription has ended.
         cx.take_pushes();
         cx.session.subscriptions.remove(self.kind, name);
         confirm(cx, self.word, Some(name));
@@ -140,7 +140,7 @@ impl Each for Leave {
     }
 }
 
-/// The same of all names of a kind.
+/// `UNSUBSCRIBE` and `PUNSUBSCRIBE` without names: ends all subscriptions of a kind.
 struct LeaveAll(Leave);
 
 impl Long for LeaveAll {
@@ -172,7 +172,7 @@ fn confirm(cx: &mut Context<'_>, word: &[u8], name: Option<&[u8]>) {
 pub(super) fn publish(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (channel, message) = (&args[1], &args[2]);
     check_channel(channel.len())?;
-    // The peers are to hear of what this connection wrote before they hear the message.
+    // Peers must receive this connection's writes before the message.
     cx.session.publish(&cx.shared.store, cx.batch);
     cx.shared.cluster.publish(channel, message);
     if !cx.shared.hub.has_listeners() {
@@ -200,7 +200,7 @@ impl Long for Publication<Box<[u8]>> {
 }
 
 fn published(cx: &mut Context<'_>, delivered: usize) {
-    // One that listens itself hears the message before it is told how many did, as in Redis.
+    // A publisher that is a subscriber itself gets the message before the reply, as in Redis.
     if cx.session.listens() {
         cx.take_pushes();
     }
@@ -229,7 +229,7 @@ pub(super) fn channels(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 /// `PUBSUB CHANNELS`.
 struct Channels {
     pattern: Option<Box<[u8]>>,
-    /// The last one that was looked at.
+    /// The last channel that was visited.
     last: Option<Arc<[u8]>>,
     found: Vec<Arc<[u8]>>,
     bytes: usize,
@@ -272,7 +272,7 @@ pub(super) fn numsub(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     many::each(cx, args, Listeners)
 }
 
-/// `PUBSUB NUMSUB`: adds how many listen to each channel.
+/// `PUBSUB NUMSUB`: adds the number of subscribers of each channel.
 struct Listeners;
 
 impl Each for Listeners {

@@ -1,9 +1,9 @@
-//! Commands of Redis that are not executed, and why.
+//! Redis commands that are not supported, and the reasons.
 
 use super::error::CommandError;
 use crate::resp::Args;
 
-/// Why the commands of a group are not executed, and their names.
+/// A group of unsupported commands with one reason.
 struct Group {
     why: &'static str,
     names: &'static [&'static str],
@@ -12,11 +12,11 @@ struct Group {
 const LATER: &str = "is not available yet";
 const NEVER: &str = "is not supported";
 
-/// What is still to come, with what each waits for.
+/// Commands planned for a later version.
 const AWAITED: &[Group] =
     &[Group { why: "keeping data on disk arrives in a later version", names: &["waitaof"] }];
 
-/// What has no honest meaning in an eventually consistent store of registers.
+/// Commands that cannot keep their meaning in an eventually consistent store of registers.
 const MEANINGLESS: &[Group] = &[
     Group {
         why: "two keys cannot change together on every node",
@@ -223,7 +223,7 @@ pub(super) fn explain(args: Args<'_>) -> CommandError {
     CommandError::unknown_command(args)
 }
 
-/// The names of all commands refused.
+/// The names of all unsupported commands.
 #[cfg(test)]
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     AWAITED.iter().chain(MEANINGLESS).flat_map(|group| group.names).copied()

@@ -1,4 +1,4 @@
-//! `SAPWOOD`: what no other Redis server has to tell.
+//! `SAPWOOD`: commands that Redis does not have.
 
 use super::context::{Context, DONE, Outcome};
 use super::introspect::explain;
@@ -86,10 +86,10 @@ pub(super) fn meta(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     DONE
 }
 
-/// A timestamp in three pairs: its time as NTP64, that in milliseconds, and the incarnation that drew it.
+/// Writes a timestamp as three pairs: its time as NTP64, its time in milliseconds, and the writer's incarnation.
 fn timestamp_of(reply: &mut Reply<'_>, [time, time_ms, origin]: [&str; 3], timestamp: Timestamp) {
     reply.bulk(time.as_bytes());
-    // In digits, as the upper half of the scale is beyond the integers of the protocol.
+    // As text, because the upper half of the range exceeds the protocol's integers.
     reply.bulk(timestamp.get_time().0.to_string().as_bytes());
     reply.bulk(time_ms.as_bytes());
     reply.int(millis(*timestamp.get_time()));

@@ -1,4 +1,4 @@
-//! Commands on the node as a whole.
+//! Commands about the node as a whole.
 
 use super::context::{Context, DONE, Flow, Outcome, is};
 use super::error::CommandError;
@@ -6,7 +6,7 @@ use super::sweep;
 use crate::model::timestamp;
 use crate::resp::Args;
 
-/// The machine's clock, not the hybrid one: this is what Redis shows.
+/// Replies with the machine's clock, as Redis does, and not with the hybrid clock.
 pub(super) fn time(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     let micros = timestamp::distance(cx.shared.env.wall_clock(), timestamp::ZERO).as_micros();
     let mut reply = cx.reply();
@@ -38,7 +38,7 @@ pub(super) fn flush(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     sweep::flush(cx)
 }
 
-/// Like Redis, gives no reply: the client sees the connection close.
+/// Sends no reply, as in Redis: the client sees the connection close.
 pub(super) fn shutdown(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let known = |word: &[u8]| ["nosave", "save", "now", "force"].iter().any(|other| is(word, other));
     let both = |word: &str| args.iter().any(|arg| is(arg, word));

@@ -7,8 +7,8 @@ use super::options::{Condition, Expiry, Moment, SetOptions, getex as getex_optio
 use crate::resp::{Args, Reply};
 use crate::store::{Live, Write};
 
-/// Replies of one command beyond this are refused: one request for the same large value a million times over must not
-/// take a node down.
+/// Most bytes in the reply of one command. Otherwise one request for the same large value a million times could
+/// exhaust the node's memory.
 const MAX_REPLY: usize = 256 << 20;
 
 pub(super) fn get(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
@@ -35,7 +35,7 @@ fn value_of(reply: &mut Reply<'_>, live: Option<Live<'_>>) {
 
 /// `MGET`: adds one value after the other.
 struct Values {
-    /// Where the reply begins in the output.
+    /// The start of the reply in the output.
     start: usize,
 }
 
@@ -169,7 +169,7 @@ pub(super) fn getdel(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     replace(cx, &args[1], Write::Delete)
 }
 
-/// Replies with the value of `key` and writes in the same step.
+/// Replies with the value of `key` and writes, in one atomic step.
 fn replace(cx: &mut Context<'_>, key: &[u8], write: Write<'_>) -> Outcome {
     let mut reply = Reply::new(cx.out, cx.session.proto);
     let found = cx.shared.store.write(cx.batch, key, |live| {
@@ -202,7 +202,7 @@ pub(super) fn getex(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     DONE
 }
 
-/// Holds what is to be stored against the limits.
+/// Checks a key and a value against the limits.
 fn check(cx: &Context<'_>, key: &[u8], value: &[u8]) -> Result<(), CommandError> {
     check_key(cx, key)?;
     let settings = &cx.shared.settings;
@@ -212,7 +212,7 @@ fn check(cx: &Context<'_>, key: &[u8], value: &[u8]) -> Result<(), CommandError>
     Ok(())
 }
 
-/// Holds a key that is to be written against the limit.
+/// Checks the length of a key to be written.
 pub(super) fn check_key(cx: &Context<'_>, key: &[u8]) -> Result<(), CommandError> {
     let limit = cx.shared.settings.max_key;
     if key.len() > limit { Err(CommandError::KeyTooLarge(limit)) } else { Ok(()) }

@@ -1,4 +1,4 @@
-//! Commands that go through every range, in steps.
+//! Commands that visit every range, in steps.
 
 use std::mem;
 
@@ -9,10 +9,10 @@ use crate::resp::{Args, Reply, glob};
 use crate::store::{Cell, Write};
 use crate::time_slice::TimeSlice;
 
-/// Bytes of encoded keys in one reply: what `KEYS` may hold back while it looks.
+/// Most bytes of encoded keys in one reply: what `KEYS` may gather before it replies.
 const MAX_KEYS: usize = 64 << 20;
 
-/// Goes on through the ranges until the time is over; returns whether none is left.
+/// Visits ranges until the time slice is over; returns whether none is left.
 fn each_range(
     next: &mut usize,
     ranges: usize,
@@ -29,9 +29,9 @@ fn each_range(
     Ok(true)
 }
 
-/// The keys that match, gathered as an encoded list.
+/// The matching keys, gathered as an encoded list.
 struct Matches {
-    /// `None` matches all.
+    /// The pattern; `None` matches all.
     pattern: Option<Box<[u8]>>,
     encoded: Vec<u8>,
     count: usize,
@@ -46,7 +46,7 @@ impl Matches {
         Ok(Self { pattern, encoded: Vec::new(), count: 0 })
     }
 
-    /// Looks at the live cells of a range; returns how many there were.
+    /// Gathers the matching live keys of a range; returns how many live cells it visited.
     fn gather(&mut self, cx: &Context<'_>, range: usize) -> usize {
         let mut seen = 0;
         if cx.shared.store.live_cells(range) == 0 {
@@ -104,20 +104,20 @@ impl Long for Keys {
     }
 }
 
-/// `SCAN`. The cursor is the next range, so a key that stays is seen once, whatever else is written.
+/// `SCAN`. The cursor is the next range, so a key that stays is returned once, whatever else is written.
 struct Scan {
     matches: Matches,
     range: usize,
-    /// Live cells still to look at.
+    /// Live cells still to visit.
     left: usize,
 }
 
-/// What `SCAN` was asked for.
+/// The arguments of `SCAN`.
 pub(super) struct ScanRequest<'a> {
     pub(super) cursor: usize,
     pub(super) pattern: Option<&'a [u8]>,
     pub(super) count: usize,
-    /// Whether the type asked for is one that keys here can have.
+    /// Whether the requested type is one that keys here can have.
     pub(super) strings: bool,
 }
 
@@ -148,7 +148,7 @@ impl Long for Scan {
     }
 }
 
-/// `FLUSHALL`: a tombstone for every live key.
+/// `FLUSHALL`: writes a tombstone for every live key.
 struct Flush {
     range: usize,
     cells: Vec<Cell>,
@@ -180,13 +180,13 @@ impl Long for Flush {
     }
 }
 
-/// Sweeps what has expired out of the sums, then replies from them.
+/// Removes expired keys from the sums of all ranges, then replies from the sums.
 struct Settle {
     range: usize,
     reply: fn(&mut Context<'_>),
 }
 
-/// Replies once no expired key counts any more.
+/// Replies with `reply` once expired keys no longer count in the sums.
 pub(super) fn settle_then(cx: &mut Context<'_>, reply: fn(&mut Context<'_>)) -> Outcome {
     begin(cx, Settle { range: 0, reply })
 }
@@ -206,7 +206,7 @@ impl Long for Settle {
     }
 }
 
-/// `DBSIZE`: leaves out what has expired, and leaves it to be swept in its time.
+/// `DBSIZE`: counts keys without the expired ones, and does not sweep them.
 #[derive(Default)]
 struct Count {
     range: usize,
@@ -234,10 +234,10 @@ impl Long for Count {
     }
 }
 
-/// `RANDOMKEY`: a key of a range drawn at random, or of the first one after it that has any.
+/// `RANDOMKEY`: a key of a random range, or of the first later range that has one.
 struct RandomKey {
     random: usize,
-    /// How many ranges were looked at. In none of them is a key: all have expired.
+    /// How many ranges were visited. None of them had an unexpired key.
     seen: usize,
 }
 

@@ -1,4 +1,4 @@
-//! The table of commands, and how one is found in it.
+//! The table of commands, and the lookup of a command by name.
 
 use super::context::Handler;
 use super::entry::{
@@ -86,7 +86,7 @@ pub(super) static TABLE: &[Command] = &[
     row("wait", 3, NONE, NO_KEY, "generic", "3.0.0", "Waits until peers hold what this connection wrote", wait::wait),
 ];
 
-/// What the commands get that tell of the table.
+/// The table, for the commands that describe it.
 static WHOLE: Table = Table { commands: TABLE, find };
 
 #[rustfmt::skip]
@@ -182,10 +182,10 @@ const MAX_NAME: usize = 16;
 const SLOTS: usize = 256;
 const EMPTY: u8 = u8::MAX;
 
-/// Open addressing with the name's [`folded`] bytes as the key, built by the compiler.
+/// A hash table with open addressing, keyed by the name's [`folded`] bytes and built by the compiler.
 static INDEX: [(u128, u8); SLOTS] = index();
 
-/// The place of a command in [`TABLE`], whatever the case of its name.
+/// The index of a command in [`TABLE`], ignoring the case of its name.
 pub(super) fn find(name: &[u8]) -> Option<usize> {
     if name.len() > MAX_NAME {
         return None;
@@ -204,8 +204,9 @@ pub(super) fn find(name: &[u8]) -> Option<usize> {
     }
 }
 
-/// The bytes of a name as one number, without the bit that tells lower case from upper. Exactly two bytes become the
-/// same by that, and of a letter's two both are that letter; a blank becomes a missing byte, hence lengths are compared.
+/// The bytes of a name as one number, with bit 5 of each byte cleared, so that case is ignored. Two bytes that become
+/// equal by this are the two cases of one letter if one of them is a letter. A blank becomes a zero byte, so lengths
+/// are compared too.
 const fn folded(name: &[u8]) -> u128 {
     let mut bytes = [0; MAX_NAME];
     bytes.split_at_mut(name.len()).0.copy_from_slice(name);

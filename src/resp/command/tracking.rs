@@ -1,4 +1,4 @@
-//! `CLIENT TRACKING` and what goes with it.
+//! `CLIENT TRACKING`, `CLIENT CACHING` and `CLIENT GETREDIR`.
 
 use super::context::{Context, DONE, Outcome, is};
 use super::error::CommandError;
@@ -6,7 +6,7 @@ use crate::resp::tracking::{Mode, Which};
 use crate::resp::{Args, Proto};
 use crate::store::{MAX_PREFIXES, Prefixes};
 
-/// The longest prefix in bytes: each change is compared with all of them.
+/// The longest prefix in bytes: each changed key is compared with all prefixes.
 const MAX_PREFIX: usize = 1024;
 
 /// The options of `CLIENT TRACKING`, as given.
@@ -44,7 +44,7 @@ impl<'a> Options<'a> {
         Ok(options)
     }
 
-    /// What they ask for, given what the connection tracks already.
+    /// The mode that the options ask for, given what the connection tracks already.
     fn which(self, before: Option<&Which>) -> Result<Which, CommandError> {
         if !self.broadcasts && !self.prefixes.is_empty() {
             return Err(said("PREFIX option requires BCAST mode to be enabled"));
@@ -87,7 +87,7 @@ impl<'a> Options<'a> {
             let provided = given[n + 1..].iter().map(|other| (*other, "another provided prefix"));
             let overlaps = |other: &[u8]| other.starts_with(prefix) || prefix.starts_with(other);
             if let Some((other, which)) = existing.chain(provided).find(|(other, _)| overlaps(other)) {
-                // To say the same again is fine.
+                // Giving a prefix again is allowed.
                 if which == "an existing prefix" && other == *prefix {
                     continue;
                 }
@@ -159,7 +159,7 @@ pub(super) fn caching(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     DONE
 }
 
-/// -1 for none; 0 for the connection itself, as there is no other way.
+/// -1 without tracking; 0 with it, because `REDIRECT` is not supported.
 pub(super) fn getredir(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     let redirect = if cx.session.tracking.is_some() { 0 } else { -1 };
     cx.reply().int(redirect);

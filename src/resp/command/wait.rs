@@ -1,4 +1,4 @@
-//! `WAIT` and its kin: what the peers hold of a connection's writes, and what this node holds of another's.
+//! `WAIT`, `SAPWOOD WAITFOR` and `SAPWOOD READY`: wait for write acknowledgements, or for what a token covers.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::env::BoxFuture;
 use crate::model::counter::strict_number;
 use crate::resp::Args;
 
-/// To wait longer is to wait for ever; timers do not reach farther than some years.
+/// Longer waits count as this one; timers do not reach further than some years.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Names in one `SAPWOOD WAITFOR`: more than there can be peers.
+/// Most names in one `SAPWOOD WAITFOR`: more than there can be peers.
 const MAX_NAMES: usize = 1024;
 
-/// The moment that `millis` from now is; `None` for never.
+/// The time `millis` from now; `None` for no limit.
 fn deadline(millis: &[u8]) -> Result<Option<Instant>, CommandError> {
     let millis: i64 =
         strict_number(millis).ok_or(CommandError::said("ERR timeout is not an integer or out of range"))?;
@@ -58,7 +58,7 @@ impl Wait for ForSome {
 struct ForNames {
     through: u64,
     names: Vec<String>,
-    /// This node's own name: it holds what it has written.
+    /// This node's own name, which counts at once: it holds its own writes.
     own: String,
 }
 

@@ -1,4 +1,4 @@
-//! `SAPWOOD WATCH` and `UNWATCH`. What is watched is told in messages, by the connection: see `resp::watch`.
+//! `SAPWOOD WATCH` and `UNWATCH`. The connection sends the watched changes as messages: see `resp::watch`.
 
 use std::sync::Arc;
 
@@ -23,11 +23,11 @@ pub(super) fn watch(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     DONE
 }
 
-/// The prefixes, and the cursor if there is one.
+/// Parses the prefixes, and the cursor if there is one.
 fn request(args: Args<'_>) -> Result<(Vec<&[u8]>, Option<Cursor>), CommandError> {
     let words = args.tail(2);
     let last = words.len() - 1;
-    // The first word is a prefix, even if it is `FROM`.
+    // The first word is always a prefix, even if it is `FROM`.
     let (prefixes, cursor) = match words.get(last) {
         Some(cursor) if last > 1 && is(&words[last - 1], "from") => (last - 1, Some(cursor)),
         _ => (words.len(), None),
@@ -36,7 +36,7 @@ fn request(args: Args<'_>) -> Result<(Vec<&[u8]>, Option<Cursor>), CommandError>
         let text = std::str::from_utf8(cursor).unwrap_or_default();
         text.parse().map_err(|error| CommandError::said(format!("ERR {error}")))
     });
-    // A request may have a million prefixes: one above the limit is refused like all of them.
+    // A request may have a million prefixes: one above the limit is enough for it to be refused.
     Ok((words.iter().take(prefixes.min(MAX_PREFIXES + 1)).collect(), cursor.transpose()?))
 }
 

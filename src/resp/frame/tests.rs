@@ -124,7 +124,7 @@ fn a_million_keys_in_small_reads_are_decoded_once() {
     bytes.extend(b"$3\r\nkey\r\n".repeat(COUNT));
     let mut decoder = FrameDecoder::new(FrameLimits::default());
     let mut at = 0;
-    // Decoding from the start at each of these 9,000 reads would visit 40 thousand million bytes.
+    // Decoding from the start at each of these 9,000 reads would visit 40e9 bytes.
     for end in (0..bytes.len()).step_by(1024) {
         match decoder.next(&bytes[at..end]).unwrap() {
             Decoded::Incomplete { consumed, .. } => at += consumed,
@@ -137,7 +137,7 @@ fn a_million_keys_in_small_reads_are_decoded_once() {
     }
 }
 
-/// Writes what the node would write for `frame`.
+/// Encodes `frame` as a node would.
 fn encode(reply: &mut Reply<'_>, frame: &Frame) {
     let all = |reply: &mut Reply<'_>, items: &[Frame]| items.iter().for_each(|item| encode(reply, item));
     match frame {
@@ -172,7 +172,7 @@ fn encode(reply: &mut Reply<'_>, frame: &Frame) {
     }
 }
 
-/// What a RESP2 client sees of a RESP3 frame.
+/// The RESP2 form of a RESP3 frame.
 fn flattened(frame: Frame) -> Frame {
     let all = |items: Vec<Frame>| Frame::Array(items.into_iter().map(flattened).collect());
     match frame {

@@ -149,7 +149,7 @@ fn a_request_of_a_million_arguments_in_small_reads_is_parsed_once() {
     bytes.extend(b"$1\r\nx\r\n".repeat(COUNT));
     let mut parser = RequestParser::new(Limits::default());
     parser.set_authenticated(true);
-    // Parsing from the start at each of these 7,000 reads would visit 25 thousand million bytes.
+    // Parsing from the start at each of these 7,000 reads would visit 25e9 bytes.
     for end in (0..bytes.len()).step_by(1024) {
         assert!(matches!(parser.next(&bytes[..end]), Ok(Step::Incomplete { consumed: 0, .. })));
     }
@@ -168,7 +168,7 @@ fn the_need_of_a_half_arrived_argument_is_exact() {
     assert!(matches!(parser.next(b"*1\r\n$10\r\nabc"), Ok(Step::Incomplete { consumed: 0, need: 9 })));
 }
 
-/// One request as it may be sent, and what must come of it.
+/// One encoded request, and the expected result.
 fn request() -> impl Strategy<Value = (Vec<u8>, Option<Vec<Vec<u8>>>)> {
     let args = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..30), 1..8);
     let words = prop::collection::vec("[a-z]{1,9}", 1..7);
