@@ -14,6 +14,9 @@
 //! * A local writer never waits for a peer: it appends its changes to the feed and continues.
 //! * There is one link per pair of nodes, whichever of the two dialled.
 //! * A link is registered for pushes before its first sync starts, so no change falls between the two.
+//! * Locks are taken in this order: a link's session; the members; the ranges of the store. Those of a queue, of the write
+//!   acknowledgements and of the lost writes come last, and the table of peers is locked with none of these held. Debug
+//!   builds panic if two locks are ever taken in both orders.
 //! * A received frame is merged only after the whole frame was checked and the clock has moved past its
 //!   timestamps.
 

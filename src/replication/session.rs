@@ -1,5 +1,6 @@
-//! The protocol with one linked peer: pushes, acknowledgements, syncs, heartbeats. Pure: frames come and go
-//! through the caller, and both clocks are arguments, so that a simulation can drive it.
+//! The protocol with one linked peer: pushes, acknowledgements, syncs, heartbeats. It does no I/O: frames come and go
+//! through the caller, and both clocks are arguments, so that a simulation can drive it. It changes what all links share
+//! (the store, the members, the write acknowledgements), each under its own lock.
 //!
 //! ```text
 //!   receive(frame) --> [ inbound: pushes merged, acknowledgements due ]

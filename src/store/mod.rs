@@ -17,7 +17,9 @@
 //! * A reader never sees a value whose deadline has passed; the sweep only frees its memory.
 //! * A cell that is absent is admitted from a peer only if the summary vector does not cover it (see `merge.rs`). So
 //!   what was removed here stays removed, purged or not. The stable time decides only what is purged.
-//! * A call blocks on nothing but one range's lock, and no lock is held across an `.await`.
+//! * A call waits for short locks only, and holds none across an `.await`. Their order: a range's lock, then that of the
+//!   change logs, then that of the table of origins. The locks of the feed and of the page cache are taken alone. Debug
+//!   builds panic if two locks are ever taken in both orders, except those of the ranges, of which a call takes one.
 
 mod cell;
 mod changes;

@@ -9,7 +9,8 @@
 //! * The changes of one key are recorded in the order in which they were applied, because the range's write lock is
 //!   held.
 //! * A reader that resumes where it stopped gets the last change of every key, unless it receives [`Read::Lagged`].
-//! * A writer never waits for a reader, and if there is no follower it pays for one atomic load.
+//! * A writer waits for a reader only while that one copies a bounded number of changes under the lock of the logs. If
+//!   there is no follower, a writer pays for one atomic load.
 //! * The memory of recorded changes is bounded, whatever is written and however slow the readers are (see [`log`]).
 
 mod cause;
