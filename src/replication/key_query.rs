@@ -24,7 +24,7 @@ use crate::store::{CopyState, CountCopy, KeyCopy, SlotCopy, Store};
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 /// The most queries that may wait for a reply; further ones are not sent.
-const MAX_QUESTIONS: usize = 1024;
+const MAX_QUERIES: usize = 1024;
 
 /// The most slots of a counter in a reply.
 const MAX_SLOTS: usize = 1024;
@@ -44,7 +44,7 @@ impl KeyQueries {
     fn ask(&self, peer: Incarnation) -> Option<(u32, oneshot::Receiver<KeyCopy>)> {
         let mut waiting = self.0.lock();
         waiting.by_number.retain(|_, (_, asker)| !asker.is_closed());
-        if waiting.by_number.len() >= MAX_QUESTIONS {
+        if waiting.by_number.len() >= MAX_QUERIES {
             return None;
         }
         waiting.last = waiting.last.wrapping_add(1);
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn no_more_questions_wait_than_the_limit_and_those_given_up_make_room() {
         let queries = KeyQueries::default();
-        let waiting: Vec<_> = (0..MAX_QUESTIONS).map(|_| queries.ask(id(7)).unwrap()).collect();
+        let waiting: Vec<_> = (0..MAX_QUERIES).map(|_| queries.ask(id(7)).unwrap()).collect();
         assert!(queries.ask(id(7)).is_none());
         drop(waiting);
         assert!(queries.ask(id(7)).is_some());

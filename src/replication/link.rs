@@ -23,7 +23,7 @@ use super::session::{Event, LinkError, SILENCE_LIMIT};
 use crate::cluster::EventKind;
 
 /// The interval between the heartbeats of each side.
-pub(super) const BEAT_EVERY: Duration = Duration::from_secs(1);
+pub(super) const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 
 /// The most queued bytes that are gathered for one write to the socket.
 const WRITE_BATCH: usize = 1 << 20;
@@ -186,13 +186,13 @@ impl Wire<'_> {
     }
 
     async fn heartbeat(&self) -> Result<(), LinkError> {
-        let mut ticks = interval(BEAT_EVERY);
+        let mut ticks = interval(HEARTBEAT_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last = Instant::now();
         loop {
             ticks.tick().await;
             // After a pause of this node itself, what the peer has sent meanwhile is not read yet.
-            let awake = last.elapsed() < 2 * BEAT_EVERY;
+            let awake = last.elapsed() < 2 * HEARTBEAT_EVERY;
             self.link.carried.sample(last.elapsed());
             last = Instant::now();
             if awake && self.heard.lock().elapsed() > SILENCE_LIMIT {

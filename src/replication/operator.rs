@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::faults::EVERYONE;
-use super::link::BEAT_EVERY;
+use super::link::HEARTBEAT_EVERY;
 use super::members::{ForgetError, Standing};
 use super::refused::unlinked;
 use super::session::SILENCE_LIMIT;
@@ -70,11 +70,11 @@ impl Shared {
             session.heard().map(|heard| heard.at)
         });
         let silent = heard.map_or(Duration::ZERO, |at| at.elapsed());
-        if silent <= 2 * BEAT_EVERY {
+        if silent <= 2 * HEARTBEAT_EVERY {
             return ClusterError::Linked(name.to_owned());
         }
         // Silence is checked once a second.
-        let ends_in = (SILENCE_LIMIT + BEAT_EVERY).saturating_sub(silent) + BEAT_EVERY;
+        let ends_in = (SILENCE_LIMIT + HEARTBEAT_EVERY).saturating_sub(silent) + HEARTBEAT_EVERY;
         ClusterError::Silent { name: name.to_owned(), silent, ends_in }
     }
 }
