@@ -52,7 +52,7 @@ pub trait Cluster: Send + Sync {
 
     /// Asks every linked peer for its copy of `key`. Returns each peer's name and its answer, `None` if none came
     /// within a second. A value is cut to [`MAX_SHOWN_VALUE`] bytes.
-    fn look(&self, key: &[u8]) -> BoxFuture<'static, Vec<(String, Option<KeyCopy>)>>;
+    fn query_key(&self, key: &[u8]) -> BoxFuture<'static, Vec<(String, Option<KeyCopy>)>>;
 
     /// The writes that only this node held and that were retracted when it came back, oldest first.
     fn lost(&self) -> Vec<LostCell>;
@@ -86,7 +86,7 @@ pub trait Cluster: Send + Sync {
     fn is_fetching(&self) -> bool;
 
     /// Why this node is still [joining](NodeState::Joining), in words; `None` if it is not.
-    fn why_joining(&self) -> Option<String>;
+    fn joining_reason(&self) -> Option<String>;
 
     /// Starts to compare every cell and its value with every linked peer, and to heal differences.
     fn verify(&self);
@@ -104,10 +104,10 @@ pub trait Cluster: Send + Sync {
     /// The names of the linked peers that have acknowledged every change of this node's clients up to `through`, a
     /// number that [`Store::publish`](crate::store::Store::publish) returns. They hold them in memory, so this is not
     /// durability.
-    fn held(&self, through: u64) -> Vec<String>;
+    fn acknowledged_by(&self, through: u64) -> Vec<String>;
 
     /// Resolves when one more peer has [acknowledged](Self::held) everything up to `through` since this call.
-    fn held_by_more(&self, through: u64) -> BoxFuture<'static, ()>;
+    fn more_acknowledged(&self, through: u64) -> BoxFuture<'static, ()>;
 
     /// A token for everything that this node's clients have written until now.
     fn token(&self) -> Token;

@@ -341,7 +341,7 @@ async fn a_clock_400_seconds_off_is_refused_and_what_it_wrote_stays_out() {
         .await;
         assert_eq!((linked(&a), linked(&skewed)), (0, 0));
         assert_eq!(get(&a, b"stays out"), None);
-        let why = skewed.cluster().why_joining().unwrap_or_default();
+        let why = skewed.cluster().joining_reason().unwrap_or_default();
         assert!(skewed.cluster().state() == NodeState::Joining && why.starts_with("refused"), "{why}");
     }
 }

@@ -39,9 +39,9 @@ async fn a_node_that_reaches_no_peer_is_ready_after_a_while_and_says_why_it_is_n
     let soon = |config: &mut sapwood::config::Config| config.ready_alone_after = Duration::from_millis(300);
     let node = builder("a").join([nobody]).configure(soon).start().await.unwrap();
     assert_eq!(node.state(), NodeState::Joining);
-    assert_eq!(node.cluster().why_joining().as_deref(), Some("the address to join leads to no peer yet"));
+    assert_eq!(node.cluster().joining_reason().as_deref(), Some("the address to join leads to no peer yet"));
     node.joined().await.unwrap();
-    assert_eq!((node.state(), node.cluster().why_joining()), (NodeState::Ready, None));
+    assert_eq!((node.state(), node.cluster().joining_reason()), (NodeState::Ready, None));
 }
 
 #[tokio::test]

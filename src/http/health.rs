@@ -54,7 +54,7 @@ pub(super) async fn ready(
 pub(super) fn why_not(api: &NodeApi) -> Option<String> {
     match api.cluster.state() {
         NodeState::Joining => {
-            return Some(format!("joining: {}", api.cluster.why_joining().unwrap_or_default()));
+            return Some(format!("joining: {}", api.cluster.joining_reason().unwrap_or_default()));
         }
         NodeState::Full => return Some("full: data of a peer was refused for want of memory".into()),
         NodeState::Draining => return Some("draining: the node is shutting down".into()),

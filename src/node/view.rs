@@ -26,8 +26,8 @@ impl Cluster for View {
         self.replication.is_fetching()
     }
 
-    fn why_joining(&self) -> Option<String> {
-        self.replication.why_joining()
+    fn joining_reason(&self) -> Option<String> {
+        self.replication.joining_reason()
     }
 
     fn peers(&self) -> Vec<PeerStatus> {
@@ -66,8 +66,8 @@ impl Cluster for View {
         self.replication.differing(peer)
     }
 
-    fn look(&self, key: &[u8]) -> BoxFuture<'static, Vec<(String, Option<KeyCopy>)>> {
-        self.replication.look(key)
+    fn query_key(&self, key: &[u8]) -> BoxFuture<'static, Vec<(String, Option<KeyCopy>)>> {
+        self.replication.query_key(key)
     }
 
     fn lost(&self) -> Vec<LostCell> {
@@ -106,12 +106,12 @@ impl Cluster for View {
         self.replication.verified()
     }
 
-    fn held(&self, through: u64) -> Vec<String> {
-        self.replication.held(through)
+    fn acknowledged_by(&self, through: u64) -> Vec<String> {
+        self.replication.acknowledged_by(through)
     }
 
-    fn held_by_more(&self, through: u64) -> BoxFuture<'static, ()> {
-        self.replication.held_by_more(through)
+    fn more_acknowledged(&self, through: u64) -> BoxFuture<'static, ()> {
+        self.replication.more_acknowledged(through)
     }
 
     fn token(&self) -> Token {

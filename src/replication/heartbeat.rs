@@ -41,10 +41,10 @@ pub(super) fn frame<'a>(
         codec::append(&wire_member(name, member), &mut members);
     }
     let mut reports = Vec::new();
-    for (incarnation, Report { members, clock, low }) in &gossip.reports {
+    for (incarnation, Report { members, clock, acknowledged }) in &gossip.reports {
         let incarnation = incarnation.to_le_bytes();
         codec::append(
-            &WireReport { incarnation, members: *members, clock: clock.0, low: low.0 },
+            &WireReport { incarnation, members: *members, clock: clock.0, acknowledged: acknowledged.0 },
             &mut reports,
         );
     }
@@ -127,9 +127,9 @@ pub(super) fn read(
     for report in heartbeat.reports.items::<WireReport>().take(MAX_ITEMS) {
         let report = report?;
         let Ok(incarnation) = Incarnation::try_from(&report.incarnation) else { continue };
-        let (clock, low) = (NTP64(report.clock), NTP64(report.low));
-        if clock.max(low) <= max_accepted {
-            gossip.reports.push((incarnation, Report { members: report.members, clock, low }));
+        let (clock, acknowledged) = (NTP64(report.clock), NTP64(report.acknowledged));
+        if clock.max(acknowledged) <= max_accepted {
+            gossip.reports.push((incarnation, Report { members: report.members, clock, acknowledged }));
         }
     }
     Ok((gossip, addresses))

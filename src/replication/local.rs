@@ -80,7 +80,7 @@ pub(super) struct Counts {
 
 /// A change of this node's own state, for the log and for the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum News {
+pub(super) enum LocalEvent {
     Lapsed(String),
     Verdict(Verdict),
 }
@@ -141,7 +141,7 @@ impl Local {
 
     /// Raises the stable time as far as the members' reports allow and lets overdue members lapse. Called once
     /// a second.
-    pub(super) fn tick(&self, wall: Time) -> Vec<News> {
+    pub(super) fn tick(&self, wall: Time) -> Vec<LocalEvent> {
         let now = self.store.now(wall);
         let dead = self.store.totals().dead_cells;
         self.has_dead.store(dead > 0, Ordering::Relaxed);
@@ -156,7 +156,7 @@ impl Local {
         let verdict = members.verdict(now);
         self.relays.store(members.must_relay(now), Ordering::Relaxed);
         drop(members);
-        lapsed.into_iter().map(News::Lapsed).chain(verdict.map(News::Verdict)).collect()
+        lapsed.into_iter().map(LocalEvent::Lapsed).chain(verdict.map(LocalEvent::Verdict)).collect()
     }
 
     /// Records the value or counted amount that a peer's retraction has removed here. The peer has had every

@@ -257,7 +257,7 @@ pub(super) struct WireReport {
     /// Its hybrid clock when it made the report.
     pub(super) clock: u64,
     /// The time up to which it holds every member's writes.
-    pub(super) low: u64,
+    pub(super) acknowledged: u64,
 }
 
 /// A tree node.

@@ -377,7 +377,7 @@ impl Replication {
     }
 
     /// Returns why this node is still [joining](NodeState::Joining), or `None` if it is not.
-    pub(crate) fn why_joining(&self) -> Option<String> {
+    pub(crate) fn joining_reason(&self) -> Option<String> {
         self.shared.joining.borrow().reason()
     }
 

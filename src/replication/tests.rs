@@ -264,7 +264,7 @@ async fn a_peer_that_looks_is_told_what_there_is_and_what_it_tells_unasked_is_ig
     assert_eq!(answer(&mut puppet, 6).await, Some(crate::store::KeyCopy::default()));
     assert!(linked(&a, "puppet"));
     // The puppet does not answer by itself: the query gets no reply.
-    assert_eq!(a.replication.look(b"k").await, [("puppet".to_owned(), None)]);
+    assert_eq!(a.replication.query_key(b"k").await, [("puppet".to_owned(), None)]);
     let torn = WireCount { total: 1, base: None, slots: Packed(b"torn") };
     let copy = WireCopy {
         state: WireCopyState::Live,

@@ -11,13 +11,13 @@ use crate::model::timestamp;
 
 impl Replication {
     /// Returns the linked peers that hold every change of this node's clients up to `through`.
-    pub(crate) fn held(&self, through: u64) -> Vec<String> {
+    pub(crate) fn acknowledged_by(&self, through: u64) -> Vec<String> {
         let links = self.shared.peers.links();
         let queues = links.iter().map(|link| (&link.peer, &*link.queue));
         self.shared.local.write_acks.holders(through, queues).into_iter().cloned().collect()
     }
 
-    pub(crate) fn held_by_more(&self, through: u64) -> BoxFuture<'static, ()> {
+    pub(crate) fn more_acknowledged(&self, through: u64) -> BoxFuture<'static, ()> {
         let links = self.shared.peers.links();
         self.shared.local.write_acks.wait_for_holders(through, links.iter().map(|link| &*link.queue))
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Shared;
-use super::local::News;
+use super::local::LocalEvent;
 use super::members::Verdict;
 use super::tombstones::TombstoneLimit;
 use crate::cluster::EventKind;
@@ -33,7 +33,7 @@ pub(super) async fn tick(shared: Arc<Shared>) {
         ticks.tick().await;
         for news in shared.local.tick(shared.env.wall_clock()) {
             match news {
-                News::Lapsed(member) => {
+                LocalEvent::Lapsed(member) => {
                     tracing::warn!(
                         peer = member,
                         state = "lapsed",
@@ -41,7 +41,7 @@ pub(super) async fn tick(shared: Arc<Shared>) {
                     );
                     shared.announcer.announce(EventKind::Lapsed, &member, "not heard for too long");
                 }
-                News::Verdict(Verdict::Superseded) => {
+                LocalEvent::Verdict(Verdict::Superseded) => {
                     tracing::error!("another node with the same --name has taken this one's place: stopping");
                     shared.superseded.cancel();
                 }

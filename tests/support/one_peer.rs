@@ -53,7 +53,7 @@ impl Cluster for OnePeer {
         self.fetching.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    fn why_joining(&self) -> Option<String> {
+    fn joining_reason(&self) -> Option<String> {
         None
     }
 
@@ -129,7 +129,7 @@ impl Cluster for OnePeer {
         None
     }
 
-    fn look(&self, _key: &[u8]) -> BoxFuture<'static, Vec<(String, Option<KeyCopy>)>> {
+    fn query_key(&self, _key: &[u8]) -> BoxFuture<'static, Vec<(String, Option<KeyCopy>)>> {
         Box::pin(std::future::ready(Vec::new()))
     }
 
@@ -182,11 +182,11 @@ impl Cluster for OnePeer {
         self.verified.clone()
     }
 
-    fn held(&self, through: u64) -> Vec<String> {
+    fn acknowledged_by(&self, through: u64) -> Vec<String> {
         if through <= self.held { vec!["b".into()] } else { Vec::new() }
     }
 
-    fn held_by_more(&self, _through: u64) -> BoxFuture<'static, ()> {
+    fn more_acknowledged(&self, _through: u64) -> BoxFuture<'static, ()> {
         Box::pin(std::future::pending())
     }
 

@@ -93,7 +93,7 @@ impl KeyView {
             let peers = api.cluster.peers();
             let is_news = |name: &str| !name.is_empty() && !asked.contains(name);
             if peers.iter().any(|peer| peer.state.is_linked() && is_news(&peer.name)) {
-                for (name, copy) in api.cluster.look(key).await {
+                for (name, copy) in api.cluster.query_key(key).await {
                     if asked.insert(name.clone()) {
                         copies.push((name, copy));
                     }

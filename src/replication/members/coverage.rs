@@ -129,12 +129,12 @@ impl Membership {
         }
     }
 
-    /// Closes the incarnations that were declared away before `low`, the time up to which every member has
+    /// Closes the incarnations that were declared away before `acknowledged`, the time up to which every member has
     /// incorporated every member's state. What any member holds of them is then held by all. Returns whether
     /// none is left.
-    pub(super) fn close_away(&mut self, low: Time) -> bool {
+    pub(super) fn close_away(&mut self, acknowledged: Time) -> bool {
         self.away.retain(|&incarnation, declared| {
-            let is_due = low > declared.since;
+            let is_due = acknowledged > declared.since;
             if is_due && !ablated(Ablation::Close) {
                 self.origins.close(incarnation, declared.seen);
             }

@@ -62,7 +62,7 @@ pub(super) struct Report {
     /// Its hybrid clock when it made the report: the report with the later clock holds.
     pub(super) clock: Time,
     /// Its acknowledged time: it has incorporated every member's writes up to here.
-    pub(super) low: Time,
+    pub(super) acknowledged: Time,
 }
 
 /// This node's view of its cluster.
@@ -344,11 +344,11 @@ impl Membership {
     }
 
     fn report(&self, now: Time) -> Report {
-        Report { members: self.roster.members_hash(), clock: now, low: self.low(now) }
+        Report { members: self.roster.members_hash(), clock: now, acknowledged: self.acknowledged_time(now) }
     }
 
     /// This node's acknowledged time.
-    fn low(&self, now: Time) -> Time {
+    fn acknowledged_time(&self, now: Time) -> Time {
         let held = |member: &Member| {
             if member.incarnation == self.incarnation { now } else { self.synced(member.incarnation) }
         };
@@ -410,17 +410,17 @@ impl Membership {
             known.filter(|report| report.members == own.members).copied()
         };
         let reports = present.iter().map(report).collect::<Option<Vec<_>>>()?;
-        let low = reports.iter().map(|report| report.low).min()?;
+        let acknowledged = reports.iter().map(|report| report.acknowledged).min()?;
         // Before this, a member may have held a delete that another had purged and claimed: only a state of a
         // later time brings it to all members.
         let agreed = *self.agreed.get_or_insert(now);
-        let has_exchanged = low > agreed || ablated(Ablation::ExchangeAfterRegroup);
-        let is_closed = self.close_away(low);
+        let has_exchanged = acknowledged > agreed || ablated(Ablation::ExchangeAfterRegroup);
+        let is_closed = self.close_away(acknowledged);
         self.counted = present;
         (is_closed && has_exchanged).then_some(if ablated(Ablation::EarlyPurge) {
-            timestamp::later(low, Duration::from_secs(3))
+            timestamp::later(acknowledged, Duration::from_secs(3))
         } else {
-            low
+            acknowledged
         })
     }
 
@@ -435,7 +435,7 @@ impl Membership {
         let report_of = |member: &Member| self.reports.get(&member.incarnation);
         let is_silent = |member: &Member| report_of(member).is_none_or(|report| late(report.clock));
         let is_behind = |member: &Member| {
-            report_of(member).is_none_or(|report| report.members != own.members || late(report.low))
+            report_of(member).is_none_or(|report| report.members != own.members || late(report.acknowledged))
                 || late(self.synced(member.incarnation))
         };
         let others = || self.roster.present().filter(|(_, member)| member.incarnation != self.incarnation);

@@ -12,7 +12,7 @@ use super::history::{Act, Plan};
 use super::network::Network;
 use super::node::{Node, Process};
 use crate::model::timestamp;
-use crate::replication::local::News;
+use crate::replication::local::LocalEvent;
 use crate::replication::members::Verdict;
 use crate::replication::tombstones::TombstoneLimit;
 
@@ -241,8 +241,8 @@ impl World {
         }
         for news in news {
             match news {
-                News::Lapsed(name) => self.checker.on_lapse(node, process, &name, now),
-                News::Verdict(Verdict::Superseded) => {
+                LocalEvent::Lapsed(name) => self.checker.on_lapse(node, process, &name, now),
+                LocalEvent::Verdict(Verdict::Superseded) => {
                     self.checker.fail(format!("n{node} was superseded although nobody else has its name"));
                 }
             }

@@ -165,7 +165,7 @@ fn sapwood(shared: &Shared, lines: &mut Lines) {
     lines.add("name", &shared.settings.name);
     lines.add("cluster", &shared.settings.cluster_name);
     lines.add("state", shared.cluster.state().as_str());
-    lines.add("state_reason", shared.cluster.why_joining().unwrap_or_default());
+    lines.add("state_reason", shared.cluster.joining_reason().unwrap_or_default());
     lines.add("digest", format_args!("{:016x}", totals.live));
     lines.add("keys", totals.live_cells);
     lines.add("tombstones", totals.dead_cells);

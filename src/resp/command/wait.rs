@@ -41,7 +41,7 @@ pub(super) fn wait(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 impl Wait for ForSome {
     fn try_reply(&mut self, cx: &mut Context<'_>, last: bool) -> Result<bool, CommandError> {
-        let held = i64::try_from(cx.shared.cluster.held(self.through).len()).unwrap_or(i64::MAX);
+        let held = i64::try_from(cx.shared.cluster.acknowledged_by(self.through).len()).unwrap_or(i64::MAX);
         let replies = last || self.through == 0 || held >= self.wanted;
         if replies {
             cx.reply().int(held);
@@ -50,7 +50,7 @@ impl Wait for ForSome {
     }
 
     fn changed(&self, cluster: &dyn Cluster) -> BoxFuture<'static, ()> {
-        cluster.held_by_more(self.through)
+        cluster.more_acknowledged(self.through)
     }
 }
 
@@ -82,7 +82,7 @@ pub(super) fn waitfor(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 impl Wait for ForNames {
     fn try_reply(&mut self, cx: &mut Context<'_>, last: bool) -> Result<bool, CommandError> {
-        let peers = cx.shared.cluster.held(self.through);
+        let peers = cx.shared.cluster.acknowledged_by(self.through);
         let holding = self.names.iter().filter(|name| **name == self.own || peers.contains(name));
         let count = holding.clone().count();
         let replies = last || self.through == 0 || count == self.names.len();
@@ -95,7 +95,7 @@ impl Wait for ForNames {
     }
 
     fn changed(&self, cluster: &dyn Cluster) -> BoxFuture<'static, ()> {
-        cluster.held_by_more(self.through)
+        cluster.more_acknowledged(self.through)
     }
 }
 
