@@ -1,5 +1,10 @@
 //! The table of peers: which are linked, why others are not, and which of two connections to a peer stays.
 
+mod rows;
+mod targets;
+
+pub(super) use targets::TargetOutcome;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,14 +15,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing_mutex::parkinglot::Mutex;
 
+use targets::Target;
+
 use super::announce::Announcer;
 use super::hello::{Identity, Introduction, Refused};
 use super::message::Refusal;
 use super::queue::Queue;
-use super::refused::{RefusedPeers, unlinked};
+use super::refused::RefusedPeers;
 use super::session::Session;
 use super::traffic::Carried;
-use crate::cluster::{Direction, EventKind, Heal, PeerState, PeerStatus};
+use crate::cluster::{Direction, EventKind, PeerState};
 use crate::model::Incarnation;
 
 /// The most peers that a node links with or keeps in its table, and the most addresses that it dials.
@@ -71,28 +78,6 @@ struct Peer {
     /// When an earlier link to this incarnation last verified that both are equal.
     verified: Option<Instant>,
     link: Option<Arc<Link>>,
-}
-
-struct Target {
-    since: Instant,
-    /// How many of the first resolved addresses have not been tried; `None` before the name was resolved.
-    untried: Option<usize>,
-    /// The nodes that were found at the target's addresses, this one included.
-    found: BTreeMap<SocketAddr, Incarnation>,
-    /// The addresses that the target resolves to.
-    addresses: Vec<SocketAddr>,
-    outcome: TargetOutcome,
-}
-
-/// The outcome of dialling an address.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) enum TargetOutcome {
-    /// No hello has come from there yet, and why.
-    Unreachable(String),
-    /// The other side speaks another protocol or sends nothing, and why.
-    NotAPeer(String),
-    /// The address leads to a node with a row of its own: this one, a peer, or one that was refused.
-    Known,
 }
 
 impl Peers {
@@ -247,92 +232,6 @@ impl Peers {
         }
     }
 
-    /// Adds an address to dial. Returns `false` if it is dialled already or there are too many.
-    pub(super) fn add_target(&self, address: &str) -> bool {
-        let mut table = self.table.lock();
-        if table.targets.contains_key(address) || table.targets.len() >= MAX_PEERS {
-            return false;
-        }
-        let outcome = TargetOutcome::Unreachable("not dialled yet".into());
-        let target = Target {
-            since: Instant::now(),
-            untried: None,
-            found: BTreeMap::new(),
-            addresses: Vec::new(),
-            outcome,
-        };
-        table.targets.insert(address.to_owned(), target);
-        true
-    }
-
-    /// Removes an address whose peer has left.
-    pub(super) fn remove_target(&self, address: &str) {
-        self.table.lock().targets.remove(address);
-    }
-
-    /// Records the outcome of dialling an address. Once a node has sent a hello from there, its own row shows
-    /// the rest.
-    pub(super) fn set_target(&self, address: &str, outcome: TargetOutcome) {
-        let mut table = self.table.lock();
-        let Some(target) = table.targets.get_mut(address) else { return };
-        let news = target.outcome != outcome && target.outcome != TargetOutcome::Known;
-        if news {
-            target.since = Instant::now();
-            target.outcome = outcome.clone();
-        }
-        drop(table);
-        match outcome {
-            TargetOutcome::Unreachable(reason) if news => {
-                tracing::info!(address, state = "down", reason, "cannot reach a peer");
-            }
-            TargetOutcome::NotAPeer(reason) if news => {
-                tracing::warn!(address, state = "down", reason, "not a peer's address");
-            }
-            _ => {}
-        }
-        if news {
-            self.changed.send_replace(());
-        }
-    }
-
-    /// Records the addresses that a target resolves to.
-    pub(super) fn resolved(&self, address: &str, addresses: &[SocketAddr]) {
-        let mut table = self.table.lock();
-        let Some(target) = table.targets.get_mut(address) else { return };
-        target.untried.get_or_insert(addresses.len());
-        target.addresses = addresses.to_vec();
-        drop(table);
-        self.changed.send_replace(());
-    }
-
-    /// Records that one of a target's addresses was tried for the first time, with any outcome.
-    pub(super) fn tried(&self, address: &str) {
-        let mut table = self.table.lock();
-        let untried = table.targets.get_mut(address).and_then(|target| target.untried.as_mut());
-        if let Some(untried) = untried {
-            *untried = untried.saturating_sub(1);
-        }
-        drop(table);
-        self.changed.send_replace(());
-    }
-
-    /// Records which node was found at one of a target's addresses.
-    pub(super) fn found_at(&self, target: &str, address: SocketAddr, incarnation: Incarnation) {
-        if let Some(target) = self.table.lock().targets.get_mut(target) {
-            target.found.insert(address, incarnation);
-        }
-    }
-
-    /// Returns the names of the peers that are or were at one of a target's addresses.
-    pub(super) fn names_at(&self, target: &str, address: SocketAddr) -> Vec<String> {
-        let table = self.table.lock();
-        let found = table.targets.get(target).and_then(|target| target.found.get(&address));
-        let there = table.peers.iter().filter(|(_, peer)| {
-            peer.advertise == target || found.is_some_and(|found| *found == peer.incarnation)
-        });
-        there.map(|(name, _)| name.clone()).collect()
-    }
-
     /// Records that an operator has removed a peer: it is not waited for until it is heard again.
     pub(super) fn forgotten(&self, name: &str) {
         if let Some(peer) = self.table.lock().peers.get_mut(name).filter(|peer| peer.link.is_none()) {
@@ -400,22 +299,6 @@ impl Peers {
     pub(super) fn made_and_refused(&self) -> (u64, Vec<(PeerState, u64)>) {
         let table = self.table.lock();
         (table.links_made, table.refusals.values().copied().collect())
-    }
-
-    /// Returns a row for every node that has sent a hello or is dialled.
-    pub(super) fn status(&self) -> Vec<PeerStatus> {
-        let table = self.table.lock();
-        let peers = table.peers.iter().map(|(name, peer)| (peer.status(name), peer.link.clone()));
-        let refused = table.refused.status();
-        let targets = table.targets.iter().filter_map(|(address, target)| target.status(address));
-        let rows = peers.chain(refused.chain(targets).map(|row| (row, None))).collect::<Vec<_>>();
-        // The table is unlocked first, because a session may be merging a frame and others must not wait for
-        // that.
-        drop(table);
-        let now = Instant::now();
-        rows.into_iter()
-            .map(|(row, link)| link.map_or(row.clone(), |link| link.add_healing(row, now)))
-            .collect()
     }
 }
 
@@ -491,76 +374,8 @@ impl Table {
 }
 
 impl Link {
-    /// Adds the session's view of healing to a row of the table.
-    fn add_healing(&self, mut row: PeerStatus, now: Instant) -> PeerStatus {
-        let session = self.session.lock();
-        row.verified = session.verified_at().map(|at| now - at).or(row.verified);
-        let Some((progress, took)) = session.progress(now) else { return row };
-        row.ranges_differing = progress.ranges_differing;
-        let moved = progress.cells_in + progress.cells_out;
-        if moved == 0 && progress.ranges_differing == 0 {
-            return row;
-        }
-        // A node that was equal before is not new: what it exchanges over a new link is healing.
-        let is_known = row.state == PeerState::Linked || row.verified.is_some();
-        if is_known && moved > 0 {
-            row.state = PeerState::Healing;
-        }
-        let healed = progress.ranges_found.saturating_sub(progress.ranges_differing);
-        let cells_left = (moved * progress.ranges_differing).checked_div(healed).unwrap_or_default();
-        let time_left = (moved > 0 && healed > 0).then(|| took.mul_f64(cells_left as f64 / moved as f64));
-        row.heal = Some(Heal {
-            took,
-            cells_in: progress.cells_in,
-            cells_out: progress.cells_out,
-            bytes_in: progress.bytes_in,
-            bytes_out: progress.bytes_out,
-            cells_left,
-            time_left,
-        });
-        row
-    }
-
     pub(super) fn is_joined(&self) -> bool {
         self.joined.load(Ordering::Relaxed)
-    }
-}
-
-impl Peer {
-    fn status(&self, name: &str) -> PeerStatus {
-        let link = self.link.as_deref();
-        let traffic = link.map(|link| link.carried.totals()).unwrap_or_default();
-        PeerStatus {
-            name: name.to_owned(),
-            state: self.state,
-            reason: self.reason.clone(),
-            address: self.advertise.clone(),
-            remote: link.map(|link| link.remote),
-            direction: link.map(|link| link.direction),
-            incarnation: Some(self.incarnation),
-            since: self.since.elapsed(),
-            lag: link.map(|link| link.queue.lag()).unwrap_or_default(),
-            queued_bytes: link.map_or(0, |link| link.queue.push_bytes()),
-            received_bytes: traffic.received.iter().sum(),
-            sent_bytes: traffic.sent.iter().sum(),
-            traffic,
-            overflows: link.map_or(0, |link| link.queue.losses()),
-            ranges_differing: 0,
-            verified: self.verified.map(|at| at.elapsed()),
-            heal: None,
-        }
-    }
-}
-
-impl Target {
-    /// Returns a row for an address at which no known node answers.
-    fn status(&self, address: &str) -> Option<PeerStatus> {
-        match &self.outcome {
-            TargetOutcome::Known => None,
-            TargetOutcome::Unreachable(reason) | TargetOutcome::NotAPeer(reason) => {
-                Some(PeerStatus { reason: reason.clone(), ..unlinked(address, PeerState::Down, self.since) })
-            }
-        }
     }
 }
 
