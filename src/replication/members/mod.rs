@@ -13,11 +13,13 @@
 //! * The stable time is computed only from reports of all members, and only while they agree on who these are.
 //!   It is therefore never above the time of a write that a member has yet to receive (Golding's
 //!   acknowledgement vector, 1992).
+//! * After there was a member more it rises only once all have exchanged states of after they agreed on that.
 //! * It does not rise while an incarnation is away and not closed: only some members may hold what was received
 //!   of it.
 
 mod coverage;
 mod roster;
+mod stable;
 mod standing;
 mod summary;
 
@@ -343,18 +345,6 @@ impl Membership {
         Gossip { links: self.linked.keys().copied().collect(), members, reports }
     }
 
-    fn report(&self, now: Time) -> Report {
-        Report { members: self.roster.members_hash(), clock: now, acknowledged: self.acknowledged_time(now) }
-    }
-
-    /// This node's acknowledged time.
-    fn acknowledged_time(&self, now: Time) -> Time {
-        let held = |member: &Member| {
-            if member.incarnation == self.incarnation { now } else { self.synced(member.incarnation) }
-        };
-        self.roster.present().map(|(_, member)| held(member)).min().unwrap_or(now)
-    }
-
     /// Handles the end of a sync with a linked peer: everything that the peer had incorporated when it sent
     /// `theirs` is incorporated here, and so is `coverage`, its entries for incarnations that are not members.
     ///
@@ -383,68 +373,6 @@ impl Membership {
             self.origins.raise(incarnation, synced, closed);
         }
         self.hear_of_away(&theirs.away);
-    }
-
-    /// Whether a peer with this summary has incorporated everything below this node's stable time: then it
-    /// holds nothing that was removed here.
-    pub(super) fn has_incorporated(&self, peer: Incarnation, theirs: &Summary, stable: Time) -> bool {
-        let mut present = self.roster.present().map(|(_, member)| member.incarnation);
-        stable > timestamp::ZERO
-            && self.is_present(peer)
-            && theirs.away.is_empty()
-            && present.all(|member| theirs.vector.time_of(member) >= stable)
-    }
-
-    /// Returns the stable time to adopt, if the reports of all members allow a higher one. Closes incarnations
-    /// that are away.
-    pub(super) fn advance(&mut self, now: Time) -> Option<Time> {
-        self.note_away(now);
-        self.limit_coverage();
-        // A node that never had a peer keeps its tombstones for peers that are yet to come.
-        self.others().next()?;
-        let own = self.report(now);
-        let present: BTreeSet<_> = self.roster.present().map(|(_, member)| member.incarnation).collect();
-        let report = |&incarnation| {
-            let known =
-                if incarnation == self.incarnation { Some(&own) } else { self.reports.get(&incarnation) };
-            known.filter(|report| report.members == own.members).copied()
-        };
-        let reports = present.iter().map(report).collect::<Option<Vec<_>>>()?;
-        let acknowledged = reports.iter().map(|report| report.acknowledged).min()?;
-        // Before this, a member may have held a delete that another had purged and claimed: only a state of a
-        // later time brings it to all members.
-        let agreed = *self.agreed.get_or_insert(now);
-        let has_exchanged = acknowledged > agreed || ablated(Ablation::ExchangeAfterRegroup);
-        let is_closed = self.close_away(acknowledged);
-        self.counted = present;
-        (is_closed && has_exchanged).then_some(if ablated(Ablation::EarlyPurge) {
-            timestamp::later(acknowledged, Duration::from_secs(3))
-        } else {
-            acknowledged
-        })
-    }
-
-    /// Returns the names of the members that keep the stable time from rising: the silent ones, or those that
-    /// lack the most if none is silent. If one is silent, the others lack only what they have not received of
-    /// that one.
-    pub(super) fn waits_for(&self, now: Time) -> Vec<String> {
-        /// A member that is further behind than this is reported.
-        const BEHIND: Duration = Duration::from_secs(20);
-        let own = self.report(now);
-        let late = |time: Time| timestamp::later(time, BEHIND) < now;
-        let report_of = |member: &Member| self.reports.get(&member.incarnation);
-        let is_silent = |member: &Member| report_of(member).is_none_or(|report| late(report.clock));
-        let is_behind = |member: &Member| {
-            report_of(member).is_none_or(|report| report.members != own.members || late(report.acknowledged))
-                || late(self.synced(member.incarnation))
-        };
-        let others = || self.roster.present().filter(|(_, member)| member.incarnation != self.incarnation);
-        let somebody_is_silent = others().any(|(_, member)| is_silent(member));
-        let slow = others().filter(|(_, member)| match somebody_is_silent {
-            true => is_silent(member),
-            false => is_behind(member),
-        });
-        slow.map(|(name, _)| name.to_owned()).collect()
     }
 
     /// Returns the linked peers that have no link to `origin`, by their own reports, so that they miss its
