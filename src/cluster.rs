@@ -106,7 +106,7 @@ pub trait Cluster: Send + Sync {
     /// durability.
     fn acknowledged_by(&self, through: u64) -> Vec<String>;
 
-    /// Resolves when one more peer has [acknowledged](Self::held) everything up to `through` since this call.
+    /// Resolves when one more peer has [acknowledged](Self::acknowledged_by) everything up to `through` since this call.
     fn more_acknowledged(&self, through: u64) -> BoxFuture<'static, ()>;
 
     /// A token for everything that this node's clients have written until now.
@@ -125,7 +125,7 @@ pub trait Cluster: Send + Sync {
     fn seek(&self, token: &Token);
 }
 
-/// Most bytes of a value that [`Cluster::look`] returns.
+/// Most bytes of a value that [`Cluster::query_key`] returns.
 pub const MAX_SHOWN_VALUE: usize = 1 << 10;
 
 /// Which part of what a node held when it issued a token the token stands for.

@@ -14,8 +14,9 @@ fn read(path: &str) -> String {
 
 /// Every Rust file below a folder, by its path from the root.
 fn sources(folder: &str) -> Vec<String> {
-    let entries = fs::read_dir(root().join(folder)).unwrap();
-    let paths = entries.map(|entry| format!("{folder}/{}", entry.unwrap().file_name().display()));
+    let entries = fs::read_dir(root().join(folder)).expect("the project has this folder");
+    let name = |entry: std::io::Result<fs::DirEntry>| entry.expect("a folder can be read").file_name();
+    let paths = entries.map(|entry| format!("{folder}/{}", name(entry).display()));
     let below = |path: String| if root().join(&path).is_dir() { sources(&path) } else { vec![path] };
     paths.flat_map(below).filter(|path| path.ends_with(".rs")).collect()
 }
