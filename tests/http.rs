@@ -130,7 +130,7 @@ async fn a_node_is_ready_once_it_has_joined_and_while_it_takes_writes() {
     small.set("two", "x".repeat(700)).unwrap();
     let answer = get(its_http, "/readyz").await;
     assert_eq!(answer.status, 503);
-    assert!(answer.text().contains("OOM"), "{}", answer.text());
+    assert!(answer.text().contains("out of memory"), "{}", answer.text());
     node.shutdown().await;
 }
 
