@@ -32,7 +32,7 @@ export class Copies {
 }
 
 const versionOf = copy => copy.answered
-  ? `${copy.state} ${copy.stamp ?? ""} ${copy.deadline ?? ""} ${copy.counter?.total ?? ""}` : "no answer";
+  ? `${copy.state} ${copy.timestamp ?? ""} ${copy.deadline ?? ""} ${copy.counter?.total ?? ""}` : "no answer";
 
 function cardsOf(copies) {
   if (copies.length <= MOST_APART) return copies.map(copy => ({ nodes: [copy.node], copy }));
@@ -45,10 +45,10 @@ function cardsOf(copies) {
   return [...cards.values()];
 }
 
-/** The largest stamp of a register: the one that stands, or will once all have met. */
+/** The largest timestamp of a register: the one that stands, or will once all have met. */
 function largest(cards) {
   if (cards.some(({ copy }) => copy.counter)) return "";
-  return cards.reduce((best, { copy }) => copy.answered && copy.stamp > best ? copy.stamp : best, "");
+  return cards.reduce((best, { copy }) => copy.answered && copy.timestamp > best ? copy.timestamp : best, "");
 }
 
 function make() {
@@ -59,7 +59,7 @@ function make() {
 
 function fill(item, { nodes, copy }, disagree, best, model) {
   const [head, value, list] = item.children;
-  const wins = disagree && best && copy.answered && copy.stamp === best;
+  const wins = disagree && best && copy.answered && copy.timestamp === best;
   const older = disagree && best && !wins && copy.answered && !copy.counter;
   setAttribute(item, "class", `copy ${copy.state}${wins ? " wins" : ""}${older ? " older" : ""}`);
   setText(head.firstElementChild, names(nodes, 6));
@@ -78,7 +78,7 @@ function fill(item, { nodes, copy }, disagree, best, model) {
     ["By", copy.origin ?? null],
     ["Size", copy.value_bytes > 40 || copy.value?.cut ? size(copy.value_bytes) : null, `${count(copy.value_bytes)} bytes`],
     ["Expires", copy.deadline ? moment(copy.deadline) : null],
-    ["Stamp", copy.stamp ?? null, "time and incarnation of the writer; the larger one wins"],
+    ["Timestamp", copy.timestamp ?? null, "time and incarnation of the writer; the larger one wins"],
   ]);
 }
 

@@ -160,7 +160,7 @@ export class Keys {
     else setText(value, size(row.value_bytes));
     setAttribute(value, "title", row.value?.cut ? size(row.value_bytes) : null);
     setText(written, moment(row.time));
-    setAttribute(written, "title", `stamp ${row.stamp}`);
+    setAttribute(written, "title", `timestamp ${row.timestamp}`);
     setText(by, row.origin);
     setText(expires, row.deadline ? moment(row.deadline) : "");
   }
