@@ -4,12 +4,15 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fantoccini::elements::Element;
 use fantoccini::wd::Capabilities;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -57,6 +60,20 @@ fn read_away(mut lines: BufReader<ChildStdout>) {
     _ = std::io::copy(&mut lines, &mut std::io::sink());
 }
 
+/// A demo that is slowed down.
+pub(crate) struct SlowedDown {
+    ends: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl SlowedDown {
+    /// Lets it run at full speed again.
+    pub(crate) async fn end(self) {
+        self.ends.store(true, Ordering::Relaxed);
+        self.task.await.unwrap();
+    }
+}
+
 /// A cluster of three in one process, with a page.
 pub(crate) struct Demo {
     process: Option<Process>,
@@ -77,6 +94,24 @@ impl Demo {
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}/", self.page)
+    }
+
+    /// Lets the process run for a tenth of the time from now on, so that a heal, which lasts for tenths of a second, can be
+    /// seen on the page.
+    pub(crate) fn slow_down(&self) -> SlowedDown {
+        let process = self.process.as_ref().expect("the demo runs");
+        let pid = Pid::from_child(&process.0);
+        let ends = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&ends);
+        let task = tokio::spawn(async move {
+            while !is_over.load(Ordering::Relaxed) {
+                kill_process(pid, Signal::STOP).unwrap();
+                sleep(Duration::from_millis(45)).await;
+                kill_process(pid, Signal::CONT).unwrap();
+                sleep(Duration::from_millis(5)).await;
+            }
+        });
+        SlowedDown { ends, task }
     }
 
     /// Ends it, as if the machine had failed.
