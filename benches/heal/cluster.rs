@@ -26,8 +26,8 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Prepares nodes called `a`, `b` and so on, none of which runs yet. With proxies all that they say to each
-    /// other passes through the tally.
+    /// Prepares nodes called `a`, `b` and so on, without starting them. With proxies, all messages between them pass
+    /// through the tally.
     pub(crate) fn prepare(size: usize, scratch: &Path, proxied: bool) -> Result<Cluster> {
         let tally = Tally::default();
         let mut nodes = Vec::new();

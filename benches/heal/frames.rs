@@ -56,7 +56,7 @@ const NUMBERED: [Kind; 18] = [
 ];
 
 impl Kind {
-    /// Whether it belongs to one sync and says to which.
+    /// Whether the message carries the number of a sync.
     pub(crate) fn is_of_sync(self) -> bool {
         (Kind::Start..=Kind::Abort).contains(&self)
     }

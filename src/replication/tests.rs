@@ -162,9 +162,9 @@ impl Puppet {
     }
 }
 
-fn put(key: &[u8], time: u64) -> Vec<u8> {
-    let mut cells = Vec::new();
-    let cell = WireCell {
+/// A cell that holds `v`, written by the first origin.
+fn wire_cell(key: &[u8], time: u64) -> WireCell<'_> {
+    WireCell {
         key,
         time,
         origin: 0,
@@ -172,8 +172,12 @@ fn put(key: &[u8], time: u64) -> Vec<u8> {
         deadline: None,
         deadline_timestamp: None,
         counter: None,
-    };
-    codec::append(&cell, &mut cells);
+    }
+}
+
+fn put(key: &[u8], time: u64) -> Vec<u8> {
+    let mut cells = Vec::new();
+    codec::append(&wire_cell(key, time), &mut cells);
     let cells = Cells { origins: &77u128.to_le_bytes(), cells: Packed(&cells) };
     codec::frame(&Message::Put { through: 0, cells }).to_vec()
 }
@@ -312,16 +316,7 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
     let half_good = {
         let mut cells = Vec::new();
         for time in [now.0, timestamp::later(now, Duration::from_secs(400)).0] {
-            let cell = WireCell {
-                key: b"half",
-                time,
-                origin: 0,
-                value: Some(b"v"),
-                deadline: None,
-                deadline_timestamp: None,
-                counter: None,
-            };
-            codec::append(&cell, &mut cells);
+            codec::append(&wire_cell(b"half", time), &mut cells);
         }
         let cells = Cells { origins: &77u128.to_le_bytes(), cells: Packed(&cells) };
         codec::frame(&Message::Put { through: 0, cells }).to_vec()
