@@ -266,20 +266,17 @@ impl Ranges {
         let mut table = self.map.shards()[range].write();
         let (mut dead, mut stripped, mut first_left) = (Vec::new(), Vec::new(), 0);
         for (cell, _) in raw::entries(&table) {
-            if !self.is_covered(cell, stable) {
-                first_left = cell.first_death().map_or(first_left, |death| first_left.max(!death.0));
-                continue;
-            }
-            if cell.is_dead_at(stable) {
+            let first_death = cell.first_death();
+            let next = if first_death.is_none_or(|death| death > stable) {
+                cell.next_death()
+            } else if !self.is_covered(cell, stable) {
+                first_death
+            } else if cell.is_dead_at(stable) {
                 dead.push(cell.clone());
                 continue;
-            }
-            let next = match cell.first_death() {
-                Some(death) if death <= stable => {
-                    stripped.push(cell.stripped(&mut Vec::new(), stable));
-                    stripped.last().and_then(Cell::next_death)
-                }
-                _ => cell.next_death(),
+            } else {
+                stripped.push(cell.stripped(&mut Vec::new(), stable));
+                stripped.last().and_then(Cell::next_death)
             };
             first_left = next.map_or(first_left, |death| first_left.max(!death.0));
         }
