@@ -6,7 +6,6 @@
 
 /// A rule to leave out. Each variant describes the node without the rule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(not(any(test, feature = "simulation")), expect(dead_code, reason = "one is the simulation's own"))]
 pub(crate) enum Ablation {
     /// An absent part is admitted although the summary vector covers it.
     Admission,
@@ -65,6 +64,8 @@ pub(crate) enum Ablation {
     RetryRefused,
     /// A delete that grows the cells is refused beyond the memory limits, as other writes are.
     AdmitDeletes,
+    /// A connection becomes a link although this node has discarded its state since it introduced itself over it.
+    Renewed,
     /// A peer's pushes count as held although it reported that some were lost.
     SyncAfterGap,
 }

@@ -1,4 +1,4 @@
-//! The handshake, from a new connection to an admitted link: hellos, the decisions of both sides, welcomes.
+//! New connections: carries the messages of the [handshake](super::replica::Handshake) until the connection is a link.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,21 +7,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
-use uhlc::NTP64;
 
 use super::Shared;
 use super::codec::{self, MAX_FRAME};
 use super::faults::{EVERYONE, Traffic};
 use super::frames::{FrameReader, FrameWriter};
-use super::hello::{Exchange, Introduction, Refused, advertised, judge, judge_clock};
+use super::hello::Refused;
 use super::link;
-use super::message::{Hello, Message, Refusal};
-use super::peers::Link;
+use super::message::{Hello, Refusal};
+use super::peers::{Admitted, Link};
+use super::replica::{Agreed, Handshake, Reply, Verdict};
 use super::session::{HANDSHAKE_LIMIT, LinkError};
 use super::wrong_port::OtherProtocol;
 use crate::cluster::Direction;
 use crate::env::BoxStream;
-use crate::model::{Incarnation, Time, timestamp};
+use crate::model::Incarnation;
 
 /// How long a client at the wrong port may take to read the answer.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
@@ -100,20 +100,6 @@ struct Connection {
     direction: Direction,
 }
 
-/// The hello of this node, with the clocks when it was sent.
-struct Said {
-    incarnation: Incarnation,
-    wall: Time,
-    at: Instant,
-}
-
-impl Said {
-    /// Returns the exchange of this hello and its answer, which has just been read.
-    fn answered(&self, shared: &Shared) -> Exchange {
-        Exchange { asked: self.wall, answered: shared.env.wall_clock(), took: self.at.elapsed() }
-    }
-}
-
 /// A connection that did not become a link, and the node at its other end if it has sent a hello.
 struct Rejected {
     error: LinkError,
@@ -143,92 +129,81 @@ impl Connection {
         self.writer.close().await;
     }
 
-    /// Performs the handshake: both sides send hello; then the dialler decides and sends a welcome, then the
-    /// other side does.
+    /// Performs the handshake. If it makes the connection no link, what is known of the other side is recorded.
     async fn admit(&mut self, shared: &Shared, target: Option<&str>) -> Result<Arc<Link>, Rejected> {
-        let mut said = None;
-        if self.direction == Direction::Out {
-            said = Some(self.say_hello(shared, EVERYONE).await?);
-        }
-        self.hear_peer().await?;
-        let frame = self.receive(shared).await?;
-        let hello: Hello<'_> = codec::decode(&frame).map_err(LinkError::from)?;
-        if shared.faults.cuts(hello.name) {
-            return Err(LinkError::Cut.into());
-        }
-        let exchange = said.as_ref().map(|said| said.answered(shared));
-        let said = match said {
-            Some(said) => said,
-            None => self.say_hello(shared, hello.name).await?,
-        };
-        let own = said.incarnation;
-        let judged = judge(shared.peers.own(), own, &hello, shared.env.wall_clock(), exchange, self.remote);
-        let judged = judged.and_then(|peer| shared.peers.check(&peer, own, self.direction).map(|()| peer));
-        let judged = judged.and_then(|peer| shared.check_place(&peer).map(|()| peer));
-        let identity = (hello.name, timestamp::incarnation(hello.incarnation));
-        let advertised = Some(advertised(&hello, self.remote)).filter(|address| !address.is_empty());
-        let outcome = match judged {
-            Ok(peer) => self.welcome(shared, &said, &peer).await,
-            Err(refused) => {
-                self.refuse(shared, hello.name, &refused).await;
-                Err(LinkError::Refused(refused))
+        let mut handshake = match self.direction {
+            Direction::In => Handshake::accept(),
+            Direction::Out => {
+                let (wall, now) = (shared.env.wall_clock(), Instant::now());
+                let (handshake, hello) = Handshake::dial(&shared.replica, wall, now);
+                self.send(shared, EVERYONE, hello).await?;
+                handshake
             }
         };
+        let outcome = self.shake_hands(shared, &mut handshake).await;
         outcome.map_err(|error| {
-            let (name, incarnation) = identity;
+            let Some(peer) = handshake.greeted() else { return error.into() };
             if let LinkError::Refused(refused) = &error {
-                let Some(_held) = shared.faults.passage(name, Traffic::Handshake) else {
+                let Some(_held) = shared.faults.passage(&peer.name, Traffic::Handshake) else {
                     return LinkError::Cut.into();
                 };
-                let address = target.map(str::to_owned).or(advertised);
+                let advertised = Some(&*peer.advertised).filter(|address| !address.is_empty());
+                let address = target.or(advertised).map(str::to_owned);
                 let address = address.unwrap_or_else(|| self.remote.to_string());
-                shared.peers.refused(name, incarnation, &address, refused);
+                shared.refused(&peer.name, peer.incarnation, &address, refused);
             }
-            Rejected { error, incarnation }
+            Rejected { error, incarnation: peer.incarnation }
         })
     }
 
-    async fn welcome(
+    async fn shake_hands(
         &mut self,
         shared: &Shared,
-        said: &Said,
-        peer: &Introduction,
+        handshake: &mut Handshake,
     ) -> Result<Arc<Link>, LinkError> {
-        let own = said.incarnation;
-        if self.direction == Direction::Out {
-            self.say_welcome(shared, peer).await?;
-        }
-        let frame = self.receive(shared).await?;
-        match codec::decode::<Message<'_>>(&frame)? {
-            Message::Welcome { wall } if self.direction == Direction::In => {
-                // The peer's hello may have waited to be accepted; its welcome answers the hello of this node.
-                let exchange = said.answered(shared);
-                if let Err(refused) = judge_clock(shared.peers.own(), &peer.name, NTP64(wall), exchange) {
-                    self.refuse(shared, &peer.name, &refused).await;
+        self.hear_peer().await?;
+        loop {
+            let frame = self.receive(shared).await?;
+            if handshake.greeted().is_none() && shared.faults.cuts(codec::decode::<Hello<'_>>(&frame)?.name) {
+                return Err(LinkError::Cut);
+            }
+            let (wall, now) = (shared.env.wall_clock(), Instant::now());
+            let Reply { send, verdict } =
+                handshake.receive(&shared.replica, &frame, self.remote, wall, now)?;
+            let name = handshake.greeted().map_or(EVERYONE, |peer| &*peer.name);
+            let sending = self.send_all(shared, name, send);
+            match verdict {
+                Verdict::Open => sending.await?,
+                Verdict::Refused(refused) => {
+                    let _ = timeout(HANDSHAKE_LIMIT, sending).await;
                     return Err(LinkError::Refused(refused));
                 }
+                Verdict::Agreed(agreed) => {
+                    sending.await?;
+                    return self.link(shared, &agreed).await;
+                }
             }
-            Message::Welcome { .. } => {}
-            Message::Refuse { refusal, text } => {
-                return Err(LinkError::Refused(Refused { refusal, text: text.to_owned() }));
-            }
-            _ => return Err(LinkError::OutOfTurn("a message before its welcome")),
         }
+    }
+
+    async fn link(&mut self, shared: &Shared, agreed: &Agreed) -> Result<Arc<Link>, LinkError> {
         if shared.draining.is_cancelled() {
             return Err(LinkError::Stopping);
         }
-        if shared.local.members.lock().incarnation() != own {
-            return Err(LinkError::Renewed);
-        }
-        let link = match self.take_link(shared, own, peer)? {
-            Ok(link) => link,
-            Err(refused) => {
-                self.refuse(shared, &peer.name, &refused).await;
-                return Err(LinkError::Refused(refused));
+        let peer = &agreed.peer;
+        let (admitted, welcome) = match self.take_link(shared, agreed) {
+            Ok(linked) => linked,
+            Err(error) => {
+                if let LinkError::Refused(refused) = &error {
+                    self.refuse(shared, &peer.name, refused).await;
+                }
+                return Err(error);
             }
         };
-        if self.direction == Direction::In
-            && let Err(error) = self.say_welcome(shared, peer).await
+        shared.announce_link(&admitted);
+        let link = admitted.link;
+        if let Some(welcome) = welcome
+            && let Err(error) = self.send(shared, &peer.name, welcome).await
         {
             shared.unlink(&link, &error);
             return Err(error);
@@ -238,40 +213,23 @@ impl Connection {
         Ok(link)
     }
 
-    /// Makes the connection a link. Both sides have agreed: from here on the peer has an effect on this node.
-    fn take_link(
-        &self,
-        shared: &Shared,
-        own: Incarnation,
-        peer: &Introduction,
-    ) -> Result<Result<Arc<Link>, Refused>, LinkError> {
-        let Some(_held) = shared.faults.passage(&peer.name, Traffic::Handshake) else {
+    /// Makes the connection the link, unless the peer is cut off.
+    fn take_link(&self, shared: &Shared, agreed: &Agreed) -> Result<(Admitted, Option<Bytes>), LinkError> {
+        let Some(_held) = shared.faults.passage(&agreed.peer.name, Traffic::Handshake) else {
             return Err(LinkError::Cut);
         };
-        // Before this node accepts another write, its clock moves past all that the peer has seen.
-        shared.local.store.observe(peer.hlc);
-        Ok(shared.admit(peer, own, self.direction, self.remote))
-    }
-
-    /// Sends this node's hello to `peer`, or to [`EVERYONE`] if its name is not known yet.
-    async fn say_hello(&mut self, shared: &Shared, peer: &str) -> Result<Said, LinkError> {
-        let (at, wall) = (Instant::now(), shared.env.wall_clock());
-        let hlc = shared.local.store.now(wall);
-        let place = shared.local.members.lock().place();
-        let hello = shared.peers.own().hello(place, wall, hlc);
-        let frame = codec::frame(&hello);
-        self.send(shared, peer, frame).await?;
-        Ok(Said { incarnation: place.incarnation, wall, at })
-    }
-
-    async fn say_welcome(&mut self, shared: &Shared, peer: &Introduction) -> Result<(), LinkError> {
-        let wall = shared.env.wall_clock().0;
-        self.send(shared, &peer.name, codec::frame(&Message::Welcome { wall })).await
+        agreed.link(&shared.replica, self.remote, shared.env.wall_clock(), Instant::now())
     }
 
     async fn refuse(&mut self, shared: &Shared, peer: &str, refused: &Refused) {
-        let message = Message::Refuse { refusal: refused.refusal, text: &refused.text };
-        let _ = timeout(HANDSHAKE_LIMIT, self.send(shared, peer, codec::frame(&message))).await;
+        let _ = timeout(HANDSHAKE_LIMIT, self.send(shared, peer, refused.frame())).await;
+    }
+
+    async fn send_all(&mut self, shared: &Shared, peer: &str, frames: Vec<Bytes>) -> Result<(), LinkError> {
+        for frame in frames {
+            self.send(shared, peer, frame).await?;
+        }
+        Ok(())
     }
 
     /// Sends a frame of the handshake, unless the peer is cut.

@@ -60,7 +60,7 @@ pub(super) async fn keep_linked(shared: Arc<Shared>, target: String, learnt: boo
                 addresses.sort_unstable();
                 addresses.dedup();
                 addresses.truncate(MAX_ADDRESSES);
-                shared.peers.resolved(&target, &addresses);
+                shared.replica.peers.resolved(&target, &addresses);
                 dialled.retain(|address, gone| {
                     let still_named = addresses.contains(address);
                     if !still_named {
@@ -79,15 +79,15 @@ pub(super) async fn keep_linked(shared: Arc<Shared>, target: String, learnt: boo
                 back_off = BackOff(LONGEST_PAUSE);
             }
             Err(reason) => {
-                shared.peers.set_target(&target, TargetOutcome::Unreachable(reason));
-                shared.peers.resolved(&target, &[]);
+                note_outcome(&shared, &target, TargetOutcome::Unreachable(reason));
+                shared.replica.peers.resolved(&target, &[]);
             }
         }
         if shared.draining.run_until_cancelled(sleep(back_off.next(&shared))).await.is_none() {
             return;
         }
-        if learnt && shared.peers.has_left(&target) {
-            shared.peers.remove_target(&target);
+        if learnt && shared.replica.peers.has_left(&target) {
+            shared.replica.peers.remove_target(&target);
             dialled.into_values().for_each(|gone| gone.cancel());
             return;
         }
@@ -106,23 +106,39 @@ async fn resolve(shared: &Shared, target: &str) -> Result<Vec<SocketAddr>, Strin
 /// Whether all peers are cut, or one that is known at this address.
 fn is_cut(shared: &Shared, target: &str, address: SocketAddr) -> bool {
     shared.faults.cuts(EVERYONE)
-        || shared.peers.names_at(target, address).iter().any(|name| shared.faults.cuts(name))
+        || shared.replica.peers.names_at(target, address).iter().any(|name| shared.faults.cuts(name))
+}
+
+/// Records the outcome of dialling an address, and logs it if it is new and means that no node was found.
+fn note_outcome(shared: &Shared, address: &str, outcome: TargetOutcome) {
+    if !shared.replica.peers.set_target(address, outcome.clone(), Instant::now()) {
+        return;
+    }
+    match outcome {
+        TargetOutcome::Unreachable(reason) => {
+            tracing::info!(address, state = "down", reason, "cannot reach a peer");
+        }
+        TargetOutcome::NotAPeer(reason) => {
+            tracing::warn!(address, state = "down", reason, "not a peer's address");
+        }
+        TargetOutcome::Known => {}
+    }
 }
 
 /// Keeps a link to one address.
 async fn dial(shared: Arc<Shared>, target: String, address: SocketAddr) {
     let mut back_off = BackOff::new();
-    let mut changes = shared.peers.changes();
+    let mut changes = shared.replica.peers.changes();
     let mut faults = shared.faults.changes();
     let first = AtomicBool::new(true);
     let note = |outcome| {
-        shared.peers.set_target(&target, outcome);
+        note_outcome(&shared, &target, outcome);
         if first.swap(false, Ordering::Relaxed) {
-            shared.peers.tried(&target);
+            shared.replica.peers.tried(&target);
         }
     };
     loop {
-        while shared.peers.is_linked_at(&target) {
+        while shared.replica.peers.is_linked_at(&target) {
             note(TargetOutcome::Known);
             if changes.changed().await.is_err() {
                 return;
@@ -141,7 +157,7 @@ async fn dial(shared: Arc<Shared>, target: String, address: SocketAddr) {
             Ok(Some(Ok(stream))) => {
                 let linked = |incarnation| {
                     note(TargetOutcome::Known);
-                    shared.peers.found_at(&target, address, incarnation);
+                    shared.replica.peers.found_at(&target, address, incarnation);
                 };
                 connect::dialled(&shared, stream, address, &target, linked).await
             }
@@ -152,14 +168,14 @@ async fn dial(shared: Arc<Shared>, target: String, address: SocketAddr) {
             Ended::Unlinked if started.elapsed() > GOOD_LINK => back_off = BackOff::new(),
             Ended::Unlinked => {}
             Ended::Itself => {
-                let own = shared.local.members.lock().incarnation();
-                shared.peers.found_at(&target, address, own);
+                let own = shared.replica.local.members.lock().incarnation();
+                shared.replica.peers.found_at(&target, address, own);
                 return note(TargetOutcome::Known);
             }
             Ended::LinkedElsewhere(incarnation) => {
-                shared.peers.found_at(&target, address, incarnation);
+                shared.replica.peers.found_at(&target, address, incarnation);
                 note(TargetOutcome::Known);
-                while shared.peers.is_linked(incarnation) {
+                while shared.replica.peers.is_linked(incarnation) {
                     if changes.changed().await.is_err() {
                         return;
                     }

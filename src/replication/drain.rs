@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::dial::REDIAL_LIMIT;
-use super::message::Message;
+use super::replica::Leave;
 use super::{Replication, Shared};
 
 /// How often a draining node checks whether a peer holds everything.
@@ -42,47 +42,34 @@ impl ShutdownReport {
 }
 
 impl Shared {
-    /// Returns how many writes made on this node no peer has acknowledged and no operator has discarded.
-    fn unheld_writes(&self) -> u64 {
-        self.local.write_acks.unheld(self.local.store.feed().sequence())
-    }
-
     /// Whether a peer could receive what this node holds: one was linked, refused or is dialled, or one may
     /// have this node's address from an earlier run and has not had the time to dial it.
     fn expects_peer(&self) -> bool {
         let is_new = self.known_address && self.started.elapsed() < REDIAL_LIMIT;
-        is_new || self.peers.knows_someone()
+        is_new || self.replica.peers.knows_someone(Instant::now())
     }
 
     /// Whether every known peer is behind a cut, which only an operator ends.
     fn is_cut_off(&self) -> bool {
-        let rows = self.peers.status();
+        let rows = self.replica.peers.status(Instant::now());
         !rows.is_empty() && rows.iter().all(|row| self.faults.cuts(&row.name))
     }
 
     /// Resolves once a peer holds everything, or there is no peer to wait for.
     async fn until_held(&self, limit: Duration) {
-        while !self.local.store.feed().is_empty() {
-            sleep(DRAIN_POLL).await;
-        }
         let mut is_logged = false;
         loop {
-            let links = self.open_links();
-            if links.iter().any(|link| link.queue.is_drained()) {
-                return;
-            }
-            if links.is_empty() {
-                let writes = self.unheld_writes();
-                if writes == 0 || !self.expects_peer() || self.is_cut_off() {
-                    return;
-                }
-                if !std::mem::replace(&mut is_logged, true) {
+            let expects_peer = || self.expects_peer() && !self.is_cut_off();
+            match self.replica.leave(&self.open_links(), expects_peer) {
+                Leave::Now => return,
+                Leave::Unlinked { writes } if !std::mem::replace(&mut is_logged, true) => {
                     tracing::info!(
                         writes,
                         ?limit,
                         "no peer holds the latest writes: waiting for one to link"
                     );
                 }
+                Leave::Unlinked { .. } | Leave::Later => {}
             }
             sleep(DRAIN_POLL).await;
         }
@@ -98,29 +85,24 @@ impl Replication {
         shared.stopping.store(true, Ordering::Relaxed);
         let is_held = timeout(limit, shared.until_held(limit)).await.is_ok();
         shared.draining.cancel();
-        let links = shared.open_links();
-        // Other nodes may not have received the names of peers that this node has met lately, and do not wait
-        // for unknown nodes.
-        let heartbeat = shared.heartbeat();
-        for link in &links {
-            link.queue.heartbeat(heartbeat.clone());
-            link.queue.send(&Message::Goodbye);
-        }
+        shared.replica.say_goodbye(&shared.open_links(), &shared.heartbeat());
         // A peer closes when it has handled everything that came before the goodbye.
         let until = (started + limit).max(Instant::now() + GOODBYE_LIMIT);
         while Instant::now() < until && !shared.open_links().is_empty() {
             sleep(DRAIN_POLL).await;
         }
         shared.stop.cancel();
-        for link in shared.peers.links() {
+        for link in shared.replica.peers.links() {
             link.stop.cancel();
         }
         shared.tracker.close();
         shared.tracker.wait().await;
         shared.announcer.close();
         shared.lost.close().await;
-        let report =
-            ShutdownReport { unheld_writes: shared.unheld_writes(), is_alone: !shared.expects_peer() };
+        let report = ShutdownReport {
+            unheld_writes: shared.replica.unheld_writes(),
+            is_alone: !shared.expects_peer(),
+        };
         match report {
             ShutdownReport { unheld_writes: 0, .. } if is_held => {}
             ShutdownReport { unheld_writes: 0, .. } => {

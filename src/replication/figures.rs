@@ -87,7 +87,7 @@ impl Shared {
     pub(super) fn state(&self) -> NodeState {
         match () {
             () if self.stopping.load(Relaxed) => NodeState::Draining,
-            () if self.local.refusing.load(Relaxed) > 0 => NodeState::Full,
+            () if self.replica.local.refusing.load(Relaxed) > 0 => NodeState::Full,
             () if *self.joining.borrow() == Joining::Done => NodeState::Ready,
             () => NodeState::Joining,
         }
@@ -95,10 +95,10 @@ impl Shared {
 
     /// Returns this node's own figures.
     pub(super) fn figures(&self) -> Figures {
-        let local = &self.local;
+        let local = &self.replica.local;
         let (totals, stable) = (local.store.totals(), local.store.stable_time());
         let now = local.store.now(self.env.wall_clock());
-        let traffic = self.peers.links().into_iter().map(|link| link.carried.totals());
+        let traffic = self.replica.peers.links().into_iter().map(|link| link.carried.totals());
         let (received, sent) = traffic.fold((0, 0), |(received, sent), link| {
             (received + link.received_per_second, sent + link.sent_per_second)
         });
@@ -130,10 +130,10 @@ impl Replication {
 
     /// Returns the last figures of every linked peer.
     pub(crate) fn remote_figures(&self) -> Vec<RemoteNode> {
-        let links = self.shared.peers.links();
+        let links = self.shared.replica.peers.links();
         let heard = links.iter().filter_map(|link| Some((link, link.session.lock().heard()?.clone())));
         let heard: Vec<_> = heard.collect();
-        let members = self.shared.local.members.lock();
+        let members = self.shared.replica.local.members.lock();
         let name_of = |incarnation: &Incarnation| members.name_of(*incarnation).map(str::to_owned);
         heard
             .into_iter()
@@ -149,8 +149,8 @@ impl Replication {
 
     /// Returns which ranges are known to differ from a linked peer's, a bit each; `None` if it is not linked.
     pub(crate) fn differing(&self, peer: &str) -> Option<Vec<u8>> {
-        let link = self.shared.peers.links().into_iter().find(|link| link.peer == peer)?;
-        let mut bits = vec![0; self.shared.local.store.range_count().div_ceil(8)];
+        let link = self.shared.replica.peers.links().into_iter().find(|link| link.peer == peer)?;
+        let mut bits = vec![0; self.shared.replica.local.store.range_count().div_ceil(8)];
         link.session.lock().differing(|range| bits[range / 8] |= 1 << (range % 8));
         Some(bits)
     }

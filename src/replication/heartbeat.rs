@@ -64,9 +64,7 @@ pub(super) fn frame<'a>(
 impl Shared {
     /// Returns the frame of this node's next heartbeat.
     pub(super) fn heartbeat(&self) -> bytes::Bytes {
-        let peers = self.peers.acquaintances();
-        let peers = peers.iter().map(|(name, incarnation, at)| (name.as_str(), *incarnation, at.as_str()));
-        frame(&self.local, self.env.wall_clock(), peers, &self.figures())
+        self.replica.heartbeat(self.env.wall_clock(), &self.figures())
     }
 }
 

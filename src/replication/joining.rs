@@ -43,7 +43,7 @@ pub(super) enum Joining {
 impl Joining {
     /// Computes how far a node with these peers has come.
     fn with(peers: &Peers) -> Joining {
-        let rows = peers.status();
+        let rows = peers.status(Instant::now());
         if rows.iter().any(|row| row.state.is_linked()) {
             return if peers.is_settled() { Joining::Done } else { Joining::Fetching };
         }
@@ -74,7 +74,7 @@ impl Joining {
 impl Shared {
     /// Publishes the present state, before it is read for the first time.
     pub(super) fn look_at_joining(&self) {
-        let joining = Joining::with(&self.peers);
+        let joining = Joining::with(&self.replica.peers);
         if joining != Joining::Done {
             self.show_joining(joining);
         }
@@ -89,9 +89,9 @@ impl Shared {
 /// Publishes the state until the node has joined.
 pub(super) async fn settle(shared: Arc<Shared>, ready_alone_after: Duration) {
     let began = Instant::now();
-    let mut changes = shared.peers.changes();
+    let mut changes = shared.replica.peers.changes();
     loop {
-        let mut joining = Joining::with(&shared.peers);
+        let mut joining = Joining::with(&shared.replica.peers);
         let limit = if joining == Joining::Fetching { FETCH_LIMIT } else { ready_alone_after };
         let is_over = began.elapsed() >= limit;
         match &mut joining {

@@ -124,7 +124,7 @@ pub(super) fn read(copy: &WireCopy<'_>) -> Result<KeyCopy, CodecError> {
 impl Replication {
     /// Returns each linked peer's copy of `key`; `None` for a peer that does not reply in time.
     pub(crate) fn query_key(&self, key: &[u8]) -> BoxFuture<'static, Vec<(String, Option<KeyCopy>)>> {
-        let asked = self.shared.peers.links().into_iter().map(|link| {
+        let asked = self.shared.replica.peers.links().into_iter().map(|link| {
             let answer = self.shared.queries.ask(link.incarnation).filter(|(query, _)| {
                 link.queue.publish(codec::frame(&Message::KeyQuery { query: *query, key }))
             });

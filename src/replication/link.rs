@@ -12,14 +12,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing_mutex::parkinglot::Mutex;
 
 use super::Shared;
-use super::cells::CellsEncoder;
 use super::faults::Traffic;
 use super::frames::{FrameReader, FrameWriter};
 use super::hello::Refused;
 use super::message::Refusal;
 use super::peers::Link;
-use super::push;
-use super::session::{Event, LinkError, SILENCE_LIMIT};
+use super::replica::{Effect, Polled, Received};
+use super::session::LinkError;
 use crate::cluster::EventKind;
 
 /// The interval between the heartbeats of each side.
@@ -55,7 +54,7 @@ pub(super) async fn run(
     ending.error = match outcome {
         Err(_) if shared.draining.is_cancelled() => LinkError::Stopping,
         Err(_) if shared.faults.cuts(&link.peer) => LinkError::Cut,
-        Err(LinkError::Superseded) if shared.local.members.lock().incarnation() != link.own => {
+        Err(LinkError::Superseded) if shared.replica.local.members.lock().incarnation() != link.own => {
             LinkError::Renewed
         }
         Err(error) => error,
@@ -76,17 +75,7 @@ struct Ending<'a> {
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        let news = self.shared.unlink(self.link, &self.error);
-        if news {
-            // The peer may have reached only some nodes with its last pushes, and from here on others have to
-            // relay its writes. So the next heartbeat, which reports the end of the link, is sent at once.
-            let (now, links) = (Instant::now(), self.shared.peers.links());
-            let heartbeat = (!links.is_empty()).then(|| self.shared.heartbeat());
-            for other in links {
-                other.session.lock().want_sync(now);
-                other.queue.heartbeat(heartbeat.clone().unwrap_or_default());
-            }
-        }
+        self.shared.unlink(self.link, &self.error);
     }
 }
 
@@ -135,29 +124,19 @@ impl Wire<'_> {
         }
         self.link.carried.receive(frame);
         let wall = self.shared.env.wall_clock();
-        let (has_work, in_sync, events) = {
-            let mut session = self.link.session.lock();
-            session.receive(&self.shared.local, frame, wall, Instant::now())?;
-            (session.has_work(), session.is_exchanging(), session.take_events())
-        };
-        if has_work {
-            self.link.queue.wake();
-        }
-        self.handle(events);
-        Ok(Some(in_sync))
+        let Received { effects, in_sync } =
+            self.shared.replica.receive(self.link, frame, wall, Instant::now());
+        self.perform(effects);
+        in_sync.map(Some)
     }
 
     async fn write(&self, writer: &mut FrameWriter) -> Result<(), LinkError> {
         let mut frames = VecDeque::new();
         loop {
-            self.link.queue.take(&mut frames, WRITE_BATCH);
-            let wall = self.shared.env.wall_clock();
-            let (wake_at, in_sync, events) = {
-                let mut session = self.link.session.lock();
-                session.poll(&self.shared.local, wall, Instant::now(), &mut frames);
-                (session.wake_at(Instant::now()), session.is_exchanging(), session.take_events())
-            };
-            self.handle(events);
+            let (wall, now) = (self.shared.env.wall_clock(), Instant::now());
+            let Polled { effects, in_sync, wake_at } =
+                self.shared.replica.poll(self.link, &mut frames, WRITE_BATCH, wall, now);
+            self.perform(effects);
             if frames.is_empty() {
                 match wake_at {
                     Some(at) => tokio::select! {
@@ -192,52 +171,35 @@ impl Wire<'_> {
         loop {
             ticks.tick().await;
             // After a pause of this node itself, what the peer has sent meanwhile is not read yet.
-            let awake = last.elapsed() < 2 * HEARTBEAT_EVERY;
+            let paused = last.elapsed() >= 2 * HEARTBEAT_EVERY;
             self.link.carried.sample(last.elapsed());
             last = Instant::now();
-            if awake && self.heard.lock().elapsed() > SILENCE_LIMIT {
-                return Err(LinkError::Silent);
-            }
-            self.link.queue.heartbeat(self.shared.heartbeat());
-            if awake {
-                self.link.session.lock().tick(&self.shared.local, last)?;
-            }
-            self.link.queue.wake();
+            let (heard, heartbeat) = (*self.heard.lock(), self.shared.heartbeat());
+            self.shared.replica.beat(self.link, heard, paused, heartbeat, last)?;
         }
     }
 
-    fn handle(&self, events: Vec<Event>) {
+    fn perform(&self, effects: Vec<Effect>) {
         let peer = &self.link.peer;
-        for event in events {
-            match event {
-                Event::TurnOver => self.shared.peers.links().iter().for_each(|link| link.queue.wake()),
-                Event::Healing => self.shared.announcer.announce(EventKind::Healing, peer, ""),
-                Event::Finished(finished) => self.shared.finished(self.link, finished),
-                Event::Failed { deep, why } => self.shared.failed(self.link, deep, &why),
-                Event::Dial(incarnation, address) => {
-                    let own = self.shared.local.members.lock().incarnation();
-                    if incarnation != own && !self.shared.peers.is_linked(incarnation) {
-                        self.shared.dial(&address);
-                    }
-                }
-                Event::Relay(to, cells) => {
-                    let links = self.shared.peers.links();
-                    let link = links.into_iter().filter(|link| link.incarnation == to).collect::<Vec<_>>();
-                    push::spread(&self.shared.local.store, &mut CellsEncoder::default(), cells, 0, &link);
-                }
-                Event::Heard(channel, message) => {
+        for effect in effects {
+            match effect {
+                Effect::Healing => self.shared.announcer.announce(EventKind::Healing, peer, ""),
+                Effect::Finished(finished) => self.shared.finished(self.link, finished),
+                Effect::Failed { deep, why } => self.shared.failed(self.link, deep, &why),
+                Effect::Dial(address) => self.shared.keep_linked(address, true),
+                Effect::Deliver(channel, message) => {
                     if let Some(subscribers) = self.shared.subscribers.get() {
                         subscribers.deliver(&channel, &message);
                     }
                 }
-                Event::KeyReply(query, copy) => {
+                Effect::KeyReply(query, copy) => {
                     self.shared.queries.answer(self.link.incarnation, query, *copy);
                 }
-                Event::Lost(lost) => self.shared.lost.write(lost),
-                Event::Withholding(true) => {
+                Effect::Lost(lost) => self.shared.lost.write(lost),
+                Effect::Withholding(true) => {
                     tracing::warn!(%peer, "out of memory: refusing what the peer sends until there is room");
                 }
-                Event::Withholding(false) => {
+                Effect::Withholding(false) => {
                     tracing::info!(%peer, "there is room again for what the peer sends");
                 }
             }

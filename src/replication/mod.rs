@@ -3,13 +3,14 @@
 //! ```text
 //!   store.feed --> push --> queue of each link --> link --> peer
 //!                                                   ^
-//!   dial, accept --> connect (hello, judge) --------+--> merge into the store
-//!                      peers: who is linked, and why not
+//!   dial, accept --> connect (handshake) -----------+--> merge into the store
+//!                      replica, peers: who is linked, and why not
 //! ```
 //!
-//! Pure parts: [`hello`] judges a peer, [`session`] runs the protocol with one, [`sync`] compares and exchanges
-//! states, [`members`] tracks what each member has incorporated and computes the stable time, [`message`] and
-//! [`codec`] are the wire format. The rest moves bytes and reads the clock. Invariants:
+//! Pure parts: [`replica`] decides about connections, links and commands, [`hello`] judges a peer, [`session`] runs the
+//! protocol with one, [`sync`] compares and exchanges states, [`members`] tracks what each member has incorporated and
+//! computes the stable time, [`message`] and [`codec`] are the wire format. The simulation runs these very parts. The
+//! rest moves bytes and reads the clock. Invariants:
 //!
 //! * A local writer never waits for a peer: it appends its changes to the feed and continues.
 //! * There is one link per pair of nodes, whichever of the two dialled.
@@ -44,6 +45,7 @@ mod publish;
 mod push;
 mod queue;
 mod refused;
+mod replica;
 mod session;
 #[cfg(any(test, feature = "simulation"))]
 #[cfg_attr(not(feature = "simulation"), expect(unreachable_pub, reason = "public for the example `soak`"))]
@@ -57,7 +59,6 @@ mod verification;
 mod write_acks;
 mod wrong_port;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -73,22 +74,22 @@ use codec::FrameError;
 pub use drain::ShutdownReport;
 use faults::Faults;
 pub(crate) use hello::Identity;
-use hello::{Introduction, Refused};
+use hello::Refused;
 use joining::Joining;
 use key_query::KeyQueries;
 pub(crate) use local::HealingConfig;
 use local::Local;
 use lost::LostFile;
 use members::MembershipConfig;
-use message::Refusal;
-use peers::{Link, Peers};
+use peers::{Admitted, Link, Peers};
 use publish::Messages;
+use replica::Replica;
 use session::{Finished, LinkError};
 use sync::SyncFailed;
 use verification::Verifications;
 use wrong_port::LoggedClients;
 
-use crate::cluster::{Direction, EventKind, Events, NodeState, PeerStatus, Recorded, Subscribers};
+use crate::cluster::{EventKind, Events, NodeState, PeerState, PeerStatus, Recorded, Subscribers};
 use crate::env::{Env, Listener};
 use crate::log_limit::LogLimit;
 use crate::model::Incarnation;
@@ -107,10 +108,9 @@ const FIRST_CONTACT: Duration = Duration::from_secs(1);
 
 /// The state that every part of replication shares.
 struct Shared {
-    local: Local,
+    replica: Replica,
     env: Arc<dyn Env>,
-    peers: Peers,
-    announcer: Arc<Announcer>,
+    announcer: Announcer,
     faults: Faults,
     /// Clients that have sent another protocol to the peer port.
     wrong_clients: LoggedClients,
@@ -153,66 +153,56 @@ impl Shared {
     }
 
     fn start_dialling(&self, target: &str, learnt: bool) {
-        // A node that does not listen for peers advertises an empty address, which cannot be dialled.
-        if target.is_empty() {
-            return;
+        if self.replica.add_target(target, Instant::now()) {
+            self.keep_linked(target.to_owned(), learnt);
         }
+    }
+
+    /// Starts to dial an address that has just been added to the table.
+    fn keep_linked(&self, target: String, learnt: bool) {
         let Some(shared) = self.itself.upgrade() else { return };
-        if shared.peers.own().advertise != target && shared.peers.add_target(target) {
-            let dialling = dial::keep_linked(Arc::clone(&shared), target.to_owned(), learnt);
-            shared.spawn(&shared.stop, dialling);
-        }
+        let dialling = dial::keep_linked(Arc::clone(&shared), target, learnt);
+        shared.spawn(&shared.stop, dialling);
     }
 
     /// Returns the links that are not cut.
     fn open_links(&self) -> Vec<Arc<Link>> {
-        let mut links = self.peers.links();
+        let mut links = self.replica.peers.links();
         links.retain(|link| !self.faults.cuts(&link.peer));
         links
     }
 
-    /// Checks whether a node with this introduction may link.
-    fn check_place(&self, peer: &Introduction) -> Result<(), Refused> {
-        let members = self.local.members.lock();
-        if members.has_live_namesake(&peer.name, peer.incarnation) {
-            let text = format!("another live node is named {:?}: give one another --name", peer.name);
-            return Err(Refused { refusal: Refusal::Duplicate, text });
+    /// Shows a connection that has become the link to a peer.
+    fn announce_link(&self, Admitted { link, replaced }: &Admitted) {
+        let (peer, remote, direction) = (&link.peer, link.remote(), link.direction().as_str());
+        let address = &link.advertise;
+        tracing::info!(%peer, state = "joining", address, %remote, direction, "peer linked");
+        if replaced.is_none() {
+            self.announcer.announce(EventKind::Up, peer, "");
         }
-        Ok(())
     }
 
-    /// Makes a connection, over which this node is known as `own`, the link to a peer. From here on it receives
-    /// pushes.
-    fn admit(
-        &self,
-        peer: &Introduction,
-        own: Incarnation,
-        direction: Direction,
-        remote: SocketAddr,
-    ) -> Result<Arc<Link>, Refused> {
-        let link = self.peers.admit(peer, own, direction, remote)?;
-        let now = self.local.store.now(self.env.wall_clock());
-        self.local.members.lock().on_link(&peer.name, peer.incarnation, peer.place.generation, now);
-        Ok(link)
+    /// Ends a link whose connection has ended, and shows it if the peer is unlinked now.
+    fn unlink(&self, link: &Link, error: &LinkError) {
+        if !self.replica.close(link, error, || self.heartbeat(), Instant::now()) {
+            return;
+        }
+        let (peer, state, reason) = (&link.peer, error.state().as_str(), &*error.to_string());
+        if error.is_loss() {
+            tracing::warn!(%peer, state, reason, "peer unlinked");
+        } else {
+            tracing::info!(%peer, state, reason, "peer unlinked");
+        }
+        self.announcer.announce(EventKind::Down, peer, reason);
+        self.verifications.fail(peer, reason);
     }
 
-    /// Ends a link in the table. Returns whether the peer is unlinked now.
-    fn unlink(&self, link: &Link, error: &LinkError) -> bool {
-        link.session.lock().end(&self.local);
-        let (state, reason) = (error.state(), &*error.to_string());
-        let news = self.peers.closed(link, state, reason);
-        if news {
-            let (peer, state) = (&link.peer, state.as_str());
-            if error.is_loss() {
-                tracing::warn!(%peer, state, reason, "peer unlinked");
-            } else {
-                tracing::info!(%peer, state, reason, "peer unlinked");
-            }
-            self.local.members.lock().on_unlink(link.incarnation);
-            self.verifications.fail(&link.peer, reason);
-            self.peers.links().iter().for_each(|other| other.queue.wake());
-        }
-        news
+    /// Records that a node was refused, or refused this one, and shows it if that is new.
+    fn refused(&self, name: &str, incarnation: Option<Incarnation>, address: &str, refused: &Refused) {
+        let news = self.replica.peers.refused(name, incarnation, address, refused, Instant::now());
+        let Some(state) = news.map(PeerState::as_str) else { return };
+        tracing::warn!(peer = name, state, address, reason = refused.text, "peer refused");
+        self.announcer.announce(EventKind::Refused, name, format!("{state}: {}", refused.text));
     }
 
     /// Records the end of a sync over `link`.
@@ -226,8 +216,9 @@ impl Shared {
         if deep {
             self.verifications.finish(&link.peer, progress, took);
         }
-        self.peers.joined(link);
-        self.local.counts.syncs.fetch_add(1, Ordering::Relaxed);
+        if first {
+            tracing::info!(peer = %link.peer, state = "linked", "holding all of the peer's state");
+        }
         if first || healed {
             let moved = format!("{cells_in} cells in, {cells_out} out, in {took:.1?}");
             self.announcer.announce(EventKind::Healed, &link.peer, moved);
@@ -235,7 +226,6 @@ impl Shared {
     }
 
     fn failed(&self, link: &Link, deep: bool, why: &SyncFailed) {
-        self.local.counts.failed_syncs.fetch_add(1, Ordering::Relaxed);
         match why {
             SyncFailed::RetractionLimit => tracing::error!(peer = %link.peer, %why, "a sync was given up"),
             _ => tracing::warn!(peer = %link.peer, %why, "a sync was given up"),
@@ -248,7 +238,7 @@ impl Shared {
     /// Counts a damaged frame, if that is what ended a connection.
     fn count_damage(&self, error: &LinkError) {
         if let LinkError::Frame(FrameError::Damaged) = error {
-            self.local.counts.damaged_frames.fetch_add(1, Ordering::Relaxed);
+            self.replica.local.counts.damaged_frames.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -310,12 +300,13 @@ impl Replication {
         let membership =
             MembershipConfig { name: own.name.clone(), incarnation, forget_after: healing.forget_after };
         let now = store.now(env.wall_clock());
-        let announcer = Arc::new(Announcer::new(Arc::clone(&env)));
         let shared = Arc::new_cyclic(|itself| Shared {
-            local: Local::new(store, healing, membership, now),
+            replica: Replica {
+                local: Local::new(store, healing, membership, now),
+                peers: Peers::new(own, queue_limit),
+            },
+            announcer: Announcer::new(Arc::clone(&env)),
             env,
-            peers: Peers::new(own, queue_limit, Arc::clone(&announcer)),
-            announcer,
             faults: Faults::new(enable_faults),
             wrong_clients: LoggedClients::default(),
             client_port,
@@ -336,7 +327,7 @@ impl Replication {
             tracker: TaskTracker::new(),
             itself: itself.clone(),
         });
-        shared.local.store.feed().open();
+        shared.replica.local.store.feed().open();
         shared.spawn(&shared.stop, push::run(Arc::clone(&shared)));
         shared.spawn(&shared.stop, upkeep::tick(Arc::clone(&shared)));
         shared.spawn(&shared.stop, upkeep::sweep(Arc::clone(&shared)));
@@ -354,7 +345,7 @@ impl Replication {
     /// Waits until a peer has answered or all were tried, for at most a second. The clock is then past every
     /// timestamp that this node gave out before it was restarted.
     pub(crate) async fn first_contact(&self) {
-        let peers = &self.shared.peers;
+        let peers = &self.shared.replica.peers;
         let mut changes = peers.changes();
         let heard = async { while !peers.is_contacted() && changes.changed().await.is_ok() {} };
         let _ = timeout(FIRST_CONTACT, heard).await;
@@ -404,7 +395,7 @@ impl Replication {
 
     /// Sends a published message to the subscribers of every linked peer. Never waits.
     pub(crate) fn publish(&self, channel: &[u8], message: &[u8]) {
-        if !self.shared.peers.links().is_empty() {
+        if !self.shared.replica.peers.links().is_empty() {
             self.shared.messages.add(channel, message);
         }
     }

@@ -23,9 +23,9 @@ use crate::time_slice::TimeSlice;
 impl Shared {
     /// Returns a row for every node that this one has heard, dials, or has received from its peers.
     pub(super) fn status(&self) -> Vec<PeerStatus> {
-        let mut rows = self.peers.status();
-        let members = self.local.members.lock();
-        let now = self.local.store.now(self.env.wall_clock());
+        let mut rows = self.replica.peers.status(Instant::now());
+        let members = self.replica.local.members.lock();
+        let now = self.replica.local.store.now(self.env.wall_clock());
         for (name, member) in members.roster() {
             if member.incarnation == members.incarnation() {
                 continue;
@@ -45,7 +45,7 @@ impl Shared {
                     incarnation: Some(member.incarnation),
                     reason: "never linked to this node".into(),
                     since: timestamp::distance(now, member.heard),
-                    ..unlinked("", state, Instant::now())
+                    ..unlinked("", state, Duration::ZERO)
                 }),
             }
         }
@@ -64,7 +64,7 @@ impl Shared {
 impl Shared {
     /// Returns why a linked peer cannot be removed. One that has missed two heartbeats may be dead, or cut off.
     fn is_linked(&self, name: &str) -> ClusterError {
-        let link = self.peers.links().into_iter().find(|link| link.peer == name);
+        let link = self.replica.peers.links().into_iter().find(|link| link.peer == name);
         let heard = link.and_then(|link| {
             let session = link.session.lock();
             session.heard().map(|heard| heard.at)
@@ -90,12 +90,12 @@ async fn free(store: Arc<Store>, mut discarded: Discarded) {
 impl Replication {
     /// Returns the name that an incarnation has or had, if it is known.
     pub(crate) fn name_of(&self, incarnation: Incarnation) -> Option<String> {
-        self.shared.local.members.lock().name_of(incarnation).map(str::to_owned)
+        self.shared.replica.local.members.lock().name_of(incarnation).map(str::to_owned)
     }
 
     /// Returns how far healing has come, and what it waits for.
     pub(crate) fn healing(&self) -> HealingStatus {
-        let local = &self.shared.local;
+        let local = &self.shared.replica.local;
         let now = local.store.now(self.shared.env.wall_clock());
         let stable = local.store.stable_time();
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -115,8 +115,8 @@ impl Replication {
 
     /// Returns the counters since the start.
     pub(crate) fn activity(&self) -> Activity {
-        let counts = &self.shared.local.counts;
-        let (links, refusals) = self.shared.peers.made_and_refused();
+        let counts = &self.shared.replica.local.counts;
+        let (links, refusals) = self.shared.replica.peers.made_and_refused();
         Activity {
             links,
             syncs: counts.syncs.load(Ordering::Relaxed),
@@ -128,19 +128,17 @@ impl Replication {
 
     /// Returns the cells that were given up, oldest first.
     pub(crate) fn lost(&self) -> Vec<LostCell> {
-        self.shared.local.lost.lock().to_vec()
+        self.shared.replica.local.lost.lock().to_vec()
     }
 
     pub(crate) fn forget(&self, name: &str) -> Result<(), ClusterError> {
-        let now = self.shared.local.store.now(self.shared.env.wall_clock());
-        let forgotten = self.shared.local.members.lock().forget(name, now);
+        let forgotten = self.shared.replica.forget(name, self.shared.env.wall_clock(), Instant::now());
         forgotten.map_err(|error| match error {
             ForgetError::Unknown => ClusterError::UnknownMember(name.to_owned()),
             ForgetError::Linked => self.shared.is_linked(name),
             ForgetError::Itself => ClusterError::Itself(name.to_owned()),
         })?;
         tracing::warn!(peer = name, state = "lapsed", "forgotten by an operator");
-        self.shared.peers.forgotten(name);
         Ok(())
     }
 
@@ -148,22 +146,12 @@ impl Replication {
     ///
     /// Everything is discarded when this returns; the memory is freed later, in short slices.
     pub(crate) fn rejoin(&self) -> Result<(), ClusterError> {
-        let Shared { local, env, peers, .. } = &*self.shared;
+        let Shared { replica, env, .. } = &*self.shared;
         let incarnation = draw_incarnation(&**env);
-        peers.links().iter().for_each(|link| link.stop.cancel());
-        let discarded = local.store.discard(incarnation);
+        let discarded = replica.rejoin(incarnation, env.wall_clock());
         let discarded = discarded.map_err(|error| ClusterError::TooManyOrigins(error.to_string()))?;
-        self.shared.tracker.spawn(free(Arc::clone(&local.store), discarded));
-        local.write_acks.discard(local.store.feed().sequence());
-        let now = local.store.now(env.wall_clock());
-        let mut members = local.members.lock();
-        members.discard(incarnation, now);
-        // Under the lock that the tick also takes to raise the stable time: it may have raised it since the
-        // store was cleared.
-        local.store.discard_stable_time();
-        drop(members);
+        self.shared.tracker.spawn(free(Arc::clone(&replica.local.store), discarded));
         tracing::warn!(%incarnation, "everything was discarded by an operator: joining anew");
-        peers.links().iter().for_each(|link| link.stop.cancel());
         Ok(())
     }
 
@@ -194,9 +182,9 @@ impl Replication {
 
     /// Starts to compare every cell and its value with every linked peer.
     pub(crate) fn verify(&self) {
-        let links = self.shared.peers.links();
+        let links = self.shared.replica.peers.links();
         let names = links.iter().map(|link| link.peer.clone());
-        self.shared.verifications.begin(names, self.shared.local.store.totals().live_cells);
+        self.shared.verifications.begin(names, self.shared.replica.local.store.totals().live_cells);
         let now = Instant::now();
         for link in links {
             link.session.lock().want_deep_sync(now);
@@ -206,7 +194,7 @@ impl Replication {
 
     pub(crate) fn verified(&self) -> Vec<Verification> {
         let mut rows = self.shared.verifications.rows();
-        for link in self.shared.peers.links() {
+        for link in self.shared.replica.peers.links() {
             let running = link.session.lock().is_verifying();
             if running && let Some(row) = rows.iter_mut().find(|row| row.peer == link.peer) {
                 row.mark_running();

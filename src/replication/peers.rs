@@ -1,4 +1,6 @@
 //! The table of peers: which are linked, why others are not, and which of two connections to a peer stays.
+//!
+//! No I/O and no clock: [`Replica`](super::replica::Replica) and the tasks that dial change it, and say the time.
 
 mod rows;
 mod targets;
@@ -17,14 +19,13 @@ use tracing_mutex::parkinglot::Mutex;
 
 use targets::Target;
 
-use super::announce::Announcer;
 use super::hello::{Identity, Introduction, Refused};
 use super::message::Refusal;
 use super::queue::Queue;
 use super::refused::RefusedPeers;
 use super::session::Session;
 use super::traffic::Carried;
-use crate::cluster::{Direction, EventKind, PeerState};
+use crate::cluster::{Direction, PeerState};
 use crate::model::Incarnation;
 
 /// The most peers that a node links with or keeps in its table, and the most addresses that it dials.
@@ -37,6 +38,8 @@ pub(super) struct Link {
     pub(super) incarnation: Incarnation,
     /// The incarnation of this node when the link came about.
     pub(super) own: Incarnation,
+    /// The address at which others dial it; empty if it cannot be dialled.
+    pub(super) advertise: String,
     direction: Direction,
     remote: SocketAddr,
     pub(super) queue: Arc<Queue>,
@@ -54,7 +57,13 @@ pub(super) struct Peers {
     queue_limit: usize,
     table: Mutex<Table>,
     changed: watch::Sender<()>,
-    announcer: Arc<Announcer>,
+}
+
+/// A connection that has become the link to its peer.
+pub(super) struct Admitted {
+    pub(super) link: Arc<Link>,
+    /// The link that it replaces; its connection is to be closed.
+    pub(super) replaced: Option<Arc<Link>>,
 }
 
 #[derive(Default)]
@@ -81,8 +90,8 @@ struct Peer {
 }
 
 impl Peers {
-    pub(super) fn new(own: Identity, queue_limit: usize, announcer: Arc<Announcer>) -> Self {
-        Peers { own, queue_limit, table: Mutex::default(), changed: watch::Sender::new(()), announcer }
+    pub(super) fn new(own: Identity, queue_limit: usize) -> Self {
+        Peers { own, queue_limit, table: Mutex::default(), changed: watch::Sender::new(()) }
     }
 
     pub(super) fn own(&self) -> &Identity {
@@ -109,24 +118,26 @@ impl Peers {
         self.table.lock().check(&self.own.name, own, peer, direction)
     }
 
-    /// Makes a connection the link to `peer`, and ends an earlier one that it replaces.
+    /// Makes a connection the link to `peer`, in place of an earlier one.
     pub(super) fn admit(
         &self,
         peer: &Introduction,
         own: Incarnation,
         direction: Direction,
         remote: SocketAddr,
-    ) -> Result<Arc<Link>, Refused> {
+        now: Instant,
+    ) -> Result<Admitted, Refused> {
         let mut table = self.table.lock();
         table.check(&self.own.name, own, peer, direction)?;
         table.links_made += 1;
         let queue = Arc::new(Queue::new(self.queue_limit));
-        let session = Session::new(own, peer.incarnation, &peer.name, Arc::clone(&queue), Instant::now());
+        let session = Session::new(own, peer.incarnation, &peer.name, Arc::clone(&queue), now);
         let link = Arc::new(Link {
             number: table.links_made,
             peer: peer.name.clone(),
             incarnation: peer.incarnation,
             own,
+            advertise: peer.advertise.clone(),
             direction,
             remote,
             queue,
@@ -143,42 +154,31 @@ impl Peers {
             advertise: peer.advertise.clone(),
             state: PeerState::Joining,
             reason: String::new(),
-            since: Instant::now(),
+            since: now,
             verified: before.and_then(|before| before.verified),
             link: Some(Arc::clone(&link)),
         };
-        let earlier = table.peers.insert(peer.name.clone(), row).and_then(|peer| peer.link);
+        let replaced = table.peers.insert(peer.name.clone(), row).and_then(|peer| peer.link);
         drop(table);
-        let (address, direction) = (&peer.advertise, direction.as_str());
-        tracing::info!(peer = %peer.name, state = "joining", %address, %remote, direction, "peer linked");
-        match earlier {
-            Some(earlier) => earlier.stop.cancel(),
-            None => self.announcer.announce(EventKind::Up, &peer.name, ""),
-        }
         self.changed.send_replace(());
-        Ok(link)
+        Ok(Admitted { link, replaced })
     }
 
-    /// Records that the first sync on `link` has finished.
-    pub(super) fn joined(&self, link: &Link) {
+    /// Records that the first sync on `link` has finished. Returns whether it is the peer's current link, and this
+    /// its first sync.
+    pub(super) fn joined(&self, link: &Link, now: Instant) -> bool {
         link.joined.store(true, Ordering::Relaxed);
-        if self.set_state(link, PeerState::Linked, "") {
-            tracing::info!(peer = %link.peer, state = "linked", "holding all of the peer's state");
-        }
+        self.set_state(link, PeerState::Linked, "", now)
     }
 
     /// Records that the connection of `link` has ended. Returns whether the peer is unlinked now.
-    pub(super) fn closed(&self, link: &Link, state: PeerState, reason: &str) -> bool {
-        let news = self.set_state(link, state, reason);
-        if news {
-            self.announcer.announce(EventKind::Down, &link.peer, reason);
-        }
-        news
+    pub(super) fn closed(&self, link: &Link, state: PeerState, reason: &str, now: Instant) -> bool {
+        self.set_state(link, state, reason, now)
     }
 
     /// Sets the state of the peer. Returns whether that is a change: the link is the peer's current one, and
     /// the state is another.
-    fn set_state(&self, link: &Link, state: PeerState, reason: &str) -> bool {
+    fn set_state(&self, link: &Link, state: PeerState, reason: &str, now: Instant) -> bool {
         // Read before the table is locked, because a session may be merging a frame.
         let verified = link.session.lock().verified_at();
         let mut table = self.table.lock();
@@ -188,7 +188,7 @@ impl Peers {
         }
         peer.state = state;
         reason.clone_into(&mut peer.reason);
-        peer.since = Instant::now();
+        peer.since = now;
         if !state.is_linked() {
             peer.link = None;
             peer.verified = verified.or(peer.verified);
@@ -199,45 +199,38 @@ impl Peers {
         true
     }
 
-    /// Records that a node was refused, or refused this one. Logs it when it is new.
+    /// Records that a node was refused, or refused this one. Returns its state in the table if that is new.
     pub(super) fn refused(
         &self,
         name: &str,
         incarnation: Option<Incarnation>,
         address: &str,
         refused: &Refused,
-    ) {
+        now: Instant,
+    ) -> Option<PeerState> {
         let state = match refused.refusal {
             Refusal::WrongCluster => PeerState::WrongCluster,
             Refusal::Duplicate => PeerState::Duplicate,
             Refusal::Skewed => PeerState::Skewed,
             Refusal::Incompatible | Refusal::Crowded => PeerState::Incompatible,
-            Refusal::Linked | Refusal::Itself => return,
+            Refusal::Linked | Refusal::Itself => return None,
         };
         let mut table = self.table.lock();
         table.refusals.entry(state.as_str()).or_insert((state, 0)).1 += 1;
-        let news = table.refuse(name, incarnation, address, state, &refused.text);
+        let news = table.refuse(name, incarnation, address, state, &refused.text, now);
         drop(table);
         if news {
-            tracing::warn!(
-                peer = name,
-                state = state.as_str(),
-                address,
-                reason = refused.text,
-                "peer refused"
-            );
-            let reason = format!("{}: {}", state.as_str(), refused.text);
-            self.announcer.announce(EventKind::Refused, name, reason);
             self.changed.send_replace(());
         }
+        news.then_some(state)
     }
 
     /// Records that an operator has removed a peer: it is not waited for until it is heard again.
-    pub(super) fn forgotten(&self, name: &str) {
+    pub(super) fn forgotten(&self, name: &str, now: Instant) {
         if let Some(peer) = self.table.lock().peers.get_mut(name).filter(|peer| peer.link.is_none()) {
             peer.state = PeerState::Lapsed;
             "forgotten by an operator".clone_into(&mut peer.reason);
-            peer.since = Instant::now();
+            peer.since = now;
         }
         self.changed.send_replace(());
     }
@@ -248,8 +241,8 @@ impl Peers {
     }
 
     /// Whether another node was linked or refused, or an address is dialled that may not be this node's own.
-    pub(super) fn knows_someone(&self) -> bool {
-        !self.status().is_empty()
+    pub(super) fn knows_someone(&self, now: Instant) -> bool {
+        !self.status(now).is_empty()
     }
 
     /// Whether a peer is or was linked.
@@ -354,6 +347,7 @@ impl Table {
         address: &str,
         state: PeerState,
         reason: &str,
+        now: Instant,
     ) -> bool {
         if let Some(peer) = self.peers.get_mut(name)
             && peer.link.is_none()
@@ -366,14 +360,24 @@ impl Table {
                 return false;
             }
             peer.state = state;
-            peer.since = Instant::now();
+            peer.since = now;
             return shown != Some(state);
         }
-        self.refused.note(name, incarnation, address, state, reason)
+        self.refused.note(name, incarnation, address, state, reason, now)
     }
 }
 
 impl Link {
+    /// Who dialled.
+    pub(super) fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// The address of the other end of its connection.
+    pub(super) fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+
     pub(super) fn is_joined(&self) -> bool {
         self.joined.load(Ordering::Relaxed)
     }
@@ -397,7 +401,7 @@ mod tests {
             advertise: "own:1".into(),
             max_clock_skew: Duration::from_millis(500),
         };
-        Peers::new(own, 1 << 20, Arc::new(Announcer::new(Arc::new(crate::env::SystemEnv))))
+        Peers::new(own, 1 << 20)
     }
 
     fn introduction(name: &str, id: u128) -> Introduction {
@@ -409,7 +413,10 @@ mod tests {
     fn admit(peers: &Peers, name: &str, id: u128, direction: Direction) -> Result<Arc<Link>, Refusal> {
         let remote = "127.0.0.1:9".parse().unwrap();
         let own = incarnation(100).unwrap();
-        peers.admit(&introduction(name, id), own, direction, remote).map_err(|refused| refused.refusal)
+        let admitted = peers.admit(&introduction(name, id), own, direction, remote, Instant::now());
+        let Admitted { link, replaced } = admitted.map_err(|refused| refused.refusal)?;
+        replaced.iter().for_each(|replaced| replaced.stop.cancel());
+        Ok(link)
     }
 
     #[tokio::test]
@@ -433,7 +440,7 @@ mod tests {
         let first = admit(&peers, "b", 7, Direction::In).unwrap();
         let second = admit(&peers, "b", 7, Direction::In).unwrap();
         assert!(first.stop.is_cancelled() && !second.stop.is_cancelled());
-        peers.closed(&first, PeerState::Down, "late news of the first");
+        peers.closed(&first, PeerState::Down, "late news of the first", Instant::now());
         assert!(peers.is_linked(incarnation(7).unwrap()));
         assert_eq!(admit(&peers, "b", 7, Direction::Out).err(), None, "ours is the larger incarnation");
         assert_eq!(admit(&peers, "b", 7, Direction::Out).err(), Some(Refusal::Linked));
@@ -444,18 +451,19 @@ mod tests {
         let peers = peers();
         let link = admit(&peers, "b", 7, Direction::In).unwrap();
         assert_eq!(admit(&peers, "b", 8, Direction::In).err(), Some(Refusal::Duplicate));
-        peers.closed(&link, PeerState::Down, "gone");
+        peers.closed(&link, PeerState::Down, "gone", Instant::now());
         assert!(admit(&peers, "b", 8, Direction::In).is_ok());
-        assert_eq!(peers.status().len(), 1);
+        assert_eq!(peers.status(Instant::now()).len(), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn after_two_quick_restarts_one_row_is_left_of_the_name() {
         let peers = peers();
-        let names = || peers.status().into_iter().map(|row| (row.name, row.state)).collect::<Vec<_>>();
+        let names =
+            || peers.status(Instant::now()).into_iter().map(|row| (row.name, row.state)).collect::<Vec<_>>();
         let refuse = |id| {
             let refused = Refused { refusal: Refusal::Duplicate, text: "another lives".into() };
-            peers.refused("c", incarnation(id), "c:1", &refused);
+            peers.refused("c", incarnation(id), "c:1", &refused, Instant::now());
         };
         let (duplicate, joining) =
             (("c".to_owned(), PeerState::Duplicate), ("c".to_owned(), PeerState::Joining));
@@ -463,7 +471,7 @@ mod tests {
         refuse(8);
         refuse(9);
         assert_eq!(names(), [joining.clone(), duplicate], "one process at one address");
-        peers.closed(&first, PeerState::Down, "not heard for 5s");
+        peers.closed(&first, PeerState::Down, "not heard for 5s", Instant::now());
         assert_eq!(names(), [("c".to_owned(), PeerState::Down)]);
         refuse(9);
         admit(&peers, "c", 10, Direction::In).unwrap();
@@ -480,9 +488,9 @@ mod tests {
         let _link = admit(&peers, "c", 7, Direction::In).unwrap();
         for _ in 0..20 {
             let refused = Refused { refusal: Refusal::Duplicate, text: "another lives".into() };
-            peers.refused("c", incarnation(8), "elsewhere:1", &refused);
+            peers.refused("c", incarnation(8), "elsewhere:1", &refused, Instant::now());
             tokio::time::advance(super::super::dial::REDIAL_LIMIT).await;
-            assert_eq!(peers.status().len(), 2);
+            assert_eq!(peers.status(Instant::now()).len(), 2);
         }
     }
 
@@ -491,10 +499,10 @@ mod tests {
         let peers = peers();
         for n in 0..2 * MAX_PEERS as u128 {
             let link = admit(&peers, &format!("n{n}"), 1000 + n, Direction::In).unwrap();
-            peers.closed(&link, PeerState::Gone, "it shut down");
+            peers.closed(&link, PeerState::Gone, "it shut down", Instant::now());
             tokio::time::advance(Duration::from_secs(1)).await;
         }
-        assert_eq!(peers.status().len(), MAX_PEERS);
+        assert_eq!(peers.status(Instant::now()).len(), MAX_PEERS);
     }
 
     #[tokio::test(start_paused = true)]
@@ -502,15 +510,15 @@ mod tests {
         let peers = peers();
         let refuse = |text: &str| {
             let refused = Refused { refusal: Refusal::Skewed, text: text.into() };
-            peers.refused("b", incarnation(7), "b:1", &refused);
+            peers.refused("b", incarnation(7), "b:1", &refused, Instant::now());
         };
         refuse("3600s ahead");
         tokio::time::advance(Duration::from_secs(30)).await;
         refuse("2s ahead");
-        let [row] = &peers.status()[..] else { panic!() };
+        let [row] = &peers.status(Instant::now())[..] else { panic!() };
         assert_eq!((row.state, &*row.reason), (PeerState::Skewed, "2s ahead"));
         assert_eq!(row.since, Duration::from_secs(30));
         tokio::time::advance(SHOWN).await;
-        assert!(peers.status().is_empty());
+        assert!(peers.status(Instant::now()).is_empty());
     }
 }

@@ -9,7 +9,7 @@ use crate::store::{Cell, Store};
 
 /// Takes changes from the store's feed and queues them to all links, for as long as the node runs.
 pub(super) async fn run(shared: Arc<Shared>) {
-    let store = &shared.local.store;
+    let store = &shared.replica.local.store;
     let mut cells = Vec::new();
     let mut encoder = CellsEncoder::default();
     loop {
@@ -23,16 +23,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         tokio::task::yield_now().await;
         // Taken before the cells and sent after them: no message overtakes an earlier write of its client.
         let messages = shared.messages.take();
-        let taken = store.feed().take(&mut cells);
-        let links = shared.peers.links();
-        if taken.overflowed {
-            links.iter().for_each(|link| link.queue.lose_pushes());
-        }
-        if links.is_empty() {
-            cells.clear();
-        } else {
-            spread(store, &mut encoder, cells.drain(..), taken.through, &links);
-        }
+        let links = shared.replica.push(&mut encoder, &mut cells);
         shared.messages.spread(messages, &links);
         store.feed().handed_on();
     }

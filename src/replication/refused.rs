@@ -42,8 +42,8 @@ impl RefusedPeers {
         address: &str,
         state: PeerState,
         reason: &str,
+        now: Instant,
     ) -> bool {
-        let now = Instant::now();
         let row = RefusedPeer {
             name: name.to_owned(),
             incarnation,
@@ -65,7 +65,7 @@ impl RefusedPeers {
             *known = RefusedPeer { since, ..row };
             return news;
         }
-        self.0.retain(RefusedPeer::is_shown);
+        self.0.retain(|refused| refused.is_shown(now));
         if self.0.len() >= MAX_SHOWN {
             self.0.sort_by_key(|refused| Reverse(refused.heard));
             self.0.pop();
@@ -91,29 +91,29 @@ impl RefusedPeers {
     }
 
     /// Returns their rows in `SAPWOOD PEERS`.
-    pub(super) fn status(&self) -> impl Iterator<Item = PeerStatus> {
-        self.0.iter().filter(|refused| refused.is_shown()).map(RefusedPeer::status)
+    pub(super) fn status(&self, now: Instant) -> impl Iterator<Item = PeerStatus> {
+        self.0.iter().filter(move |refused| refused.is_shown(now)).map(move |refused| refused.status(now))
     }
 }
 
 impl RefusedPeer {
-    fn is_shown(&self) -> bool {
+    fn is_shown(&self, now: Instant) -> bool {
         let limit = if self.state == PeerState::Duplicate { NAMESAKE_SHOWN } else { SHOWN };
-        self.heard.elapsed() < limit
+        now.saturating_duration_since(self.heard) < limit
     }
 
-    fn status(&self) -> PeerStatus {
+    fn status(&self, now: Instant) -> PeerStatus {
         PeerStatus {
             name: self.name.clone(),
             reason: self.reason.clone(),
             incarnation: self.incarnation,
-            ..unlinked(&self.address, self.state, self.since)
+            ..unlinked(&self.address, self.state, now.saturating_duration_since(self.since))
         }
     }
 }
 
-/// Returns a row for an address without a link.
-pub(super) fn unlinked(address: &str, state: PeerState, since: Instant) -> PeerStatus {
+/// Returns a row for an address without a link, in this state for as long as `since`.
+pub(super) fn unlinked(address: &str, state: PeerState, since: Duration) -> PeerStatus {
     PeerStatus {
         name: String::new(),
         state,
@@ -122,7 +122,7 @@ pub(super) fn unlinked(address: &str, state: PeerState, since: Instant) -> PeerS
         remote: None,
         direction: None,
         incarnation: None,
-        since: since.elapsed(),
+        since,
         lag: Duration::ZERO,
         queued_bytes: 0,
         received_bytes: 0,

@@ -12,24 +12,24 @@ use crate::model::timestamp;
 impl Replication {
     /// Returns the linked peers that hold every change of this node's clients up to `through`.
     pub(crate) fn acknowledged_by(&self, through: u64) -> Vec<String> {
-        let links = self.shared.peers.links();
+        let links = self.shared.replica.peers.links();
         let queues = links.iter().map(|link| (&link.peer, &*link.queue));
-        self.shared.local.write_acks.holders(through, queues).into_iter().cloned().collect()
+        self.shared.replica.local.write_acks.holders(through, queues).into_iter().cloned().collect()
     }
 
     pub(crate) fn more_acknowledged(&self, through: u64) -> BoxFuture<'static, ()> {
-        let links = self.shared.peers.links();
-        self.shared.local.write_acks.wait_for_holders(through, links.iter().map(|link| &*link.queue))
+        let links = self.shared.replica.peers.links();
+        self.shared.replica.local.write_acks.wait_for_holders(through, links.iter().map(|link| &*link.queue))
     }
 
     /// Returns a token for everything that this node's clients have written until now.
     pub(crate) fn token(&self) -> Token {
-        let local = &self.shared.local;
+        let local = &self.shared.replica.local;
         let sequence = local.store.feed().sequence();
         let time = local.store.moment(self.shared.env.wall_clock());
         let place = local.members.lock().place();
         Token {
-            name: self.shared.peers.own().name.clone(),
+            name: self.shared.replica.peers.own().name.clone(),
             incarnation: place.incarnation,
             generation: place.generation,
             sequence,
@@ -39,7 +39,7 @@ impl Replication {
 
     /// Whether this node holds what a token names. Moves the clock past it.
     pub(crate) fn is_ready(&self, token: &Token, scope: Scope) -> Result<bool, TokenError> {
-        let local = &self.shared.local;
+        let local = &self.shared.replica.local;
         let wall = self.shared.env.wall_clock();
         if token.time > local.max_accepted(wall) {
             return Err(TokenError::Future(timestamp::distance(token.time, wall)));
@@ -71,13 +71,13 @@ impl Replication {
             // No push suffices.
             Scope::State => u64::MAX,
         };
-        self.shared.local.write_acks.wait_to_hold(token.incarnation, through)
+        self.shared.replica.local.write_acks.wait_to_hold(token.incarnation, through)
     }
 
     /// Asks the node that issued a token for a sync, if it is linked: only a sync proves that all of its state
     /// is held here.
     pub(crate) fn seek(&self, token: &Token) {
-        let links = self.shared.peers.links();
+        let links = self.shared.replica.peers.links();
         for link in links.iter().filter(|link| link.incarnation == token.incarnation) {
             link.session.lock().want_sync(Instant::now());
             link.queue.wake();

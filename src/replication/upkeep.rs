@@ -31,7 +31,7 @@ pub(super) async fn tick(shared: Arc<Shared>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        for news in shared.local.tick(shared.env.wall_clock()) {
+        for news in shared.replica.local.tick(shared.env.wall_clock()) {
             match news {
                 LocalEvent::Lapsed(member) => {
                     tracing::warn!(
@@ -54,12 +54,12 @@ pub(super) async fn tick(shared: Arc<Shared>) {
 pub(super) async fn limit_tombstones(shared: Arc<Shared>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let count = || shared.local.counts.dropped_tombstones.load(Ordering::Relaxed);
+    let count = || shared.replica.local.counts.dropped_tombstones.load(Ordering::Relaxed);
     loop {
         ticks.tick().await;
-        let Some(mut limit) = TombstoneLimit::begin(&shared.local) else { continue };
+        let Some(mut limit) = TombstoneLimit::begin(&shared.replica.local) else { continue };
         let before = count();
-        while !limit.step(&shared.local) {
+        while !limit.step(&shared.replica.local) {
             tokio::task::yield_now().await;
         }
         let dropped = count() - before;
@@ -73,7 +73,7 @@ pub(super) async fn limit_tombstones(shared: Arc<Shared>) {
 /// at the stable time, and frees changes that no watcher reads any more. Also recomputes the sums of every
 /// range from its cells, slowly.
 pub(super) async fn sweep(shared: Arc<Shared>) {
-    let store = &shared.local.store;
+    let store = &shared.replica.local.store;
     let count = store.range_count();
     let mut ticks = interval(SWEEP_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -84,7 +84,7 @@ pub(super) async fn sweep(shared: Arc<Shared>) {
         let mut slice = TimeSlice::begin();
         for range in swept.by_ref().take(count.div_ceil(SWEEP_SLICES)) {
             store.sweep(range, now);
-            shared.local.purge(range);
+            shared.replica.local.purge(range);
             slice.give_way().await;
         }
         while store.free_changes() {
@@ -92,7 +92,7 @@ pub(super) async fn sweep(shared: Arc<Shared>) {
         }
         for range in scrubbed.by_ref().take(count.div_ceil(SCRUB_SLICES)) {
             if !store.scrub(range) {
-                shared.local.counts.scrub_errors.fetch_add(1, Ordering::Relaxed);
+                shared.replica.local.counts.scrub_errors.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(range, "the sums of a range did not match its cells: put right");
             }
             slice.give_way().await;

@@ -9,16 +9,15 @@ use crate::replication::refused::unlinked;
 
 impl Peers {
     /// Returns a row for every node that has sent a hello or is dialled.
-    pub(in crate::replication) fn status(&self) -> Vec<PeerStatus> {
+    pub(in crate::replication) fn status(&self, now: Instant) -> Vec<PeerStatus> {
         let table = self.table.lock();
-        let peers = table.peers.iter().map(|(name, peer)| (peer.status(name), peer.link.clone()));
-        let refused = table.refused.status();
-        let targets = table.targets.iter().filter_map(|(address, target)| target.status(address));
+        let peers = table.peers.iter().map(|(name, peer)| (peer.status(name, now), peer.link.clone()));
+        let refused = table.refused.status(now);
+        let targets = table.targets.iter().filter_map(|(address, target)| target.status(address, now));
         let rows = peers.chain(refused.chain(targets).map(|row| (row, None))).collect::<Vec<_>>();
         // The table is unlocked first, because a session may be merging a frame and others must not wait for
         // that.
         drop(table);
-        let now = Instant::now();
         rows.into_iter()
             .map(|(row, link)| link.map_or(row.clone(), |link| link.add_healing(row, now)))
             .collect()
@@ -58,7 +57,7 @@ impl Link {
 }
 
 impl Peer {
-    fn status(&self, name: &str) -> PeerStatus {
+    fn status(&self, name: &str, now: Instant) -> PeerStatus {
         let link = self.link.as_deref();
         let traffic = link.map(|link| link.carried.totals()).unwrap_or_default();
         PeerStatus {
@@ -69,7 +68,7 @@ impl Peer {
             remote: link.map(|link| link.remote),
             direction: link.map(|link| link.direction),
             incarnation: Some(self.incarnation),
-            since: self.since.elapsed(),
+            since: now.saturating_duration_since(self.since),
             lag: link.map(|link| link.queue.lag()).unwrap_or_default(),
             queued_bytes: link.map_or(0, |link| link.queue.push_bytes()),
             received_bytes: traffic.received.iter().sum(),
@@ -77,7 +76,7 @@ impl Peer {
             traffic,
             overflows: link.map_or(0, |link| link.queue.losses()),
             ranges_differing: 0,
-            verified: self.verified.map(|at| at.elapsed()),
+            verified: self.verified.map(|at| now.saturating_duration_since(at)),
             heal: None,
         }
     }
@@ -85,12 +84,13 @@ impl Peer {
 
 impl Target {
     /// Returns a row for an address at which no known node answers.
-    fn status(&self, address: &str) -> Option<PeerStatus> {
+    fn status(&self, address: &str, now: Instant) -> Option<PeerStatus> {
         match &self.outcome {
             TargetOutcome::Known => None,
-            TargetOutcome::Unreachable(reason) | TargetOutcome::NotAPeer(reason) => {
-                Some(PeerStatus { reason: reason.clone(), ..unlinked(address, PeerState::Down, self.since) })
-            }
+            TargetOutcome::Unreachable(reason) | TargetOutcome::NotAPeer(reason) => Some(PeerStatus {
+                reason: reason.clone(),
+                ..unlinked(address, PeerState::Down, now.saturating_duration_since(self.since))
+            }),
         }
     }
 }

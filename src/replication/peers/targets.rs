@@ -33,19 +33,14 @@ pub(in crate::replication) enum TargetOutcome {
 
 impl Peers {
     /// Adds an address to dial. Returns `false` if it is dialled already or there are too many.
-    pub(in crate::replication) fn add_target(&self, address: &str) -> bool {
+    pub(in crate::replication) fn add_target(&self, address: &str, now: Instant) -> bool {
         let mut table = self.table.lock();
         if table.targets.contains_key(address) || table.targets.len() >= MAX_PEERS {
             return false;
         }
         let outcome = TargetOutcome::Unreachable("not dialled yet".into());
-        let target = Target {
-            since: Instant::now(),
-            untried: None,
-            found: BTreeMap::new(),
-            addresses: Vec::new(),
-            outcome,
-        };
+        let target =
+            Target { since: now, untried: None, found: BTreeMap::new(), addresses: Vec::new(), outcome };
         table.targets.insert(address.to_owned(), target);
         true
     }
@@ -56,28 +51,31 @@ impl Peers {
     }
 
     /// Records the outcome of dialling an address. Once a node has sent a hello from there, its own row shows
-    /// the rest.
-    pub(in crate::replication) fn set_target(&self, address: &str, outcome: TargetOutcome) {
+    /// the rest. Returns whether that is new.
+    pub(in crate::replication) fn set_target(
+        &self,
+        address: &str,
+        outcome: TargetOutcome,
+        now: Instant,
+    ) -> bool {
         let mut table = self.table.lock();
-        let Some(target) = table.targets.get_mut(address) else { return };
+        let Some(target) = table.targets.get_mut(address) else { return false };
         let news = target.outcome != outcome && target.outcome != TargetOutcome::Known;
         if news {
-            target.since = Instant::now();
-            target.outcome = outcome.clone();
+            target.since = now;
+            target.outcome = outcome;
         }
         drop(table);
-        match outcome {
-            TargetOutcome::Unreachable(reason) if news => {
-                tracing::info!(address, state = "down", reason, "cannot reach a peer");
-            }
-            TargetOutcome::NotAPeer(reason) if news => {
-                tracing::warn!(address, state = "down", reason, "not a peer's address");
-            }
-            _ => {}
-        }
         if news {
             self.changed.send_replace(());
         }
+        news
+    }
+
+    /// Returns the addresses to dial.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(in crate::replication) fn targets(&self) -> Vec<String> {
+        self.table.lock().targets.keys().cloned().collect()
     }
 
     /// Records the addresses that a target resolves to.

@@ -194,7 +194,8 @@ impl Checker {
         if *written.get_time() <= ledger.latest {
             let latest = ledger.latest;
             self.fail_at(Some(key), format!("n{node} wrote {written} although it had seen {latest:?}"));
-        } else if *written.get_id() != own || *written.get_time() <= process.local.store.stable_time() {
+        } else if *written.get_id() != own || *written.get_time() <= process.replica.local.store.stable_time()
+        {
             self.fail_at(Some(key), format!("n{node} wrote {written} below the stable time or as another"));
         }
         let register = |held: &Held| (held.version, held.deadline_timestamp);
@@ -219,19 +220,20 @@ impl Checker {
 
     /// Records how far a process may have purged.
     pub(super) fn note_stable(&mut self, process: &Process) {
-        self.stable = self.stable.max(process.local.store.stable_time());
+        self.stable = self.stable.max(process.replica.local.store.stable_time());
     }
 
     /// Checks a process after something happened to it.
     pub(super) fn look(&mut self, node: usize, process: &Process, wall: Time, now: Duration) {
         self.now = now;
-        let (totals, stable) = (process.local.store.totals(), process.local.store.stable_time());
+        let (totals, stable) =
+            (process.replica.local.store.totals(), process.replica.local.store.stable_time());
         let Some(ledger) = self.ledgers.get_mut(&node) else { return };
         if totals != ledger.totals || stable != ledger.stable {
             if stable != ledger.stable {
                 self.note(now, None, || format!("n{node} has stable time {stable:?}"));
             }
-            self.compare(node, process, process.local.store.now(wall));
+            self.compare(node, process, process.replica.local.store.now(wall));
             if let Some(ledger) = self.ledgers.get_mut(&node) {
                 (ledger.totals, ledger.stable) = (totals, stable);
             }
@@ -242,7 +244,7 @@ impl Checker {
     fn compare(&mut self, node: usize, process: &Process, now: Time) {
         let Some(mut ledger) = self.ledgers.remove(&node) else { return };
         for key in 0..self.keys.len() {
-            let cell = process.local.store.cell(&self.keys[key]);
+            let cell = process.replica.local.store.cell(&self.keys[key]);
             let held = cell.map(|cell| Held::read(process, &cell));
             if held == ledger.held[key] {
                 continue;
@@ -286,7 +288,7 @@ impl Checker {
     /// Checks the summary vector: each entry claims every write of an incarnation up to a time.
     fn check_claims(&mut self, node: usize, process: &Process) {
         let Some(ledger) = self.ledgers.get_mut(&node) else { return };
-        let origins = process.local.store.origins();
+        let origins = process.replica.local.store.origins();
         let synced: Vector = origins.iter().map(|(of, coverage)| (of, coverage.synced)).collect();
         if synced == ledger.synced {
             return;
@@ -320,13 +322,13 @@ impl Checker {
     /// Whether a process holds a write, or something that has replaced it.
     fn is_held(&self, node: usize, process: &Process, write: &Write) -> bool {
         let key = write.key;
-        let held = process.local.store.cell(&self.keys[key]).map(|cell| Held::read(process, &cell));
+        let held = process.replica.local.store.cell(&self.keys[key]).map(|cell| Held::read(process, &cell));
         if !self.holds_counts(key, held.as_ref(), &write.counts) {
             return false;
         }
         let Some(register) = &write.register else { return true };
         let Register { version, deadline_timestamp, is_live, .. } = *register;
-        let now = process.local.store.now(Time::default());
+        let now = process.replica.local.store.now(Time::default());
         let deadline = self.versions[key].get(&version).copied().flatten();
         let has_expired = deadline.is_some_and(|deadline| deadline <= now);
         match &held {
@@ -370,7 +372,7 @@ impl Checker {
         let Some(key) = self.keys.iter().position(|key| *key == lost.key) else { return };
         self.note(now, Some(key), || format!("n{node} gives up {lost:?}"));
         self.lost.insert((key, lost.version));
-        let held = process.local.store.cell(&lost.key).map(|cell| Held::read(process, &cell));
+        let held = process.replica.local.store.cell(&lost.key).map(|cell| Held::read(process, &cell));
         let slots = held.into_iter().flat_map(|held| held.counter.slots);
         let retracted = slots.filter(|(_, slot)| slot.reset.at == slot.last);
         self.lost.extend(retracted.map(|(owner, slot)| (key, Timestamp::new(slot.last, owner))));
@@ -403,7 +405,8 @@ impl Checker {
 
     /// Checks that the sums of every range are those of its cells.
     pub(super) fn recompute(&mut self, node: usize, process: &Process) {
-        let wrong = (0..process.local.store.range_count()).find(|&range| !process.local.store.scrub(range));
+        let wrong = (0..process.replica.local.store.range_count())
+            .find(|&range| !process.replica.local.store.scrub(range));
         if let Some(range) = wrong {
             self.fail(format!("the sums of range {range} at n{node} are not those of its cells"));
         }
@@ -414,14 +417,14 @@ impl Checker {
         let mut others = processes.iter();
         let (first, one) = others.next()?;
         for (node, process) in processes {
-            let dead = process.local.store.totals().dead_cells;
+            let dead = process.replica.local.store.totals().dead_cells;
             if dead > 0 {
                 return Some(format!("n{node} keeps {dead} tombstones"));
             }
         }
         for (node, process) in others {
             for key in &self.keys {
-                let (a, b) = (one.local.store.cell(key), process.local.store.cell(key));
+                let (a, b) = (one.replica.local.store.cell(key), process.replica.local.store.cell(key));
                 let (a, b) = (a.map(|cell| Held::read(one, &cell)), b.map(|cell| Held::read(process, &cell)));
                 if a != b {
                     return Some(format!("{}: n{first} holds {a:?}, n{node} {b:?}", key.escape_ascii()));
@@ -436,7 +439,7 @@ impl Checker {
         // What a leaving process could not hand over in time is lost with it.
         for (_, process) in processes.iter().filter(|(_, process)| process.leaving.is_none()) {
             for key in 0..self.keys.len() {
-                let cell = process.local.store.cell(&self.keys[key]);
+                let cell = process.replica.local.store.cell(&self.keys[key]);
                 let Some(held) = cell.map(|cell| Held::read(process, &cell)) else { continue };
                 if held.value.is_some() && held.deadline.is_none() && self.is_newest(key, held.version) {
                     self.lasting.push((key, Lasting::Value(held.version)));
@@ -454,7 +457,7 @@ impl Checker {
         }
         let Some((_, process)) = processes.first() else { return };
         for (key, lasting) in std::mem::take(&mut self.lasting) {
-            let cell = process.local.store.cell(&self.keys[key]);
+            let cell = process.replica.local.store.cell(&self.keys[key]);
             let held = cell.map(|cell| Held::read(process, &cell));
             let is_there = match lasting {
                 Lasting::Value(version) => {

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use rand::Rng as _;
 
-use super::links::heartbeat_of;
 use super::network::{Frame, Stage};
+use super::node::{Leaving, LinkEnd};
 use super::world::{DRAIN_LIMIT, Due, GOODBYE_LIMIT, World};
-use crate::replication::message::Message;
+use crate::cluster::Figures;
+use crate::replication::replica::Leave;
 
 impl World {
     /// Ends the process at a node. Its peers notice at once, or by its silence.
@@ -37,7 +38,7 @@ impl World {
         let limit = self.now + DRAIN_LIMIT;
         let Some(process) = &mut self.nodes[node].process else { return };
         if process.leaving.is_none() {
-            process.leaving = Some(limit);
+            process.leaving = Some(Leaving { limit, has_parted: false });
             let number = process.number;
             self.checker.note(self.now, None, || format!("n{node} begins to leave"));
             self.after(Duration::ZERO, Due::Drained(node, number));
@@ -45,21 +46,18 @@ impl World {
     }
 
     pub(super) fn leave_if_drained(&mut self, node: usize) {
-        let (now, wall) = (self.now, self.wall(node));
+        let (now, wall, instant) = (self.now, self.wall(node), self.instant());
         let Some(process) = &mut self.nodes[node].process else { return };
-        let number = process.number;
-        let held = process.local.store.feed().is_empty()
-            && (process.links.is_empty() || process.links.values().any(|link| link.queue.is_drained()));
-        if !held && process.leaving.is_some_and(|limit| now < limit) {
+        let links = process.all_links();
+        let (number, replica) = (process.number, &process.replica);
+        let Some(leaving) = process.leaving.as_mut() else { return };
+        let held = replica.leave(&links, || replica.peers.knows_someone(instant)) == Leave::Now;
+        if !held && now < leaving.limit {
             return self.after(Duration::from_millis(50), Due::Drained(node, number));
         }
+        leaving.has_parted = true;
         self.checker.note(now, None, || format!("n{node} says goodbye, drained: {held}"));
-        let heartbeat = heartbeat_of(process, wall);
-        for (&peer, link) in &process.links {
-            link.queue.heartbeat(heartbeat.clone());
-            link.queue.send(&Message::Goodbye);
-            self.stirred.insert((node, peer));
-        }
+        replica.say_goodbye(&links, &replica.heartbeat(wall, &Figures::default()));
         self.after(GOODBYE_LIMIT, Due::Stop(node, number));
     }
 
@@ -108,10 +106,10 @@ impl World {
     /// Checks that the peer holds everything that a queue claims.
     pub(super) fn check_drained(&mut self, node: usize) {
         let Some(process) = &self.nodes[node].process else { return };
-        for (&peer, link) in &process.links {
+        for (&peer, LinkEnd { link, .. }) in &process.links {
             if let Some(other) = &self.nodes[peer].process
                 && other.incarnation() == link.incarnation
-                && process.local.store.feed().is_empty()
+                && process.replica.local.store.feed().is_empty()
                 && link.queue.is_drained()
             {
                 self.checker.check_drained(node, process, peer, other);

@@ -58,12 +58,15 @@ impl World {
 
     /// Updates every node's `--join` to the present addresses, as an operator would.
     pub(super) fn join_all(&mut self) {
+        let instant = self.instant();
         let addresses: Vec<_> = self.nodes.iter().map(|node| node.address).collect();
         for (node, join) in self.plan.join.iter().enumerate() {
             let join = join.iter().map(|&other| addresses[other]);
             self.nodes[node].join = join.clone().collect();
             if let Some(process) = &mut self.nodes[node].process {
-                process.targets.extend(join);
+                for address in join {
+                    process.replica.peers.add_target(&address.to_string(), instant);
+                }
             }
         }
     }

@@ -252,7 +252,7 @@ impl World {
         else {
             return 0;
         };
-        let store = &process.local.store;
+        let store = &process.replica.local.store;
         let name = self.checker.key(key).to_vec();
         let before = Tally::of(process, &name);
         let mut batch = Batch::default();
@@ -274,7 +274,7 @@ impl World {
         let (woken, number) = (std::mem::replace(&mut process.feed_woken, true), process.number);
         if let Some(process) = &self.nodes[node].process {
             if let Write::Add(by) = write {
-                let now = process.local.store.now(wall);
+                let now = process.replica.local.store.now(wall);
                 self.checker.on_add(node, key, by, before.held(), after.held(), now);
             }
             self.checker.on_write(node, process, key, before.held(), after.held().cloned());
@@ -328,7 +328,7 @@ impl World {
             75..82 => self.jump(node, span),
             82..90 => {
                 if let Some(process) = &self.nodes[node].process {
-                    process.links.values().for_each(|link| link.queue.lose_pushes());
+                    process.links.values().for_each(|end| end.link.queue.lose_pushes());
                 }
             }
             90..96 => self.after(Duration::ZERO, Due::Act(Act::Burst(node))),
@@ -371,10 +371,9 @@ impl World {
     }
 
     fn forget(&mut self, node: usize, other: usize) {
-        let wall = self.wall(node);
+        let (wall, instant) = (self.wall(node), self.instant());
         let Some(process) = &self.nodes[node].process else { return };
-        let hlc = process.local.store.now(wall);
-        let forgotten = process.local.members.lock().forget(&super::node::name(other), hlc);
+        let forgotten = process.replica.forget(&super::node::name(other), wall, instant);
         if forgotten.is_ok() {
             self.checker.has_lapsed = true;
             self.checker.note(self.now, None, || format!("n{node} is told to forget n{other}"));

@@ -1,48 +1,41 @@
-//! Links: makes them, carries their frames and ends them.
+//! Links: carries their frames, performs what the nodes ask for, and ends them.
 
 use std::collections::VecDeque;
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use rand::Rng as _;
 
 use super::network::{Frame, Stage};
-use super::node::{Address, Process, name};
-use super::world::{Due, HANDSHAKE_LIMIT, SECOND, World};
-use crate::ablation::{Ablation, ablated};
+use super::node::{Address, Process};
+use super::world::{Due, SECOND, World};
 use crate::cluster::Figures;
-use crate::model::Time;
-use crate::replication::cells::{CellsEncoder, CellsError};
+use crate::replication::cells::CellsError;
 use crate::replication::codec;
-use crate::replication::heartbeat;
-use crate::replication::push;
-use crate::replication::session::{Event, LinkError, SILENCE_LIMIT};
+use crate::replication::peers::Link;
+use crate::replication::replica::Effect;
+use crate::replication::session::LinkError;
 use crate::replication::sync::SyncFailed;
 
 impl World {
     /// Dials every target that is not linked.
     pub(super) fn dial(&mut self, node: usize) {
-        let Some(process) = self.nodes[node].process.as_ref().filter(|process| process.leaving.is_none())
-        else {
+        let Some(process) = self.nodes[node].process.as_ref().filter(|process| process.is_open()) else {
             return;
         };
-        let wanted: Vec<_> =
-            process.targets.iter().copied().filter(|to| !process.links.contains_key(&to.node)).collect();
+        let linked = |to: &Address| process.links.contains_key(&to.node);
+        let wanted: Vec<_> = process.targets().into_iter().filter(|to| !linked(to)).collect();
         for target in wanted {
             let to = target.node;
             let under_way = self.network.between(node, to).into_iter().any(|number| {
                 let connection = &self.network.connections[&number];
-                connection.ends[0] == node && matches!(connection.stages[0], Stage::Hello | Stage::Welcome(_))
+                connection.ends[0] == node && matches!(connection.stages[0], Stage::New(_))
             });
             let is_there = self.nodes[to].process.is_some() && self.nodes[to].address == target;
-            if to == node || !self.network.has_edge(node, to) || under_way || !is_there {
-                continue;
+            if to != node && self.network.has_edge(node, to) && !under_way && is_there {
+                self.open(node, to);
             }
-            let slow = if self.rng.random_bool(0.1) { 400 } else { 30 };
-            let latencies = [self.millis(1..slow), self.millis(1..slow)];
-            let connection = self.network.open(node, to, latencies);
-            self.after(HANDSHAKE_LIMIT, Due::Handshake(connection));
-            self.say_hello(connection, 0);
         }
     }
 
@@ -50,52 +43,46 @@ impl World {
     pub(super) fn feed(&mut self, node: usize) {
         let Some(process) = &mut self.nodes[node].process else { return };
         process.feed_woken = false;
-        let store = &process.local.store;
-        let mut cells = Vec::new();
-        let taken = store.feed().take(&mut cells);
-        if taken.overflowed {
-            process.links.values().for_each(|link| link.queue.lose_pushes());
-        }
-        let links = process
-            .links
-            .values()
-            .filter(|link| !ablated(Ablation::SubscribeFirst) || link.session.verified_at().is_some());
-        let queues: Vec<_> = links.map(|link| &link.queue).collect();
-        if !queues.is_empty() {
-            let put = |frame: Bytes, through| {
-                queues.iter().for_each(|queue| queue.put(frame.clone(), through));
-            };
-            push::encode(store, &mut process.encoder, cells, taken.through, put);
-        }
-        store.feed().handed_on();
-        self.stirred.extend(process.links.keys().map(|&peer| (node, peer)));
+        process.replica.push(&mut process.encoder, &mut Vec::new());
+        process.replica.local.store.feed().handed_on();
     }
 
     /// Does what a node does every second for one link.
     pub(super) fn heartbeat(&mut self, node: usize, connection: u64) {
-        let (wall, instant, now) = (self.wall(node), self.instant(), self.now);
+        let (wall, instant) = (self.wall(node), self.instant());
         let Some(process) = &mut self.nodes[node].process else { return };
-        let frame = heartbeat_of(process, wall);
-        let Some((&peer, link)) = process.links.iter_mut().find(|(_, link)| link.connection == connection)
-        else {
-            return;
-        };
-        let side = link.side;
-        if now - link.heard > SILENCE_LIMIT {
-            return self.close(connection, side);
+        let frame = process.replica.heartbeat(wall, &Figures::default());
+        let Some(end) = process.links.values().find(|end| end.connection == connection) else { return };
+        let side = end.side;
+        match process.replica.beat(&end.link, end.heard, false, frame, instant) {
+            Ok(()) => self.after(SECOND, Due::Heartbeat(node, connection)),
+            Err(error) => self.end_link(node, connection, side, &error),
         }
-        link.queue.heartbeat(frame);
-        if let Err(error) = link.session.tick(&process.local, instant) {
-            return self.end_link(node, connection, side, &error);
-        }
-        self.stirred.insert((node, peer));
-        self.after(SECOND, Due::Heartbeat(node, connection));
     }
 
-    /// Sends what is due on every link that may have something to send.
+    /// Sends what is due on every link that may have something to send, and closes what is to be closed.
     pub(super) fn settle(&mut self) {
-        while let Some((node, peer)) = self.stirred.pop_first() {
+        loop {
+            (0..self.plan.nodes).for_each(|node| self.look_at_links(node));
+            let Some((node, peer)) = self.stirred.pop_first() else { return };
             self.pump(node, peer);
+        }
+    }
+
+    /// Looks which links of a node were woken, and which are to be closed.
+    fn look_at_links(&mut self, node: usize) {
+        let Some(process) = &self.nodes[node].process else { return };
+        let mut context = Context::from_waker(Waker::noop());
+        let mut closing = Vec::new();
+        for (&peer, end) in &process.links {
+            if end.link.stop.is_cancelled() {
+                closing.push((end.connection, end.side));
+            } else if pin!(end.link.queue.ready()).poll(&mut context).is_ready() {
+                self.stirred.insert((node, peer));
+            }
+        }
+        for (connection, side) in closing {
+            self.close_for(connection, side, &LinkError::Superseded);
         }
     }
 
@@ -103,24 +90,21 @@ impl World {
         let (wall, instant) = (self.wall(node), self.instant());
         loop {
             let Some(process) = &mut self.nodes[node].process else { return };
-            let Some(link) = process.links.get_mut(&peer) else { return };
-            let connection = link.connection;
+            let Some(end) = process.links.get_mut(&peer) else { return };
+            let (connection, side) = (end.connection, end.side);
             let Some(wire) = self.network.connections.get(&connection) else { return };
             // A socket holds no more than this.
-            if wire.lines[1 - link.side].bytes > self.plan.socket {
+            if wire.lines[1 - side].bytes > self.plan.socket {
                 return;
             }
             let mut frames = VecDeque::new();
-            link.queue.take(&mut frames, self.plan.socket);
-            link.session.poll(&process.local, wall, instant, &mut frames);
-            let events = link.session.take_events();
-            let side = link.side;
-            let wake_at = link.session.wake_at(instant).filter(|&at| link.wake_at != Some(at));
+            let polled = process.replica.poll(&end.link, &mut frames, self.plan.socket, wall, instant);
+            let wake_at = polled.wake_at.filter(|&at| end.wake_at != Some(at));
             if let Some(at) = wake_at {
-                link.wake_at = Some(at);
+                end.wake_at = Some(at);
                 self.after(at.saturating_duration_since(instant), Due::Wake(node, connection));
             }
-            self.handle(node, peer, events);
+            self.perform(node, peer, polled.effects);
             if frames.is_empty() {
                 return;
             }
@@ -162,21 +146,27 @@ impl World {
                 return Some(node);
             }
         };
-        if !matches!(self.network.connections[&connection].stages[side], Stage::Up) {
-            self.shake_hands(connection, side, &bytes);
+        let wire = self.network.connections.get_mut(&connection)?;
+        if let Stage::New(_) = wire.stages[side]
+            && let Stage::New(handshake) = std::mem::replace(&mut wire.stages[side], Stage::Up)
+        {
+            self.shake_hands(connection, side, handshake, &bytes);
             return Some(node);
         }
-        let (wall, instant, now) = (self.wall(node), self.instant(), self.now);
+        let (wall, instant) = (self.wall(node), self.instant());
         let process = self.nodes[node].process.as_mut()?;
-        let (local, links) = (&process.local, &mut process.links);
-        let link = links.get_mut(&from).filter(|link| link.connection == connection)?;
-        link.heard = now;
-        let message = codec::open(&bytes).map_err(LinkError::from);
-        let received = message.and_then(|message| link.session.receive(local, message, wall, instant));
-        let events = link.session.take_events();
-        self.stirred.insert((node, from));
-        self.handle(node, from, events);
-        if let Err(error) = received {
+        let end = process.links.get_mut(&from).filter(|end| end.connection == connection)?;
+        end.heard = instant;
+        let message = match codec::open(&bytes) {
+            Ok(message) => message,
+            Err(error) => {
+                self.end_link(node, connection, side, &error.into());
+                return Some(node);
+            }
+        };
+        let received = process.replica.receive(&end.link, message, wall, instant);
+        self.perform(node, from, received.effects);
+        if let Err(error) = received.in_sync {
             self.end_link(node, connection, side, &error);
         }
         Some(node)
@@ -185,46 +175,37 @@ impl World {
     pub(super) fn end_link(&mut self, node: usize, connection: u64, side: usize, error: &LinkError) {
         match error {
             // One of two connections has become the link meanwhile.
-            LinkError::Goodbye | LinkError::Refused(_) | LinkError::Skewed(_) => {}
+            LinkError::Goodbye | LinkError::Refused(_) | LinkError::Skewed(_) | LinkError::Silent => {}
             LinkError::Cells(CellsError::Future(_)) => {}
             error => self.checker.fail(format!("n{node} takes an honest peer for a liar: {error}")),
         }
-        self.close(connection, side);
+        self.close_for(connection, side, error);
     }
 
-    pub(super) fn handle(&mut self, node: usize, from: usize, events: Vec<Event>) {
-        for event in events {
-            let Some(process) = &mut self.nodes[node].process else { return };
-            match event {
-                Event::TurnOver => self.stirred.extend(process.links.keys().map(|&peer| (node, peer))),
-                Event::Finished(finished) => {
+    /// Performs what a process asks for.
+    fn perform(&mut self, node: usize, from: usize, effects: Vec<Effect>) {
+        for effect in effects {
+            let Some(process) = &self.nodes[node].process else { return };
+            match effect {
+                Effect::Finished(finished) => {
                     self.checker.syncs += 1;
                     self.checker.healed += finished.progress.cells_in;
                 }
-                Event::Failed { why: SyncFailed::RetractionLimit, .. } => {
+                Effect::Failed { why: SyncFailed::RetractionLimit, .. } => {
                     self.checker.fail(format!("n{node} has come to the retraction limit"));
                 }
-                Event::Lost(lost) => self.checker.on_lost(node, process, &lost, self.now),
-                Event::Dial(_, address) => process.targets.extend(Address::parse(&address)),
-                Event::Relay(to, cells) => {
-                    let Some((&peer, link)) = process.links.iter().find(|(_, link)| link.incarnation == to)
-                    else {
-                        continue;
-                    };
-                    let put = |frame, through| link.queue.put(frame, through);
-                    push::encode(&process.local.store, &mut CellsEncoder::default(), cells, 0, put);
-                    self.stirred.insert((node, peer));
-                }
-                Event::Withholding(withholds) => {
+                Effect::Lost(lost) => self.checker.on_lost(node, process, &lost, self.now),
+                Effect::Withholding(withholds) => {
                     self.checker.withheld += u64::from(withholds);
                     let what = if withholds { "lacks room for" } else { "has taken all" };
                     self.checker.note(self.now, None, || format!("n{node} {what} cells of n{from}"));
                 }
-                Event::Failed { why, .. } => {
+                Effect::Failed { why, .. } => {
                     self.checker
                         .note(self.now, None, || format!("a sync of n{node} with n{from} fails: {why}"));
                 }
-                Event::Healing | Event::Heard(..) | Event::KeyReply(..) => {}
+                // Every second each node dials what it is not linked to.
+                Effect::Dial(_) | Effect::Healing | Effect::Deliver(..) | Effect::KeyReply(..) => {}
             }
         }
     }
@@ -232,6 +213,10 @@ impl World {
     /// Closes an end of a connection, or records that it has noticed the close. Frames in flight may still
     /// arrive.
     pub(super) fn close(&mut self, connection: u64, side: usize) {
+        self.close_for(connection, side, &LinkError::Closed);
+    }
+
+    fn close_for(&mut self, connection: u64, side: usize, error: &LinkError) {
         let Some(wire) = self.network.connections.get_mut(&connection) else { return };
         if matches!(std::mem::replace(&mut wire.stages[side], Stage::Closed), Stage::Closed) {
             return;
@@ -243,29 +228,17 @@ impl World {
         } else {
             self.send(connection, 1 - side, Frame::End);
         }
-        self.unlink(node, connection);
-    }
-
-    pub(super) fn unlink(&mut self, node: usize, connection: u64) {
-        let instant = self.instant();
         let Some(process) = &mut self.nodes[node].process else { return };
-        let Some((peer, link)) = process.link_over(connection) else { return };
-        let incarnation = link.incarnation;
-        let Some(mut link) = process.links.remove(&peer) else { return };
-        link.session.end(&process.local);
-        process.local.members.lock().on_unlink(incarnation);
-        for (&other, link) in &mut process.links {
-            link.session.want_sync(instant);
-            self.stirred.insert((node, other));
+        let Some((peer, _)) = process.link_over(connection) else { return };
+        if let Some(end) = process.links.remove(&peer) {
+            self.end_link_over(node, &end.link, error);
         }
     }
-}
 
-/// Returns a node's heartbeat, sent every second and before it leaves.
-pub(super) fn heartbeat_of(process: &Process, wall: Time) -> Bytes {
-    let peers =
-        process.links.iter().map(|(&peer, link)| (name(peer), link.incarnation, link.address.to_string()));
-    let peers: Vec<_> = peers.collect();
-    let peers = peers.iter().map(|(name, id, at)| (&**name, *id, &**at));
-    heartbeat::frame(&process.local, wall, peers, &Figures::default())
+    /// Ends a link whose connection has ended.
+    pub(super) fn end_link_over(&mut self, node: usize, link: &Link, error: &LinkError) {
+        let (wall, instant) = (self.wall(node), self.instant());
+        let Some(Process { replica, .. }) = &self.nodes[node].process else { return };
+        replica.close(link, error, || replica.heartbeat(wall, &Figures::default()), instant);
+    }
 }

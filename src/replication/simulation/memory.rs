@@ -100,7 +100,7 @@ impl World {
         let mut kept: Vec<(Held, u64)> = Vec::new();
         let mut counts = false;
         for process in self.nodes.iter().filter_map(|node| node.process.as_ref()) {
-            let cell = process.local.store.cell(self.checker.key(key));
+            let cell = process.replica.local.store.cell(self.checker.key(key));
             let Some(cell) = cell.filter(Cell::is_kept) else { continue };
             let held = Held::read(process, &cell);
             counts |= cell.has_counter();
@@ -117,7 +117,7 @@ impl World {
         let wall = self.wall(node);
         let process = self.nodes[node].process.as_ref().filter(|process| process.leaving.is_none());
         process.is_some_and(|process| {
-            let store = &process.local.store;
+            let store = &process.replica.local.store;
             let cell = store.cell(self.checker.key(key));
             cell.is_some_and(|cell| Held::read(process, &cell).shown(store.now(wall)).is_some())
         })
@@ -132,7 +132,7 @@ impl World {
     /// Whether all nodes run and hold the same live cells.
     fn is_equal(&self) -> bool {
         let live = |process: &Process| {
-            let totals = process.local.store.totals();
+            let totals = process.replica.local.store.totals();
             (totals.live, totals.live_cells)
         };
         let mut held = self.nodes.iter().map(|node| node.process.as_ref().map(live));

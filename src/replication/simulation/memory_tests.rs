@@ -61,7 +61,7 @@ fn pairs(nodes: usize) -> impl Iterator<Item = (usize, usize)> {
 }
 
 fn store(world: &World, node: usize) -> &crate::store::Store {
-    &world.nodes[node].process.as_ref().expect("no node of these tests ends").local.store
+    &world.nodes[node].process.as_ref().expect("no node of these tests ends").replica.local.store
 }
 
 fn holds(world: &World, node: usize, key: usize) -> bool {

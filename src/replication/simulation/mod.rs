@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!   seed -> plan (cluster, clients, faults) -> world: agenda of what is due
-//!                                                |  real Local, Session, Queue, codec
+//!                                                |  real Replica, Session, Queue, codec
 //!                                                v
 //!                                             checker, after every step
 //! ```
 //!
-//! Only the tasks and sockets of a node are simulated; its state, its sessions and the bytes between them are
-//! the real ones. A rerun of a seed is identical. If a rule of healing is left out (see `ablation`), a history
+//! Only the tasks and sockets of a node are simulated; its state, its decisions about connections and links, its
+//! sessions and the bytes between them are the real ones: a [`Replica`](super::replica::Replica). A rerun of a seed is identical. If a rule of healing is left out (see `ablation`), a history
 //! must fail: that is tested too.
 
 mod checker;
@@ -205,14 +205,14 @@ impl World {
         for node in 0..self.plan.nodes {
             let wall = self.wall(node);
             let Some(process) = &self.nodes[node].process else { continue };
-            let members = process.local.members.lock();
-            let hlc = process.local.store.now(wall);
+            let members = process.replica.local.members.lock();
+            let hlc = process.replica.local.store.now(wall);
             let text = format!(
                 "n{node}: {hlc:?}, {:?}, links {:?}, targets {:?}, {:?}, waits for {:?}, roster {:?}",
                 members.place(),
-                process.links.iter().map(|(peer, link)| (peer, link.incarnation)).collect::<Vec<_>>(),
-                process.targets,
-                members.summary(process.local.store.stable_time(), hlc),
+                process.links.iter().map(|(peer, end)| (peer, end.link.incarnation)).collect::<Vec<_>>(),
+                process.targets(),
+                members.summary(process.replica.local.store.stable_time(), hlc),
                 members.waits_for(hlc),
                 members.roster().collect::<Vec<_>>(),
             );
@@ -234,6 +234,6 @@ impl World {
     /// Returns the sum of one count over the processes that run.
     fn count(&self, of: impl Fn(&Counts) -> &AtomicU64) -> u64 {
         let processes = self.nodes.iter().filter_map(|node| node.process.as_ref());
-        processes.map(|process| of(&process.local.counts).load(Ordering::Relaxed)).sum()
+        processes.map(|process| of(&process.replica.local.counts).load(Ordering::Relaxed)).sum()
     }
 }

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::model::{Incarnation, Time};
-use crate::replication::hello::Introduction;
+use crate::replication::replica::Handshake;
 
 /// The state of one end of a connection.
 pub(super) enum Stage {
-    Hello,
-    Welcome(Box<Introduction>),
+    /// Messages of the handshake pass.
+    New(Box<Handshake>),
     /// The end belongs to a link.
     Up,
     Closed,
@@ -24,14 +23,6 @@ pub(super) enum Frame {
     Damaged(Bytes),
     /// The other end has closed.
     End,
-}
-
-/// The hello of one end, as it was sent.
-pub(super) struct Said {
-    pub(super) incarnation: Incarnation,
-    /// The clock of the node.
-    pub(super) wall: Time,
-    pub(super) at: Duration,
 }
 
 /// The frames in flight in one direction.
@@ -49,8 +40,6 @@ pub(super) struct Connection {
     pub(super) stages: [Stage; 2],
     /// Indexed by the receiving end.
     pub(super) lines: [Line; 2],
-    /// The hellos that the ends have sent.
-    pub(super) said: [Option<Said>; 2],
     /// Nothing arrives any more; the ends have not noticed yet.
     pub(super) broken: bool,
 }
@@ -104,13 +93,19 @@ impl Network {
         Network { edges, ..Network::default() }
     }
 
-    pub(super) fn open(&mut self, from: usize, to: usize, latencies: [Duration; 2]) -> u64 {
+    /// Opens a connection, over which `from` sends the first message of `handshake`.
+    pub(super) fn open(
+        &mut self,
+        from: usize,
+        to: usize,
+        latencies: [Duration; 2],
+        handshake: Handshake,
+    ) -> u64 {
         self.opened += 1;
         let connection = Connection {
             ends: [from, to],
-            stages: [Stage::Hello, Stage::Hello],
+            stages: [handshake, Handshake::accept()].map(|handshake| Stage::New(Box::new(handshake))),
             lines: latencies.map(Line::new),
-            said: [None, None],
             broken: false,
         };
         self.connections.insert(self.opened, connection);

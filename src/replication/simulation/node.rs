@@ -13,8 +13,8 @@ use crate::replication::cells::CellsEncoder;
 use crate::replication::hello::Identity;
 use crate::replication::local::{HealingConfig, Local};
 use crate::replication::members::MembershipConfig;
-use crate::replication::queue::Queue;
-use crate::replication::session::Session;
+use crate::replication::peers::{Link, Peers};
+use crate::replication::replica::Replica;
 use crate::replication::sync::ListLimit;
 use crate::store::{Store, StoreConfig};
 
@@ -41,29 +41,34 @@ pub(super) struct Node {
 pub(super) struct Process {
     /// The number of this process in its history.
     pub(super) number: u64,
-    pub(super) local: Local,
-    pub(super) links: BTreeMap<usize, Link>,
-    /// The addresses that it dials.
-    pub(super) targets: BTreeSet<Address>,
+    pub(super) replica: Replica,
+    /// The ends of its links, by the node at the other end.
+    pub(super) links: BTreeMap<usize, LinkEnd>,
     pub(super) encoder: CellsEncoder,
     /// Whether the task that takes from the feed has been woken.
     pub(super) feed_woken: bool,
     /// Clients that have no reply to their `WAIT` yet.
     pub(super) waits: Vec<ClientWait>,
-    /// Set while it stops: the time at which it ends even without having drained.
-    pub(super) leaving: Option<Duration>,
+    /// Set while it stops.
+    pub(super) leaving: Option<Leaving>,
+}
+
+/// How far a process that stops has come.
+#[derive(Clone, Copy)]
+pub(super) struct Leaving {
+    /// When it says goodbye even if no peer holds everything.
+    pub(super) limit: Duration,
+    /// Whether it has said goodbye: it makes no new links from then on.
+    pub(super) has_parted: bool,
 }
 
 /// One end of a link.
-pub(super) struct Link {
+pub(super) struct LinkEnd {
     pub(super) connection: u64,
     /// The end of the connection that this is: 0 for the dialler.
     pub(super) side: usize,
-    pub(super) incarnation: Incarnation,
-    pub(super) address: Address,
-    pub(super) queue: Arc<Queue>,
-    pub(super) session: Session,
-    pub(super) heard: Duration,
+    pub(super) link: Arc<Link>,
+    pub(super) heard: Instant,
     pub(super) wake_at: Option<Instant>,
 }
 
@@ -132,6 +137,7 @@ impl Process {
         node: &Node,
         incarnation: Incarnation,
         plan: &Plan,
+        base: Instant,
         now: Duration,
     ) -> Self {
         let store = Arc::new(Store::new(StoreConfig {
@@ -153,15 +159,18 @@ impl Process {
         };
         let hlc = store.now(node.wall(now));
         let mut local = Local::new(store, healing, membership, hlc);
+        let peers = Peers::new(node.identity.clone(), plan.queue_limit);
+        for target in &node.join {
+            peers.add_target(&target.to_string(), base + now);
+        }
         if plan.ranges != RangeCount::FULL {
             local.list_limit = ListLimit(4);
         }
         local.store.feed().open();
         Process {
             number,
-            local,
+            replica: Replica { local, peers },
             links: BTreeMap::new(),
-            targets: node.join.iter().copied().collect(),
             encoder: CellsEncoder::default(),
             feed_woken: false,
             waits: Vec::new(),
@@ -170,14 +179,27 @@ impl Process {
     }
 
     pub(super) fn incarnation(&self) -> Incarnation {
-        self.local.members.lock().incarnation()
+        self.replica.incarnation()
     }
 
     /// Returns the end of the link over a connection, and the node that it leads to.
-    pub(super) fn link_over(&mut self, connection: u64) -> Option<(usize, &mut Link)> {
-        self.links
-            .iter_mut()
-            .find(|(_, link)| link.connection == connection)
-            .map(|(&peer, link)| (peer, link))
+    pub(super) fn link_over(&mut self, connection: u64) -> Option<(usize, &mut LinkEnd)> {
+        let mut ends = self.links.iter_mut();
+        ends.find(|(_, end)| end.connection == connection).map(|(&peer, end)| (peer, end))
+    }
+
+    /// Whether it takes part in new links.
+    pub(super) fn is_open(&self) -> bool {
+        self.leaving.is_none_or(|leaving| !leaving.has_parted)
+    }
+
+    /// The addresses that it dials.
+    pub(super) fn targets(&self) -> BTreeSet<Address> {
+        self.replica.peers.targets().iter().filter_map(|target| Address::parse(target)).collect()
+    }
+
+    /// Returns its links.
+    pub(super) fn all_links(&self) -> Vec<Arc<Link>> {
+        self.links.values().map(|end| Arc::clone(&end.link)).collect()
     }
 }

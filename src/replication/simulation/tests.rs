@@ -154,10 +154,16 @@ fn a_burst_of_deletes_beyond_the_tombstone_limit_lapses_nobody() {
         }
         world.run_until(world.now + SECOND);
         assert!(
-            world
-                .nodes
-                .iter()
-                .all(|node| node.process.as_ref().unwrap().local.store.totals().dead_cells > 100)
+            world.nodes.iter().all(|node| node
+                .process
+                .as_ref()
+                .unwrap()
+                .replica
+                .local
+                .store
+                .totals()
+                .dead_cells
+                > 100)
         );
         world.run_until(world.now + 40 * SECOND);
         assert_no_violation(&world);

@@ -44,12 +44,15 @@ enum Look {
 impl Process {
     /// Returns the nodes whose peers count for a `WAIT`.
     fn holders(&self, through: u64) -> Vec<usize> {
-        let queues = self.links.iter().map(|(&peer, link)| (peer, &*link.queue));
-        self.local.write_acks.holders(through, queues)
+        let queues = self.links.iter().map(|(&peer, end)| (peer, &*end.link.queue));
+        self.replica.local.write_acks.holders(through, queues)
     }
 
     fn wait_for_holders(&self, through: u64) -> BoxFuture<'static, ()> {
-        self.local.write_acks.wait_for_holders(through, self.links.values().map(|link| &*link.queue))
+        self.replica
+            .local
+            .write_acks
+            .wait_for_holders(through, self.links.values().map(|end| &*end.link.queue))
     }
 }
 
@@ -97,7 +100,6 @@ impl World {
         let is_looked_at = look == Look::First || is_woken || is_due;
         if is_looked_at {
             wait.changed = process.wait_for_holders(wait.through);
-            self.stirred.extend(process.links.keys().map(|&peer| (node, peer)));
         }
         let holders = process.holders(wait.through);
         if holders.len() < wait.wanted && !is_due {

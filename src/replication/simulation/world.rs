@@ -178,8 +178,8 @@ impl World {
             Due::Waited(node, number) => return self.runs(node, number).then_some(node),
             Due::Wake(node, connection) => {
                 let process = self.nodes[node].process.as_mut()?;
-                let (peer, link) = process.link_over(connection)?;
-                link.wake_at = None;
+                let (peer, end) = process.link_over(connection)?;
+                end.wake_at = None;
                 self.stirred.insert((node, peer));
             }
             Due::Arrive(connection, side) => return self.arrive(connection, side),
@@ -210,7 +210,7 @@ impl World {
         self.processes += 1;
         let number = self.processes;
         let incarnation = timestamp::incarnation(self.rng.random()).expect("a random id is not zero");
-        let process = Process::new(number, &self.nodes[node], incarnation, &self.plan, self.now);
+        let process = Process::new(number, &self.nodes[node], incarnation, &self.plan, self.base, self.now);
         self.checker.begin(node, &process, self.now);
         self.nodes[node].process = Some(process);
         self.nodes[node].starts_at = None;
@@ -223,20 +223,20 @@ impl World {
         let (wall, now) = (self.wall(node), self.now);
         let Some(process) = &mut self.nodes[node].process else { return };
         let number = process.number;
-        let news = process.local.tick(wall);
-        let store = &process.local.store;
+        let news = process.replica.local.tick(wall);
+        let store = &process.replica.local.store;
         if store.totals().dead_cells > self.plan.tombstone_limit || !store.has_tombstone_room() {
             // What is about to be dropped may never have been checked.
             self.checker.look(node, process, wall, now);
         }
-        if let Some(mut limit) = TombstoneLimit::begin(&process.local) {
-            while !limit.step(&process.local) {}
+        if let Some(mut limit) = TombstoneLimit::begin(&process.replica.local) {
+            while !limit.step(&process.replica.local) {}
         }
         let hlc = store.now(wall);
         if !self.plan.is_full_size() || self.rng.random_bool(0.2) {
             for range in 0..store.range_count() {
                 store.sweep(range, hlc);
-                store.purge(range);
+                process.replica.local.purge(range);
             }
         }
         for news in news {
@@ -255,7 +255,7 @@ impl World {
 
     pub(super) fn drop_links(&mut self, node: usize) {
         let Some(process) = &self.nodes[node].process else { return };
-        let connections: Vec<_> = process.links.values().map(|link| (link.connection, link.side)).collect();
+        let connections: Vec<_> = process.links.values().map(|end| (end.connection, end.side)).collect();
         for (connection, side) in connections {
             self.close(connection, side);
         }

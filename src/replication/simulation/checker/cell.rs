@@ -25,7 +25,7 @@ pub(in super::super) struct Held {
 impl Held {
     pub(in super::super) fn read(process: &Process, cell: &Cell) -> Held {
         let parts = cell.parts();
-        let store = &process.local.store;
+        let store = &process.replica.local.store;
         let timestamp = |time, origin| Timestamp::new(time, store.incarnation(origin));
         let version = timestamp(parts.time, parts.origin);
         let held = cell.counter();

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::node::Process;
+use super::super::node::{LinkEnd, Process};
 use super::super::world::World;
 use super::{Checker, Write};
 use crate::model::Incarnation;
@@ -23,13 +23,13 @@ impl World {
     /// Checks what a process claims about its peers and about itself.
     pub(in super::super) fn check_held(&mut self, node: usize) {
         let Some(process) = &self.nodes[node].process else { return };
-        for (&peer, link) in &process.links {
+        for (&peer, LinkEnd { link, .. }) in &process.links {
             let Some(other) = &self.nodes[peer].process else { continue };
             if other.incarnation() != link.incarnation {
                 continue;
             }
             self.checker.check_claim(Says::Writer, (node, process), (peer, other), link.queue.held());
-            let through = process.local.write_acks.held(process.incarnation(), other.incarnation());
+            let through = process.replica.local.write_acks.held(process.incarnation(), other.incarnation());
             self.checker.check_claim(Says::Holder, (peer, other), (node, process), through);
         }
     }
@@ -42,7 +42,7 @@ impl World {
         let others = (0..self.plan.nodes).filter(|&peer| peer != node);
         let holds = |peer: &usize| match (&self.nodes[*peer].process, process.links.get(peer)) {
             (Some(other), link) => {
-                let is_another = link.is_some_and(|link| link.incarnation != other.incarnation());
+                let is_another = link.is_some_and(|end| end.link.incarnation != other.incarnation());
                 is_another || self.checker.is_held(*peer, other, write)
             }
             (None, link) => link.is_some(),
@@ -61,7 +61,7 @@ impl Checker {
     /// Returns the write that a process has published as its change `through`.
     fn write_of(&self, process: &Process, through: u64) -> Option<&Write> {
         let writes = self.writes.get(&process.incarnation())?;
-        let later = usize::try_from(process.local.store.feed().sequence() - through).ok()?;
+        let later = usize::try_from(process.replica.local.store.feed().sequence() - through).ok()?;
         writes.get(writes.len().checked_sub(later + 1)?)
     }
 
@@ -75,7 +75,7 @@ impl Checker {
         let own = writer.incarnation();
         let Some(writes) = self.writes.get(&own) else { return };
         // Each write is one change; those of earlier incarnations of the process came before.
-        let earlier = writer.local.store.feed().sequence() - writes.len() as u64;
+        let earlier = writer.replica.local.store.feed().sequence() - writes.len() as u64;
         let until = usize::try_from(through.saturating_sub(earlier)).unwrap_or(usize::MAX).min(writes.len());
         let checked = self.held.0.insert((says, own, holder.number), until).unwrap_or(0).min(until);
         let missing = writes[checked..until].iter().find(|write| !self.is_held(peer, holder, write));

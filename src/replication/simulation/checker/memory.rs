@@ -39,7 +39,7 @@ pub(in super::super) struct Tally {
 impl Tally {
     /// Returns the tally of a process and of one of its keys.
     pub(in super::super) fn of(process: &Process, key: &[u8]) -> Tally {
-        let store = &process.local.store;
+        let store = &process.replica.local.store;
         let cell = store.cell(key);
         Tally {
             totals: store.totals(),
@@ -110,7 +110,7 @@ impl Checker {
 
     /// Checks that a process holds no more than peers may bring.
     pub(in super::super) fn check_memory(&mut self, node: usize, process: &Process, max: u64) {
-        let store = &process.local.store;
+        let store = &process.replica.local.store;
         let (live, dead) = (store.memory(), store.tombstone_memory());
         let ceiling = max + max / CEILING_SHARE;
         if live + dead > HARD_LIMIT * max {
