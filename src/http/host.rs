@@ -46,10 +46,6 @@ pub struct NodeApi {
     pub http: Option<SocketAddr>,
     /// `--max-memory` in bytes.
     pub max_memory: Option<u64>,
-    /// Longest key in bytes that may be written.
-    pub max_key: usize,
-    /// Longest value in bytes that may be written.
-    pub max_value: usize,
 }
 
 /// Starts and stops the nodes of a demonstration.

@@ -38,7 +38,7 @@ use crate::model::{HashSeed, Incarnation, RangeCount};
 use crate::replication::{HealingConfig, Identity, Replication, Setup, ShutdownReport};
 use crate::resp::{Limits, Server, Settings, command_names};
 use crate::stats::Stats;
-use crate::store::{Store, StoreConfig};
+use crate::store::{Lengths, Store, StoreConfig};
 
 /// A running member of a cluster.
 ///
@@ -112,6 +112,7 @@ impl Node {
             ranges: RangeCount::FULL,
             incarnation,
             max_memory: config.max_memory,
+            lengths: Lengths { key: config.max_key, value: config.max_value },
             feed_limit: config.peer_queue as u64,
         }));
         let own = Identity {
@@ -178,8 +179,6 @@ impl Node {
             peer,
             http,
             max_memory: config.max_memory,
-            max_key: config.max_key,
-            max_value: config.max_value,
         };
         let server = clients.map(|Listening { listener, address }| {
             let mut settings = settings(&config, &name, address, incarnation, &stop);
@@ -351,8 +350,6 @@ fn settings(
         },
         max_clients: config.max_clients,
         max_memory: config.max_memory,
-        max_key: config.max_key,
-        max_value: config.max_value,
         enable_flush: config.enable_flush,
         serve_while_joining: config.serve_while_joining,
         notify_keyspace_events: config.notify_keyspace_events,

@@ -21,7 +21,7 @@ use super::*;
 use crate::cluster::{PeerState, Way};
 use crate::env::SystemEnv;
 use crate::model::{HashSeed, RangeCount, Time, timestamp};
-use crate::store::{Batch, StoreConfig, Write};
+use crate::store::{Batch, Lengths, StoreConfig, Write};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -38,6 +38,7 @@ async fn daemon(name: &str, id: u128, join: &[String]) -> Daemon {
         ranges: RangeCount::power_of_two(4),
         incarnation,
         max_memory: None,
+        lengths: Lengths::UNLIMITED,
         feed_limit: 1 << 20,
     }));
     let listener = SystemEnv.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
@@ -635,6 +636,7 @@ fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
         ranges: RangeCount::power_of_two(4),
         incarnation: timestamp::incarnation(1).unwrap(),
         max_memory: None,
+        lengths: Lengths::UNLIMITED,
         feed_limit: 0,
     });
     let mut peers = Vec::new();

@@ -60,10 +60,6 @@ impl Server {
         stats: Arc<Stats>,
         settings: Settings,
     ) -> Self {
-        debug_assert!(
-            settings.max_key <= crate::store::MAX_KEY,
-            "a cell holds every key that may be written"
-        );
         let observer = Observer::new(settings.notify_keyspace_events);
         let shared = Shared {
             store,

@@ -41,10 +41,6 @@ pub struct Settings {
     pub max_clients: usize,
     /// `--max-memory` in bytes, to display; the store enforces it.
     pub max_memory: Option<u64>,
-    /// Longest key in bytes that may be written; at most [`MAX_KEY`](crate::store::MAX_KEY).
-    pub max_key: usize,
-    /// Longest value in bytes that may be written.
-    pub max_value: usize,
     /// Whether `FLUSHALL` is executed.
     pub enable_flush: bool,
     /// Whether reads of absent keys report them as absent while the peers' states are being fetched.

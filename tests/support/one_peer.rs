@@ -15,7 +15,7 @@ use sapwood::config::KeyspaceEvents;
 use sapwood::env::{BoxFuture, SystemEnv};
 use sapwood::model::{HashSeed, RangeCount, Timestamp, timestamp};
 use sapwood::resp::{Limits, Server, Settings};
-use sapwood::store::{KeyCopy, Store, StoreConfig};
+use sapwood::store::{KeyCopy, Lengths, Store, StoreConfig};
 use tokio_util::sync::CancellationToken;
 
 /// A cluster of one peer that never changes. It notes what it is told to do.
@@ -231,8 +231,6 @@ pub fn settings(address: SocketAddr, stop: &CancellationToken) -> Settings {
         limits: Limits::default(),
         max_clients: 100,
         max_memory: None,
-        max_key: 1024,
-        max_value: 16 << 20,
         enable_flush: true,
         serve_while_joining: false,
         notify_keyspace_events: KeyspaceEvents::NONE,
@@ -247,6 +245,7 @@ pub fn server(cluster: OnePeer, settings: Settings) -> Server {
         ranges: RangeCount::FULL,
         incarnation: settings.incarnation,
         max_memory: settings.max_memory,
+        lengths: Lengths { key: 1024, value: 1 << 20 },
         feed_limit: 1 << 20,
     });
     Server::new(Arc::new(store), Arc::new(SystemEnv), Arc::new(cluster), settings)

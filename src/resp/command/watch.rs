@@ -12,10 +12,7 @@ pub(super) fn watch(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         return Err(CommandError::said("ERR this connection watches already: SAPWOOD UNWATCH ends it"));
     }
     let (prefixes, cursor) = request(args)?;
-    let max_key = cx.shared.settings.max_key;
-    if prefixes.iter().any(|prefix| prefix.len() > max_key) {
-        return Err(CommandError::KeyTooLarge(max_key));
-    }
+    prefixes.iter().try_for_each(|prefix| cx.shared.store.check_lengths(prefix, b""))?;
     let refused = |reason: &dyn std::fmt::Display| CommandError::said(format!("ERR {reason}"));
     let prefixes = Prefixes::new(&prefixes).map_err(|error| refused(&error))?;
     let watcher = Watcher::new(Arc::clone(&cx.shared.store), &prefixes, cursor);

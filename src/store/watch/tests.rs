@@ -13,7 +13,7 @@ use crate::ablation::{Ablation, ablate};
 use crate::model::counter::strict_number;
 use crate::model::timestamp::incarnation;
 use crate::model::{HashSeed, RangeCount, Timestamp};
-use crate::store::{Batch, Cause, Live, StoreConfig, Write};
+use crate::store::{Batch, Cause, Lengths, Live, StoreConfig, Write};
 
 fn store(id: u128) -> Arc<Store> {
     Arc::new(Store::new(StoreConfig {
@@ -21,6 +21,7 @@ fn store(id: u128) -> Arc<Store> {
         ranges: RangeCount::power_of_two(3),
         incarnation: incarnation(id).unwrap(),
         max_memory: None,
+        lengths: Lengths::UNLIMITED,
         feed_limit: 1 << 20,
     }))
 }
