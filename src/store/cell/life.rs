@@ -79,19 +79,19 @@ impl Cell {
 
     /// Calls `visit` with each part and its death; returns the latest of the results, or `None` if one is `None`.
     fn deaths(&self, mut visit: impl FnMut(Part, Option<Time>) -> Option<Time>) -> Option<Time> {
-        let (lives, counter) = (self.lives(), self.counter());
-        let slots = || counter.slots.iter().map(|(_, slot)| slot);
+        let lives = self.lives();
+        let slots = || self.slots().map(|(_, slot)| slot);
         let mut latest = Some(ZERO);
         let mut see =
             |part, death| latest = latest.zip(visit(part, death)).map(|(a, b): (Time, Time)| a.max(b));
         if !self.parts().is_empty() {
             see(Part::Register, lives.register_death(slots()));
         }
-        if let Some((writer, expiry)) = counter.expiry {
+        if let Some((writer, expiry)) = self.expiry() {
             see(Part::Expiry(writer, expiry), lives.expiry_death(slots()));
         }
-        for (owner, slot) in &counter.slots {
-            see(Part::Slot(*owner, *slot), lives.slot_death(slot));
+        for (owner, slot) in self.slots() {
+            see(Part::Slot(owner, slot), lives.slot_death(&slot));
         }
         latest
     }
