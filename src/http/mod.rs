@@ -27,7 +27,10 @@ mod page;
 mod patient;
 mod problem;
 mod server;
+mod state;
+mod topics;
 
 pub use host::{DemoControl, DemoError, Host, NodeApi};
 pub(crate) use server::MAX_CONNECTIONS;
-pub use server::{Options, serve};
+pub use server::serve;
+pub use state::Options;

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::cluster::ClusterError;
 use crate::store::WriteError;
 
-use super::DemoError;
+use super::host::DemoError;
 
 /// A request that was refused, and why. Nothing was changed.
 #[derive(Debug)]

@@ -11,9 +11,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::bytes::Given;
-use super::query::{Problem, Sent};
-use crate::http::NodeApi;
-use crate::http::server::App;
+use super::query::Sent;
+use crate::http::host::NodeApi;
+use crate::http::problem::Problem;
+use crate::http::state::App;
 use crate::model::{Time, timestamp};
 use crate::store::{Batch, Live, Write, increment};
 
