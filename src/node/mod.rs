@@ -39,6 +39,7 @@ use crate::replication::{HealingConfig, Identity, Replication, Setup, ShutdownRe
 use crate::resp::{Limits, Server, Settings, command_names};
 use crate::stats::Stats;
 use crate::store::{Lengths, Store, StoreConfig};
+use crate::watch::Watches;
 
 /// A running member of a cluster.
 ///
@@ -67,6 +68,7 @@ use crate::store::{Lengths, Store, StoreConfig};
 pub struct Node {
     api: NodeApi,
     store: Arc<Store>,
+    watches: Arc<Watches>,
     env: Arc<dyn Env>,
     cluster: Arc<View>,
     /// Set once writes of the embedding program are refused, because no peer would receive them.
@@ -180,11 +182,19 @@ impl Node {
             http,
             max_memory: config.max_memory,
         };
+        let watches = Arc::new(Watches::new(Arc::clone(&store)));
         let server = clients.map(|Listening { listener, address }| {
             let mut settings = settings(&config, &name, address, incarnation, &stop);
             settings.max_clients = descriptors.clients;
             let cluster = Arc::clone(&cluster) as Arc<dyn Cluster>;
-            let server = Server::counting(Arc::clone(&store), Arc::clone(&env), cluster, stats, settings);
+            let server = Server::counting(
+                Arc::clone(&watches),
+                Arc::clone(&store),
+                Arc::clone(&env),
+                cluster,
+                stats,
+                settings,
+            );
             (server, listener)
         });
         if let Some((server, _)) = &server {
@@ -216,7 +226,7 @@ impl Node {
         });
         let (closed, drain_timeout) = (AtomicBool::new(false), config.drain_timeout);
         let ended = OnceCell::new();
-        Ok(Node { api, store, env, cluster, closed, stop, tracker, drain_timeout, ended })
+        Ok(Node { api, store, watches, env, cluster, closed, stop, tracker, drain_timeout, ended })
     }
 
     /// The node's name.

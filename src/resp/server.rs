@@ -27,6 +27,7 @@ use crate::log_limit::LogLimit;
 use crate::model::timestamp;
 use crate::stats::Stats;
 use crate::store::Store;
+use crate::watch::Watches;
 
 /// Pause of accepting after an error, such as too many open files, which other connections' ends resolve.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -49,11 +50,13 @@ pub struct Server {
 impl Server {
     /// Creates a server of this store. Its uptime counts from here.
     pub fn new(store: Arc<Store>, env: Arc<dyn Env>, cluster: Arc<dyn Cluster>, settings: Settings) -> Self {
-        Server::counting(store, env, cluster, Arc::new(Stats::new(command::names())), settings)
+        let watches = Arc::new(Watches::new(Arc::clone(&store)));
+        Server::counting(watches, store, env, cluster, Arc::new(Stats::new(command::names())), settings)
     }
 
-    /// Creates a server with given counters, whose commands are those of [`command_names`](super::command_names).
+    /// Creates a server that shares its watches and counters with the node, whose commands are those of [`command_names`](super::command_names).
     pub(crate) fn counting(
+        watches: Arc<Watches>,
         store: Arc<Store>,
         env: Arc<dyn Env>,
         cluster: Arc<dyn Cluster>,
@@ -63,6 +66,7 @@ impl Server {
         let observer = Observer::new(settings.notify_keyspace_events);
         let shared = Shared {
             store,
+            watches,
             env,
             cluster,
             settings,

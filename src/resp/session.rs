@@ -10,8 +10,9 @@ use super::hub::{Kind, Subscriptions};
 use super::shared::Shared;
 use super::tracking::{Mode, Which};
 use crate::stats::Counts;
-use crate::store::{Batch, Store, TooDeep, Watcher};
+use crate::store::{Batch, Store, TooDeep};
 use crate::time_slice::TimeSlice;
+use crate::watch::Watcher;
 
 /// The replies that the client wants (`CLIENT REPLY`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,6 +21,7 @@ use crate::log_limit::LogLimit;
 use crate::model::Incarnation;
 use crate::stats::Stats;
 use crate::store::Store;
+use crate::watch::Watches;
 
 /// The settings of a server.
 #[derive(Clone)]
@@ -54,6 +55,7 @@ pub struct Settings {
 /// The state that all connections of a server share.
 pub(super) struct Shared {
     pub(super) store: Arc<Store>,
+    pub(super) watches: Arc<Watches>,
     pub(super) env: Arc<dyn Env>,
     pub(super) cluster: Arc<dyn Cluster>,
     pub(super) settings: Settings,

@@ -1,7 +1,7 @@
 //! The store: every key of the cluster, in memory, behind one small set of atomic operations.
 //!
 //! ```text
-//!   resp, node                replication
+//!   resp, node, watch         replication
 //!  read  write               merge  walk
 //!    |     |                   |      |
 //!  +-v-----v-------------------v------v-+     local writes
@@ -18,7 +18,7 @@
 //! * A cell that is absent is admitted from a peer only if the summary vector does not cover it (see `merge.rs`). So
 //!   what was removed here stays removed, purged or not. The stable time decides only what is purged.
 //! * A call waits for short locks only, and holds none across an `.await`. Their order: a range's lock, then that of the
-//!   change logs, then that of the table of origins. The locks of the feed and of the page cache are taken alone. Debug
+//!   change logs, then that of the table of origins. The lock of the feed is taken alone. Debug
 //!   builds panic if two locks are ever taken in both orders, except those of the ranges, of which a call takes one.
 
 mod cell;
@@ -35,11 +35,11 @@ mod ranges;
 mod raw;
 mod sums;
 mod value;
-mod watch;
 mod write;
 
 pub use cell::{Cell, MAX_KEY};
 pub(crate) use cell::{Counter, Parts};
+pub(crate) use changes::MAX_RECENT;
 pub use changes::{
     Cause, Change, Follower, MAX_PREFIXES, Prefixes, Read, ReadLimit, TooDeep, TooManyPrefixes,
 };
@@ -55,14 +55,12 @@ pub(crate) use ranges::PREFETCH_AHEAD;
 pub(crate) use sums::Digest;
 pub use sums::Totals;
 pub use value::Value;
-pub use watch::{BadCursor, Cursor, Item, Page, ResetReason, WatchEvent, Watcher};
 pub(crate) use write::increment;
 pub use write::{Lengths, Live, Write, WriteError};
 
 use clock::Clock;
 use memory::{Growth, Limits};
 use ranges::Ranges;
-use watch::Watches;
 use write::Digits;
 
 use crate::ablation::{Ablation, ablated};
@@ -136,7 +134,6 @@ pub struct Store {
     ranges: Ranges,
     clock: Clock,
     feed: Feed,
-    watches: Watches,
     limits: Limits,
     lengths: Lengths,
 }
@@ -152,7 +149,6 @@ impl Store {
             ranges: Ranges::new(config.seed, config.ranges, Origins::new(config.incarnation)),
             clock: Clock::new(),
             feed: Feed::new(config.feed_limit),
-            watches: Watches::new(),
             limits: Limits::new(config.max_memory),
             lengths: config.lengths,
         }
@@ -292,7 +288,7 @@ impl Store {
     }
 
     /// The timestamp of the latest `SET`, `DEL` or increment in a cell of this store.
-    fn last_write(&self, cell: &Cell) -> Timestamp {
+    pub(crate) fn last_write(&self, cell: &Cell) -> Timestamp {
         cell.last_write(self.ranges.origins())
     }
 

@@ -193,7 +193,7 @@ impl Cell {
     ///
     /// Its timestamp is the register's, not that of the [last write](Self::last_write).
     #[inline]
-    pub(in crate::store) fn as_shown(&self, now: Time) -> Cell {
+    pub(crate) fn as_shown(&self, now: Time) -> Cell {
         if self.has_counter() {
             self.without_counter(self.shown(now), self.deadline_at(now))
         } else {
@@ -203,7 +203,7 @@ impl Cell {
 
     /// A cell without a counter that shows the same as this one after the last sweep, whatever deadlines have passed
     /// since.
-    pub(in crate::store) fn as_kept(&self) -> Cell {
+    pub(crate) fn as_kept(&self) -> Cell {
         if !self.has_counter() {
             return self.clone();
         }
