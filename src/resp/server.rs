@@ -19,6 +19,7 @@ use super::events::EventReaders;
 use super::hub::Hub;
 use super::monitor::Monitors;
 use super::observer::Observer;
+use super::publication::deliver_backlog;
 use super::shared::{Settings, Shared};
 use super::tracking::Tracking;
 use crate::cluster::{Cluster, Event, Missed, Subscribers};
@@ -63,7 +64,9 @@ impl Server {
         stats: Arc<Stats>,
         settings: Settings,
     ) -> Self {
-        let observer = Observer::new(settings.notify_keyspace_events);
+        let (hub, tracking) = (Arc::new(Hub::default()), Arc::new(Tracking::default()));
+        let events = settings.notify_keyspace_events;
+        let observer = Observer::new(events, Arc::clone(&store), Arc::clone(&hub), Arc::clone(&tracking));
         let shared = Shared {
             store,
             watches,
@@ -75,9 +78,9 @@ impl Server {
             event_faults: LogLimit::new(LogLimit::ONE),
             monitors: Monitors::default(),
             event_readers: EventReaders::default(),
-            hub: Arc::new(Hub::default()),
+            hub,
             observer,
-            tracking: Tracking::default(),
+            tracking,
             stats,
             started: Instant::now(),
             cut: CancellationToken::new(),
@@ -97,9 +100,9 @@ impl Server {
     pub async fn run(&self, mut listener: Box<dyn Listener>, stop: CancellationToken) {
         let connections = TaskTracker::new();
         let (observing, until) = (Arc::clone(&self.shared), stop.clone());
-        connections.spawn(async move { observing.observer.run(&observing, until).await });
+        connections.spawn(async move { observing.observer.run(until).await });
         let (hub, until) = (Arc::clone(&self.shared.hub), stop.clone());
-        connections.spawn(async move { until.run_until_cancelled(hub.deliver_backlog()).await });
+        connections.spawn(async move { until.run_until_cancelled(deliver_backlog(&hub)).await });
         let mut second = interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut events = self.shared.cluster.events();

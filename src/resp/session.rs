@@ -148,7 +148,7 @@ impl Session {
         self.client.tracks.store(true, Relaxed);
         self.client.broadcasts.store(matches!(mode.which, Which::Prefixes(..)), Relaxed);
         self.tracking = Some(mode);
-        shared.observer.adjust(shared).inspect_err(|_| self.stop_tracking(shared))
+        shared.observer.adjust().inspect_err(|_| self.stop_tracking(shared))
     }
 
     pub(super) fn stop_tracking(&mut self, shared: &Shared) {

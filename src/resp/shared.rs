@@ -66,7 +66,7 @@ pub(super) struct Shared {
     pub(super) event_readers: EventReaders,
     pub(super) hub: Arc<Hub>,
     pub(super) observer: Observer,
-    pub(super) tracking: Tracking,
+    pub(super) tracking: Arc<Tracking>,
     pub(super) stats: Arc<Stats>,
     pub(super) started: Instant,
     /// Closes every connection that waits for its client to read.
@@ -84,7 +84,7 @@ impl Shared {
     /// Must be called whenever a client has begun or ceased to want changes. Events are best effort, so a failure to
     /// follow changes is ignored for them.
     pub(super) fn adjust_observer(&self) {
-        if let Err(error) = self.observer.adjust(self) {
+        if let Err(error) = self.observer.adjust() {
             self.event_faults.write(Instant::now(), |left_out| {
                 tracing::warn!(%error, left_out, "no keyspace events");
             });
