@@ -29,6 +29,7 @@
 //!
 //!   beside them:  config         the settings of a node, checked once
 //!                 env            network, wall clock and randomness, so that tests can replace them
+//!                 accept         accepts connections, and rests after an error
 //!                 stats          counts of commands, connections and latencies of clients
 //!                 log_limit      limits how often one kind of log line is written
 //!                 time_slice     how long a task runs before it yields to others
@@ -105,6 +106,8 @@
 
 #[cfg(feature = "daemon")]
 mod ablation;
+#[cfg(feature = "daemon")]
+mod accept;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "daemon")]

@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,9 +24,9 @@ use super::patient::Patient;
 use super::problem::Problem;
 use super::state::{App, MAX_BODY, Options};
 use super::{api, guard, health, metrics, page};
+use crate::accept::Acceptor;
 use crate::config::DEFAULT_CLIENT_PORT;
 use crate::env::{BoxStream, Listener};
-use crate::log_limit::LogLimit;
 
 /// Most connections at a time: a page takes one or two, a scraper and a health check one each. Further ones get a
 /// 503.
@@ -48,9 +48,6 @@ const STALL_LIMIT: Duration = Duration::from_secs(30);
 /// error: many times what a network needs, and too short to matter to an operator.
 const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 
-/// Pause of accepting after an error, such as too many open files, which other connections' ends resolve.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// Most bytes of a connection that are read to detect its protocol.
 const FIRST_READ: usize = 16 << 10;
 
@@ -60,7 +57,7 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nc
 /// Serves the nodes of `host` until `stop` is cancelled; returns once every connection is closed, after at most 500
 /// ms.
 pub async fn serve(
-    mut listener: Box<dyn Listener>,
+    listener: Box<dyn Listener>,
     host: Arc<dyn Host>,
     options: Options,
     stop: CancellationToken,
@@ -69,34 +66,20 @@ pub async fn serve(
     let router = router(&app);
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(app.options.connections.min(MAX_CONNECTIONS)));
-    let faults = LogLimit::new(LogLimit::ONE);
-    loop {
-        // Cancel-safe: a dropped accept loses no connection.
-        let accepted = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, _)) => match Arc::clone(&places).try_acquire_owned() {
-                Ok(place) => {
-                    let (router, stop) = (router.clone(), stop.clone());
-                    connections.spawn(async move {
-                        connection(stream, router, stop).await;
-                        drop(place);
-                    });
-                }
-                Err(_) => _ = connections.spawn(refuse(stream, FULL)),
-            },
-            Err(error) => {
-                faults.write(Instant::now(), |left_out| {
-                    tracing::warn!(%error, left_out, "cannot accept connections of the page");
+    let mut acceptor = Acceptor::new(listener, "cannot accept connections of the page");
+    while let Some((stream, _)) = stop.run_until_cancelled(acceptor.next()).await {
+        match Arc::clone(&places).try_acquire_owned() {
+            Ok(place) => {
+                let (router, stop) = (router.clone(), stop.clone());
+                connections.spawn(async move {
+                    connection(stream, router, stop).await;
+                    drop(place);
                 });
-                stop.run_until_cancelled(sleep(ACCEPT_PAUSE)).await;
             }
+            Err(_) => _ = connections.spawn(refuse(stream, FULL)),
         }
     }
-    drop(listener);
+    drop(acceptor);
     connections.close();
     connections.wait().await;
     app.topics.ended().await;

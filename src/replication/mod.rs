@@ -64,7 +64,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -88,6 +88,7 @@ use sync::SyncFailed;
 use verification::Verifications;
 use wrong_port::LoggedClients;
 
+use crate::accept::Acceptor;
 use crate::cluster::{Direction, EventKind, Events, NodeState, PeerStatus, Recorded, Subscribers};
 use crate::env::{Env, Listener};
 use crate::log_limit::LogLimit;
@@ -97,9 +98,6 @@ use crate::store::Store;
 
 /// The most accepted connections that may be in their handshake at one time.
 const MAX_HANDSHAKES: usize = 64;
-
-/// How long to wait before accepting again after the system refused to accept.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a starting node waits for its first peer before it serves clients: timestamps that it gave out
 /// before a restart may be later than its clock.
@@ -444,30 +442,22 @@ impl Drop for Replication {
     }
 }
 
-async fn accept(shared: Arc<Shared>, mut listener: Box<dyn Listener>, handshakes: usize) {
+async fn accept(shared: Arc<Shared>, listener: Box<dyn Listener>, handshakes: usize) {
     let handshakes = Arc::new(Semaphore::new(handshakes.min(MAX_HANDSHAKES)));
-    let (crowds, faults) = (LogLimit::new(LogLimit::ONE), LogLimit::new(LogLimit::ONE));
+    let crowds = LogLimit::new(LogLimit::ONE);
+    let mut acceptor = Acceptor::new(listener, "cannot accept a peer");
     loop {
-        match listener.accept().await {
-            Ok((stream, remote)) => {
-                let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
-                    crowds.write(Instant::now(), |left_out| {
-                        tracing::warn!(%remote, left_out, "too many peers at their hellos: connection closed");
-                    });
-                    continue;
-                };
-                let serving = Arc::clone(&shared);
-                shared.spawn(&shared.stop, async move {
-                    connect::accepted(&serving, stream, remote, permit).await;
-                });
-            }
-            Err(error) => {
-                faults.write(Instant::now(), |left_out| {
-                    tracing::warn!(%error, left_out, "cannot accept a peer");
-                });
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
+        let (stream, remote) = acceptor.next().await;
+        let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
+            crowds.write(Instant::now(), |left_out| {
+                tracing::warn!(%remote, left_out, "too many peers at their hellos: connection closed");
+            });
+            continue;
+        };
+        let serving = Arc::clone(&shared);
+        shared.spawn(&shared.stop, async move {
+            connect::accepted(&serving, stream, remote, permit).await;
+        });
     }
 }
 

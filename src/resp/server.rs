@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,6 +22,7 @@ use super::observer::Observer;
 use super::publication::deliver_backlog;
 use super::shared::{Settings, Shared};
 use super::tracking::Tracking;
+use crate::accept::Acceptor;
 use crate::cluster::{Cluster, Event, Missed, Subscribers};
 use crate::env::{BoxStream, Env, Listener};
 use crate::log_limit::LogLimit;
@@ -30,8 +31,6 @@ use crate::stats::Stats;
 use crate::store::Store;
 use crate::watch::Watches;
 
-/// Pause of accepting after an error, such as too many open files, which other connections' ends resolve.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Most clients over the limit that are being refused at one time; each takes one of the files reserved for that.
 /// Further ones are closed at once.
 const MAX_REFUSALS: usize = 8;
@@ -97,7 +96,7 @@ impl Server {
     /// Serves until `stop` is cancelled. Then it accepts no more, lets each connection execute the commands it has
     /// read and write their replies, and returns once all are closed. A client that does not read loses its remaining
     /// replies after 500 ms. A command that takes 5 s longer than that is aborted.
-    pub async fn run(&self, mut listener: Box<dyn Listener>, stop: CancellationToken) {
+    pub async fn run(&self, listener: Box<dyn Listener>, stop: CancellationToken) {
         let connections = TaskTracker::new();
         let (observing, until) = (Arc::clone(&self.shared), stop.clone());
         connections.spawn(async move { observing.observer.run(until).await });
@@ -107,7 +106,7 @@ impl Server {
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut events = self.shared.cluster.events();
         let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
-        let faults = LogLimit::new(LogLimit::ONE);
+        let mut acceptor = Acceptor::new(listener, "cannot accept connections");
         loop {
             // Cancel-safe: a dropped accept loses no connection, a dropped wait loses no event, and a tick is merely
             // late.
@@ -116,22 +115,14 @@ impl Server {
                 () = stop.cancelled() => break,
                 _ = second.tick() => self.shared.stats.sample(),
                 Some(event) = events.next() => self.tell(&event),
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => {
-                        if let Some(surplus) = self.welcome(&connections, stream, peer, &stop) {
-                            refuse(surplus, &refusals, &connections).await;
-                        }
+                (stream, peer) = acceptor.next() => {
+                    if let Some(surplus) = self.welcome(&connections, stream, peer, &stop) {
+                        refuse(surplus, &refusals, &connections).await;
                     }
-                    Err(error) => {
-                        faults.write(Instant::now(), |left_out| {
-                            tracing::warn!(%error, left_out, "cannot accept connections");
-                        });
-                        stop.run_until_cancelled(sleep(ACCEPT_PAUSE)).await;
-                    }
-                },
+                }
             }
         }
-        drop(listener);
+        drop(acceptor);
         connections.close();
         if timeout(UNREAD_LIMIT, connections.wait()).await.is_ok() {
             return;
