@@ -17,7 +17,7 @@
 //!           resp  http   replication
 //!             |   \ |  \   |     resp: the Redis protocol: parse, execute, reply; subscribers, tracking, watches, WAIT
 //!             |    \|   \  |     http: the page, its JSON API, metrics, health checks
-//!             |  cluster   |     cluster: the trait through which both see the peers
+//!             |  cluster   |     cluster: the traits through which both see the peers
 //!             |            |     replication: hello, pushes, messages, syncs, members and their summary vectors,
 //!             |            |                  write acknowledgements, dialling
 //!           watch          |     watch: what a watcher receives: a snapshot, then every change, paced by the load

@@ -3,7 +3,6 @@
 //! ```text
 //!   NodeBuilder --> Node --+-- keys: get, set ... straight in the store
 //!   Config -------->       +-- watch: a snapshot, then every change, as a stream
-//!                          +-- view: what resp and http can read and change of the cluster
 //!                          +-- Server, http, Replication: where it listens and dials
 //! ```
 
@@ -11,7 +10,6 @@ mod builder;
 mod descriptors;
 mod error;
 mod keys;
-mod view;
 mod watch;
 
 use std::net::SocketAddr;
@@ -27,10 +25,9 @@ use tokio_util::task::TaskTracker;
 pub use builder::NodeBuilder;
 use descriptors::Descriptors;
 pub use error::{JoinError, NodeError, StartError};
-use view::View;
 pub use watch::{Watch, WatchError};
 
-use crate::cluster::{Cluster, Events, NodeState, PeerStatus};
+use crate::cluster::{Cluster, Events, NodeState, PeerStatus, Status as _};
 use crate::config::Config;
 use crate::env::{Env, Listener, SystemEnv, draw_incarnation};
 use crate::http::{self, Host, NodeApi};
@@ -70,7 +67,7 @@ pub struct Node {
     store: Arc<Store>,
     watches: Arc<Watches>,
     env: Arc<dyn Env>,
-    cluster: Arc<View>,
+    replication: Arc<Replication>,
     /// Set once writes of the embedding program are refused, because no peer would receive them.
     closed: AtomicBool,
     stop: CancellationToken,
@@ -165,16 +162,17 @@ impl Node {
             enable_faults: config.enable_faults,
             ready_alone_after: config.ready_alone_after,
             handshakes: descriptors.handshakes,
+            node_stops: stop.clone(),
         };
         let replication =
             Replication::start(setup, peers.map(|peers| peers.listener)).map_err(StartError::LostFile)?;
-        let cluster = Arc::new(View { replication, stop: stop.clone() });
+        let replication = Arc::new(replication);
         let api = NodeApi {
             name: name.clone(),
             cluster_name: config.cluster.clone(),
             store: Arc::clone(&store),
             env: Arc::clone(&env),
-            cluster: Arc::clone(&cluster) as Arc<dyn Cluster>,
+            cluster: Arc::clone(&replication) as Arc<dyn Cluster>,
             stats: Arc::clone(&stats),
             started: Instant::now(),
             client,
@@ -186,7 +184,7 @@ impl Node {
         let server = clients.map(|Listening { listener, address }| {
             let mut settings = settings(&config, &name, address, incarnation, &stop);
             settings.max_clients = descriptors.clients;
-            let cluster = Arc::clone(&cluster) as Arc<dyn Cluster>;
+            let cluster = Arc::clone(&replication) as Arc<dyn Cluster>;
             let server = Server::counting(
                 Arc::clone(&watches),
                 Arc::clone(&store),
@@ -198,10 +196,10 @@ impl Node {
             (server, listener)
         });
         if let Some((server, _)) = &server {
-            cluster.replication.set_subscribers(server.subscribers());
+            replication.set_subscribers(server.subscribers());
         }
         // Before any write here: timestamps from before a restart may be ahead of this machine's clock.
-        cluster.replication.first_contact().await;
+        replication.first_contact().await;
         if let Some((server, listener)) = server {
             let serving = stop.clone();
             tracker.spawn(async move { server.run(listener, serving).await });
@@ -217,7 +215,7 @@ impl Node {
             };
             tracker.spawn(http::serve(listener, Arc::new(Alone(api.clone())), options, stop.clone()));
         }
-        let superseded = cluster.replication.superseded();
+        let superseded = replication.superseded();
         let stopping = stop.clone();
         tracker.spawn(async move {
             if stopping.run_until_cancelled(superseded.cancelled()).await.is_some() {
@@ -226,7 +224,7 @@ impl Node {
         });
         let (closed, drain_timeout) = (AtomicBool::new(false), config.drain_timeout);
         let ended = OnceCell::new();
-        Ok(Node { api, store, watches, env, cluster, closed, stop, tracker, drain_timeout, ended })
+        Ok(Node { api, store, watches, env, replication, closed, stop, tracker, drain_timeout, ended })
     }
 
     /// The node's name.
@@ -256,18 +254,18 @@ impl Node {
 
     /// The stage that the node has reached.
     pub fn state(&self) -> NodeState {
-        self.cluster.state()
+        self.replication.state()
     }
 
     /// Every peer that the node is linked to, dials, or refuses or is refused by, sorted by name.
     pub fn peers(&self) -> Vec<PeerStatus> {
-        self.cluster.peers()
+        self.replication.peers()
     }
 
     /// A stream of events of the links and the members, from this call on. It ends with [`shutdown`](Self::shutdown).
     /// A reader that falls behind gets the number of missed events.
     pub fn events(&self) -> Events {
-        self.cluster.events()
+        self.replication.events()
     }
 
     /// Resolves once the node is [ready](NodeState::Ready): it holds the state of every peer that it could reach, or
@@ -279,12 +277,12 @@ impl Node {
     /// [`JoinError`] if all peers that it reached refuse it within that time, or if the node stops first. After a
     /// refusal it keeps trying, and is ready as soon as a peer accepts it.
     pub async fn joined(&self) -> Result<(), JoinError> {
-        self.cluster.replication.joined().await.map_err(|why| JoinError { why })
+        self.replication.joined().await.map_err(|why| JoinError { why })
     }
 
     /// The node's own state, its peers, and what an operator can change.
     pub fn cluster(&self) -> &dyn Cluster {
-        &*self.cluster
+        &*self.replication
     }
 
     /// The node's store, which holds the keys.
@@ -300,7 +298,7 @@ impl Node {
 
     /// Whether another node has taken this one's name in the cluster.
     pub fn is_superseded(&self) -> bool {
-        self.cluster.replication.superseded().is_cancelled()
+        self.replication.superseded().is_cancelled()
     }
 
     /// Stops the node: completes running commands, sends the last writes to a peer, says goodbye to all and ends every
@@ -314,7 +312,7 @@ impl Node {
             self.stop.cancel();
             self.tracker.close();
             self.tracker.wait().await;
-            let report = self.cluster.replication.drain(self.drain_timeout).await;
+            let report = self.replication.drain(self.drain_timeout).await;
             tracing::info!(name = self.api.name, "node stopped");
             report
         };
@@ -336,7 +334,7 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.stop.cancel();
         // An http task may still hold the node's api.
-        self.cluster.replication.abandon();
+        self.replication.abandon();
     }
 }
 

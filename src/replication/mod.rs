@@ -29,6 +29,7 @@ mod drain;
 mod faults;
 mod figures;
 mod frames;
+mod healing;
 mod heartbeat;
 mod hello;
 mod joining;
@@ -48,6 +49,7 @@ mod session;
 #[cfg(any(test, feature = "simulation"))]
 #[cfg_attr(not(feature = "simulation"), expect(unreachable_pub, reason = "public for the example `soak`"))]
 pub mod simulation;
+mod status;
 mod sync;
 mod tokens;
 mod tombstones;
@@ -89,7 +91,7 @@ use verification::Verifications;
 use wrong_port::LoggedClients;
 
 use crate::accept::Acceptor;
-use crate::cluster::{Direction, EventKind, Events, NodeState, PeerStatus, Recorded, Subscribers};
+use crate::cluster::{Direction, EventKind, Subscribers};
 use crate::env::{Env, Listener};
 use crate::log_limit::LogLimit;
 use crate::model::Incarnation;
@@ -135,6 +137,8 @@ struct Shared {
     stopping: AtomicBool,
     /// Cancelled when no new links may begin: the node neither dials nor accepts.
     draining: CancellationToken,
+    /// Cancelled when the node begins to stop; replication goes on until it was drained.
+    node_stops: CancellationToken,
     /// Cancelled to end every task.
     stop: CancellationToken,
     /// Cancelled when another node has taken this node's name: this node must stop.
@@ -278,6 +282,8 @@ pub(crate) struct Setup {
     pub(crate) ready_alone_after: Duration,
     /// The most accepted connections that may be in their handshake at one time, up to [`MAX_HANDSHAKES`].
     pub(crate) handshakes: usize,
+    /// Cancelled when the node begins to stop: it is [draining](crate::cluster::NodeState::Draining) from then on.
+    pub(crate) node_stops: CancellationToken,
 }
 
 /// The running replication of one node.
@@ -303,6 +309,7 @@ impl Replication {
             enable_faults,
             ready_alone_after,
             handshakes,
+            node_stops,
         } = setup;
         let lost = LostFile::open(lost_file.as_deref())?;
         let membership =
@@ -329,6 +336,7 @@ impl Replication {
             known_address,
             stopping: AtomicBool::new(false),
             draining: CancellationToken::new(),
+            node_stops,
             stop: CancellationToken::new(),
             superseded: CancellationToken::new(),
             tracker: TaskTracker::new(),
@@ -364,21 +372,6 @@ impl Replication {
         self.shared.superseded.clone()
     }
 
-    /// Returns this node's own state.
-    pub(crate) fn state(&self) -> NodeState {
-        self.shared.state()
-    }
-
-    /// Whether the states of peers are being fetched: a key that is absent here may exist there.
-    pub(crate) fn is_fetching(&self) -> bool {
-        self.shared.fetching.load(Ordering::Acquire)
-    }
-
-    /// Returns why this node is still [joining](NodeState::Joining), or `None` if it is not.
-    pub(crate) fn joining_reason(&self) -> Option<String> {
-        self.shared.joining.borrow().reason()
-    }
-
     /// Resolves once this node is no longer joining, or replication ends.
     ///
     /// # Errors
@@ -398,33 +391,6 @@ impl Replication {
     /// such messages are dropped.
     pub(crate) fn set_subscribers(&self, subscribers: Arc<dyn Subscribers>) {
         let _ = self.shared.subscribers.set(subscribers);
-    }
-
-    /// Sends a published message to the subscribers of every linked peer. Never waits.
-    pub(crate) fn publish(&self, channel: &[u8], message: &[u8]) {
-        if !self.shared.peers.links().is_empty() {
-            self.shared.messages.add(channel, message);
-        }
-    }
-
-    /// Returns how many messages were dropped on their way to a peer.
-    pub(crate) fn dropped_messages(&self) -> u64 {
-        self.shared.messages.dropped()
-    }
-
-    /// Returns the stream of events about links and members from now on.
-    pub(crate) fn events(&self) -> Events {
-        self.shared.announcer.events()
-    }
-
-    /// Returns the last events after the one with this id.
-    pub(crate) fn recorded_events(&self, after: u64) -> Vec<Recorded> {
-        self.shared.announcer.recorded(after)
-    }
-
-    /// Returns every peer, as `SAPWOOD PEERS` shows them.
-    pub(crate) fn peers(&self) -> Vec<PeerStatus> {
-        self.shared.status()
     }
 
     /// Ends every task at once; nothing is drained.

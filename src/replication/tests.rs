@@ -18,7 +18,7 @@ use super::message::{
     WireCount, WireRemovedRegister, WireRetraction,
 };
 use super::*;
-use crate::cluster::{PeerState, Way};
+use crate::cluster::{Administration, Copies, Healing, PeerState, Statistics, Status, Way};
 use crate::env::SystemEnv;
 use crate::model::{HashSeed, RangeCount, Time, timestamp};
 use crate::store::{Batch, Lengths, StoreConfig, Write};
@@ -68,6 +68,7 @@ async fn daemon(name: &str, id: u128, join: &[String]) -> Daemon {
         handshakes: MAX_HANDSHAKES,
         enable_faults: true,
         ready_alone_after: Duration::from_secs(30),
+        node_stops: CancellationToken::new(),
     };
     let replication = Replication::start(setup, Some(listener)).unwrap();
     Daemon { store, replication, address }
