@@ -17,17 +17,19 @@
 //!           resp  http   replication
 //!             |   \ |  \   |     resp: the Redis protocol: parse, execute, reply; subscribers, tracking, watches, WAIT
 //!             |    \|   \  |     http: the page, its JSON API, metrics, health checks
-//!             |  cluster   |     cluster: the trait through which both see the peers
+//!             |  cluster   |     cluster: the traits through which both see the peers
 //!             |            |     replication: hello, pushes, messages, syncs, members and their summary vectors,
 //!             |            |                  write acknowledgements, dialling
+//!           watch          |     watch: what a watcher receives: a snapshot, then every change, paced by the load
 //!              \          /
 //!                 store          every key: ranges, clock, expiry, admission of received cells; the feed to peers,
-//!                   |            changes and watchers
+//!                   |            the recorded changes
 //!                  |
 //!                 model          pure: timestamps, the merge of registers and of counters, digests
 //!
 //!   beside them:  config         the settings of a node, checked once
 //!                 env            network, wall clock and randomness, so that tests can replace them
+//!                 accept         accepts connections, and rests after an error
 //!                 stats          counts of commands, connections and latencies of clients
 //!                 log_limit      limits how often one kind of log line is written
 //!                 time_slice     how long a task runs before it yields to others
@@ -61,7 +63,7 @@
 //! # Where to start reading
 //!
 //! 1. `model::register`: the merge law of registers, in 60 lines. `model::counter` has that of counters.
-//! 2. `store`: the few atomic operations that the rest of the program is made of; then `store::watch`, the events
+//! 2. `store`: the few atomic operations that the rest of the program is made of; then `watch`, the events
 //!    that watchers receive, over Redis's protocol or from an embedded node.
 //! 3. `node`: which parts there are, and in which order they start and stop.
 //! 4. `replication`, then `replication::link`: the conversation with one peer; `replication::members` and
@@ -104,6 +106,8 @@
 
 #[cfg(feature = "daemon")]
 mod ablation;
+#[cfg(feature = "daemon")]
+mod accept;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "daemon")]
@@ -133,6 +137,8 @@ pub mod stats;
 pub mod store;
 #[cfg(feature = "daemon")]
 mod time_slice;
+#[cfg(feature = "daemon")]
+pub mod watch;
 
 #[cfg(feature = "simulation")]
 pub use replication::simulation;
@@ -142,4 +148,4 @@ pub use node::{JoinError, Node, NodeBuilder, NodeError, StartError, Watch, Watch
 #[cfg(feature = "daemon")]
 pub use replication::ShutdownReport;
 #[cfg(feature = "daemon")]
-pub use store::WatchEvent;
+pub use watch::WatchEvent;

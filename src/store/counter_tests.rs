@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use uhlc::NTP64;
 
 use super::tests::{answer, assert_sums_are_exact, at, config, delete, get, replicate, set, sync};
+use super::write::MAX_SLOTS;
 use super::*;
 use crate::ablation::{Ablation, must_fail_without};
 
