@@ -33,8 +33,8 @@
 //!                 stats          counts of commands, connections and latencies of clients
 //!                 log_limit      limits how often one kind of log line is written
 //!                 time_slice     how long a task runs before it yields to others
-//!                 client         talks to nodes from other programs and fails over: requests, subscriptions, watches;
-//!                                uses only `resp`'s frames
+//!                 client         a crate of its own, in `client/`: talks to nodes from other programs and fails over:
+//!                                requests, subscriptions, watches; the client's end of the Redis protocol
 //! ```
 //!
 //! # Invariants
@@ -70,7 +70,7 @@
 //!    `store::merge`: which members the stable time waits for, and which received cells are admitted.
 //! 5. `resp`, then its command table: from bytes to a command. `resp::hub` and `resp::observer` send pushes to
 //!    clients.
-//! 6. `client::driver`: the client's end of a connection.
+//! 6. `client/src/driver.rs`: the client's end of a connection.
 //!
 //! The files in `docs/` define the technical words (`glossary.md`) and what users can rely on (`consistency.md`), and
 //! describe how nodes converge and deletes stay deleted (`healing.md`), the protocol between nodes
@@ -79,7 +79,6 @@
 //! # Embedding a node
 //!
 //! ```
-//! # #[cfg(feature = "daemon")] {
 //! use sapwood::Node;
 //!
 //! # tokio::runtime::Runtime::new()?.block_on(async {
@@ -89,7 +88,6 @@
 //! assert_eq!(node.get("hello").unwrap(), "world");
 //! node.shutdown().await;
 //! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
-//! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -99,53 +97,33 @@
 //!
 //! | Feature | Default | Brings |
 //! |---|---|---|
-//! | `daemon` | yes | `Node` and the `sapwood` command; includes `client` |
-//! | `client` | with `daemon` | only [`client`] and the frames of [`resp`], with few dependencies: `default-features = false, features = ["client"]` |
-//! | `client-blocking` | with `daemon` | `client::blocking`: the client without a runtime around it |
-//! | `client-serde` | with `daemon` | the client's `get_json` and `set_json` |
+//! | `cli` | yes | the `sapwood` command; a program that embeds a node leaves it out: `default-features = false` |
+//!
+//! A program that only talks to nodes uses the crate `sapwood-client`, which this one shows as [`client`].
 
-#[cfg(feature = "daemon")]
 mod ablation;
-#[cfg(feature = "daemon")]
 mod accept;
-#[cfg(feature = "client")]
-pub mod client;
-#[cfg(feature = "daemon")]
 pub mod cluster;
-#[cfg(feature = "daemon")]
 pub mod config;
-#[cfg(feature = "daemon")]
 pub mod env;
-#[cfg(feature = "daemon")]
 pub mod http;
-#[cfg(feature = "daemon")]
 mod log_limit;
-#[cfg(feature = "daemon")]
 pub mod model;
-#[cfg(feature = "daemon")]
 mod node;
-#[cfg(feature = "daemon")]
 #[doc(hidden)]
 pub mod process;
-#[cfg(feature = "daemon")]
 mod replication;
-#[cfg(feature = "client")]
 pub mod resp;
-#[cfg(feature = "daemon")]
 pub mod stats;
-#[cfg(feature = "daemon")]
 pub mod store;
-#[cfg(feature = "daemon")]
 mod time_slice;
-#[cfg(feature = "daemon")]
 pub mod watch;
 
 #[cfg(feature = "simulation")]
 pub use replication::simulation;
 
-#[cfg(feature = "daemon")]
+pub use sapwood_client as client;
+
 pub use node::{JoinError, Node, NodeBuilder, NodeError, StartError, Watch, WatchError};
-#[cfg(feature = "daemon")]
 pub use replication::ShutdownReport;
-#[cfg(feature = "daemon")]
 pub use watch::WatchEvent;

@@ -1,4 +1,4 @@
-//! Memory and processor time of this process, from the operating system, and release of free memory to it.
+//! Memory and processor time of this process, from the operating system.
 
 /// The unit of the times in `/proc/self/stat`: Linux fixes it at 0.01 s for user space.
 const TICKS_PER_SECOND: u64 = 100;
@@ -33,18 +33,4 @@ fn proc_number(path: &str, field: usize) -> Option<u64> {
         Some((_, rest)) => rest.split_whitespace().nth(field.checked_sub(2)?)?.parse().ok(),
         None => text.split_whitespace().nth(field)?.parse().ok(),
     }
-}
-
-/// Returns the allocator's free pages to the system; returns whether that released any.
-///
-/// Threads that allocate may wait meanwhile: about 0.1 s for each GiB of small values, if most were freed at random.
-pub fn release_free_memory() -> bool {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: the function has no precondition; it locks what it changes.
-    #[expect(unsafe_code, reason = "the C library's function has no safe wrapper")]
-    unsafe {
-        libc::malloc_trim(0) == 1
-    }
-    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-    false
 }

@@ -1,6 +1,5 @@
 //! The `sapwood` command as a shell sees it: what it prints, where, and the code it ends with.
 
-#![cfg(feature = "daemon")]
 #![allow(clippy::unwrap_used, reason = "the lint takes the helpers of a test for production code")]
 
 use std::io::{BufRead as _, BufReader, Read as _};

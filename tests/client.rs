@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sapwood::Node;
+use sapwood::client::resp::Frame;
 use sapwood::client::{
     Client, ClientError, ClientOptions, ResetReason, SetOptions, Ttl, Watch, WatchEvent, blocking,
 };
 use sapwood::config::Config;
-use sapwood::resp::Frame;
 use sapwood::store::Write;
 use support::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

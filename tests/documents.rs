@@ -31,7 +31,7 @@ fn quoted(document: &str) -> BTreeSet<String> {
 fn the_files_that_the_glossary_names_exist() {
     let files: Vec<_> = quoted("docs/glossary.md").into_iter().filter(|text| text.ends_with(".rs")).collect();
     assert!(files.len() > 20, "{files:?}");
-    let all = [sources("src"), sources("tests")].concat();
+    let all = [sources("src"), sources("client/src"), sources("tests")].concat();
     for file in files {
         let is_it = |path: &String| Path::new(path).ends_with(&file);
         assert!(all.iter().any(is_it), "docs/glossary.md names {file}");

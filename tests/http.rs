@@ -1,5 +1,4 @@
 //! The http port of real nodes, over TCP: the page, health, metrics, the JSON API and its stream.
-#![cfg(feature = "daemon")]
 #![allow(clippy::unwrap_used, reason = "the lint takes the helpers of a test for production code")]
 
 mod support;

@@ -1,6 +1,5 @@
 //! What the operator of a cluster sees and types, against a node whose cluster is made up.
 
-#![cfg(feature = "daemon")]
 #![allow(clippy::unwrap_used, reason = "the lint takes the helpers of a test for production code")]
 
 #[path = "support/one_peer.rs"]

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sapwood::Node;
+use sapwood::client::resp::Frame;
 use sapwood::client::{ClientError, Connection, Options};
 use sapwood::config::Config;
-use sapwood::resp::Frame;
 use support::*;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};

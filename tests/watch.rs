@@ -11,8 +11,8 @@ mod support;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use sapwood::client::resp::Frame;
 use sapwood::client::{ClientError, Connection, Options};
-use sapwood::resp::Frame;
 use sapwood::store::Write;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;

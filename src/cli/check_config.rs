@@ -1,9 +1,10 @@
 //! `sapwood check-config`
 
 use clap::{ArgMatches, CommandFactory as _};
-use sapwood::config::{LogFormat, Size, Span, SpanOrNever};
+use sapwood::config::{Size, Span, SpanOrNever};
 use toml::Value;
 
+use super::logging::LogFormat;
 use super::settings::{ConfigArgs, Loaded};
 use super::{Cli, Exit, output};
 
@@ -35,7 +36,7 @@ pub(crate) fn run(args: Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
 }
 
 /// Every setting in the form of the file, in the order of the help; `None` if an unset value cannot be written there.
-fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Option<Value>); 29] {
+fn entries(Loaded { config, log, password_file, .. }: &Loaded) -> [(&'static str, Option<Value>); 29] {
     let text = |value: &dyn ToString| Some(Value::String(value.to_string()));
     let size = |bytes: u64| text(&Size(bytes));
     [
@@ -66,10 +67,10 @@ fn entries(Loaded { config, password_file, .. }: &Loaded) -> [(&'static str, Opt
         ("enable-faults", Some(config.enable_faults.into())),
         ("http-writes", Some(config.http_writes.into())),
         ("http-show-values", Some(config.http_show_values.into())),
-        ("log", text(&config.log)),
+        ("log", text(&log.filter)),
         (
             "log-format",
-            text(match config.log_format {
+            text(match log.format {
                 LogFormat::Text => &"text",
                 LogFormat::Json => &"json",
             }),

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use sapwood::resp::Frame;
+use sapwood::client::resp::Frame;
 
 use super::Exit;
 use super::output::{self, Stream};

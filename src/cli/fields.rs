@@ -1,6 +1,6 @@
 //! Replies of `SAPWOOD`'s own commands: maps of names and values, and lists of such maps.
 
-use sapwood::resp::Frame;
+use sapwood::client::resp::Frame;
 use serde_json::{Map, Value};
 
 use super::output;

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write as _};
 
-use sapwood::resp::Frame;
+use sapwood::client::resp::Frame;
 
 use super::Exit;
 use super::output::{self, Stream};

@@ -24,6 +24,7 @@ mod hangup;
 mod in_place;
 mod incr;
 mod keys;
+mod log_filter;
 mod logging;
 mod lost;
 mod man;

@@ -5,7 +5,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use super::output::Stream;
 use super::target::{Session, Target, unexpected};
 use super::{Exit, WrongUsage};
-use sapwood::resp::Frame;
+use sapwood::client::resp::Frame;
 
 /// Discard every key of a node, and take those of its peers
 #[derive(Debug, clap::Args)]

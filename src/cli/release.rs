@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use sapwood::Node;
-use sapwood::process::{release_free_memory, resident_bytes};
+use sapwood::process::resident_bytes;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// How often the memory of the process is checked.
@@ -65,6 +65,20 @@ impl Figures {
             self.resident > last.resident + last.resident / 10 || self.cells < last.cells - last.cells / 10;
         is_large && has_changed
     }
+}
+
+/// Returns the allocator's free pages to the system; returns whether that released any.
+///
+/// Threads that allocate may wait meanwhile: about 0.1 s for each GiB of small values, if most were freed at random.
+fn release_free_memory() -> bool {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: the function has no precondition; it locks what it changes.
+    #[expect(unsafe_code, reason = "the C library's function has no safe wrapper")]
+    unsafe {
+        libc::malloc_trim(0) == 1
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    false
 }
 
 #[cfg(test)]

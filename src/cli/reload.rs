@@ -40,7 +40,7 @@ impl Reload {
     }
 
     fn apply(&self, loaded: &Loaded) -> anyhow::Result<()> {
-        let log = &loaded.config.log;
+        let log = &loaded.log.filter;
         let switched = self.switch(log).context("the log filter cannot be changed")?;
         if let Some(in_file) = loaded.file_log().filter(|in_file| in_file != log) {
             tracing::info!(in_file, log, "SIGHUP: a flag or a variable overrides the file's log");

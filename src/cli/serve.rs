@@ -47,7 +47,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let loaded = args.config.clone().load_checked(&Cli::command())?;
     let config = loaded.config.clone();
-    let filter = logging::start(&config)?;
+    let filter = logging::start(&loaded.log)?;
     let reload = Reload::new(args.config, loaded, filter);
     #[cfg(unix)]
     raise_open_files();

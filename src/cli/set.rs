@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::io::Read as _;
 
 use anyhow::Context as _;
+use sapwood::client::resp::Frame;
 use sapwood::config::Span;
-use sapwood::resp::Frame;
 
 use super::Exit;
 use super::output::{self, Stream};

@@ -10,12 +10,12 @@ use std::str::FromStr;
 use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
-use sapwood::config::{
-    Config, ConfigError, KeyspaceEvents, LogFormat, Secret, SecretError, Size, Span, SpanOrNever,
-};
+use sapwood::config::{Config, ConfigError, KeyspaceEvents, Secret, SecretError, Size, Span, SpanOrNever};
 use serde::{Deserialize, Deserializer};
 
 use super::address::{HttpAddress, ListenAddress};
+use super::log_filter;
+use super::logging::{LogFormat, LogSettings};
 use super::variables::{self, UnknownVariables};
 
 const ADDRESSES: &str = "Addresses";
@@ -212,6 +212,10 @@ pub(crate) enum LoadError {
     UnknownVariables(#[from] UnknownVariables),
     #[error("{flag} {size} is more than this machine can address")]
     Unaddressable { flag: &'static str, size: Size },
+    #[error(
+        "--log {filter:?} is not a filter ({problem}): write a level such as info, or info,sapwood=debug"
+    )]
+    Log { filter: String, problem: String },
     #[error(transparent)]
     Invalid(#[from] ConfigError),
 }
@@ -220,6 +224,7 @@ pub(crate) enum LoadError {
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) config: Config,
+    pub(crate) log: LogSettings,
     pub(crate) password_file: Option<PathBuf>,
     file_keys: toml::Table,
 }
@@ -240,7 +245,7 @@ impl ConfigArgs {
         let mut flags = self.settings;
 
         let password_file = flags.client_password_file.take().or(file.client_password_file.take());
-        let mut config = Config::default();
+        let (mut config, mut log) = (Config::default(), LogSettings::default());
         // An address of an overridden source is not resolved, because its name may not resolve.
         if let Some(address) = flags.client.take().or(file.client.take()) {
             config.client = Some(resolve("--client", address)?);
@@ -251,15 +256,18 @@ impl ConfigArgs {
         if let Some(HttpAddress(address)) = flags.http.take().or(file.http.take()) {
             config.http = address.map(|address| resolve("--http", address)).transpose()?;
         }
-        file.apply(&mut config)?;
-        flags.apply(&mut config)?;
+        file.apply(&mut config, &mut log)?;
+        flags.apply(&mut config, &mut log)?;
         if let Some(path) = &password_file {
             let secret =
                 Secret::read(path).map_err(|source| LoadError::Password { path: path.clone(), source })?;
             config.client_password = Some(secret);
         }
         config.validate()?;
-        Ok(Loaded { config, password_file, file_keys })
+        if let Err(problem) = log_filter::check(&log.filter) {
+            return Err(LoadError::Log { filter: log.filter, problem });
+        }
+        Ok(Loaded { config, log, password_file, file_keys })
     }
 }
 
@@ -283,7 +291,7 @@ impl Loaded {
 impl Settings {
     /// Overwrites the settings that `self` contains. [`ConfigArgs::load`] sets the listening addresses and the
     /// password, once it is known which source supplies them.
-    fn apply(self, config: &mut Config) -> Result<(), LoadError> {
+    fn apply(self, config: &mut Config, log: &mut LogSettings) -> Result<(), LoadError> {
         fn put<T>(target: &mut T, value: Option<T>) {
             if let Some(value) = value {
                 *target = value;
@@ -319,8 +327,8 @@ impl Settings {
         put(&mut config.enable_faults, self.enable_faults);
         put(&mut config.http_writes, self.http_writes);
         put(&mut config.http_show_values, self.http_show_values);
-        put(&mut config.log, self.log);
-        put(&mut config.log_format, self.log_format);
+        put(&mut log.filter, self.log);
+        put(&mut log.format, self.log_format);
         Ok(())
     }
 }
@@ -504,13 +512,19 @@ mod tests {
             enable_flush: true,
             notify_keyspace_events: "KEx".parse().unwrap(),
             enable_faults: true,
-            log_format: LogFormat::Json,
-            log: "debug".into(),
             drain_timeout: Duration::from_secs(2),
             ready_alone_after: Duration::from_secs(3),
             serve_while_joining: true,
         };
-        assert_eq!(load(Some(&file), &[]).unwrap().config, expected);
+        let loaded = load(Some(&file), &[]).unwrap();
+        assert_eq!(loaded.config, expected);
+        assert_eq!(loaded.log, LogSettings { filter: "debug".into(), format: LogFormat::Json });
+    }
+
+    #[test]
+    fn a_log_filter_must_parse() {
+        assert_eq!(load(None, &["--log=sapwood=debug"]).unwrap().log.filter, "sapwood=debug");
+        assert!(load(None, &["--log=sapwood=loud"]).unwrap_err().starts_with("--log \"sapwood=loud\""));
     }
 
     #[test]
@@ -577,7 +591,7 @@ mod tests {
             ("peer_queue", size(c.peer_queue)),
             ("insecure", c.insecure.to_string()),
             ("enable_flush", c.enable_flush.to_string()),
-            ("log", c.log),
+            ("log", LogSettings::default().filter),
         ];
         let command = command();
         for arg in command.get_arguments().filter(|arg| arg.get_id() != "config") {

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::{anyhow, bail};
+use sapwood::client::resp::{Frame, FrameError};
 use sapwood::client::{Client, ClientError, ClientOptions, Connection, Options};
 use sapwood::config::{DEFAULT_CLIENT_PORT, Secret, Span};
-use sapwood::resp::{Frame, FrameError};
 
 use super::Exit;
 use super::output::{self, Stream};

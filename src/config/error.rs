@@ -98,14 +98,4 @@ pub enum ConfigError {
     /// The path does not end in a file name.
     #[error("--lost-file {0:?} names no file: give a path such as /var/lib/sapwood/lost.jsonl")]
     LostFile(PathBuf),
-    /// The text is not a log filter.
-    #[error(
-        "--log {filter:?} is not a filter ({problem}): write a level such as info, or info,sapwood=debug"
-    )]
-    Log {
-        /// The given text.
-        filter: String,
-        /// The problem with it.
-        problem: String,
-    },
 }

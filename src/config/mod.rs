@@ -9,7 +9,6 @@
 
 mod error;
 mod keyspace_events;
-mod log_filter;
 mod secret;
 mod units;
 
@@ -112,10 +111,6 @@ pub struct Config {
     pub notify_keyspace_events: KeyspaceEvents,
     /// Allow `SAPWOOD CUT`, which separates nodes as a network partition does.
     pub enable_faults: bool,
-    /// Format of log lines.
-    pub log_format: LogFormat,
-    /// Which log lines are written: a level, or a filter such as `info,sapwood::replication=debug`.
-    pub log: String,
     /// How long a stopping node may take to send its last writes to a peer.
     pub drain_timeout: Duration,
     /// How long a node with [`Config::join`] that reaches no peer waits before it reports itself ready. A node that is
@@ -152,8 +147,6 @@ impl Default for Config {
             enable_flush: false,
             notify_keyspace_events: KeyspaceEvents::NONE,
             enable_faults: false,
-            log_format: LogFormat::Text,
-            log: "info".into(),
             drain_timeout: Duration::from_secs(5),
             ready_alone_after: Duration::from_secs(30),
             serve_while_joining: false,
@@ -199,8 +192,7 @@ impl Config {
         self.check_addresses()?;
         self.check_exposure()?;
         self.check_limits()?;
-        self.check_forgetting()?;
-        check_log(&self.log)
+        self.check_forgetting()
     }
 
     fn check_addresses(&self) -> Result<(), ConfigError> {
@@ -281,16 +273,6 @@ impl Config {
     }
 }
 
-/// The format of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Text for people.
-    Text,
-    /// One JSON object a line, for collectors.
-    Json,
-}
-
 /// The host's name, without using the network: from `/etc/hostname`, else `HOSTNAME`, else `localhost`.
 fn host_name() -> String {
     std::fs::read_to_string("/etc/hostname")
@@ -325,10 +307,6 @@ fn host_port<'a>(flag: &'static str, text: &'a str) -> Result<&'a str, ConfigErr
         }
         _ => Err(bad()),
     }
-}
-
-fn check_log(filter: &str) -> Result<(), ConfigError> {
-    log_filter::check(filter).map_err(|problem| ConfigError::Log { filter: filter.to_owned(), problem })
 }
 
 #[cfg(test)]

@@ -161,9 +161,3 @@ fn what_was_lost_is_kept_in_a_file() {
     }
     assert_eq!(with(|c| c.lost_file = Some("lost.jsonl".into())), Ok(()));
 }
-
-#[test]
-fn a_log_filter_must_parse() {
-    assert_eq!(with(|c| c.log = "info,sapwood::replication=debug".into()), Ok(()));
-    assert!(with(|c| c.log = "sapwood=loud".into()).unwrap_err().starts_with("--log \"sapwood=loud\""));
-}

@@ -78,7 +78,7 @@ impl NodeBuilder {
         self
     }
 
-    /// Changes any setting. What concerns the log has no effect: a program that embeds a node keeps its own.
+    /// Changes any setting.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Encodes replies and requests.
+//! Encodes replies.
 
 /// The status reply to a write.
 pub const OK: &[u8] = b"+OK\r\n";
@@ -160,14 +160,6 @@ impl<'a> Reply<'a> {
     }
 }
 
-/// Appends the request `args`, the command's name first, to `out`.
-pub fn encode_request(out: &mut Vec<u8>, args: &[&[u8]]) {
-    push_number(out, b'*', args.len());
-    for arg in args {
-        push_bulk(out, arg);
-    }
-}
-
 fn push_number(out: &mut Vec<u8>, kind: u8, value: impl itoa::Integer) {
     out.push(kind);
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
@@ -243,12 +235,5 @@ mod tests {
     fn a_line_end_inside_an_error_cannot_forge_a_second_reply() {
         let [bytes, _] = both(|reply| reply.error("ERR unknown command 'a\r\n+OK'"));
         assert_eq!(bytes, "-ERR unknown command 'a  +OK'\r\n");
-    }
-
-    #[test]
-    fn a_request_has_its_golden_bytes() {
-        let mut out = Vec::new();
-        encode_request(&mut out, &[b"SET", b"k", b""]);
-        assert_eq!(out, b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$0\r\n\r\n");
     }
 }

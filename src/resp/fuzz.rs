@@ -1,14 +1,11 @@
-//! Tests both decoders with random bytes, mutated valid bytes and random cuts.
+//! Tests the parser of requests with random bytes, mutated valid bytes and random cuts.
 //!
 //! `SAPWOOD_FUZZ_CASES` sets the number of cases (CI: 1,000,000 in release), `SAPWOOD_FUZZ_SEED` the seed of the
 //! first. A case that fails prints its seed.
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use super::{
-    Decoded, Frame, FrameDecoder, FrameError, FrameLimits, Limits, ProtocolError, RequestParser, Step,
-    TooLarge,
-};
+use super::{Limits, ProtocolError, RequestParser, Step, TooLarge};
 
 /// Everything that a server decodes from a stream of requests.
 #[derive(Debug, Default, PartialEq)]
@@ -65,39 +62,6 @@ pub(super) fn drive(limits: Limits, authenticated: bool, chunks: &[&[u8]]) -> Ou
     outcome
 }
 
-/// Feeds `chunks` to a decoder as a connection does. Returns the frames, the error and the number of bytes left.
-pub(super) fn drive_frames(chunks: &[&[u8]]) -> (Vec<Frame>, Option<FrameError>, usize) {
-    let limits = FrameLimits { max_depth: 8, ..FrameLimits::default() };
-    // Open aggregates reserve capacity before their elements arrive; the depth bounds how much.
-    let aside = limits.max_depth * 2048;
-    let mut decoder = FrameDecoder::new(limits);
-    let mut frames = Vec::new();
-    let (mut buf, mut fed) = (Vec::new(), 0);
-    for chunk in chunks {
-        buf.extend_from_slice(chunk);
-        fed += chunk.len();
-        let mut at = 0;
-        loop {
-            match decoder.next(&buf[at..]) {
-                Ok(Decoded::Frame { frame, consumed }) => {
-                    frames.push(frame);
-                    at += consumed;
-                }
-                Ok(Decoded::Incomplete { consumed, need }) => {
-                    assert!(need > 0, "an incomplete reply needs something");
-                    at += consumed;
-                    break;
-                }
-                Err(error) => return (frames, Some(error), 0),
-            }
-        }
-        buf.drain(..at);
-        let held = decoder.capacity();
-        assert!(held <= aside + 256 * fed, "{held} bytes held after {fed} were fed");
-    }
-    (frames, None, buf.len())
-}
-
 /// Prints the seed of the case if it panics.
 struct Case(u64);
 
@@ -125,8 +89,6 @@ fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
         let limits = if rng.random() { narrow } else { Limits::default() };
         let authenticated = rng.random();
         assert_eq!(drive(limits, authenticated, &chunks), drive(limits, authenticated, &[&bytes]));
-        // Compared as text, in which NaN equals itself.
-        assert_eq!(format!("{:?}", drive_frames(&chunks)), format!("{:?}", drive_frames(&[&bytes])));
     }
 }
 
@@ -144,20 +106,9 @@ fn stream(rng: &mut StdRng) -> Vec<u8> {
         b"*-1\r\n",
         b"\r\n",
         b"SET \"a\\x41\\n\" 'b\\'c'\r\n",
+        b"*1\r\n",
         b"+OK\r\n",
         b"-ERR no\r\n",
-        b":-12\r\n",
-        b"_\r\n",
-        b"#t\r\n",
-        b",1.5e3\r\n",
-        b"(123456789012345678901234567890\r\n",
-        b"!5\r\nERR x\r\n",
-        b"=6\r\ntxt:hi\r\n",
-        b"%1\r\n",
-        b"~2\r\n",
-        b">2\r\n",
-        b"|1\r\n",
-        b"*1\r\n",
         b"*1000000\r\n",
     ];
     let mut bytes = Vec::new();

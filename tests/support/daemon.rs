@@ -49,9 +49,15 @@ pub fn free_address() -> SocketAddr {
     }
 }
 
+/// The `sapwood` binary, which is built with the feature `cli`. Not `env!`: test programs that start no process share
+/// this file, and build without the feature.
+fn binary() -> &'static str {
+    option_env!("CARGO_BIN_EXE_sapwood").expect("the feature `cli` is on")
+}
+
 /// The `sapwood` command, in an environment that sets nothing for it.
 pub fn sapwood<I: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = I>) -> Command {
-    let mut command = plain(Command::new(env!("CARGO_BIN_EXE_sapwood")));
+    let mut command = plain(Command::new(binary()));
     command.args(args);
     command
 }
@@ -409,7 +415,7 @@ fn launch(args: &[String], surroundings: &Surroundings, dir: &std::path::Path) -
         [] => sapwood(args),
         [program, words @ ..] => {
             let mut command = plain(Command::new(program));
-            command.args(words).arg(env!("CARGO_BIN_EXE_sapwood")).args(args);
+            command.args(words).arg(binary()).args(args);
             command
         }
     };

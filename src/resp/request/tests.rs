@@ -17,7 +17,7 @@ fn error(bytes: &[u8]) -> Option<ProtocolError> {
 
 fn multibulk(args: &[&[u8]]) -> Vec<u8> {
     let mut out = Vec::new();
-    crate::resp::encode_request(&mut out, args);
+    sapwood_client::resp::encode_request(&mut out, args);
     out
 }
 
