@@ -1,6 +1,6 @@
 //! One run, from the command line to the report.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_json::json;
 
 use crate::measure::Bench;
