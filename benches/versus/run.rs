@@ -1,6 +1,6 @@
 //! One run of the comparison, from the command line to the report.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::json;
 
 use crate::measure::Bench;
