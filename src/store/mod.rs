@@ -55,7 +55,7 @@ pub(crate) use ranges::PREFETCH_AHEAD;
 pub(crate) use sums::Digest;
 pub use sums::Totals;
 pub use value::Value;
-pub use watch::{BadCursor, Cursor, Item, Page, ResetReason, WatchEvent, Watcher};
+pub use watch::{BadCursor, Cursor, Page, ResetReason, WatchEvent, WatchItem, Watcher};
 pub(crate) use write::increment;
 pub use write::{Live, Write};
 
@@ -155,7 +155,7 @@ pub struct Count {
     pub slots: Vec<(Incarnation, Slot)>,
 }
 
-/// Every key of the cluster. See the [module](self) for its invariants.
+/// Every key of the cluster. See the module for its invariants.
 pub struct Store {
     ranges: Ranges,
     clock: Clock,
