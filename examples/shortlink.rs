@@ -47,7 +47,7 @@ use axum::response::{IntoResponse, Json, Redirect, Response};
 use axum::routing::{get, post};
 use clap::{Parser, Subcommand};
 use rand::Rng as _;
-use sapwood::cluster::Way;
+use sapwood::status::Way;
 use sapwood::{Node, NodeError};
 use serde_json::{Value, json};
 use shared::{any_port, linked, until};
@@ -292,7 +292,7 @@ async fn tour(instances: &[Instance], say: &impl Fn(&str)) -> Result<()> {
     agree(instances, code, [3, 2, 1], say).await?;
 
     say("\ns3 is cut off from the others, as by a broken network:");
-    s3.node.cluster().cut("*", Way::Both)?;
+    s3.node.cut("*", Way::Both)?;
     for instance in [s1, s2, s3] {
         for _ in 0..10 {
             ensure!(instance.click(code).await?.status == 307, "an instance that is cut off still redirects");
@@ -306,7 +306,7 @@ async fn tour(instances: &[Instance], say: &impl Fn(&str)) -> Result<()> {
     }
 
     say("\nThe network is mended:");
-    s3.node.cluster().mend("*", Way::Both)?;
+    s3.node.mend("*", Way::Both)?;
     agree(instances, code, [13, 12, 11], say).await?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use sapwood::simulation::{self, Outcome};
+use sapwood::internal::simulation::{self, Outcome};
 
 /// How often progress is printed.
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);

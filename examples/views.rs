@@ -32,7 +32,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use sapwood::Node;
-use sapwood::cluster::Way;
+use sapwood::status::Way;
 use shared::{any_port, until};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
@@ -94,7 +94,7 @@ async fn main() -> Result<()> {
     let last = nodes.len() - 1;
     if !args.no_cut {
         sleep(Duration::from_secs(args.seconds) / 4).await;
-        nodes[last].cluster().cut("*", Way::Both)?;
+        nodes[last].cut("*", Way::Both)?;
         bars.say(last, "cut off");
         sleep(Duration::from_secs(args.seconds) / 3).await;
     }
@@ -103,7 +103,7 @@ async fn main() -> Result<()> {
     }
     if !args.no_cut {
         bars.say(last, "mended");
-        nodes[last].cluster().mend("*", Way::Both)?;
+        nodes[last].mend("*", Way::Both)?;
     }
     let stopped = Instant::now();
     for node in &nodes {

@@ -96,6 +96,7 @@ impl Way {
 
 /// The progress of healing, and the members it waits for.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct HealingStatus {
     /// The number of members, this node included; without lapsed and gone ones.
     pub members: usize,
@@ -120,6 +121,7 @@ pub struct HealingStatus {
 
 /// A write that only a returning node held, and that was given up.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct LostCell {
     /// The key.
     pub key: Vec<u8>,
@@ -133,6 +135,20 @@ pub struct LostCell {
     pub deadline: Option<Time>,
     /// The peer that retracted it.
     pub peer: String,
+}
+
+impl LostCell {
+    /// A key that never expires.
+    pub fn new(key: Vec<u8>, value: Vec<u8>, version: Timestamp, peer: impl Into<String>) -> LostCell {
+        LostCell {
+            key,
+            value_bytes: value.len(),
+            value: Some(value),
+            version,
+            deadline: None,
+            peer: peer.into(),
+        }
+    }
 }
 
 /// A comparison of cells and values with one peer.
@@ -175,6 +191,7 @@ pub enum VerificationState {
 
 /// The stage that this node has reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum NodeState {
     /// Fetching the states of reachable peers, looking for a peer, or refused by all that it reached.
     Joining,
@@ -200,6 +217,7 @@ impl NodeState {
 
 /// The state of the link to one peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum PeerState {
     /// Linked; this node is fetching the peer's state.
     Joining,
@@ -276,6 +294,7 @@ impl Direction {
 
 /// One peer, as `SAPWOOD PEERS` shows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct PeerStatus {
     /// The peer's name; empty until it has sent one.
     pub name: String,
@@ -313,8 +332,34 @@ pub struct PeerStatus {
     pub heal: Option<Heal>,
 }
 
+impl PeerStatus {
+    /// A peer without a link, of which no more is known.
+    pub fn new(name: impl Into<String>, state: PeerState) -> PeerStatus {
+        PeerStatus {
+            name: name.into(),
+            state,
+            reason: String::new(),
+            address: String::new(),
+            remote: None,
+            direction: None,
+            incarnation: None,
+            since: Duration::ZERO,
+            lag: Duration::ZERO,
+            queued_bytes: 0,
+            received_bytes: 0,
+            sent_bytes: 0,
+            traffic: Traffic::default(),
+            overflows: 0,
+            ranges_differing: 0,
+            verified: None,
+            heal: None,
+        }
+    }
+}
+
 /// An exchange of what differs with one peer.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct Heal {
     /// How long it has been running.
     pub took: Duration,

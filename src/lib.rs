@@ -91,7 +91,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Node`] has an example with two nodes.
+//! [`Node`] has an example with two nodes. [`config`] has its settings, [`status`] the types that describe the node and
+//! its peers. All else is private. `internal` re-exports what the command, tests and benches of this repository need
+//! beyond that; it may change at any time.
 //!
 //! # Features
 //!
@@ -103,27 +105,28 @@
 
 mod ablation;
 mod accept;
-pub mod cluster;
+mod cluster;
 pub mod config;
-pub mod env;
-pub mod http;
-mod log_limit;
-pub mod model;
-mod node;
+mod env;
+mod http;
 #[doc(hidden)]
-pub mod process;
+pub mod internal;
+mod log_limit;
+mod model;
+mod node;
+mod process;
 mod replication;
-pub mod resp;
-pub mod stats;
-pub mod store;
+mod resp;
+mod stats;
+pub mod status;
+mod store;
 mod time_slice;
-pub mod watch;
-
-#[cfg(feature = "simulation")]
-pub use replication::simulation;
+mod watch;
 
 pub use sapwood_client as client;
 
+pub use model::{Digest, Incarnation, Time, Timestamp};
 pub use node::{JoinError, Node, NodeBuilder, NodeError, StartError, Watch, WatchError};
 pub use replication::ShutdownReport;
-pub use watch::WatchEvent;
+pub use store::{Cause, Value};
+pub use watch::{BadCursor, Cursor, ResetReason, WatchEvent, WatchItem};

@@ -15,7 +15,7 @@ use sapwood::client::{
     Client, ClientError, ClientOptions, ResetReason, SetOptions, Ttl, Watch, WatchEvent, blocking,
 };
 use sapwood::config::Config;
-use sapwood::store::Write;
+use sapwood::internal::store::Write;
 use support::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};

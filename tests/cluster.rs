@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sapwood::Node;
-use sapwood::cluster::{EventKind, NodeState, PeerState};
 use sapwood::config::Config;
-use sapwood::env::{BoxFuture, BoxStream, Env, Listener, SystemEnv};
-use sapwood::model::{Time, timestamp};
-use sapwood::store::Write;
+use sapwood::internal::Internals as _;
+use sapwood::internal::env::{BoxFuture, BoxStream, Env, Listener, SystemEnv};
+use sapwood::internal::model::{Time, timestamp};
+use sapwood::internal::store::Write;
+use sapwood::status::{EventKind, NodeState, PeerState};
 use support::peer_frames;
 use support::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -30,7 +31,7 @@ async fn three_nodes_that_name_one_find_each_other_and_agree() {
             (0..3).all(|n| get(node, format!("key:{n}").as_bytes()).as_deref() == Some(b"value"))
         })
         .await;
-        assert_eq!(node.cluster().state(), NodeState::Ready);
+        assert_eq!(node.state(), NodeState::Ready);
     }
     delete(&nodes[2], b"key:0");
     for node in &nodes {
@@ -47,7 +48,7 @@ async fn there_is_one_link_a_pair_even_if_both_dial() {
     let d = start("d", &[b.peer_addr(), c.peer_addr(), a.peer_addr()]).await;
     for node in [&a, &b, &c, &d] {
         until("everyone is linked once", || linked(node) == 3).await;
-        assert_eq!(node.cluster().peers().len(), 3, "{:?}", node.cluster().peers());
+        assert_eq!(node.peers().len(), 3, "{:?}", node.peers());
     }
     // A second connection of a pair, or one that comes and goes, would show as a link that is up or down once more.
     until_equal(&[&a, &b, &c, &d]).await;
@@ -74,8 +75,8 @@ async fn a_node_that_joins_gets_the_full_state_while_writes_go_on() {
         tokio::task::yield_now().await;
     }
     until_equal(&[&a, &b]).await;
-    assert_eq!(b.store().totals().live_cells, 59_999);
-    until("joined", || b.cluster().state() == NodeState::Ready).await;
+    assert_eq!(b.key_count(), 59_999);
+    until("joined", || b.state() == NodeState::Ready).await;
 }
 
 #[tokio::test]
@@ -90,10 +91,7 @@ async fn two_nodes_with_different_data_both_end_with_the_merge() {
     for key in 2_500..7_500u32 {
         set(&b, &key.to_le_bytes(), b"b");
     }
-    until("all keys are everywhere", || {
-        a.store().totals().live_cells == 7_500 && b.store().totals().live_cells == 7_500
-    })
-    .await;
+    until("all keys are everywhere", || a.key_count() == 7_500 && b.key_count() == 7_500).await;
     until_equal(&[&a, &b]).await;
     assert_eq!(get(&a, &3_000u32.to_le_bytes()).as_deref(), Some(&b"b"[..]));
 }
@@ -202,7 +200,7 @@ async fn a_restarted_node_takes_the_place_of_its_earlier_incarnation() {
     let b = start("b", &[a.peer_addr()]).await;
     until("the state came back", || get(&b, b"kept by a").is_some()).await;
     until("linked again", || linked(&a) == 1).await;
-    assert_eq!(a.cluster().peers().len(), 1);
+    assert_eq!(a.peers().len(), 1);
 }
 
 #[tokio::test]
@@ -214,7 +212,7 @@ async fn a_stopping_node_hands_its_last_writes_over_first() {
         set(&b, &key.to_le_bytes(), &[1; 200]);
     }
     b.shutdown().await;
-    assert_eq!(a.store().totals().live_cells, 20_000);
+    assert_eq!(a.key_count(), 20_000);
 }
 
 /// A clean stop once lost what a peer was still being sent in its first sync.
@@ -225,10 +223,10 @@ async fn a_node_that_stops_right_after_a_peer_joined_hands_its_whole_state_over(
         set(&a, &key.to_le_bytes(), &[1; 100]);
     }
     let b = start("b", &[a.peer_addr()]).await;
-    until("the sync has begun", || b.store().totals().live_cells > 0).await;
+    until("the sync has begun", || b.key_count() > 0).await;
     a.shutdown().await;
     until("the goodbye is heard", || peer(&b, PeerState::Gone).is_some()).await;
-    assert_eq!(b.store().totals().live_cells, 100_000);
+    assert_eq!(b.key_count(), 100_000);
 }
 
 /// It once said goodbye at once: nothing had been pushed, so nothing seemed to wait for an acknowledgement.
@@ -241,11 +239,11 @@ async fn a_stop_waits_for_a_peer_that_had_to_refuse_the_state() {
     }
     let small = Config { max_value: 1 << 20, max_memory: Some(2 << 20), ..config("b", &[a.peer_addr()]) };
     let b = Node::start(small).await.unwrap();
-    until("b is full", || b.cluster().state() == NodeState::Full).await;
+    until("b is full", || b.state() == NodeState::Full).await;
     let started = std::time::Instant::now();
     a.shutdown().await;
     assert!(started.elapsed() >= drain_timeout, "stopped after {:?}", started.elapsed());
-    assert!(b.store().totals().live_cells < 20_000);
+    assert!(b.key_count() < 20_000);
 }
 
 /// Frames are filled to a fixed size and values of others are passed on, whatever this node's own clients may set.
@@ -261,7 +259,7 @@ async fn limits_on_clients_do_not_limit_what_peers_exchange() {
     until_equal(&[&a, &b]).await;
     let c = Node::start(small("c", b.peer_addr())).await.unwrap();
     until_equal(&[&a, &b, &c]).await;
-    assert_eq!(c.store().totals().live_cells, 20_001);
+    assert_eq!(c.key_count(), 20_001);
 }
 
 #[tokio::test]
@@ -341,8 +339,8 @@ async fn a_clock_400_seconds_off_is_refused_and_what_it_wrote_stays_out() {
         .await;
         assert_eq!((linked(&a), linked(&skewed)), (0, 0));
         assert_eq!(get(&a, b"stays out"), None);
-        let why = skewed.cluster().joining_reason().unwrap_or_default();
-        assert!(skewed.cluster().state() == NodeState::Joining && why.starts_with("refused"), "{why}");
+        let why = skewed.joining_reason().unwrap_or_default();
+        assert!(skewed.state() == NodeState::Joining && why.starts_with("refused"), "{why}");
     }
 }
 
@@ -383,7 +381,7 @@ async fn names_that_resolve_to_many_addresses_mean_all_of_them_and_this_node_is_
         nodes.push(Node::start_in(config, env.clone()).await.unwrap());
     }
     for node in &nodes {
-        until("everyone is linked", || linked(node) == 2 && node.cluster().peers().len() == 2).await;
+        until("everyone is linked", || linked(node) == 2 && node.peers().len() == 2).await;
     }
 }
 

@@ -12,8 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use sapwood::Node;
 use sapwood::config::Config;
-use sapwood::{Node, env::Env as _, env::SystemEnv};
+use sapwood::internal::Internals as _;
+use sapwood::internal::env::{Env as _, SystemEnv};
 use support::{config, get, linked, set, until, until_equal};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -113,5 +115,5 @@ async fn a_network_that_flips_bits_costs_links_and_damages_no_value() {
     until("linked again", || linked(&a) == 1 && linked(&b) == 1).await;
     until_equal(&[&a, &b]).await;
     assert_undamaged(&a, &keys, ROUNDS);
-    assert_eq!(a.store().totals().live_cells, 200);
+    assert_eq!(a.key_count(), 200);
 }

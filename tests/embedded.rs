@@ -5,8 +5,8 @@ mod support;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use sapwood::cluster::{EventKind, Events, NodeState, PeerState, Way};
 use sapwood::config::ConfigError;
+use sapwood::status::{EventKind, Events, NodeState, PeerState, Way};
 use sapwood::{Node, NodeBuilder, NodeError, StartError, Watch, WatchEvent};
 use support::*;
 
@@ -39,9 +39,9 @@ async fn a_node_that_reaches_no_peer_is_ready_after_a_while_and_says_why_it_is_n
     let soon = |config: &mut sapwood::config::Config| config.ready_alone_after = Duration::from_millis(300);
     let node = builder("a").join([nobody]).configure(soon).start().await.unwrap();
     assert_eq!(node.state(), NodeState::Joining);
-    assert_eq!(node.cluster().joining_reason().as_deref(), Some("the address to join leads to no peer yet"));
+    assert_eq!(node.joining_reason().as_deref(), Some("the address to join leads to no peer yet"));
     node.joined().await.unwrap();
-    assert_eq!((node.state(), node.cluster().joining_reason()), (NodeState::Ready, None));
+    assert_eq!((node.state(), node.joining_reason()), (NodeState::Ready, None));
 }
 
 #[tokio::test]
@@ -102,9 +102,9 @@ async fn members_that_cannot_be_dialled_agree_through_one_that_can() {
     b.delete("from c").unwrap();
     until("the delete too", || c.get("from c").is_none()).await;
     until_equal(&[&a, &b, &c]).await;
-    let healing = a.cluster().healing();
+    let healing = a.healing();
     assert!(healing.members == 3, "{healing:?}");
-    until("tombstones are purged, as all three are heard", || a.cluster().healing().tombstones == 0).await;
+    until("tombstones are purged, as all three are heard", || a.healing().tombstones == 0).await;
 }
 
 #[tokio::test]
@@ -155,9 +155,9 @@ async fn nodes_that_wrote_before_they_met_hold_what_both_wrote() {
     for node in [&a, &b] {
         assert_eq!(node.get("both").unwrap(), "later");
         assert_eq!(node.get("deleted"), None);
-        assert_eq!(node.cluster().healing().members, 2);
+        assert_eq!(node.healing().members, 2);
     }
-    assert!(a.cluster().lost().is_empty() && b.cluster().lost().is_empty());
+    assert!(a.lost().is_empty() && b.lost().is_empty());
 }
 
 #[tokio::test]
@@ -198,10 +198,10 @@ async fn whoever_asks_is_told_of_links_healing_and_refusals() {
     let (peer, reason) = next(&mut events, EventKind::Healed).await;
     assert!(peer == "b" && reason.starts_with("0 cells in, 1 out"), "{reason}");
 
-    a.cluster().cut("b", Way::Both).unwrap();
+    a.cut("b", Way::Both).unwrap();
     assert_eq!(next(&mut events, EventKind::Down).await.0, "b");
     a.set("tree", "elm").unwrap();
-    a.cluster().mend("b", Way::Both).unwrap();
+    a.mend("b", Way::Both).unwrap();
     assert_eq!(next(&mut events, EventKind::Up).await.0, "b");
     assert_eq!(next(&mut events, EventKind::Healed).await.0, "b");
     assert_eq!(b.get("tree").unwrap(), "elm");

@@ -8,10 +8,10 @@ mod raw_client;
 use std::time::{Duration, UNIX_EPOCH};
 
 use raw_client::Daemon;
-use sapwood::cluster::{Event, EventKind};
+use sapwood::status::{Event, EventKind};
 
 fn event(kind: EventKind, reason: &str) -> Event {
-    Event { kind, peer: "b".into(), reason: reason.into(), time: UNIX_EPOCH + Duration::from_millis(1500) }
+    Event::new(kind, "b", reason, UNIX_EPOCH + Duration::from_millis(1500))
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ async fn start_with(
     change(&mut config);
     let node = Node::start(config).await.unwrap();
     let http = node.http_addr().unwrap();
-    until("the node has joined", || node.state() == sapwood::cluster::NodeState::Ready).await;
+    until("the node has joined", || node.state() == sapwood::status::NodeState::Ready).await;
     (node, http)
 }
 
@@ -115,7 +115,7 @@ async fn a_node_is_ready_once_it_has_joined_and_while_it_takes_writes() {
         config.ready_alone_after = std::time::Duration::from_millis(100);
     })
     .await;
-    until("it has given up on its peers", || alone.state() == sapwood::cluster::NodeState::Ready).await;
+    until("it has given up on its peers", || alone.state() == sapwood::status::NodeState::Ready).await;
     assert_eq!(get(its_http, "/readyz").await.status, 200, "it takes writes");
 
     let (small, its_http) = start_with("c", &[], |config| {
@@ -136,7 +136,7 @@ async fn a_node_is_ready_once_it_has_joined_and_while_it_takes_writes() {
 #[tokio::test]
 async fn a_node_that_is_behind_its_goals_is_not_ready_and_says_why() {
     let [(a, http), (b, _)] = pair().await;
-    b.cluster().cut("a", sapwood::cluster::Way::In).unwrap();
+    b.cut("a", sapwood::status::Way::In).unwrap();
     a.set("k", "v").unwrap();
     until("b has not acknowledged it", || {
         a.peers().iter().any(|peer| peer.lag > std::time::Duration::from_millis(20))
@@ -147,7 +147,7 @@ async fn a_node_that_is_behind_its_goals_is_not_ready_and_says_why() {
     assert_eq!(answer.status, 503, "{}", answer.text());
     assert!(answer.json()["detail"].as_str().unwrap().starts_with("b lags by "), "{}", answer.text());
     assert_eq!(get(http, "/readyz?max_lag=1h").await.status, 200);
-    b.cluster().mend("a", sapwood::cluster::Way::Both).unwrap();
+    b.mend("a", sapwood::status::Way::Both).unwrap();
     until_equal(&[&a, &b]).await;
 }
 
@@ -512,7 +512,7 @@ async fn a_key_is_shown_side_by_side_and_the_larger_timestamp_wins() {
         assert_eq!((sum("a"), sum("b")), ("3".into(), "4".into()));
     }
 
-    a.cluster().cut("*", sapwood::cluster::Way::Both).unwrap();
+    a.cut("*", sapwood::status::Way::Both).unwrap();
     until("the link has ended", || linked(&b) == 0).await;
     a.set("tree", "elm").unwrap();
     let cut = json(http, "/api/key?key=tree").await;
@@ -520,7 +520,7 @@ async fn a_key_is_shown_side_by_side_and_the_larger_timestamp_wins() {
         cut["copies"].as_array().unwrap().iter().find(|copy| copy["node"] == name).unwrap().clone()
     };
     assert_eq!((&copy("a")["value"], &copy("b")["answered"]), (&json!({"text": "elm"}), &false.into()));
-    a.cluster().mend("*", sapwood::cluster::Way::Both).unwrap();
+    a.mend("*", sapwood::status::Way::Both).unwrap();
     let mut stream = Events::open(http, "/api/stream?key=tree", &[]).await;
     let healed = stream.until("key", |key| key["winner"] == "a, b").await;
     assert_eq!(healed["copies"][1]["value"], json!({"text": "elm"}));
@@ -587,9 +587,9 @@ async fn a_stream_tells_what_changes_and_goes_on_where_another_was() {
         );
     }
     let mut stream = Events::open(http, "/api/stream", &[]).await;
-    b.cluster().cut("a", sapwood::cluster::Way::Both).unwrap();
+    b.cut("a", sapwood::status::Way::Both).unwrap();
     stream.until("event", |event| event["kind"] == "down").await;
-    b.cluster().mend("a", sapwood::cluster::Way::Both).unwrap();
+    b.mend("a", sapwood::status::Way::Both).unwrap();
     stream.until("event", |event| event["kind"] == "up" && event["id"].as_u64() > ids.last().copied()).await;
     a.shutdown().await;
     while stream.next().await.is_some() {}

@@ -10,8 +10,8 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 use one_peer::{OnePeer, verification};
-use sapwood::cluster::{Verification, VerificationState};
-use sapwood::env::{Env as _, SystemEnv};
+use sapwood::internal::cluster::{Verification, VerificationState};
+use sapwood::internal::env::{Env as _, SystemEnv};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;

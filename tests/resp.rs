@@ -15,8 +15,8 @@ use std::sync::atomic::Ordering;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sapwood::config::Secret;
-use sapwood::env::{BoxFuture, BoxStream, Env, Listener, SystemEnv};
-use sapwood::model::timestamp;
+use sapwood::internal::env::{BoxFuture, BoxStream, Env, Listener, SystemEnv};
+use sapwood::internal::model::timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 

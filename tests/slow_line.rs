@@ -7,6 +7,7 @@ mod support;
 use std::time::Duration;
 
 use sapwood::config::Config;
+use sapwood::internal::Internals as _;
 use support::{config, get, linked, set, start, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};

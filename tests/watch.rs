@@ -13,7 +13,8 @@ use std::net::SocketAddr;
 
 use sapwood::client::resp::Frame;
 use sapwood::client::{ClientError, Connection, Options};
-use sapwood::store::Write;
+use sapwood::internal::Internals as _;
+use sapwood::internal::store::Write;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
@@ -237,7 +238,7 @@ async fn what_is_written_deleted_or_expires_elsewhere_is_told_here() {
     watch.expect(&["change set a:new 2 -1"]).await;
     delete(&c, b"a:old");
     watch.expect(&["change del a:old nil -1"]).await;
-    let soon = sapwood::model::timestamp::later(now(), std::time::Duration::from_millis(300));
+    let soon = sapwood::internal::model::timestamp::later(now(), std::time::Duration::from_millis(300));
     write(&c, b"a:new", Write::Deadline(Some(soon)));
     assert!(watch.told().await.starts_with("change expire a:new 2 "));
     watch.expect(&["change expired a:new nil -1"]).await;
@@ -262,14 +263,14 @@ async fn a_counter_is_shown_in_digits_whoever_counts() {
     watch.expect(&["change del a:n nil -1"]).await;
     write(&a, b"a:new", Write::Add(-7));
     watch.expect(&["change counter a:new -7 -1"]).await;
-    let soon = sapwood::model::timestamp::later(now(), std::time::Duration::from_millis(300));
+    let soon = sapwood::internal::model::timestamp::later(now(), std::time::Duration::from_millis(300));
     write(&a, b"a:new", Write::Deadline(Some(soon)));
     assert!(watch.told().await.starts_with("change expire a:new -7 "));
     watch.expect(&["change expired a:new nil -1"]).await;
 }
 
-fn now() -> sapwood::model::Time {
-    sapwood::env::Env::wall_clock(&sapwood::env::SystemEnv)
+fn now() -> sapwood::internal::model::Time {
+    sapwood::internal::env::Env::wall_clock(&sapwood::internal::env::SystemEnv)
 }
 
 #[tokio::test]
@@ -417,7 +418,7 @@ async fn watch_meta_and_the_copy_of_a_key_tell_of_the_same_last_write_on_every_n
                 }
             };
             let meta = version_in_meta(connection).await;
-            let copy = node.store().copy(b"k", sapwood::model::timestamp::ZERO, 0).version.unwrap();
+            let copy = node.store().copy(b"k", sapwood::internal::model::timestamp::ZERO, 0).version.unwrap();
             assert_eq!(told, meta, "{command:?}");
             assert_eq!(meta, (copy.get_time().0.to_string(), copy.get_id().to_string()), "{command:?}");
             versions.push(meta);

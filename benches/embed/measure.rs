@@ -142,7 +142,7 @@ fn take_everything(runtime: &Runtime, from: &Node, keys: &[Key], n: u32) -> Resu
         let node = Node::builder().name(format!("joining-{n}")).join([address]).start().await?;
         tokio::time::timeout(JOIN_LIMIT, node.joined()).await.context("the join took too long")??;
         let took = started.elapsed();
-        ensure!(node.store().totals().live_cells == keys.len() as u64, "keys are missing after the join");
+        ensure!(node.key_count() == keys.len() as u64, "keys are missing after the join");
         node.shutdown().await;
         Ok(took)
     })

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use sapwood::Node;
-use sapwood::cluster::PeerState;
+use sapwood::status::PeerState;
 use tokio::time::{Instant, sleep};
 
 /// How long anything may take in an example: a link that is cut is given up after a few seconds.

@@ -1,7 +1,7 @@
 //! `sapwood lost`
 
-use sapwood::env::{Env as _, SystemEnv};
-use sapwood::model::timestamp;
+use sapwood::internal::env::{Env as _, SystemEnv};
+use sapwood::internal::model::timestamp;
 
 use super::Exit;
 use super::fields::{self, Fields};

@@ -8,7 +8,8 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use sapwood::Node;
-use sapwood::process::resident_bytes;
+use sapwood::internal::Internals as _;
+use sapwood::internal::process::resident_bytes;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// How often the memory of the process is checked.

@@ -7,8 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use sapwood::client::{ResetReason, WatchEvent, WatchItem};
-use sapwood::env::{Env as _, SystemEnv};
-use sapwood::model::timestamp;
+use sapwood::internal::env::{Env as _, SystemEnv};
+use sapwood::internal::model::timestamp;
 use serde_json::{Map, Value};
 
 use super::Exit;

@@ -23,6 +23,7 @@ const MAX_RECORDED: usize = 512;
 
 /// A change of a link or a member, as one node saw it.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Event {
     /// What happened.
     pub kind: EventKind,
@@ -32,6 +33,18 @@ pub struct Event {
     pub reason: String,
     /// The time, by this machine's clock.
     pub time: SystemTime,
+}
+
+impl Event {
+    /// An event at `time`.
+    pub fn new(
+        kind: EventKind,
+        peer: impl Into<String>,
+        reason: impl Into<String>,
+        time: SystemTime,
+    ) -> Event {
+        Event { kind, peer: peer.into(), reason: reason.into(), time }
+    }
 }
 
 /// An [`Event`] that is kept, with its id.

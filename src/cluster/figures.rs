@@ -7,6 +7,7 @@ use crate::model::Incarnation;
 
 /// The kinds of traffic on a link, by purpose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum TrafficKind {
     /// Pushed writes, and their acknowledgements.
     Pushes,
@@ -36,6 +37,7 @@ impl TrafficKind {
 
 /// Bytes that the present link to a peer has carried.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct Traffic {
     /// Received, by [`TrafficKind`].
     pub received: [u64; TrafficKind::ALL.len()],

@@ -4,11 +4,30 @@
 //! addition (an incremental multiset hash: Clarke et al., 2003). Hashes are seeded by the cluster's name and
 //! equal on every node of it. They guard against mistakes, not against a peer that lies on purpose.
 
+use std::fmt;
+
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::counter::{Expiry, Slot};
 use super::register::Register;
 use super::timestamp::Incarnation;
+
+/// A digest of keys with their timestamps: nodes that hold the same show the same. As text, 16 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Digest(pub(crate) u64);
+
+impl Digest {
+    /// The digest as a number.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
 
 /// The seed of a cluster's hashes: derived from its name, so all its nodes use the same one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -15,7 +15,7 @@ pub mod timestamp;
 mod tree_node;
 mod vector;
 
-pub use digest::{HashSeed, RangeCount};
+pub use digest::{Digest, HashSeed, RangeCount};
 pub use register::Register;
 pub use timestamp::{Incarnation, Time, Timestamp};
 pub use tree_node::TreeNode;

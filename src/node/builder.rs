@@ -1,11 +1,9 @@
 //! Builds a node that a program embeds.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use super::{Node, StartError};
 use crate::config::{Config, Secret};
-use crate::env::{Env, SystemEnv};
 
 /// The settings of an embedded node; [`Node::builder`] makes one.
 ///
@@ -14,13 +12,12 @@ use crate::env::{Env, SystemEnv};
 #[must_use = "nothing runs before `start`"]
 pub struct NodeBuilder {
     config: Config,
-    env: Arc<dyn Env>,
 }
 
 impl NodeBuilder {
     pub(super) fn new() -> Self {
         let config = Config { client: None, peer: None, http: None, ..Config::default() };
-        NodeBuilder { config, env: Arc::new(SystemEnv) }
+        NodeBuilder { config }
     }
 
     /// The stable name of the node, unique in its cluster: the others recognise it by this after a restart. A node
@@ -91,23 +88,17 @@ impl NodeBuilder {
         self
     }
 
-    /// Takes network, wall clock and randomness from `env`, for tests on simulated time.
-    pub fn env(mut self, env: Arc<dyn Env>) -> Self {
-        self.env = env;
-        self
-    }
-
     /// Starts the node on the ambient tokio runtime.
     ///
     /// # Errors
     /// As [`Node::start`].
     pub async fn start(self) -> Result<Node, StartError> {
-        Node::start_in(self.config, self.env).await
+        Node::start(self.config).await
     }
 }
 
 impl std::fmt::Debug for NodeBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NodeBuilder").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("NodeBuilder").field("config", &self.config).finish()
     }
 }

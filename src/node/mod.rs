@@ -9,7 +9,9 @@
 mod builder;
 mod descriptors;
 mod error;
+mod internals;
 mod keys;
+mod operator;
 mod watch;
 
 use std::net::SocketAddr;
@@ -25,6 +27,7 @@ use tokio_util::task::TaskTracker;
 pub use builder::NodeBuilder;
 use descriptors::Descriptors;
 pub use error::{JoinError, NodeError, StartError};
+pub use internals::Internals;
 pub use watch::{Watch, WatchError};
 
 use crate::cluster::{Cluster, Events, NodeState, PeerStatus, Status as _};
@@ -89,14 +92,11 @@ impl Node {
     /// # Errors
     /// [`StartError`] if the configuration is invalid or an address cannot be taken.
     pub async fn start(config: Config) -> Result<Node, StartError> {
-        Node::start_in(config, Arc::new(SystemEnv)).await
+        Node::start_with(config, Arc::new(SystemEnv)).await
     }
 
     /// Starts a node that takes network, wall clock and randomness from `env`.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start).
-    pub async fn start_in(config: Config, env: Arc<dyn Env>) -> Result<Node, StartError> {
+    async fn start_with(config: Config, env: Arc<dyn Env>) -> Result<Node, StartError> {
         config.validate()?;
         let open_files = env.max_open_files();
         let descriptors = Descriptors::share(open_files, config.max_clients);
@@ -247,11 +247,6 @@ impl Node {
         self.api.http
     }
 
-    /// This node for an http server that shows several: see [`Host`].
-    pub fn api(&self) -> NodeApi {
-        self.api.clone()
-    }
-
     /// The stage that the node has reached.
     pub fn state(&self) -> NodeState {
         self.replication.state()
@@ -278,16 +273,6 @@ impl Node {
     /// refusal it keeps trying, and is ready as soon as a peer accepts it.
     pub async fn joined(&self) -> Result<(), JoinError> {
         self.replication.joined().await.map_err(|why| JoinError { why })
-    }
-
-    /// The node's own state, its peers, and what an operator can change.
-    pub fn cluster(&self) -> &dyn Cluster {
-        &*self.replication
-    }
-
-    /// The node's store, which holds the keys.
-    pub fn store(&self) -> &Store {
-        &self.store
     }
 
     /// Resolves when the node has to stop: after [`shutdown`](Self::shutdown), after a client's `SHUTDOWN`, or

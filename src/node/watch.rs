@@ -20,11 +20,23 @@ use crate::watch::{Cursor, Page, WatchEvent, Watcher};
 #[non_exhaustive]
 pub enum WatchError {
     /// There are too many prefixes.
-    #[error(transparent)]
-    TooManyPrefixes(#[from] TooManyPrefixes),
+    #[error("{}", crate::store::TooManyPrefixes)]
+    TooManyPrefixes,
     /// They are nested too deeply in other watched prefixes.
-    #[error(transparent)]
-    TooDeep(#[from] TooDeep),
+    #[error("{}", crate::store::TooDeep)]
+    TooDeep,
+}
+
+impl From<TooManyPrefixes> for WatchError {
+    fn from(_: TooManyPrefixes) -> Self {
+        WatchError::TooManyPrefixes
+    }
+}
+
+impl From<TooDeep> for WatchError {
+    fn from(_: TooDeep) -> Self {
+        WatchError::TooDeep
+    }
 }
 
 impl Node {

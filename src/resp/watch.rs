@@ -2,7 +2,7 @@
 
 use super::{Proto, Reply};
 use crate::model::{Time, timestamp};
-use crate::watch::{Item, Page, WatchEvent};
+use crate::watch::{Page, WatchEvent, WatchItem};
 
 /// A page encoded as messages of a protocol version. All watchers of the page share them.
 pub(super) fn render(page: &Page, proto: Proto) -> bytes::Bytes {
@@ -52,7 +52,7 @@ fn begin(reply: &mut Reply<'_>, parts: usize, kind: &str) {
 }
 
 /// Writes key, value, deadline, time and origin of an item.
-fn describe(reply: &mut Reply<'_>, item: &Item) {
+fn describe(reply: &mut Reply<'_>, item: &WatchItem) {
     reply.bulk(item.key());
     match item.value() {
         Some(value) => reply.bulk(value),

@@ -129,7 +129,7 @@ pub struct Count {
     pub slots: Vec<(Incarnation, Slot)>,
 }
 
-/// Every key of the cluster. See the [module](self) for its invariants.
+/// Every key of the cluster. See the module for its invariants.
 pub struct Store {
     ranges: Ranges,
     clock: Clock,

@@ -8,6 +8,7 @@ use crate::store::{Cause, Cell};
 
 /// One event of a watcher.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum WatchEvent {
     /// A whole snapshot follows: discard what was received before.
     Reset {
@@ -15,7 +16,7 @@ pub enum WatchEvent {
         reason: ResetReason,
     },
     /// A key of the snapshot.
-    Entry(Item),
+    Entry(WatchItem),
     /// The snapshot is complete, or the watcher resumed at its cursor. Changes follow.
     Live {
         /// The position to resume from after an interruption.
@@ -26,7 +27,7 @@ pub enum WatchEvent {
         /// The cause of the change.
         cause: Cause,
         /// The key after the change.
-        item: Item,
+        item: WatchItem,
         /// The position to resume from after an interruption. Before the first [`Live`](Self::Live) it is of no use,
         /// because the snapshot is not complete.
         cursor: Cursor,
@@ -37,6 +38,7 @@ pub enum WatchEvent {
 
 /// The reason for a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ResetReason {
     /// The watch began.
     Start,
@@ -76,12 +78,12 @@ impl Cause {
 
 /// A key with its value and its timestamp.
 #[derive(Clone, Debug)]
-pub struct Item {
+pub struct WatchItem {
     pub(super) cell: Cell,
     pub(super) version: Timestamp,
 }
 
-impl Item {
+impl WatchItem {
     /// The key.
     pub fn key(&self) -> &[u8] {
         self.cell.key()

@@ -21,7 +21,7 @@ mod event;
 mod pace;
 mod page;
 
-pub use event::{BadCursor, Cursor, Item, ResetReason, WatchEvent};
+pub use event::{BadCursor, Cursor, ResetReason, WatchEvent, WatchItem};
 pub use page::Page;
 
 use std::sync::{Arc, Weak};
@@ -260,8 +260,8 @@ impl Watcher {
         skipped.into_iter().chain(changes).collect()
     }
 
-    fn item(&self, cell: &Cell) -> Item {
-        Item { cell: cell.as_kept(), version: self.watches.store.last_write(cell) }
+    fn item(&self, cell: &Cell) -> WatchItem {
+        WatchItem { cell: cell.as_kept(), version: self.watches.store.last_write(cell) }
     }
 
     fn cursor(&self, sequence: u64) -> Cursor {

@@ -118,7 +118,7 @@ impl Client {
         }
     }
 
-    fn know(&mut self, item: &Item) {
+    fn know(&mut self, item: &WatchItem) {
         let timestamp = Timestamp::new(item.time(), item.origin());
         let before = self.timestamps.insert(item.key().to_vec(), timestamp);
         assert!(before.is_none_or(|before| before <= timestamp), "{item:?} after {before:?}");

@@ -11,9 +11,10 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use sapwood::Node;
 use sapwood::config::Config;
-use sapwood::env::{BoxFuture, BoxStream, Env, Listener};
-use sapwood::model::{Time, timestamp};
-use sapwood::store::{Batch, Write};
+use sapwood::internal::Internals as _;
+use sapwood::internal::env::{BoxFuture, BoxStream, Env, Listener};
+use sapwood::internal::model::{Time, timestamp};
+use sapwood::internal::store::{Batch, Write};
 use turmoil::net::{TcpListener, TcpStream};
 use turmoil::{Builder, Sim};
 
@@ -153,7 +154,7 @@ impl Cluster<'_> {
     }
 
     pub(crate) fn links(&self, name: &str) -> usize {
-        let peers = self.node(name).map(|node| node.cluster().peers()).unwrap_or_default();
+        let peers = self.node(name).map(|node| node.peers()).unwrap_or_default();
         peers.iter().filter(|peer| peer.state.is_linked()).count()
     }
 

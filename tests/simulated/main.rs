@@ -9,7 +9,8 @@ mod healing;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use sapwood::cluster::NodeState;
+use sapwood::internal::Internals as _;
+use sapwood::status::NodeState;
 
 use cluster::Cluster;
 
@@ -54,7 +55,7 @@ fn a_crashed_node_comes_back_empty_and_takes_the_state() {
     cluster.sim.bounce("b");
     cluster.until("b is linked again", |cluster| cluster.links("b") == 2);
     cluster.until_equal();
-    assert_eq!(cluster.node("b").unwrap().store().totals().live_cells, 3_000);
+    assert_eq!(cluster.node("b").unwrap().key_count(), 3_000);
 }
 
 #[test]
@@ -113,7 +114,7 @@ fn a_node_is_not_ready_before_it_has_the_state_of_all_behind_a_name() {
     cluster.crash("c");
     cluster.sim.bounce("c");
     cluster.until("c is ready", |cluster| {
-        cluster.node("c").is_some_and(|node| node.cluster().state() == NodeState::Ready)
+        cluster.node("c").is_some_and(|node| node.state() == NodeState::Ready)
     });
-    assert_eq!(cluster.node("c").unwrap().store().totals().live_cells, 3_000);
+    assert_eq!(cluster.node("c").unwrap().key_count(), 3_000);
 }

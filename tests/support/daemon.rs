@@ -52,10 +52,10 @@ pub fn free_address() -> SocketAddr {
 /// The `sapwood` binary, which is built with the feature `cli`. Not `env!`: test programs that start no process share
 /// this file, and build without the feature.
 fn binary() -> &'static str {
-    let Some(path) = option_env!("CARGO_BIN_EXE_sapwood") else {
-        panic!("this test needs the feature `cli`")
-    };
-    path
+    match option_env!("CARGO_BIN_EXE_sapwood") {
+        Some(path) => path,
+        None => panic!("this test runs the command: build it with the feature `cli`"),
+    }
 }
 
 /// The `sapwood` command, in an environment that sets nothing for it.

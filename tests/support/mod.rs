@@ -15,10 +15,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sapwood::Node;
-use sapwood::cluster::{PeerState, PeerStatus};
 use sapwood::config::Config;
-use sapwood::env::{Env, SystemEnv};
-use sapwood::store::{Batch, Write};
+use sapwood::internal::Internals as _;
+use sapwood::internal::env::{Env, SystemEnv};
+use sapwood::internal::store::{Batch, Write};
+use sapwood::status::{PeerState, PeerStatus};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -67,11 +68,11 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 pub fn linked(node: &Node) -> usize {
-    node.cluster().peers().iter().filter(|peer| peer.state == PeerState::Linked).count()
+    node.peers().iter().filter(|peer| peer.state == PeerState::Linked).count()
 }
 
 pub fn peer(node: &Node, state: PeerState) -> Option<PeerStatus> {
-    node.cluster().peers().into_iter().find(|peer| peer.state == state)
+    node.peers().into_iter().find(|peer| peer.state == state)
 }
 
 pub fn write(node: &Node, key: &[u8], write: Write<'_>) {

@@ -1,4 +1,4 @@
-//! A node's face without its cluster: the real Redis protocol, and a [`Cluster`](sapwood::cluster::Cluster) that is made up.
+//! A node's face without its cluster: the real Redis protocol, and a [`Cluster`](sapwood::internal::cluster::Cluster) that is made up.
 #![allow(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
@@ -6,16 +6,16 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sapwood::cluster::{
+use sapwood::config::KeyspaceEvents;
+use sapwood::internal::cluster::{
     Acknowledgements, Activity, Administration, ClusterError, Copies, Direction, EventSender, Events,
     Figures, Heal, Healing, HealingStatus, LostCell, NodeState, PeerState, PeerStatus, Publisher, Recorded,
-    RemoteNode, Scope, Statistics, Status, Token, TokenError, Traffic, Verification, VerificationState, Way,
+    RemoteNode, Scope, Statistics, Status, Token, TokenError, Verification, VerificationState, Way,
 };
-use sapwood::config::KeyspaceEvents;
-use sapwood::env::{BoxFuture, SystemEnv};
-use sapwood::model::{HashSeed, RangeCount, Timestamp, timestamp};
-use sapwood::resp::{Limits, Server, Settings};
-use sapwood::store::{KeyCopy, Lengths, Store, StoreConfig};
+use sapwood::internal::env::{BoxFuture, SystemEnv};
+use sapwood::internal::model::{HashSeed, RangeCount, Timestamp, timestamp};
+use sapwood::internal::resp::{Limits, Server, Settings};
+use sapwood::internal::store::{KeyCopy, Lengths, Store, StoreConfig};
 use tokio_util::sync::CancellationToken;
 
 /// A cluster of one peer that never changes. It notes what it is told to do.
@@ -58,36 +58,22 @@ impl Status for OnePeer {
     }
 
     fn peers(&self) -> Vec<PeerStatus> {
-        vec![PeerStatus {
-            name: "b".into(),
-            state: PeerState::Healing,
-            reason: String::new(),
-            address: "127.0.0.1:7172".into(),
-            remote: None,
-            direction: Some(Direction::Out),
-            incarnation: None,
-            since: Duration::from_millis(5),
-            lag: Duration::ZERO,
-            queued_bytes: 1,
-            received_bytes: 2,
-            sent_bytes: 3,
-            traffic: Traffic::default(),
-            overflows: 0,
-            ranges_differing: 4,
-            verified: None,
-            heal: Some(Heal {
-                took: Duration::from_millis(8),
-                cells_in: 5,
-                cells_out: 6,
-                bytes_in: 50,
-                bytes_out: 60,
-                cells_left: 7,
-                time_left: Some(Duration::from_millis(9)),
-            }),
-        }]
+        let mut peer = PeerStatus::new("b", PeerState::Healing);
+        peer.address = "127.0.0.1:7172".into();
+        peer.direction = Some(Direction::Out);
+        peer.since = Duration::from_millis(5);
+        (peer.queued_bytes, peer.received_bytes, peer.sent_bytes) = (1, 2, 3);
+        peer.ranges_differing = 4;
+        let mut heal = Heal::default();
+        heal.took = Duration::from_millis(8);
+        (heal.cells_in, heal.cells_out, heal.cells_left) = (5, 6, 7);
+        (heal.bytes_in, heal.bytes_out) = (50, 60);
+        heal.time_left = Some(Duration::from_millis(9));
+        peer.heal = Some(heal);
+        vec![peer]
     }
 
-    fn name_of(&self, _incarnation: sapwood::model::Incarnation) -> Option<String> {
+    fn name_of(&self, _incarnation: sapwood::internal::model::Incarnation) -> Option<String> {
         None
     }
 
@@ -102,17 +88,14 @@ impl Status for OnePeer {
 
 impl Healing for OnePeer {
     fn healing(&self) -> HealingStatus {
-        HealingStatus {
-            members: 2,
-            stable_age: Some(Duration::from_millis(12_345)),
-            tombstones: 3,
-            waits_for: vec!["b".into(), "c".into()],
-            retractions: 4,
-            late: 5,
-            lost: 2,
-            dropped_tombstones: 6,
-            scrub_errors: 0,
-        }
+        let mut healing = HealingStatus::default();
+        healing.members = 2;
+        healing.stable_age = Some(Duration::from_millis(12_345));
+        healing.tombstones = 3;
+        healing.waits_for = vec!["b".into(), "c".into()];
+        (healing.retractions, healing.late, healing.lost) = (4, 5, 2);
+        healing.dropped_tombstones = 6;
+        healing
     }
 
     fn differing(&self, _peer: &str) -> Option<Vec<u8>> {
@@ -121,17 +104,11 @@ impl Healing for OnePeer {
 
     fn lost(&self) -> Vec<LostCell> {
         let time = timestamp::time_since_epoch(Duration::from_secs(10));
-        let cell = LostCell {
-            key: b"k\xff".to_vec(),
-            value: Some(b"v".to_vec()),
-            value_bytes: 1,
-            version: Timestamp::new(time, timestamp::incarnation(7).unwrap()),
-            deadline: None,
-            peer: "b".into(),
-        };
-        let deadline = Some(timestamp::time_since_epoch(Duration::from_secs(20)));
-        let large =
-            LostCell { key: b"l".to_vec(), value: None, value_bytes: 9_000_000, deadline, ..cell.clone() };
+        let version = Timestamp::new(time, timestamp::incarnation(7).unwrap());
+        let cell = LostCell::new(b"k\xff".to_vec(), b"v".to_vec(), version, "b");
+        let mut large = LostCell::new(b"l".to_vec(), Vec::new(), version, "b");
+        (large.value, large.value_bytes) = (None, 9_000_000);
+        large.deadline = Some(timestamp::time_since_epoch(Duration::from_secs(20)));
         vec![cell, large]
     }
 

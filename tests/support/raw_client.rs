@@ -7,9 +7,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sapwood::cluster::{EventSender, Subscribers, VerificationState};
-use sapwood::env::{Env, Listener, SystemEnv};
-use sapwood::resp::Settings;
+use sapwood::internal::cluster::{EventSender, Subscribers, VerificationState};
+use sapwood::internal::env::{Env, Listener, SystemEnv};
+use sapwood::internal::resp::Settings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sapwood::env::{Env as _, SystemEnv};
+use sapwood::internal::env::{Env as _, SystemEnv};
 
 use crate::support::daemon::*;
 

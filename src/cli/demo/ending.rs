@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use sapwood::Node;
+use sapwood::{Digest, Node};
 use serde_json::{Value, json};
 
 use crate::cli::output::{Paint, Table, grouped};
@@ -47,7 +47,7 @@ impl Outcome {
 pub(super) struct Ending {
     outcomes: Vec<(Outcome, Vec<Answer>)>,
     equal: bool,
-    digest: u64,
+    digest: Digest,
 }
 
 /// What one node shows for an [`Outcome`].
@@ -60,7 +60,7 @@ struct Answer {
 
 impl Ending {
     /// Reads all outcomes from every node.
-    pub(super) fn ask(nodes: &[&Node], outcomes: Vec<Outcome>, equal: bool, digest: u64) -> Ending {
+    pub(super) fn ask(nodes: &[&Node], outcomes: Vec<Outcome>, equal: bool, digest: Digest) -> Ending {
         let answer = |node: &Node, outcome: &Outcome| {
             let shows = |key: &str| node.get(key).map(|value| String::from_utf8_lossy(&value).into_owned());
             let shown: Vec<_> = outcome.keys().iter().map(|key| shows(key)).collect();
@@ -106,7 +106,7 @@ impl Ending {
             })
         };
         let rows: Vec<_> = self.outcomes.iter().map(row).collect();
-        let digest = format!("{:016x}", self.digest);
+        let digest = self.digest.to_string();
         json!({ "ok": self.is_happy(), "equal": self.equal, "digest": digest, "steps": steps, "outcomes": rows })
     }
 }
@@ -150,7 +150,7 @@ mod tests {
         }
         a.set("leaf:1", "green").unwrap();
         let paint = Paint { colours: false };
-        let ending = Ending::ask(&[&a, &b], outcomes(), true, 7);
+        let ending = Ending::ask(&[&a, &b], outcomes(), true, a.digest());
         assert!(!ending.is_happy(), "b lacks a leaf");
         assert_eq!(
             ending.lines(paint),
@@ -165,9 +165,9 @@ mod tests {
         assert_eq!((&json["ok"], &json["outcomes"][2]["nodes"][1]["wrong"]), (&json!(false), &json!(1)));
 
         b.set("leaf:1", "green").unwrap();
-        assert!(Ending::ask(&[&a, &b], outcomes(), true, 7).is_happy());
-        assert!(!Ending::ask(&[&a, &b], outcomes(), false, 7).is_happy(), "their digests differ");
+        assert!(Ending::ask(&[&a, &b], outcomes(), true, a.digest()).is_happy());
+        assert!(!Ending::ask(&[&a, &b], outcomes(), false, a.digest()).is_happy(), "their digests differ");
         b.set("gone", "back").unwrap();
-        assert!(!Ending::ask(&[&a, &b], outcomes(), true, 7).is_happy(), "what was deleted is back");
+        assert!(!Ending::ask(&[&a, &b], outcomes(), true, a.digest()).is_happy(), "what was deleted is back");
     }
 }

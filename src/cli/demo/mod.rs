@@ -20,8 +20,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use narrator::Narrator;
 use nodes::DemoNodes;
-use sapwood::env::{Env, SystemEnv};
-use sapwood::http::{self, Host};
+use sapwood::internal::env::{Env, SystemEnv};
+use sapwood::internal::http::{self, Host};
 use tokio_util::sync::CancellationToken;
 
 use super::address::ListenAddress;

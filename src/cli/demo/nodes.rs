@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use sapwood::config::Config;
-use sapwood::env::BoxFuture;
-use sapwood::http::{DemoControl, DemoError, Host, NodeApi};
+use sapwood::internal::Internals as _;
+use sapwood::internal::env::BoxFuture;
+use sapwood::internal::http::{DemoControl, DemoError, Host, NodeApi};
 use sapwood::{Node, StartError};
 
 /// Most nodes of a demo: each holds a copy of every key.
@@ -205,7 +206,7 @@ mod tests {
         let demo = DemoNodes::new();
         let (a, b) = (demo.admit().await.unwrap(), demo.admit().await.unwrap());
         demo.load("a", "key:", 2_500).await.unwrap();
-        let holds_all = |node: &Node| node.store().totals().live_cells == 2_500;
+        let holds_all = |node: &Node| node.key_count() == 2_500;
         until("b has all", || holds_all(&b)).await;
         let place = b.client_addr();
         drop(b);

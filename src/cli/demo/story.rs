@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
-use sapwood::Node;
-use sapwood::cluster::Way;
+use sapwood::status::Way;
+use sapwood::{Digest, Node};
 use tokio::time::{Instant, sleep};
 
 use super::ending::{Ending, Outcome};
@@ -51,7 +51,7 @@ pub(super) async fn heal(demo: &DemoNodes, keys: u64, narrator: &mut Narrator) -
     let digest = digest(&three.a);
     let nodes = three.all();
     let equal = is_equal(&nodes);
-    let text = format!("a, b and c hold {} keys each, digest {digest:016x}", grouped(count(&three.a)));
+    let text = format!("a, b and c hold {} keys each, digest {digest}", grouped(count(&three.a)));
     narrator.tell("equal", &text, None)?;
     Ok(Ending::ask(&nodes, outcomes, equal, digest))
 }
@@ -102,14 +102,14 @@ async fn join(demo: &DemoNodes, a: &Node, narrator: &mut Narrator) -> anyhow::Re
 }
 
 async fn relay(Three { a, b, c }: &Three, narrator: &mut Narrator) -> anyhow::Result<()> {
-    a.cluster().cut(b.name(), Way::Both)?;
+    a.cut(b.name(), Way::Both)?;
     until("a and b notice that they are apart", || !is_linked(a, b) && !is_linked(b, a)).await?;
     until("c is linked to both", || is_linked(c, a) && is_linked(c, b)).await?;
     let started = Instant::now();
     a.set("story:relayed", "from a")?;
     until("what is written on a comes to b", || b.get("story:relayed").is_some()).await?;
     let took = started.elapsed();
-    a.cluster().mend(b.name(), Way::Both)?;
+    a.mend(b.name(), Way::Both)?;
     until("a and b are linked again", || is_linked(a, b) && is_linked(b, a)).await?;
     let text =
         format!("with the link between a and b cut, b had a write of a by way of c after {}", shown(took));
@@ -124,7 +124,7 @@ async fn isolate(Three { a, b, c }: &Three, narrator: &mut Narrator) -> anyhow::
     }
     a.set("story:count", "10")?;
     until("all hold what is fought over", || is_equal(&[a, b, c])).await?;
-    c.cluster().cut("*", Way::Both)?;
+    c.cut("*", Way::Both)?;
     let apart = || [a, b].iter().all(|other| !is_linked(other, c) && !is_linked(c, other));
     until("c is alone", apart).await?;
     narrator.tell("isolate", "c is cut off from a and b; clients of all three go on writing", None)
@@ -189,7 +189,7 @@ fn diverge(Three { a, b, c }: &Three, keys: u64, narrator: &mut Narrator) -> any
 async fn mend(three: &Three, narrator: &mut Narrator) -> anyhow::Result<()> {
     let Three { a, b, c } = three;
     let bar = narrator.bar("mend", 1);
-    c.cluster().mend("*", Way::Both)?;
+    c.mend("*", Way::Both)?;
     until("c is linked again", || is_linked(c, a) && is_linked(c, b)).await?;
     let started = Instant::now();
     let healed = || {
@@ -229,16 +229,16 @@ fn loaded(key: u64) -> String {
     format!("key:{key:012}")
 }
 
-fn digest(node: &Node) -> u64 {
-    node.store().totals().live
+fn digest(node: &Node) -> Digest {
+    node.digest()
 }
 
 fn short(node: &Node) -> String {
-    format!("{:016x}", digest(node))[..6].to_owned()
+    digest(node).to_string()[..6].to_owned()
 }
 
 fn count(node: &Node) -> u64 {
-    node.store().totals().live_cells
+    node.key_count()
 }
 
 fn is_equal(nodes: &[&Node]) -> bool {

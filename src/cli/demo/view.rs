@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use sapwood::Node;
+use sapwood::internal::Internals as _;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::nodes::DemoNodes;
@@ -39,7 +40,6 @@ pub(super) fn lines(demo: &DemoNodes, paint: Paint) -> Vec<String> {
 }
 
 fn row(node: &Node) -> [String; 8] {
-    let totals = node.store().totals();
     let links = node.peers().into_iter().map(|peer| {
         let differing = match peer.ranges_differing {
             0 => String::new(),
@@ -51,10 +51,10 @@ fn row(node: &Node) -> [String; 8] {
         node.name().to_owned(),
         node.state().as_str().to_owned(),
         node.client_addr().map_or_else(String::new, |address| address.to_string()),
-        grouped(totals.live_cells),
-        grouped(totals.dead_cells),
+        grouped(node.key_count()),
+        grouped(node.store().totals().dead_cells),
         rough_size(node.store().memory()),
-        format!("{:016x}", totals.live),
+        node.digest().to_string(),
         links.collect::<Vec<_>>().join(", "),
     ]
 }

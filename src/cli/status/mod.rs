@@ -6,8 +6,8 @@ mod watch;
 use std::time::Duration;
 
 use anyhow::bail;
-use sapwood::cluster::NodeState;
 use sapwood::config::Span;
+use sapwood::status::NodeState;
 use serde_json::{Map, Value};
 
 use super::Exit;

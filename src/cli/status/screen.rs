@@ -1,6 +1,6 @@
 //! A [`Status`] as lines for people.
 
-use sapwood::cluster::PeerState;
+use sapwood::status::PeerState;
 
 use super::Status;
 use crate::cli::fields::Fields;
