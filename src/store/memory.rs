@@ -202,7 +202,7 @@ mod tests {
     use proptest::prelude::*;
     use uhlc::NTP64;
 
-    use super::super::tests::{at, config, delete, replicate, set};
+    use super::super::tests::{at, config, delete, get, replicate, set};
     use super::super::*;
     use super::super::{Outcome, Way};
     use super::*;
@@ -419,6 +419,22 @@ mod tests {
         replicate(&peer, &full);
         assert_eq!(full.totals().live_cells, 1, "what it has counted itself");
         assert_eq!(full.count(b"n", NTP64(20)).unwrap().sum, 1);
+    }
+
+    #[test]
+    fn what_replaces_an_expired_cell_of_a_full_store_needs_room() {
+        let (full, peer) = (limited(1), Store::new(config(2)));
+        for n in 0..300u32 {
+            set(&peer, 3, &n.to_be_bytes(), &[0; 1], None);
+        }
+        set(&peer, 1000, b"expired", &[0; 200], Some(1005));
+        full.observe(NTP64(1010));
+        replicate(&peer, &full);
+        let ceiling = MAX_MEMORY + MAX_MEMORY / CEILING_SHARE;
+        assert!(full.memory() > ceiling, "what has expired is taken beyond the ceiling: {}", full.memory());
+        set(&peer, 1011, b"expired", &[0; 190], None);
+        replicate(&peer, &full);
+        assert_eq!(get(&full, 1012, b"expired"), None);
     }
 
     #[test]

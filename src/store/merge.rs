@@ -146,8 +146,13 @@ impl Store {
     ///
     /// An expired cell counts as dead even if it was not swept yet, because the peer may have swept it.
     fn refusal(&self, current: Option<&Cell>, next: &Cell, received_is_dead: bool) -> Option<u64> {
-        let growth = Growth::of(current, next);
-        let is_dead = received_is_dead || !next.is_live(self.now(Time::default()));
+        let now = self.now(Time::default());
+        let mut growth = Growth::of(current, next);
+        if next.is_kept() && current.is_some_and(|current| !current.is_live(now)) {
+            // The current one may have been taken beyond the ceiling, because it is dead.
+            growth.live = next.memory();
+        }
+        let is_dead = received_is_dead || !next.is_live(now);
         let taken = self.limits.admit_peers(self.ranges.memory(), growth, is_dead);
         (!taken).then_some(growth.live.max(growth.total))
     }

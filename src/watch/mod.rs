@@ -15,7 +15,7 @@
 //! * A watcher holds a position, not the events that it has yet to send: it pulls a page when the last one was taken.
 //!   So any number of slow watchers use the memory of the recorded changes, and of one page each.
 //! * The locks of the page cache are taken alone.
-//! * Watchers slow writers down by their [`pace`] at most.
+//! * Watchers slow writers down by their `pace` at most.
 
 mod event;
 mod pace;
@@ -46,7 +46,7 @@ pub struct Watches {
 }
 
 impl Watches {
-    /// Watches of this store. All watchers of a node must share one, because their common [`pace`] limits what they
+    /// Watches of this store. All watchers of a node must share one, because their common `pace` limits what they
     /// take from its writers.
     pub fn new(store: Arc<Store>) -> Self {
         Watches { store, pace: Pace::new(), page_cache: PageCache::default() }
