@@ -29,6 +29,9 @@ struct Args {
     /// Histories with more: moved nodes, other join lists, damaged frames, stops before a contact, WAIT, limits of memory
     #[arg(long)]
     harsh: bool,
+    /// Harsh histories in which operators also make nodes discard everything and rejoin
+    #[arg(long)]
+    rejoin: bool,
     /// How many threads
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -84,7 +87,9 @@ impl Totals {
 
 fn main() -> ExitCode {
     let mut args = Args::parse();
-    if args.harsh {
+    if args.rejoin {
+        args.seed += simulation::REJOIN_FROM;
+    } else if args.harsh {
         args.seed += simulation::HARSH_FROM;
     }
     let began = Instant::now();

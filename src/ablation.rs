@@ -66,6 +66,10 @@ pub(crate) enum Ablation {
     AdmitDeletes,
     /// A connection becomes a link although this node has discarded its state since it introduced itself over it.
     Renewed,
+    /// Links go on after this node has discarded its state.
+    RejoinEndsLinks,
+    /// Of two connections between two nodes, each takes the later one for the link.
+    OneConnection,
     /// A peer's pushes count as held although it reported that some were lost.
     SyncAfterGap,
 }

@@ -46,3 +46,8 @@ pub mod stats {
 pub mod store {
     pub use crate::store::*;
 }
+
+/// Snapshots and changes for watchers.
+pub mod watch {
+    pub use crate::watch::*;
+}

@@ -17,17 +17,19 @@
 //!           resp  http   replication
 //!             |   \ |  \   |     resp: the Redis protocol: parse, execute, reply; subscribers, tracking, watches, WAIT
 //!             |    \|   \  |     http: the page, its JSON API, metrics, health checks
-//!             |  cluster   |     cluster: the trait through which both see the peers
+//!             |  cluster   |     cluster: the traits through which both see the peers
 //!             |            |     replication: hello, pushes, messages, syncs, members and their summary vectors,
 //!             |            |                  write acknowledgements, dialling
+//!           watch          |     watch: what a watcher receives: a snapshot, then every change, paced by the load
 //!              \          /
 //!                 store          every key: ranges, clock, expiry, admission of received cells; the feed to peers,
-//!                   |            changes and watchers
+//!                   |            the recorded changes
 //!                  |
 //!                 model          pure: timestamps, the merge of registers and of counters, digests
 //!
 //!   beside them:  config         the settings of a node, checked once
 //!                 env            network, wall clock and randomness, so that tests can replace them
+//!                 accept         accepts connections, and rests after an error
 //!                 stats          counts of commands, connections and latencies of clients
 //!                 log_limit      limits how often one kind of log line is written
 //!                 time_slice     how long a task runs before it yields to others
@@ -61,7 +63,7 @@
 //! # Where to start reading
 //!
 //! 1. `model::register`: the merge law of registers, in 60 lines. `model::counter` has that of counters.
-//! 2. `store`: the few atomic operations that the rest of the program is made of; then `store::watch`, the events
+//! 2. `store`: the few atomic operations that the rest of the program is made of; then `watch`, the events
 //!    that watchers receive, over Redis's protocol or from an embedded node.
 //! 3. `node`: which parts there are, and in which order they start and stop.
 //! 4. `replication`, then `replication::link`: the conversation with one peer; `replication::members` and
@@ -102,6 +104,7 @@
 //! A program that only talks to nodes uses the crate `sapwood-client`, which this one shows as [`client`].
 
 mod ablation;
+mod accept;
 mod cluster;
 pub mod config;
 mod env;
@@ -118,10 +121,12 @@ mod stats;
 pub mod status;
 mod store;
 mod time_slice;
+mod watch;
 
 pub use sapwood_client as client;
 
 pub use model::{BadIncarnation, Digest, Incarnation, Time, Timestamp};
 pub use node::{JoinError, Node, NodeBuilder, NodeError, StartError, Watch, WatchError};
 pub use replication::ShutdownReport;
-pub use store::{BadCursor, Cause, Cursor, ResetReason, Value, WatchEvent, WatchItem};
+pub use store::{Cause, Value};
+pub use watch::{BadCursor, Cursor, ResetReason, WatchEvent, WatchItem};

@@ -395,20 +395,27 @@ async fn an_http_request_is_closed_without_an_answer() {
 
 #[tokio::test]
 async fn what_is_over_a_limit_is_an_error_and_the_connection_lives() {
-    let daemon = Daemon::with(|settings| {
-        settings.limits.max_bulk = 4096;
-        settings.max_value = 2048;
-    })
-    .await;
+    let daemon = Daemon::with(|settings| settings.limits.max_bulk = 2 << 20).await;
     let mut client = daemon.client().await;
-    client.send(format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5000\r\n{}\r\n", "x".repeat(5000))).await;
-    client.expect("-ERR value is larger than 4096 bytes (--max-value)\r\n").await;
-    client
-        .ask(&format!("SET k {}", "x".repeat(2049)), "-ERR value is larger than 2048 bytes (--max-value)\r\n")
-        .await;
-    client
-        .ask(&format!("SET {} v", "k".repeat(1025)), "-ERR key is larger than 1024 bytes (--max-key)\r\n")
-        .await;
+    let long_key = "-ERR key is larger than 1024 bytes (--max-key)\r\n";
+    let long_value = "-ERR value is larger than 1048576 bytes (--max-value)\r\n";
+    let set = |bytes: usize| format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${bytes}\r\n{}\r\n", "x".repeat(bytes));
+    client.send(set((2 << 20) + 1)).await;
+    client.expect("-ERR value is larger than 2097152 bytes (--max-value)\r\n").await;
+    client.send(set((1 << 20) + 1)).await;
+    client.expect(long_value).await;
+    let key = "k".repeat(1025);
+    for write in [format!("SET {key} v"), format!("SETEX {key} 9 v"), format!("INCR {key}")] {
+        client.ask(&write, long_key).await;
+    }
+    client.ask("SET k v", "+OK\r\n").await;
+    let (big, size) = ("x".repeat((1 << 20) + 1), (1 << 20) + 1);
+    // The condition does not hold, and the limit is checked first.
+    client.send(format!("*3\r\n$5\r\nSETNX\r\n$1\r\nk\r\n${size}\r\n{big}\r\n")).await;
+    client.expect(long_value).await;
+    client.ask(&format!("MSET new v {key} v"), long_key).await;
+    client.ask("EXISTS new", ":0\r\n").await;
+    client.ask(&format!("DEL {key}"), ":0\r\n").await;
     client.ask("PING", "+PONG\r\n").await;
 }
 

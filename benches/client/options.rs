@@ -1,9 +1,10 @@
 //! The command line.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+
+use crate::support::options::Common;
 
 /// Measure the client beside the crates redis and fred
 #[derive(Parser, Debug)]
@@ -20,9 +21,8 @@ Examples:
 Without cargo's own --bench flag, as under `cargo test --benches`, --quick is implied."
 )]
 pub(crate) struct Options {
-    /// Short and one run: shows that the harness works, measures nothing
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
 
     /// How many times each client is measured [default: 7, with --quick 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -39,20 +39,11 @@ pub(crate) struct Options {
     /// How many threads the client's runtime has
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) threads: u32,
-
-    /// Where the figures are written [default: target/bench/client.json]
-    #[arg(long, value_name = "PATH")]
-    pub(crate) json: Option<PathBuf>,
-
-    /// Passed by cargo
-    #[arg(long, hide = true)]
-    bench: bool,
 }
 
 impl Options {
-    /// Whether this only shows that the harness works.
     pub(crate) fn is_quick(&self) -> bool {
-        self.quick || !self.bench
+        self.common.is_quick()
     }
 
     pub(crate) fn runs(&self) -> u32 {

@@ -13,18 +13,15 @@ use tokio::task::JoinSet;
 use crate::contender::{Connection, Contender};
 use crate::options::Options;
 use crate::report::{self, Sample};
-use crate::support::ask::{self, ask, pause};
 use crate::support::cores::{self, Cores};
-use crate::support::figures;
 use crate::support::load::{self, Command, Load, Random};
-use crate::support::machine::{beside_target, load_average, machine};
-use crate::support::process::{self, Process};
+use crate::support::machine::{load_average, machine};
+use crate::support::node;
+use crate::support::process;
 
 /// Keys that the node holds: enough that they are not always the same, few enough to be in its cache, as it is not
 /// what is measured.
 const KEYS: u32 = 10_000;
-/// How long the node may take to start or to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Requests a second that `redis-benchmark` is expected to exceed, to choose how many it sends.
 const BENCHMARK_RATE: u64 = 300_000;
 
@@ -44,7 +41,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         println!("  quick: shows that the harness works; the figures mean nothing");
     }
     println!("  load average before: {}", load_average());
-    let (daemon, server) = start(scratch.path(), &cores)?;
+    let (daemon, server) = node::start(scratch.path(), cores.server(), &[])?;
     Load { command: Command::Set, pipeline: 100, connections: 1, keys: KEYS }.each(server)?;
 
     let benchmark = process::find("redis-benchmark");
@@ -79,31 +76,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         "quick": options.is_quick(),
         "seconds": options.duration().as_secs_f64(),
     });
-    let path = options.json.clone().unwrap_or_else(|| beside_target("bench/client.json"));
-    figures::write_json(&path, &report::json(&about, &samples))
-        .with_context(|| format!("could not write {}", path.display()))?;
-    println!("written to {}", path.display());
-    Ok(())
-}
-
-/// Starts a node without peers.
-fn start(scratch: &Path, cores: &Cores) -> Result<(Process, SocketAddr)> {
-    let [client, peer] = ask::free_ports()?;
-    let mut command = Program::new(env!("CARGO_BIN_EXE_sapwood"));
-    command.args(["serve", "--name", "bench"]);
-    command.args(["--client", &client.to_string(), "--peer", &peer.to_string(), "--http", "none"]);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("SAPWOOD_") {
-            command.env_remove(name);
-        }
-    }
-    let daemon = Process::start(command, cores.server(), scratch.join("daemon.log"))?;
-    let started = Instant::now();
-    while ask::control(client, PATIENCE).and_then(|mut c| ask::<String>(&mut c, &["PING"])).is_err() {
-        ensure!(started.elapsed() < PATIENCE, "the daemon did not start:\n{}", daemon.last_words());
-        pause();
-    }
-    Ok((daemon, client))
+    options.common.write("client", &report::json(&about, &samples))
 }
 
 fn measure(

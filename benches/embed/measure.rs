@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::bare::BareMap;
 use crate::options::Options;
-use crate::support::figures::{aligned, median, number, write_json};
+use crate::support::figures::{aligned, median, number};
 use crate::support::machine;
 
 /// What was asked of `node.get`, as a multiple of a bare lookup.
@@ -228,9 +228,7 @@ fn report(options: &Options, lookups: &[Pair], rest: &Latency, joins: &[Join]) -
         "keys": options.keys(),
         "quick": options.is_quick(),
     });
-    let path = options.json.clone().unwrap_or_else(|| machine::beside_target("bench/embed.json"));
-    write_json(&path, &json!({ "about": about, "figures": figures }))?;
-    println!("written to {}", path.display());
+    options.common.write("embed", &json!({ "about": about, "figures": figures }))?;
     let kept = ratio <= ASKED * NOISE;
     if !kept && !options.is_quick() {
         println!("MISSED: node.get is to cost at most {ASKED} times a bare lookup");

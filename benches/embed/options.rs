@@ -1,8 +1,8 @@
 //! The command line.
 
-use std::path::PathBuf;
-
 use clap::Parser;
+
+use crate::support::options::Common;
 
 /// Measure what a read of an embedded node costs, beside a bare lookup
 #[derive(Parser, Debug)]
@@ -20,9 +20,8 @@ Ends with 1 if the promise is missed by more than the noise allowance; with --qu
 Without cargo's own --bench flag, as under `cargo test --benches`, --quick is implied."
 )]
 pub(crate) struct Options {
-    /// Few keys and few repetitions: shows that it runs, measures nothing
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
 
     /// How many keys the node holds [default: 1000000, with --quick 20000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
@@ -31,20 +30,11 @@ pub(crate) struct Options {
     /// How often each measurement is repeated [default: 9, with --quick 2]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     repeat: Option<u32>,
-
-    /// Where the figures are written [default: target/bench/embed.json]
-    #[arg(long, value_name = "PATH")]
-    pub(crate) json: Option<PathBuf>,
-
-    /// Passed by cargo
-    #[arg(long, hide = true)]
-    bench: bool,
 }
 
 impl Options {
-    /// Whether this only shows that it runs.
     pub(crate) fn is_quick(&self) -> bool {
-        self.quick || !self.bench
+        self.common.is_quick()
     }
 
     pub(crate) fn keys(&self) -> u32 {

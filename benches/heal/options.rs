@@ -1,10 +1,11 @@
 //! The command line.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
+
+use crate::support::options::Common;
 
 /// Measure what healing costs, beside what it was asked to cost
 #[derive(Parser, Debug)]
@@ -24,9 +25,8 @@ Ends with 1 if a promise is missed by more than the noise allowance; with --quic
 Without cargo's own --bench flag, as under `cargo test --benches`, --quick is implied."
 )]
 pub(crate) struct Options {
-    /// Few keys and one repetition: shows that everything heals, measures nothing
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
 
     /// The node with a stalled peer holds 10,000,000 keys; takes 4 GB of memory
     #[arg(long)]
@@ -43,14 +43,6 @@ pub(crate) struct Options {
     /// Only these measures
     #[arg(long, value_name = "NAME", value_enum, value_delimiter = ',')]
     only: Vec<Measure>,
-
-    /// Where the figures are written [default: target/bench/heal.json]
-    #[arg(long, value_name = "PATH")]
-    pub(crate) json: Option<PathBuf>,
-
-    /// Passed by cargo
-    #[arg(long, hide = true)]
-    bench: bool,
 }
 
 /// A group of figures.
@@ -76,9 +68,8 @@ pub(crate) enum Measure {
 }
 
 impl Options {
-    /// Whether this only shows that everything heals.
     pub(crate) fn is_quick(&self) -> bool {
-        self.quick || !self.bench
+        self.common.is_quick()
     }
 
     pub(crate) fn keys(&self) -> u32 {

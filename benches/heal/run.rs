@@ -1,13 +1,13 @@
 //! One run, from the command line to the report.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_json::json;
 
 use crate::measure::Bench;
 use crate::options::Options;
 use crate::report::Report;
-use crate::support::machine::{beside_target, load_average, machine};
-use crate::support::{figures, process};
+use crate::support::machine::{load_average, machine};
+use crate::support::process;
 
 /// Returns whether every promise was kept, noise allowed for.
 ///
@@ -39,10 +39,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         "runs": options.repeat(),
         "quick": options.is_quick(),
     });
-    let path = options.json.clone().unwrap_or_else(|| beside_target("bench/heal.json"));
-    figures::write_json(&path, &bench.report.json(&about))
-        .with_context(|| format!("could not write {}", path.display()))?;
-    println!("written to {}", path.display());
+    options.common.write("heal", &bench.report.json(&about))?;
     let missed = bench.report.missed();
     for missed in &missed {
         println!("missed: {missed}");

@@ -6,4 +6,6 @@ pub(crate) mod cores;
 pub(crate) mod figures;
 pub(crate) mod load;
 pub(crate) mod machine;
+pub(crate) mod node;
+pub(crate) mod options;
 pub(crate) mod process;

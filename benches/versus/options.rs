@@ -1,10 +1,11 @@
 //! The command line.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
+
+use crate::support::options::Common;
 
 use crate::support::load::Command;
 
@@ -26,9 +27,8 @@ SAPWOOD_BENCH_PEERS names more servers that take redis-server's flags: NAME=COMM
 Without cargo's own --bench flag, as under `cargo test --benches`, --quick is implied."
 )]
 pub(crate) struct Options {
-    /// Small counts and one run: shows that the harness works, measures nothing
-    #[arg(long)]
-    pub(crate) quick: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
 
     /// How many keys the servers hold [default: 1000000, with --quick 20000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
@@ -62,14 +62,6 @@ pub(crate) struct Options {
     /// How many peers are linked to the measured Sapwood node under throughput
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=8))]
     pub(crate) linked: u32,
-
-    /// Where the figures are written [default: target/bench/versus.json]
-    #[arg(long, value_name = "PATH")]
-    pub(crate) json: Option<PathBuf>,
-
-    /// Passed by cargo
-    #[arg(long, hide = true)]
-    bench: bool,
 }
 
 /// A group of figures.
@@ -87,9 +79,8 @@ pub(crate) enum Measure {
 }
 
 impl Options {
-    /// Whether this only shows that the harness works.
     pub(crate) fn is_quick(&self) -> bool {
-        self.quick || !self.bench
+        self.common.is_quick()
     }
 
     pub(crate) fn keys(&self) -> u32 {

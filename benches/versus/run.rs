@@ -1,6 +1,6 @@
 //! One run of the comparison, from the command line to the report.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::json;
 
 use crate::measure::Bench;
@@ -8,8 +8,8 @@ use crate::options::Options;
 use crate::report;
 use crate::server::Contender;
 use crate::support::cores::Cores;
-use crate::support::machine::{beside_target, load_average, machine};
-use crate::support::{figures, process};
+use crate::support::machine::{load_average, machine};
+use crate::support::process;
 
 /// # Errors
 /// If a server is missing, ends, does not answer or never agrees with its peers. All of them are ended first.
@@ -54,11 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         "seconds": options.duration().as_secs_f64(),
         "servers": contenders.iter().map(|c| json!({ "name": c.name, "version": c.version() })).collect::<Vec<_>>(),
     });
-    let path = options.json.clone().unwrap_or_else(|| beside_target("bench/versus.json"));
-    figures::write_json(&path, &report::json(&about, &samples))
-        .with_context(|| format!("could not write {}", path.display()))?;
-    println!("written to {}", path.display());
-    Ok(())
+    options.common.write("versus", &report::json(&about, &samples))
 }
 
 fn contenders(options: &Options) -> Result<Vec<Contender>> {

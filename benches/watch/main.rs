@@ -46,10 +46,7 @@ fn main() -> anyhow::Result<()> {
         "record": record,
         "tell": tell,
     });
-    let path = options.json.clone().unwrap_or_else(|| support::machine::beside_target("bench/watch.json"));
-    support::figures::write_json(&path, &all)?;
-    println!("written to {}", path.display());
-    Ok(())
+    options.common.write("watch", &all)
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -1,9 +1,10 @@
 //! The command line.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+
+use crate::support::options::Common;
 
 /// Measure what watchers cost who writes
 #[derive(Parser, Debug)]
@@ -21,9 +22,8 @@ Ends with 1 if a watcher does not end with the final value of every key, or is r
 Without cargo's own --bench flag, as under `cargo test --benches`, --quick is implied."
 )]
 pub(crate) struct Options {
-    /// Short, few watchers and one turn: shows that the harness works, measures nothing
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
 
     /// How many turns [default: 5, with --quick 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -40,20 +40,11 @@ pub(crate) struct Options {
     /// How many watchers wait for the last values in the end; 0 for none [default: 10000, with --quick 0]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=20_000))]
     crowd: Option<u32>,
-
-    /// Where the figures are written [default: target/bench/watch.json]
-    #[arg(long, value_name = "PATH")]
-    pub(crate) json: Option<PathBuf>,
-
-    /// Passed by cargo
-    #[arg(long, hide = true)]
-    bench: bool,
 }
 
 impl Options {
-    /// Whether this only shows that it runs.
     pub(crate) fn is_quick(&self) -> bool {
-        self.quick || !self.bench
+        self.common.is_quick()
     }
 
     pub(crate) fn turns(&self) -> u32 {

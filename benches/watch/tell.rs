@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command as Program;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -12,16 +11,14 @@ use serde::Serialize;
 
 use crate::drain::{FINAL, Watchers};
 use crate::options::Options;
-use crate::support::ask::{self, ask, pause};
+use crate::support::ask::{self, pause};
 use crate::support::cores::{self, Cores};
 use crate::support::figures::{aligned, median, millis, number};
 use crate::support::load::{Command, KEY, Load, VALUE, write_key};
-use crate::support::process::Process;
+use crate::support::node::{self, PATIENCE};
 
 const KEYS: u32 = 1_000;
 const LOAD: Load = Load { command: Command::Set, pipeline: 16, connections: 8, keys: KEYS };
-/// How long the node may take to start or to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How long it may take until every watcher has been told everything.
 const LAST: Duration = Duration::from_secs(900);
 /// What was asked of the rate with watchers, as a part of that without.
@@ -85,7 +82,7 @@ fn raise_files() -> Result<()> {
 }
 
 fn measure(options: &Options, cores: &Cores, scratch: &Path, who: Who, turn: u32) -> Result<Sample> {
-    let (daemon, server) = start(scratch, cores)?;
+    let (daemon, server) = node::start(scratch, cores.server(), &["--max-clients", "30000"])?;
     cores::on(cores.load(), || {
         LOAD.each(server)?;
         let watchers = match who {
@@ -125,26 +122,6 @@ fn measure(options: &Options, cores: &Cores, scratch: &Path, who: Who, turn: u32
         })
     })?
     .with_context(|| format!("{who:?}; the daemon printed:\n{}", daemon.last_words()))
-}
-
-/// Starts a node without peers.
-fn start(scratch: &Path, cores: &Cores) -> Result<(Process, SocketAddr)> {
-    let [client, peer] = ask::free_ports()?;
-    let mut command = Program::new(env!("CARGO_BIN_EXE_sapwood"));
-    command.args(["serve", "--name", "bench", "--max-clients", "30000"]);
-    command.args(["--client", &client.to_string(), "--peer", &peer.to_string()]);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("SAPWOOD_") {
-            command.env_remove(name);
-        }
-    }
-    let daemon = Process::start(command, cores.server(), scratch.join("daemon.log"))?;
-    let started = Instant::now();
-    while ask::control(client, PATIENCE).and_then(|mut c| ask::<String>(&mut c, &["PING"])).is_err() {
-        ensure!(started.elapsed() < PATIENCE, "the daemon did not start:\n{}", daemon.last_words());
-        pause();
-    }
-    Ok((daemon, client))
 }
 
 /// Watchers that have been told all there is.

@@ -54,6 +54,21 @@ pub enum ResetReason {
     Discarded,
 }
 
+impl ResetReason {
+    const ALL: [ResetReason; 4] =
+        [ResetReason::Start, ResetReason::Lagged, ResetReason::OtherNode, ResetReason::Discarded];
+
+    /// The name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            ResetReason::Start => "start",
+            ResetReason::Lagged => "lagged",
+            ResetReason::OtherNode => "other-node",
+            ResetReason::Discarded => "discarded",
+        }
+    }
+}
+
 /// The cause of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -70,6 +85,23 @@ pub enum Cause {
     Expire,
     /// Its deadline was removed.
     Persist,
+}
+
+impl Cause {
+    const ALL: [Cause; 6] =
+        [Cause::Set, Cause::Delete, Cause::Expired, Cause::Counter, Cause::Expire, Cause::Persist];
+
+    /// The name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cause::Set => "set",
+            Cause::Delete => "del",
+            Cause::Expired => "expired",
+            Cause::Counter => "counter",
+            Cause::Expire => "expire",
+            Cause::Persist => "persist",
+        }
+    }
 }
 
 /// A key as a [`Watch`] shows it.
@@ -224,26 +256,14 @@ impl Words {
 
 fn reason(frame: Frame) -> Result<ResetReason, Unfit> {
     let text = reply::text(frame)?;
-    Ok(match &text[..] {
-        "start" => ResetReason::Start,
-        "lagged" => ResetReason::Lagged,
-        "other-node" => ResetReason::OtherNode,
-        "discarded" => ResetReason::Discarded,
-        _ => return Err(Unfit(Frame::Simple(text))),
-    })
+    let found = ResetReason::ALL.into_iter().find(|reason| reason.name() == text);
+    found.ok_or(Unfit(Frame::Simple(text)))
 }
 
 fn cause(frame: Frame) -> Result<Cause, Unfit> {
     let text = reply::text(frame)?;
-    Ok(match &text[..] {
-        "set" => Cause::Set,
-        "del" => Cause::Delete,
-        "expired" => Cause::Expired,
-        "counter" => Cause::Counter,
-        "expire" => Cause::Expire,
-        "persist" => Cause::Persist,
-        _ => return Err(Unfit(Frame::Simple(text))),
-    })
+    let found = Cause::ALL.into_iter().find(|cause| cause.name() == text);
+    found.ok_or(Unfit(Frame::Simple(text)))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Stdout, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use sapwood::client::{Cause, ResetReason, WatchEvent, WatchItem};
+use sapwood::client::{ResetReason, WatchEvent, WatchItem};
 use sapwood::internal::env::{Env as _, SystemEnv};
 use sapwood::internal::model::timestamp;
 use serde_json::{Map, Value};
@@ -128,7 +128,7 @@ fn line(event: &WatchEvent, entries: Option<u64>, now: i64, most: usize) -> Stri
                 None => "nothing was missed; changes follow".into(),
             },
         ),
-        WatchEvent::Change { cause, item, .. } => (name(*cause), described(item, now, most)),
+        WatchEvent::Change { cause, item, .. } => (cause.name(), described(item, now, most)),
         WatchEvent::Skipped(changes) => (
             "skipped",
             format!("{} changes or more: later ones of the same keys follow", output::grouped(*changes)),
@@ -164,18 +164,6 @@ fn told(reason: ResetReason) -> &'static str {
     }
 }
 
-fn name(cause: Cause) -> &'static str {
-    match cause {
-        Cause::Set => "set",
-        Cause::Delete => "del",
-        Cause::Expired => "expired",
-        Cause::Counter => "counter",
-        Cause::Expire => "expire",
-        Cause::Persist => "persist",
-        _ => "changed",
-    }
-}
-
 /// An event as JSON.
 fn json(event: &WatchEvent) -> Value {
     let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes));
@@ -184,7 +172,7 @@ fn json(event: &WatchEvent) -> Value {
     match event {
         WatchEvent::Reset(reason) => {
             put("event", "reset".into());
-            put("reason", reason_name(*reason).into());
+            put("reason", reason.name().into());
         }
         WatchEvent::Entry(item) => {
             put("event", "entry".into());
@@ -196,7 +184,7 @@ fn json(event: &WatchEvent) -> Value {
         }
         WatchEvent::Change { cause, item, cursor } => {
             put("event", "change".into());
-            put("cause", name(*cause).into());
+            put("cause", cause.name().into());
             put("cursor", text(cursor));
             object.extend(fields(item));
         }
@@ -207,16 +195,6 @@ fn json(event: &WatchEvent) -> Value {
         other => put("event", format!("{other:?}").into()),
     }
     object.into()
-}
-
-fn reason_name(reason: ResetReason) -> &'static str {
-    match reason {
-        ResetReason::Start => "start",
-        ResetReason::Lagged => "lagged",
-        ResetReason::OtherNode => "other-node",
-        ResetReason::Discarded => "discarded",
-        _ => "unknown",
-    }
 }
 
 fn fields(item: &WatchItem) -> Map<String, Value> {

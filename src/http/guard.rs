@@ -19,7 +19,7 @@ use axum::response::{IntoResponse as _, Response};
 use tokio::time::timeout;
 
 use super::problem::Problem;
-use super::server::{App, MAX_BODY, REQUEST_LIMIT};
+use super::state::{App, MAX_BODY, REQUEST_LIMIT};
 
 /// The header in which the page sends its token.
 pub(super) const TOKEN: HeaderName = HeaderName::from_static("x-sapwood-token");

@@ -7,9 +7,9 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 
-use super::NodeApi;
+use super::host::NodeApi;
 use super::problem::Problem;
-use super::server::App;
+use super::state::App;
 use crate::cluster::NodeState;
 use crate::config::Span;
 

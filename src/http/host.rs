@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::cluster::Cluster;
 use crate::env::{BoxFuture, Env};
+use crate::model::{Incarnation, Time};
 use crate::stats::Stats;
 use crate::store::Store;
 
@@ -46,10 +47,6 @@ pub struct NodeApi {
     pub http: Option<SocketAddr>,
     /// `--max-memory` in bytes.
     pub max_memory: Option<u64>,
-    /// Longest key in bytes that may be written.
-    pub max_key: usize,
-    /// Longest value in bytes that may be written.
-    pub max_value: usize,
 }
 
 /// Starts and stops the nodes of a demonstration.
@@ -93,6 +90,21 @@ pub enum DemoError {
     /// It is not possible at present, for this reason.
     #[error("{0}")]
     NotNow(String),
+}
+
+impl NodeApi {
+    /// The present time by the node's clock, which decides what has expired.
+    pub(super) fn now(&self) -> Time {
+        self.store.now(self.env.wall_clock())
+    }
+
+    /// The name of the node with this incarnation; the incarnation itself if the name is not known.
+    pub(super) fn name_of(&self, incarnation: Incarnation) -> String {
+        if incarnation == self.store.own_incarnation() {
+            return self.name.clone();
+        }
+        self.cluster.name_of(incarnation).unwrap_or_else(|| incarnation.to_string())
+    }
 }
 
 impl std::fmt::Debug for NodeApi {

@@ -3,7 +3,7 @@
 //! **Purpose.** Show the state of a node to people, scrapers and health checks, and let people try things.
 //! `docs/http.md` is the contract.
 //!
-//! **Place in the picture.** Beside `resp`: above the store, the cluster's trait and the counters. A [`Host`]
+//! **Place in the picture.** Beside `resp`: above the store, the cluster's traits and the counters. A [`Host`]
 //! supplies the nodes to show: a single node, or the nodes of a demonstration in one process on one page.
 //!
 //! ```text
@@ -27,7 +27,10 @@ mod page;
 mod patient;
 mod problem;
 mod server;
+mod state;
+mod topics;
 
 pub use host::{DemoControl, DemoError, Host, NodeApi};
 pub(crate) use server::MAX_CONNECTIONS;
-pub use server::{Options, serve};
+pub use server::serve;
+pub use state::Options;

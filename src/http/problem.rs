@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::cluster::ClusterError;
 use crate::store::WriteError;
 
-use super::DemoError;
+use super::host::DemoError;
 
 /// A request that was refused, and why. Nothing was changed.
 #[derive(Debug)]
@@ -58,6 +58,12 @@ impl IntoResponse for Problem {
 impl From<WriteError> for Problem {
     fn from(error: WriteError) -> Self {
         match error {
+            WriteError::KeyTooLong { limit, .. } => {
+                Problem::bad(format!("the key has more than {limit} bytes (--max-key)"))
+            }
+            WriteError::ValueTooLong { limit, .. } => {
+                Problem::bad(format!("the value has more than {limit} bytes (--max-value)"))
+            }
             WriteError::OutOfMemory => {
                 let text = "the node is out of memory (--max-memory): only deletes are taken";
                 Problem::new(StatusCode::INSUFFICIENT_STORAGE, text)

@@ -1,6 +1,5 @@
 //! Accepts connections, enforces their limits, and closes them.
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,17 +15,18 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::api::{self, Topics};
+use super::host::Host;
 use super::patient::Patient;
 use super::problem::Problem;
-use super::{Host, NodeApi, guard, health, metrics, page};
+use super::state::{App, MAX_BODY, Options};
+use super::{api, guard, health, metrics, page};
+use crate::accept::Acceptor;
 use crate::config::DEFAULT_CLIENT_PORT;
-use crate::env::{BoxStream, Env, Listener};
-use crate::log_limit::LogLimit;
+use crate::env::{BoxStream, Listener};
 
 /// Most connections at a time: a page takes one or two, a scraper and a health check one each. Further ones get a
 /// 503.
@@ -38,18 +38,8 @@ const MAX_HEAD: usize = 128 << 10;
 /// Most header fields of a request: browsers send about twenty.
 const MAX_HEADERS: usize = 64;
 
-/// Most bytes of a request's body. Larger values must be written over the Redis protocol.
-pub(super) const MAX_BODY: usize = 1 << 20;
-
 /// Time limit for the arrival of a head, and for an idle connection between two requests.
 const HEAD_LIMIT: Duration = Duration::from_secs(30);
-
-/// Time limit of a request until its response begins, the arrival of its body included. Starting and stopping the
-/// nodes of a demonstration takes seconds.
-pub(super) const REQUEST_LIMIT: Duration = Duration::from_secs(30);
-
-/// Event streams may take one in this many connections, so that there is always one for health checks and scrapers.
-const ONE_STREAM_IN: usize = 2;
 
 /// Time limit for a client that reads nothing of a response.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
@@ -58,73 +48,16 @@ const STALL_LIMIT: Duration = Duration::from_secs(30);
 /// error: many times what a network needs, and too short to matter to an operator.
 const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 
-/// Pause of accepting after an error, such as too many open files, which other connections' ends resolve.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// Most bytes of a connection that are read to detect its protocol.
 const FIRST_READ: usize = 16 << 10;
 
 /// The response to a connection over the limit.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
-/// The settings of a server.
-#[derive(Clone)]
-pub struct Options {
-    /// The address it was bound to.
-    pub address: SocketAddr,
-    /// The source of its secrets.
-    pub env: Arc<dyn Env>,
-    /// Most connections at a time, up to 256. Streams of events get half of them.
-    pub connections: usize,
-    /// Whether requests may change anything.
-    pub writes: bool,
-    /// Whether values are shown.
-    pub values: bool,
-    /// Whether links may be cut; `writes` is required too.
-    pub faults: bool,
-}
-
-/// The state that all requests share.
-pub(super) struct App {
-    pub(super) host: Arc<dyn Host>,
-    pub(super) options: Options,
-    pub(super) address: SocketAddr,
-    /// The token that a request must carry to change anything; only this server's page contains it.
-    pub(super) token: String,
-    /// The topics of streams.
-    pub(super) topics: Topics,
-    /// Permits for streams.
-    pub(super) streams: Arc<Semaphore>,
-}
-
-impl App {
-    pub(super) fn new(host: Arc<dyn Host>, options: Options, stop: CancellationToken) -> App {
-        App {
-            host,
-            address: options.address,
-            token: format!("{:016x}{:016x}", options.env.random(), options.env.random()),
-            streams: Arc::new(Semaphore::new((options.connections / ONE_STREAM_IN).max(1))),
-            options,
-            topics: Topics::new(stop),
-        }
-    }
-
-    /// The node with this name; the first without a name.
-    pub(super) fn api(&self, name: Option<&str>) -> Result<NodeApi, Problem> {
-        let mut nodes = self.host.nodes().into_iter();
-        match name {
-            None => nodes.next().ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no node runs")),
-            Some(name) => nodes
-                .find(|api| api.name == name)
-                .ok_or_else(|| Problem::unknown(format!("no node is named {name:?} here"))),
-        }
-    }
-}
-
 /// Serves the nodes of `host` until `stop` is cancelled; returns once every connection is closed, after at most 500
 /// ms.
 pub async fn serve(
-    mut listener: Box<dyn Listener>,
+    listener: Box<dyn Listener>,
     host: Arc<dyn Host>,
     options: Options,
     stop: CancellationToken,
@@ -133,34 +66,20 @@ pub async fn serve(
     let router = router(&app);
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(app.options.connections.min(MAX_CONNECTIONS)));
-    let faults = LogLimit::new(LogLimit::ONE);
-    loop {
-        // Cancel-safe: a dropped accept loses no connection.
-        let accepted = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, _)) => match Arc::clone(&places).try_acquire_owned() {
-                Ok(place) => {
-                    let (router, stop) = (router.clone(), stop.clone());
-                    connections.spawn(async move {
-                        connection(stream, router, stop).await;
-                        drop(place);
-                    });
-                }
-                Err(_) => _ = connections.spawn(refuse(stream, FULL)),
-            },
-            Err(error) => {
-                faults.write(Instant::now(), |left_out| {
-                    tracing::warn!(%error, left_out, "cannot accept connections of the page");
+    let mut acceptor = Acceptor::new(listener, "cannot accept connections of the page");
+    while let Some((stream, _)) = stop.run_until_cancelled(acceptor.next()).await {
+        match Arc::clone(&places).try_acquire_owned() {
+            Ok(place) => {
+                let (router, stop) = (router.clone(), stop.clone());
+                connections.spawn(async move {
+                    connection(stream, router, stop).await;
+                    drop(place);
                 });
-                stop.run_until_cancelled(sleep(ACCEPT_PAUSE)).await;
             }
+            Err(_) => _ = connections.spawn(refuse(stream, FULL)),
         }
     }
-    drop(listener);
+    drop(acceptor);
     connections.close();
     connections.wait().await;
     app.topics.ended().await;

@@ -14,6 +14,8 @@
 //! that has passed. A key without a register keeps its deadline in an [`Expiry`] beside the slots. So an `EXPIRE` of a
 //! pure counter neither replaces a `SET` nor is undone by an older one.
 
+use std::borrow::Borrow;
+
 use super::timestamp::{Time, ZERO};
 
 /// One incarnation's running totals for one counter.
@@ -262,7 +264,7 @@ impl Lives {
     /// The stable time from which the register is dead; [`ZERO`] if there is none.
     ///
     /// A register outlives the slots that its deadline ends.
-    pub fn register_death<'s>(&self, slots: impl IntoIterator<Item = &'s Slot>) -> Option<Time> {
+    pub fn register_death(&self, slots: impl IntoIterator<Item: Borrow<Slot>>) -> Option<Time> {
         let RegisterLife { written, deadline, has_value } = self.register;
         if has_value && deadline.is_none() {
             return None;
@@ -273,15 +275,16 @@ impl Lives {
     /// The stable time from which the counter's deadline is dead.
     ///
     /// It outlives the slots that it ends, and is dead without any.
-    pub fn expiry_death<'s>(&self, slots: impl IntoIterator<Item = &'s Slot>) -> Option<Time> {
+    pub fn expiry_death(&self, slots: impl IntoIterator<Item: Borrow<Slot>>) -> Option<Time> {
         let expiry = self.expiry?;
         Some(expiry.set_at.max(self.last_ended(expiry.deadline, slots)))
     }
 
     /// The latest death of the slots that a deadline ends.
-    fn last_ended<'s>(&self, deadline: Option<Time>, slots: impl IntoIterator<Item = &'s Slot>) -> Time {
-        let ended = slots.into_iter().filter(|slot| deadline.is_some_and(|deadline| slot.start <= deadline));
-        ended.filter_map(|slot| self.slot_death(slot)).max().unwrap_or(ZERO)
+    fn last_ended(&self, deadline: Option<Time>, slots: impl IntoIterator<Item: Borrow<Slot>>) -> Time {
+        let is_ended = |slot: &Slot| deadline.is_some_and(|deadline| slot.start <= deadline);
+        let death = |slot: &Slot| if is_ended(slot) { self.slot_death(slot) } else { None };
+        slots.into_iter().filter_map(|slot| death(slot.borrow())).max().unwrap_or(ZERO)
     }
 }
 
@@ -436,17 +439,17 @@ mod tests {
         assert_eq!(none.slot_death(&slot(10, 20, 1).retracted()), Some(Time(20)));
         let lives = expiring(40, 30);
         assert_eq!(lives.slot_death(&slot(10, 50, 1)), Some(Time(50)));
-        assert_eq!(lives.register_death(&[slot(10, 50, 1)]), Some(Time(50)));
+        assert_eq!(lives.register_death([slot(10, 50, 1)]), Some(Time(50)));
     }
 
     #[test]
     fn the_deadline_of_a_counter_outlives_the_slots_that_it_ends_and_no_longer() {
         let expiry = Some(Expiry { deadline: Some(Time(90)), set_at: Time(30) });
         let lives = Lives { expiry, ..Lives::default() };
-        assert_eq!(lives.expiry_death(&[slot(10, 20, 1)]), Some(Time(90)));
-        assert_eq!(lives.expiry_death(&[slot(10, 20, 1).reset(Time(40))]), Some(Time(40)));
-        assert_eq!(lives.expiry_death(&[]), Some(Time(30)));
-        assert_eq!(Lives::default().expiry_death(&[]), None);
+        assert_eq!(lives.expiry_death([slot(10, 20, 1)]), Some(Time(90)));
+        assert_eq!(lives.expiry_death([slot(10, 20, 1).reset(Time(40))]), Some(Time(40)));
+        assert_eq!(lives.expiry_death([] as [Slot; 0]), Some(Time(30)));
+        assert_eq!(Lives::default().expiry_death([] as [Slot; 0]), None);
     }
 
     #[test]

@@ -76,6 +76,8 @@ pub enum NodeError {
 impl From<WriteError> for NodeError {
     fn from(error: WriteError) -> Self {
         match error {
+            WriteError::KeyTooLong { bytes, limit } => NodeError::KeyTooLong { bytes, limit },
+            WriteError::ValueTooLong { bytes, limit } => NodeError::ValueTooLong { bytes, limit },
             WriteError::OutOfMemory => NodeError::OutOfMemory,
             WriteError::Overflow => NodeError::Overflow,
             WriteError::NotAnInteger => NodeError::NotAnInteger,

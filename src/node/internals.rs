@@ -37,7 +37,7 @@ impl Internals for Node {
     }
 
     fn cluster(&self) -> &dyn Cluster {
-        &*self.cluster
+        &*self.replication
     }
 
     fn api(&self) -> NodeApi {

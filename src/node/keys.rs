@@ -93,9 +93,6 @@ impl Node {
     }
 
     fn put(&self, key: &[u8], value: &[u8], ttl: Option<Duration>) -> Result<(), NodeError> {
-        if value.len() > self.api.max_value {
-            return Err(NodeError::ValueTooLong { bytes: value.len(), limit: self.api.max_value });
-        }
         self.write(key, |now, _| {
             (Write::Set { value, deadline: ttl.map(|ttl| timestamp::later(now, ttl)) }, ())
         })
@@ -107,9 +104,6 @@ impl Node {
         key: &[u8],
         decide: impl FnOnce(Time, Option<Live<'_>>) -> (Write<'v>, T),
     ) -> Result<T, NodeError> {
-        if key.len() > self.api.max_key {
-            return Err(NodeError::KeyTooLong { bytes: key.len(), limit: self.api.max_key });
-        }
         if self.closed.load(Ordering::Relaxed) {
             return Err(NodeError::Stopped);
         }

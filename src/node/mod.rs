@@ -3,7 +3,6 @@
 //! ```text
 //!   NodeBuilder --> Node --+-- keys: get, set ... straight in the store
 //!   Config -------->       +-- watch: a snapshot, then every change, as a stream
-//!                          +-- view: what resp and http can read and change of the cluster
 //!                          +-- Server, http, Replication: where it listens and dials
 //! ```
 
@@ -13,7 +12,6 @@ mod error;
 mod internals;
 mod keys;
 mod operator;
-mod view;
 mod watch;
 
 use std::net::SocketAddr;
@@ -30,10 +28,9 @@ pub use builder::NodeBuilder;
 use descriptors::Descriptors;
 pub use error::{JoinError, NodeError, StartError};
 pub use internals::Internals;
-use view::View;
 pub use watch::{Watch, WatchError};
 
-use crate::cluster::{Cluster, Events, NodeState, PeerStatus};
+use crate::cluster::{Cluster, Events, NodeState, PeerStatus, Status as _};
 use crate::config::Config;
 use crate::env::{Env, Listener, SystemEnv, draw_incarnation};
 use crate::http::{self, Host, NodeApi};
@@ -41,7 +38,8 @@ use crate::model::{HashSeed, Incarnation, RangeCount};
 use crate::replication::{HealingConfig, Identity, Replication, Setup, ShutdownReport};
 use crate::resp::{Limits, Server, Settings, command_names};
 use crate::stats::Stats;
-use crate::store::{Store, StoreConfig};
+use crate::store::{Lengths, Store, StoreConfig};
+use crate::watch::Watches;
 
 /// A running member of a cluster.
 ///
@@ -70,8 +68,9 @@ use crate::store::{Store, StoreConfig};
 pub struct Node {
     api: NodeApi,
     store: Arc<Store>,
+    watches: Arc<Watches>,
     env: Arc<dyn Env>,
-    cluster: Arc<View>,
+    replication: Arc<Replication>,
     /// Set once writes of the embedding program are refused, because no peer would receive them.
     closed: AtomicBool,
     stop: CancellationToken,
@@ -112,6 +111,7 @@ impl Node {
             ranges: RangeCount::FULL,
             incarnation,
             max_memory: config.max_memory,
+            lengths: Lengths { key: config.max_key, value: config.max_value },
             feed_limit: config.peer_queue as u64,
         }));
         let own = Identity {
@@ -162,37 +162,44 @@ impl Node {
             enable_faults: config.enable_faults,
             ready_alone_after: config.ready_alone_after,
             handshakes: descriptors.handshakes,
+            node_stops: stop.clone(),
         };
         let replication =
             Replication::start(setup, peers.map(|peers| peers.listener)).map_err(StartError::LostFile)?;
-        let cluster = Arc::new(View { replication, stop: stop.clone() });
+        let replication = Arc::new(replication);
         let api = NodeApi {
             name: name.clone(),
             cluster_name: config.cluster.clone(),
             store: Arc::clone(&store),
             env: Arc::clone(&env),
-            cluster: Arc::clone(&cluster) as Arc<dyn Cluster>,
+            cluster: Arc::clone(&replication) as Arc<dyn Cluster>,
             stats: Arc::clone(&stats),
             started: Instant::now(),
             client,
             peer,
             http,
             max_memory: config.max_memory,
-            max_key: config.max_key,
-            max_value: config.max_value,
         };
+        let watches = Arc::new(Watches::new(Arc::clone(&store)));
         let server = clients.map(|Listening { listener, address }| {
             let mut settings = settings(&config, &name, address, incarnation, &stop);
             settings.max_clients = descriptors.clients;
-            let cluster = Arc::clone(&cluster) as Arc<dyn Cluster>;
-            let server = Server::counting(Arc::clone(&store), Arc::clone(&env), cluster, stats, settings);
+            let cluster = Arc::clone(&replication) as Arc<dyn Cluster>;
+            let server = Server::counting(
+                Arc::clone(&watches),
+                Arc::clone(&store),
+                Arc::clone(&env),
+                cluster,
+                stats,
+                settings,
+            );
             (server, listener)
         });
         if let Some((server, _)) = &server {
-            cluster.replication.set_subscribers(server.subscribers());
+            replication.set_subscribers(server.subscribers());
         }
         // Before any write here: timestamps from before a restart may be ahead of this machine's clock.
-        cluster.replication.first_contact().await;
+        replication.first_contact().await;
         if let Some((server, listener)) = server {
             let serving = stop.clone();
             tracker.spawn(async move { server.run(listener, serving).await });
@@ -208,7 +215,7 @@ impl Node {
             };
             tracker.spawn(http::serve(listener, Arc::new(Alone(api.clone())), options, stop.clone()));
         }
-        let superseded = cluster.replication.superseded();
+        let superseded = replication.superseded();
         let stopping = stop.clone();
         tracker.spawn(async move {
             if stopping.run_until_cancelled(superseded.cancelled()).await.is_some() {
@@ -217,7 +224,7 @@ impl Node {
         });
         let (closed, drain_timeout) = (AtomicBool::new(false), config.drain_timeout);
         let ended = OnceCell::new();
-        Ok(Node { api, store, env, cluster, closed, stop, tracker, drain_timeout, ended })
+        Ok(Node { api, store, watches, env, replication, closed, stop, tracker, drain_timeout, ended })
     }
 
     /// The node's name.
@@ -242,18 +249,18 @@ impl Node {
 
     /// The stage that the node has reached.
     pub fn state(&self) -> NodeState {
-        self.cluster.state()
+        self.replication.state()
     }
 
     /// Every peer that the node is linked to, dials, or refuses or is refused by, sorted by name.
     pub fn peers(&self) -> Vec<PeerStatus> {
-        self.cluster.peers()
+        self.replication.peers()
     }
 
     /// A stream of events of the links and the members, from this call on. It ends with [`shutdown`](Self::shutdown).
     /// A reader that falls behind gets the number of missed events.
     pub fn events(&self) -> Events {
-        self.cluster.events()
+        self.replication.events()
     }
 
     /// Resolves once the node is [ready](NodeState::Ready): it holds the state of every peer that it could reach, or
@@ -265,7 +272,7 @@ impl Node {
     /// [`JoinError`] if all peers that it reached refuse it within that time, or if the node stops first. After a
     /// refusal it keeps trying, and is ready as soon as a peer accepts it.
     pub async fn joined(&self) -> Result<(), JoinError> {
-        self.cluster.replication.joined().await.map_err(|why| JoinError { why })
+        self.replication.joined().await.map_err(|why| JoinError { why })
     }
 
     /// Resolves when the node has to stop: after [`shutdown`](Self::shutdown), after a client's `SHUTDOWN`, or
@@ -276,7 +283,7 @@ impl Node {
 
     /// Whether another node has taken this one's name in the cluster.
     pub fn is_superseded(&self) -> bool {
-        self.cluster.replication.superseded().is_cancelled()
+        self.replication.superseded().is_cancelled()
     }
 
     /// Stops the node: completes running commands, sends the last writes to a peer, says goodbye to all and ends every
@@ -290,7 +297,7 @@ impl Node {
             self.stop.cancel();
             self.tracker.close();
             self.tracker.wait().await;
-            let report = self.cluster.replication.drain(self.drain_timeout).await;
+            let report = self.replication.drain(self.drain_timeout).await;
             tracing::info!(name = self.api.name, "node stopped");
             report
         };
@@ -312,7 +319,7 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.stop.cancel();
         // An http task may still hold the node's api.
-        self.cluster.replication.abandon();
+        self.replication.abandon();
     }
 }
 
@@ -336,8 +343,6 @@ fn settings(
         },
         max_clients: config.max_clients,
         max_memory: config.max_memory,
-        max_key: config.max_key,
-        max_value: config.max_value,
         enable_flush: config.enable_flush,
         serve_while_joining: config.serve_while_joining,
         notify_keyspace_events: config.notify_keyspace_events,

@@ -1,13 +1,15 @@
 //! What a program that embeds a node can read and do as its operator, beside its keys.
 
-use super::{Internals as _, Node};
-use crate::cluster::{ClusterError, HealingStatus, LostCell, Way};
+use super::Node;
+use crate::cluster::{
+    Administration as _, ClusterError, Healing as _, HealingStatus, LostCell, Status as _, Way,
+};
 use crate::model::Digest;
 
 impl Node {
     /// Why the node is still [joining](crate::status::NodeState::Joining), in words; `None` if it is not.
     pub fn joining_reason(&self) -> Option<String> {
-        self.cluster().joining_reason()
+        self.replication.joining_reason()
     }
 
     /// The number of keys that hold a value. A key whose deadline has passed counts until it is swept, for up to a
@@ -34,12 +36,12 @@ impl Node {
 
     /// The progress of healing, and the members it waits for.
     pub fn healing(&self) -> HealingStatus {
-        self.cluster().healing()
+        self.replication.healing()
     }
 
     /// The writes that only this node held and that it had to give up when it rejoined, oldest first.
     pub fn lost(&self) -> Vec<LostCell> {
-        self.cluster().lost()
+        self.replication.lost()
     }
 
     /// Ends the membership of a member until a message of it arrives again: the stable time no longer waits for it.
@@ -47,7 +49,7 @@ impl Node {
     /// # Errors
     /// [`ClusterError`] if there is no such member, or it is linked to this node; nothing was changed.
     pub fn forget(&self, member: &str) -> Result<(), ClusterError> {
-        self.cluster().forget(member)
+        self.replication.forget(member)
     }
 
     /// Discards every key held here, and fetches those of the peers as a new incarnation.
@@ -55,7 +57,7 @@ impl Node {
     /// # Errors
     /// [`ClusterError`] if the node refuses; nothing was discarded.
     pub fn rejoin(&self) -> Result<(), ClusterError> {
-        self.cluster().rejoin()
+        self.replication.rejoin()
     }
 
     /// Blocks what the link to `peer` carries in the direction `way`, as a broken network would: for tests and
@@ -65,7 +67,7 @@ impl Node {
     /// # Errors
     /// [`ClusterError`] if faults are not enabled or the peer is unknown; nothing was changed.
     pub fn cut(&self, peer: &str, way: Way) -> Result<(), ClusterError> {
-        self.cluster().cut(peer, way)
+        self.replication.cut(peer, way)
     }
 
     /// Undoes [`cut`](Self::cut) for `peer`, or everything for `*`.
@@ -73,6 +75,6 @@ impl Node {
     /// # Errors
     /// As [`cut`](Self::cut).
     pub fn mend(&self, peer: &str, way: Way) -> Result<(), ClusterError> {
-        self.cluster().mend(peer, way)
+        self.replication.mend(peer, way)
     }
 }

@@ -12,7 +12,8 @@ use tokio_util::sync::{CancellationToken, ReusableBoxFuture};
 
 use super::Node;
 use crate::env::Env;
-use crate::store::{Cursor, Page, Prefixes, TooDeep, TooManyPrefixes, WatchEvent, Watcher};
+use crate::store::{Prefixes, TooDeep, TooManyPrefixes};
+use crate::watch::{Cursor, Page, WatchEvent, Watcher};
 
 /// Watching these prefixes was refused. Nothing was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,7 +92,7 @@ impl Node {
     ) -> Result<Watch, WatchError> {
         let prefixes: Vec<P> = prefixes.into_iter().collect();
         let prefixes: Vec<&[u8]> = prefixes.iter().map(AsRef::as_ref).collect();
-        let watcher = Watcher::new(Arc::clone(&self.store), &Prefixes::new(&prefixes)?, cursor)?;
+        let watcher = Watcher::new(Arc::clone(&self.watches), &Prefixes::new(&prefixes)?, cursor)?;
         let turn = Turn { watcher, env: Arc::clone(&self.env), stop: self.stop.clone() };
         Ok(Watch { page: None, told: 0, next: ReusableBoxFuture::new(turn.page()) })
     }

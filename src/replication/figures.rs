@@ -12,7 +12,7 @@ use super::codec::{self, CodecError, Packed};
 use super::joining::Joining;
 use super::message::Figure;
 use super::{Replication, Shared};
-use crate::cluster::{Figures, NodeState, RemoteNode};
+use crate::cluster::{Activity, Figures, NodeState, RemoteNode, Statistics};
 use crate::model::{Incarnation, timestamp};
 
 /// The most pairs of a heartbeat that are read.
@@ -86,7 +86,7 @@ impl Shared {
     /// Returns this node's own state.
     pub(super) fn state(&self) -> NodeState {
         match () {
-            () if self.stopping.load(Relaxed) => NodeState::Draining,
+            () if self.node_stops.is_cancelled() || self.stopping.load(Relaxed) => NodeState::Draining,
             () if self.replica.local.refusing.load(Relaxed) > 0 => NodeState::Full,
             () if *self.joining.borrow() == Joining::Done => NodeState::Ready,
             () => NodeState::Joining,
@@ -122,14 +122,24 @@ impl Shared {
     }
 }
 
-impl Replication {
-    /// Returns this node's own figures.
-    pub(crate) fn figures(&self) -> Figures {
+impl Statistics for Replication {
+    fn activity(&self) -> Activity {
+        let counts = &self.shared.replica.local.counts;
+        let (links, refusals) = self.shared.replica.peers.made_and_refused();
+        Activity {
+            links,
+            syncs: counts.syncs.load(Relaxed),
+            failed_syncs: counts.failed_syncs.load(Relaxed),
+            damaged_frames: counts.damaged_frames.load(Relaxed),
+            refusals,
+        }
+    }
+
+    fn figures(&self) -> Figures {
         self.shared.figures()
     }
 
-    /// Returns the last figures of every linked peer.
-    pub(crate) fn remote_figures(&self) -> Vec<RemoteNode> {
+    fn remote_figures(&self) -> Vec<RemoteNode> {
         let links = self.shared.replica.peers.links();
         let heard = links.iter().filter_map(|link| Some((link, link.session.lock().heard()?.clone())));
         let heard: Vec<_> = heard.collect();
@@ -145,14 +155,6 @@ impl Replication {
                 links: links.iter().filter_map(name_of).collect(),
             })
             .collect()
-    }
-
-    /// Returns which ranges are known to differ from a linked peer's, a bit each; `None` if it is not linked.
-    pub(crate) fn differing(&self, peer: &str) -> Option<Vec<u8>> {
-        let link = self.shared.replica.peers.links().into_iter().find(|link| link.peer == peer)?;
-        let mut bits = vec![0; self.shared.replica.local.store.range_count().div_ceil(8)];
-        link.session.lock().differing(|range| bits[range / 8] |= 1 << (range % 8));
-        Some(bits)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::model::{Incarnation, Time, timestamp};
 /// How far a hybrid clock may lead the clock of its own machine, in multiples of `--max-clock-skew`; also how
 /// far in the future a received timestamp may lie. Leads accumulate along a chain of nodes, each within the
 /// skew of the next, so this allows a chain of ten.
-pub(super) const SKEW_MULTIPLE: u32 = 10;
+const SKEW_MULTIPLE: u32 = 10;
 
 /// The largest generation that is accepted: counting from there never overflows.
 pub(super) const MAX_GENERATION: u64 = u64::MAX / 2;
@@ -47,11 +47,11 @@ impl Identity {
             extension: LINE_ENDS,
         }
     }
+}
 
-    /// The largest time that is accepted in a received timestamp.
-    pub(super) fn max_accepted(&self, wall: Time) -> Time {
-        timestamp::later(wall, self.max_clock_skew * SKEW_MULTIPLE)
-    }
+/// The largest time that is accepted in a received timestamp.
+pub(super) fn max_accepted(wall: Time, max_clock_skew: Duration) -> Time {
+    timestamp::later(wall, max_clock_skew * SKEW_MULTIPLE)
 }
 
 /// A node's place in the cluster, which may change while it runs.
@@ -203,7 +203,7 @@ pub(super) fn judge_clock(
 /// Checks how far the timestamps of a hello lead its own clock, and this node's.
 fn check_timestamps(own: &Identity, hello: &Hello<'_>, wall: Time) -> Result<(), String> {
     let lead = timestamp::distance(Time(hello.hlc.max(hello.wall)), Time(hello.wall));
-    if lead > own.max_clock_skew * SKEW_MULTIPLE || Time(hello.hlc) > own.max_accepted(wall) {
+    if lead > own.max_clock_skew * SKEW_MULTIPLE || Time(hello.hlc) > max_accepted(wall, own.max_clock_skew) {
         return Err(format!(
             "{} has timestamps {lead:.1?} ahead of its own clock, more than {SKEW_MULTIPLE} times --max-clock-skew: \
              its clock was set back",

@@ -14,7 +14,7 @@ use tracing_mutex::parkinglot::Mutex;
 use super::Replication;
 use super::codec::{self, CodecError, Packed};
 use super::message::{Message, WireCopy, WireCopyState, WireCount, WireTotals};
-use crate::cluster::MAX_SHOWN_VALUE;
+use crate::cluster::{Copies, MAX_SHOWN_VALUE};
 use crate::env::BoxFuture;
 use crate::model::{Incarnation, Time, Timestamp};
 use crate::store::{CopyState, CountCopy, KeyCopy, SlotCopy, Store};
@@ -120,9 +120,8 @@ pub(super) fn read(copy: &WireCopy<'_>) -> Result<KeyCopy, CodecError> {
     })
 }
 
-impl Replication {
-    /// Returns each linked peer's copy of `key`; `None` for a peer that does not reply in time.
-    pub(crate) fn query_key(&self, key: &[u8]) -> BoxFuture<'static, Vec<(String, Option<KeyCopy>)>> {
+impl Copies for Replication {
+    fn query_key(&self, key: &[u8]) -> BoxFuture<'static, Vec<(String, Option<KeyCopy>)>> {
         let asked = self.shared.replica.peers.links().into_iter().map(|link| {
             let answer = self.shared.queries.ask(link.incarnation).filter(|(query, _)| {
                 link.queue.publish(codec::frame(&Message::KeyQuery { query: *query, key }))

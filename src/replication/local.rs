@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use tracing_mutex::parkinglot::Mutex;
 
-use super::hello::SKEW_MULTIPLE;
+use super::hello::max_accepted;
 use super::members::{Membership, MembershipConfig, Summary, Verdict};
 use super::peers::MAX_PEERS;
 use super::sync::ListLimit;
 use super::write_acks::WriteAcks;
 use crate::ablation::{Ablation, ablated};
 use crate::cluster::LostCell;
-use crate::model::{Incarnation, Time, timestamp};
+use crate::model::{Incarnation, Time};
 use crate::store::{Origin, Retracted, Store};
 
 /// How many lost cells are kept for `SAPWOOD LOST`; the oldest are dropped first. `--lost-file` keeps all of
@@ -112,7 +112,7 @@ impl Local {
 
     /// The largest time that is accepted in a received timestamp.
     pub(super) fn max_accepted(&self, wall: Time) -> Time {
-        timestamp::later(wall, self.config.max_clock_skew * SKEW_MULTIPLE)
+        max_accepted(wall, self.config.max_clock_skew)
     }
 
     /// Returns the summary that this node sends at the start of a sync.

@@ -30,6 +30,7 @@ mod drain;
 mod faults;
 mod figures;
 mod frames;
+mod healing;
 mod heartbeat;
 mod hello;
 mod joining;
@@ -50,6 +51,7 @@ mod session;
 #[cfg(any(test, feature = "simulation"))]
 #[cfg_attr(not(feature = "simulation"), expect(unreachable_pub, reason = "public for the example `soak`"))]
 pub mod simulation;
+mod status;
 mod sync;
 mod tokens;
 mod tombstones;
@@ -65,7 +67,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -89,7 +91,8 @@ use sync::SyncFailed;
 use verification::Verifications;
 use wrong_port::LoggedClients;
 
-use crate::cluster::{EventKind, Events, NodeState, PeerState, PeerStatus, Recorded, Subscribers};
+use crate::accept::Acceptor;
+use crate::cluster::{EventKind, PeerState, Subscribers};
 use crate::env::{Env, Listener};
 use crate::log_limit::LogLimit;
 use crate::model::Incarnation;
@@ -98,9 +101,6 @@ use crate::store::Store;
 
 /// The most accepted connections that may be in their handshake at one time.
 const MAX_HANDSHAKES: usize = 64;
-
-/// How long to wait before accepting again after the system refused to accept.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a starting node waits for its first peer before it serves clients: timestamps that it gave out
 /// before a restart may be later than its clock.
@@ -137,6 +137,8 @@ struct Shared {
     stopping: AtomicBool,
     /// Cancelled when no new links may begin: the node neither dials nor accepts.
     draining: CancellationToken,
+    /// Cancelled when the node begins to stop; replication goes on until it was drained.
+    node_stops: CancellationToken,
     /// Cancelled to end every task.
     stop: CancellationToken,
     /// Cancelled when another node has taken this node's name: this node must stop.
@@ -270,6 +272,8 @@ pub(crate) struct Setup {
     pub(crate) ready_alone_after: Duration,
     /// The most accepted connections that may be in their handshake at one time, up to [`MAX_HANDSHAKES`].
     pub(crate) handshakes: usize,
+    /// Cancelled when the node begins to stop: it is [draining](crate::cluster::NodeState::Draining) from then on.
+    pub(crate) node_stops: CancellationToken,
 }
 
 /// The running replication of one node.
@@ -295,6 +299,7 @@ impl Replication {
             enable_faults,
             ready_alone_after,
             handshakes,
+            node_stops,
         } = setup;
         let lost = LostFile::open(lost_file.as_deref())?;
         let membership =
@@ -322,6 +327,7 @@ impl Replication {
             known_address,
             stopping: AtomicBool::new(false),
             draining: CancellationToken::new(),
+            node_stops,
             stop: CancellationToken::new(),
             superseded: CancellationToken::new(),
             tracker: TaskTracker::new(),
@@ -357,21 +363,6 @@ impl Replication {
         self.shared.superseded.clone()
     }
 
-    /// Returns this node's own state.
-    pub(crate) fn state(&self) -> NodeState {
-        self.shared.state()
-    }
-
-    /// Whether the states of peers are being fetched: a key that is absent here may exist there.
-    pub(crate) fn is_fetching(&self) -> bool {
-        self.shared.fetching.load(Ordering::Acquire)
-    }
-
-    /// Returns why this node is still [joining](NodeState::Joining), or `None` if it is not.
-    pub(crate) fn joining_reason(&self) -> Option<String> {
-        self.shared.joining.borrow().reason()
-    }
-
     /// Resolves once this node is no longer joining, or replication ends.
     ///
     /// # Errors
@@ -393,33 +384,6 @@ impl Replication {
         let _ = self.shared.subscribers.set(subscribers);
     }
 
-    /// Sends a published message to the subscribers of every linked peer. Never waits.
-    pub(crate) fn publish(&self, channel: &[u8], message: &[u8]) {
-        if !self.shared.replica.peers.links().is_empty() {
-            self.shared.messages.add(channel, message);
-        }
-    }
-
-    /// Returns how many messages were dropped on their way to a peer.
-    pub(crate) fn dropped_messages(&self) -> u64 {
-        self.shared.messages.dropped()
-    }
-
-    /// Returns the stream of events about links and members from now on.
-    pub(crate) fn events(&self) -> Events {
-        self.shared.announcer.events()
-    }
-
-    /// Returns the last events after the one with this id.
-    pub(crate) fn recorded_events(&self, after: u64) -> Vec<Recorded> {
-        self.shared.announcer.recorded(after)
-    }
-
-    /// Returns every peer, as `SAPWOOD PEERS` shows them.
-    pub(crate) fn peers(&self) -> Vec<PeerStatus> {
-        self.shared.status()
-    }
-
     /// Ends every task at once; nothing is drained.
     pub(crate) fn abandon(&self) {
         self.shared.draining.cancel();
@@ -435,30 +399,22 @@ impl Drop for Replication {
     }
 }
 
-async fn accept(shared: Arc<Shared>, mut listener: Box<dyn Listener>, handshakes: usize) {
+async fn accept(shared: Arc<Shared>, listener: Box<dyn Listener>, handshakes: usize) {
     let handshakes = Arc::new(Semaphore::new(handshakes.min(MAX_HANDSHAKES)));
-    let (crowds, faults) = (LogLimit::new(LogLimit::ONE), LogLimit::new(LogLimit::ONE));
+    let crowds = LogLimit::new(LogLimit::ONE);
+    let mut acceptor = Acceptor::new(listener, "cannot accept a peer");
     loop {
-        match listener.accept().await {
-            Ok((stream, remote)) => {
-                let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
-                    crowds.write(Instant::now(), |left_out| {
-                        tracing::warn!(%remote, left_out, "too many peers at their hellos: connection closed");
-                    });
-                    continue;
-                };
-                let serving = Arc::clone(&shared);
-                shared.spawn(&shared.stop, async move {
-                    connect::accepted(&serving, stream, remote, permit).await;
-                });
-            }
-            Err(error) => {
-                faults.write(Instant::now(), |left_out| {
-                    tracing::warn!(%error, left_out, "cannot accept a peer");
-                });
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
+        let (stream, remote) = acceptor.next().await;
+        let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
+            crowds.write(Instant::now(), |left_out| {
+                tracing::warn!(%remote, left_out, "too many peers at their hellos: connection closed");
+            });
+            continue;
+        };
+        let serving = Arc::clone(&shared);
+        shared.spawn(&shared.stop, async move {
+            connect::accepted(&serving, stream, remote, permit).await;
+        });
     }
 }
 

@@ -1,7 +1,6 @@
-//! Healing as operators see it, and the commands that affect it.
+//! The peers as operators see them, and the commands of operators.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,11 +11,9 @@ use super::members::{ForgetError, Standing};
 use super::refused::unlinked;
 use super::session::SILENCE_LIMIT;
 use super::{Replication, Shared};
-use crate::cluster::{
-    Activity, ClusterError, HealingStatus, LostCell, PeerState, PeerStatus, Verification, Way,
-};
+use crate::cluster::{Administration, ClusterError, PeerState, PeerStatus, Way};
 use crate::env::draw_incarnation;
-use crate::model::{Incarnation, timestamp};
+use crate::model::timestamp;
 use crate::store::{Discarded, Store};
 use crate::time_slice::TimeSlice;
 
@@ -87,51 +84,8 @@ async fn free(store: Arc<Store>, mut discarded: Discarded) {
     }
 }
 
-impl Replication {
-    /// Returns the name that an incarnation has or had, if it is known.
-    pub(crate) fn name_of(&self, incarnation: Incarnation) -> Option<String> {
-        self.shared.replica.local.members.lock().name_of(incarnation).map(str::to_owned)
-    }
-
-    /// Returns how far healing has come, and what it waits for.
-    pub(crate) fn healing(&self) -> HealingStatus {
-        let local = &self.shared.replica.local;
-        let now = local.store.now(self.shared.env.wall_clock());
-        let stable = local.store.stable_time();
-        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let members = local.members.lock();
-        HealingStatus {
-            members: members.member_count(),
-            stable_age: (stable > timestamp::ZERO).then(|| timestamp::distance(now, stable)),
-            tombstones: local.store.totals().dead_cells,
-            waits_for: members.waits_for(now),
-            retractions: count(&local.counts.retractions),
-            late: count(&local.counts.late),
-            lost: count(&local.counts.lost),
-            dropped_tombstones: count(&local.counts.dropped_tombstones),
-            scrub_errors: count(&local.counts.scrub_errors),
-        }
-    }
-
-    /// Returns the counters since the start.
-    pub(crate) fn activity(&self) -> Activity {
-        let counts = &self.shared.replica.local.counts;
-        let (links, refusals) = self.shared.replica.peers.made_and_refused();
-        Activity {
-            links,
-            syncs: counts.syncs.load(Ordering::Relaxed),
-            failed_syncs: counts.failed_syncs.load(Ordering::Relaxed),
-            damaged_frames: counts.damaged_frames.load(Ordering::Relaxed),
-            refusals,
-        }
-    }
-
-    /// Returns the cells that were given up, oldest first.
-    pub(crate) fn lost(&self) -> Vec<LostCell> {
-        self.shared.replica.local.lost.lock().to_vec()
-    }
-
-    pub(crate) fn forget(&self, name: &str) -> Result<(), ClusterError> {
+impl Administration for Replication {
+    fn forget(&self, name: &str) -> Result<(), ClusterError> {
         let forgotten = self.shared.replica.forget(name, self.shared.env.wall_clock(), Instant::now());
         forgotten.map_err(|error| match error {
             ForgetError::Unknown => ClusterError::UnknownMember(name.to_owned()),
@@ -142,10 +96,8 @@ impl Replication {
         Ok(())
     }
 
-    /// Discards everything and joins the other nodes as a new incarnation.
-    ///
-    /// Everything is discarded when this returns; the memory is freed later, in short slices.
-    pub(crate) fn rejoin(&self) -> Result<(), ClusterError> {
+    fn rejoin(&self) -> Result<(), ClusterError> {
+        // Everything is discarded when this returns; the memory is freed later, in short slices.
         let Shared { replica, env, .. } = &*self.shared;
         let incarnation = draw_incarnation(&**env);
         let discarded = replica.rejoin(incarnation, env.wall_clock());
@@ -155,51 +107,30 @@ impl Replication {
         Ok(())
     }
 
-    pub(crate) fn cut(&self, peer: &str, way: Way) -> Result<(), ClusterError> {
-        self.check_fault(peer)?;
+    fn cut(&self, peer: &str, way: Way) -> Result<(), ClusterError> {
+        self.shared.check_fault(peer)?;
         self.shared.faults.cut(peer, way);
         tracing::warn!(peer, state = "cut", direction = way.as_str(), "cut off");
         Ok(())
     }
 
-    pub(crate) fn mend(&self, peer: &str, way: Way) -> Result<(), ClusterError> {
-        self.check_fault(peer)?;
+    fn mend(&self, peer: &str, way: Way) -> Result<(), ClusterError> {
+        self.shared.check_fault(peer)?;
         if self.shared.faults.mend(peer, way) {
             tracing::warn!(peer, direction = way.as_str(), "mended");
         }
         Ok(())
     }
+}
 
+impl Shared {
     fn check_fault(&self, peer: &str) -> Result<(), ClusterError> {
-        if !self.shared.faults.enabled {
+        if !self.faults.enabled {
             return Err(ClusterError::FaultsDisabled);
         }
-        if peer == EVERYONE || self.shared.status().iter().any(|row| row.name == peer) {
+        if peer == EVERYONE || self.status().iter().any(|row| row.name == peer) {
             return Ok(());
         }
         Err(ClusterError::UnknownMember(peer.to_owned()))
-    }
-
-    /// Starts to compare every cell and its value with every linked peer.
-    pub(crate) fn verify(&self) {
-        let links = self.shared.replica.peers.links();
-        let names = links.iter().map(|link| link.peer.clone());
-        self.shared.verifications.begin(names, self.shared.replica.local.store.totals().live_cells);
-        let now = Instant::now();
-        for link in links {
-            link.session.lock().want_deep_sync(now);
-            link.queue.wake();
-        }
-    }
-
-    pub(crate) fn verified(&self) -> Vec<Verification> {
-        let mut rows = self.shared.verifications.rows();
-        for link in self.shared.replica.peers.links() {
-            let running = link.session.lock().is_verifying();
-            if running && let Some(row) = rows.iter_mut().find(|row| row.peer == link.peer) {
-                row.mark_running();
-            }
-        }
-        rows
     }
 }

@@ -25,6 +25,7 @@ use super::queue::Queue;
 use super::refused::RefusedPeers;
 use super::session::Session;
 use super::traffic::Carried;
+use crate::ablation::{Ablation, ablated};
 use crate::cluster::{Direction, PeerState};
 use crate::model::Incarnation;
 
@@ -321,7 +322,7 @@ impl Table {
             (Direction::Out, Direction::In) => own > peer.incarnation,
             (Direction::In, Direction::Out) => own < peer.incarnation,
         };
-        if stays {
+        if stays && !ablated(Ablation::OneConnection) {
             return refuse(Refusal::Linked, "the two are linked already".into());
         }
         Ok(())

@@ -15,10 +15,12 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tracing_mutex::parkinglot::Mutex;
 
+use super::Replication;
 use super::codec::{self, MAX_FRAME};
 use super::message::Message;
 use super::peers::Link;
 use super::queue::MAX_MESSAGES;
+use crate::cluster::Publisher;
 
 /// The bytes that a message counts beside channel and text, in memory and in its frame.
 const OVERHEAD: usize = 64;
@@ -77,6 +79,18 @@ impl Messages {
     /// links.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl Publisher for Replication {
+    fn publish(&self, channel: &[u8], message: &[u8]) {
+        if !self.shared.replica.peers.links().is_empty() {
+            self.shared.messages.add(channel, message);
+        }
+    }
+
+    fn dropped_messages(&self) -> u64 {
+        self.shared.messages.dropped()
     }
 }
 

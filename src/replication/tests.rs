@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::codec::{self, MAX_FRAME, Packed};
 use super::members::Summary;
@@ -17,10 +17,10 @@ use super::message::{
     WireCount, WireRemovedRegister, WireRetraction,
 };
 use super::*;
-use crate::cluster::{PeerState, Way};
+use crate::cluster::{Administration, Copies, Healing, PeerState, Statistics, Status, Way};
 use crate::env::SystemEnv;
 use crate::model::{HashSeed, RangeCount, Time, timestamp};
-use crate::store::{Batch, StoreConfig, Write};
+use crate::store::{Batch, Lengths, StoreConfig, Write};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -37,6 +37,7 @@ async fn daemon(name: &str, id: u128, join: &[String]) -> Daemon {
         ranges: RangeCount::power_of_two(4),
         incarnation,
         max_memory: None,
+        lengths: Lengths::UNLIMITED,
         feed_limit: 1 << 20,
     }));
     let listener = SystemEnv.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
@@ -66,6 +67,7 @@ async fn daemon(name: &str, id: u128, join: &[String]) -> Daemon {
         handshakes: MAX_HANDSHAKES,
         enable_faults: true,
         ready_alone_after: Duration::from_secs(30),
+        node_stops: CancellationToken::new(),
     };
     let replication = Replication::start(setup, Some(listener)).unwrap();
     Daemon { store, replication, address }
@@ -634,6 +636,7 @@ fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
         ranges: RangeCount::power_of_two(4),
         incarnation: timestamp::incarnation(1).unwrap(),
         max_memory: None,
+        lengths: Lengths::UNLIMITED,
         feed_limit: 0,
     });
     let mut peers = Vec::new();

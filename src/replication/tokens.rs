@@ -5,25 +5,23 @@ use tokio::time::Instant;
 
 use super::Replication;
 use super::members::Standing;
-use crate::cluster::{Scope, Token, TokenError};
+use crate::cluster::{Acknowledgements, Scope, Token, TokenError};
 use crate::env::BoxFuture;
 use crate::model::timestamp;
 
-impl Replication {
-    /// Returns the linked peers that hold every change of this node's clients up to `through`.
-    pub(crate) fn acknowledged_by(&self, through: u64) -> Vec<String> {
+impl Acknowledgements for Replication {
+    fn acknowledged_by(&self, through: u64) -> Vec<String> {
         let links = self.shared.replica.peers.links();
         let queues = links.iter().map(|link| (&link.peer, &*link.queue));
         self.shared.replica.local.write_acks.holders(through, queues).into_iter().cloned().collect()
     }
 
-    pub(crate) fn more_acknowledged(&self, through: u64) -> BoxFuture<'static, ()> {
+    fn more_acknowledged(&self, through: u64) -> BoxFuture<'static, ()> {
         let links = self.shared.replica.peers.links();
         self.shared.replica.local.write_acks.wait_for_holders(through, links.iter().map(|link| &*link.queue))
     }
 
-    /// Returns a token for everything that this node's clients have written until now.
-    pub(crate) fn token(&self) -> Token {
+    fn token(&self) -> Token {
         let local = &self.shared.replica.local;
         let sequence = local.store.feed().sequence();
         let time = local.store.moment(self.shared.env.wall_clock());
@@ -37,8 +35,7 @@ impl Replication {
         }
     }
 
-    /// Whether this node holds what a token names. Moves the clock past it.
-    pub(crate) fn is_ready(&self, token: &Token, scope: Scope) -> Result<bool, TokenError> {
+    fn is_ready(&self, token: &Token, scope: Scope) -> Result<bool, TokenError> {
         let local = &self.shared.replica.local;
         let wall = self.shared.env.wall_clock();
         if token.time > local.max_accepted(wall) {
@@ -64,8 +61,7 @@ impl Replication {
         if gone { Err(TokenError::Gone(token.name.clone())) } else { Ok(false) }
     }
 
-    /// Resolves when the result of [`is_ready`](Self::is_ready) may have changed since this call.
-    pub(crate) fn readiness_changed(&self, token: &Token, scope: Scope) -> BoxFuture<'static, ()> {
+    fn readiness_changed(&self, token: &Token, scope: Scope) -> BoxFuture<'static, ()> {
         let through = match scope {
             Scope::Writes => token.sequence,
             // No push suffices.
@@ -74,9 +70,7 @@ impl Replication {
         self.shared.replica.local.write_acks.wait_to_hold(token.incarnation, through)
     }
 
-    /// Asks the node that issued a token for a sync, if it is linked: only a sync proves that all of its state
-    /// is held here.
-    pub(crate) fn seek(&self, token: &Token) {
+    fn seek(&self, token: &Token) {
         let links = self.shared.replica.peers.links();
         for link in links.iter().filter(|link| link.incarnation == token.incarnation) {
             link.session.lock().want_sync(Instant::now());

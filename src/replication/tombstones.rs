@@ -126,7 +126,7 @@ mod tests {
     use crate::model::{HashSeed, RangeCount};
     use crate::replication::local::HealingConfig;
     use crate::replication::members::MembershipConfig;
-    use crate::store::{Batch, Store, StoreConfig, Write};
+    use crate::store::{Batch, Lengths, Store, StoreConfig, Write};
 
     const LIMIT: u64 = 10_000;
 
@@ -138,6 +138,7 @@ mod tests {
             ranges: RangeCount::power_of_two(8),
             incarnation: own,
             max_memory: None,
+            lengths: Lengths::UNLIMITED,
             feed_limit: 1 << 20,
         });
         for n in 1..=deletes {

@@ -37,8 +37,9 @@ use super::watch;
 use super::{ProtocolError, Reply, RequestParser, Step};
 use crate::env::BoxStream;
 use crate::stats::ONE_IN;
-use crate::store::{Batch, PREFETCH_AHEAD, Watcher};
+use crate::store::{Batch, PREFETCH_AHEAD};
 use crate::time_slice::TimeSlice;
+use crate::watch::Watcher;
 
 /// Output is written once it is larger than this.
 const FLUSH_AT: usize = 256 << 10;

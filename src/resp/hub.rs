@@ -4,6 +4,7 @@
 //! subscriber, by a [`Publication`]. Messages are not stored: a client that subscribes later does not get them.
 //!
 //! [`Outbox`]: super::outbox::Outbox
+//! [`Publication`]: super::publication::Publication
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
@@ -15,9 +16,7 @@ use tracing_mutex::parkinglot::Mutex;
 
 use super::clients::Client;
 use super::outbox::MAX_WAITING;
-use super::publication::Publication;
 use crate::cluster::Subscribers;
-use crate::time_slice::TimeSlice;
 
 /// The longest channel in bytes. The channel of a key's events contains the key: twice the longest key of the default
 /// `--max-key`.
@@ -124,17 +123,6 @@ impl Hub {
         self.names.load(Ordering::Acquire) > 0
     }
 
-    /// Delivers a message to all subscribers. All subscribers get messages in the same order.
-    pub(super) async fn publish<B: AsRef<[u8]>>(&self, channel: B, message: B) {
-        if !self.has_listeners() {
-            return;
-        }
-        let mut publication = Publication::new(channel, message);
-        while publication.step(self, &TimeSlice::begin()).is_none() {
-            tokio::task::yield_now().await;
-        }
-    }
-
     /// The exclusive right to deliver, unless another message is being delivered.
     pub(super) fn try_turn(&self) -> Option<OwnedMutexGuard<()>> {
         Arc::clone(&self.turn).try_lock_owned().ok()
@@ -174,20 +162,14 @@ impl Hub {
         served
     }
 
-    /// Delivers the messages that peers' clients have published; runs until it is dropped.
-    pub(super) async fn deliver_backlog(&self) {
-        loop {
-            // Cancel-safe: messages stay in the backlog.
-            self.backlog.arrived.notified().await;
-            let mut time = TimeSlice::begin();
-            while let Some([channel, message]) = self.backlog.take() {
-                self.publish(channel, message).await;
-                if time.is_over() {
-                    tokio::task::yield_now().await;
-                    time = TimeSlice::begin();
-                }
-            }
-        }
+    /// Waits until a peer's client may have published a message. Cancel-safe: messages stay in the backlog.
+    pub(super) async fn backlog_arrived(&self) {
+        self.backlog.arrived.notified().await;
+    }
+
+    /// Takes the oldest message of peers' clients that is not delivered yet.
+    pub(super) fn take_from_backlog(&self) -> Option<[Box<[u8]>; 2]> {
+        self.backlog.take()
     }
 
     /// The number of subscribers to a channel by its name.

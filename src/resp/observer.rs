@@ -7,6 +7,7 @@
 //!
 //! One task follows the store's changes, only while some client wants them; only then does a write cost more.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
@@ -14,16 +15,19 @@ use tokio_util::sync::CancellationToken;
 use tracing_mutex::parkinglot::Mutex;
 
 use super::hub::Hub;
-use super::shared::Shared;
+use super::publication::publish;
+use super::tracking::Tracking;
 use crate::config::KeyspaceEvents;
-use crate::store::{Cause, Change, Follower, Prefixes, Read, ReadLimit, TooDeep};
+use crate::store::{Cause, Change, Follower, Prefixes, Read, ReadLimit, Store, TooDeep};
 
 /// Changes handled before other tasks run: well under 1 ms if there are few subscribers.
 const LIMIT: ReadLimit = ReadLimit { changes: 256, bytes: 1 << 20 };
 
 /// Follows the store's changes while clients want them.
-#[derive(Default)]
 pub(super) struct Observer {
+    store: Arc<Store>,
+    hub: Arc<Hub>,
+    tracking: Arc<Tracking>,
     /// The enabled [`KeyspaceEvents`], which can be changed at run time.
     events: AtomicU16,
     /// Changes for which no events were sent, because too many came at once.
@@ -50,8 +54,21 @@ enum Next {
 }
 
 impl Observer {
-    pub(super) fn new(events: KeyspaceEvents) -> Self {
-        Observer { events: AtomicU16::new(events.to_bits()), ..Observer::default() }
+    pub(super) fn new(
+        events: KeyspaceEvents,
+        store: Arc<Store>,
+        hub: Arc<Hub>,
+        tracking: Arc<Tracking>,
+    ) -> Self {
+        Observer {
+            store,
+            hub,
+            tracking,
+            events: AtomicU16::new(events.to_bits()),
+            skipped: AtomicU64::new(0),
+            place: Mutex::default(),
+            moved: Notify::new(),
+        }
     }
 
     /// The enabled keyspace events.
@@ -71,15 +88,15 @@ impl Observer {
 
     /// Starts or stops following, after clients have begun or ceased to want changes. Writes made after it returns
     /// are followed.
-    pub(super) fn adjust(&self, shared: &Shared) -> Result<(), TooDeep> {
+    pub(super) fn adjust(&self) -> Result<(), TooDeep> {
         let mut place = self.place.lock();
-        let events = self.events().tell_anything() && shared.hub.has_listeners();
-        let wanted = events || shared.tracking.any();
+        let events = self.events().tell_anything() && self.hub.has_listeners();
+        let wanted = events || self.tracking.any();
         if wanted == place.is_some() {
             return Ok(());
         }
         *place = if wanted {
-            let follower = shared.store.follow(&Prefixes::all())?;
+            let follower = self.store.follow(&Prefixes::all())?;
             let told = follower.last();
             Some(Place { follower, told })
         } else {
@@ -91,7 +108,7 @@ impl Observer {
     }
 
     /// Handles changes until `stop` is cancelled.
-    pub(super) async fn run(&self, shared: &Shared, stop: CancellationToken) {
+    pub(super) async fn run(&self, stop: CancellationToken) {
         stop.run_until_cancelled(async {
             loop {
                 match self.next() {
@@ -103,11 +120,11 @@ impl Observer {
                     },
                     Next::Tell(changes) => {
                         for change in &changes {
-                            self.tell(shared, change).await;
+                            self.tell(change).await;
                         }
                         tokio::task::yield_now().await;
                     }
-                    Next::Lagged(lost) => self.lagged(shared, lost),
+                    Next::Lagged(lost) => self.lagged(lost),
                 }
             }
         })
@@ -133,20 +150,20 @@ impl Observer {
         }
     }
 
-    async fn tell(&self, shared: &Shared, change: &Change) {
-        shared.tracking.changed(change.cell.key());
+    async fn tell(&self, change: &Change) {
+        self.tracking.changed(change.cell.key());
         let events = self.events();
-        if events.tell_anything() && shared.hub.has_listeners() {
+        if events.tell_anything() && self.hub.has_listeners() {
             self.skipped.fetch_add(change.skipped, Ordering::Relaxed);
-            announce(&shared.hub, events, change).await;
+            announce(&self.hub, events, change).await;
         }
     }
 
-    fn lagged(&self, shared: &Shared, lost: u64) {
-        if self.events().tell_anything() && shared.hub.has_listeners() {
+    fn lagged(&self, lost: u64) {
+        if self.events().tell_anything() && self.hub.has_listeners() {
             self.skipped.fetch_add(lost, Ordering::Relaxed);
         }
-        shared.tracking.all_changed();
+        self.tracking.all_changed();
     }
 }
 
@@ -169,11 +186,11 @@ async fn announce(hub: &Hub, events: KeyspaceEvents, change: &Change) {
         }
         if events.has("K") {
             let channel = [b"__keyspace@0__:", key].concat();
-            hub.publish(&channel[..], event.as_bytes()).await;
+            publish(hub, &channel[..], event.as_bytes()).await;
         }
         if events.has("E") {
             let channel = [b"__keyevent@0__:", event.as_bytes()].concat();
-            hub.publish(&channel[..], key).await;
+            publish(hub, &channel[..], key).await;
         }
     }
 }

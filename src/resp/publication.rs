@@ -13,6 +13,32 @@ const PATTERNS_AT_ONCE: usize = 16;
 const SUBSCRIBERS_AT_ONCE: usize = 64;
 const BYTES_AT_ONCE: usize = 256 << 10;
 
+/// Delivers a message to all subscribers. All subscribers get messages in the same order.
+pub(super) async fn publish<B: AsRef<[u8]>>(hub: &Hub, channel: B, message: B) {
+    if !hub.has_listeners() {
+        return;
+    }
+    let mut publication = Publication::new(channel, message);
+    while publication.step(hub, &TimeSlice::begin()).is_none() {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Delivers the messages that peers' clients have published; runs until it is dropped.
+pub(super) async fn deliver_backlog(hub: &Hub) {
+    loop {
+        hub.backlog_arrived().await;
+        let mut time = TimeSlice::begin();
+        while let Some([channel, message]) = hub.take_from_backlog() {
+            publish(hub, channel, message).await;
+            if time.is_over() {
+                tokio::task::yield_now().await;
+                time = TimeSlice::begin();
+            }
+        }
+    }
+}
+
 /// The channel or pattern that subscribers get the message by.
 enum Match {
     /// The message's channel.

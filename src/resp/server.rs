@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,17 +19,18 @@ use super::events::EventReaders;
 use super::hub::Hub;
 use super::monitor::Monitors;
 use super::observer::Observer;
+use super::publication::deliver_backlog;
 use super::shared::{Settings, Shared};
 use super::tracking::Tracking;
+use crate::accept::Acceptor;
 use crate::cluster::{Cluster, Event, Missed, Subscribers};
 use crate::env::{BoxStream, Env, Listener};
 use crate::log_limit::LogLimit;
 use crate::model::timestamp;
 use crate::stats::Stats;
 use crate::store::Store;
+use crate::watch::Watches;
 
-/// Pause of accepting after an error, such as too many open files, which other connections' ends resolve.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Most clients over the limit that are being refused at one time; each takes one of the files reserved for that.
 /// Further ones are closed at once.
 const MAX_REFUSALS: usize = 8;
@@ -49,24 +50,25 @@ pub struct Server {
 impl Server {
     /// Creates a server of this store. Its uptime counts from here.
     pub fn new(store: Arc<Store>, env: Arc<dyn Env>, cluster: Arc<dyn Cluster>, settings: Settings) -> Self {
-        Server::counting(store, env, cluster, Arc::new(Stats::new(command::names())), settings)
+        let watches = Arc::new(Watches::new(Arc::clone(&store)));
+        Server::counting(watches, store, env, cluster, Arc::new(Stats::new(command::names())), settings)
     }
 
-    /// Creates a server with given counters, whose commands are those of [`command_names`](super::command_names).
+    /// Creates a server that shares its watches and counters with the node, whose commands are those of [`command_names`](super::command_names).
     pub(crate) fn counting(
+        watches: Arc<Watches>,
         store: Arc<Store>,
         env: Arc<dyn Env>,
         cluster: Arc<dyn Cluster>,
         stats: Arc<Stats>,
         settings: Settings,
     ) -> Self {
-        debug_assert!(
-            settings.max_key <= crate::store::MAX_KEY,
-            "a cell holds every key that may be written"
-        );
-        let observer = Observer::new(settings.notify_keyspace_events);
+        let (hub, tracking) = (Arc::new(Hub::default()), Arc::new(Tracking::default()));
+        let events = settings.notify_keyspace_events;
+        let observer = Observer::new(events, Arc::clone(&store), Arc::clone(&hub), Arc::clone(&tracking));
         let shared = Shared {
             store,
+            watches,
             env,
             cluster,
             settings,
@@ -75,9 +77,9 @@ impl Server {
             event_faults: LogLimit::new(LogLimit::ONE),
             monitors: Monitors::default(),
             event_readers: EventReaders::default(),
-            hub: Arc::new(Hub::default()),
+            hub,
             observer,
-            tracking: Tracking::default(),
+            tracking,
             stats,
             started: Instant::now(),
             cut: CancellationToken::new(),
@@ -94,17 +96,17 @@ impl Server {
     /// Serves until `stop` is cancelled. Then it accepts no more, lets each connection execute the commands it has
     /// read and write their replies, and returns once all are closed. A client that does not read loses its remaining
     /// replies after 500 ms. A command that takes 5 s longer than that is aborted.
-    pub async fn run(&self, mut listener: Box<dyn Listener>, stop: CancellationToken) {
+    pub async fn run(&self, listener: Box<dyn Listener>, stop: CancellationToken) {
         let connections = TaskTracker::new();
         let (observing, until) = (Arc::clone(&self.shared), stop.clone());
-        connections.spawn(async move { observing.observer.run(&observing, until).await });
+        connections.spawn(async move { observing.observer.run(until).await });
         let (hub, until) = (Arc::clone(&self.shared.hub), stop.clone());
-        connections.spawn(async move { until.run_until_cancelled(hub.deliver_backlog()).await });
+        connections.spawn(async move { until.run_until_cancelled(deliver_backlog(&hub)).await });
         let mut second = interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut events = self.shared.cluster.events();
         let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
-        let faults = LogLimit::new(LogLimit::ONE);
+        let mut acceptor = Acceptor::new(listener, "cannot accept connections");
         loop {
             // Cancel-safe: a dropped accept loses no connection, a dropped wait loses no event, and a tick is merely
             // late.
@@ -113,22 +115,14 @@ impl Server {
                 () = stop.cancelled() => break,
                 _ = second.tick() => self.shared.stats.sample(),
                 Some(event) = events.next() => self.tell(&event),
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => {
-                        if let Some(surplus) = self.welcome(&connections, stream, peer, &stop) {
-                            refuse(surplus, &refusals, &connections).await;
-                        }
+                (stream, peer) = acceptor.next() => {
+                    if let Some(surplus) = self.welcome(&connections, stream, peer, &stop) {
+                        refuse(surplus, &refusals, &connections).await;
                     }
-                    Err(error) => {
-                        faults.write(Instant::now(), |left_out| {
-                            tracing::warn!(%error, left_out, "cannot accept connections");
-                        });
-                        stop.run_until_cancelled(sleep(ACCEPT_PAUSE)).await;
-                    }
-                },
+                }
             }
         }
-        drop(listener);
+        drop(acceptor);
         connections.close();
         if timeout(UNREAD_LIMIT, connections.wait()).await.is_ok() {
             return;

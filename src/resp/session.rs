@@ -10,8 +10,9 @@ use super::hub::{Kind, Subscriptions};
 use super::shared::Shared;
 use super::tracking::{Mode, Which};
 use crate::stats::Counts;
-use crate::store::{Batch, Store, TooDeep, Watcher};
+use crate::store::{Batch, Store, TooDeep};
 use crate::time_slice::TimeSlice;
+use crate::watch::Watcher;
 
 /// The replies that the client wants (`CLIENT REPLY`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,7 +148,7 @@ impl Session {
         self.client.tracks.store(true, Relaxed);
         self.client.broadcasts.store(matches!(mode.which, Which::Prefixes(..)), Relaxed);
         self.tracking = Some(mode);
-        shared.observer.adjust(shared).inspect_err(|_| self.stop_tracking(shared))
+        shared.observer.adjust().inspect_err(|_| self.stop_tracking(shared))
     }
 
     pub(super) fn stop_tracking(&mut self, shared: &Shared) {

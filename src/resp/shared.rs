@@ -21,6 +21,7 @@ use crate::log_limit::LogLimit;
 use crate::model::Incarnation;
 use crate::stats::Stats;
 use crate::store::Store;
+use crate::watch::Watches;
 
 /// The settings of a server.
 #[derive(Clone)]
@@ -41,10 +42,6 @@ pub struct Settings {
     pub max_clients: usize,
     /// `--max-memory` in bytes, to display; the store enforces it.
     pub max_memory: Option<u64>,
-    /// Longest key in bytes that may be written; at most [`MAX_KEY`](crate::store::MAX_KEY).
-    pub max_key: usize,
-    /// Longest value in bytes that may be written.
-    pub max_value: usize,
     /// Whether `FLUSHALL` is executed.
     pub enable_flush: bool,
     /// Whether reads of absent keys report them as absent while the peers' states are being fetched.
@@ -58,6 +55,7 @@ pub struct Settings {
 /// The state that all connections of a server share.
 pub(super) struct Shared {
     pub(super) store: Arc<Store>,
+    pub(super) watches: Arc<Watches>,
     pub(super) env: Arc<dyn Env>,
     pub(super) cluster: Arc<dyn Cluster>,
     pub(super) settings: Settings,
@@ -68,7 +66,7 @@ pub(super) struct Shared {
     pub(super) event_readers: EventReaders,
     pub(super) hub: Arc<Hub>,
     pub(super) observer: Observer,
-    pub(super) tracking: Tracking,
+    pub(super) tracking: Arc<Tracking>,
     pub(super) stats: Arc<Stats>,
     pub(super) started: Instant,
     /// Closes every connection that waits for its client to read.
@@ -86,7 +84,7 @@ impl Shared {
     /// Must be called whenever a client has begun or ceased to want changes. Events are best effort, so a failure to
     /// follow changes is ignored for them.
     pub(super) fn adjust_observer(&self) {
-        if let Err(error) = self.observer.adjust(self) {
+        if let Err(error) = self.observer.adjust() {
             self.event_faults.write(Instant::now(), |left_out| {
                 tracing::warn!(%error, left_out, "no keyspace events");
             });

@@ -3,7 +3,7 @@
 use tokio::time::{Instant, sleep_until};
 
 use super::command::Wait;
-use crate::cluster::Cluster;
+use crate::cluster::Acknowledgements;
 use crate::env::BoxFuture;
 
 /// A command that has not replied yet.
@@ -15,13 +15,17 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    pub(super) fn new(command: Box<dyn Wait>, deadline: Option<Instant>, cluster: &dyn Cluster) -> Self {
+    pub(super) fn new(
+        command: Box<dyn Wait>,
+        deadline: Option<Instant>,
+        cluster: &dyn Acknowledgements,
+    ) -> Self {
         let changed = command.changed(cluster);
         Waiting { command, deadline, changed }
     }
 
     /// Makes [`stirred`](Self::stirred) wait for the next change.
-    pub(super) fn rearm(&mut self, cluster: &dyn Cluster) {
+    pub(super) fn rearm(&mut self, cluster: &dyn Acknowledgements) {
         self.changed = self.command.changed(cluster);
     }
 

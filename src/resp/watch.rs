@@ -2,7 +2,7 @@
 
 use super::{Proto, Reply};
 use crate::model::{Time, timestamp};
-use crate::store::{Page, WatchEvent, WatchItem};
+use crate::watch::{Page, WatchEvent, WatchItem};
 
 /// A page encoded as messages of a protocol version. All watchers of the page share them.
 pub(super) fn render(page: &Page, proto: Proto) -> bytes::Bytes {

@@ -6,6 +6,7 @@ use crate::model::Time;
 use proptest::prelude::*;
 
 use super::tests::{answer, assert_sums_are_exact, at, config, delete, get, replicate, set, sync};
+use super::write::MAX_SLOTS;
 use super::*;
 use crate::ablation::{Ablation, must_fail_without};
 

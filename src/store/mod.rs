@@ -1,7 +1,7 @@
 //! The store: every key of the cluster, in memory, behind one small set of atomic operations.
 //!
 //! ```text
-//!   resp, node                replication
+//!   resp, node, watch         replication
 //!  read  write               merge  walk
 //!    |     |                   |      |
 //!  +-v-----v-------------------v------v-+     local writes
@@ -18,7 +18,7 @@
 //! * A cell that is absent is admitted from a peer only if the summary vector does not cover it (see `merge.rs`). So
 //!   what was removed here stays removed, purged or not. The stable time decides only what is purged.
 //! * A call waits for short locks only, and holds none across an `.await`. Their order: a range's lock, then that of the
-//!   change logs, then that of the table of origins. The locks of the feed and of the page cache are taken alone. Debug
+//!   change logs, then that of the table of origins. The lock of the feed is taken alone. Debug
 //!   builds panic if two locks are ever taken in both orders, except those of the ranges, of which a call takes one.
 
 mod cell;
@@ -35,11 +35,11 @@ mod ranges;
 mod raw;
 mod sums;
 mod value;
-mod watch;
 mod write;
 
 pub use cell::{Cell, MAX_KEY};
 pub(crate) use cell::{Counter, Parts};
+pub(crate) use changes::MAX_RECENT;
 pub use changes::{
     Cause, Change, Follower, MAX_PREFIXES, Prefixes, Read, ReadLimit, TooDeep, TooManyPrefixes,
 };
@@ -55,14 +55,12 @@ pub(crate) use ranges::PREFETCH_AHEAD;
 pub(crate) use sums::Digest;
 pub use sums::Totals;
 pub use value::Value;
-pub use watch::{BadCursor, Cursor, Page, ResetReason, WatchEvent, WatchItem, Watcher};
 pub(crate) use write::increment;
-pub use write::{Live, Write};
+pub use write::{Lengths, Live, Write, WriteError};
 
 use clock::Clock;
 use memory::{Growth, Limits};
 use ranges::Ranges;
-use watch::Watches;
 use write::Digits;
 
 use crate::ablation::{Ablation, ablated};
@@ -82,35 +80,11 @@ pub struct StoreConfig {
     /// Client writes that would grow the live cells beyond this many bytes, or live and dead ones beyond twice as many,
     /// are refused; `None` for no limit. What peers send may take more.
     pub max_memory: Option<u64>,
+    /// The longest key and value that clients may write. What peers send may be longer.
+    pub lengths: Lengths,
     /// Most bytes of changed cells that may wait for the task that sends them to the peers.
     pub feed_limit: u64,
 }
-
-/// A client's write was refused. Nothing was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum WriteError {
-    /// The write would have grown the live cells beyond `--max-memory`, or tombstones have filled their reserve.
-    #[error("out of memory: only deletes are taken")]
-    OutOfMemory,
-    /// A counter, or one node's share of it, would exceed the range of its totals.
-    #[error("the counter would overflow")]
-    Overflow,
-    /// The value to increment is not a 64-bit integer.
-    #[error("the value is no integer of 64 bits")]
-    NotAnInteger,
-    /// The counter has too many slots, left by restarts of nodes.
-    #[error(
-        "{MAX_SLOTS} incarnations have counted here: set the key to what it counts, and they are dropped"
-    )]
-    TooManySlots,
-}
-
-/// The most slots that a local increment lets a counter have.
-///
-/// Each restart of a node that counts adds one, and all slots of a counter are sent together; this many take a few
-/// hundred KiB.
-const MAX_SLOTS: usize = 4096;
 
 /// A batch of commands, with one reading of the clock and one hand-over to the peers.
 #[derive(Default)]
@@ -160,19 +134,23 @@ pub struct Store {
     ranges: Ranges,
     clock: Clock,
     feed: Feed,
-    watches: Watches,
     limits: Limits,
+    lengths: Lengths,
 }
 
 impl Store {
     /// Creates an empty store.
+    ///
+    /// # Panics
+    /// If the longest key exceeds [`MAX_KEY`].
     pub fn new(config: StoreConfig) -> Self {
+        assert!(config.lengths.key <= MAX_KEY, "a cell holds every key that may be written");
         Store {
             ranges: Ranges::new(config.seed, config.ranges, Origins::new(config.incarnation)),
             clock: Clock::new(),
             feed: Feed::new(config.feed_limit),
-            watches: Watches::new(),
             limits: Limits::new(config.max_memory),
+            lengths: config.lengths,
         }
     }
 
@@ -236,6 +214,8 @@ impl Store {
     /// deadline of a version that had expired before it.
     ///
     /// # Errors
+    /// [`WriteError::KeyTooLong`] or [`WriteError::ValueTooLong`] if a [`Write::Set`] or [`Write::Add`] exceeds the
+    /// [`Lengths`]. A peer with other limits may have sent a longer key, so every other write of it is accepted.
     /// [`WriteError::OutOfMemory`] if the write would grow the cells beyond their limits; a [`Write::Delete`] is never
     /// refused. [`WriteError::Overflow`] or [`WriteError::TooManySlots`] if a [`Write::Add`] cannot be counted.
     /// `decide` has run; nothing was changed.
@@ -252,6 +232,9 @@ impl Store {
             let live = cell.and_then(|cell| Live::at(cell, drawn, &mut digits));
             let is_live = live.is_some();
             let (write, outcome) = decide(live);
+            if let Err(error) = self.lengths.check_write(key, write) {
+                return (None, Err(error));
+            }
             let timestamp = (drawn, self.ranges.origins().own());
             let parts = match write::apply(write, timestamp, cell, is_live, counter) {
                 Ok(Some(parts)) => parts,
@@ -269,6 +252,15 @@ impl Store {
         });
         trim(scratch);
         outcome
+    }
+
+    /// Checks a key and a value that a client wants to write, for commands that must be refused before they change
+    /// anything.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn check_lengths(&self, key: &[u8], value: &[u8]) -> Result<(), WriteError> {
+        self.lengths.check(key, value)
     }
 
     /// Checks whether a client's write that grows the cells by `growth` bytes would be accepted now.
@@ -296,7 +288,7 @@ impl Store {
     }
 
     /// The timestamp of the latest `SET`, `DEL` or increment in a cell of this store.
-    fn last_write(&self, cell: &Cell) -> Timestamp {
+    pub(crate) fn last_write(&self, cell: &Cell) -> Timestamp {
         cell.last_write(self.ranges.origins())
     }
 

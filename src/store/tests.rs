@@ -14,6 +14,7 @@ pub(super) fn config(id: u128) -> StoreConfig {
         ranges: RangeCount::power_of_two(4),
         incarnation: incarnation(id).unwrap(),
         max_memory: None,
+        lengths: Lengths::UNLIMITED,
         feed_limit: 1 << 20,
     }
 }
@@ -156,6 +157,30 @@ fn at_the_memory_limit_growth_is_refused_and_deletion_works() {
     assert!(delete(&store, 3, b"k"));
     store.write(&mut at(&store, 4), b"other", |_| (Write::Set { value: b"v", deadline: None }, ())).unwrap();
     assert_sums_are_exact(&store);
+}
+
+#[test]
+fn only_what_may_add_a_key_is_refused_for_its_length() {
+    let lengths = Lengths { key: 3, value: 2 };
+    let store = Store::new(StoreConfig { lengths, ..config(1) });
+    let write = |key: &[u8], write| store.write(&mut at(&store, 10), key, |_| (write, ()));
+    let value = |value| Write::Set { value, deadline: None };
+    let (long_key, long_value) = (
+        Err(WriteError::KeyTooLong { bytes: 4, limit: 3 }),
+        Err(WriteError::ValueTooLong { bytes: 3, limit: 2 }),
+    );
+    assert_eq!(write(b"key", value(b"vv")), Ok(()));
+    assert_eq!(write(b"key", value(b"vvv")), long_value);
+    assert_eq!(write(b"long", value(b"v")), long_key);
+    assert_eq!(write(b"long", Write::Add(1)), long_key);
+    assert_eq!(store.check_lengths(b"long", b""), long_key);
+    // A peer whose limits are larger has sent it.
+    let peer = Store::new(config(2));
+    set(&peer, 10, b"long", b"value", None);
+    replicate(&peer, &store);
+    assert_eq!(write(b"long", Write::Deadline(Some(Time(1 << 40)))), Ok(()));
+    assert_eq!(write(b"long", Write::Delete), Ok(()));
+    assert_eq!(get(&store, 20, b"long"), None);
 }
 
 #[test]

@@ -1,12 +1,87 @@
 //! Local writes: how they see a cell and how they change it.
 
-use super::cell::{Cell, Counter, Parts};
+use super::cell::{Cell, Counter, MAX_KEY, Parts};
 use super::origins::Origin;
-use super::{MAX_SLOTS, WriteError};
 use crate::ablation::{Ablation, ablated};
 use crate::model::Time;
 use crate::model::counter::{Expiry, Shown, Slot, strict_number};
 use crate::model::timestamp::ZERO;
+
+/// The most slots that a local increment lets a counter have.
+///
+/// Each restart of a node that counts adds one, and all slots of a counter are sent together; this many take a few
+/// hundred KiB.
+pub(super) const MAX_SLOTS: usize = 4096;
+
+/// The longest key and value, in bytes, that clients may write.
+#[derive(Clone, Copy, Debug)]
+pub struct Lengths {
+    /// The longest key, at most [`MAX_KEY`].
+    pub key: usize,
+    /// The longest value.
+    pub value: usize,
+}
+
+impl Lengths {
+    /// No limits but that of a cell.
+    pub const UNLIMITED: Lengths = Lengths { key: MAX_KEY, value: usize::MAX };
+
+    pub(super) fn check(&self, key: &[u8], value: &[u8]) -> Result<(), WriteError> {
+        let (key, value) = (key.len(), value.len());
+        if key > self.key {
+            return Err(WriteError::KeyTooLong { bytes: key, limit: self.key });
+        }
+        if value > self.value {
+            return Err(WriteError::ValueTooLong { bytes: value, limit: self.value });
+        }
+        Ok(())
+    }
+
+    /// Checks a write that may add a key.
+    pub(super) fn check_write(&self, key: &[u8], write: Write<'_>) -> Result<(), WriteError> {
+        match write {
+            Write::Set { value, .. } => self.check(key, value),
+            Write::Add(_) => self.check(key, b""),
+            Write::Keep | Write::Delete | Write::Deadline(_) => Ok(()),
+        }
+    }
+}
+
+/// A client's write was refused. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The key is longer than [`Lengths::key`].
+    #[error("the key has {bytes} bytes, more than {limit}")]
+    KeyTooLong {
+        /// The key's length.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The value is longer than [`Lengths::value`].
+    #[error("the value has {bytes} bytes, more than {limit}")]
+    ValueTooLong {
+        /// The value's length.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The write would have grown the live cells beyond `--max-memory`, or tombstones have filled their reserve.
+    #[error("out of memory: only deletes are taken")]
+    OutOfMemory,
+    /// A counter, or one node's share of it, would exceed the range of its totals.
+    #[error("the counter would overflow")]
+    Overflow,
+    /// The value to increment is not a 64-bit integer.
+    #[error("the value is no integer of 64 bits")]
+    NotAnInteger,
+    /// The counter has too many slots, left by restarts of nodes.
+    #[error(
+        "{MAX_SLOTS} incarnations have counted here: set the key to what it counts, and they are dropped"
+    )]
+    TooManySlots,
+}
 
 /// A buffer for the digits of a counter.
 pub(super) type Digits = itoa::Buffer;

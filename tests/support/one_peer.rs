@@ -1,4 +1,4 @@
-//! A node's face without its cluster: the real Redis protocol, and a [`Cluster`] that is made up.
+//! A node's face without its cluster: the real Redis protocol, and a [`Cluster`](sapwood::internal::cluster::Cluster) that is made up.
 #![allow(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use sapwood::config::KeyspaceEvents;
 use sapwood::internal::cluster::{
-    Activity, Cluster, ClusterError, Direction, EventSender, Events, Figures, Heal, HealingStatus, LostCell,
-    NodeState, PeerState, PeerStatus, Recorded, RemoteNode, Scope, Token, TokenError, Verification,
-    VerificationState, Way,
+    Acknowledgements, Activity, Administration, ClusterError, Copies, Direction, EventSender, Events,
+    Figures, Heal, Healing, HealingStatus, LostCell, NodeState, PeerState, PeerStatus, Publisher, Recorded,
+    RemoteNode, Scope, Statistics, Status, Token, TokenError, Verification, VerificationState, Way,
 };
 use sapwood::internal::env::{BoxFuture, SystemEnv};
 use sapwood::internal::model::{HashSeed, RangeCount, Timestamp, timestamp};
 use sapwood::internal::resp::{Limits, Server, Settings};
-use sapwood::internal::store::{KeyCopy, Store, StoreConfig};
+use sapwood::internal::store::{KeyCopy, Lengths, Store, StoreConfig};
 use tokio_util::sync::CancellationToken;
 
 /// A cluster of one peer that never changes. It notes what it is told to do.
@@ -44,7 +44,7 @@ impl OnePeer {
     }
 }
 
-impl Cluster for OnePeer {
+impl Status for OnePeer {
     fn state(&self) -> NodeState {
         NodeState::Ready
     }
@@ -55,14 +55,6 @@ impl Cluster for OnePeer {
 
     fn joining_reason(&self) -> Option<String> {
         None
-    }
-
-    fn events(&self) -> Events {
-        self.events.subscribe()
-    }
-
-    fn recorded_events(&self, after: u64) -> Vec<Recorded> {
-        self.events.recorded(after)
     }
 
     fn peers(&self) -> Vec<PeerStatus> {
@@ -85,6 +77,16 @@ impl Cluster for OnePeer {
         None
     }
 
+    fn events(&self) -> Events {
+        self.events.subscribe()
+    }
+
+    fn recorded_events(&self, after: u64) -> Vec<Recorded> {
+        self.events.recorded(after)
+    }
+}
+
+impl Healing for OnePeer {
     fn healing(&self) -> HealingStatus {
         let mut healing = HealingStatus::default();
         healing.members = 2;
@@ -96,24 +98,8 @@ impl Cluster for OnePeer {
         healing
     }
 
-    fn activity(&self) -> Activity {
-        Activity::default()
-    }
-
-    fn figures(&self) -> Figures {
-        Figures::default()
-    }
-
-    fn remote_figures(&self) -> Vec<RemoteNode> {
-        Vec::new()
-    }
-
     fn differing(&self, _peer: &str) -> Option<Vec<u8>> {
         None
-    }
-
-    fn query_key(&self, _key: &[u8]) -> BoxFuture<'static, Vec<(String, Option<KeyCopy>)>> {
-        Box::pin(std::future::ready(Vec::new()))
     }
 
     fn lost(&self) -> Vec<LostCell> {
@@ -126,6 +112,36 @@ impl Cluster for OnePeer {
         vec![cell, large]
     }
 
+    fn verify(&self) {
+        self.told("verify".into(), None).unwrap();
+    }
+
+    fn verified(&self) -> Vec<Verification> {
+        self.verified.clone()
+    }
+}
+
+impl Statistics for OnePeer {
+    fn activity(&self) -> Activity {
+        Activity::default()
+    }
+
+    fn figures(&self) -> Figures {
+        Figures::default()
+    }
+
+    fn remote_figures(&self) -> Vec<RemoteNode> {
+        Vec::new()
+    }
+}
+
+impl Copies for OnePeer {
+    fn query_key(&self, _key: &[u8]) -> BoxFuture<'static, Vec<(String, Option<KeyCopy>)>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+}
+
+impl Administration for OnePeer {
     fn forget(&self, name: &str) -> Result<(), ClusterError> {
         self.told(format!("forget {name}"), Some(name))
     }
@@ -141,24 +157,9 @@ impl Cluster for OnePeer {
     fn mend(&self, peer: &str, way: Way) -> Result<(), ClusterError> {
         self.told(format!("mend {peer} {}", way.as_str()), Some(peer))
     }
+}
 
-    fn verify(&self) {
-        self.told("verify".into(), None).unwrap();
-    }
-
-    fn publish(&self, channel: &[u8], message: &[u8]) {
-        let [channel, message] = [channel, message].map(|bytes| bytes.escape_ascii().to_string());
-        self.told(format!("publish {channel} {message}"), None).unwrap();
-    }
-
-    fn dropped_messages(&self) -> u64 {
-        7
-    }
-
-    fn verified(&self) -> Vec<Verification> {
-        self.verified.clone()
-    }
-
+impl Acknowledgements for OnePeer {
     fn acknowledged_by(&self, through: u64) -> Vec<String> {
         if through <= self.held { vec!["b".into()] } else { Vec::new() }
     }
@@ -185,6 +186,17 @@ impl Cluster for OnePeer {
     }
 }
 
+impl Publisher for OnePeer {
+    fn publish(&self, channel: &[u8], message: &[u8]) {
+        let [channel, message] = [channel, message].map(|bytes| bytes.escape_ascii().to_string());
+        self.told(format!("publish {channel} {message}"), None).unwrap();
+    }
+
+    fn dropped_messages(&self) -> u64 {
+        7
+    }
+}
+
 /// One row of what a comparison has found.
 pub fn verification(peer: &str, state: VerificationState, differing_ranges: u64) -> Verification {
     Verification {
@@ -208,8 +220,6 @@ pub fn settings(address: SocketAddr, stop: &CancellationToken) -> Settings {
         limits: Limits::default(),
         max_clients: 100,
         max_memory: None,
-        max_key: 1024,
-        max_value: 16 << 20,
         enable_flush: true,
         serve_while_joining: false,
         notify_keyspace_events: KeyspaceEvents::NONE,
@@ -224,6 +234,7 @@ pub fn server(cluster: OnePeer, settings: Settings) -> Server {
         ranges: RangeCount::FULL,
         incarnation: settings.incarnation,
         max_memory: settings.max_memory,
+        lengths: Lengths { key: 1024, value: 1 << 20 },
         feed_limit: 1 << 20,
     });
     Server::new(Arc::new(store), Arc::new(SystemEnv), Arc::new(cluster), settings)

@@ -4,6 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+use crate::http::problem::Problem;
+
 /// Bytes to display.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(super) struct Shown {
@@ -70,7 +72,7 @@ pub(super) enum Given {
 }
 
 impl Given {
-    pub(super) fn bytes(self) -> Result<Vec<u8>, super::query::Problem> {
+    pub(super) fn bytes(self) -> Result<Vec<u8>, Problem> {
         match self {
             Given::Plain(text) | Given::Text { text } => Ok(text.into_bytes()),
             Given::Base64 { base64 } => decode(&base64),
@@ -79,7 +81,7 @@ impl Given {
 }
 
 /// Decodes base64 in the standard or the URL alphabet, with or without padding.
-pub(super) fn decode(base64: &str) -> Result<Vec<u8>, super::query::Problem> {
+pub(super) fn decode(base64: &str) -> Result<Vec<u8>, Problem> {
     let plain: String = base64
         .trim_end_matches('=')
         .chars()
@@ -90,7 +92,7 @@ pub(super) fn decode(base64: &str) -> Result<Vec<u8>, super::query::Problem> {
         })
         .collect();
     let unpadded = base64::engine::general_purpose::STANDARD_NO_PAD.decode(plain);
-    unpadded.map_err(|error| super::query::Problem::bad(format!("not base64: {error}")))
+    unpadded.map_err(|error| Problem::bad(format!("not base64: {error}")))
 }
 
 #[cfg(test)]

@@ -8,9 +8,10 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::query::{Problem, Sent};
-use crate::http::DemoControl;
-use crate::http::server::App;
+use super::query::Sent;
+use crate::http::host::DemoControl;
+use crate::http::problem::Problem;
+use crate::http::state::App;
 
 /// Most keys that one request loads.
 const MAX_COUNT: u64 = 10_000_000;

@@ -6,9 +6,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 
-use super::query::{Problem, Sent};
+use super::query::Sent;
 use crate::cluster::Way;
-use crate::http::server::App;
+use crate::http::problem::Problem;
+use crate::http::state::App;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

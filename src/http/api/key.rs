@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::bytes::Shown;
 use super::keys::MAX_SHOWN_KEY;
-use super::query::{Asked, Problem, bytes, moment};
+use super::query::{Asked, bytes, moment};
 use crate::cluster::{MAX_SHOWN_VALUE, PeerState};
-use crate::http::NodeApi;
-use crate::http::server::App;
+use crate::http::host::NodeApi;
+use crate::http::problem::Problem;
+use crate::http::state::App;
 use crate::model::timestamp;
 use crate::store::{CopyState, CountCopy, KeyCopy};
 

@@ -12,10 +12,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use super::bytes::{Shown, decode};
-use super::query::{Asked, Problem, bytes, moment};
+use super::query::{Asked, bytes, moment};
 use crate::cluster::MAX_SHOWN_VALUE;
-use crate::http::NodeApi;
-use crate::http::server::App;
+use crate::http::host::NodeApi;
+use crate::http::problem::Problem;
+use crate::http::state::App;
 use crate::model::Time;
 
 /// Most cells that one request visits, which takes some milliseconds.

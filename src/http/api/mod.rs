@@ -7,9 +7,9 @@ mod key;
 mod keys;
 mod query;
 mod ranges;
+mod sampler;
 mod status;
 mod stream;
-mod topics;
 mod write;
 
 use std::sync::Arc;
@@ -18,9 +18,7 @@ use axum::Router;
 use axum::http::header;
 use axum::routing::{get, post};
 
-pub(super) use topics::Topics;
-
-use super::server::App;
+use super::state::App;
 
 /// The machine-readable description of the API.
 const OPEN_API: &str = include_str!("openapi.json");

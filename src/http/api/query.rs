@@ -7,11 +7,9 @@ use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
-pub(super) use super::super::problem::Problem;
-
 use super::bytes::decode;
-use crate::http::NodeApi;
-use crate::model::{Incarnation, Time, timestamp};
+use crate::http::problem::Problem;
+use crate::model::{Time, timestamp};
 
 /// Extracts the query of a request. Unknown parameters are refused, so that a typing error shows.
 pub(super) struct Asked<T>(pub(super) T);
@@ -64,19 +62,4 @@ pub(super) fn moment(time: Time) -> String {
 /// Formats a time of the machine's clock in the same way.
 pub(super) fn point(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
-}
-
-impl NodeApi {
-    /// The present time by the node's clock, which decides what has expired.
-    pub(in crate::http) fn now(&self) -> Time {
-        self.store.now(self.env.wall_clock())
-    }
-
-    /// The name of the node with this incarnation; the incarnation itself if the name is not known.
-    pub(in crate::http) fn name_of(&self, incarnation: Incarnation) -> String {
-        if incarnation == self.store.own_incarnation() {
-            return self.name.clone();
-        }
-        self.cluster.name_of(incarnation).unwrap_or_else(|| incarnation.to_string())
-    }
 }

@@ -8,8 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::query::{Asked, Problem};
-use crate::http::server::App;
+use super::query::Asked;
+use crate::http::problem::Problem;
+use crate::http::state::App;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

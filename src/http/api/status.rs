@@ -10,8 +10,9 @@ use serde::Serialize;
 
 use super::query::point;
 use crate::cluster::{Figures, NodeState, PeerState, PeerStatus, Recorded, RemoteNode};
-use crate::http::server::App;
-use crate::http::{NodeApi, health};
+use crate::http::health;
+use crate::http::host::NodeApi;
+use crate::http::state::App;
 
 /// The state that the page draws.
 #[derive(Clone, PartialEq, Debug, Serialize)]

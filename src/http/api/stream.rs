@@ -14,11 +14,13 @@ use futures_core::Stream;
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
 
-use super::query::{Asked, Problem, bytes};
+use super::query::{Asked, bytes};
+use super::sampler::subscribe;
 use super::status::events_after;
-use super::topics::{Sample, Topic};
 use crate::cluster::Events;
-use crate::http::server::App;
+use crate::http::problem::Problem;
+use crate::http::state::App;
+use crate::http::topics::{Sample, Topic};
 use crate::model::Incarnation;
 
 /// Most events that wait for a reader. If there are more, no further ones are made until it has read.
@@ -63,7 +65,7 @@ pub(super) async fn show(
     };
     let (sender, told) = mpsc::channel(MAX_WAITING);
     let topics = topics.into_iter().map(|topic| {
-        let samples = app.topics.subscribe(&app, &topic);
+        let samples = subscribe(&app, &topic);
         (topic, samples)
     });
     let mut reader = Reader { topics: topics.collect(), app: Arc::clone(&app), told: sender, after };

@@ -11,9 +11,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::bytes::Given;
-use super::query::{Problem, Sent};
-use crate::http::NodeApi;
-use crate::http::server::App;
+use super::query::Sent;
+use crate::http::host::NodeApi;
+use crate::http::problem::Problem;
+use crate::http::state::App;
 use crate::model::{Time, timestamp};
 use crate::store::{Batch, Live, Write, increment};
 
@@ -58,9 +59,6 @@ pub(super) struct RandomIncr {
 pub(super) async fn write(State(app): State<Arc<App>>, Sent(put): Sent<Put>) -> Result<StatusCode, Problem> {
     let api = app.api(put.node.as_deref())?;
     let (key, value) = (put.key.bytes()?, put.value.bytes()?);
-    if value.len() > api.max_value {
-        return Err(Problem::bad(format!("the value has more than {} bytes (--max-value)", api.max_value)));
-    }
     let deadline = |now| put.ttl_ms.map(|ttl| timestamp::later(now, Duration::from_millis(ttl)));
     apply(&api, &key, |now, _| (Write::Set { value: &value, deadline: deadline(now) }, ()))?;
     Ok(StatusCode::NO_CONTENT)
@@ -129,9 +127,6 @@ fn apply<'v, T>(
     key: &[u8],
     decide: impl FnOnce(Time, Option<Live<'_>>) -> (Write<'v>, T),
 ) -> Result<T, Problem> {
-    if key.len() > api.max_key {
-        return Err(Problem::bad(format!("the key has more than {} bytes (--max-key)", api.max_key)));
-    }
     let mut batch = Batch::default();
     api.store.begin(&mut batch, api.env.wall_clock());
     let now = batch.now();

@@ -15,9 +15,10 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::health;
+use super::host::NodeApi;
 use super::problem::Problem;
-use super::server::App;
-use super::{NodeApi, health};
+use super::state::App;
 use crate::cluster::{Activity, HealingStatus, NodeState, PeerStatus};
 use crate::stats::{BOUNDS, LatencyTotals};
 use crate::store::Totals;

@@ -294,7 +294,12 @@ impl Replica {
     /// Everything is discarded when this returns. The caller frees the memory, in short slices.
     pub(super) fn rejoin(&self, incarnation: Incarnation, wall: Time) -> Result<Discarded, TooManyOrigins> {
         let Replica { local, peers } = self;
-        peers.links().iter().for_each(|link| link.stop.cancel());
+        let end_links = || {
+            if !ablated(Ablation::RejoinEndsLinks) {
+                peers.links().iter().for_each(|link| link.stop.cancel());
+            }
+        };
+        end_links();
         let discarded = local.store.discard(incarnation)?;
         local.write_acks.discard(local.store.feed().sequence());
         let now = local.store.now(wall);
@@ -305,7 +310,7 @@ impl Replica {
         local.store.discard_stable_time();
         drop(members);
         // One may have been admitted meanwhile.
-        peers.links().iter().for_each(|link| link.stop.cancel());
+        end_links();
         Ok(discarded)
     }
 }

@@ -15,7 +15,7 @@ use crate::replication::local::HealingConfig;
 use crate::replication::members::MembershipConfig;
 use crate::replication::push;
 use crate::replication::sync::ListLimit;
-use crate::store::{Batch, Counter, Parts, Store, StoreConfig, Way, Write};
+use crate::store::{Batch, Counter, Lengths, Parts, Store, StoreConfig, Way, Write};
 
 const SKEW: Duration = Duration::from_millis(500);
 
@@ -49,6 +49,7 @@ impl Side {
             ranges,
             incarnation: id(own),
             max_memory: None,
+            lengths: Lengths::UNLIMITED,
             feed_limit: 0,
         }));
         let config = HealingConfig { max_clock_skew: SKEW, forget_after: None, tombstone_limit: 1000 };

@@ -20,8 +20,14 @@ use crate::store::Write;
 /// Seeds from here on are those of harsh histories.
 pub const HARSH_FROM: u64 = 1 << 40;
 
+/// Seeds from here on are those of harsh histories in which operators also make nodes discard everything and rejoin.
+pub const REJOIN_FROM: u64 = 1 << 41;
+
 impl World {
     pub(super) fn harsh_fault(&mut self, node: usize, span: Duration) {
+        if self.plan.rejoins && self.rng.random_bool(0.4) {
+            return self.rejoin(node);
+        }
         match self.rng.random_range(0..10) {
             0..3 => self.damage(node),
             3..5 => self.stop_early(node, span),
@@ -38,6 +44,28 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Makes a node discard everything and join the others as a new incarnation: to the checker, a process that ends
+    /// and another that begins.
+    fn rejoin(&mut self, node: usize) {
+        self.end_waits(node);
+        let incarnation = timestamp::incarnation(self.rng.random()).expect("a random id is not zero");
+        let (wall, now) = (self.wall(node), self.now);
+        let Some(process) = self.nodes[node].process.as_mut().filter(|process| process.leaving.is_none())
+        else {
+            return;
+        };
+        let discarded = process.replica.rejoin(incarnation, wall);
+        let mut discarded = discarded.expect("a history has few incarnations");
+        while process.replica.local.store.free(&mut discarded) {}
+        self.processes += 1;
+        process.number = self.processes;
+        process.feed_woken = true;
+        self.checker.end(node, now);
+        self.checker.begin(node, process, now);
+        self.after(Duration::ZERO, Due::Feed(node, self.processes));
+        self.after(SECOND, Due::Tick(node, self.processes));
     }
 
     /// Gives a starting process another address and other nodes to join, at times.

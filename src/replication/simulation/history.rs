@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 
 use super::checker::Tally;
-use super::harsh::HARSH_FROM;
+use super::harsh::{HARSH_FROM, REJOIN_FROM};
 use super::topology::Shape;
 use super::world::{Due, World};
 use crate::model::RangeCount;
@@ -52,6 +52,8 @@ pub(super) struct Plan {
     pub(super) forgetful: bool,
     /// Whether the faults of [harsh histories](super::harsh) occur.
     pub(super) harsh: bool,
+    /// Whether operators make nodes discard everything and rejoin.
+    pub(super) rejoins: bool,
 }
 
 /// An action of a client or an operator, or a fault.
@@ -103,6 +105,7 @@ impl Plan {
             halves: None,
             forgetful: false,
             harsh: false,
+            rejoins: false,
         }
     }
 
@@ -134,6 +137,7 @@ impl Plan {
         }
         plan.forgetful = rng.random_bool(0.1);
         plan.harsh = seed >= HARSH_FROM;
+        plan.rejoins = seed >= REJOIN_FROM;
         for skew in &mut plan.skew {
             *skew = rng.random_range(-200..200);
         }

@@ -37,7 +37,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
 use super::local::Counts;
-pub use harsh::HARSH_FROM;
+pub use harsh::{HARSH_FROM, REJOIN_FROM};
 use history::Plan;
 use world::{Due, SECOND, World};
 

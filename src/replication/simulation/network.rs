@@ -81,7 +81,7 @@ impl Line {
 #[derive(Default)]
 pub(super) struct Network {
     pub(super) connections: BTreeMap<u64, Connection>,
-    opened: u64,
+    pub(super) opened: u64,
     /// Directions from one node to another that are cut, and by how many cuts.
     cuts: BTreeMap<(usize, usize), u32>,
     /// The pairs of nodes that can reach each other at all; the smaller number first.

@@ -16,7 +16,7 @@ use crate::replication::members::MembershipConfig;
 use crate::replication::peers::{Link, Peers};
 use crate::replication::replica::Replica;
 use crate::replication::sync::ListLimit;
-use crate::store::{Store, StoreConfig};
+use crate::store::{Lengths, Store, StoreConfig};
 
 /// The name that all simulated nodes share.
 pub(super) const CLUSTER: &str = "oak";
@@ -145,6 +145,7 @@ impl Process {
             ranges: plan.ranges,
             incarnation,
             max_memory: plan.max_memory,
+            lengths: Lengths::UNLIMITED,
             feed_limit: plan.feed_limit,
         }));
         let healing = HealingConfig {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rand::Rng as _;
 
+use super::SETTLE_LIMIT;
 use super::node::Process;
 use super::world::{Due, SECOND, World};
 use crate::env::BoxFuture;
@@ -16,8 +17,9 @@ use crate::store::Write;
 /// under way then takes a second or two.
 const LAST_WAIT: Duration = Duration::from_secs(10);
 
-/// The longest that nodes may take to become equal again after the last writes.
-const LAST_SETTLE: Duration = Duration::from_secs(60);
+/// The longest that nodes may take to become equal again, and to purge their tombstones, after the last writes. Nodes that
+/// were equal within a second may still have to close the incarnations that ended before that.
+const LAST_SETTLE: Duration = SETTLE_LIMIT;
 
 /// A `WAIT` without a reply.
 pub(super) struct ClientWait {

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::error::CommandError;
-use crate::cluster::Cluster;
+use crate::cluster::Acknowledgements;
 use crate::env::BoxFuture;
 use crate::model::Time;
 use crate::model::counter::strict_number;
@@ -80,7 +80,7 @@ pub(in crate::resp) trait Wait: Send {
     fn try_reply(&mut self, cx: &mut Context<'_>, last: bool) -> Result<bool, CommandError>;
 
     /// Resolves when the result of [`try_reply`](Self::try_reply) may have changed since this call.
-    fn changed(&self, cluster: &dyn Cluster) -> BoxFuture<'static, ()>;
+    fn changed(&self, cluster: &dyn Acknowledgements) -> BoxFuture<'static, ()>;
 }
 
 /// A command that runs in bounded steps. The connection yields between them.

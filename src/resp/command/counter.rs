@@ -2,7 +2,6 @@
 
 use super::context::{Context, DONE, Outcome, integer};
 use super::error::CommandError;
-use super::string::check_key;
 use crate::model::timestamp;
 use crate::resp::Args;
 use crate::store::increment;
@@ -26,7 +25,6 @@ pub(super) fn decrby(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 /// Adds to this node's slot of a counter; replies with the counter's value here.
 fn add(cx: &mut Context<'_>, key: &[u8], by: i64) -> Outcome {
-    check_key(cx, key)?;
     let sum = cx.shared.store.write(cx.batch, key, |live| increment(live, by))??;
     cx.reply().int(sum);
     DONE

@@ -32,10 +32,6 @@ pub(in crate::resp) enum CommandError {
          context"
     )]
     Subscribed(&'static str),
-    #[error("ERR key is larger than {0} bytes (--max-key)")]
-    KeyTooLarge(usize),
-    #[error("ERR value is larger than {0} bytes (--max-value)")]
-    ValueTooLarge(usize),
     #[error("ERR pattern is longer than {0} bytes")]
     PatternTooLong(usize),
     #[error("ERR the reply would be larger than {0} bytes: ask for fewer keys at once")]
@@ -50,6 +46,12 @@ pub(in crate::resp) enum CommandError {
 
 fn in_words_of_redis(error: WriteError) -> Cow<'static, str> {
     Cow::Borrowed(match error {
+        WriteError::KeyTooLong { limit, .. } => {
+            return format!("ERR key is larger than {limit} bytes (--max-key)").into();
+        }
+        WriteError::ValueTooLong { limit, .. } => {
+            return format!("ERR value is larger than {limit} bytes (--max-value)").into();
+        }
         WriteError::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
         WriteError::Overflow => "ERR increment or decrement would overflow",
         WriteError::NotAnInteger => "ERR value is not an integer or out of range",

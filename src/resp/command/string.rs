@@ -65,13 +65,14 @@ pub(super) fn strlen(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (key, value) = (&args[1], &args[2]);
-    check(cx, key, value)?;
     if args.len() == 3 {
         cx.shared.store.write(cx.batch, key, |_| (Write::Set { value, deadline: None }, ()))?;
         cx.reply().ok();
         return DONE;
     }
     let options = SetOptions::parse(args.tail(3))?;
+    // Refused whether or not the condition holds.
+    cx.shared.store.check_lengths(key, value)?;
     let deadline = match options.expiry {
         Expiry::At(moment) => Some(moment.deadline(cx.now(), "set")?),
         _ => None,
@@ -98,7 +99,7 @@ pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 pub(super) fn setnx(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (key, value) = (&args[1], &args[2]);
-    check(cx, key, value)?;
+    cx.shared.store.check_lengths(key, value)?;
     let done = cx.shared.store.write(cx.batch, key, |live| {
         if Condition::Absent.holds(live.is_some()) {
             (Write::Set { value, deadline: None }, true)
@@ -125,7 +126,6 @@ fn set_with_deadline(
     command: &'static str,
 ) -> Outcome {
     let (key, amount, value) = (&args[1], &args[2], &args[3]);
-    check(cx, key, value)?;
     let deadline = Some(Moment { amount, in_seconds, from_now: true }.deadline(cx.now(), command)?);
     cx.shared.store.write(cx.batch, key, |_| (Write::Set { value, deadline }, ()))?;
     cx.reply().ok();
@@ -136,8 +136,9 @@ pub(super) fn mset(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if args.len().is_multiple_of(2) {
         return Err(CommandError::Arity("mset"));
     }
+    // All pairs are checked before the first is written.
     for at in (1..args.len()).step_by(2) {
-        check(cx, &args[at], &args[at + 1])?;
+        cx.shared.store.check_lengths(&args[at], &args[at + 1])?;
     }
     many::each(cx, args, Pairs)
 }
@@ -161,7 +162,6 @@ impl Each for Pairs {
 
 pub(super) fn getset(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (key, value) = (&args[1], &args[2]);
-    check(cx, key, value)?;
     replace(cx, key, Write::Set { value, deadline: None })
 }
 
@@ -200,20 +200,4 @@ pub(super) fn getex(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     })?;
     cx.session.counts.lookup(outcome?);
     DONE
-}
-
-/// Checks a key and a value against the limits.
-fn check(cx: &Context<'_>, key: &[u8], value: &[u8]) -> Result<(), CommandError> {
-    check_key(cx, key)?;
-    let settings = &cx.shared.settings;
-    if value.len() > settings.max_value {
-        return Err(CommandError::ValueTooLarge(settings.max_value));
-    }
-    Ok(())
-}
-
-/// Checks the length of a key to be written.
-pub(super) fn check_key(cx: &Context<'_>, key: &[u8]) -> Result<(), CommandError> {
-    let limit = cx.shared.settings.max_key;
-    if key.len() > limit { Err(CommandError::KeyTooLarge(limit)) } else { Ok(()) }
 }

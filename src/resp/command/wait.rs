@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::context::{Context, DONE, Flow, Outcome, Wait, integer, is};
 use super::error::CommandError;
-use crate::cluster::{Cluster, Scope, Token, TokenError};
+use crate::cluster::{Acknowledgements, Scope, Token, TokenError};
 use crate::env::BoxFuture;
 use crate::model::counter::strict_number;
 use crate::resp::Args;
@@ -49,7 +49,7 @@ impl Wait for ForSome {
         Ok(replies)
     }
 
-    fn changed(&self, cluster: &dyn Cluster) -> BoxFuture<'static, ()> {
+    fn changed(&self, cluster: &dyn Acknowledgements) -> BoxFuture<'static, ()> {
         cluster.more_acknowledged(self.through)
     }
 }
@@ -94,7 +94,7 @@ impl Wait for ForNames {
         Ok(replies)
     }
 
-    fn changed(&self, cluster: &dyn Cluster) -> BoxFuture<'static, ()> {
+    fn changed(&self, cluster: &dyn Acknowledgements) -> BoxFuture<'static, ()> {
         cluster.more_acknowledged(self.through)
     }
 }
@@ -142,7 +142,7 @@ impl Wait for ForToken {
         Ok(replies)
     }
 
-    fn changed(&self, cluster: &dyn Cluster) -> BoxFuture<'static, ()> {
+    fn changed(&self, cluster: &dyn Acknowledgements) -> BoxFuture<'static, ()> {
         cluster.readiness_changed(&self.token, self.scope)
     }
 }

@@ -5,20 +5,18 @@ use std::sync::Arc;
 use super::context::{Context, DONE, Outcome, is};
 use super::error::CommandError;
 use crate::resp::Args;
-use crate::store::{Cursor, MAX_PREFIXES, Prefixes, Watcher};
+use crate::store::{MAX_PREFIXES, Prefixes};
+use crate::watch::{Cursor, Watcher};
 
 pub(super) fn watch(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if cx.session.watcher.is_some() {
         return Err(CommandError::said("ERR this connection watches already: SAPWOOD UNWATCH ends it"));
     }
     let (prefixes, cursor) = request(args)?;
-    let max_key = cx.shared.settings.max_key;
-    if prefixes.iter().any(|prefix| prefix.len() > max_key) {
-        return Err(CommandError::KeyTooLarge(max_key));
-    }
+    prefixes.iter().try_for_each(|prefix| cx.shared.store.check_lengths(prefix, b""))?;
     let refused = |reason: &dyn std::fmt::Display| CommandError::said(format!("ERR {reason}"));
     let prefixes = Prefixes::new(&prefixes).map_err(|error| refused(&error))?;
-    let watcher = Watcher::new(Arc::clone(&cx.shared.store), &prefixes, cursor);
+    let watcher = Watcher::new(Arc::clone(&cx.shared.watches), &prefixes, cursor);
     cx.session.watch(Some(watcher.map_err(|error| refused(&error))?));
     DONE
 }

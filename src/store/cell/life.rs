@@ -79,19 +79,19 @@ impl Cell {
 
     /// Calls `visit` with each part and its death; returns the latest of the results, or `None` if one is `None`.
     fn deaths(&self, mut visit: impl FnMut(Part, Option<Time>) -> Option<Time>) -> Option<Time> {
-        let (lives, counter) = (self.lives(), self.counter());
-        let slots = || counter.slots.iter().map(|(_, slot)| slot);
+        let lives = self.lives();
+        let slots = || self.slots().map(|(_, slot)| slot);
         let mut latest = Some(ZERO);
         let mut see =
             |part, death| latest = latest.zip(visit(part, death)).map(|(a, b): (Time, Time)| a.max(b));
         if !self.parts().is_empty() {
             see(Part::Register, lives.register_death(slots()));
         }
-        if let Some((writer, expiry)) = counter.expiry {
+        if let Some((writer, expiry)) = self.expiry() {
             see(Part::Expiry(writer, expiry), lives.expiry_death(slots()));
         }
-        for (owner, slot) in &counter.slots {
-            see(Part::Slot(*owner, *slot), lives.slot_death(slot));
+        for (owner, slot) in self.slots() {
+            see(Part::Slot(owner, slot), lives.slot_death(&slot));
         }
         latest
     }
@@ -193,7 +193,7 @@ impl Cell {
     ///
     /// Its timestamp is the register's, not that of the [last write](Self::last_write).
     #[inline]
-    pub(in crate::store) fn as_shown(&self, now: Time) -> Cell {
+    pub(crate) fn as_shown(&self, now: Time) -> Cell {
         if self.has_counter() {
             self.without_counter(self.shown(now), self.deadline_at(now))
         } else {
@@ -203,7 +203,7 @@ impl Cell {
 
     /// A cell without a counter that shows the same as this one after the last sweep, whatever deadlines have passed
     /// since.
-    pub(in crate::store) fn as_kept(&self) -> Cell {
+    pub(crate) fn as_kept(&self) -> Cell {
         if !self.has_counter() {
             return self.clone();
         }

@@ -23,7 +23,7 @@ use crate::store::Cell;
 /// Most changes that are kept one by one; beyond it the older half is conflated. Few enough that their cells are still
 /// in the processor's cache then, and that a reader which is behind finds few outdated changes; many enough that keys
 /// which are written again and again occur more than once in a batch.
-pub(in crate::store) const MAX_RECENT: usize = if SMALL { 64 } else { 4096 };
+pub(crate) const MAX_RECENT: usize = if SMALL { 64 } else { 4096 };
 /// The number of changes that stay one by one when others are conflated: about what a pipelining writer makes in 5 ms,
 /// so that a reader that keeps up sees every change.
 pub(super) const KEPT_RECENT: usize = MAX_RECENT / 2;

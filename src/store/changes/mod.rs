@@ -35,7 +35,7 @@ use tracing_mutex::parkinglot::Mutex;
 
 use self::conflated::ConflatedTotal;
 use self::log::Log;
-pub(super) use self::log::MAX_RECENT;
+pub(crate) use self::log::MAX_RECENT;
 use self::prefixes::PrefixMap;
 use self::record::Record;
 use super::cell::Cell;
@@ -379,7 +379,7 @@ impl Follower {
     /// Like [`read`](Self::read), but omits changes that a later change of their key follows, read or not.
     ///
     /// Also returns the sequence up to which it has read; `None` if the reader lags.
-    pub(super) fn read_last(&self, from: u64, limit: ReadLimit) -> Option<(u64, Vec<Change>)> {
+    pub(crate) fn read_last(&self, from: u64, limit: ReadLimit) -> Option<(u64, Vec<Change>)> {
         let mut book = self.changes.book.lock();
         let Read::Changes(changes) = book.read(&self.group, from, limit) else { return None };
         let through = changes.last().map_or(from, |change| change.sequence);
@@ -392,7 +392,7 @@ impl Follower {
     }
 
     /// Whether all keys were [discarded](super::Store::discard) after `from`.
-    pub(super) fn was_discarded_since(&self, from: u64) -> bool {
+    pub(crate) fn was_discarded_since(&self, from: u64) -> bool {
         self.changes.book.lock().discarded > from
     }
 

@@ -8,7 +8,7 @@ use tokio::time::{self, advance};
 use super::*;
 use crate::model::timestamp::incarnation;
 use crate::model::{HashSeed, RangeCount};
-use crate::store::{Batch, Counter, Parts, Store, StoreConfig, Way, Write};
+use crate::store::{Batch, Counter, Lengths, Parts, Store, StoreConfig, Way, Write};
 
 fn store() -> Store {
     Store::new(StoreConfig {
@@ -16,6 +16,7 @@ fn store() -> Store {
         ranges: RangeCount::power_of_two(4),
         incarnation: incarnation(1).unwrap(),
         max_memory: None,
+        lengths: Lengths::UNLIMITED,
         feed_limit: 1 << 20,
     })
 }

@@ -19,7 +19,7 @@ use crate::replication::local::{HealingConfig, Local};
 use crate::replication::members::MembershipConfig;
 use crate::replication::message;
 use crate::replication::sync::ListLimit;
-use crate::store::{Origins, Store, StoreConfig};
+use crate::store::{Lengths, Origins, Store, StoreConfig};
 
 const MAX_CLOCK_SKEW: Duration = Duration::from_millis(500);
 
@@ -111,6 +111,7 @@ pub(super) fn start(node: usize, restarts: u8, wall: Time) -> Local {
         ranges: RangeCount::power_of_two(2),
         incarnation: own,
         max_memory: None,
+        lengths: Lengths::UNLIMITED,
         feed_limit: 1 << 20,
     }));
     let healing = HealingConfig { max_clock_skew: MAX_CLOCK_SKEW, forget_after: None, tombstone_limit: 1000 };

@@ -14,6 +14,7 @@
 //!   that a later one of its key follows.
 //! * A watcher holds a position, not the events that it has yet to send: it pulls a page when the last one was taken.
 //!   So any number of slow watchers use the memory of the recorded changes, and of one page each.
+//! * The locks of the page cache are taken alone.
 //! * Watchers slow writers down by their [`pace`] at most.
 
 mod event;
@@ -29,31 +30,38 @@ use std::time::Duration;
 use self::event::ResetReason::{Discarded, Lagged, OtherNode, Start};
 use self::pace::{Pace, Work};
 use self::page::{CachedPages, PAGE, PageCache, Step};
-use super::Store;
-use super::cell::Cell;
-use super::changes::{Change, Follower, MAX_RECENT, Prefixes, Read, TooDeep};
 use crate::model::Time;
+use crate::store::{Cell, Change, Follower, MAX_RECENT, Prefixes, Read, Store, TooDeep};
 
 /// Most cells that one step of a walk reads, and most ranges that it passes: either takes under 1 ms. The ranges are
 /// few in tests, so that much happens between two steps.
 const STEP_CELLS: usize = 2048;
 const STEP_RANGES: usize = if cfg!(test) { 2 } else { 4096 };
 
-/// The state that all watchers of a store share.
-pub(super) struct Watches {
+/// A store and the state that all of its watchers share.
+pub struct Watches {
+    store: Arc<Store>,
     pace: Pace,
     page_cache: PageCache,
 }
 
 impl Watches {
-    pub(super) fn new() -> Self {
-        Watches { pace: Pace::new(), page_cache: PageCache::default() }
+    /// Watches of this store. All watchers of a node must share one, because their common [`pace`] limits what they
+    /// take from its writers.
+    pub fn new(store: Arc<Store>) -> Self {
+        Watches { store, pace: Pace::new(), page_cache: PageCache::default() }
+    }
+}
+
+impl std::fmt::Debug for Watches {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watches").finish_non_exhaustive()
     }
 }
 
 /// One watcher. Call [`next`](Self::next) for a page whenever it is [ready](Self::ready).
 pub struct Watcher {
-    store: Arc<Store>,
+    watches: Arc<Watches>,
     follower: Follower,
     cached: Arc<CachedPages>,
     stage: Stage,
@@ -87,7 +95,12 @@ impl Watcher {
     ///
     /// # Errors
     /// As [`Store::follow`].
-    pub fn new(store: Arc<Store>, prefixes: &Prefixes, cursor: Option<Cursor>) -> Result<Watcher, TooDeep> {
+    pub fn new(
+        watches: Arc<Watches>,
+        prefixes: &Prefixes,
+        cursor: Option<Cursor>,
+    ) -> Result<Watcher, TooDeep> {
+        let store = &watches.store;
         let follower = store.follow(prefixes)?;
         let stage = match cursor {
             None => Stage::walk(Start),
@@ -97,8 +110,8 @@ impl Watcher {
             }
             Some(_) => Stage::walk(Lagged),
         };
-        let cached = store.watches.page_cache.cached(prefixes);
-        Ok(Watcher { store, follower, cached, stage })
+        let cached = watches.page_cache.cached(prefixes);
+        Ok(Watcher { watches, follower, cached, stage })
     }
 
     /// Waits until there may be a page and it is this watcher's turn. Cancel-safe.
@@ -106,12 +119,12 @@ impl Watcher {
         if let Stage::Follow { from, told: true } = self.stage {
             self.follower.news(from).await;
         }
-        self.store.watches.pace.turn(Work::of_runtime).await;
+        self.watches.pace.turn(Work::of_runtime).await;
     }
 
     /// Accounts for the time of this watcher's turn. The longer it took, the later is the next turn of all watchers.
     pub fn pay(&self, time: Duration) {
-        self.store.watches.pace.pay(time);
+        self.watches.pace.pay(time);
     }
 
     /// Returns the next page, if there is one; `wall` is the machine's clock.
@@ -125,7 +138,7 @@ impl Watcher {
                     return Some(Arc::clone(&step.pages[*told - 1]));
                 }
                 &mut Stage::Walk { reason, range, since, .. } => {
-                    if range < self.store.range_count() {
+                    if range < self.watches.store.range_count() {
                         self.walk(reason, range, since, wall);
                         // The caller should let others run between two steps, with or without a page.
                         if matches!(&self.stage, Stage::Walk { step: Some((step, _)), .. } if step.pages.is_empty())
@@ -166,8 +179,8 @@ impl Watcher {
         };
         let found = self.cached.steps.lock().get(&start).and_then(Weak::upgrade).filter(is_fresh);
         let step = found.unwrap_or_else(|| {
-            let step = Arc::new(self.look_at(range, last, first, self.store.now(wall)));
-            self.store.watches.page_cache.put_step(&self.cached, start, &step);
+            let step = Arc::new(self.look_at(range, last, first, self.watches.store.now(wall)));
+            self.watches.page_cache.put_step(&self.cached, start, &step);
             step
         });
         let since = since.map_or(step.since, |since| since.min(step.since));
@@ -176,10 +189,10 @@ impl Watcher {
 
     fn look_at(&self, start: usize, since: u64, first: Option<ResetReason>, now: Time) -> Step {
         let (mut cells, mut bytes, mut seen, mut range) = (Vec::new(), 0, 0, start);
-        let end = self.store.range_count().min(start + STEP_RANGES);
+        let end = self.watches.store.range_count().min(start + STEP_RANGES);
         let prefixes = self.follower.prefixes();
         while range < end && seen < STEP_CELLS && bytes < PAGE.bytes {
-            self.store.walk(range, |cell| {
+            self.watches.store.walk(range, |cell| {
                 seen += 1;
                 if cell.is_live(now) && prefixes.cover(cell.key()) {
                     bytes += cell.memory();
@@ -221,7 +234,7 @@ impl Watcher {
                     let Some(last) = changes.last() else { return Told::Nothing };
                     let through = last.sequence;
                     let page = Page::new(self.tell(changes));
-                    self.store.watches.page_cache.put_page(&self.cached, from, through, &page);
+                    self.watches.page_cache.put_page(&self.cached, from, through, &page);
                     (through, page)
                 }
             },
@@ -248,11 +261,11 @@ impl Watcher {
     }
 
     fn item(&self, cell: &Cell) -> WatchItem {
-        WatchItem { cell: cell.as_kept(), version: self.store.last_write(cell) }
+        WatchItem { cell: cell.as_kept(), version: self.watches.store.last_write(cell) }
     }
 
     fn cursor(&self, sequence: u64) -> Cursor {
-        Cursor { incarnation: self.store.own_incarnation(), sequence }
+        Cursor { incarnation: self.watches.store.own_incarnation(), sequence }
     }
 }
 

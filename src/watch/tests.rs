@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,16 +14,26 @@ use crate::ablation::{Ablation, ablate};
 use crate::model::counter::strict_number;
 use crate::model::timestamp::incarnation;
 use crate::model::{HashSeed, RangeCount, Timestamp};
-use crate::store::{Batch, Cause, Live, StoreConfig, Write};
+use crate::store::{Batch, Cause, Lengths, Live, StoreConfig, Write};
 
-fn store(id: u128) -> Arc<Store> {
-    Arc::new(Store::new(StoreConfig {
+impl Deref for Watches {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        &self.store
+    }
+}
+
+/// A store, with what its watchers share.
+fn store(id: u128) -> Arc<Watches> {
+    Arc::new(Watches::new(Arc::new(Store::new(StoreConfig {
         seed: HashSeed::of_cluster("test"),
         ranges: RangeCount::power_of_two(3),
         incarnation: incarnation(id).unwrap(),
         max_memory: None,
+        lengths: Lengths::UNLIMITED,
         feed_limit: 1 << 20,
-    }))
+    }))))
 }
 
 fn write(store: &Store, now: u64, key: &str, write: Write<'_>) {
@@ -130,7 +141,7 @@ fn prefixes(words: &[&str]) -> Prefixes {
     Prefixes::new(&words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>()).unwrap()
 }
 
-fn watch(store: &Arc<Store>, words: &[&str], cursor: Option<Cursor>) -> Watcher {
+fn watch(store: &Arc<Watches>, words: &[&str], cursor: Option<Cursor>) -> Watcher {
     Watcher::new(Arc::clone(store), &prefixes(words), cursor).unwrap()
 }
 

@@ -1,29 +1,22 @@
-//! The topics of streams: each is sampled once for all of its readers, and only while it has any.
-//!
-//! ```text
-//!   reader ──► subscribe ──► Topics: one task a topic ──► watch channel ──► every reader of the topic
-//!                              ends with its last reader
-//! ```
+//! Samples the topics of streams.
 //!
 //! A sample is sent if it differs from the one before. A slow reader gets the latest sample, not all.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing_mutex::parkinglot::Mutex;
 
 use super::key::KeyView;
 use super::keys::{DEFAULT_LIMIT, Page, Place, page};
 use super::ranges::Map;
 use super::status::Status;
 use crate::cluster::MAX_SHOWN_VALUE;
-use crate::http::server::App;
+use crate::http::host::NodeApi;
+use crate::http::state::App;
+use crate::http::topics::{Sample, Topic};
 use crate::store::{KeyCopy, Totals};
 
 /// The shortest time between two samples of each topic.
@@ -35,83 +28,9 @@ const RANGES_EVERY: Duration = Duration::from_millis(200);
 /// How often other nodes are asked for a key again while the copies differ.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// A topic that readers can subscribe to.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Topic {
-    Status,
-    /// The copies of a key.
-    Key(Vec<u8>),
-    /// The first keys under a prefix.
-    Keys(Vec<u8>),
-    /// The ranges that differ between two nodes.
-    Ranges(String, String),
-}
-
-impl Topic {
-    /// The name of its events.
-    pub(super) fn name(&self) -> &'static str {
-        match self {
-            Topic::Status => "status",
-            Topic::Key(_) => "key",
-            Topic::Keys(_) => "keys",
-            Topic::Ranges(..) => "ranges",
-        }
-    }
-}
-
-/// The latest sample in JSON; `None` before the first.
-pub(super) type Sample = Option<Arc<str>>;
-
-/// The topics with readers.
-pub(in crate::http) struct Topics {
-    open: Mutex<HashMap<Topic, watch::Sender<Sample>>>,
-    tasks: TaskTracker,
-    stop: CancellationToken,
-}
-
-impl Topics {
-    /// Creates topics whose tasks end when `stop` is cancelled.
-    pub(in crate::http) fn new(stop: CancellationToken) -> Topics {
-        Topics { open: Mutex::default(), tasks: TaskTracker::new(), stop }
-    }
-
-    /// Waits until all tasks have ended, after they were stopped.
-    pub(in crate::http) async fn ended(&self) {
-        self.tasks.close();
-        self.tasks.wait().await;
-    }
-
-    /// Runs a task that ends with the server.
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.stop.clone();
-        self.tasks.spawn(async move { _ = stop.run_until_cancelled(task).await });
-    }
-
-    /// Subscribes to a topic; the latest sample is there at once, if there is one.
-    pub(super) fn subscribe(&self, app: &Arc<App>, topic: &Topic) -> watch::Receiver<Sample> {
-        let mut open = self.open.lock();
-        if let Some(sender) = open.get(topic) {
-            let mut receiver = sender.subscribe();
-            if receiver.borrow().is_some() {
-                receiver.mark_changed();
-            }
-            return receiver;
-        }
-        let (sender, receiver) = watch::channel(None);
-        open.insert(topic.clone(), sender.clone());
-        self.spawn(sample(Arc::clone(app), topic.clone(), sender));
-        receiver
-    }
-
-    /// Closes a topic without readers; returns whether it did.
-    fn close(&self, topic: &Topic) -> bool {
-        let mut open = self.open.lock();
-        let is_unread = open.get(topic).is_some_and(|sender| sender.receiver_count() == 0);
-        if is_unread {
-            open.remove(topic);
-        }
-        is_unread
-    }
+/// Subscribes to a topic; the latest sample is there at once, if there is one.
+pub(super) fn subscribe(app: &Arc<App>, topic: &Topic) -> watch::Receiver<Sample> {
+    app.topics.subscribe(topic, |sender| sample(Arc::clone(app), topic.clone(), sender))
 }
 
 /// Samples a topic for as long as it has readers.
@@ -159,7 +78,7 @@ struct Held {
 impl Held {
     fn of(app: &App, key: &[u8]) -> Held {
         let apis = app.host.nodes();
-        let copy = |api: &crate::http::NodeApi| api.store.copy(key, api.now(), MAX_SHOWN_VALUE);
+        let copy = |api: &NodeApi| api.store.copy(key, api.now(), MAX_SHOWN_VALUE);
         let links = apis.iter().flat_map(|api| api.cluster.peers());
         Held {
             links: links.filter(|peer| peer.state.is_linked()).map(|peer| peer.name).collect(),
@@ -238,8 +157,10 @@ fn json(value: &impl Serialize) -> Option<String> {
 mod tests {
     use super::*;
     use crate::env::SystemEnv;
-    use crate::http::{Host, NodeApi, Options};
+    use crate::http::host::Host;
+    use crate::http::state::Options;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use tokio_util::sync::CancellationToken;
 
     /// A host without nodes that counts how often its nodes are requested.
     #[derive(Default)]
@@ -271,13 +192,13 @@ mod tests {
         let second = || tokio::time::sleep(Duration::from_secs(1));
         second().await;
         assert_eq!(host.0.load(Relaxed), 0, "nobody reads");
-        let mut readers: Vec<_> = (0..10).map(|_| app.topics.subscribe(&app, &Topic::Status)).collect();
+        let mut readers: Vec<_> = (0..10).map(|_| subscribe(&app, &Topic::Status)).collect();
         second().await;
         assert!((2..=3).contains(&host.0.load(Relaxed)), "{} looks", host.0.load(Relaxed));
         for reader in &mut readers {
             assert!(reader.has_changed().unwrap() && reader.borrow_and_update().is_some());
         }
-        let late = app.topics.subscribe(&app, &Topic::Status);
+        let late = subscribe(&app, &Topic::Status);
         assert!(late.has_changed().unwrap(), "who comes later gets the latest at once");
         second().await;
         assert!(!readers[0].has_changed().unwrap(), "nothing has changed");
@@ -286,7 +207,6 @@ mod tests {
         let looks = host.0.load(Relaxed);
         second().await;
         assert_eq!(host.0.load(Relaxed), looks, "the last reader has left");
-        assert!(app.topics.open.lock().is_empty());
-        assert!(app.topics.tasks.is_empty());
+        assert!(app.topics.is_idle());
     }
 }
