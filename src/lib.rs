@@ -125,7 +125,7 @@ mod watch;
 
 pub use sapwood_client as client;
 
-pub use model::{Digest, Incarnation, Time, Timestamp};
+pub use model::{BadIncarnation, Digest, Incarnation, Time, Timestamp};
 pub use node::{JoinError, Node, NodeBuilder, NodeError, StartError, Watch, WatchError};
 pub use replication::ShutdownReport;
 pub use store::{Cause, Value};

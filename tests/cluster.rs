@@ -301,7 +301,7 @@ impl Env for Altered {
         let by = Duration::from_millis(self.millis.unsigned_abs());
         let here = SystemEnv.wall_clock();
         if self.millis < 0 {
-            uhlc::NTP64(here.0 - timestamp::time_since_epoch(by).0)
+            Time::from_ntp64(here.as_ntp64() - timestamp::time_since_epoch(by).as_ntp64())
         } else {
             timestamp::later(here, by)
         }

@@ -420,7 +420,11 @@ async fn watch_meta_and_the_copy_of_a_key_tell_of_the_same_last_write_on_every_n
             let meta = version_in_meta(connection).await;
             let copy = node.store().copy(b"k", sapwood::internal::model::timestamp::ZERO, 0).version.unwrap();
             assert_eq!(told, meta, "{command:?}");
-            assert_eq!(meta, (copy.get_time().0.to_string(), copy.get_id().to_string()), "{command:?}");
+            assert_eq!(
+                meta,
+                (copy.time().as_ntp64().to_string(), copy.incarnation().to_string()),
+                "{command:?}"
+            );
             versions.push(meta);
         }
         assert!(versions.windows(2).all(|pair| pair[0] == pair[1]), "{command:?}: {versions:?}");

@@ -4,8 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use uhlc::NTP64;
-
 use crate::model::{Incarnation, Time};
 
 /// A point in the history of one node: everything that its clients had written when it was issued.
@@ -64,7 +62,7 @@ impl FromStr for Token {
             incarnation: incarnation.parse().map_err(|_| TokenError::Malformed)?,
             generation: number(generation)?,
             sequence: number(sequence)?,
-            time: NTP64(number(time)?),
+            time: Time(number(time)?),
         })
     }
 }
@@ -83,7 +81,7 @@ mod tests {
             [generation, sequence, time] in any::<[u64; 3]>(),
         ) {
             let incarnation = incarnation(id).unwrap();
-            let token = Token { name, incarnation, generation, sequence, time: NTP64(time) };
+            let token = Token { name, incarnation, generation, sequence, time: Time(time) };
             prop_assert_eq!(token.to_string().parse(), Ok(token));
         }
 

@@ -24,22 +24,22 @@ impl KeyspaceEvents {
     pub const NONE: KeyspaceEvents = KeyspaceEvents(0);
 
     /// Whether any of these letters is included. `letters` must not contain `A`.
-    pub const fn has(self, letters: &str) -> bool {
+    pub(crate) const fn has(self, letters: &str) -> bool {
         self.0 & bits(letters) != 0
     }
 
     /// Whether any event can be published.
-    pub const fn tell_anything(self) -> bool {
+    pub(crate) const fn tell_anything(self) -> bool {
         self.has("KE") && self.has("g$xn")
     }
 
     /// All letters as a number.
-    pub const fn to_bits(self) -> u16 {
+    pub(crate) const fn to_bits(self) -> u16 {
         self.0
     }
 
     /// The letters of a number that [`to_bits`](Self::to_bits) returned.
-    pub const fn from_bits(bits: u16) -> Self {
+    pub(crate) const fn from_bits(bits: u16) -> Self {
         KeyspaceEvents(bits)
     }
 }

@@ -325,15 +325,15 @@ pub fn strict_number(text: &[u8]) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Time;
     use proptest::prelude::*;
-    use uhlc::NTP64;
 
     fn any_slot() -> impl Strategy<Value = Slot> {
         let seen = (0..3u64, 0..3u64);
         (0..3u64, 0..5u64, 0..3u64, 0..3u64, 0..5u64, seen).prop_map(
             |(start, last, up, down, mark, (at, seen))| {
-                let reset = Reset { mark: NTP64(mark), at: NTP64(at), up: seen, down: 0 };
-                Slot { start: NTP64(start), last: NTP64(last), up, down, reset }
+                let reset = Reset { mark: Time(mark), at: Time(at), up: seen, down: 0 };
+                Slot { start: Time(start), last: Time(last), up, down, reset }
             },
         )
     }
@@ -354,10 +354,10 @@ mod tests {
         fn additions_sum_up_whatever_makes_room_for_them(
             amounts in proptest::collection::vec(any::<i64>(), 0..40)
         ) {
-            let mut slot = Slot::begin(NTP64(1));
+            let mut slot = Slot::begin(Time(1));
             let mut sum = 0i128;
             for (at, &by) in (2..).zip(&amounts) {
-                if let Some(next) = slot.add(by, NTP64(at)) {
+                if let Some(next) = slot.add(by, Time(at)) {
                     slot = next;
                     sum += i128::from(by);
                 }
@@ -367,14 +367,14 @@ mod tests {
     }
 
     fn slot(start: u64, last: u64, up: u64) -> Slot {
-        Slot { up, last: NTP64(last), ..Slot::begin(NTP64(start)) }
+        Slot { up, last: Time(last), ..Slot::begin(Time(start)) }
     }
 
     #[test]
     fn a_reset_takes_what_it_has_seen_and_no_more() {
         let seen = slot(10, 20, 5);
-        let later = seen.add(2, NTP64(30)).unwrap();
-        let reset = seen.reset(NTP64(25));
+        let later = seen.add(2, Time(30)).unwrap();
+        let reset = seen.reset(Time(25));
         let merged = reset.merge(later);
         assert!(merged.is_active(ZERO) && !reset.is_active(ZERO));
         assert_eq!((merged.net(), merged.up()), (2, 2));
@@ -384,29 +384,29 @@ mod tests {
     /// more.
     #[test]
     fn a_slot_that_is_reset_twice_dies_by_the_first() {
-        let (first, second) = (slot(10, 20, 5).reset(NTP64(30)), slot(10, 20, 5).reset(NTP64(90)));
-        assert_eq!(first.reset(NTP64(90)), first);
+        let (first, second) = (slot(10, 20, 5).reset(Time(30)), slot(10, 20, 5).reset(Time(90)));
+        assert_eq!(first.reset(Time(90)), first);
         assert_eq!((first.merge(second), second.merge(first)), (first, first));
         let mut counter =
             Counter { slots: vec![(1, slot(10, 12, 5)), (2, slot(40, 45, 5))], ..Counter::NONE };
-        counter.end(NTP64(15));
-        counter.end(NTP64(70));
+        counter.end(Time(15));
+        counter.end(Time(70));
         let deaths: Vec<_> =
             counter.slots.iter().map(|(_, slot)| Lives::default().slot_death(slot)).collect();
-        assert_eq!(deaths, [Some(NTP64(15)), Some(NTP64(70))]);
+        assert_eq!(deaths, [Some(Time(15)), Some(Time(70))]);
     }
 
     #[test]
     fn a_new_life_replaces_one_that_was_reset() {
-        let reborn = Slot::begin(NTP64(40)).add(1, NTP64(40)).unwrap();
-        let merged = slot(10, 20, 5).reset(NTP64(30)).merge(reborn);
+        let reborn = Slot::begin(Time(40)).add(1, Time(40)).unwrap();
+        let merged = slot(10, 20, 5).reset(Time(30)).merge(reborn);
         assert_eq!((merged.net(), merged.is_active(ZERO)), (1, true));
     }
 
     #[test]
     fn what_was_set_and_what_was_counted_add_up_and_the_later_text_hides_the_count() {
         let two = [slot(10, 20, 1), slot(11, 21, 1)];
-        let at = |value: &'static str, time| Some((value.as_bytes(), NTP64(time)));
+        let at = |value: &'static str, time| Some((value.as_bytes(), Time(time)));
         assert_eq!(shown(at("10", 5), two), Some(Shown::Number(12)));
         assert_eq!(shown(at("ten", 5), two), Some(Shown::Number(2)));
         assert_eq!(shown(at("ten", 30), two), Some(Shown::Text(b"ten")));
@@ -417,45 +417,45 @@ mod tests {
 
     fn expiring(deadline: u64, written: u64) -> Lives {
         let register =
-            RegisterLife { written: NTP64(written), deadline: Some(NTP64(deadline)), has_value: true };
+            RegisterLife { written: Time(written), deadline: Some(Time(deadline)), has_value: true };
         Lives { register, expiry: None }
     }
 
     #[test]
     fn a_passed_deadline_ends_the_lives_that_began_before_it() {
         let lives = expiring(60, 5);
-        assert!(slot(10, 20, 1).is_active(lives.passed(NTP64(59))));
-        assert!(!slot(10, 70, 1).is_active(lives.passed(NTP64(60))));
-        assert!(slot(61, 61, 1).is_active(lives.passed(NTP64(70))));
-        let expiry = Some(Expiry { deadline: Some(NTP64(65)), set_at: NTP64(7) });
-        assert_eq!(Lives { expiry, ..lives }.passed(NTP64(70)), NTP64(65));
+        assert!(slot(10, 20, 1).is_active(lives.passed(Time(59))));
+        assert!(!slot(10, 70, 1).is_active(lives.passed(Time(60))));
+        assert!(slot(61, 61, 1).is_active(lives.passed(Time(70))));
+        let expiry = Some(Expiry { deadline: Some(Time(65)), set_at: Time(7) });
+        assert_eq!(Lives { expiry, ..lives }.passed(Time(70)), Time(65));
     }
 
     #[test]
     fn a_slot_dies_when_the_last_of_what_ended_it_has_passed() {
         let none = Lives::default();
         assert_eq!(none.slot_death(&slot(10, 20, 1)), None);
-        assert_eq!(none.slot_death(&slot(10, 20, 1).reset(NTP64(30))), Some(NTP64(30)));
-        assert_eq!(none.slot_death(&slot(10, 20, 1).retracted()), Some(NTP64(20)));
+        assert_eq!(none.slot_death(&slot(10, 20, 1).reset(Time(30))), Some(Time(30)));
+        assert_eq!(none.slot_death(&slot(10, 20, 1).retracted()), Some(Time(20)));
         let lives = expiring(40, 30);
-        assert_eq!(lives.slot_death(&slot(10, 50, 1)), Some(NTP64(50)));
-        assert_eq!(lives.register_death([slot(10, 50, 1)]), Some(NTP64(50)));
+        assert_eq!(lives.slot_death(&slot(10, 50, 1)), Some(Time(50)));
+        assert_eq!(lives.register_death([slot(10, 50, 1)]), Some(Time(50)));
     }
 
     #[test]
     fn the_deadline_of_a_counter_outlives_the_slots_that_it_ends_and_no_longer() {
-        let expiry = Some(Expiry { deadline: Some(NTP64(90)), set_at: NTP64(30) });
+        let expiry = Some(Expiry { deadline: Some(Time(90)), set_at: Time(30) });
         let lives = Lives { expiry, ..Lives::default() };
-        assert_eq!(lives.expiry_death([slot(10, 20, 1)]), Some(NTP64(90)));
-        assert_eq!(lives.expiry_death([slot(10, 20, 1).reset(NTP64(40))]), Some(NTP64(40)));
-        assert_eq!(lives.expiry_death([] as [Slot; 0]), Some(NTP64(30)));
+        assert_eq!(lives.expiry_death([slot(10, 20, 1)]), Some(Time(90)));
+        assert_eq!(lives.expiry_death([slot(10, 20, 1).reset(Time(40))]), Some(Time(40)));
+        assert_eq!(lives.expiry_death([] as [Slot; 0]), Some(Time(30)));
         assert_eq!(Lives::default().expiry_death([] as [Slot; 0]), None);
     }
 
     #[test]
     fn of_two_deadlines_of_a_counter_the_one_set_later_wins_and_a_retraction_at_equal_dots() {
         let at =
-            |deadline: Option<u64>, set_at| Expiry { deadline: deadline.map(NTP64), set_at: NTP64(set_at) };
+            |deadline: Option<u64>, set_at| Expiry { deadline: deadline.map(Time), set_at: Time(set_at) };
         assert!(at(None, 5).rank(1) > at(Some(90), 4).rank(2));
         assert!(at(None, 5).rank(1) > at(Some(90), 5).rank(1));
         assert!(at(Some(9), 5).rank(2) > at(None, 5).rank(1));

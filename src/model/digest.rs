@@ -59,14 +59,14 @@ impl HashSeed {
 pub fn register_hash(seed: HashSeed, key_hash: u64, register: &Register<'_>) -> u64 {
     let mut identity = [0u8; 64];
     identity[..8].copy_from_slice(&key_hash.to_le_bytes());
-    identity[8..16].copy_from_slice(&register.version.get_time().0.to_le_bytes());
-    identity[16..32].copy_from_slice(&register.version.get_id().to_le_bytes());
+    identity[8..16].copy_from_slice(&register.version.time().0.to_le_bytes());
+    identity[16..32].copy_from_slice(&register.version.incarnation().to_le_bytes());
     // Every kind of part has lengths of its own: 32 and 56 bytes here, one more for a tombstone; 64 for a slot, 41 for a
     // counter's deadline.
     let mut end = 32;
     if register.has_deadline_timestamp() {
-        identity[32..40].copy_from_slice(&register.deadline_timestamp.get_time().0.to_le_bytes());
-        identity[40..56].copy_from_slice(&register.deadline_timestamp.get_id().to_le_bytes());
+        identity[32..40].copy_from_slice(&register.deadline_timestamp.time().0.to_le_bytes());
+        identity[40..56].copy_from_slice(&register.deadline_timestamp.incarnation().to_le_bytes());
         end = 56;
     }
     // A retracted register keeps its timestamps, so the length sets it apart.
@@ -155,10 +155,10 @@ impl RangeCount {
 mod tests {
     use super::super::timestamp::{Timestamp, incarnation};
     use super::*;
-    use uhlc::NTP64;
+    use crate::model::Time;
 
     fn timestamp(time: u64, id: u128) -> Timestamp {
-        Timestamp::new(NTP64(time), incarnation(id).unwrap())
+        Timestamp::new(Time(time), incarnation(id).unwrap())
     }
 
     #[test]
@@ -171,9 +171,9 @@ mod tests {
         assert_eq!(key, 6_754_784_997_396_515_761);
         assert_eq!(register_hash(seed, key, &register), 3_704_836_861_296_010_460);
         assert_eq!(register_hash(seed, key, &qualified), 2_490_437_990_085_366_424);
-        let slot = Slot { last: NTP64(3 << 32), ..Slot::begin(NTP64(1 << 32)) };
+        let slot = Slot { last: Time(3 << 32), ..Slot::begin(Time(1 << 32)) };
         assert_eq!(slot_hash(seed, key, incarnation(7).unwrap(), &slot), 9_391_353_630_768_811_334);
-        let expiry = Expiry { deadline: Some(NTP64(9 << 32)), set_at: NTP64(1 << 32) };
+        let expiry = Expiry { deadline: Some(Time(9 << 32)), set_at: Time(1 << 32) };
         assert_eq!(expiry_hash(seed, key, incarnation(7).unwrap(), &expiry), 6_414_607_167_227_282_935);
         assert_eq!(register_hash(seed, key, &register.retracted()), 2_615_291_585_194_101_724);
         assert_eq!(RangeCount::FULL.range_of(key), ((key << 7) >> 50) as usize);
@@ -183,7 +183,7 @@ mod tests {
     fn a_register_hash_depends_on_timestamps_and_not_on_the_value() {
         let seed = HashSeed::of_cluster("sapwood");
         let one = Register::live(timestamp(1, 1), b"a", None);
-        let expiring = Register { deadline: Some(NTP64(9)), ..one };
+        let expiring = Register { deadline: Some(Time(9)), ..one };
         let swept = Register { value: None, ..expiring };
         assert_eq!(register_hash(seed, 9, &one), register_hash(seed, 9, &expiring));
         assert_eq!(register_hash(seed, 9, &expiring), register_hash(seed, 9, &swept));

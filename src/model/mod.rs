@@ -17,6 +17,6 @@ mod vector;
 
 pub use digest::{Digest, HashSeed, RangeCount};
 pub use register::Register;
-pub use timestamp::{Incarnation, Time, Timestamp};
+pub use timestamp::{BadIncarnation, Incarnation, Time, Timestamp};
 pub use tree_node::TreeNode;
 pub use vector::Vector;

@@ -80,7 +80,7 @@ impl<'a> Register<'a> {
         if self.value.is_some() && self.deadline.is_none() {
             return None;
         }
-        let written = (*self.version.get_time()).max(*self.deadline_timestamp.get_time());
+        let written = (self.version.time()).max(self.deadline_timestamp.time());
         Some(self.deadline.map_or(written, |deadline| deadline.max(written)))
     }
 }
@@ -89,21 +89,21 @@ impl<'a> Register<'a> {
 mod tests {
     use super::super::timestamp::incarnation;
     use super::*;
+    use crate::model::Time;
     use proptest::prelude::*;
-    use uhlc::NTP64;
 
     const CASES: u32 = 100_000;
 
     /// Few times, writers and values, so that versions, deadline timestamps and deadlines collide often.
     fn any_register() -> impl Strategy<Value = Register<'static>> {
         let timestamp =
-            || (0..4u64, 1..4u128).prop_map(|(t, id)| Timestamp::new(NTP64(t), incarnation(id).unwrap()));
+            || (0..4u64, 1..4u128).prop_map(|(t, id)| Timestamp::new(Time(t), incarnation(id).unwrap()));
         let values: [Option<&'static [u8]>; 4] = [None, Some(b""), Some(b"a"), Some(b"b")];
         (timestamp(), 0..4usize, proptest::option::of(0..4u64), timestamp()).prop_map(
             move |(version, value, deadline, deadline_timestamp)| Register {
                 version,
                 value: values[value],
-                deadline: deadline.map(NTP64),
+                deadline: deadline.map(Time),
                 deadline_timestamp,
             },
         )
@@ -145,48 +145,48 @@ mod tests {
     }
 
     fn timestamp(time: u64) -> Timestamp {
-        Timestamp::new(NTP64(time), incarnation(1).unwrap())
+        Timestamp::new(Time(time), incarnation(1).unwrap())
     }
 
     #[test]
     fn an_expire_does_not_revert_a_concurrent_set() {
         let v1 = Register::live(timestamp(1), b"v1", None);
-        let expired_v1 = Register { deadline: Some(NTP64(60)), deadline_timestamp: timestamp(7), ..v1 };
+        let expired_v1 = Register { deadline: Some(Time(60)), deadline_timestamp: timestamp(7), ..v1 };
         let v2 = Register::live(timestamp(5), b"v2", None);
         assert_eq!(expired_v1.merge(v2), v2);
     }
 
     #[test]
     fn a_later_expire_of_the_same_version_replaces_the_deadline() {
-        let v1 = Register::live(timestamp(1), b"v1", Some(NTP64(60)));
+        let v1 = Register::live(timestamp(1), b"v1", Some(Time(60)));
         let persisted = Register { deadline: None, deadline_timestamp: timestamp(2), ..v1 };
         assert_eq!(v1.merge(persisted), persisted);
     }
 
     #[test]
     fn a_dropped_value_comes_back_from_the_copy_that_kept_it() {
-        let v1 = Register::live(timestamp(1), b"v1", Some(NTP64(60)));
+        let v1 = Register::live(timestamp(1), b"v1", Some(Time(60)));
         let dropped = Register { value: None, ..v1 };
-        let extended = Register { deadline: Some(NTP64(90)), deadline_timestamp: timestamp(50), ..v1 };
+        let extended = Register { deadline: Some(Time(90)), deadline_timestamp: timestamp(50), ..v1 };
         assert_eq!(dropped.merge(extended), extended);
     }
 
     #[test]
     fn a_register_dies_when_the_last_of_what_made_it_dead_has_passed() {
         assert_eq!(Register::live(timestamp(1), b"v", None).death(), None);
-        assert_eq!(Register::live(timestamp(1), b"v", Some(NTP64(60))).death(), Some(NTP64(60)));
-        assert_eq!(Register::tombstone(timestamp(5)).death(), Some(NTP64(5)));
+        assert_eq!(Register::live(timestamp(1), b"v", Some(Time(60))).death(), Some(Time(60)));
+        assert_eq!(Register::tombstone(timestamp(5)).death(), Some(Time(5)));
         let expired = Register {
-            deadline: Some(NTP64(60)),
+            deadline: Some(Time(60)),
             deadline_timestamp: timestamp(70),
             ..Register::tombstone(timestamp(5))
         };
-        assert_eq!(expired.death(), Some(NTP64(70)));
+        assert_eq!(expired.death(), Some(Time(70)));
     }
 
     #[test]
     fn a_retraction_beats_exactly_the_copy_it_answers() {
-        let v1 = Register::live(timestamp(1), b"v1", Some(NTP64(60)));
+        let v1 = Register::live(timestamp(1), b"v1", Some(Time(60)));
         assert_eq!(v1.merge(v1.retracted()), v1.retracted());
         let persisted = Register { deadline: None, deadline_timestamp: timestamp(9), ..v1 };
         assert_eq!(persisted.merge(v1.retracted()), persisted, "a deadline that is news keeps the version");
@@ -196,14 +196,14 @@ mod tests {
 
     #[test]
     fn an_empty_value_is_not_a_missing_one() {
-        assert!(Register::live(timestamp(1), b"", None).is_live(NTP64(0)));
-        assert!(!Register::tombstone(timestamp(1)).is_live(NTP64(0)));
+        assert!(Register::live(timestamp(1), b"", None).is_live(Time(0)));
+        assert!(!Register::tombstone(timestamp(1)).is_live(Time(0)));
     }
 
     #[test]
     fn a_reader_at_the_deadline_sees_nothing() {
-        let register = Register::live(timestamp(1), b"v", Some(NTP64(60)));
-        assert!(register.is_live(NTP64(59)));
-        assert!(!register.is_live(NTP64(60)));
+        let register = Register::live(timestamp(1), b"v", Some(Time(60)));
+        assert!(register.is_live(Time(59)));
+        assert!(!register.is_live(Time(60)));
     }
 }

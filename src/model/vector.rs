@@ -55,16 +55,16 @@ impl FromIterator<(Incarnation, Time)> for Vector {
 mod tests {
     use super::super::timestamp::incarnation;
     use super::*;
-    use uhlc::NTP64;
+    use crate::model::Time;
 
     #[test]
     fn joining_takes_the_later_time_of_each() {
         let id = |n| incarnation(n).unwrap();
-        let mut ours = Vector::from_iter([(id(1), NTP64(5)), (id(2), NTP64(9))]);
-        let theirs = Vector::from_iter([(id(1), NTP64(7)), (id(2), NTP64(3)), (id(3), NTP64(1))]);
+        let mut ours = Vector::from_iter([(id(1), Time(5)), (id(2), Time(9))]);
+        let theirs = Vector::from_iter([(id(1), Time(7)), (id(2), Time(3)), (id(3), Time(1))]);
         assert!(ours.join(&theirs));
         assert!(!ours.join(&theirs));
-        let expected = [(id(1), NTP64(7)), (id(2), NTP64(9)), (id(3), NTP64(1))];
+        let expected = [(id(1), Time(7)), (id(2), Time(9)), (id(3), Time(1))];
         assert_eq!(ours.iter().collect::<Vec<_>>(), expected);
         assert_eq!(ours.time_of(id(4)), ZERO);
     }

@@ -1,7 +1,6 @@
 //! Encodes cells into frames, and decodes and checks received ones.
 
 use bytes::Bytes;
-use uhlc::NTP64;
 
 use super::codec::{self, CodecError, MAX_FRAME, Packed};
 use super::message::{
@@ -187,14 +186,14 @@ impl<'a> Cells<'a> {
                 return Err(CellsError::Crowded);
             }
             let deadline_timestamp = match wire.deadline_timestamp {
-                Some((time, index)) => Some((NTP64(time), origin(index)?)),
+                Some((time, index)) => Some((Time(time), origin(index)?)),
                 None => None,
             };
             let parts = Parts {
-                time: NTP64(wire.time),
+                time: Time(wire.time),
                 origin: origin(wire.origin)?,
                 value: wire.value,
-                deadline: wire.deadline.map(NTP64),
+                deadline: wire.deadline.map(Time),
                 deadline_timestamp,
             };
             // A register that was never set holds nothing.
@@ -259,7 +258,7 @@ pub(super) fn read_retractions<'a>(
     let origins = read_origins(origins, store)?;
     let dot = |(time, index): (u64, u32)| {
         let origin = origins.get(index as usize).copied().ok_or(CellsError::Origin)?;
-        Ok::<_, CellsError>((NTP64(time), origin))
+        Ok::<_, CellsError>((Time(time), origin))
     };
     let mut retractions = Vec::new();
     for item in items.items::<WireRetraction<'_>>() {
@@ -273,7 +272,7 @@ pub(super) fn read_retractions<'a>(
         for slot in slots.items::<WireRemovedSlot>() {
             let WireRemovedSlot { owner, start, last, given_up } = slot?;
             let (last, owner) = dot((last, owner))?;
-            retraction.slots.push(Removed { dots: (owner, NTP64(start), last), is_given_up: given_up });
+            retraction.slots.push(Removed { dots: (owner, Time(start), last), is_given_up: given_up });
         }
         retractions.push((key, retraction));
     }
@@ -286,24 +285,19 @@ fn read_counter(
     origin: impl Fn(u32) -> Result<Origin, CellsError>,
 ) -> Result<Counter, CellsError> {
     let expiry = wire.expiry.map(|WireExpiry { writer, set_at, deadline }| {
-        Ok::<_, CellsError>((
-            origin(writer)?,
-            Expiry { deadline: deadline.map(NTP64), set_at: NTP64(set_at) },
-        ))
+        Ok::<_, CellsError>((origin(writer)?, Expiry { deadline: deadline.map(Time), set_at: Time(set_at) }))
     });
     let mut counter = Counter { expiry: expiry.transpose()?, ..Counter::NONE };
     for slot in wire.slots.items::<WireSlot>() {
         let WireSlot { owner, start, span, up, down, reset } = slot?;
         let last = start.checked_add(span).ok_or(CellsError::Counter)?;
         let reset = reset.map_or(Reset::default(), |WireReset { mark, at, up, down }| Reset {
-            mark: NTP64(mark),
-            at: NTP64(at),
+            mark: Time(mark),
+            at: Time(at),
             up,
             down,
         });
-        counter
-            .slots
-            .push((origin(owner)?, Slot { start: NTP64(start), last: NTP64(last), up, down, reset }));
+        counter.slots.push((origin(owner)?, Slot { start: Time(start), last: Time(last), up, down, reset }));
     }
     counter.slots.sort_unstable_by_key(|(owner, _)| *owner);
     let twice = counter.slots.windows(2).any(|pair| pair[0].0 == pair[1].0);

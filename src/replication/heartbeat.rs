@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use uhlc::NTP64;
-
 use super::Shared;
 use super::codec::{self, CodecError, Packed};
 use super::figures;
@@ -104,7 +102,7 @@ pub(super) fn read(
     gossip.links = links;
     for member in heartbeat.members.items::<WireMember<'_>>().take(MAX_ITEMS) {
         let member = member?;
-        let (since, heard) = (NTP64(member.since), NTP64(member.heard));
+        let (since, heard) = (Time(member.since), Time(member.heard));
         let Ok(incarnation) = Incarnation::try_from(&member.incarnation) else { continue };
         if since.max(heard) > max_accepted
             || member.name.len() > MAX_NAME
@@ -125,7 +123,7 @@ pub(super) fn read(
     for report in heartbeat.reports.items::<WireReport>().take(MAX_ITEMS) {
         let report = report?;
         let Ok(incarnation) = Incarnation::try_from(&report.incarnation) else { continue };
-        let (clock, acknowledged) = (NTP64(report.clock), NTP64(report.acknowledged));
+        let (clock, acknowledged) = (Time(report.clock), Time(report.acknowledged));
         if clock.max(acknowledged) <= max_accepted {
             gossip.reports.push((incarnation, Report { members: report.members, clock, acknowledged }));
         }

@@ -4,8 +4,6 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use uhlc::NTP64;
-
 use super::codec::MAX_FRAME;
 use super::message::{Hello, MAGIC, Refusal, VERSIONS, incarnation_number};
 use crate::config::MAX_NAME;
@@ -98,7 +96,7 @@ impl Exchange {
     /// Returns the time between request and answer, by the larger of both clocks: the monotonic clock stands
     /// still while the machine is suspended.
     fn round_trip(&self) -> Duration {
-        let by_the_wall = NTP64(self.answered.0.max(self.asked.0));
+        let by_the_wall = Time(self.answered.0.max(self.asked.0));
         self.took.max(timestamp::distance(self.asked, by_the_wall))
     }
 }
@@ -149,7 +147,7 @@ pub(super) fn judge(
         return refuse(Refusal::Duplicate, text);
     }
     if let Some(exchange) = exchange {
-        judge_clock(own, hello.name, NTP64(hello.wall), exchange)?;
+        judge_clock(own, hello.name, Time(hello.wall), exchange)?;
     }
     if let Err(text) = check_timestamps(own, hello, wall) {
         return refuse(Refusal::Skewed, text);
@@ -161,7 +159,7 @@ pub(super) fn judge(
     }
     let advertise = advertised(hello, remote);
     let place = Place { incarnation, generation: hello.generation };
-    Ok(Introduction { name: hello.name.to_owned(), incarnation, place, advertise, hlc: NTP64(hello.hlc) })
+    Ok(Introduction { name: hello.name.to_owned(), incarnation, place, advertise, hlc: Time(hello.hlc) })
 }
 
 /// Returns the address at which the sender of a hello from `remote` can be dialled; empty if none.
@@ -188,7 +186,7 @@ pub(super) fn judge_clock(
     let limit = own.max_clock_skew;
     let uncertainty = exchange.round_trip() / 2;
     let half = timestamp::time_since_epoch(uncertainty);
-    let middle = NTP64(exchange.answered.0.saturating_sub(half.0));
+    let middle = Time(exchange.answered.0.saturating_sub(half.0));
     let apart = timestamp::distance(theirs, middle);
     if apart.saturating_sub(uncertainty) <= limit {
         return Ok(());
@@ -204,9 +202,8 @@ pub(super) fn judge_clock(
 
 /// Checks how far the timestamps of a hello lead its own clock, and this node's.
 fn check_timestamps(own: &Identity, hello: &Hello<'_>, wall: Time) -> Result<(), String> {
-    let lead = timestamp::distance(NTP64(hello.hlc.max(hello.wall)), NTP64(hello.wall));
-    if lead > own.max_clock_skew * SKEW_MULTIPLE || NTP64(hello.hlc) > max_accepted(wall, own.max_clock_skew)
-    {
+    let lead = timestamp::distance(Time(hello.hlc.max(hello.wall)), Time(hello.wall));
+    if lead > own.max_clock_skew * SKEW_MULTIPLE || Time(hello.hlc) > max_accepted(wall, own.max_clock_skew) {
         return Err(format!(
             "{} has timestamps {lead:.1?} ahead of its own clock, more than {SKEW_MULTIPLE} times --max-clock-skew: \
              its clock was set back",
@@ -221,7 +218,7 @@ mod tests {
     use super::super::message::Versions;
     use super::*;
 
-    const WALL: Time = NTP64(1_700_000_000 << 32);
+    const WALL: Time = Time(1_700_000_000 << 32);
 
     fn identity(name: &str) -> Identity {
         Identity {
@@ -245,7 +242,7 @@ mod tests {
 
     /// An answer that was read at `WALL`.
     fn answered_after(took: Duration) -> Exchange {
-        Exchange { asked: NTP64(WALL.0 - timestamp::time_since_epoch(took).0), answered: WALL, took }
+        Exchange { asked: Time(WALL.0 - timestamp::time_since_epoch(took).0), answered: WALL, took }
     }
 
     fn shifted(millis: i64) -> u64 {
@@ -290,7 +287,7 @@ mod tests {
     fn a_message_that_waited_is_never_taken_for_a_wrong_clock() {
         let minute = Duration::from_secs(60);
         let accepts =
-            |millis, exchange| judge_clock(&identity("a"), "b", NTP64(shifted(millis)), exchange).is_ok();
+            |millis, exchange| judge_clock(&identity("a"), "b", Time(shifted(millis)), exchange).is_ok();
         // At any moment of the exchange at which the peer may have answered.
         for millis in (-60_000..=0).step_by(500) {
             assert!(accepts(millis, answered_after(minute)), "{millis}");
@@ -301,7 +298,7 @@ mod tests {
         let suspended = Exchange { took: Duration::from_millis(1), ..answered_after(minute) };
         assert!(accepts(-59_000, suspended));
         // The machine's clock was set back meanwhile.
-        let set_back = Exchange { asked: NTP64(shifted(3_600_000)), answered: WALL, took: Duration::ZERO };
+        let set_back = Exchange { asked: Time(shifted(3_600_000)), answered: WALL, took: Duration::ZERO };
         assert!(accepts(0, set_back) && !accepts(501, set_back) && !accepts(-501, set_back));
     }
 
@@ -309,7 +306,7 @@ mod tests {
     fn the_clock_of_a_node_that_speaks_first_is_not_judged_by_its_hello() {
         let other = identity("b");
         let place = Place { incarnation: timestamp::incarnation(2).unwrap(), generation: 1 };
-        let written = NTP64(shifted(-3_600_000));
+        let written = Time(shifted(-3_600_000));
         let hello = other.hello(place, written, written);
         let remote = "10.0.0.7:999".parse().unwrap();
         assert!(

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tracing_mutex::parkinglot::Mutex;
-use uhlc::NTP64;
 
 use super::Replication;
 use super::codec::{self, CodecError, Packed};
@@ -82,7 +81,7 @@ pub(super) fn answer(store: &Store, query: u32, key: &[u8], now: Time) -> Bytes 
         },
         value: copy.value.as_deref(),
         value_bytes: copy.value_bytes,
-        version: copy.version.map(|version| (version.get_time().0, version.get_id().to_le_bytes())),
+        version: copy.version.map(|version| (version.time().0, version.incarnation().to_le_bytes())),
         deadline: copy.deadline.map(|deadline| deadline.0),
         counter: copy.counter.as_ref().map(|&CountCopy { total, base, .. }| WireCount {
             total,
@@ -106,7 +105,7 @@ pub(super) fn read(copy: &WireCopy<'_>) -> Result<KeyCopy, CodecError> {
     });
     let version = copy
         .version
-        .and_then(|(time, origin)| Some(Timestamp::new(NTP64(time), Incarnation::try_from(&origin).ok()?)));
+        .and_then(|(time, origin)| Some(Timestamp::new(Time(time), Incarnation::try_from(&origin).ok()?)));
     Ok(KeyCopy {
         state: match copy.state {
             WireCopyState::Live => CopyState::Live,
@@ -116,7 +115,7 @@ pub(super) fn read(copy: &WireCopy<'_>) -> Result<KeyCopy, CodecError> {
         value: copy.value.map(|value| value[..value.len().min(MAX_SHOWN_VALUE)].to_vec()),
         value_bytes: copy.value_bytes,
         version,
-        deadline: copy.deadline.map(NTP64),
+        deadline: copy.deadline.map(Time),
         counter: counter.transpose()?,
     })
 }

@@ -147,7 +147,7 @@ impl Local {
         self.has_dead.store(dead > 0, Ordering::Relaxed);
         let mut members = self.members.lock();
         if ablated(Ablation::PurgeByTime) {
-            self.store.raise_stable_time(uhlc::NTP64(now.0.saturating_sub(30 << 32)));
+            self.store.raise_stable_time(Time(now.0.saturating_sub(30 << 32)));
         } else if let Some(stable) = members.advance(now) {
             self.store.raise_stable_time(stable);
         }
@@ -185,7 +185,7 @@ impl Local {
             key: cell.key().to_vec(),
             value: (value.len() <= MAX_LOST_VALUE).then(|| value.to_vec()),
             value_bytes: value.len(),
-            version: uhlc::Timestamp::new(time, self.store.incarnation(origin)),
+            version: crate::model::Timestamp::new(time, self.store.incarnation(origin)),
             deadline: cell.deadline(),
             peer: peer.to_owned(),
         };

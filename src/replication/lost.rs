@@ -143,8 +143,8 @@ fn line(lost: &LostCell) -> String {
         "key": STANDARD.encode(&lost.key),
         "value": lost.value.as_ref().map(|value| STANDARD.encode(value)),
         "value_bytes": lost.value_bytes,
-        "version_ms": timestamp::unix_millis(*lost.version.get_time()),
-        "origin": lost.version.get_id().to_string(),
+        "version_ms": timestamp::unix_millis(lost.version.time()),
+        "origin": lost.version.incarnation().to_string(),
         "deadline_ms": lost.deadline.map(timestamp::unix_millis),
         "peer": lost.peer,
     });
@@ -191,7 +191,7 @@ mod tests {
             key: key.into(),
             value: Some(vec![b'x'; value]),
             value_bytes: value,
-            version: uhlc::Timestamp::new(ZERO, incarnation(1).unwrap()),
+            version: crate::model::Timestamp::new(ZERO, incarnation(1).unwrap()),
             deadline: None,
             peer: "b".into(),
         }

@@ -389,7 +389,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    use uhlc::NTP64;
+    use crate::model::Time;
 
     use super::super::hello::Place;
     use super::super::refused::SHOWN;
@@ -408,7 +408,7 @@ mod tests {
     fn introduction(name: &str, id: u128) -> Introduction {
         let incarnation = incarnation(id).unwrap();
         let place = Place { incarnation, generation: 1 };
-        Introduction { name: name.into(), incarnation, place, advertise: format!("{name}:1"), hlc: NTP64(0) }
+        Introduction { name: name.into(), incarnation, place, advertise: format!("{name}:1"), hlc: Time(0) }
     }
 
     fn admit(peers: &Peers, name: &str, id: u128, direction: Direction) -> Result<Arc<Link>, Refusal> {

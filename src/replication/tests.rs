@@ -9,7 +9,6 @@ use rand::{Rng as _, SeedableRng as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
-use uhlc::NTP64;
 
 use super::codec::{self, MAX_FRAME, Packed};
 use super::members::Summary;
@@ -265,7 +264,7 @@ async fn a_peer_that_looks_is_told_what_there_is_and_what_it_tells_unasked_is_ig
     puppet.say(&codec::frame(&Message::KeyQuery { query: 5, key: b"k" })).await;
     let copy = answer(&mut puppet, 5).await.unwrap();
     assert_eq!((copy.value.as_deref(), copy.value_bytes), (Some(&b"v"[..]), 1));
-    assert_eq!(copy.version.unwrap().get_id(), &a.store.own_incarnation());
+    assert_eq!(copy.version.unwrap().incarnation(), a.store.own_incarnation());
     puppet.say(&codec::frame(&Message::KeyQuery { query: 6, key: b"nope" })).await;
     assert_eq!(answer(&mut puppet, 6).await, Some(crate::store::KeyCopy::default()));
     assert!(linked(&a, "puppet"));
@@ -458,7 +457,7 @@ async fn a_hello_that_is_not_followed_by_a_welcome_changes_nothing() {
 #[tokio::test]
 async fn a_clock_is_judged_by_the_welcome_and_not_by_a_hello_that_waited_to_be_accepted() {
     let a = daemon("a", 1, &[]).await;
-    let ago = |time: Duration| NTP64(SystemEnv.wall_clock().0 - timestamp::time_since_epoch(time).0);
+    let ago = |time: Duration| Time(SystemEnv.wall_clock().0 - timestamp::time_since_epoch(time).0);
     let hour = Duration::from_secs(3600);
     let mut puppet = Puppet::greet_at(&a, ago(hour), Duration::ZERO).await;
     codec::decode::<Hello<'_>>(&puppet.hear().await.unwrap()).unwrap();
@@ -672,13 +671,13 @@ fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
         decoded += 1;
         match message {
             Message::Put { cells, .. } | Message::Cells { cells, .. } => {
-                if let Ok(checked) = cells.check(&store, NTP64(0), NTP64(u64::MAX)) {
+                if let Ok(checked) = cells.check(&store, Time(0), Time(u64::MAX)) {
                     assert!(checked.cells.capacity() <= bytes.len(), "more cells than bytes");
                     cells_seen += 1;
                 }
             }
             Message::Heartbeat(heartbeat) => {
-                let _ = heartbeat::read(&heartbeat, NTP64(u64::MAX));
+                let _ = heartbeat::read(&heartbeat, Time(u64::MAX));
             }
             Message::Start { summary, .. } => drop(Summary::read(&summary)),
             Message::Retract { origins, items, .. } => drop(cells::read_retractions(&store, origins, items)),

@@ -119,7 +119,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use uhlc::NTP64;
+    use crate::model::Time;
 
     use super::*;
     use crate::model::timestamp::incarnation;
@@ -143,7 +143,7 @@ mod tests {
         });
         for n in 1..=deletes {
             let (mut batch, key) = (Batch::default(), n.to_le_bytes());
-            store.begin(&mut batch, NTP64(n << 10));
+            store.begin(&mut batch, Time(n << 10));
             store.write(&mut batch, &key, |_| (Write::Set { value: b"v", deadline: None }, ())).unwrap();
             store.write(&mut batch, &key, |_| (Write::Delete, ())).unwrap();
         }
@@ -153,7 +153,7 @@ mod tests {
             tombstone_limit: LIMIT,
         };
         let membership = MembershipConfig { name: "a".into(), incarnation: own, forget_after: None };
-        Local::new(Arc::new(store), healing, membership, NTP64(1))
+        Local::new(Arc::new(store), healing, membership, Time(1))
     }
 
     fn dead(local: &Local) -> u64 {
@@ -204,10 +204,10 @@ mod tests {
     #[test]
     fn a_node_that_meets_another_or_discards_its_state_meanwhile_drops_nothing() {
         let meet = |local: &Local| {
-            local.members.lock().on_link("b", incarnation(2).unwrap(), 1, NTP64(1 << 40));
+            local.members.lock().on_link("b", incarnation(2).unwrap(), 1, Time(1 << 40));
         };
         let discard = |local: &Local| {
-            local.members.lock().discard(incarnation(3).unwrap(), NTP64(1 << 40));
+            local.members.lock().discard(incarnation(3).unwrap(), Time(1 << 40));
         };
         for happens in [&meet as &dyn Fn(&Local), &discard] {
             let local = alone(2 * LIMIT);

@@ -104,7 +104,7 @@ impl Client {
             self.local,
             labels.name,
             secs(self.connected),
-            secs(uhlc::NTP64(self.active.load(Relaxed))),
+            secs(Time(self.active.load(Relaxed))),
             self.flags(),
             self.channels.load(Relaxed),
             self.patterns.load(Relaxed),

@@ -17,7 +17,6 @@ pub(super) use life::Part;
 pub(crate) use parts::Parts;
 
 use triomphe::ThinArc;
-use uhlc::NTP64;
 
 use super::origins::{Origin, Origins};
 use super::raw;
@@ -131,7 +130,7 @@ impl Cell {
 
     /// The time of the register's version.
     pub fn time(&self) -> Time {
-        NTP64(self.header().time)
+        Time(self.header().time)
     }
 
     pub(super) fn origin(&self) -> Origin {
@@ -140,13 +139,13 @@ impl Cell {
 
     /// The time from which the register is absent to every reader.
     pub fn deadline(&self) -> Option<Time> {
-        self.has(HAS_DEADLINE).then(|| NTP64(self.u64_at(0)))
+        self.has(HAS_DEADLINE).then(|| Time(self.u64_at(0)))
     }
 
     pub(super) fn deadline_timestamp(&self) -> Option<(Time, Origin)> {
         self.has(HAS_DEADLINE_TIMESTAMP).then(|| {
             let at = usize::from(self.has(HAS_DEADLINE)) * DEADLINE_SIZE;
-            (NTP64(self.u64_at(at)), Origin::from_le_bytes(array(&self.0.slice[at + 8..at + 12])))
+            (Time(self.u64_at(at)), Origin::from_le_bytes(array(&self.0.slice[at + 8..at + 12])))
         })
     }
 
@@ -284,18 +283,18 @@ mod tests {
             origin: u32,
         ) {
             let parts = Parts {
-                time: NTP64(time),
+                time: Time(time),
                 origin,
                 value: value.as_deref(),
-                deadline: deadline.map(NTP64),
-                deadline_timestamp: deadline_timestamp.map(|(t, o)| (NTP64(t), o)),
+                deadline: deadline.map(Time),
+                deadline_timestamp: deadline_timestamp.map(|(t, o)| (Time(t), o)),
             };
             let cell = Cell::pack(&mut Vec::new(), &key, &parts);
             prop_assert_eq!(cell.key(), &key[..]);
             let back = cell.parts();
             prop_assert_eq!((back.time, back.origin, back.value), (parts.time, parts.origin, parts.value));
             prop_assert_eq!((back.deadline, back.deadline_timestamp), (parts.deadline, parts.deadline_timestamp));
-            let origins = Origins::new(uhlc::ID::rand());
+            let origins = Origins::new(crate::model::timestamp::incarnation(1).unwrap());
             let known = Parts { origin: 0, deadline_timestamp: back.deadline_timestamp.map(|(time, _)| (time, 0)), ..back };
             prop_assert_eq!(cell.death(), known.register(&origins).death());
         }
@@ -310,7 +309,7 @@ mod tests {
     #[test]
     fn debug_output_does_not_show_the_value() {
         let parts = Parts {
-            time: NTP64(1),
+            time: Time(1),
             origin: 0,
             value: Some(b"secret"),
             deadline: None,

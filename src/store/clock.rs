@@ -2,8 +2,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use uhlc::NTP64;
-
 use crate::model::Time;
 
 /// The hybrid logical clock of one process (Kulkarni et al., 2014).
@@ -23,7 +21,7 @@ impl Clock {
     ///
     /// It never decreases, so a value that was once seen to have expired is never seen again.
     pub(crate) fn read(&self, wall: Time) -> Time {
-        NTP64(wall.0.max(self.last.fetch_max(wall.0, Ordering::AcqRel)))
+        Time(wall.0.max(self.last.fetch_max(wall.0, Ordering::AcqRel)))
     }
 
     /// Draws a time above everything issued or received, above `above`, and not below `now`.
@@ -36,7 +34,7 @@ impl Clock {
         loop {
             let next = at_least.max(last.saturating_add(1));
             match self.last.compare_exchange_weak(last, next, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return NTP64(next),
+                Ok(_) => return Time(next),
                 Err(actual) => last = actual,
             }
         }
@@ -55,27 +53,27 @@ mod tests {
     #[test]
     fn a_drawn_time_exceeds_all_issued_received_and_overwritten() {
         let clock = Clock::new();
-        assert_eq!(clock.draw(NTP64(10), NTP64(0)), NTP64(10));
-        assert_eq!(clock.draw(NTP64(10), NTP64(0)), NTP64(11));
-        assert_eq!(clock.draw(NTP64(10), NTP64(40)), NTP64(41));
-        clock.observe(NTP64(90));
-        assert_eq!(clock.draw(NTP64(10), NTP64(0)), NTP64(91));
+        assert_eq!(clock.draw(Time(10), Time(0)), Time(10));
+        assert_eq!(clock.draw(Time(10), Time(0)), Time(11));
+        assert_eq!(clock.draw(Time(10), Time(40)), Time(41));
+        clock.observe(Time(90));
+        assert_eq!(clock.draw(Time(10), Time(0)), Time(91));
     }
 
     #[test]
     fn the_clock_survives_a_machine_whose_clock_steps_back() {
         let clock = Clock::new();
-        clock.draw(NTP64(1000), NTP64(0));
-        assert_eq!(clock.read(NTP64(5)), NTP64(1000));
-        assert_eq!(clock.draw(NTP64(5), NTP64(0)), NTP64(1001));
-        assert_eq!(clock.read(NTP64(2000)), NTP64(2000));
-        assert_eq!(clock.read(NTP64(6)), NTP64(2000));
+        clock.draw(Time(1000), Time(0));
+        assert_eq!(clock.read(Time(5)), Time(1000));
+        assert_eq!(clock.draw(Time(5), Time(0)), Time(1001));
+        assert_eq!(clock.read(Time(2000)), Time(2000));
+        assert_eq!(clock.read(Time(6)), Time(2000));
     }
 
     #[test]
     fn threads_never_draw_the_same_time() {
         let clock = Clock::new();
-        let draws = |_| (0..10_000).map(|_| clock.draw(NTP64(7), NTP64(0)).0).collect::<Vec<_>>();
+        let draws = |_| (0..10_000).map(|_| clock.draw(Time(7), Time(0)).0).collect::<Vec<_>>();
         let mut all: Vec<u64> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4).map(|n| scope.spawn(move || draws(n))).collect();
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()

@@ -121,9 +121,9 @@ mod tests {
     use super::super::tests::config;
     use super::super::{Batch, Write};
     use super::*;
-    use uhlc::NTP64;
+    use crate::model::Time;
 
-    const NOW: Time = NTP64(5 << 32);
+    const NOW: Time = Time(5 << 32);
 
     fn write(store: &Store, key: &[u8], write: Write<'_>) {
         let mut batch = Batch::default();
@@ -142,7 +142,7 @@ mod tests {
             (tree.state, tree.value.as_deref(), tree.value_bytes),
             (CopyState::Live, Some(&b"map"[..]), 5)
         );
-        assert_eq!((tree.counter, tree.version.unwrap().get_id()), (None, &store.own_incarnation()));
+        assert_eq!((tree.counter, tree.version.unwrap().incarnation()), (None, store.own_incarnation()));
         write(&store, b"tree", Write::Delete);
         let dead = copy(b"tree");
         assert_eq!((dead.state, dead.value), (CopyState::Dead, None));

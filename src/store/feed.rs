@@ -111,11 +111,11 @@ impl Feed {
 mod tests {
     use super::super::cell::Parts;
     use super::*;
-    use uhlc::NTP64;
+    use crate::model::Time;
 
     fn cells(n: u64) -> Vec<Cell> {
         let parts =
-            |t| Parts { time: NTP64(t), origin: 0, value: None, deadline: None, deadline_timestamp: None };
+            |t| Parts { time: Time(t), origin: 0, value: None, deadline: None, deadline_timestamp: None };
         (0..n).map(|t| Cell::pack(&mut Vec::new(), b"key", &parts(t))).collect()
     }
 

@@ -199,8 +199,8 @@ pub(crate) enum Room {
 
 #[cfg(test)]
 mod tests {
+    use crate::model::Time;
     use proptest::prelude::*;
-    use uhlc::NTP64;
 
     use super::super::tests::{at, config, delete, get, replicate, set};
     use super::super::*;
@@ -273,17 +273,17 @@ mod tests {
                 let mut write = |write| store.write(&mut batch, key, |_| (write, ())).unwrap();
                 match step {
                     Step::Set(size, ttl) => {
-                        let deadline = ttl.map(|ttl| NTP64(now + ttl));
+                        let deadline = ttl.map(|ttl| Time(now + ttl));
                         write(Write::Set { value: &vec![0; size], deadline });
                     }
                     Step::Delete => write(Write::Delete),
                     Step::Add => write(Write::Add(1)),
-                    Step::Expire(ttl) => write(Write::Deadline(Some(NTP64(now + ttl)))),
+                    Step::Expire(ttl) => write(Write::Deadline(Some(Time(now + ttl)))),
                     Step::Sweep => (0..store.range_count()).for_each(|range| {
-                        store.sweep(range, NTP64(now));
+                        store.sweep(range, Time(now));
                     }),
                     Step::Purge => {
-                        store.raise_stable_time(NTP64(now - 30));
+                        store.raise_stable_time(Time(now - 30));
                         (0..store.range_count()).for_each(|range| {
                             store.purge(range);
                         });
@@ -360,12 +360,12 @@ mod tests {
         let mut sizes = (0..100).rev();
         sizes.find(|&size| try_set(&store, 2, b"k0", &vec![0; size]).is_ok()).expect("as large as before");
         let before = store.memory();
-        for deadline in [None, Some(NTP64(1_000_000))] {
+        for deadline in [None, Some(Time(1_000_000))] {
             let written = store.write(&mut at(&store, 3), b"counter", |_| (Write::Deadline(deadline), ()));
             assert!(matches!(written, Err(WriteError::OutOfMemory)), "{deadline:?}");
         }
         assert_eq!(store.memory(), before);
-        let past = Write::Deadline(Some(NTP64(2)));
+        let past = Write::Deadline(Some(Time(2)));
         store.write(&mut at(&store, 4), b"counter", |_| (past, ())).expect("a delete is taken");
     }
 
@@ -418,7 +418,7 @@ mod tests {
         }
         replicate(&peer, &full);
         assert_eq!(full.totals().live_cells, 1, "what it has counted itself");
-        assert_eq!(full.count(b"n", NTP64(20)).unwrap().sum, 1);
+        assert_eq!(full.count(b"n", Time(20)).unwrap().sum, 1);
     }
 
     #[test]
@@ -451,9 +451,9 @@ mod tests {
     fn a_peer_that_sends_tombstones_without_end_meets_a_limit() {
         let store = limited(1);
         let origin = store.intern(crate::model::timestamp::incarnation(2).unwrap()).unwrap();
-        store.observe(NTP64(100));
+        store.observe(Time(100));
         let merge = |n: u32| {
-            let parts = Parts { time: NTP64(100), origin, ..Parts::EMPTY };
+            let parts = Parts { time: Time(100), origin, ..Parts::EMPTY };
             store.merge(&mut Vec::new(), &n.to_be_bytes(), &parts, &Counter::NONE, Way::Push).outcome
         };
         let taken = (0..100_000).take_while(|&n| merge(n) == Outcome::Applied).count() as u64;

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use tracing_mutex::parkinglot::RwLock;
-use uhlc::NTP64;
 
 use crate::model::timestamp::ZERO;
 use crate::model::{Incarnation, Time, timestamp};
@@ -105,7 +104,7 @@ impl Origins {
 
     /// The stable time: every member has incorporated every write up to it.
     pub(crate) fn stable_time(&self) -> Time {
-        NTP64(self.stable.load(Ordering::Acquire))
+        Time(self.stable.load(Ordering::Acquire))
     }
 
     /// Raises the stable time; never lowers it.
@@ -167,7 +166,7 @@ impl Origins {
     pub(crate) fn coverage(&self, origin: Origin) -> Coverage {
         let entry = self.entry(origin);
         let [synced, closed, seen] = [&entry.synced, &entry.closed, &entry.seen];
-        let load = |time: &AtomicU64| NTP64(time.load(Ordering::Acquire));
+        let load = |time: &AtomicU64| Time(time.load(Ordering::Acquire));
         Coverage { synced: load(synced), closed: load(closed), seen: load(seen) }
     }
 
@@ -261,23 +260,23 @@ mod tests {
     fn what_was_received_is_news_until_a_sync_or_a_closing_covers_it() {
         let origins = Origins::new(id(9));
         let other = origins.intern(id(5)).unwrap();
-        origins.see(other, NTP64(20));
-        assert!(!origins.covers(NTP64(10), other) && origins.coverage(other).is_open());
-        assert!(origins.covers(NTP64(99), origins.own()));
-        assert!(origins.raise(id(5), NTP64(15), ZERO));
-        assert!(!origins.raise(id(5), NTP64(14), ZERO));
-        assert!(origins.covers(NTP64(15), other) && !origins.covers(NTP64(16), other));
+        origins.see(other, Time(20));
+        assert!(!origins.covers(Time(10), other) && origins.coverage(other).is_open());
+        assert!(origins.covers(Time(99), origins.own()));
+        assert!(origins.raise(id(5), Time(15), ZERO));
+        assert!(!origins.raise(id(5), Time(14), ZERO));
+        assert!(origins.covers(Time(15), other) && !origins.covers(Time(16), other));
         origins.close(id(5), origins.coverage_of(id(5)).seen);
-        assert!(origins.covers(NTP64(20), other) && !origins.covers(NTP64(21), other));
-        assert_eq!(origins.coverage(other).synced, NTP64(15), "a closing proves nothing");
+        assert!(origins.covers(Time(20), other) && !origins.covers(Time(21), other));
+        assert_eq!(origins.coverage(other).synced, Time(15), "a closing proves nothing");
     }
 
     #[test]
     fn another_incarnation_of_this_process_knows_nothing() {
         let origins = Origins::new(id(9));
-        origins.raise(id(5), NTP64(15), ZERO);
+        origins.raise(id(5), Time(15), ZERO);
         origins.renew(id(10)).unwrap();
         assert_eq!(origins.iter().filter(|(_, coverage)| !coverage.is_none()).count(), 0);
-        assert!(!origins.covers(NTP64(1), origins.intern(id(9)).unwrap()));
+        assert!(!origins.covers(Time(1), origins.intern(id(9)).unwrap()));
     }
 }

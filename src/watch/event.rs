@@ -101,12 +101,12 @@ impl WatchItem {
 
     /// The time of the latest `SET`, `DEL` or increment, as in `SAPWOOD META`. An `EXPIRE` does not change it.
     pub fn time(&self) -> Time {
-        *self.version.get_time()
+        self.version.time()
     }
 
     /// The incarnation of the node that accepted this write.
     pub fn origin(&self) -> Incarnation {
-        *self.version.get_id()
+        self.version.incarnation()
     }
 }
 

@@ -126,7 +126,7 @@ fn holds_meanwhile(mut check: impl FnMut()) {
 fn lead(daemon: &Daemon) -> f64 {
     let token: String = ask(&mut daemon.connect(), &["SAPWOOD", "TOKEN"]);
     let time: u64 = token.split('.').nth(2).unwrap().parse().unwrap();
-    time.wrapping_sub(SystemEnv.wall_clock().0).cast_signed() as f64 / f64::from(1 << 16).powi(2)
+    time.wrapping_sub(SystemEnv.wall_clock().as_ntp64()).cast_signed() as f64 / f64::from(1 << 16).powi(2)
 }
 
 /// Moves the hybrid clock of a node so far ahead, as a client may that brings a token.

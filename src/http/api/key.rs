@@ -143,9 +143,9 @@ impl HeldRow {
             kind: copy.value.as_ref().map(|_| if copy.counter.is_some() { "counter" } else { "string" }),
             value: value.map(|value| Shown::beginning(value, copy.value_bytes, MAX_SHOWN_VALUE)),
             value_bytes: copy.value_bytes,
-            time: copy.version.map(|version| moment(*version.get_time())),
-            timestamp: copy.version.map(|version| format!("{:016x}", version.get_time().0)),
-            origin: copy.version.map(|version| api.name_of(*version.get_id())),
+            time: copy.version.map(|version| moment(version.time())),
+            timestamp: copy.version.map(|version| format!("{:016x}", version.time().0)),
+            origin: copy.version.map(|version| api.name_of(version.incarnation())),
             deadline: copy.deadline.map(moment),
             counter: copy.counter.as_ref().filter(|_| values).map(|count| CounterRow::of(api, count)),
         }
@@ -199,11 +199,11 @@ fn judge(copies: &[(String, Option<KeyCopy>)]) -> (Option<String>, String) {
     let why = match beaten {
         None if others.is_empty() => "every node that has answered holds the same".into(),
         None => format!("{} has not heard of it yet", names(&others)),
-        Some((version, name)) if version.get_time() == largest.get_time() => {
+        Some((version, name)) if version.time() == largest.time() => {
             format!("{what} stands: of the same moment as that of {name}, by the larger incarnation")
         }
         Some((version, name)) => {
-            let later = timestamp::distance(*version.get_time(), *largest.get_time());
+            let later = timestamp::distance(version.time(), largest.time());
             format!("{what} stands: its timestamp is the largest, {later:.1?} after that of {name}")
         }
     };
@@ -213,11 +213,11 @@ fn judge(copies: &[(String, Option<KeyCopy>)]) -> (Option<String>, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Time;
     use crate::model::{Timestamp, timestamp::incarnation};
-    use uhlc::NTP64;
 
     fn copy(node: &str, version: Option<(u64, u128)>, state: CopyState) -> (String, Option<KeyCopy>) {
-        let version = version.map(|(time, id)| Timestamp::new(NTP64(time << 32), incarnation(id).unwrap()));
+        let version = version.map(|(time, id)| Timestamp::new(Time(time << 32), incarnation(id).unwrap()));
         (node.to_owned(), Some(KeyCopy { state, version, ..KeyCopy::default() }))
     }
 

@@ -158,9 +158,9 @@ fn row(api: &NodeApi, key: &[u8], now: Time, values: bool) -> Option<KeyRow> {
         kind: if copy.counter.is_some() { "counter" } else { "string" },
         value: values.then(|| Shown::beginning(value, copy.value_bytes, MAX_SHOWN_VALUE)),
         value_bytes: copy.value_bytes,
-        time: copy.version.map(|version| moment(*version.get_time())),
-        timestamp: copy.version.map(|version| format!("{:016x}", version.get_time().0)),
-        origin: copy.version.map(|version| api.name_of(*version.get_id())),
+        time: copy.version.map(|version| moment(version.time())),
+        timestamp: copy.version.map(|version| format!("{:016x}", version.time().0)),
+        origin: copy.version.map(|version| api.name_of(version.incarnation())),
         deadline: copy.deadline.map(moment),
     })
 }

@@ -154,18 +154,18 @@ impl Roster {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Time;
     use crate::model::timestamp::incarnation;
     use proptest::prelude::*;
-    use uhlc::NTP64;
 
     fn any_member() -> impl Strategy<Value = Member> {
         let standing = prop_oneof![Just(Standing::Present), Just(Standing::Lapsed), Just(Standing::Gone)];
         (1..4u128, 1..3u64, standing, 0..6u64, 0..6u64).prop_map(
             |(id, generation, standing, since, heard)| {
                 // A standing is given at most once at a time, so the time identifies it.
-                let since = NTP64(since * 3 + standing as u64);
+                let since = Time(since * 3 + standing as u64);
                 let incarnation = incarnation(id).unwrap();
-                Member { incarnation, generation, standing, since, heard: NTP64(heard) }
+                Member { incarnation, generation, standing, since, heard: Time(heard) }
             },
         )
     }
@@ -194,8 +194,8 @@ mod tests {
             incarnation: incarnation(n as u128 + 1).unwrap(),
             generation: 1,
             standing,
-            since: NTP64(n as u64),
-            heard: NTP64(0),
+            since: Time(n as u64),
+            heard: Time(0),
         };
         for n in 0..MAX_MEMBERS {
             let standing = match n {

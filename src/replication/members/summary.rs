@@ -1,7 +1,5 @@
 //! The summary that a node sends of its vector: at the start of a sync and in every heartbeat.
 
-use uhlc::NTP64;
-
 use crate::ablation::{Ablation, ablated};
 use crate::model::{Incarnation, Time, Vector};
 use crate::replication::codec::{self, CodecError, Packed};
@@ -75,19 +73,19 @@ impl Summary {
         for entry in wire.vector.items::<WireTime>().take(MAX_ENTRIES) {
             let entry = entry?;
             if let Ok(incarnation) = Incarnation::try_from(&entry.incarnation) {
-                vector.raise(incarnation, NTP64(entry.time));
+                vector.raise(incarnation, Time(entry.time));
             }
         }
         let mut away = Vec::new();
         for entry in wire.away.items::<WireAway>().take(MAX_ENTRIES) {
             let WireAway { incarnation, since, seen } = entry?;
             if let Ok(incarnation) = Incarnation::try_from(&incarnation) {
-                away.push(Away { incarnation, since: NTP64(since), seen: NTP64(seen) });
+                away.push(Away { incarnation, since: Time(since), seen: Time(seen) });
             }
         }
         let hashes = wire.hashes.as_chunks::<8>().0.iter().take(BUCKETS);
         let hashes = hashes.map(|hash| u64::from_le_bytes(*hash)).collect();
-        Ok(Summary { stable: NTP64(wire.stable), members: wire.members, vector, away, hashes })
+        Ok(Summary { stable: Time(wire.stable), members: wire.members, vector, away, hashes })
     }
 
     /// The latest time in it.

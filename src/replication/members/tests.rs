@@ -1,4 +1,4 @@
-use uhlc::NTP64;
+use crate::model::Time;
 
 use super::*;
 use crate::ablation::must_fail_without;
@@ -8,7 +8,7 @@ fn id(n: u128) -> Incarnation {
 }
 
 fn at(seconds: u64) -> Time {
-    NTP64((1_000_000 + seconds) << 32)
+    Time((1_000_000 + seconds) << 32)
 }
 
 fn member(name: &str, incarnation: u128) -> Membership {

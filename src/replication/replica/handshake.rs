@@ -13,7 +13,6 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use tokio::time::Instant;
-use uhlc::NTP64;
 
 use super::Replica;
 use crate::cluster::Direction;
@@ -184,7 +183,7 @@ fn on_answer(
             // The peer's hello may have waited to be accepted; its welcome answers the hello of this node.
             if direction == Direction::In
                 && let Err(refused) =
-                    judge_clock(replica.peers.own(), &peer.name, NTP64(theirs), said.exchange(wall, now))
+                    judge_clock(replica.peers.own(), &peer.name, Time(theirs), said.exchange(wall, now))
             {
                 return Ok(Reply::refuse(Vec::new(), refused));
             }

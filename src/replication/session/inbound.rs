@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
-use uhlc::NTP64;
 
 use super::{Event, LinkError, Session, Withheld};
 use crate::ablation::{Ablation, ablated};
@@ -24,7 +23,7 @@ impl Session {
         wall: Time,
         now: Instant,
     ) -> Result<(), LinkError> {
-        let (theirs, hlc) = (NTP64(heartbeat.wall), NTP64(heartbeat.hlc));
+        let (theirs, hlc) = (Time(heartbeat.wall), Time(heartbeat.hlc));
         // A heartbeat may be delayed, so it can show that the peer's clock leads, but not that it lags: the
         // peer detects that itself.
         if theirs > timestamp::later(wall, local.config.max_clock_skew) {

@@ -191,10 +191,10 @@ impl Checker {
             self.fail_at(Some(key), format!("n{node} wrote {written} over {before_latest:?}"));
         }
         let ledger = self.ledgers.get_mut(&node).expect("a process that runs has a ledger");
-        if *written.get_time() <= ledger.latest {
+        if written.time() <= ledger.latest {
             let latest = ledger.latest;
             self.fail_at(Some(key), format!("n{node} wrote {written} although it had seen {latest:?}"));
-        } else if *written.get_id() != own || *written.get_time() <= process.replica.local.store.stable_time()
+        } else if written.incarnation() != own || written.time() <= process.replica.local.store.stable_time()
         {
             self.fail_at(Some(key), format!("n{node} wrote {written} below the stable time or as another"));
         }
@@ -215,7 +215,7 @@ impl Checker {
             let earliest = self.versions[key].entry(register.version).or_default();
             *earliest = [*earliest, register.deadline].into_iter().flatten().min();
         }
-        self.writes.entry(own).or_default().push(Write { time: *written.get_time(), key, register, counts });
+        self.writes.entry(own).or_default().push(Write { time: written.time(), key, register, counts });
     }
 
     /// Records how far a process may have purged.
@@ -254,7 +254,7 @@ impl Checker {
             self.look_at_register(node, key, held.as_ref(), &mut ledger, now);
             self.look_at_counter(node, key, held.as_ref(), &mut ledger.slots[key]);
             if let Some(held) = &held {
-                ledger.latest = ledger.latest.max(*held.latest().get_time());
+                ledger.latest = ledger.latest.max(held.latest().time());
                 ledger.best[key] = ledger.best[key].max(Some(held.version));
             }
             ledger.held[key] = held;
@@ -343,7 +343,7 @@ impl Checker {
             // The value that this delete has replaced is still shown: allowed only if a process may have purged
             // the delete.
             Some(held) if held.version < version && !is_live && held.is_live(now) => {
-                return *version.get_time() <= self.stable;
+                return version.time() <= self.stable;
             }
             _ => {}
         }
@@ -353,8 +353,8 @@ impl Checker {
         !is_live
             || has_expired
             || newest_here.is_some_and(|newest| newest > version)
-            || later.any(|(later, _)| *later.get_time() <= self.stable)
-            || self.is_lost(key, *version.get_id(), *version.get_time())
+            || later.any(|(later, _)| later.time() <= self.stable)
+            || self.is_lost(key, version.incarnation(), version.time())
             // The version is gone, and its deadline with it.
             || deadline_timestamp != version && !self.is_newest(key, version)
     }
@@ -386,7 +386,7 @@ impl Checker {
     fn may_be_removed(&self, key: usize, dot: Timestamp) -> bool {
         match self.versions[key].get(&dot) {
             Some(deadline) => deadline.is_some() || !self.is_newest(key, dot),
-            None => self.counted[key].may_have_ended_at(*dot.get_id(), *dot.get_time()),
+            None => self.counted[key].may_have_ended_at(dot.incarnation(), dot.time()),
         }
     }
 
@@ -467,7 +467,7 @@ impl Checker {
                     held.as_ref().is_some_and(is_kept)
                         || may_expire
                         || !self.is_newest(key, version)
-                        || self.is_lost(key, *version.get_id(), *version.get_time())
+                        || self.is_lost(key, version.incarnation(), version.time())
                 }
                 Lasting::Slot(owner, slot) => {
                     let present = held.as_ref().and_then(|held| held.counter.slot(owner));

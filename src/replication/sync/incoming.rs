@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use tokio::time::Instant;
-use uhlc::NTP64;
 
 use super::frontier::{bit, set_bit};
 use super::outgoing::unpack_hashes;
@@ -280,7 +279,7 @@ impl Sync {
             }
             let incarnation =
                 Incarnation::try_from(&incarnation).map_err(|_| SyncError::Malformed("an incarnation"))?;
-            self.coverage.push(ClosedCoverage { incarnation, synced: NTP64(synced), closed: NTP64(closed) });
+            self.coverage.push(ClosedCoverage { incarnation, synced: Time(synced), closed: Time(closed) });
         }
         Ok(())
     }
@@ -384,7 +383,7 @@ impl Theirs {
         let word = u64::from_le_bytes(entry.time);
         let Some(index) = entry.origin.checked_sub(2) else { return Ok(Theirs::Digest(word)) };
         let origin = origins.get(index as usize / 2).ok_or(SyncError::Malformed("an entry's origin"))?;
-        Ok(Theirs::Timestamp(NTP64(word), *origin, index % 2 == 1))
+        Ok(Theirs::Timestamp(Time(word), *origin, index % 2 == 1))
     }
 
     /// Returns whether this side's cell is newer, and whether the peer's is; both, if only a merge can decide.

@@ -76,7 +76,7 @@ pub(super) fn lost(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
 }
 
 fn lost_cell(reply: &mut Reply<'_>, cell: &LostCell) {
-    let version = *cell.version.get_time();
+    let version = cell.version.time();
     map(
         reply,
         &[
@@ -86,7 +86,7 @@ fn lost_cell(reply: &mut Reply<'_>, cell: &LostCell) {
             // As text, because the upper half of the range exceeds the protocol's integers.
             ("version", Field::text(version.0.to_string())),
             ("version_ms", Field::Count(timestamp::unix_millis(version))),
-            ("origin", Field::text(cell.version.get_id().to_string())),
+            ("origin", Field::text(cell.version.incarnation().to_string())),
             (
                 "deadline_ms",
                 cell.deadline.map_or(Field::NEVER, |at: Time| Field::Count(timestamp::unix_millis(at))),

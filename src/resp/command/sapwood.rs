@@ -86,15 +86,15 @@ pub(super) fn meta(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     DONE
 }
 
-/// Writes a timestamp as three pairs: its time as NTP64, its time in milliseconds, and the writer's incarnation.
+/// Writes a timestamp as three pairs: its time as Time, its time in milliseconds, and the writer's incarnation.
 fn timestamp_of(reply: &mut Reply<'_>, [time, time_ms, origin]: [&str; 3], timestamp: Timestamp) {
     reply.bulk(time.as_bytes());
     // As text, because the upper half of the range exceeds the protocol's integers.
-    reply.bulk(timestamp.get_time().0.to_string().as_bytes());
+    reply.bulk(timestamp.time().0.to_string().as_bytes());
     reply.bulk(time_ms.as_bytes());
-    reply.int(millis(*timestamp.get_time()));
+    reply.int(millis(timestamp.time()));
     reply.bulk(origin.as_bytes());
-    reply.bulk(timestamp.get_id().to_string().as_bytes());
+    reply.bulk(timestamp.incarnation().to_string().as_bytes());
 }
 
 fn millis(time: Time) -> i64 {

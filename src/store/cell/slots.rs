@@ -1,6 +1,6 @@
 //! The counter of a cell, in its last bytes.
 
-use uhlc::NTP64;
+use crate::model::Time;
 
 use super::{Cell, Counter, array};
 use crate::model::counter::{Expiry, Reset, Slot};
@@ -67,8 +67,8 @@ impl Cell {
         (flags & HAS_EXPIRY != 0).then(|| {
             let at = self.0.slice.len() - COUNT_SIZE - EXPIRY_SIZE;
             let origin = Origin::from_le_bytes(array(&self.0.slice[at..at + 4]));
-            let deadline = (flags & EXPIRES != 0).then(|| NTP64(self.u64_at(at + 12)));
-            (origin, Expiry { deadline, set_at: NTP64(self.u64_at(at + 4)) })
+            let deadline = (flags & EXPIRES != 0).then(|| Time(self.u64_at(at + 12)));
+            (origin, Expiry { deadline, set_at: Time(self.u64_at(at + 4)) })
         })
     }
 
@@ -115,10 +115,10 @@ pub(super) fn append_counter(scratch: &mut Vec<u8>, counter: &Counter) {
 fn slot(bytes: &[u8]) -> (Origin, Slot) {
     let word = |index: usize| u64::from_le_bytes(array(&bytes[4 + 8 * index..12 + 8 * index]));
     let reset = if bytes.len() > SLOT_SIZE {
-        Reset { mark: NTP64(word(4)), at: NTP64(word(5)), up: word(6), down: word(7) }
+        Reset { mark: Time(word(4)), at: Time(word(5)), up: word(6), down: word(7) }
     } else {
         Reset::default()
     };
-    let slot = Slot { start: NTP64(word(0)), last: NTP64(word(1)), up: word(2), down: word(3), reset };
+    let slot = Slot { start: Time(word(0)), last: Time(word(1)), up: word(2), down: word(3), reset };
     (Origin::from_le_bytes(array(&bytes[..4])), slot)
 }

@@ -64,22 +64,22 @@ impl Cause {
 
 #[cfg(test)]
 mod tests {
-    use uhlc::NTP64;
+    use crate::model::Time;
 
     use super::*;
     use crate::model::counter::Slot;
     use crate::store::{Counter, Parts};
 
     const LIVE: Parts<'static> =
-        Parts { time: NTP64(10), origin: 0, value: Some(b"v"), deadline: None, deadline_timestamp: None };
+        Parts { time: Time(10), origin: 0, value: Some(b"v"), deadline: None, deadline_timestamp: None };
 
     #[test]
     fn the_cause_follows_from_both_cells() {
-        let tombstone = |time| Parts { time: NTP64(time), value: None, ..LIVE };
-        let until = |deadline| Parts { deadline: Some(NTP64(deadline)), ..LIVE };
-        let qualified = |at, parts| Parts { deadline_timestamp: Some((NTP64(at), 0)), ..parts };
+        let tombstone = |time| Parts { time: Time(time), value: None, ..LIVE };
+        let until = |deadline| Parts { deadline: Some(Time(deadline)), ..LIVE };
+        let qualified = |at, parts| Parts { deadline_timestamp: Some((Time(at), 0)), ..parts };
         let swept = Parts { value: None, ..until(30) };
-        let later = Parts { time: NTP64(40), ..LIVE };
+        let later = Parts { time: Time(40), ..LIVE };
         let other_origin = Parts { origin: 1, ..LIVE };
         let cases = [
             ("first write", None, LIVE, Some(Cause::Set)),
@@ -119,11 +119,11 @@ mod tests {
     fn a_counter_counts_whether_or_not_a_value_is_below_it() {
         let counted = |up| {
             let mut counter = Counter::NONE;
-            counter.put(0, Slot::begin(NTP64(20)).add(up, NTP64(20)).unwrap());
+            counter.put(0, Slot::begin(Time(20)).add(up, Time(20)).unwrap());
             counter
         };
-        let dead = Parts { time: NTP64(15), value: None, ..LIVE };
-        let expiring = Parts { deadline: Some(NTP64(30)), ..LIVE };
+        let dead = Parts { time: Time(15), value: None, ..LIVE };
+        let expiring = Parts { deadline: Some(Time(30)), ..LIVE };
         let five = Parts { value: Some(b"5"), ..LIVE };
         let (none, one, two) = (Counter::NONE, counted(1), counted(2));
         let cases = [
@@ -153,9 +153,9 @@ mod tests {
             assert_eq!(Cause::between(old.map(pack).as_ref(), &pack(new)), Some(cause), "{case}");
         }
         // Another node has counted after the deadline that ends the value.
-        let expiring = Parts { deadline: Some(NTP64(15)), ..five };
+        let expiring = Parts { deadline: Some(Time(15)), ..five };
         let old = Cell::pack_with(&mut Vec::new(), b"k", &expiring, &one, false);
-        assert_eq!(Cause::between(Some(&old), &old.swept(&mut Vec::new(), NTP64(15))), Some(Cause::Counter));
+        assert_eq!(Cause::between(Some(&old), &old.swept(&mut Vec::new(), Time(15))), Some(Cause::Counter));
     }
 
     #[test]

@@ -134,8 +134,8 @@ impl Log {
 mod tests {
     use std::collections::BTreeMap;
 
+    use crate::model::Time;
     use proptest::prelude::*;
-    use uhlc::NTP64;
 
     use super::super::Cause;
     use super::super::conflated::{MAX_CONFLATED, MAX_CONFLATED_BYTES};
@@ -145,7 +145,7 @@ mod tests {
 
     fn change(sequence: u64, key: u64) -> Record {
         let parts = Parts {
-            time: NTP64(sequence),
+            time: Time(sequence),
             origin: 0,
             value: Some(b"v"),
             deadline: None,

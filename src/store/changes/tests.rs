@@ -2,8 +2,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::Time;
 use tokio::time::{self, advance};
-use uhlc::NTP64;
 
 use super::*;
 use crate::model::timestamp::incarnation;
@@ -23,13 +23,13 @@ fn store() -> Store {
 
 fn write(store: &Store, now: u64, key: &str, write: Write<'_>) {
     let mut batch = Batch::default();
-    store.begin(&mut batch, NTP64(now));
+    store.begin(&mut batch, Time(now));
     store.write(&mut batch, key.as_bytes(), |_| (write, ())).unwrap();
     store.publish(&mut batch);
 }
 
 fn set(store: &Store, now: u64, key: &str, deadline: Option<u64>) {
-    write(store, now, key, Write::Set { value: b"v", deadline: deadline.map(NTP64) });
+    write(store, now, key, Write::Set { value: b"v", deadline: deadline.map(Time) });
 }
 
 fn follow(store: &Store, prefixes: &[&str]) -> Follower {
@@ -63,7 +63,7 @@ fn writes_merges_and_expiries_are_followed_with_their_cause() {
     let start = follower.last();
     set(&here, 10, "a1", Some(50));
     set(&here, 10, "b1", None);
-    write(&here, 11, "a1", Write::Deadline(Some(NTP64(40))));
+    write(&here, 11, "a1", Write::Deadline(Some(Time(40))));
     set(&there, 12, "a2", None);
     let theirs = there.cell(b"a2").unwrap();
     for _ in 0..2 {
@@ -73,7 +73,7 @@ fn writes_merges_and_expiries_are_followed_with_their_cause() {
         here.merge(&mut Vec::new(), b"a2", &parts, &Counter::NONE, Way::Push);
     }
     write(&here, 20, "a2", Write::Delete);
-    (0..here.range_count()).for_each(|range| _ = here.sweep(range, NTP64(40)));
+    (0..here.range_count()).for_each(|range| _ = here.sweep(range, Time(40)));
     set(&here, 41, "a1", None);
     let expected = [
         ("a1", Cause::Set),

@@ -52,11 +52,11 @@ impl Held {
     pub(in super::super) fn shown(&self, now: Time) -> Option<Shown<'_>> {
         let value = self.value.as_deref().filter(|_| self.is_live(now));
         let active = self.counter.active(self.lives().passed(now)).copied();
-        shown(value.map(|value| (value, *self.version.get_time())), active)
+        shown(value.map(|value| (value, self.version.time())), active)
     }
 
     fn lives(&self) -> Lives {
-        let written = (*self.version.get_time()).max(*self.deadline_timestamp.get_time());
+        let written = (self.version.time()).max(self.deadline_timestamp.time());
         let register = RegisterLife { written, deadline: self.deadline, has_value: self.value.is_some() };
         Lives { register, expiry: self.counter.expiry.map(|(_, expiry)| expiry) }
     }

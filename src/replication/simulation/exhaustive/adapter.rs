@@ -54,7 +54,7 @@ impl View {
 
     fn lives(&self) -> Lives {
         let timestamps = [self.version, self.deadline_by].into_iter().flatten();
-        let written = timestamps.map(|timestamp| *timestamp.get_time()).max().unwrap_or_default();
+        let written = timestamps.map(|timestamp| timestamp.time()).max().unwrap_or_default();
         let register = RegisterLife { written, deadline: self.deadline, has_value: self.value.is_some() };
         Lives { register, expiry: self.expiry.map(|(_, expiry)| expiry) }
     }
@@ -68,7 +68,7 @@ impl View {
     /// alive what that deadline would end.
     pub(super) fn keeps_alive(&self, before: &View) -> bool {
         let is_after = |deadline: Option<Time>, successor: Option<Timestamp>| {
-            deadline.is_some_and(|deadline| successor.is_none_or(|by| *by.get_time() < deadline))
+            deadline.is_some_and(|deadline| successor.is_none_or(|by| by.time() < deadline))
         };
         let expiry = before.expiry.and_then(|(_, expiry)| expiry.deadline);
         before.version == self.version && before.deadline_by != self.deadline_by
@@ -80,7 +80,7 @@ impl View {
     pub(super) fn latest(&self) -> Time {
         let slots = self.slots.iter().map(|(_, slot)| slot.last);
         let timestamps = [self.version, self.deadline_by, self.expiry_by()].into_iter().flatten();
-        timestamps.map(|timestamp| *timestamp.get_time()).chain(slots).max().unwrap_or_default()
+        timestamps.map(|timestamp| timestamp.time()).chain(slots).max().unwrap_or_default()
     }
 
     /// Returns the key by which copies of the register are ordered.
@@ -179,7 +179,7 @@ pub(super) fn summary_vector(local: &Local) -> Vec<(Incarnation, Time)> {
 
 /// Whether the node's summary vector covers a write.
 pub(super) fn covers(local: &Local, dot: Timestamp) -> bool {
-    let (of, at) = (*dot.get_id(), *dot.get_time());
+    let (of, at) = (dot.incarnation(), dot.time());
     of == local.store.own_incarnation() || at <= local.store.origins().coverage_of(of).covered()
 }
 

@@ -255,7 +255,7 @@ impl Checker {
         {
             self.purged.insert((key, version));
             let older = self.writes.iter().filter(|write| write.key == key && write.dot < version);
-            let of_members = older.filter(|write| adapter::is_member(local, *write.dot.get_id()));
+            let of_members = older.filter(|write| adapter::is_member(local, write.dot.incarnation()));
             self.barred.extend(of_members.map(|write| (key, write.dot)));
             self.bar_closed(local, key, version);
         }
@@ -288,7 +288,7 @@ impl Checker {
         for ledger in &self.ledgers {
             let Some(of) = ledger.own.filter(|&of| adapter::is_member(local, of)) else { continue };
             let is_away = |held: &Timestamp| {
-                let writer = *held.get_id();
+                let writer = held.incarnation();
                 writer != of && !ledger.members.contains(&writer) && !adapter::is_member(local, writer)
             };
             let held = ledger.held.iter().filter(|(of, held)| *of == key && *held < version);
@@ -367,8 +367,8 @@ impl Checker {
         let adds = self
             .writes
             .iter()
-            .filter(|write| write.key == key && write.kind == Kind::Add && *write.dot.get_id() == owner);
-        adds.map(|write| *write.dot.get_time()).collect()
+            .filter(|write| write.key == key && write.kind == Kind::Add && write.dot.incarnation() == owner);
+        adds.map(|write| write.dot.time()).collect()
     }
 
     fn has_deadlines(&self, key: usize) -> bool {
@@ -419,9 +419,9 @@ impl fmt::Display for Write {
 /// Formats a timestamp for people: how often the clock was moved before, how many timestamps were drawn since,
 /// and its writer.
 pub(super) fn dot(timestamp: Timestamp) -> String {
-    let since = timestamp.get_time().0.saturating_sub(super::cluster::epoch().0);
+    let since = timestamp.time().0.saturating_sub(super::cluster::epoch().0);
     let step = super::cluster::step().max(1);
-    let id = u128::from_le_bytes(timestamp.get_id().to_le_bytes());
+    let id = u128::from_le_bytes(timestamp.incarnation().to_le_bytes());
     let who = match (id / 16, id % 16) {
         (node @ 1..=9, restarts) => {
             format!("n{}{}", node - 1, "'".repeat(usize::try_from(restarts).unwrap_or(0)))

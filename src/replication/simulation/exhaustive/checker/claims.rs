@@ -8,10 +8,8 @@ impl Checker {
     /// Checks that every claimed write is held, or was replaced, or was deleted and purged.
     pub(super) fn check_claims(&mut self, node: usize, ledger: &Ledger, now: Time) {
         for &(of, until) in &ledger.vector {
-            let claimed = self
-                .writes
-                .iter()
-                .filter(|write| *write.dot.get_id() == of && *write.dot.get_time() <= until);
+            let claimed =
+                self.writes.iter().filter(|write| write.dot.incarnation() == of && write.dot.time() <= until);
             let missing = claimed.clone().find(|write| {
                 !self.is_held(ledger.views[write.key].as_ref(), write, now)
                     && !self.lost.contains(&(write.key, write.dot))
@@ -29,7 +27,7 @@ impl Checker {
         let key = write.key;
         let version = match &write.kind {
             Kind::Add => {
-                let (owner, at) = (*write.dot.get_id(), *write.dot.get_time());
+                let (owner, at) = (write.dot.incarnation(), write.dot.time());
                 let slot = view.and_then(|view| view.slots.iter().find(|(other, _)| *other == owner));
                 return slot.is_some_and(|(_, slot)| slot.last >= at || slot.start > at)
                     || self.is_reset(key, owner, at)
@@ -63,7 +61,7 @@ impl Checker {
         let later = self.writes.iter().filter(|other| other.key == key && other.dot >= version);
         later.filter(|other| is_dead(other)).any(|other| {
             let dead = if let Kind::Deadline(Some(version)) = other.kind { version } else { other.dot };
-            *other.dot.get_time() <= self.stable || self.purged.contains(&(key, dead))
+            other.dot.time() <= self.stable || self.purged.contains(&(key, dead))
         })
     }
 
