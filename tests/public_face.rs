@@ -2,7 +2,7 @@
 //!
 //! The listing is taken from the pages of `cargo doc`, which follow re-exports, features and hidden items as a user sees
 //! them, on stable Rust. A listing that was kept by hand, or code that names every item, would miss additions. To accept
-//! a change: `SAPWOOD_PUBLIC_FACE=write cargo test --test public_face`.
+//! a change: `SAPWOOD_PUBLIC_FACE=write cargo test --test public_face -- --ignored`.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -116,6 +116,7 @@ fn list() -> String {
 }
 
 #[test]
+#[ignore = "reads pages whose form another version of Rust may change: .ci/run runs it"]
 fn the_public_face_is_the_one_that_is_listed() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(LISTING);
     let found = list();
@@ -129,7 +130,7 @@ fn the_public_face_is_the_one_that_is_listed() {
         gone.map(|line| format!("- {line}")).chain(new.map(|line| format!("+ {line}"))).collect();
     assert!(
         listed == found,
-        "the public face differs from {LISTING}:\n{}\nTo accept it: SAPWOOD_PUBLIC_FACE=write cargo test --test public_face",
+        "the public face differs from {LISTING}:\n{}\nTo accept it: SAPWOOD_PUBLIC_FACE=write cargo test --test public_face -- --ignored",
         changes.join("\n")
     );
 }

@@ -428,7 +428,7 @@ mod tests {
             set(&peer, 3, &n.to_be_bytes(), &[0; 1], None);
         }
         set(&peer, 1000, b"expired", &[0; 200], Some(1005));
-        full.observe(NTP64(1010));
+        full.observe(Time(1010));
         replicate(&peer, &full);
         let ceiling = MAX_MEMORY + MAX_MEMORY / CEILING_SHARE;
         assert!(full.memory() > ceiling, "what has expired is taken beyond the ceiling: {}", full.memory());
