@@ -66,7 +66,8 @@
 //! 2. `store`: the few atomic operations that the rest of the program is made of; then `watch`, the events
 //!    that watchers receive, over Redis's protocol or from an embedded node.
 //! 3. `node`: which parts there are, and in which order they start and stop.
-//! 4. `replication`, then `replication::link`: the conversation with one peer; `replication::members` and
+//! 4. `replication`, then `replication::replica`: which connections become links, and what follows from what happens on
+//!    them; `replication::session`: the conversation with one peer; `replication::members` and
 //!    `store::merge`: which members the stable time waits for, and which received cells are admitted.
 //! 5. `resp`, then its command table: from bytes to a command. `resp::hub` and `resp::observer` send pushes to
 //!    clients.
