@@ -10,44 +10,17 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::back_off::{BackOff, CONNECT_LIMIT};
 use super::connect::{self, Ended};
 use super::faults::EVERYONE;
+use super::link_error::LinkError;
 use super::peers::TargetOutcome;
-use super::session::LinkError;
-
-/// How long opening a connection, or resolving a name, may take.
-const CONNECT_LIMIT: Duration = Duration::from_secs(3);
-
-/// The first pause after a failure; each further failure doubles it.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-
-/// The longest pause between two attempts, and how often a name is resolved again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// Every node that has the address of a reachable node dials it within this time.
-pub(super) const REDIAL_LIMIT: Duration = LONGEST_PAUSE.saturating_add(CONNECT_LIMIT);
 
 /// A link that lasted at least this long resets the pauses.
 const GOOD_LINK: Duration = Duration::from_secs(10);
 
 /// The most addresses of one name that are dialled.
 const MAX_ADDRESSES: usize = 64;
-
-/// Pauses that double, each shortened at random by up to a half so that nodes do not retry in step.
-struct BackOff(Duration);
-
-impl BackOff {
-    fn new() -> Self {
-        BackOff(FIRST_PAUSE)
-    }
-
-    fn next(&mut self, shared: &Shared) -> Duration {
-        let full = self.0;
-        self.0 = (full * 2).min(LONGEST_PAUSE);
-        let thousandths = u32::try_from(shared.env.random() % 500).unwrap_or(0);
-        full - full * thousandths / 1000
-    }
-}
 
 /// Keeps links to all addresses that `target` resolves to, until the node stops or, for a learnt address, its
 /// peer leaves.
@@ -76,14 +49,14 @@ pub(super) async fn keep_linked(shared: Arc<Shared>, target: String, learnt: boo
                         gone
                     });
                 }
-                back_off = BackOff(LONGEST_PAUSE);
+                back_off = BackOff::longest();
             }
             Err(reason) => {
                 note_outcome(&shared, &target, TargetOutcome::Unreachable(reason));
                 shared.replica.peers.resolved(&target, &[]);
             }
         }
-        if shared.draining.run_until_cancelled(sleep(back_off.next(&shared))).await.is_none() {
+        if shared.draining.run_until_cancelled(sleep(back_off.next(shared.env.random()))).await.is_none() {
             return;
         }
         if learnt && shared.replica.peers.has_left(&target) {
@@ -185,7 +158,7 @@ async fn dial(shared: Arc<Shared>, target: String, address: SocketAddr) {
             Ended::Failed(reason) => note(TargetOutcome::Unreachable(reason)),
             Ended::NotAPeer(reason) => note(TargetOutcome::NotAPeer(reason)),
         }
-        let pause = back_off.next(&shared);
+        let pause = back_off.next(shared.env.random());
         let waited = async {
             tokio::select! {
                 () = sleep(pause) => {}

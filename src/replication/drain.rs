@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::dial::REDIAL_LIMIT;
+use super::back_off::REDIAL_LIMIT;
 use super::replica::Leave;
 use super::{Replication, Shared};
 

@@ -4,16 +4,13 @@
 //! add figures without a new protocol version.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::time::Instant;
 
 use super::codec::{self, CodecError, Packed};
-use super::joining::Joining;
 use super::message::Figure;
-use super::{Replication, Shared};
-use crate::cluster::{Activity, Figures, NodeState, RemoteNode, Statistics};
-use crate::model::{Incarnation, timestamp};
+use crate::cluster::{Figures, NodeState};
+use crate::model::Incarnation;
 
 /// The most pairs of a heartbeat that are read.
 const MAX_FIGURES: usize = 64;
@@ -80,82 +77,6 @@ pub(super) fn read(packed: Packed<'_>, keys: u64) -> Result<Figures, CodecError>
         }
     }
     Ok(figures)
-}
-
-impl Shared {
-    /// Returns this node's own state.
-    pub(super) fn state(&self) -> NodeState {
-        match () {
-            () if self.node_stops.is_cancelled() || self.stopping.load(Relaxed) => NodeState::Draining,
-            () if self.replica.local.refusing.load(Relaxed) > 0 => NodeState::Full,
-            () if *self.joining.borrow() == Joining::Done => NodeState::Ready,
-            () => NodeState::Joining,
-        }
-    }
-
-    /// Returns this node's own figures.
-    pub(super) fn figures(&self) -> Figures {
-        let local = &self.replica.local;
-        let (totals, stable) = (local.store.totals(), local.store.stable_time());
-        let now = local.store.now(self.env.wall_clock());
-        let traffic = self.replica.peers.links().into_iter().map(|link| link.carried.totals());
-        let (received, sent) = traffic.fold((0, 0), |(received, sent), link| {
-            (received + link.received_per_second, sent + link.sent_per_second)
-        });
-        let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        Figures {
-            state: Some(self.state()),
-            keys: totals.live_cells,
-            digest: Some(totals.live),
-            memory_bytes: Some(local.store.memory()),
-            tombstones: Some(totals.dead_cells),
-            tombstone_bytes: Some(local.store.tombstone_memory()),
-            ops_per_second: Some(self.stats.last_second()),
-            bytes_in_per_second: Some(received),
-            bytes_out_per_second: Some(sent),
-            stable_age_ms: (stable > timestamp::ZERO).then(|| millis(timestamp::distance(now, stable))),
-            uptime_ms: Some(millis(self.started.elapsed())),
-            retractions: Some(local.counts.retractions.load(Relaxed)),
-            late: Some(local.counts.late.load(Relaxed)),
-            lost: Some(local.counts.lost.load(Relaxed)),
-        }
-    }
-}
-
-impl Statistics for Replication {
-    fn activity(&self) -> Activity {
-        let counts = &self.shared.replica.local.counts;
-        let (links, refusals) = self.shared.replica.peers.made_and_refused();
-        Activity {
-            links,
-            syncs: counts.syncs.load(Relaxed),
-            failed_syncs: counts.failed_syncs.load(Relaxed),
-            damaged_frames: counts.damaged_frames.load(Relaxed),
-            refusals,
-        }
-    }
-
-    fn figures(&self) -> Figures {
-        self.shared.figures()
-    }
-
-    fn remote_figures(&self) -> Vec<RemoteNode> {
-        let links = self.shared.replica.peers.links();
-        let heard = links.iter().filter_map(|link| Some((link, link.session.lock().heard()?.clone())));
-        let heard: Vec<_> = heard.collect();
-        let members = self.shared.replica.local.members.lock();
-        let name_of = |incarnation: &Incarnation| members.name_of(*incarnation).map(str::to_owned);
-        heard
-            .into_iter()
-            .map(|(link, Heard { at, figures, links })| RemoteNode {
-                name: link.peer.clone(),
-                incarnation: link.incarnation,
-                age: at.elapsed(),
-                figures,
-                links: links.iter().filter_map(name_of).collect(),
-            })
-            .collect()
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 
 use super::codec::{self, MAX_HELLO_FRAME};
-use super::session::LinkError;
+use super::link_error::LinkError;
 use super::wrong_port::{Opening, OtherProtocol};
 use crate::env::BoxStream;
 

@@ -17,6 +17,9 @@ const SKEW_MULTIPLE: u32 = 10;
 /// The largest generation that is accepted: counting from there never overflows.
 pub(super) const MAX_GENERATION: u64 = u64::MAX / 2;
 
+/// The most peers that a node links with or keeps in its table, and the most addresses that it dials.
+pub(super) const MAX_PEERS: usize = 256;
+
 /// The end of a hello: a server that reads lines, and is no node, then answers at once instead of waiting for a
 /// line.
 const LINE_ENDS: &[u8] = b"\r\n\r\n";

@@ -15,10 +15,10 @@ use super::Shared;
 use super::faults::Traffic;
 use super::frames::{FrameReader, FrameWriter};
 use super::hello::Refused;
+use super::link_error::LinkError;
 use super::message::Refusal;
 use super::peers::Link;
 use super::replica::{Effect, Polled, Received};
-use super::session::LinkError;
 use crate::cluster::EventKind;
 
 /// The interval between the heartbeats of each side.

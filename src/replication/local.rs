@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use tracing_mutex::parkinglot::Mutex;
 
-use super::hello::max_accepted;
+use super::hello::{MAX_PEERS, max_accepted};
 use super::members::{Membership, MembershipConfig, Summary, Verdict};
-use super::peers::MAX_PEERS;
 use super::sync::ListLimit;
 use super::write_acks::WriteAcks;
 use crate::ablation::{Ablation, ablated};

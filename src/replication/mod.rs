@@ -22,6 +22,7 @@
 //!   timestamps.
 
 mod announce;
+mod back_off;
 mod cells;
 mod codec;
 mod connect;
@@ -36,6 +37,7 @@ mod hello;
 mod joining;
 mod key_query;
 mod link;
+mod link_error;
 mod local;
 mod lost;
 mod members;
@@ -79,6 +81,7 @@ pub(crate) use hello::Identity;
 use hello::Refused;
 use joining::Joining;
 use key_query::KeyQueries;
+use link_error::LinkError;
 pub(crate) use local::HealingConfig;
 use local::Local;
 use lost::LostFile;
@@ -86,7 +89,7 @@ use members::MembershipConfig;
 use peers::{Admitted, Link, Peers};
 use publish::Messages;
 use replica::Replica;
-use session::{Finished, LinkError};
+use session::Finished;
 use sync::SyncFailed;
 use verification::Verifications;
 use wrong_port::LoggedClients;

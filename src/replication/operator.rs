@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use super::faults::EVERYONE;
 use super::link::HEARTBEAT_EVERY;
+use super::link_error::SILENCE_LIMIT;
 use super::members::{ForgetError, Standing};
 use super::refused::unlinked;
-use super::session::SILENCE_LIMIT;
 use super::{Replication, Shared};
 use crate::cluster::{Administration, ClusterError, PeerState, PeerStatus, Way};
 use crate::env::draw_incarnation;

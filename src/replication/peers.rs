@@ -19,7 +19,7 @@ use tracing_mutex::parkinglot::Mutex;
 
 use targets::Target;
 
-use super::hello::{Identity, Introduction, Refused};
+use super::hello::{Identity, Introduction, MAX_PEERS, Refused};
 use super::message::Refusal;
 use super::queue::Queue;
 use super::refused::RefusedPeers;
@@ -28,9 +28,6 @@ use super::traffic::Carried;
 use crate::ablation::{Ablation, ablated};
 use crate::cluster::{Direction, PeerState};
 use crate::model::Incarnation;
-
-/// The most peers that a node links with or keeps in its table, and the most addresses that it dials.
-pub(super) const MAX_PEERS: usize = 256;
 
 /// A live connection to a peer.
 pub(super) struct Link {
@@ -490,7 +487,7 @@ mod tests {
         for _ in 0..20 {
             let refused = Refused { refusal: Refusal::Duplicate, text: "another lives".into() };
             peers.refused("c", incarnation(8), "elsewhere:1", &refused, Instant::now());
-            tokio::time::advance(super::super::dial::REDIAL_LIMIT).await;
+            tokio::time::advance(super::super::back_off::REDIAL_LIMIT).await;
             assert_eq!(peers.status(Instant::now()).len(), 2);
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::dial::REDIAL_LIMIT;
+use super::back_off::REDIAL_LIMIT;
 use crate::cluster::{PeerState, PeerStatus, Traffic};
 use crate::model::Incarnation;
 

@@ -10,7 +10,6 @@
 //!                                   +--> events, for the driver
 //! ```
 
-mod error;
 mod exchange;
 mod inbound;
 
@@ -22,13 +21,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-pub(super) use error::{HANDSHAKE_LIMIT, LinkError, SILENCE_LIMIT};
-
 use super::cells::{self, CellsError};
 use super::codec;
 use super::figures::Heard;
 use super::hello::Refused;
 use super::key_query;
+use super::link_error::LinkError;
 use super::local::{Local, SyncPermit};
 use super::members::Summary;
 use super::message::Message;

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
 use tracing_mutex::parkinglot::Mutex;
 
-use super::peers::MAX_PEERS;
+use super::hello::MAX_PEERS;
 use super::queue::Queue;
 use crate::ablation::{Ablation, ablated};
 use crate::env::BoxFuture;

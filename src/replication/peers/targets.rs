@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 
 use tokio::time::Instant;
 
-use super::{MAX_PEERS, Peers};
+use super::Peers;
 use crate::model::Incarnation;
+use crate::replication::hello::MAX_PEERS;
 
 /// An address that is dialled.
 pub(super) struct Target {

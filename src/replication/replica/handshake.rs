@@ -19,9 +19,9 @@ use crate::cluster::Direction;
 use crate::model::{Incarnation, Time, timestamp};
 use crate::replication::codec;
 use crate::replication::hello::{Exchange, Introduction, Refused, advertised, judge, judge_clock};
+use crate::replication::link_error::LinkError;
 use crate::replication::message::{Hello, Message};
 use crate::replication::peers::Admitted;
-use crate::replication::session::LinkError;
 
 /// The handshake over one connection, as this node sees it.
 pub(in crate::replication) struct Handshake {

@@ -12,6 +12,7 @@ use crate::model::timestamp::ZERO;
 use crate::model::{Incarnation, Time};
 use crate::replication::cells::{Carrier, CellsEncoder};
 use crate::replication::codec;
+use crate::replication::link_error::STALL_LIMIT;
 use crate::replication::local::{Local, SyncPermit};
 use crate::replication::members::Summary;
 use crate::replication::message::Message;
@@ -41,11 +42,6 @@ const FAILED_PAUSE: Duration = Duration::from_secs(30);
 
 /// The shortest pause between a sync and the next one that is not due by the interval.
 const SYNC_PAUSE: Duration = Duration::from_secs(1);
-
-/// How long a sync may stand still: no message of it is sent or arrives although one side owes the other a
-/// message. Above [`ANSWER_WAIT`], and above the time to read the values of one group for a deep sync (a second
-/// per few GB).
-pub(super) const STALL_LIMIT: Duration = Duration::from_secs(15);
 
 /// How long an offer may stay unanswered: the peer may let it wait for up to [`ALONE`].
 const OFFER_LIMIT: Duration = Duration::from_secs(ALONE.as_secs() + STALL_LIMIT.as_secs());

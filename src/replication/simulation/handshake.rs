@@ -7,8 +7,8 @@ use super::node::LinkEnd;
 use super::world::{Due, HANDSHAKE_LIMIT, World};
 use crate::replication::codec;
 use crate::replication::hello::Refused;
+use crate::replication::link_error::LinkError;
 use crate::replication::replica::{Agreed, Handshake, Reply, Verdict};
-use crate::replication::session::LinkError;
 
 /// The address that all nodes see of each other.
 const REMOTE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);

@@ -13,9 +13,9 @@ use super::world::{Due, SECOND, World};
 use crate::cluster::Figures;
 use crate::replication::cells::CellsError;
 use crate::replication::codec;
+use crate::replication::link_error::LinkError;
 use crate::replication::peers::Link;
 use crate::replication::replica::Effect;
-use crate::replication::session::LinkError;
 use crate::replication::sync::SyncFailed;
 
 impl World {

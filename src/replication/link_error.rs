@@ -3,24 +3,28 @@
 use std::io;
 use std::time::Duration;
 
-use super::exchange::STALL_LIMIT;
+use super::cells::CellsError;
+use super::codec::{CodecError, FrameError};
+use super::hello::Refused;
+use super::message::Refusal;
+use super::sync::SyncError;
+use super::wrong_port::OtherProtocol;
 use crate::cluster::PeerState;
-use crate::replication::cells::CellsError;
-use crate::replication::codec::{CodecError, FrameError};
-use crate::replication::hello::Refused;
-use crate::replication::message::Refusal;
-use crate::replication::sync::SyncError;
-use crate::replication::wrong_port::OtherProtocol;
 
 /// A peer from which nothing arrived for this long counts as down. TCP alone does not notice a stopped process.
-pub(in crate::replication) const SILENCE_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long the other side may take for each message of the handshake.
-pub(in crate::replication) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a sync may stand still: no message of it is sent or arrives although one side owes the other a
+/// message. Above [`ANSWER_WAIT`], and above the time to read the values of one group for a deep sync (a second
+/// per few GB).
+pub(super) const STALL_LIMIT: Duration = Duration::from_secs(15);
 
 /// Why a link ended. What was merged before stays merged.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::replication) enum LinkError {
+pub(super) enum LinkError {
     #[error("it closed the connection")]
     Closed,
     #[error("{0}")]
@@ -63,12 +67,12 @@ pub(in crate::replication) enum LinkError {
 
 impl LinkError {
     /// Whether an operator should look into it: neither of the two nodes ended the link in order.
-    pub(in crate::replication) fn is_loss(&self) -> bool {
+    pub(super) fn is_loss(&self) -> bool {
         !matches!(self, LinkError::Goodbye | LinkError::Stopping | LinkError::Dropped | LinkError::Renewed)
     }
 
     /// Returns the state that the peer is in afterwards.
-    pub(in crate::replication) fn state(&self) -> PeerState {
+    pub(super) fn state(&self) -> PeerState {
         match self {
             LinkError::Skewed(_) | LinkError::Cells(CellsError::Future(_)) => PeerState::Skewed,
             LinkError::Goodbye => PeerState::Gone,
