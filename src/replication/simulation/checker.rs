@@ -6,8 +6,8 @@ mod held;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::history::Plan;
 use super::node::{Process, name};
+use super::plan::Plan;
 use crate::cluster::LostCell;
 use crate::model::counter::Slot;
 use crate::model::{Incarnation, Time, Timestamp, Vector};
@@ -20,13 +20,14 @@ mod memory;
 
 pub(super) use cell::Held;
 use counting::{Count, Counted, Slots};
+pub(super) use held::Says;
 pub(super) use memory::Tally;
 
 /// A write, as its node has applied it.
 #[derive(Clone, Debug)]
-struct Write {
+pub(super) struct Write {
     time: Time,
-    key: usize,
+    pub(super) key: usize,
     /// The register after it; `None` if it left the register unchanged.
     register: Option<Register>,
     /// The slots that it changed, as it has left them.
@@ -130,7 +131,7 @@ impl Checker {
         self.fail_at(None, what);
     }
 
-    fn fail_at(&mut self, key: Option<usize>, what: String) {
+    pub(super) fn fail_at(&mut self, key: Option<usize>, what: String) {
         let at = self.now;
         self.violation.get_or_insert(Violation { at, what, key });
     }
@@ -320,7 +321,7 @@ impl Checker {
     }
 
     /// Whether a process holds a write, or something that has replaced it.
-    fn is_held(&self, node: usize, process: &Process, write: &Write) -> bool {
+    pub(super) fn is_held(&self, node: usize, process: &Process, write: &Write) -> bool {
         let key = write.key;
         let held = process.replica.local.store.cell(&self.keys[key]).map(|cell| Held::read(process, &cell));
         if !self.holds_counts(key, held.as_ref(), &write.counts) {

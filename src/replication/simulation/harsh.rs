@@ -9,19 +9,13 @@ use bytes::Bytes;
 use rand::Rng as _;
 use rand::seq::IteratorRandom as _;
 
-use super::history::Act;
 use super::network::{Frame, Stage};
 use super::node::Address;
+use super::plan::Act;
 use super::world::{DRAIN_LIMIT, Due, SECOND, World};
 use crate::model::timestamp;
 use crate::replication::codec;
 use crate::store::Write;
-
-/// Seeds from here on are those of harsh histories.
-pub const HARSH_FROM: u64 = 1 << 40;
-
-/// Seeds from here on are those of harsh histories in which operators also make nodes discard everything and rejoin.
-pub const REJOIN_FROM: u64 = 1 << 41;
 
 impl World {
     pub(super) fn harsh_fault(&mut self, node: usize, span: Duration) {

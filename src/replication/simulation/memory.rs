@@ -8,8 +8,8 @@ use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 
 use super::checker::Held;
-use super::history::Plan;
 use super::node::Process;
+use super::plan::Plan;
 use super::world::{SECOND, World};
 use crate::store::{Cell, Write};
 

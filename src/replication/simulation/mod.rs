@@ -12,6 +12,7 @@
 //! must fail: that is tested too.
 
 mod checker;
+mod claims;
 #[cfg(test)]
 mod exhaustive;
 mod faults;
@@ -24,6 +25,7 @@ mod memory;
 mod memory_tests;
 mod network;
 mod node;
+mod plan;
 #[cfg(test)]
 mod tests;
 mod topology;
@@ -37,8 +39,8 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
 use super::local::Counts;
-pub use harsh::{HARSH_FROM, REJOIN_FROM};
-use history::Plan;
+use plan::Plan;
+pub use plan::{HARSH_FROM, REJOIN_FROM};
 use world::{Due, SECOND, World};
 
 /// The longest that a cluster may take to converge once all its members are up and no client writes.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::history::Plan;
-use super::waits::ClientWait;
+use super::plan::Plan;
+use crate::env::BoxFuture;
 use crate::model::{HashSeed, Incarnation, RangeCount, Time, timestamp};
 use crate::replication::cells::CellsEncoder;
 use crate::replication::hello::Identity;
@@ -51,6 +51,17 @@ pub(super) struct Process {
     pub(super) waits: Vec<ClientWait>,
     /// Set while it stops.
     pub(super) leaving: Option<Leaving>,
+}
+
+/// A `WAIT` without a reply.
+pub(super) struct ClientWait {
+    pub(super) key: usize,
+    /// The sequence of the write that it waits for.
+    pub(super) through: u64,
+    pub(super) wanted: usize,
+    pub(super) deadline: Duration,
+    /// Resolves when the count may have risen.
+    pub(super) changed: BoxFuture<'static, ()>,
 }
 
 /// How far a process that stops has come.

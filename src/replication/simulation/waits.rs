@@ -8,7 +8,7 @@ use std::time::Duration;
 use rand::Rng as _;
 
 use super::SETTLE_LIMIT;
-use super::node::Process;
+use super::node::{ClientWait, Process};
 use super::world::{Due, SECOND, World};
 use crate::env::BoxFuture;
 use crate::store::Write;
@@ -20,17 +20,6 @@ const LAST_WAIT: Duration = Duration::from_secs(10);
 /// The longest that nodes may take to become equal again, and to purge their tombstones, after the last writes. Nodes that
 /// were equal within a second may still have to close the incarnations that ended before that.
 const LAST_SETTLE: Duration = SETTLE_LIMIT;
-
-/// A `WAIT` without a reply.
-pub(super) struct ClientWait {
-    key: usize,
-    /// The sequence of the write that it waits for.
-    through: u64,
-    wanted: usize,
-    deadline: Duration,
-    /// Resolves when the count may have risen.
-    changed: BoxFuture<'static, ()>,
-}
 
 /// When a `WAIT` is checked.
 #[derive(Clone, Copy, PartialEq, Eq)]

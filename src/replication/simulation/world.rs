@@ -8,9 +8,9 @@ use rand::rngs::StdRng;
 use tokio::time::Instant;
 
 use super::checker::Checker;
-use super::history::{Act, Plan};
 use super::network::Network;
 use super::node::{Node, Process};
+use super::plan::{Act, Plan};
 use crate::model::timestamp;
 use crate::replication::local::LocalEvent;
 use crate::replication::members::Verdict;

@@ -27,6 +27,19 @@ const MAX_CLOCK_SKEW: Duration = Duration::from_millis(500);
 /// member may lapse, and every deadline that a client sets here.
 pub(super) const STEP: Duration = Duration::from_secs(100);
 
+/// The clock at the start of a history, in seconds since the Unix epoch.
+const EPOCH: Duration = Duration::from_secs(1 << 30);
+
+/// Returns the time at which all clocks begin.
+pub(super) fn epoch() -> Time {
+    timestamp::time_since_epoch(EPOCH)
+}
+
+/// Returns the number of clock ticks between two moves of the clock.
+pub(super) fn step() -> u64 {
+    timestamp::time_since_epoch(STEP).0
+}
+
 /// A node's copy of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct View {

@@ -419,8 +419,8 @@ impl fmt::Display for Write {
 /// Formats a timestamp for people: how often the clock was moved before, how many timestamps were drawn since,
 /// and its writer.
 pub(super) fn dot(timestamp: Timestamp) -> String {
-    let since = timestamp.time().0.saturating_sub(super::cluster::epoch().0);
-    let step = super::cluster::step().max(1);
+    let since = timestamp.time().0.saturating_sub(adapter::epoch().0);
+    let step = adapter::step().max(1);
     let id = u128::from_le_bytes(timestamp.incarnation().to_le_bytes());
     let who = match (id / 16, id % 16) {
         (node @ 1..=9, restarts) => {

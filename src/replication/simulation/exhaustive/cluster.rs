@@ -25,9 +25,6 @@ use crate::store::{Batch, Write};
 /// The keys that scenarios name by number.
 const KEYS: [&[u8]; 2] = [b"k0", b"k1"];
 
-/// The clock at the start of a history, in seconds since the Unix epoch.
-const EPOCH: Duration = Duration::from_secs(1 << 30);
-
 /// How far every step moves the monotonic clock of the sessions: longer than the pause between two syncs, so
 /// that a wanted sync begins. No history here lasts as long as a session waits for a permit.
 const PAUSE: Duration = Duration::from_millis(1100);
@@ -43,15 +40,6 @@ const QUIESCE_LIMIT: usize = 12;
 
 /// Instants are only compared with each other: all histories begin at the same one.
 static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-pub(super) fn epoch() -> Time {
-    timestamp::time_since_epoch(EPOCH)
-}
-
-/// Returns the number of clock ticks between two moves of the clock.
-pub(super) fn step() -> u64 {
-    timestamp::time_since_epoch(STEP).0
-}
 
 struct Node {
     local: Local,
@@ -84,7 +72,7 @@ impl<'s> Cluster<'s> {
     /// Creates the state that every history of a scenario begins with.
     pub(super) fn new(scenario: &'s Scenario) -> Self {
         let count = scenario.nodes;
-        let wall = epoch();
+        let wall = adapter::epoch();
         let keys = scenario.writes.iter().map(|write| write.key() + 1).max().unwrap_or(1);
         let node = |node| Node { local: adapter::start(node, 0, wall), restarts: 0, links: BTreeMap::new() };
         let keys = &KEYS[..keys];
