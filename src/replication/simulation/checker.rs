@@ -16,6 +16,7 @@ use crate::store::Totals;
 
 mod cell;
 mod counting;
+mod end;
 mod memory;
 
 pub(super) use cell::Held;
@@ -410,80 +411,6 @@ impl Checker {
             .find(|&range| !process.replica.local.store.scrub(range));
         if let Some(range) = wrong {
             self.fail(format!("the sums of range {range} at n{node} are not those of its cells"));
-        }
-    }
-
-    /// Returns what keeps the cluster from being equal and clean, if anything does.
-    pub(super) fn unsettled(&self, processes: &[(usize, &Process)]) -> Option<String> {
-        let mut others = processes.iter();
-        let (first, one) = others.next()?;
-        for (node, process) in processes {
-            let dead = process.replica.local.store.totals().dead_cells;
-            if dead > 0 {
-                return Some(format!("n{node} keeps {dead} tombstones"));
-            }
-        }
-        for (node, process) in others {
-            for key in &self.keys {
-                let (a, b) = (one.replica.local.store.cell(key), process.replica.local.store.cell(key));
-                let (a, b) = (a.map(|cell| Held::read(one, &cell)), b.map(|cell| Held::read(process, &cell)));
-                if a != b {
-                    return Some(format!("{}: n{first} holds {a:?}, n{node} {b:?}", key.escape_ascii()));
-                }
-            }
-        }
-        None
-    }
-
-    /// Records what these processes hold that must exist in the end, once clients and faults have ended.
-    pub(super) fn quiesce(&mut self, processes: &[(usize, &Process)]) {
-        // What a leaving process could not hand over in time is lost with it.
-        for (_, process) in processes.iter().filter(|(_, process)| process.leaving.is_none()) {
-            for key in 0..self.keys.len() {
-                let cell = process.replica.local.store.cell(&self.keys[key]);
-                let Some(held) = cell.map(|cell| Held::read(process, &cell)) else { continue };
-                if held.value.is_some() && held.deadline.is_none() && self.is_newest(key, held.version) {
-                    self.lasting.push((key, Lasting::Value(held.version)));
-                }
-                let slots = self.lasting_slots(key, &held);
-                self.lasting.extend(slots.into_iter().map(|(owner, slot)| (key, Lasting::Slot(owner, slot))));
-            }
-        }
-    }
-
-    /// Checks that everything that had to last exists, after all nodes have converged.
-    pub(super) fn check_end(&mut self, processes: &[(usize, &Process)]) {
-        for (node, process) in processes {
-            self.recompute(*node, process);
-        }
-        let Some((_, process)) = processes.first() else { return };
-        for (key, lasting) in std::mem::take(&mut self.lasting) {
-            let cell = process.replica.local.store.cell(&self.keys[key]);
-            let held = cell.map(|cell| Held::read(process, &cell));
-            let is_there = match lasting {
-                Lasting::Value(version) => {
-                    let is_kept = |held: &Held| held.version == version;
-                    let may_expire = self.versions[key].get(&version).is_some_and(Option::is_some);
-                    // If there was too little memory, clients have deleted since.
-                    held.as_ref().is_some_and(is_kept)
-                        || may_expire
-                        || !self.is_newest(key, version)
-                        || self.is_lost(key, version.incarnation(), version.time())
-                }
-                Lasting::Slot(owner, slot) => {
-                    let present = held.as_ref().and_then(|held| held.counter.slot(owner));
-                    let is_kept = |present: &Slot| {
-                        present.start == slot.start && present.last >= slot.last && !present.is_reset()
-                    };
-                    present.is_some_and(is_kept)
-                        || self.counted[key].may_have_ended(owner, slot.start, slot.last)
-                        || self.is_lost(key, owner, slot.last)
-                }
-            };
-            if !is_there {
-                let text = format!("all hold {held:?}, and {lasting:?} had to last");
-                return self.fail_at(Some(key), text);
-            }
         }
     }
 }
