@@ -57,6 +57,17 @@ impl Load {
         self.drive(server, || random.below(self.keys), || started.elapsed() < duration)
     }
 
+    /// Sends so many random keys, or a few more to fill the last round. The same `seed` sends the same keys.
+    pub(crate) fn count(self, server: SocketAddr, requests: u32, seed: u64) -> Result<Done> {
+        let mut random = Random(seed | 1);
+        let mut rounds = requests.div_ceil(self.pipeline * self.connections);
+        let more = || {
+            rounds = rounds.saturating_sub(1);
+            rounds > 0
+        };
+        self.drive(server, || random.below(self.keys), more)
+    }
+
     /// Sends every key once, in order (and a few of the last ones again, to fill the last batch).
     pub(crate) fn each(self, server: SocketAddr) -> Result<Done> {
         self.each_of(server, 0..self.keys)

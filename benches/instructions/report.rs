@@ -1,0 +1,78 @@
+//! The figures, for people and for machines.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use crate::options::{Figure, Options};
+use crate::support::figures::{aligned, median, number};
+use crate::support::machine;
+
+/// Gathers figures.
+pub(crate) struct Report {
+    figures: Vec<(Figure, Vec<f64>)>,
+    /// The medians of an earlier run by figure.
+    earlier: Option<BTreeMap<String, f64>>,
+}
+
+impl Report {
+    /// Starts without figures. Reads the earlier ones, so that a wrong path fails before anything is measured.
+    pub(crate) fn new(options: &Options) -> Result<Report> {
+        let mut earlier = None;
+        if let Some(path) = &options.against {
+            let read = fs::read(path).map_err(Into::into).and_then(|text| medians(&text));
+            earlier = Some(read.with_context(|| format!("cannot compare with {}", path.display()))?);
+        }
+        Ok(Report { figures: Vec::new(), earlier })
+    }
+
+    pub(crate) fn add(&mut self, figure: Figure, value: f64) {
+        match self.figures.iter_mut().find(|(known, _)| *known == figure) {
+            Some((_, values)) => values.push(value),
+            None => self.figures.push((figure, vec![value])),
+        }
+    }
+
+    pub(crate) fn show_and_write(mut self, options: &Options, valgrind: &str) -> Result<()> {
+        let mut rows =
+            vec![["figure", "of each", "instructions", "min", "max", "runs"].map(str::to_owned).to_vec()];
+        if self.earlier.is_some() {
+            rows[0].extend(["before".to_owned(), "change".to_owned()]);
+        }
+        let mut all = Vec::new();
+        for (figure, values) in &mut self.figures {
+            values.sort_by(f64::total_cmp);
+            let (name, middle) = (figure.name(), median(values));
+            let mut row = vec![name.clone(), figure.part().to_owned()];
+            row.extend([middle, values[0], values[values.len() - 1]].map(|value| number(value, 0)));
+            row.push(values.len().to_string());
+            if let Some(earlier) = &self.earlier {
+                let before = earlier.get(&name);
+                let change = |before: &f64| format!("{:+.1}%", (middle / before - 1.0) * 100.0);
+                row.push(before.map_or_else(String::new, |&before| number(before, 0)));
+                row.push(before.map_or_else(String::new, change));
+            }
+            rows.push(row);
+            all.push(json!({ "figure": name, "median": middle, "values": values }));
+        }
+        print!("{}", aligned(&rows));
+        let about = json!({
+            "machine": machine::machine(),
+            "valgrind": valgrind,
+            "operations": options.operations(),
+            "quick": options.common.is_quick(),
+        });
+        let figures = json!({ "about": about, "unit": "instructions", "figures": all });
+        options.common.write("instructions", &figures)
+    }
+}
+
+/// The medians by figure in a file that [`Report::show_and_write`] has written.
+fn medians(text: &[u8]) -> Result<BTreeMap<String, f64>> {
+    let all: Value = serde_json::from_slice(text)?;
+    let figures = all["figures"].as_array().context("no figures in it")?;
+    let pair = |figure: &Value| Some((figure["figure"].as_str()?.to_owned(), figure["median"].as_f64()?));
+    figures.iter().map(|figure| pair(figure).context("a figure has no name or median")).collect()
+}
