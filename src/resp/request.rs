@@ -116,7 +116,7 @@ pub enum Step<'a> {
 /// An incremental parser of requests, one per connection.
 ///
 /// ```
-/// # use sapwood::resp::{Limits, RequestParser, Step};
+/// # use sapwood::internal::resp::{Limits, RequestParser, Step};
 /// let mut parser = RequestParser::new(Limits::default());
 /// let mut buf = &b"PING\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*1\r\n"[..];
 /// let mut names = Vec::new();
@@ -131,7 +131,7 @@ pub enum Step<'a> {
 ///     }
 /// }
 /// assert_eq!(names, [&b"PING"[..], b"GET"]);
-/// # Ok::<(), sapwood::resp::ProtocolError>(())
+/// # Ok::<(), sapwood::internal::resp::ProtocolError>(())
 /// ```
 #[derive(Debug)]
 pub struct RequestParser {
