@@ -158,7 +158,7 @@ async fn waits_are_answered_by_syncs_while_the_queue_overflows_without_end() {
             for n in 0..WAITS {
                 let key = format!("kept:{client}:{n}");
                 call(&mut connection, &format!("SET {key} v")).await;
-                let counted = wait(&mut connection, "WAIT 1 2000").await;
+                let counted = wait(&mut connection, "WAIT 1 5000").await;
                 assert!(counted == 0 || get(&b, key.as_bytes()).is_some(), "{key} is not there");
                 held += counted;
             }
@@ -168,7 +168,7 @@ async fn waits_are_answered_by_syncs_while_the_queue_overflows_without_end() {
     let held = clients.join_all().await.into_iter().sum::<i64>();
     let lost = lost() - lost_before;
     writer.abort();
-    assert!(lost > 40, "only {lost} overflows: the test shows nothing");
+    assert!(lost > 20, "only {lost} overflows: the test shows nothing");
     assert!(held > 36, "{held} of 40 were answered");
 }
 
