@@ -333,7 +333,7 @@ pub struct PeerStatus {
 }
 
 impl PeerStatus {
-    /// A peer without a link, of which no more is known.
+    /// Returns the row of a peer that has no link. All else is empty or 0.
     pub fn new(name: impl Into<String>, state: PeerState) -> PeerStatus {
         PeerStatus {
             name: name.into(),

@@ -45,7 +45,7 @@ fn text(html: &str) -> String {
     text
 }
 
-/// The same on one line.
+/// The text of HTML, on one line.
 fn line(html: &str) -> String {
     text(html).replace('ⓘ', "").split_whitespace().collect::<Vec<_>>().join(" ")
 }

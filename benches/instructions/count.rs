@@ -15,7 +15,7 @@ use crate::support::process::{self, Process};
 
 /// The longest that one run under valgrind may take beside its operations, on a machine that does much else.
 const START: Duration = Duration::from_secs(300);
-/// The same for each operation: a hundred times what it takes.
+/// The longest that one operation may take; it is a hundred times the usual.
 const OPERATION: Duration = Duration::from_millis(10);
 
 /// Counts every figure as often as asked, shows them and writes them.

@@ -9,7 +9,6 @@ use super::faults::EVERYONE;
 use super::link::HEARTBEAT_EVERY;
 use super::link_error::SILENCE_LIMIT;
 use super::members::{ForgetError, Standing};
-use super::refused::unlinked;
 use super::{Replication, Shared};
 use crate::cluster::{Administration, ClusterError, PeerState, PeerStatus, Way};
 use crate::env::draw_incarnation;
@@ -38,11 +37,10 @@ impl Shared {
                 }
                 Some(_) => {}
                 None => rows.push(PeerStatus {
-                    name: name.to_owned(),
                     incarnation: Some(member.incarnation),
                     reason: "never linked to this node".into(),
                     since: timestamp::distance(now, member.heard),
-                    ..unlinked("", state, Duration::ZERO)
+                    ..PeerStatus::new(name, state)
                 }),
             }
         }

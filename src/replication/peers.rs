@@ -267,7 +267,7 @@ impl Peers {
     }
 
     /// Returns name, incarnation and address of every linked peer.
-    pub(super) fn acquaintances(&self) -> Vec<(String, Incarnation, String)> {
+    pub(super) fn linked_addresses(&self) -> Vec<(String, Incarnation, String)> {
         let table = self.table.lock();
         let linked = table.peers.iter().filter(|(_, peer)| peer.link.is_some());
         linked.map(|(name, peer)| (name.clone(), peer.incarnation, peer.advertise.clone())).collect()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::back_off::REDIAL_LIMIT;
-use crate::cluster::{PeerState, PeerStatus, Traffic};
+use crate::cluster::{PeerState, PeerStatus};
 use crate::model::Incarnation;
 
 /// The most refused nodes that are shown; beyond it the one heard longest ago is dropped.
@@ -104,33 +104,11 @@ impl RefusedPeer {
 
     fn status(&self, now: Instant) -> PeerStatus {
         PeerStatus {
-            name: self.name.clone(),
             reason: self.reason.clone(),
             incarnation: self.incarnation,
-            ..unlinked(&self.address, self.state, now.saturating_duration_since(self.since))
+            address: self.address.clone(),
+            since: now.saturating_duration_since(self.since),
+            ..PeerStatus::new(&*self.name, self.state)
         }
-    }
-}
-
-/// Returns a row for an address without a link, in this state for as long as `since`.
-pub(super) fn unlinked(address: &str, state: PeerState, since: Duration) -> PeerStatus {
-    PeerStatus {
-        name: String::new(),
-        state,
-        reason: String::new(),
-        address: address.to_owned(),
-        remote: None,
-        direction: None,
-        incarnation: None,
-        since,
-        lag: Duration::ZERO,
-        queued_bytes: 0,
-        received_bytes: 0,
-        sent_bytes: 0,
-        traffic: Traffic::default(),
-        overflows: 0,
-        ranges_differing: 0,
-        verified: None,
-        heal: None,
     }
 }

@@ -5,7 +5,6 @@ use tokio::time::Instant;
 use super::targets::{Target, TargetOutcome};
 use super::{Link, Peer, Peers};
 use crate::cluster::{Heal, PeerState, PeerStatus};
-use crate::replication::refused::unlinked;
 
 impl Peers {
     /// Returns a row for every node that has sent a hello or is dialled.
@@ -89,7 +88,9 @@ impl Target {
             TargetOutcome::Known => None,
             TargetOutcome::Unreachable(reason) | TargetOutcome::NotAPeer(reason) => Some(PeerStatus {
                 reason: reason.clone(),
-                ..unlinked(address, PeerState::Down, now.saturating_duration_since(self.since))
+                address: address.to_owned(),
+                since: now.saturating_duration_since(self.since),
+                ..PeerStatus::new("", PeerState::Down)
             }),
         }
     }

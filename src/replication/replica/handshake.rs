@@ -29,7 +29,7 @@ pub(in crate::replication) struct Handshake {
     greeted: Option<Greeted>,
 }
 
-/// What the other side's next message is.
+/// The message that is expected next.
 enum Stage {
     /// The answer to this node's hello: a hello.
     Dialled(Said),

@@ -52,7 +52,7 @@ pub(super) struct Replica {
     pub(super) peers: Peers,
 }
 
-/// What the driver of a node does for it.
+/// A task for the driver.
 #[derive(Debug)]
 pub(super) enum Effect {
     /// Dial an address that was not dialled before.
@@ -101,7 +101,7 @@ impl Replica {
         !address.is_empty() && self.peers.own().advertise != address && self.peers.add_target(address, now)
     }
 
-    /// Whether a connection to or from `peer` should become the link, as far as the peers of this node decide.
+    /// Refuses a second link to `peer`, and a peer whose name another live node has.
     fn check(&self, peer: &Introduction, own: Incarnation, direction: Direction) -> Result<(), Refused> {
         self.peers.check(peer, own, direction)?;
         if self.local.members.lock().has_live_namesake(&peer.name, peer.incarnation) {
@@ -190,7 +190,7 @@ impl Replica {
 
     /// Returns the frame of this node's next heartbeat.
     pub(super) fn heartbeat(&self, wall: Time, figures: &Figures) -> Bytes {
-        let peers = self.peers.acquaintances();
+        let peers = self.peers.linked_addresses();
         let peers = peers.iter().map(|(name, incarnation, at)| (name.as_str(), *incarnation, at.as_str()));
         heartbeat::frame(&self.local, wall, peers, figures)
     }
