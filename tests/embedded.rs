@@ -21,6 +21,7 @@ fn builder(name: &str) -> NodeBuilder {
 #[tokio::test]
 async fn a_node_alone_reads_what_it_wrote_and_listens_nowhere() {
     let node = builder("a").start().await.unwrap();
+    assert_eq!(node.state(), NodeState::Ready, "no peer to wait for: ready at once");
     assert_eq!((node.client_addr(), node.peer_addr()), (None, None));
     assert!(node.get("tree").is_none());
     node.set("tree", "oak").unwrap();
@@ -29,7 +30,6 @@ async fn a_node_alone_reads_what_it_wrote_and_listens_nowhere() {
     assert!(!node.delete("tree").unwrap());
     assert!(node.get(String::from("tree")).is_none());
     node.joined().await.unwrap();
-    assert_eq!(node.state(), NodeState::Ready);
     node.shutdown().await;
 }
 

@@ -74,15 +74,19 @@ impl Joining {
 impl Shared {
     /// Publishes the present state, before it is read for the first time.
     pub(super) fn look_at_joining(&self) {
-        let joining = Joining::with(&self.replica.peers);
-        if joining != Joining::Done {
-            self.show_joining(joining);
-        }
+        self.show_joining(Joining::with(&self.replica.peers));
     }
 
+    /// Publishes `joining`, unless the node is ready: it remains so, whichever peers link later.
     fn show_joining(&self, joining: Joining) {
-        self.fetching.store(joining == Joining::Fetching, Ordering::Release);
-        self.joining.send_replace(joining);
+        self.joining.send_if_modified(|shown| {
+            let is_news = *shown != Joining::Done && *shown != joining;
+            if is_news {
+                self.fetching.store(joining == Joining::Fetching, Ordering::Release);
+                *shown = joining;
+            }
+            is_news
+        });
     }
 }
 
@@ -90,7 +94,7 @@ impl Shared {
 pub(super) async fn settle(shared: Arc<Shared>, ready_alone_after: Duration) {
     let began = Instant::now();
     let mut changes = shared.replica.peers.changes();
-    loop {
+    while *shared.joining.borrow() != Joining::Done {
         let mut joining = Joining::with(&shared.replica.peers);
         let limit = if joining == Joining::Fetching { FETCH_LIMIT } else { ready_alone_after };
         let is_over = began.elapsed() >= limit;
