@@ -228,7 +228,10 @@ impl World {
         let processes: Vec<_> =
             self.nodes.iter().enumerate().filter_map(|(n, node)| Some((n, node.process.as_ref()?))).collect();
         if processes.len() < self.plan.nodes {
-            return Some("some daemons are down".into());
+            return Some("some nodes are down".into());
+        }
+        if let Some((n, _)) = processes.iter().find(|(_, process)| process.leaving.is_some()) {
+            return Some(format!("n{n} is leaving"));
         }
         self.checker.unsettled(&processes)
     }

@@ -77,7 +77,7 @@ fn of_two_connections_that_cross_both_nodes_keep_the_same_one() {
 }
 
 /// Seeds that have each broken a guarantee once, with the cause.
-const FAILED_ONCE: [(u64, &str); 11] = [
+const FAILED_ONCE: [(u64, &str); 12] = [
     (627, "a probe looked again after twice the time that its offer had waited: 15 s, a standstill"),
     (3513, "the same"),
     (880, "a node whose first sync was cut off took itself for one that is alone, and dropped tombstones"),
@@ -92,6 +92,7 @@ const FAILED_ONCE: [(u64, &str); 11] = [
         "two slots of a counter were given up, and listed as one: the checker knew of the later one alone",
     ),
     (1_065_150, "a slot was listed as given up because another one beside it was"),
+    (1_130_000_012_700, "all were equal, and one was still leaving"),
 ];
 
 #[test]
