@@ -69,6 +69,78 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         ("DBSIZE", ":2\r\n"),
     ],
     &[
+        ("EXEC", "-ERR EXEC without MULTI\r\n"),
+        ("DISCARD", "-ERR DISCARD without MULTI\r\n"),
+        ("MULTI", "+OK\r\n"),
+        ("MULTI", "-ERR MULTI calls can not be nested\r\n"),
+        ("WATCH k", "-ERR WATCH inside MULTI is not allowed\r\n"),
+        ("SET k 1", "+QUEUED\r\n"),
+        ("PUBLISH c m", "+QUEUED\r\n"),
+        ("INCR k", "+QUEUED\r\n"),
+        ("PING", "+QUEUED\r\n"),
+        ("GETEX k EX 0", "+QUEUED\r\n"),
+        ("WAIT 5 0", "+QUEUED\r\n"),
+        ("MGET k l", "+QUEUED\r\n"),
+        (
+            "EXEC",
+            "*7\r\n+OK\r\n:0\r\n:2\r\n+PONG\r\n-ERR invalid expire time in 'getex' command\r\n:0\r\n\
+             *2\r\n$1\r\n2\r\n$-1\r\n",
+        ),
+        ("MULTI", "+OK\r\n"),
+        ("EXEC", "*0\r\n"),
+        ("MULTI", "+OK\r\n"),
+        ("SET k 9", "+QUEUED\r\n"),
+        ("DBSIZE", "-ERR DBSIZE is not allowed inside a transaction: send it before MULTI or after EXEC\r\n"),
+        ("SET k 8", "+QUEUED\r\n"),
+        ("EXEC", "-EXECABORT Transaction discarded because of previous errors.\r\n"),
+        ("GET k", "$1\r\n2\r\n"),
+        ("MULTI", "+OK\r\n"),
+        ("WATCH", "-ERR wrong number of arguments for 'watch' command\r\n"),
+        ("EXEC", "-EXECABORT Transaction discarded because of previous errors.\r\n"),
+        ("MULTI", "+OK\r\n"),
+        ("SET k 9", "+QUEUED\r\n"),
+        ("DISCARD", "+OK\r\n"),
+        ("MULTI", "+OK\r\n"),
+        ("SET k 9", "+QUEUED\r\n"),
+        ("RESET", "+RESET\r\n"),
+        ("EXEC", "-ERR EXEC without MULTI\r\n"),
+        ("WATCH k absent", "+OK\r\n"),
+        ("MULTI", "+OK\r\n"),
+        ("RENAME k l", "+QUEUED\r\n"),
+        ("EXEC", "*1\r\n+OK\r\n"),
+        ("WATCH k absent", "+OK\r\n"),
+        ("SET absent here", "+OK\r\n"),
+        ("MULTI", "+OK\r\n"),
+        ("SET k 9", "+QUEUED\r\n"),
+        ("EXEC", "*-1\r\n"),
+        ("MULTI", "+OK\r\n"),
+        ("EXISTS k l", "+QUEUED\r\n"),
+        ("EXEC", "*1\r\n:1\r\n"),
+    ],
+    &[
+        ("SET a 1 EX 100", "+OK\r\n"),
+        ("RENAME none b", "-ERR no such key\r\n"),
+        ("RENAME a a", "+OK\r\n"),
+        ("RENAME a b", "+OK\r\n"),
+        ("TTL b", ":100\r\n"),
+        ("SET a 2", "+OK\r\n"),
+        ("RENAMENX a b", ":0\r\n"),
+        ("RENAMENX a a", ":0\r\n"),
+        ("COPY a b", ":0\r\n"),
+        ("COPY a b REPLACE", ":1\r\n"),
+        ("COPY a c DB 0", ":1\r\n"),
+        ("COPY a a", "-ERR source and destination objects are the same\r\n"),
+        ("COPY a b REPLACE foo", "-ERR syntax error\r\n"),
+        ("COPY none d", ":0\r\n"),
+        ("MGET a b c", "*3\r\n$1\r\n2\r\n$1\r\n2\r\n$1\r\n2\r\n"),
+        ("TTL b", ":-1\r\n"),
+        ("MSETNX d 1 a 1", ":0\r\n"),
+        ("EXISTS d", ":0\r\n"),
+        ("MSETNX d 1 e", "-ERR wrong number of arguments for 'msetnx' command\r\n"),
+        ("MSETNX d 1 e 2 d 3", ":1\r\n"),
+        ("MGET d e", "*2\r\n$1\r\n3\r\n$1\r\n2\r\n"),
+    ],
+    &[
         ("TTL k", ":-2\r\n"),
         ("SET k v", "+OK\r\n"),
         ("TTL k", ":-1\r\n"),
@@ -150,7 +222,7 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         ),
         ("CONFIG GET save APPENDONLY", "*4\r\n$10\r\nappendonly\r\n$2\r\nno\r\n$4\r\nsave\r\n$0\r\n\r\n"),
         ("CONFIG RESETSTAT", "+OK\r\n"),
-        ("RENAME a b", "-ERR RENAME is not supported: two keys cannot change together on every node\r\n"),
+        ("SWAPDB 0 1", "-ERR SWAPDB is not supported: two keys cannot change together on every node\r\n"),
         ("SAPWOOD META k", "$-1\r\n"),
     ],
     &[
@@ -846,6 +918,15 @@ async fn while_the_state_of_peers_is_fetched_no_write_depends_on_a_key_that_may_
             client.ask(&of("here"), present).await;
             client.ask(&of("elsewhere"), if serve { absent } else { LOADING }).await;
             client.reply("DEL elsewhere").await;
+        }
+        if !serve {
+            client.send("MULTI\r\nSET here 1\r\nEXEC\r\n").await;
+            client
+                .expect(format!(
+                    "+OK\r\n+QUEUED\r\n-EXECABORT Transaction discarded because of: {}",
+                    &LOADING[1..]
+                ))
+                .await;
         }
         // What is written whatever the key holds is taken.
         client.ask("INCR counter", ":1\r\n").await;

@@ -37,7 +37,7 @@ use super::watch;
 use super::{ProtocolError, Reply, RequestParser, Step};
 use crate::env::BoxStream;
 use crate::stats::ONE_IN;
-use crate::store::{Batch, PREFETCH_AHEAD};
+use crate::store::{Batch, Keyspace, PREFETCH_AHEAD};
 use crate::time_slice::TimeSlice;
 use crate::watch::Watcher;
 
@@ -247,6 +247,7 @@ impl Connection {
     fn next(&mut self, at: &mut usize) -> Next {
         let mut cx = Context {
             shared: &self.shared,
+            keyspace: Keyspace::Free(&self.shared.store),
             session: &mut self.session,
             batch: &mut self.batch,
             out: &mut self.output,
@@ -275,6 +276,7 @@ impl Connection {
                 Flow::Close
             }
         };
+        drop(cx);
         self.parser.set_authenticated(self.session.authenticated);
         Next::Go(flow)
     }
@@ -304,6 +306,7 @@ impl Connection {
             }
             let mut cx = Context {
                 shared: &self.shared,
+                keyspace: Keyspace::Free(&self.shared.store),
                 session: &mut self.session,
                 batch: &mut self.batch,
                 out: &mut self.output,
@@ -344,11 +347,14 @@ impl Connection {
         let (start, last) = (self.output.len(), last || waiting.is_due());
         let mut cx = Context {
             shared: &self.shared,
+            keyspace: Keyspace::Free(&self.shared.store),
             session: &mut self.session,
             batch: &mut self.batch,
             out: &mut self.output,
         };
-        if !command::try_reply(&mut cx, &mut *waiting.command, last) {
+        let has_replied = command::try_reply(&mut cx, &mut *waiting.command, last);
+        drop(cx);
+        if !has_replied {
             self.waiting = Some(waiting);
             return false;
         }

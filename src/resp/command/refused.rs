@@ -18,10 +18,7 @@ const AWAITED: &[Group] =
 
 /// Commands that cannot keep their meaning in an eventually consistent store of registers.
 const MEANINGLESS: &[Group] = &[
-    Group {
-        why: "two keys cannot change together on every node",
-        names: &["rename", "renamenx", "move", "copy", "msetnx", "swapdb"],
-    },
+    Group { why: "two keys cannot change together on every node", names: &["move", "swapdb"] },
     Group {
         why: "of two concurrent changes to a part of a value one would be lost",
         names: &[
@@ -36,10 +33,6 @@ const MEANINGLESS: &[Group] = &[
             "pfdebug",
             "pfselftest",
         ],
-    },
-    Group {
-        why: "commands cannot be made one transaction on every node",
-        names: &["multi", "exec", "discard", "watch", "unwatch"],
     },
     Group {
         why: "a script cannot run atomically on every node",

@@ -64,7 +64,7 @@ pub(super) fn digest(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
 }
 
 pub(super) fn meta(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let meta = cx.shared.store.meta(&args[2], cx.now());
+    let meta = cx.keyspace.meta(&args[2], cx.now());
     let mut reply = cx.reply();
     let Some(meta) = meta else {
         reply.null();
