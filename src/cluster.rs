@@ -130,7 +130,7 @@ pub struct LostCell {
     /// How long the value was.
     pub value_bytes: usize,
     /// The timestamp of the write.
-    pub version: Timestamp,
+    pub timestamp: Timestamp,
     /// When the key would have expired.
     pub deadline: Option<Time>,
     /// The peer that retracted it.
@@ -139,12 +139,12 @@ pub struct LostCell {
 
 impl LostCell {
     /// A key that never expires.
-    pub fn new(key: Vec<u8>, value: Vec<u8>, version: Timestamp, peer: impl Into<String>) -> LostCell {
+    pub fn new(key: Vec<u8>, value: Vec<u8>, timestamp: Timestamp, peer: impl Into<String>) -> LostCell {
         LostCell {
             key,
             value_bytes: value.len(),
             value: Some(value),
-            version,
+            timestamp,
             deadline: None,
             peer: peer.into(),
         }

@@ -60,7 +60,7 @@ async fn every_method_means_what_it_says() {
         assert!(client.set_with("k", "v", SetOptions::new().keep_ttl().if_present()).await.unwrap());
         let meta = client.meta("k").await.unwrap().unwrap();
         assert!(meta.live && meta.deadline.is_some() && meta.value_bytes == Some(1), "{meta:?}");
-        assert!(meta.version.at() > std::time::UNIX_EPOCH + Duration::from_secs(1_500_000_000));
+        assert!(meta.timestamp.at() > std::time::UNIX_EPOCH + Duration::from_secs(1_500_000_000));
         assert!(client.persist("k").await.unwrap());
         assert!(!client.set_with("k", "v", SetOptions::new().if_absent()).await.unwrap());
         assert_eq!(client.get_string("k").await.unwrap().as_deref(), Some("v"));
@@ -69,7 +69,7 @@ async fn every_method_means_what_it_says() {
         assert!(matches!(client.get_json::<i32>("json").await, Err(ClientError::Value(_))));
         assert!(client.delete("k").await.unwrap() && !client.delete("k").await.unwrap());
         let deleted = client.meta("k").await.unwrap().unwrap();
-        assert!(!deleted.live && deleted.value_bytes.is_none() && deleted.version > meta.version);
+        assert!(!deleted.live && deleted.value_bytes.is_none() && deleted.timestamp > meta.timestamp);
         client.mset([("a", "1"), ("b", "2")]).await.unwrap();
         let values = client.mget(["a", "nope", "b"]).await.unwrap();
         assert_eq!(values, [Some("1".into()), None, Some("2".into())]);

@@ -530,7 +530,7 @@ async fn meta_shows_the_timestamp_of_a_deleted_key() {
     let mut client = daemon.client().await;
     client.ask("SET k v\r\nDEL k", "+OK\r\n:1\r\n").await;
     let reply = client.reply("SAPWOOD META k").await;
-    assert!(reply.starts_with("*18\r\n$7\r\nversion\r\n$19\r\n"), "{reply}");
+    assert!(reply.starts_with("*18\r\n$9\r\ntimestamp\r\n$19\r\n"), "{reply}");
     assert!(reply.contains("live\r\n:0\r\n") && reply.contains("deadline_ms\r\n:-1\r\n"), "{reply}");
 }
 
@@ -543,7 +543,7 @@ async fn what_was_given_up_is_shown_byte_for_byte() {
     let (timestamp, len) = ((10u64 << 32).to_string(), origin.len());
     let rest = |deadline: i64| {
         format!(
-            "$7\r\nversion\r\n${}\r\n{timestamp}\r\n$10\r\nversion_ms\r\n:10000\r\n$6\r\norigin\r\n${len}\r\n{origin}\r\n\
+            "$9\r\ntimestamp\r\n${}\r\n{timestamp}\r\n$12\r\ntimestamp_ms\r\n:10000\r\n$6\r\norigin\r\n${len}\r\n{origin}\r\n\
              $11\r\ndeadline_ms\r\n:{deadline}\r\n$4\r\npeer\r\n$1\r\nb\r\n",
             timestamp.len()
         )

@@ -362,8 +362,8 @@ async fn a_stopping_daemon_ends_its_watches() {
     daemon.stopped().await;
 }
 
-/// Time and origin of the last write of `k`, as `SAPWOOD META` tells them.
-async fn version_in_meta(connection: &mut Connection) -> (String, String) {
+/// Returns time and origin of the last write of `k`, as in the reply of `SAPWOOD META`.
+async fn timestamp_in_meta(connection: &mut Connection) -> (String, String) {
     let fields = connection.call(&[b"SAPWOOD", b"META", b"k"]).await.unwrap();
     let (Frame::Map(pairs), text) = (fields, |frame: &Frame| match frame {
         Frame::Bulk(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
@@ -373,7 +373,7 @@ async fn version_in_meta(connection: &mut Connection) -> (String, String) {
     };
     let field =
         |name: &str| pairs.iter().find(|(key, _)| text(key) == name).map(|(_, value)| text(value)).unwrap();
-    (field("version"), field("origin"))
+    (field("timestamp"), field("origin"))
 }
 
 #[tokio::test]
@@ -409,7 +409,7 @@ async fn watch_meta_and_the_copy_of_a_key_tell_of_the_same_last_write_on_every_n
             watches.push(watch);
         }
         connections[writer].call(command).await.unwrap();
-        let mut versions = Vec::new();
+        let mut timestamps = Vec::new();
         for ((node, connection), watch) in nodes.iter().zip(&mut connections).zip(&mut watches) {
             let told = loop {
                 let message = watch.next().await;
@@ -417,23 +417,24 @@ async fn watch_meta_and_the_copy_of_a_key_tell_of_the_same_last_write_on_every_n
                     break (message[5].clone(), message[6].clone());
                 }
             };
-            let meta = version_in_meta(connection).await;
-            let copy = node.store().copy(b"k", sapwood::internal::model::timestamp::ZERO, 0).version.unwrap();
+            let meta = timestamp_in_meta(connection).await;
+            let copy =
+                node.store().copy(b"k", sapwood::internal::model::timestamp::ZERO, 0).timestamp.unwrap();
             assert_eq!(told, meta, "{command:?}");
             assert_eq!(
                 meta,
                 (copy.time().as_ntp64().to_string(), copy.incarnation().to_string()),
                 "{command:?}"
             );
-            versions.push(meta);
+            timestamps.push(meta);
         }
-        assert!(versions.windows(2).all(|pair| pair[0] == pair[1]), "{command:?}: {versions:?}");
-        let version = versions.pop().unwrap();
+        assert!(timestamps.windows(2).all(|pair| pair[0] == pair[1]), "{command:?}: {timestamps:?}");
+        let timestamp = timestamps.pop().unwrap();
         if is_write {
-            assert_eq!(version.1, nodes[writer].cluster().token().incarnation.to_string(), "{command:?}");
+            assert_eq!(timestamp.1, nodes[writer].cluster().token().incarnation.to_string(), "{command:?}");
         } else {
-            assert_eq!(Some(&version), before.as_ref(), "{command:?} is no write of the value");
+            assert_eq!(Some(&timestamp), before.as_ref(), "{command:?} is no write of the value");
         }
-        before = Some(version);
+        before = Some(timestamp);
     }
 }

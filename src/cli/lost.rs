@@ -49,7 +49,7 @@ fn table(lost: &[Fields], now: u64) -> Table {
     for cell in lost {
         table.row([
             text(cell, "key"),
-            format!("{} ago", rough_time(now.saturating_sub(cell.count("version_ms")))),
+            format!("{} ago", rough_time(now.saturating_sub(cell.count("timestamp_ms")))),
             rough_size(cell.count("value_bytes")),
             cell.text("peer"),
             shortened(text(cell, "value")),
@@ -82,10 +82,10 @@ mod tests {
         let fields = |value: serde_json::Value| Fields(value.as_object().unwrap().clone());
         let lost = [
             fields(
-                json!({"key": "k", "value": "x".repeat(41), "value_bytes": 41, "version_ms": 1_000, "peer": "b"}),
+                json!({"key": "k", "value": "x".repeat(41), "value_bytes": 41, "timestamp_ms": 1_000, "peer": "b"}),
             ),
             fields(
-                json!({"key_base64": "//4=", "value": null, "value_bytes": 9_000_000, "version_ms": 0, "peer": "b"}),
+                json!({"key_base64": "//4=", "value": null, "value_bytes": 9_000_000, "timestamp_ms": 0, "peer": "b"}),
             ),
         ];
         assert_eq!(

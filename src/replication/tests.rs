@@ -210,7 +210,7 @@ fn seen() -> Vec<u8> {
         state: WireCopyState::Live,
         value: Some(b"9"),
         value_bytes: 1,
-        version: Some((5, [7; 16])),
+        timestamp: Some((5, [7; 16])),
         deadline: Some(6),
         counter: Some(WireCount { total: -9, base: Some(1), slots: Packed(&[]) }),
     };
@@ -219,7 +219,7 @@ fn seen() -> Vec<u8> {
 
 fn retract() -> Vec<u8> {
     let mut items = Vec::new();
-    let register = WireRemovedRegister { version: (1 << 32, 0), deadline: (2 << 32, 0), given_up: true };
+    let register = WireRemovedRegister { timestamp: (1 << 32, 0), deadline: (2 << 32, 0), given_up: true };
     let slots = Packed(&[0, 1, 2, 1]);
     let retraction = WireRetraction { key: b"k", register: Some(register), expiry: Some((3, 0)), slots };
     codec::append(&retraction, &mut items);
@@ -264,7 +264,7 @@ async fn a_peer_that_looks_is_told_what_there_is_and_what_it_tells_unasked_is_ig
     puppet.say(&codec::frame(&Message::KeyQuery { query: 5, key: b"k" })).await;
     let copy = answer(&mut puppet, 5).await.unwrap();
     assert_eq!((copy.value.as_deref(), copy.value_bytes), (Some(&b"v"[..]), 1));
-    assert_eq!(copy.version.unwrap().incarnation(), a.store.own_incarnation());
+    assert_eq!(copy.timestamp.unwrap().incarnation(), a.store.own_incarnation());
     puppet.say(&codec::frame(&Message::KeyQuery { query: 6, key: b"nope" })).await;
     assert_eq!(answer(&mut puppet, 6).await, Some(crate::store::KeyCopy::default()));
     assert!(linked(&a, "puppet"));
@@ -275,7 +275,7 @@ async fn a_peer_that_looks_is_told_what_there_is_and_what_it_tells_unasked_is_ig
         state: WireCopyState::Live,
         value: None,
         value_bytes: 0,
-        version: None,
+        timestamp: None,
         deadline: None,
         counter: Some(torn),
     };

@@ -173,7 +173,7 @@ impl Store {
         let covers = |(time, origin)| origins.covers(time, origin) && !ablated(Ablation::Admission);
         let dots = [(received.time, received.origin), received.deadline_dot()];
         let is_live = received.value.is_some() && !self.has_passed(received.deadline, stable);
-        // Only a sync admits an uncovered `EXPIRE` of a covered version. In a push it may be late: the key may have
+        // Only a sync admits an uncovered `EXPIRE` of a covered value. In a push it may be late: the key may have
         // been deleted and purged.
         let is_covered = || covers(dots[0]) && (way == Way::Push || covers(dots[1]));
         let removed_here = if held.is_empty() {
@@ -185,7 +185,7 @@ impl Store {
             retraction.register = is_beaten.then_some(Removed { dots, is_given_up: false });
             return None;
         } else {
-            // If the versions differ, the received one was removed here, and an older, uncovered one was admitted
+            // If the timestamps differ, the received one was removed here, and an older, uncovered one was admitted
             // after that.
             let is_same = (held.time, held.origin) == (received.time, received.origin);
             is_live && !is_same && is_covered()

@@ -109,8 +109,8 @@ impl Batch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
     /// The timestamp of the latest `SET`, `DEL` or increment.
-    pub version: Timestamp,
-    /// The timestamp of the write that set the deadline; equals `version` unless an `EXPIRE` or `PERSIST` did.
+    pub timestamp: Timestamp,
+    /// The timestamp of the write that set the deadline; equals `timestamp` unless an `EXPIRE` or `PERSIST` did.
     pub deadline_timestamp: Timestamp,
     /// The time from which the key is absent.
     pub deadline: Option<Time>,
@@ -211,7 +211,7 @@ impl Store {
     /// Calls `decide` with the live cell of `key` and applies the write it returns, in one atomic step.
     ///
     /// The write's timestamp is drawn first, and the cell's deadline is compared with it. So a write never changes the
-    /// deadline of a version that had expired before it.
+    /// deadline of a value that had expired before it.
     ///
     /// # Errors
     /// [`WriteError::KeyTooLong`] or [`WriteError::ValueTooLong`] if a [`Write::Set`] or [`Write::Add`] exceeds the
@@ -310,13 +310,13 @@ impl Store {
         self.ranges.read(key, |cell| {
             let cell = cell?;
             let register = cell.register(self.ranges.origins());
-            let version = self.last_write(cell);
+            let timestamp = self.last_write(cell);
             Some(Meta {
-                version,
+                timestamp,
                 deadline_timestamp: if register.has_deadline_timestamp() {
                     register.deadline_timestamp
                 } else {
-                    version
+                    timestamp
                 },
                 deadline: register.deadline,
                 value_bytes: Live::at(cell, now, &mut Digits::new()).map(|live| live.value().len()),

@@ -104,9 +104,9 @@ impl Healing for OnePeer {
 
     fn lost(&self) -> Vec<LostCell> {
         let time = timestamp::time_since_epoch(Duration::from_secs(10));
-        let version = Timestamp::new(time, timestamp::incarnation(7).unwrap());
-        let cell = LostCell::new(b"k\xff".to_vec(), b"v".to_vec(), version, "b");
-        let mut large = LostCell::new(b"l".to_vec(), Vec::new(), version, "b");
+        let timestamp = Timestamp::new(time, timestamp::incarnation(7).unwrap());
+        let cell = LostCell::new(b"k\xff".to_vec(), b"v".to_vec(), timestamp, "b");
+        let mut large = LostCell::new(b"l".to_vec(), Vec::new(), timestamp, "b");
         (large.value, large.value_bytes) = (None, 9_000_000);
         large.deadline = Some(timestamp::time_since_epoch(Duration::from_secs(20)));
         vec![cell, large]

@@ -158,9 +158,9 @@ fn row(api: &NodeApi, key: &[u8], now: Time, values: bool) -> Option<KeyRow> {
         kind: if copy.counter.is_some() { "counter" } else { "string" },
         value: values.then(|| Shown::beginning(value, copy.value_bytes, MAX_SHOWN_VALUE)),
         value_bytes: copy.value_bytes,
-        time: copy.version.map(|version| moment(version.time())),
-        timestamp: copy.version.map(|version| format!("{:016x}", version.time().0)),
-        origin: copy.version.map(|version| api.name_of(version.incarnation())),
+        time: copy.timestamp.map(|timestamp| moment(timestamp.time())),
+        timestamp: copy.timestamp.map(|timestamp| format!("{:016x}", timestamp.time().0)),
+        origin: copy.timestamp.map(|timestamp| api.name_of(timestamp.incarnation())),
         deadline: copy.deadline.map(moment),
     })
 }

@@ -162,9 +162,9 @@ impl Session {
 
 /// Returns the writer of the latest write in a received cell: the write that it was pushed for.
 fn author(parts: &Parts<'_>, counter: &Counter) -> Origin {
-    let version = (parts.time, parts.origin);
+    let timestamp = (parts.time, parts.origin);
     let register =
-        parts.deadline_timestamp.map_or(version, |deadline_timestamp| deadline_timestamp.max(version));
+        parts.deadline_timestamp.map_or(timestamp, |deadline_timestamp| deadline_timestamp.max(timestamp));
     let slots = counter.slots.iter().map(|&(owner, slot)| (slot.last, owner));
     let expiry = counter.expiry.map(|(writer, expiry)| (expiry.set_at, writer));
     slots.chain(expiry).fold(register, Ord::max).1

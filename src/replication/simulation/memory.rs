@@ -71,7 +71,7 @@ impl World {
     /// Deletes keys until all that nodes hold together is no more than planned. Returns whether there was too
     /// much.
     ///
-    /// Each delete removes the copy of one node. Another version of the key may arrive later, so this must be
+    /// Each delete removes the copy of one node. Another copy of the key may arrive later, so this must be
     /// repeated.
     fn delete_surplus(&mut self) -> bool {
         let sizes: Vec<_> = (0..self.plan.keys).map(|key| self.size_of(key)).collect();

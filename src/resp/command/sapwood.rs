@@ -71,7 +71,7 @@ pub(super) fn meta(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         return DONE;
     };
     reply.map(9);
-    timestamp_of(&mut reply, ["version", "version_ms", "origin"], meta.version);
+    timestamp_of(&mut reply, ["timestamp", "timestamp_ms", "origin"], meta.timestamp);
     timestamp_of(
         &mut reply,
         ["deadline_timestamp", "deadline_timestamp_ms", "deadline_origin"],

@@ -40,8 +40,8 @@ impl Cause {
         }
         // A counter may have no register, or one with only a deadline: only another value is a `SET`. A delete on
         // another node, or a deadline, may end a part of it: the rest still counts.
-        let same_version = (old.time(), old.origin()) == (new.time(), new.origin());
-        if !same_version && new.value().is_some() {
+        let is_same_write = (old.time(), old.origin()) == (new.time(), new.origin());
+        if !is_same_write && new.value().is_some() {
             return Some(Cause::Set);
         }
         if old.slots().ne(new.slots()) || old.shown_as_kept() != new.shown_as_kept() {
@@ -95,7 +95,7 @@ mod tests {
                 Some(Cause::Expired),
             ),
             ("sweep", Some(until(30)), swept, Some(Cause::Expired)),
-            ("a later version that a peer has swept", Some(LIVE), swept, Some(Cause::Expired)),
+            ("a later write that a peer has swept", Some(LIVE), swept, Some(Cause::Expired)),
             ("EXPIRE", Some(LIVE), qualified(20, until(30)), Some(Cause::Expire)),
             (
                 "EXPIRE again to the same moment",
