@@ -44,7 +44,7 @@ fn write(path: &Path, content: &str) -> String {
 }
 
 #[test]
-fn help_tells_where_to_start() {
+fn help_says_where_to_start() {
     let help = run(&["--help"]);
     assert!(help.status.success());
     assert!(stdout(&help).contains("Where to start:\n  sapwood demo"));

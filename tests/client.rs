@@ -329,7 +329,7 @@ fn the_blocking_client_serves_threads() {
 }
 
 #[tokio::test]
-async fn a_subscription_hears_what_is_published_once_it_has_begun() {
+async fn a_subscription_receives_what_is_published_once_it_has_begun() {
     let a = start("a", &[]).await;
     let b = start("b", &[a.peer_addr()]).await;
     until("linked", || linked(&a) == 1 && linked(&b) == 1).await;

@@ -453,7 +453,7 @@ async fn nothing_but_a_password_is_taken_before_the_password() {
 }
 
 #[tokio::test]
-async fn a_client_beyond_the_limit_is_told_so() {
+async fn a_client_beyond_the_limit_gets_an_error() {
     let daemon = Daemon::with(|settings| settings.max_clients = 1).await;
     let mut first = daemon.client().await;
     first.ask("PING", "+PONG\r\n").await;
@@ -463,7 +463,7 @@ async fn a_client_beyond_the_limit_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_killed_client_is_closed_and_one_that_kills_itself_hears_so() {
+async fn a_killed_client_is_closed_and_one_that_kills_itself_gets_a_reply() {
     let daemon = Daemon::start().await;
     let (mut first, mut second) = (daemon.client().await, daemon.client().await);
     first.ask("CLIENT ID", ":1\r\n").await;
@@ -559,7 +559,7 @@ async fn what_was_given_up_is_shown_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn an_operator_is_obeyed_or_told_why_not() {
+async fn an_operator_command_is_executed_or_refused_with_a_reason() {
     let daemon = Daemon::start().await;
     let mut client = daemon.client().await;
     let unknown = "-ERR no member is named \"x\": see SAPWOOD PEERS\r\n";
@@ -586,8 +586,8 @@ async fn an_operator_is_obeyed_or_told_why_not() {
     ] {
         client.ask(request, reply).await;
     }
-    let told = daemon.told.lock().unwrap().join(", ");
-    assert_eq!(told, "forget b, rejoin, cut b both, cut * in, cut b out, mend * both, mend b out, verify");
+    let calls = daemon.calls.lock().unwrap().join(", ");
+    assert_eq!(calls, "forget b, rejoin, cut b both, cut * in, cut b out, mend * both, mend b out, verify");
 }
 
 #[tokio::test]

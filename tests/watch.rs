@@ -26,7 +26,7 @@ type Message = Vec<String>;
 
 struct Watch {
     connection: Connection,
-    /// What a client that believes every message holds, and the timestamp of each key it heard of.
+    /// What a client that believes every message holds, and the timestamp of each key.
     held: BTreeMap<String, String>,
     timestamps: BTreeMap<String, (u64, String)>,
     cursor: String,
@@ -53,11 +53,11 @@ impl Watch {
         };
         let message: Message = parts.iter().map(text).collect();
         assert_eq!(message[0], "watch");
-        self.believe(&message);
+        self.apply(&message);
         message[1..].to_vec()
     }
 
-    fn believe(&mut self, message: &[String]) {
+    fn apply(&mut self, message: &[String]) {
         let (key, value, time, origin) = match message[1].as_str() {
             "reset" => {
                 self.held.clear();
@@ -86,7 +86,7 @@ impl Watch {
     }
 
     /// The next message, less time, origin and cursor.
-    async fn told(&mut self) -> String {
+    async fn next_line(&mut self) -> String {
         let mut message = self.next().await;
         match message[0].as_str() {
             "live" => message.truncate(1),
@@ -99,7 +99,7 @@ impl Watch {
 
     async fn expect(&mut self, messages: &[&str]) {
         for message in messages {
-            assert_eq!(self.told().await, *message);
+            assert_eq!(self.next_line().await, *message);
         }
     }
 
@@ -119,11 +119,11 @@ async fn the_snapshot_comes_first_and_then_every_change_with_its_cause() {
     for resp3 in [false, true] {
         let mut watch = Watch::start(daemon.address, "a:", resp3).await;
         watch.expect(&["reset start"]).await;
-        let mut entries = [watch.told().await, watch.told().await];
+        let mut entries = [watch.next_line().await, watch.next_line().await];
         entries.sort();
         assert_eq!(entries, ["entry a:1 one -1", "entry a:2 two 4000000000000"]);
         watch.expect(&["live"]).await;
-        for (request, reply, told) in [
+        for (request, reply, message) in [
             ("SET a:3 three", "+OK\r\n", "change set a:3 three -1"),
             ("SET b:2 unseen", "+OK\r\n", ""),
             ("PEXPIREAT a:3 4000000001000", ":1\r\n", "change expire a:3 three 4000000001000"),
@@ -132,8 +132,8 @@ async fn the_snapshot_comes_first_and_then_every_change_with_its_cause() {
             ("DEL a:3", ":0\r\n", ""),
         ] {
             client.ask(request, reply).await;
-            if !told.is_empty() {
-                watch.expect(&[told]).await;
+            if !message.is_empty() {
+                watch.expect(&[message]).await;
             }
         }
     }
@@ -214,7 +214,7 @@ async fn in_resp3_a_watching_connection_goes_on_with_its_commands() {
     client.send("SAPWOOD WATCH a\r\n").await;
     client.expect(">3\r\n$5\r\nwatch\r\n$5\r\nreset\r\n").await;
     client.send("SET a:1 one\r\n").await;
-    // The reply may come before what the watch tells, or after it.
+    // The reply may come before what the watch sends, or after it.
     until(&mut client, |text| {
         text.contains("+OK\r\n")
             && text.contains("change")
@@ -228,7 +228,7 @@ async fn in_resp3_a_watching_connection_goes_on_with_its_commands() {
 }
 
 #[tokio::test]
-async fn what_is_written_deleted_or_expires_elsewhere_is_told_here() {
+async fn what_is_written_deleted_or_expires_elsewhere_is_watched_here() {
     let [a, b, c] = three().await;
     set(&a, b"a:old", b"1");
     until_equal(&[&a, &b, &c]).await;
@@ -240,7 +240,7 @@ async fn what_is_written_deleted_or_expires_elsewhere_is_told_here() {
     watch.expect(&["change del a:old nil -1"]).await;
     let soon = sapwood::internal::model::timestamp::later(now(), std::time::Duration::from_millis(300));
     write(&c, b"a:new", Write::Deadline(Some(soon)));
-    assert!(watch.told().await.starts_with("change expire a:new 2 "));
+    assert!(watch.next_line().await.starts_with("change expire a:new 2 "));
     watch.expect(&["change expired a:new nil -1"]).await;
     assert!(watch.held.is_empty());
 }
@@ -265,7 +265,7 @@ async fn a_counter_is_shown_in_digits_whoever_counts() {
     watch.expect(&["change counter a:new -7 -1"]).await;
     let soon = sapwood::internal::model::timestamp::later(now(), std::time::Duration::from_millis(300));
     write(&a, b"a:new", Write::Deadline(Some(soon)));
-    assert!(watch.told().await.starts_with("change expire a:new -7 "));
+    assert!(watch.next_line().await.starts_with("change expire a:new -7 "));
     watch.expect(&["change expired a:new nil -1"]).await;
 }
 
@@ -300,7 +300,7 @@ fn watch_of(held: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 /// Watchers that read nothing while far more is written than any buffer takes: all the same each ends with the last value
-/// of every key, is told that others were left out, and is never reset.
+/// of every key, learns that others were left out, and is never reset.
 #[tokio::test]
 async fn a_watcher_that_does_not_read_ends_with_the_last_values() {
     const KEYS: usize = 50;
@@ -377,7 +377,7 @@ async fn timestamp_in_meta(connection: &mut Connection) -> (String, String) {
 }
 
 #[tokio::test]
-async fn watch_meta_and_the_copy_of_a_key_tell_of_the_same_last_write_on_every_node() {
+async fn watch_meta_and_the_copy_of_a_key_show_the_same_last_write_on_every_node() {
     let nodes = three().await;
     let mut connections = Vec::new();
     for node in &nodes {
@@ -411,7 +411,7 @@ async fn watch_meta_and_the_copy_of_a_key_tell_of_the_same_last_write_on_every_n
         connections[writer].call(command).await.unwrap();
         let mut timestamps = Vec::new();
         for ((node, connection), watch) in nodes.iter().zip(&mut connections).zip(&mut watches) {
-            let told = loop {
+            let watched = loop {
                 let message = watch.next().await;
                 if message[0] == "change" {
                     break (message[5].clone(), message[6].clone());
@@ -420,7 +420,7 @@ async fn watch_meta_and_the_copy_of_a_key_tell_of_the_same_last_write_on_every_n
             let meta = timestamp_in_meta(connection).await;
             let copy =
                 node.store().copy(b"k", sapwood::internal::model::timestamp::ZERO, 0).timestamp.unwrap();
-            assert_eq!(told, meta, "{command:?}");
+            assert_eq!(watched, meta, "{command:?}");
             assert_eq!(
                 meta,
                 (copy.time().as_ntp64().to_string(), copy.incarnation().to_string()),

@@ -45,7 +45,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
 
 fn table(lost: &[Fields], now: u64) -> Table {
     let mut table = Table::default();
-    table.row(["KEY", "WRITTEN", "SIZE", "TOLD BY", "VALUE"]);
+    table.row(["KEY", "WRITTEN", "SIZE", "PEER", "VALUE"]);
     for cell in lost {
         table.row([
             text(cell, "key"),
@@ -91,8 +91,8 @@ mod tests {
         assert_eq!(
             table(&lost, 61_000).lines(|_, _, cell| cell.to_owned()),
             [
-                "KEY          WRITTEN  SIZE    TOLD BY  VALUE",
-                &format!("k            1m ago   41B     b        {}…", "x".repeat(40)),
+                "KEY          WRITTEN  SIZE    PEER  VALUE",
+                &format!("k            1m ago   41B     b     {}…", "x".repeat(40)),
                 "base64://4=  1m ago   8.5MiB  b",
             ]
         );

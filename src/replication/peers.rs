@@ -274,7 +274,7 @@ impl Peers {
     }
 
     /// Whether every address has been dialled once and the first sync with every linked peer has finished.
-    pub(super) fn is_settled(&self) -> bool {
+    pub(super) fn is_joined(&self) -> bool {
         let table = self.table.lock();
         table.targets.values().all(|target| target.untried == Some(0))
             && table.peers.values().filter_map(|peer| peer.link.as_ref()).all(|link| link.is_joined())

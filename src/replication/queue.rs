@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_overflow_drops_the_pushes_and_tells_the_peer_once() {
+    async fn an_overflow_drops_the_pushes_and_sends_one_gap() {
         let queue = Queue::new(10 * (100 + FRAME_OVERHEAD));
         queue.send(&Message::Goodbye);
         for _ in 0..10 {

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_tells_what_there_is_of_a_key_and_shows_no_more_than_the_limit() {
+    fn a_copy_describes_a_key_and_shows_no_more_than_the_limit() {
         let store = Store::new(config(7));
         let copy = |key: &[u8]| store.copy(key, store.now(NOW), 3);
         assert_eq!(copy(b"tree"), KeyCopy::default());
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_of_a_counter_tells_what_was_set_and_what_was_counted() {
+    fn a_copy_of_a_counter_shows_what_was_set_and_what_was_counted() {
         let store = Store::new(config(7));
         let count = || store.copy(b"n", store.now(NOW), 3).counter.unwrap();
         write(&store, b"n", Write::Add(5));

@@ -408,10 +408,10 @@ proptest! {
                 }
                 Step::Exchange { from, to } => {
                     replicate(&stores[from], &stores[to]);
-                    let heard = known[from].clone();
-                    known[to].increments.extend(heard.increments);
-                    known[to].reset.extend(heard.reset);
-                    known[to].base = known[to].base.max(heard.base);
+                    let received = known[from].clone();
+                    known[to].increments.extend(received.increments);
+                    known[to].reset.extend(received.reset);
+                    known[to].base = known[to].base.max(received.base);
                 }
                 Step::Restart { store } => {
                     stores[store] = start();

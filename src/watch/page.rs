@@ -66,13 +66,13 @@ pub(super) struct Step {
 }
 
 impl Step {
-    /// Divides the events that `tell` makes of `cells` into pages.
+    /// Divides the events that `event_of` makes of `cells` into pages.
     pub(super) fn new(
         end: usize,
         since: u64,
         first: Option<ResetReason>,
         cells: Vec<Cell>,
-        tell: impl Fn(Cell) -> WatchEvent,
+        event_of: impl Fn(Cell) -> WatchEvent,
     ) -> Step {
         let mut pages = Vec::new();
         let mut events: Vec<_> = first.map(|reason| WatchEvent::Reset { reason }).into_iter().collect();
@@ -83,7 +83,7 @@ impl Step {
                 bytes = 0;
             }
             bytes += cell.memory();
-            events.push(tell(cell));
+            events.push(event_of(cell));
         }
         if !events.is_empty() {
             pages.push(Page::new(events));

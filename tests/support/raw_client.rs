@@ -23,11 +23,11 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Daemon {
     pub address: SocketAddr,
-    /// What the cluster was told to do.
-    pub told: Arc<Mutex<Vec<String>>>,
+    /// The calls of the cluster that would change it.
+    pub calls: Arc<Mutex<Vec<String>>>,
     /// What happens to the cluster.
     pub events: EventSender,
-    /// Hears what a peer's clients would publish.
+    /// Receives what the clients of a peer would publish.
     pub subscribers: Arc<dyn Subscribers>,
     pub stop: CancellationToken,
     pub task: JoinHandle<()>,
@@ -52,14 +52,14 @@ impl Daemon {
         let failed = VerificationState::Failed("the link was lost".into());
         let verified = vec![verification("c", VerificationState::Waiting, 0), verification("b", failed, 2)];
         let cluster = OnePeer { verified, ..OnePeer::default() };
-        let told = Arc::clone(&cluster.told);
+        let calls = Arc::clone(&cluster.calls);
         let events = cluster.events.clone();
         let fetching = Arc::clone(&cluster.fetching);
         let server = one_peer::server(cluster, settings);
         let subscribers = server.subscribers();
         let until = stop.clone();
         let task = tokio::spawn(async move { server.run(listener, until).await });
-        Daemon { address, told, events, fetching, subscribers, stop, task }
+        Daemon { address, calls, events, fetching, subscribers, stop, task }
     }
 
     pub async fn client(&self) -> Client {

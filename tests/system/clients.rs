@@ -1,4 +1,4 @@
-//! Two Rust clients of Redis, in both dialects, against three nodes: what one node was told, the others tell.
+//! Two Rust clients of Redis, in both dialects, against three nodes: what is written to one is read from the others.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -125,7 +125,7 @@ async fn pushed(pushes: &mut UnboundedReceiver<redis::PushInfo>, kind: &redis::P
 }
 
 #[tokio::test]
-async fn the_redis_crate_hears_of_what_happens_on_another_daemon() {
+async fn the_redis_crate_receives_events_of_another_node() {
     let daemons = three_daemons(&["--notify-keyspace-events=KEA"]);
     let client = redis::Client::open(format!("{}?protocol=resp3", daemons[1].url())).unwrap();
     let (sender, mut pushes) = tokio::sync::mpsc::unbounded_channel();
@@ -148,8 +148,8 @@ async fn the_redis_crate_hears_of_what_happens_on_another_daemon() {
     a.set_ex("copied", "x", 100).await.unwrap();
     assert!(pushed(&mut pushes, &redis::PushKind::Invalidate).await.contains("copied"));
     for event in ["set", "expire"] {
-        let told = pushed(&mut pushes, &redis::PushKind::PMessage).await;
-        assert!(told.contains(&format!("__keyevent@0__:{event}")) && told.contains("copied"), "{told}");
+        let message = pushed(&mut pushes, &redis::PushKind::PMessage).await;
+        assert!(message.contains(&format!("__keyevent@0__:{event}")) && message.contains("copied"), "{message}");
     }
 }
 

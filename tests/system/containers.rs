@@ -122,7 +122,7 @@ impl Composed {
 
 impl Drop for Composed {
     fn drop(&mut self) {
-        // What is left when one of these fails is told by the next command that looks.
+        // What is left when one of these fails is reported by the next command that looks.
         let _ = self.compose().args(["down", "--timeout", "5", "--volumes"]).output();
         let _ = Command::new("docker").args(["image", "rm", "--force", &self.name]).output();
     }

@@ -3,7 +3,7 @@
 //!
 //! What this must stand is KeyDB's issue 111, "Replica (active-active-active) INCR": three masters count, one of them is
 //! stopped and started meanwhile, and in the end they show 26359, 26359 and 17163. Commands that are replicated as they
-//! came cannot be told apart from a state that has them already. `increments_while_one_daemon_restarts_are_exact` is
+//! came cannot be distinguished from a state that has them already. `increments_while_one_daemon_restarts_are_exact` is
 //! that case.
 //!
 //! `SAPWOOD_TEST_INCREMENTS` says how many each connection of the long test makes at least (default 50,000),
@@ -68,7 +68,7 @@ fn until_whole(daemons: &[Daemon; 3]) {
     until_equal(&daemons.each_ref());
 }
 
-/// What the threads of a test tell each other.
+/// What the threads of a test share.
 #[derive(Default)]
 struct Shared {
     acknowledged: AtomicU64,
@@ -357,7 +357,7 @@ fn a_daemon_that_is_killed_takes_with_it_at_most_what_it_alone_held() {
 
 #[test]
 #[ignore = "takes ten seconds and more: tombstones have to be freed"]
-fn what_a_forgotten_node_counted_alone_counts_everywhere_once_it_is_heard() {
+fn what_a_forgotten_node_counted_alone_counts_everywhere_once_it_is_linked() {
     let [a, b, c] = three_daemons(FLAGS);
     let mut on_c = c.connect();
     for key in ["kept", "deleted", "deleted and counted on"] {

@@ -181,7 +181,7 @@ fn a_daemon_that_stops_behind_a_cut_says_no_goodbye_and_hands_over_nothing() {
     assert_eq!(b.ended().code(), Some(4), "a write is lost");
     assert!(stopped.elapsed() < Duration::from_secs(5), "it waited for a peer behind the cut");
     wait("a notices", || a.linked() == 0);
-    assert_eq!(a.state_of("b"), "down", "not gone: a has heard no goodbye");
+    assert_eq!(a.state_of("b"), "down", "not gone: a has received no goodbye");
     assert_eq!(a.get("of b"), None);
 }
 
@@ -273,7 +273,7 @@ fn an_isolated_daemon_serves_on_and_comes_back() {
     c.del("deleted by the others");
     wait("b and c go on together", || c.get("of b").is_some());
     assert_eq!(a.get("of b"), None);
-    assert!(a.get("deleted by the others").is_some(), "nobody could tell it");
+    assert!(a.get("deleted by the others").is_some(), "the delete could not reach it");
     a.mend("*");
     until_linked(&[a, b, c]);
     until_equal(&[a, b, c]);

@@ -143,13 +143,13 @@ fn a_node_away_so_long_that_it_lapsed_brings_back_nothing_that_was_deleted_and_a
     assert_eq!(a.state_of("c"), "down", "too soon");
     let long = Duration::from_secs(150);
     wait_within(long, "c lapses", || a.state_of("c") == "lapsed" && b.state_of("c") == "lapsed");
-    // The other one may have heard of it before its own minute was over, and then does not warn.
+    // The other one may have received it before its own minute was over, and then does not warn.
     assert!([&a, &b].iter().any(|daemon| daemon.log().contains("lapsed")), "{}{}", a.log(), b.log());
     for daemon in [&a, &b] {
         wait("the stable time goes on without it", || daemon.tombstones() == 0);
     }
     assert_eq!(digest(&mut a.connect()).1, 350);
-    assert!(!lacks(&c, 0..1), "c heard of it");
+    assert!(!lacks(&c, 0..1), "c received it");
 
     c.mend("*");
     wait("the deletes have arrived", || {
@@ -196,7 +196,7 @@ fn what_a_node_kept_alive_while_it_was_away_lives_everywhere_though_it_expired_w
     wait("its absence is noticed", || a.state_of("c") == "down" && b.state_of("c") == "down");
     a.said(&["forget", "c"]);
     for daemon in [&a, &b] {
-        // Expired keys count as tombstones only once their values were dropped; memory tells that nothing is left.
+        // Expired keys count as tombstones only once their values were dropped; memory shows that nothing is left.
         wait("all have expired, and were freed", || daemon.info("used_memory") == "0");
     }
 

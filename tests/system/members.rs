@@ -22,7 +22,7 @@ fn a_daemon_that_leaves_is_gone_and_returns_under_its_name() {
     c.set("last", "write");
     c.signal("TERM");
     assert_eq!(c.ended().code(), Some(0), "{}", c.log());
-    wait("both have heard its goodbye", || [&a, &b].iter().all(|daemon| daemon.state_of("c") == "gone"));
+    wait("both have received its goodbye", || [&a, &b].iter().all(|daemon| daemon.state_of("c") == "gone"));
     assert_eq!((members(&a), members(&b)), (2, 2));
     assert_eq!((a.get("last").as_deref(), b.get("last").as_deref()), (Some("write"), Some("write")));
     b.set("while c was away", "x");
@@ -60,18 +60,18 @@ fn a_member_that_is_down_can_be_forgotten_and_no_other() {
 }
 
 #[test]
-fn who_forgets_a_member_that_has_just_gone_silent_is_told_when_to_try_again() {
+fn forget_of_a_member_that_has_just_gone_silent_says_when_to_try_again() {
     let a = Daemon::start("a", &[], FAULTS);
     let c = Daemon::start("c", &[&a], FAULTS);
     until_linked(&[&a, &c]);
     a.cut("c", "both");
-    let mut told = String::new();
+    let mut warned = String::new();
     wait("c is forgotten", || {
         let output = a.cli(&["forget", "c"]);
-        told += &String::from_utf8_lossy(&output.stderr);
+        warned += &String::from_utf8_lossy(&output.stderr);
         output.status.success()
     });
-    assert!(told.contains("the link ends within") && told.contains("try again then"), "{told}");
+    assert!(warned.contains("the link ends within") && warned.contains("try again then"), "{warned}");
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn tombstones_wait_for_a_dead_member_until_it_is_forgotten_and_for_one_that_left
 }
 
 #[test]
-fn a_live_node_that_was_forgotten_is_a_member_once_it_is_heard_with_its_data_and_without_what_was_deleted() {
+fn a_live_node_that_was_forgotten_rejoins_with_its_data_and_without_what_was_deleted() {
     let [a, b, c] = three_daemons(FAULTS);
     load(&mut a.connect(), 0..2000, b"x");
     until_equal(&[&a, &b, &c]);
@@ -145,13 +145,13 @@ fn a_live_node_that_was_forgotten_is_a_member_once_it_is_heard_with_its_data_and
 }
 
 #[test]
-fn a_node_that_is_forgotten_where_its_link_is_cut_stays_a_member_as_another_hears_it() {
+fn a_node_that_is_forgotten_where_its_link_is_cut_stays_a_member_while_another_is_linked_to_it() {
     let [a, b, c] = three_daemons(FAULTS);
     a.set("k", "x");
     until_equal(&[&a, &b, &c]);
     a.cut("c", "both");
     wait("a has lost its link to c", || a.cli(&["forget", "c"]).status.success());
-    wait("b tells a that c lives", || members(&a) == 3);
+    wait("b reports to a that c lives", || members(&a) == 3);
     assert_eq!((members(&b), members(&c)), (3, 3));
     b.del("k");
     until_purged(&[&a, &b, &c]);

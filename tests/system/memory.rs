@@ -25,7 +25,7 @@ fn fill(connection: &mut redis::Connection) -> u32 {
 }
 
 #[test]
-fn a_client_that_reaches_the_limit_is_told_so_and_may_still_delete() {
+fn a_client_that_reaches_the_limit_gets_an_error_and_may_still_delete() {
     let a = Daemon::start("a", &[], &["--max-memory", "8MiB", "--max-value", "64KiB"]);
     let mut connection = a.connect();
     let taken = fill(&mut connection);

@@ -94,13 +94,13 @@ fn a_test_leaves_no_network_behind() {
         String::from_utf8(output.stdout).unwrap()
     };
     let everything = || listed(&["netns", "list"]) + &listed(&["-o", "link"]);
-    let (tell, told) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     let failed = std::panic::catch_unwind(move || {
         let network = Network::new(2);
-        tell.send(network.prefix().to_owned()).unwrap();
+        sender.send(network.prefix().to_owned()).unwrap();
         panic!("as a test that fails does");
     });
-    let prefix = told.recv().unwrap();
+    let prefix = receiver.recv().unwrap();
     assert!(failed.is_err());
     assert!(!everything().contains(&prefix), "{prefix}: {}", everything());
     let network = Network::new(1);

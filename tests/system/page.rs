@@ -46,7 +46,7 @@ fn a_reader_of_the_page_costs_little_beside_a_hundred_thousand_writes_a_second()
     let [low, cost, high] = [1, 2, 3].map(|quarter| ratios[quarter * ratios.len() / 4]);
     eprintln!(
         "{rate:.0} writes a second; with a reader of the page the daemon takes {:+.1}% CPU time for one (half of all turns \
-         {:+.1}% to {:+.1}%), and tells it {} bytes in {WINDOW:?}",
+         {:+.1}% to {:+.1}%), and sends it {} bytes in {WINDOW:?}",
         cost * 100.0,
         low * 100.0,
         high * 100.0,
@@ -149,7 +149,7 @@ impl Reader {
         Reader { stop, thread }
     }
 
-    /// Returns the bytes that it was told.
+    /// Returns the bytes that it received.
     fn end(self) -> usize {
         self.stop.send(()).unwrap();
         self.thread.join().unwrap()

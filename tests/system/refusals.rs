@@ -97,7 +97,7 @@ fn a_foreign_cluster_shows_in_peers_and_in_the_log() {
 }
 
 #[test]
-fn without_the_password_nothing_is_told_and_with_it_everything_works() {
+fn without_the_password_nothing_is_shown_and_with_it_everything_works() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
         let path = dir.path().join(name);

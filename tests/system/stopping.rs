@@ -279,7 +279,7 @@ fn what_was_written_after_the_last_peer_had_left_is_counted_as_lost() {
     assert!(a.log().contains("writes=1"), "{}", a.log());
 }
 
-/// The node has nobody to dial, and its peer has not dialled it yet when it is told to stop.
+/// The node has nobody to dial, and its peer has not dialled it yet when it receives SIGTERM.
 #[test]
 fn a_node_that_is_stopped_right_after_its_start_waits_for_the_peer_that_knows_its_address() {
     let mut a = Daemon::start("a", &[], &["--drain-timeout=30s"]);

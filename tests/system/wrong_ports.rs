@@ -1,4 +1,4 @@
-//! Programs that talk to the wrong port: each is told so, in its own protocol and in the log.
+//! Programs that talk to the wrong port: each gets an answer that says so, in its own protocol and in the log.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -116,7 +116,7 @@ fn the_client_and_http_ports_name_the_port_that_was_meant() {
 }
 
 #[test]
-fn a_command_that_names_a_peer_or_http_port_is_told_which_port_it_wants() {
+fn a_command_that_names_a_peer_or_http_port_says_which_port_it_wants() {
     let a = Daemon::start("a", &[], &[]);
     let own =
         format!("this is the peer port of a Sapwood node: clients use its client port, {}", a.client.port());

@@ -123,9 +123,9 @@ async fn what_is_repeated_and_what_is_not() {
 #[tokio::test]
 async fn requests_wait_for_the_next_connection_and_are_sent_once() {
     let down = Arc::new(Notify::new());
-    let told = Arc::clone(&down);
+    let signal = Arc::clone(&down);
     let addr = daemon(move |number, mut client| {
-        let down = Arc::clone(&told);
+        let down = Arc::clone(&signal);
         async move {
             if number == 0 {
                 client.welcome().await;
@@ -190,9 +190,9 @@ async fn a_daemon_that_falls_silent_is_given_up_for_the_next() {
 #[tokio::test]
 async fn a_late_reply_is_never_taken_for_the_answer_to_another_request() {
     let go = Arc::new(Notify::new());
-    let told = Arc::clone(&go);
+    let signal = Arc::clone(&go);
     let addr = daemon(move |number, mut client| {
-        let go = Arc::clone(&told);
+        let go = Arc::clone(&signal);
         async move {
             assert_eq!(number, 0, "the connection stays");
             client.welcome().await;
@@ -302,14 +302,14 @@ async fn without_room_or_connection_a_request_is_reported_as_not_sent() {
 #[tokio::test]
 async fn while_no_daemon_can_be_reached_the_error_says_why() {
     let gone = Arc::new(Notify::new());
-    let told = Arc::clone(&gone);
+    let signal = Arc::clone(&gone);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
         let mut client = fake::Client { stream: listener.accept().await.unwrap().0 };
         drop(listener);
         client.welcome().await;
-        told.notified().await;
+        signal.notified().await;
     });
     let client = Client::connect_with([&addr], ClientOptions { request_timeout: millis(100), ..options() });
     let client = client.await.unwrap();
@@ -341,9 +341,9 @@ async fn garbage_ends_the_connection_and_is_reported() {
 #[tokio::test]
 async fn a_reply_to_no_request_ends_the_connection() {
     let go = Arc::new(Notify::new());
-    let told = Arc::clone(&go);
+    let signal = Arc::clone(&go);
     let addr = daemon(move |number, mut client| {
-        let go = Arc::clone(&told);
+        let go = Arc::clone(&signal);
         async move {
             client.welcome().await;
             if number == 0 {
@@ -399,9 +399,9 @@ async fn the_password_is_shown_on_every_connection() {
 #[tokio::test]
 async fn the_connection_closes_with_the_last_clone() {
     let closed = Arc::new(Notify::new());
-    let told = Arc::clone(&closed);
+    let signal = Arc::clone(&closed);
     let addr = daemon(move |_, mut client| {
-        let closed = Arc::clone(&told);
+        let closed = Arc::clone(&signal);
         async move {
             client.welcome().await;
             client.silence().await;
@@ -444,7 +444,7 @@ fn when_the_runtime_ends_nobody_waits_for_ever() {
 }
 
 #[tokio::test]
-async fn who_asks_how_far_a_write_has_got_is_told_when_the_connection_was_replaced() {
+async fn a_wait_for_a_write_fails_when_the_connection_was_replaced() {
     let addr = daemon(|number, mut client| async move {
         client.welcome().await;
         if number == 0 {

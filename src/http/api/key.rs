@@ -123,7 +123,7 @@ impl KeyView {
     }
 
     /// Whether every node that has answered holds the same.
-    pub(super) fn is_settled(&self) -> bool {
+    pub(super) fn is_equal(&self) -> bool {
         let mut held = self.copies.iter().filter_map(|copy| copy.held.as_ref());
         let first = held.next();
         held.all(|other| {

@@ -349,7 +349,7 @@ impl Session {
 impl Current {
     /// Reports to the peer, if due, that its bytes arrive, by granting it zero bytes of credit. Only arriving
     /// bytes lead to this, so the two sides cannot keep a sync alive by such messages alone.
-    pub(super) fn tell_receiving(&mut self, now: Instant) -> Option<Bytes> {
+    pub(super) fn report_receiving(&mut self, now: Instant) -> Option<Bytes> {
         let is_due = self.receives && !self.sync.is_offered() && now - self.spoke >= RECEIVING_EVERY;
         is_due.then(|| {
             (self.spoke, self.receives) = (now, false);

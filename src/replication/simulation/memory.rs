@@ -60,7 +60,7 @@ impl World {
             if began > latest {
                 self.checker.fail(format!("clients delete for {DELETE_LIMIT:?}, and there is no room"));
             } else if self.now > began + EQUAL_LIMIT {
-                let left = self.unsettled();
+                let left = self.unconverged();
                 self.checker.fail(format!("not equal {EQUAL_LIMIT:?} after there was room: {left:?}"));
             }
             self.run_until(self.now + SECOND);

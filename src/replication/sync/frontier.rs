@@ -152,7 +152,7 @@ impl Frontier {
         self.groups.is_empty() && self.compares == 0
     }
 
-    pub(super) fn is_settled(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         self.groups.is_empty()
             && self.recheck.is_none()
             && self.rechecked.is_empty()

@@ -54,7 +54,7 @@ pub(super) fn help(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
 }
 
 pub(super) fn digest(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
-    sweep::settle_then(cx, |cx| {
+    sweep::sweep_then_reply(cx, |cx| {
         let totals = cx.shared.store.totals();
         let mut reply = cx.reply();
         reply.array(2);

@@ -105,7 +105,7 @@ mod tests {
             ),
             ("PERSIST", Some(until(30)), qualified(20, LIVE), Some(Cause::Persist)),
             ("a swept value that an EXPIRE elsewhere kept", Some(swept), until(90), Some(Cause::Set)),
-            ("delete heard of first", None, tombstone(20), None),
+            ("delete received first", None, tombstone(20), None),
             ("delete of a deleted", Some(tombstone(5)), tombstone(20), None),
             ("swept elsewhere, deleted here", Some(tombstone(5)), swept, None),
         ];
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_changes_told_as_one_the_new_value_counts() {
+    fn of_two_conflated_changes_the_new_value_counts() {
         assert_eq!(Cause::Expire.after(Cause::Set), Cause::Set);
         assert_eq!(Cause::Persist.after(Cause::Counter), Cause::Counter);
         assert_eq!(Cause::Delete.after(Cause::Set), Cause::Delete);

@@ -108,7 +108,7 @@ fn a_follower_of_many_prefixes_reads_their_changes_in_one_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_follower_that_comes_back_soon_has_missed_nothing_and_one_that_does_not_is_told() {
+async fn a_follower_that_comes_back_soon_has_missed_nothing_and_a_late_one_is_reset() {
     let store = store();
     let follower = follow(&store, &["a"]);
     let from = follower.last();

@@ -6,7 +6,7 @@ use crate::model::counter::Slot;
 
 impl Checker {
     /// Returns what keeps the cluster from being equal and clean, if anything does.
-    pub(in super::super) fn unsettled(&self, processes: &[(usize, &Process)]) -> Option<String> {
+    pub(in super::super) fn unconverged(&self, processes: &[(usize, &Process)]) -> Option<String> {
         let mut others = processes.iter();
         let (first, one) = others.next()?;
         for (node, process) in processes {

@@ -1,4 +1,4 @@
-//! What watchers that are told cost a node, and when they know the last.
+//! What watchers cost a node that delivers changes to them, and when they have the last one.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::support::node::{self, PATIENCE};
 
 const KEYS: u32 = 1_000;
 const LOAD: Load = Load { command: Command::Set, pipeline: 16, connections: 8, keys: KEYS };
-/// How long it may take until every watcher has been told everything.
+/// How long it may take until every watcher has received everything.
 const LAST: Duration = Duration::from_secs(900);
 /// What was asked of the rate with watchers, as a part of that without.
 const ASKED: f64 = 0.7;
@@ -39,7 +39,7 @@ pub(crate) struct Sample {
     who: Who,
     sets_per_second: f64,
     daemon_micros_per_set: f64,
-    told_bytes: u64,
+    sent_bytes: u64,
     last_millis: Option<f64>,
     resident_bytes: u64,
 }
@@ -99,9 +99,9 @@ fn measure(options: &Options, cores: &Cores, scratch: &Path, who: Who, turn: u32
         let done = LOAD.run(server, options.duration(), seed)?;
         let cpu = daemon.cpu()?.since(before).used;
         let resident_bytes = daemon.resident()?;
-        let (mut last_millis, mut told_bytes) = (None, 0);
+        let (mut last_millis, mut sent_bytes) = (None, 0);
         if let Some(watchers) = watchers {
-            told_bytes = watchers.progress.bytes.load(Relaxed);
+            sent_bytes = watchers.progress.bytes.load(Relaxed);
             write_final(server)?;
             let began = Instant::now();
             let Who::Watchers(number) = who else { unreachable!() };
@@ -116,7 +116,7 @@ fn measure(options: &Options, cores: &Cores, scratch: &Path, who: Who, turn: u32
             who,
             sets_per_second: sets / done.elapsed.as_secs_f64(),
             daemon_micros_per_set: cpu.as_secs_f64() * 1e6 / sets,
-            told_bytes,
+            sent_bytes,
             last_millis,
             resident_bytes: resident_bytes.max(daemon.resident()?),
         })
@@ -124,7 +124,7 @@ fn measure(options: &Options, cores: &Cores, scratch: &Path, who: Who, turn: u32
     .with_context(|| format!("{who:?}; the daemon printed:\n{}", daemon.last_words()))
 }
 
-/// Watchers that have been told all there is.
+/// Watchers that have received everything.
 fn watch(server: SocketAddr, number: u32) -> Result<Watchers> {
     let watchers = Watchers::start(server, number, KEYS);
     wait(&watchers, &watchers.progress.live, number)?;
@@ -134,7 +134,7 @@ fn watch(server: SocketAddr, number: u32) -> Result<Watchers> {
 fn wait(watchers: &Watchers, reached: &AtomicUsize, number: u32) -> Result<()> {
     let began = Instant::now();
     while reached.load(Relaxed) < number as usize {
-        ensure!(!watchers.have_ended(), "a watcher was told what it must not be, or cut off");
+        ensure!(!watchers.have_ended(), "a watcher received what it must not, or was cut off");
         ensure!(began.elapsed() < LAST, "{} of {number} after {LAST:?}", reached.load(Relaxed));
         pause();
     }
