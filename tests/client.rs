@@ -155,7 +155,7 @@ async fn when_a_node_stops_the_next_takes_over() {
 }
 
 #[tokio::test]
-async fn a_restarted_daemon_is_found_again_and_what_waited_is_sent() {
+async fn a_restarted_node_is_found_again_and_what_waited_is_sent() {
     let a = start("a", &[]).await;
     let addr = a.client_addr().unwrap();
     let client = connect(&[&a]).await;
@@ -346,7 +346,7 @@ async fn a_subscription_receives_what_is_published_once_it_has_begun() {
 }
 
 #[tokio::test]
-async fn who_holds_a_write_and_when_another_daemon_does() {
+async fn who_holds_a_write_and_when_another_node_does() {
     let a = start("a", &[]).await;
     let b = start("b", &[a.peer_addr()]).await;
     until("linked", || linked(&a) == 1 && linked(&b) == 1).await;
@@ -402,7 +402,7 @@ impl Watched {
 }
 
 #[tokio::test]
-async fn a_watch_goes_over_to_another_daemon_with_a_reset_and_sees_the_last_write() {
+async fn a_watch_goes_over_to_another_node_with_a_reset_and_sees_the_last_write() {
     let a = start("a", &[]).await;
     let b = start("b", &[a.peer_addr()]).await;
     until("linked", || linked(&a) == 1 && linked(&b) == 1).await;

@@ -108,16 +108,16 @@ async fn members_that_cannot_be_dialled_agree_through_one_that_can() {
 }
 
 #[tokio::test]
-async fn an_embedded_node_and_a_daemon_are_members_alike() {
-    let daemon = start("daemon", &[]).await;
-    let node = builder("app").join(daemon.peer_addr()).client(any_port()).start().await.unwrap();
+async fn an_embedded_node_and_a_serving_node_are_members_alike() {
+    let serving = start("serving", &[]).await;
+    let node = builder("app").join(serving.peer_addr()).client(any_port()).start().await.unwrap();
     node.set("tree", "oak").unwrap();
-    until("written here, read there", || daemon.get("tree").is_some()).await;
+    until("written here, read there", || serving.get("tree").is_some()).await;
     let [peer] = &node.peers()[..] else { panic!("{:?}", node.peers()) };
-    assert_eq!(peer.name, "daemon");
+    assert_eq!(peer.name, "serving");
     assert_ne!(node.client_addr().unwrap().port(), 0);
     node.shutdown().await;
-    until("it said goodbye", || daemon.peers()[0].reason == "it shut down").await;
+    until("it said goodbye", || serving.peers()[0].reason == "it shut down").await;
 }
 
 #[tokio::test]

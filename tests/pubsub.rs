@@ -10,7 +10,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use raw_client::{Client, Daemon, PATIENCE};
+use raw_client::{Client, PATIENCE, TestServer};
 use support::{linked, start, until};
 
 /// A message or confirmation; `>` or `*` begins it, and a part that is a number is one.
@@ -42,8 +42,8 @@ async fn until_deserted(client: &mut Client, channel: &str) {
 
 #[tokio::test]
 async fn in_resp2_a_subscribed_connection_takes_few_commands() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     let confirmed = |parts: &[&str]| push('*', parts);
     let subscribed = ["x", "y", "x"].iter().zip(["1", "2", "2"]);
     let subscribed: String = subscribed.map(|(name, n)| confirmed(&["subscribe", name, n])).collect();
@@ -81,8 +81,8 @@ async fn in_resp2_a_subscribed_connection_takes_few_commands() {
 
 #[tokio::test]
 async fn in_resp3_messages_are_pushes_between_the_replies_to_any_command() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     client.reply("HELLO 3").await;
     let pushed = |parts: &[&str]| push('>', parts);
     let delivered = |message: &str| {
@@ -124,8 +124,8 @@ async fn in_resp3_messages_are_pushes_between_the_replies_to_any_command() {
 
 #[tokio::test]
 async fn a_message_is_in_each_listeners_own_dialect() {
-    let daemon = Daemon::start().await;
-    let (mut old, mut new, mut other) = (daemon.client().await, daemon.client().await, daemon.client().await);
+    let server = TestServer::start().await;
+    let (mut old, mut new, mut other) = (server.client().await, server.client().await, server.client().await);
     new.reply("HELLO 3").await;
     old.ask("SUBSCRIBE c", &push('*', &["subscribe", "c", "1"])).await;
     new.ask("SUBSCRIBE c", &push('>', &["subscribe", "c", "1"])).await;
@@ -140,8 +140,8 @@ async fn a_message_is_in_each_listeners_own_dialect() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_message_comes_before_the_first_confirmation_or_after_the_last() {
-    let daemon = Daemon::start().await;
-    let mut publisher = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut publisher = server.client().await;
     let publishing = tokio::spawn(async move {
         loop {
             publisher.send("PUBLISH c m\r\n".repeat(50)).await;
@@ -149,7 +149,7 @@ async fn no_message_comes_before_the_first_confirmation_or_after_the_last() {
             publisher.0.read_exact(&mut replies).await.unwrap();
         }
     });
-    let mut client = daemon.client().await;
+    let mut client = server.client().await;
     let mut received = 0;
     while received < 200 {
         let mut bytes = Vec::new();
@@ -172,9 +172,9 @@ async fn no_message_comes_before_the_first_confirmation_or_after_the_last() {
 
 #[tokio::test]
 async fn a_listener_that_leaves_is_forgotten_and_one_that_does_not_read_is_cut_off() {
-    let daemon = Daemon::start().await;
+    let server = TestServer::start().await;
     let (mut leaver, mut deaf, mut client) =
-        (daemon.client().await, daemon.client().await, daemon.client().await);
+        (server.client().await, server.client().await, server.client().await);
     leaver.ask("SUBSCRIBE c", &push('*', &["subscribe", "c", "1"])).await;
     client.ask("PUBLISH c x", ":1\r\n").await;
     drop(leaver);
@@ -197,8 +197,8 @@ async fn a_listener_that_leaves_is_forgotten_and_one_that_does_not_read_is_cut_o
 
 #[tokio::test]
 async fn client_list_shows_who_listens() {
-    let daemon = Daemon::start().await;
-    let (mut listener, mut client) = (daemon.client().await, daemon.client().await);
+    let server = TestServer::start().await;
+    let (mut listener, mut client) = (server.client().await, server.client().await);
     listener.ask("SUBSCRIBE a", &push('*', &["subscribe", "a", "1"])).await;
     listener.ask("PSUBSCRIBE b*", &push('*', &["psubscribe", "b*", "2"])).await;
     let list = client.reply("CLIENT LIST TYPE pubsub").await;
@@ -216,20 +216,20 @@ async fn client_list_shows_who_listens() {
 
 #[tokio::test]
 async fn what_is_published_goes_to_the_peers_and_what_peers_publish_is_delivered_here_alone() {
-    let daemon = Daemon::start().await;
-    let (mut listener, mut client) = (daemon.client().await, daemon.client().await);
+    let server = TestServer::start().await;
+    let (mut listener, mut client) = (server.client().await, server.client().await);
     listener.ask("PSUBSCRIBE *", &push('*', &["psubscribe", "*", "1"])).await;
     client.ask("PUBLISH c mine", ":1\r\n").await;
     listener.expect(push('*', &["pmessage", "*", "c", "mine"])).await;
-    daemon.subscribers.deliver(b"c", b"theirs");
+    server.subscribers.deliver(b"c", b"theirs");
     listener.expect(push('*', &["pmessage", "*", "c", "theirs"])).await;
-    assert_eq!(*daemon.calls.lock().unwrap(), ["publish c mine"]);
+    assert_eq!(*server.calls.lock().unwrap(), ["publish c mine"]);
 }
 
 #[tokio::test]
 async fn what_is_over_a_limit_is_refused_whole() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     let long = "p".repeat(1025);
     client.ask(&format!("PSUBSCRIBE a {long}"), "-ERR pattern is longer than 1024 bytes\r\n").await;
     client.ask(&format!("PUBSUB CHANNELS {long}"), "-ERR pattern is longer than 1024 bytes\r\n").await;
@@ -274,8 +274,8 @@ async fn line(client: &mut Client) -> String {
 /// The expected lists were taken from redis-server 7.0.15.
 #[tokio::test]
 async fn keyspace_events_are_those_of_redis() {
-    let daemon = Daemon::start().await;
-    let (mut listener, mut client) = (daemon.client().await, daemon.client().await);
+    let server = TestServer::start().await;
+    let (mut listener, mut client) = (server.client().await, server.client().await);
     listener.ask("PSUBSCRIBE __key*", &push('*', &["psubscribe", "__key*", "1"])).await;
     client.ask("SET before 1", "+OK\r\n").await;
     client.ask("CONFIG SET notify-keyspace-events KEAn", "+OK\r\n").await;
@@ -358,7 +358,7 @@ async fn keyspace_events_are_those_of_redis() {
 
 /// What is counted elsewhere is published here like what is counted here.
 #[tokio::test]
-async fn keyspace_events_of_counters_come_from_every_daemon() {
+async fn keyspace_events_of_counters_come_from_every_node() {
     let a = start("a", &[]).await;
     let b = start("b", &[a.peer_addr()]).await;
     until("linked", || linked(&a) == 1 && linked(&b) == 1).await;
@@ -401,8 +401,8 @@ fn tracking_info(flags: &[&str], redirect: i64, prefixes: &[&str]) -> String {
 /// Replies and errors are those of redis-server 7.0.15.
 #[tokio::test]
 async fn tracking_is_switched_as_in_redis() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     let needs = "-ERR CLIENT TRACKING needs RESP3, in which invalidations differ from replies: HELLO 3\r\n";
     client.ask("CLIENT TRACKING on", needs).await;
     client.reply("HELLO 3").await;
@@ -469,8 +469,8 @@ async fn tracking_is_switched_as_in_redis() {
 
 #[tokio::test]
 async fn a_tracking_client_is_notified_when_what_it_has_read_changes() {
-    let daemon = Daemon::start().await;
-    let (mut tracker, mut writer) = (daemon.client().await, daemon.client().await);
+    let server = TestServer::start().await;
+    let (mut tracker, mut writer) = (server.client().await, server.client().await);
     tracker.reply("HELLO 3").await;
     writer.ask("MSET a 1 b 1 c 1", "+OK\r\n").await;
     tracker
@@ -526,8 +526,8 @@ async fn a_tracking_client_is_notified_when_what_it_has_read_changes() {
 
 #[tokio::test]
 async fn a_tracking_client_is_notified_when_a_counter_counts_expires_and_begins_anew() {
-    let daemon = Daemon::start().await;
-    let (mut tracker, mut writer) = (daemon.client().await, daemon.client().await);
+    let server = TestServer::start().await;
+    let (mut tracker, mut writer) = (server.client().await, server.client().await);
     tracker.reply("HELLO 3").await;
     tracker.ask("CLIENT TRACKING on\r\nGET n", "+OK\r\n_\r\n").await;
     for (request, reply, read) in [
@@ -547,8 +547,8 @@ async fn a_tracking_client_is_notified_when_a_counter_counts_expires_and_begins_
 
 #[tokio::test]
 async fn a_client_that_tracks_prefixes_is_notified_of_every_change_under_them() {
-    let daemon = Daemon::start().await;
-    let (mut tracker, mut writer) = (daemon.client().await, daemon.client().await);
+    let server = TestServer::start().await;
+    let (mut tracker, mut writer) = (server.client().await, server.client().await);
     tracker.reply("HELLO 3").await;
     tracker.ask("CLIENT TRACKING on BCAST PREFIX ab PREFIX cd", "+OK\r\n").await;
     writer.ask("MSET ab1 1 x 1 cd2 1 ab1 2", "+OK\r\n").await;
@@ -562,8 +562,8 @@ async fn a_client_that_tracks_prefixes_is_notified_of_every_change_under_them() 
 /// Two writers and a tracker that keeps a copy by the rules of a client-side cache: once all is quiet, the copy is right.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_that_is_dropped_when_invalidated_is_never_stale() {
-    let daemon = Daemon::start().await;
-    let (mut tracker, mut writer) = (daemon.client().await, daemon.client().await);
+    let server = TestServer::start().await;
+    let (mut tracker, mut writer) = (server.client().await, server.client().await);
     tracker.reply("HELLO 3").await;
     tracker.ask("CLIENT TRACKING on", "+OK\r\n").await;
     let writing = tokio::spawn(async move {
@@ -604,8 +604,8 @@ const SOME: usize = 8;
 #[tokio::test]
 async fn ending_very_many_subscriptions_lets_other_clients_be_served() {
     const NAMES: usize = 60_000;
-    let daemon = Daemon::start().await;
-    let (mut client, mut other) = (daemon.client().await, daemon.client().await);
+    let server = TestServer::start().await;
+    let (mut client, mut other) = (server.client().await, server.client().await);
     let names: Vec<String> = (0..NAMES).map(|n| format!("{n:05}")).collect();
     let all: String = names.iter().map(|name| bulk(name)).collect();
     let confirmed = |word, count: fn(usize) -> usize| -> String {

@@ -236,7 +236,7 @@ async fn a_client_that_leaves_while_it_waits_is_noticed() {
 }
 
 #[tokio::test]
-async fn what_was_written_with_a_token_is_read_on_every_other_daemon_under_load() {
+async fn what_was_written_with_a_token_is_read_on_every_other_node_under_load() {
     let nodes = three_faulty(|config| {
         (config.max_key, config.max_value, config.peer_queue) = (256, 8 << 10, 10 << 10);
     })
@@ -267,7 +267,7 @@ async fn what_was_written_with_a_token_is_read_on_every_other_daemon_under_load(
 }
 
 #[tokio::test]
-async fn a_token_is_waited_for_and_says_no_while_the_daemons_are_cut_apart() {
+async fn a_token_is_waited_for_and_says_no_while_the_nodes_are_cut_apart() {
     let [a, b, c] = three_faulty(|_| ()).await;
     let (mut on_a, mut on_b, mut on_c) = (connect(&a).await, connect(&b).await, connect(&c).await);
     call(&mut on_b, "SAPWOOD CUT *").await;

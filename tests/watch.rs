@@ -18,7 +18,7 @@ use sapwood::internal::store::Write;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
-use raw_client::{Client, Daemon, PATIENCE};
+use raw_client::{Client, PATIENCE, TestServer};
 use support::{delete, set, start, three, until_equal, write};
 
 /// One message, its parts as text: `nil` for none.
@@ -112,12 +112,12 @@ impl Watch {
 
 #[tokio::test]
 async fn the_snapshot_comes_first_and_then_every_change_with_its_cause() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     client.ask("MSET a:1 one b:1 other", "+OK\r\n").await;
     client.ask("SET a:2 two PXAT 4000000000000", "+OK\r\n").await;
     for resp3 in [false, true] {
-        let mut watch = Watch::start(daemon.address, "a:", resp3).await;
+        let mut watch = Watch::start(server.address, "a:", resp3).await;
         watch.expect(&["reset start"]).await;
         let mut entries = [watch.next_line().await, watch.next_line().await];
         entries.sort();
@@ -151,10 +151,10 @@ async fn until(client: &mut Client, mut condition: impl FnMut(&str) -> bool) -> 
 
 #[tokio::test]
 async fn messages_have_their_golden_bytes() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     for (hello, push, null) in [("HELLO 2", '*', "$-1"), ("HELLO 3", '>', "_")] {
-        let mut watch = daemon.client().await;
+        let mut watch = server.client().await;
         watch.reply(hello).await;
         watch.send("SAPWOOD WATCH k\r\n").await;
         watch.expect(format!("{push}3\r\n$5\r\nwatch\r\n$5\r\nreset\r\n$5\r\nstart\r\n")).await;
@@ -178,8 +178,8 @@ async fn messages_have_their_golden_bytes() {
 
 #[tokio::test]
 async fn a_connection_watches_once_and_in_resp2_does_little_else() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     client.ask("SAPWOOD UNWATCH", "+OK\r\n").await;
     for (request, error) in [
         ("SAPWOOD WATCH", "-ERR wrong number of arguments for 'sapwood|watch' command\r\n"),
@@ -208,8 +208,8 @@ async fn a_connection_watches_once_and_in_resp2_does_little_else() {
 
 #[tokio::test]
 async fn in_resp3_a_watching_connection_goes_on_with_its_commands() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     client.reply("HELLO 3").await;
     client.send("SAPWOOD WATCH a\r\n").await;
     client.expect(">3\r\n$5\r\nwatch\r\n$5\r\nreset\r\n").await;
@@ -274,7 +274,7 @@ fn now() -> sapwood::internal::model::Time {
 }
 
 #[tokio::test]
-async fn after_a_disconnect_the_cursor_misses_nothing_and_on_another_daemon_there_is_a_reset() {
+async fn after_a_disconnect_the_cursor_misses_nothing_and_on_another_node_there_is_a_reset() {
     let [a, b, c] = three().await;
     let mut watch = Watch::start(a.client_addr().unwrap(), "a:", true).await;
     watch.expect(&["reset start", "live"]).await;
@@ -336,8 +336,8 @@ async fn a_watcher_that_does_not_read_ends_with_the_last_values() {
 
 #[tokio::test]
 async fn info_counts_the_connections_that_watch() {
-    let daemon = Daemon::start().await;
-    let (mut client, mut watcher) = (daemon.client().await, daemon.client().await);
+    let server = TestServer::start().await;
+    let (mut client, mut watcher) = (server.client().await, server.client().await);
     let mut count = async |expected: &str| {
         let info = client.reply("INFO clients").await;
         assert!(info.contains(&format!("watching_clients:{expected}\r\n")), "{info}");
@@ -352,14 +352,14 @@ async fn info_counts_the_connections_that_watch() {
 }
 
 #[tokio::test]
-async fn a_stopping_daemon_ends_its_watches() {
-    let daemon = Daemon::start().await;
-    let mut watch = Watch::start(daemon.address, "a", true).await;
+async fn a_stopping_node_ends_its_watches() {
+    let server = TestServer::start().await;
+    let mut watch = Watch::start(server.address, "a", true).await;
     watch.expect(&["reset start", "live"]).await;
-    daemon.stop.cancel();
+    server.stop.cancel();
     let end = timeout(PATIENCE, watch.connection.receive()).await.unwrap();
     assert!(matches!(end, Err(ClientError::Closed | ClientError::Io(_))));
-    daemon.stopped().await;
+    server.stopped().await;
 }
 
 /// Returns time and origin of the last write of `k`, as in the reply of `SAPWOOD META`.

@@ -111,7 +111,7 @@ impl Watcher {
             let mut buffer = buffer.borrow_mut();
             buffer[..rest.len()].copy_from_slice(&rest);
             let read = match stream.try_read(&mut buffer[rest.len()..]) {
-                Ok(0) => bail!("the daemon has closed a watch"),
+                Ok(0) => bail!("the node has closed a watch"),
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                 Err(error) => return Err(error.into()),

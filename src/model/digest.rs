@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn golden_hashes_pin_what_daemons_of_different_builds_must_agree_on() {
+    fn golden_hashes_pin_what_nodes_of_different_builds_must_agree_on() {
         let seed = HashSeed::of_cluster("sapwood");
         let key = seed.key_hash(b"hello");
         let register = Register::live(timestamp(1 << 32, 7), b"world", None);

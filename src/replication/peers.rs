@@ -504,7 +504,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refused_daemon_is_shown_while_it_tries_with_its_latest_reason() {
+    async fn a_refused_node_is_shown_while_it_tries_with_its_latest_reason() {
         let peers = peers();
         let refuse = |text: &str| {
             let refused = Refused { refusal: Refusal::Skewed, text: text.into() };

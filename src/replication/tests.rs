@@ -24,13 +24,13 @@ use crate::store::{Batch, Lengths, StoreConfig, Write};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Daemon {
+struct TestNode {
     store: Arc<Store>,
     replication: Replication,
     address: SocketAddr,
 }
 
-async fn daemon(name: &str, id: u128, join: &[String]) -> Daemon {
+async fn node(name: &str, id: u128, join: &[String]) -> TestNode {
     let incarnation = timestamp::incarnation(id).unwrap();
     let store = Arc::new(Store::new(StoreConfig {
         seed: HashSeed::of_cluster("oak"),
@@ -70,7 +70,7 @@ async fn daemon(name: &str, id: u128, join: &[String]) -> Daemon {
         node_stops: CancellationToken::new(),
     };
     let replication = Replication::start(setup, Some(listener)).unwrap();
-    Daemon { store, replication, address }
+    TestNode { store, replication, address }
 }
 
 /// A peer that sends only what the test makes it send.
@@ -78,12 +78,12 @@ struct Puppet(TcpStream);
 
 impl Puppet {
     /// Connects and sends a hello under the name `puppet`, with a hybrid clock that is `ahead`.
-    async fn greet(to: &Daemon, ahead: Duration) -> Puppet {
+    async fn greet(to: &TestNode, ahead: Duration) -> Puppet {
         Puppet::greet_at(to, SystemEnv.wall_clock(), ahead).await
     }
 
     /// Does the same with a hello that was written at `now`.
-    async fn greet_at(to: &Daemon, now: Time, ahead: Duration) -> Puppet {
+    async fn greet_at(to: &TestNode, now: Time, ahead: Duration) -> Puppet {
         let mut puppet = Puppet(TcpStream::connect(to.address).await.unwrap());
         let hello = Hello {
             magic: MAGIC,
@@ -103,7 +103,7 @@ impl Puppet {
     }
 
     /// Connects and links.
-    async fn link(to: &Daemon) -> Puppet {
+    async fn link(to: &TestNode) -> Puppet {
         let mut puppet = Puppet::greet(to, Duration::ZERO).await;
         codec::decode::<Hello<'_>>(&puppet.receive().await.unwrap()).unwrap();
         puppet.welcome(SystemEnv.wall_clock()).await;
@@ -236,8 +236,8 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"));
 }
 
-fn linked(daemon: &Daemon, name: &str) -> bool {
-    daemon.replication.peers().iter().any(|peer| peer.name == name && peer.state.is_linked())
+fn linked(node: &TestNode, name: &str) -> bool {
+    node.replication.peers().iter().any(|peer| peer.name == name && peer.state.is_linked())
 }
 
 /// Returns the reply to the query with this number, unless the link ends first.
@@ -255,7 +255,7 @@ async fn answer(puppet: &mut Puppet, query: u32) -> Option<crate::store::KeyCopy
 
 #[tokio::test]
 async fn a_key_query_is_answered_and_an_unexpected_reply_is_ignored() {
-    let a = daemon("a", 1, &[]).await;
+    let a = node("a", 1, &[]).await;
     let mut batch = Batch::default();
     a.store.begin(&mut batch, SystemEnv.wall_clock());
     a.store.write(&mut batch, b"k", |_| (Write::Set { value: b"v", deadline: None }, ())).unwrap();
@@ -285,8 +285,8 @@ async fn a_key_query_is_answered_and_an_unexpected_reply_is_ignored() {
 
 #[tokio::test]
 async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
-    let a = daemon("a", 1, &[]).await;
-    let b = daemon("b", 2, &[a.address.to_string()]).await;
+    let a = node("a", 1, &[]).await;
+    let b = node("b", 2, &[a.address.to_string()]).await;
     until("a and b are linked", || linked(&a, "b") && linked(&b, "a")).await;
 
     let now = SystemEnv.wall_clock();
@@ -359,7 +359,7 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
 /// complete.
 #[tokio::test]
 async fn a_frame_that_takes_longer_than_the_silence_limit_is_not_silence() {
-    let a = daemon("a", 1, &[]).await;
+    let a = node("a", 1, &[]).await;
     let mut puppet = Puppet::link(&a).await;
     until("linked", || linked(&a, "puppet")).await;
     let frame = put(b"slow", SystemEnv.wall_clock().0);
@@ -375,7 +375,7 @@ async fn a_frame_that_takes_longer_than_the_silence_limit_is_not_silence() {
 
 #[tokio::test]
 async fn pushes_are_merged_and_acknowledged_with_their_epoch() {
-    let a = daemon("a", 1, &[]).await;
+    let a = node("a", 1, &[]).await;
     let mut puppet = Puppet::link(&a).await;
     let now = SystemEnv.wall_clock().0;
     puppet.send(&put(b"one", now)).await;
@@ -397,7 +397,7 @@ async fn pushes_are_merged_and_acknowledged_with_their_epoch() {
 /// `Gap` reports the overflow.
 #[tokio::test]
 async fn a_peer_that_takes_nothing_costs_its_queue_and_the_credit() {
-    let a = daemon("a", 1, &[]).await;
+    let a = node("a", 1, &[]).await;
     let mut puppet = Puppet::link(&a).await;
     until("linked", || linked(&a, "puppet")).await;
     let mut batch = Batch::default();
@@ -422,7 +422,7 @@ async fn a_peer_that_takes_nothing_costs_its_queue_and_the_credit() {
 
 #[tokio::test]
 async fn nothing_of_a_handshake_passes_a_cut() {
-    let a = daemon("a", 1, &[]).await;
+    let a = node("a", 1, &[]).await;
     let faults = &a.replication.shared.faults;
     let cuts =
         ["*", "puppet"].into_iter().flat_map(|name| [Way::In, Way::Out, Way::Both].map(|way| (name, way)));
@@ -443,7 +443,7 @@ async fn nothing_of_a_handshake_passes_a_cut() {
 /// The dialler sends the first hello: the other side learns its clock and address from that.
 #[tokio::test]
 async fn a_hello_that_is_not_followed_by_a_welcome_changes_nothing() {
-    let a = daemon("a", 1, &[]).await;
+    let a = node("a", 1, &[]).await;
     let mut puppet = Puppet::greet(&a, Duration::from_secs(3)).await;
     codec::decode::<Hello<'_>>(&puppet.receive().await.unwrap()).unwrap();
     puppet.0.shutdown().await.unwrap();
@@ -456,7 +456,7 @@ async fn a_hello_that_is_not_followed_by_a_welcome_changes_nothing() {
 /// The connection waits in the backlog while the node is stopped, or has no descriptors left.
 #[tokio::test]
 async fn a_clock_is_judged_by_the_welcome_and_not_by_a_hello_that_waited_to_be_accepted() {
-    let a = daemon("a", 1, &[]).await;
+    let a = node("a", 1, &[]).await;
     let ago = |time: Duration| Time(SystemEnv.wall_clock().0 - timestamp::time_since_epoch(time).0);
     let hour = Duration::from_secs(3600);
     let mut puppet = Puppet::greet_at(&a, ago(hour), Duration::ZERO).await;
@@ -479,7 +479,7 @@ async fn a_clock_is_judged_by_the_welcome_and_not_by_a_hello_that_waited_to_be_a
 /// The hello waited in the socket's buffer while the node was stopped.
 #[tokio::test]
 async fn a_heartbeat_that_is_an_hour_old_does_not_end_its_link() {
-    let a = daemon("a", 1, &[]).await;
+    let a = node("a", 1, &[]).await;
     let mut puppet = Puppet::link(&a).await;
     let then = SystemEnv.wall_clock().0 - timestamp::time_since_epoch(Duration::from_secs(3600)).0;
     puppet.send(&heartbeat(then, then, &[])).await;
@@ -491,7 +491,7 @@ async fn a_heartbeat_that_is_an_hour_old_does_not_end_its_link() {
 #[tokio::test]
 async fn nobody_is_dialled_through_a_cut_of_all() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let a = daemon("a", 1, &[listener.local_addr().unwrap().to_string()]).await;
+    let a = node("a", 1, &[listener.local_addr().unwrap().to_string()]).await;
     drop(timeout(PATIENCE, listener.accept()).await.expect("dialled").unwrap());
     a.replication.cut("*", Way::In).unwrap();
     // A connection may have been opened before the cut. After it the pauses between two attempts are shorter
@@ -511,7 +511,7 @@ async fn nobody_is_dialled_through_a_cut_of_all() {
 async fn nothing_is_merged_once_a_cut_has_returned() {
     /// Enough that a merge takes a while.
     const CELLS: u32 = 2_000;
-    let a = daemon("a", 1, &[]).await;
+    let a = node("a", 1, &[]).await;
     let puppet = Puppet::link(&a).await;
     let (mut from, mut to) = puppet.0.into_split();
     tokio::spawn(async move { tokio::io::copy(&mut from, &mut tokio::io::sink()).await });
@@ -554,7 +554,7 @@ async fn nothing_is_merged_once_a_cut_has_returned() {
 #[tokio::test]
 async fn a_frame_that_a_cut_interrupts_goes_on_when_it_is_mended() {
     const VALUE: usize = 64 << 20;
-    let a = daemon("a", 1, &[]).await;
+    let a = node("a", 1, &[]).await;
     let mut puppet = Puppet::link(&a).await;
     until("linked", || linked(&a, "puppet")).await;
     let mut batch = Batch::default();
@@ -585,7 +585,7 @@ async fn a_frame_that_a_cut_interrupts_goes_on_when_it_is_mended() {
 /// A peer that sends heartbeats, and answers nothing once a sync has begun.
 #[tokio::test]
 async fn a_peer_that_stops_answering_in_a_sync_holds_up_nobody_and_loses_its_link() {
-    let a = daemon("a", 1, &[]).await;
+    let a = node("a", 1, &[]).await;
     let mut batch = Batch::default();
     for key in 0..100u32 {
         a.store.begin(&mut batch, SystemEnv.wall_clock());
@@ -609,7 +609,7 @@ async fn a_peer_that_stops_answering_in_a_sync_holds_up_nobody_and_loses_its_lin
         }
     };
     let beating = tokio::spawn(puppet.send_heartbeats());
-    let b = daemon("b", 2, &[a.address.to_string()]).await;
+    let b = node("b", 2, &[a.address.to_string()]).await;
     until("b has the state of a", || b.store.totals().live_cells == 100).await;
     let waited = accepted.elapsed();
     assert!(waited < Duration::from_secs(8), "the sync that stands still held up another for {waited:?}");

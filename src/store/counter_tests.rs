@@ -314,7 +314,7 @@ fn increments_that_were_not_seen_bring_their_slot_back_whole() {
 }
 
 #[test]
-fn another_incarnation_of_a_daemon_counts_in_a_slot_of_its_own() {
+fn another_incarnation_of_a_node_counts_in_a_slot_of_its_own() {
     let [a, b] = two();
     add(&a, 10, b"k", 5);
     replicate(&a, &b);

@@ -1,4 +1,4 @@
-"""redis-py against three daemons: what is written to one is read from the others. Arguments: their client ports."""
+"""redis-py against three nodes: what is written to one is read from the others. Arguments: their client ports."""
 
 import sys
 import time

@@ -3,10 +3,10 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 pub mod counting;
-pub mod daemon;
 pub mod faketime;
 pub mod http;
 pub mod network;
+pub mod node_process;
 pub mod peer_frames;
 
 use std::net::SocketAddr;

@@ -381,7 +381,7 @@ fn a_forgotten_node_that_returns_is_no_namesake_of_itself_where_another_still_li
 
 /// The namesake was killed and restarted in another part of the network, which had lost its generation.
 #[test]
-fn a_daemon_outlives_a_dead_namesake_with_a_higher_count_and_yields_to_a_living_one() {
+fn a_node_outlives_a_dead_namesake_with_a_higher_count_and_yields_to_a_living_one() {
     let (mut a, mut b) = (member("a", 1), member("b", 2));
     link(&mut a, &mut b, at(1));
     let namesake = Member {
