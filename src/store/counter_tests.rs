@@ -342,7 +342,7 @@ fn counters_stop_at_the_memory_limit_and_at_the_limit_of_slots() {
         counter.put(origin, Slot { up: 1, ..Slot::begin(Time(5)) });
     }
     crowded.observe(Time(5));
-    crowded.merge(&mut Vec::new(), b"k", &Parts::EMPTY, &counter, Way::Sync { cutoff: ZERO });
+    crowded.merge(&mut Vec::new(), b"k", &Parts::EMPTY, &counter, ReceivedBy::Sync { cutoff: ZERO });
     let refused = crowded.write(&mut at(&crowded, 5), b"k", |_| (Write::Add(1), ()));
     assert_eq!(refused, Err(WriteError::TooManySlots));
 }

@@ -50,7 +50,7 @@ impl Store {
     /// Calls `visit` with the death times of a range's cells without a live part.
     pub(crate) fn deaths(&self, range: usize, visit: &mut impl FnMut(Time)) {
         self.walk(range, |cell| {
-            if !cell.is_kept() {
+            if !cell.counts_as_live() {
                 cell.death().into_iter().for_each(&mut *visit);
             }
         });

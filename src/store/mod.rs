@@ -48,7 +48,7 @@ pub(crate) use discard::Discarded;
 pub(crate) use feed::Feed;
 pub(crate) use healing::Entry;
 pub(crate) use memory::{Room, Shortfall};
-pub(crate) use merge::{Outcome, Removed, Retracted, Retraction, Way};
+pub(crate) use merge::{Outcome, ReceivedBy, Removed, Retracted, Retraction};
 pub use origins::TooManyOrigins;
 pub(crate) use origins::{Coverage, Origin, Origins};
 pub(crate) use ranges::PREFETCH_AHEAD;
@@ -243,7 +243,7 @@ impl Store {
             };
             let next = Cell::pack_with(scratch, key, &parts, counter, false);
             // Deletes are accepted beyond the limits.
-            let may_grow = next.is_kept() || ablated(Ablation::AdmitDeletes);
+            let may_grow = next.counts_as_live() || ablated(Ablation::AdmitDeletes);
             if may_grow && !self.limits.admit_clients(self.ranges.memory(), Growth::of(cell, &next)) {
                 return (None, Err(WriteError::OutOfMemory));
             }

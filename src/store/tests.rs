@@ -53,7 +53,7 @@ pub(super) fn replicate(from: &Store, to: &Store) {
             counter.expiry = cell.expiry().map(|(writer, expiry)| (translate(writer), expiry));
             cell.slots().for_each(|(owner, slot)| counter.put(translate(owner), slot));
             to.observe(cell.latest());
-            to.merge(&mut Vec::new(), cell.key(), &parts, &counter, Way::Sync { cutoff: ZERO });
+            to.merge(&mut Vec::new(), cell.key(), &parts, &counter, ReceivedBy::Sync { cutoff: ZERO });
         }
     }
 }
@@ -193,7 +193,7 @@ fn replicated_data_is_taken_up_to_the_ceiling_and_tombstones_beyond_it() {
     let origin = full.intern(incarnation(2).unwrap()).unwrap();
     let merge = |key: &[u8], time, value| {
         let parts = Parts { time: Time(time), origin, value, deadline: None, deadline_timestamp: None };
-        full.merge(&mut Vec::new(), key, &parts, &Counter::NONE, Way::Push).outcome
+        full.merge(&mut Vec::new(), key, &parts, &Counter::NONE, ReceivedBy::Push).outcome
     };
     assert_eq!(merge(b"more", 6, Some(&[0; 500])), Outcome::Refused(558));
     assert_eq!(merge(b"big", 7, None), Outcome::Applied);
@@ -219,7 +219,7 @@ pub(super) fn answer(from: &Store, to: &Store, key: &[u8]) -> Merged {
     parts.deadline_timestamp = parts.deadline_timestamp.map(|(time, origin)| (time, translate(origin)));
     let mut counter = Counter::NONE;
     cell.slots().for_each(|(owner, slot)| counter.put(translate(owner), slot));
-    to.merge(&mut Vec::new(), key, &parts, &counter, Way::Sync { cutoff: ZERO })
+    to.merge(&mut Vec::new(), key, &parts, &counter, ReceivedBy::Sync { cutoff: ZERO })
 }
 
 fn purge_at(store: &Store, stable: u64) -> usize {

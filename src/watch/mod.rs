@@ -261,7 +261,7 @@ impl Watcher {
     }
 
     fn item(&self, cell: &Cell) -> WatchItem {
-        WatchItem { cell: cell.as_kept(), timestamp: self.watches.store.last_write(cell) }
+        WatchItem { cell: cell.as_at_last_sweep(), timestamp: self.watches.store.last_write(cell) }
     }
 
     fn cursor(&self, sequence: u64) -> Cursor {

@@ -69,7 +69,7 @@ fn replicate(from: &Store, to: &Store, key: &str) {
     counter.expiry = counter.expiry.map(|(writer, expiry)| (translate(writer), expiry));
     cell.counter().slots.iter().for_each(|&(owner, slot)| counter.put(translate(owner), slot));
     to.observe(cell.latest());
-    to.merge(&mut Vec::new(), cell.key(), &parts, &counter, crate::store::Way::Push);
+    to.merge(&mut Vec::new(), cell.key(), &parts, &counter, crate::store::ReceivedBy::Push);
 }
 
 fn sweep(store: &Store, now: u64) {

@@ -13,7 +13,9 @@ use crate::replication::heartbeat;
 use crate::replication::local::Local;
 use crate::replication::members::Summary;
 use crate::replication::message::{Cells, Heartbeat};
-use crate::store::{Cell, Counter, Origin, Outcome, PREFETCH_AHEAD, Parts, Retraction, Shortfall, Way};
+use crate::store::{
+    Cell, Counter, Origin, Outcome, PREFETCH_AHEAD, Parts, ReceivedBy, Retraction, Shortfall,
+};
 
 impl Session {
     pub(super) fn on_heartbeat(
@@ -67,10 +69,12 @@ impl Session {
         let checked = cells.check(store, wall, local.max_accepted(wall))?;
         store.observe(checked.latest);
         checked.seen.iter().for_each(|&(origin, time)| store.origins().see(origin, time));
-        let way = if in_sync {
-            Way::Sync { cutoff: self.sync.as_ref().map(|current| current.sync.cutoff()).unwrap_or_default() }
+        let by = if in_sync {
+            ReceivedBy::Sync {
+                cutoff: self.sync.as_ref().map(|current| current.sync.cutoff()).unwrap_or_default(),
+            }
         } else {
-            Way::Push
+            ReceivedBy::Push
         };
         let relay = !in_sync && local.relays.load(Ordering::Relaxed);
         let mut fresh = Vec::new();
@@ -79,7 +83,7 @@ impl Session {
             keys.iter_mut().zip(cells).for_each(|(next, (key, ..))| *next = key);
             store.prefetch(&keys[..cells.len()]);
             for (key, parts, counter) in cells {
-                let merged = store.merge(&mut self.inbound.scratch, key, parts, counter, way);
+                let merged = store.merge(&mut self.inbound.scratch, key, parts, counter, by);
                 match merged.outcome {
                     Outcome::Applied if relay => {
                         fresh.extend(store.cell(key).map(|cell| (author(parts, counter), cell)));

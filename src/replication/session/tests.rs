@@ -15,7 +15,7 @@ use crate::replication::local::HealingConfig;
 use crate::replication::members::MembershipConfig;
 use crate::replication::push;
 use crate::replication::sync::ListLimit;
-use crate::store::{Batch, Counter, Lengths, Parts, Store, StoreConfig, Way, Write};
+use crate::store::{Batch, Counter, Lengths, Parts, ReceivedBy, Store, StoreConfig, Write};
 
 const SKEW: Duration = Duration::from_millis(500);
 
@@ -222,7 +222,7 @@ fn a_difference_that_arrives_meanwhile_is_not_exchanged() {
     let origin = pair.b.local.store.intern(id(1)).unwrap();
     let arrived = Parts { origin, ..cell.parts() };
     pair.b.local.store.observe(arrived.time);
-    pair.b.local.store.merge(&mut Vec::new(), &key(3), &arrived, &Counter::NONE, Way::Push);
+    pair.b.local.store.merge(&mut Vec::new(), &key(3), &arrived, &Counter::NONE, ReceivedBy::Push);
     pair.a.session.take_events();
     pair.pass(Duration::from_secs(1));
     pair.deliver_all();
@@ -352,7 +352,7 @@ fn a_tombstone_is_exchanged_with_one_that_does_not_count_with_its_writer() {
     pair.b.local.members.lock().on_link("3", id(3), 1, pair.wall);
     let (key, c) = (b"deleted by c", pair.b.local.store.intern(id(3)).unwrap());
     let delete = Parts { time: pair.wall, origin: c, ..Parts::EMPTY };
-    pair.b.local.store.merge(&mut Vec::new(), key, &delete, &Counter::default(), Way::Push);
+    pair.b.local.store.merge(&mut Vec::new(), key, &delete, &Counter::default(), ReceivedBy::Push);
     pair.pass(Duration::from_secs(1));
     purge_at(&pair.a, pair.wall);
     pair.pass(Duration::from_secs(100));

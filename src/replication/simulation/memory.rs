@@ -102,7 +102,7 @@ impl World {
         let mut counts = false;
         for process in self.nodes.iter().filter_map(|node| node.process.as_ref()) {
             let cell = process.replica.local.store.cell(self.checker.key(key));
-            let Some(cell) = cell.filter(Cell::is_kept) else { continue };
+            let Some(cell) = cell.filter(Cell::counts_as_live) else { continue };
             let held = Held::read(process, &cell);
             counts |= cell.has_counter();
             if kept.iter().all(|(other, _)| *other != held) {

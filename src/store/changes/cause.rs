@@ -25,11 +25,11 @@ impl Cause {
     /// The cause of the change from `old` to `new`; `None` if no reader can tell them apart, as when a tombstone
     /// replaces another.
     pub(super) fn between(old: Option<&Cell>, new: &Cell) -> Option<Cause> {
-        let Some(old) = old.filter(|old| old.is_kept()) else {
+        let Some(old) = old.filter(|old| old.counts_as_live()) else {
             let first = if new.value().is_some() { Cause::Set } else { Cause::Counter };
-            return new.is_kept().then_some(first);
+            return new.counts_as_live().then_some(first);
         };
-        if !new.is_kept() {
+        if !new.counts_as_live() {
             // The sweep leaves the deadline in place, and a delete has none. A key that is deleted after its deadline
             // has expired before.
             let lives = new.lives();
@@ -44,13 +44,13 @@ impl Cause {
         if !is_same_write && new.value().is_some() {
             return Some(Cause::Set);
         }
-        if old.slots().ne(new.slots()) || old.shown_as_kept() != new.shown_as_kept() {
+        if old.slots().ne(new.slots()) || old.shown_at_last_sweep() != new.shown_at_last_sweep() {
             return Some(Cause::Counter);
         }
         // Only the deadline can still differ.
-        let ruled = |cell: &Cell| (cell.deadline_timestamp(), cell.expiry(), cell.kept_deadline());
+        let ruled = |cell: &Cell| (cell.deadline_timestamp(), cell.expiry(), cell.deadline_at_last_sweep());
         (ruled(old) != ruled(new))
-            .then(|| if new.kept_deadline().is_some() { Cause::Expire } else { Cause::Persist })
+            .then(|| if new.deadline_at_last_sweep().is_some() { Cause::Expire } else { Cause::Persist })
     }
 
     /// The cause of two consecutive changes of one key that are conflated: a new deadline does not hide a new value.

@@ -54,20 +54,20 @@ impl Checker {
             let held = cell.map(|cell| Held::read(process, &cell));
             let is_there = match lasting {
                 Lasting::Value(timestamp) => {
-                    let is_kept = |held: &Held| held.timestamp == timestamp;
+                    let is_present = |held: &Held| held.timestamp == timestamp;
                     let may_expire = self.registers[key].get(&timestamp).is_some_and(Option::is_some);
                     // If there was too little memory, clients have deleted since.
-                    held.as_ref().is_some_and(is_kept)
+                    held.as_ref().is_some_and(is_present)
                         || may_expire
                         || !self.is_newest(key, timestamp)
                         || self.is_lost(key, timestamp.incarnation(), timestamp.time())
                 }
                 Lasting::Slot(owner, slot) => {
                     let present = held.as_ref().and_then(|held| held.counter.slot(owner));
-                    let is_kept = |present: &Slot| {
+                    let is_present = |present: &Slot| {
                         present.start == slot.start && present.last >= slot.last && !present.is_reset()
                     };
-                    present.is_some_and(is_kept)
+                    present.is_some_and(is_present)
                         || self.counted[key].may_have_ended(owner, slot.start, slot.last)
                         || self.is_lost(key, owner, slot.last)
                 }
