@@ -20,13 +20,13 @@ use crate::model::{Incarnation, Time, Timestamp};
 /// Most bytes of a value that [`Copies::query_key`] returns.
 pub const MAX_SHOWN_VALUE: usize = 1 << 10;
 
-/// Which part of what a node held when it issued a token the token stands for.
+/// The writes that a token covers, of those that its node held when it issued the token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Scope {
-    /// Everything that its clients had written.
+    /// All writes of the node's clients.
     #[default]
     Writes,
-    /// Everything that could be read there, including what it had received from others.
+    /// All writes that the node held, including those that it had received from others.
     State,
 }
 

@@ -23,7 +23,7 @@ struct Buffer {
     sequence: u64,
     open: bool,
     overflowed: bool,
-    /// The reader has not handed on yet what it took last.
+    /// Whether the reader has yet to hand on what it took last.
     in_hand: bool,
 }
 
