@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use redis::Connection;
-use support::daemon::*;
+use support::node_process::*;
 
 /// One test at a time: each measures how long things take.
 fn alone() -> MutexGuard<'static, ()> {
@@ -40,9 +40,9 @@ fn a_stopped_peer_slows_no_writer_and_catches_up() {
     const QUEUE: u64 = 8 << 20;
     let _alone = alone();
     let flags = ["--peer-queue", "8MiB", "--max-value", "1MiB"];
-    let a = Daemon::start("a", &[], &flags);
-    let b = Daemon::start("b", &[&a], &flags);
-    let c = Daemon::start("c", &[&a], &flags);
+    let a = NodeProcess::start("a", &[], &flags);
+    let b = NodeProcess::start("b", &[&a], &flags);
+    let c = NodeProcess::start("c", &[&a], &flags);
     until_linked(&[&a, &b, &c]);
     let (mut writer, mut observer) = (a.connect(), a.connect());
     latencies(&mut writer, "warm", 500);
@@ -77,8 +77,8 @@ fn a_queue_that_overflows_stays_bounded_and_heals_by_a_sync() {
     const QUEUE: u64 = 1 << 20;
     let _alone = alone();
     let flags = ["--peer-queue", "1MiB", "--max-value", "64KiB", "--max-key", "1KiB"];
-    let a = Daemon::start("a", &[], &flags);
-    let b = Daemon::start("b", &[&a], &flags);
+    let a = NodeProcess::start("a", &[], &flags);
+    let b = NodeProcess::start("b", &[&a], &flags);
     until_linked(&[&a, &b]);
     let (mut writer, mut observer) = (a.connect(), a.connect());
     load(&mut writer, 0..1000, &[b'v'; 1000]);

@@ -7,14 +7,14 @@ mod raw_client;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use raw_client::Daemon;
+use raw_client::TestServer;
 
 const MAX_BULK: usize = 1000;
 
 #[tokio::test]
 async fn a_transaction_of_which_a_command_was_refused_leaves_nothing() {
-    let daemon = Daemon::with(|settings| settings.limits.max_bulk = MAX_BULK).await;
-    let mut client = daemon.client().await;
+    let server = TestServer::with(|settings| settings.limits.max_bulk = MAX_BULK).await;
+    let mut client = server.client().await;
     client.send("MULTI\r\nSET tx 1\r\nINCR tx\r\nNOSUCH\r\nEXEC\r\nEXISTS tx\r\n").await;
     client
         .expect(
@@ -34,8 +34,8 @@ async fn a_transaction_of_which_a_command_was_refused_leaves_nothing() {
 
 #[tokio::test]
 async fn a_watched_key_that_expires_has_changed() {
-    let daemon = Daemon::start().await;
-    let (mut client, mut other) = (daemon.client().await, daemon.client().await);
+    let server = TestServer::start().await;
+    let (mut client, mut other) = (server.client().await, server.client().await);
     client.ask("SET k 1 PX 20", "+OK\r\n").await;
     client.ask("WATCH k", "+OK\r\n").await;
     while other.reply("EXISTS k").await != ":0\r\n" {}
@@ -56,15 +56,15 @@ async fn a_watched_key_that_expires_has_changed() {
 async fn whoever_reads_while_clients_transfer_sees_the_same_sum() {
     const KEYS: usize = 20;
     const TRANSFERS: usize = 300;
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     for n in 0..KEYS {
         client.ask(&format!("SET account:{n} 100"), "+OK\r\n").await;
     }
     let all: String = (0..KEYS).map(|n| format!(" account:{n}")).collect();
     let sum = |reply: &str| -> i64 { reply.split("\r\n").filter_map(|line| line.parse::<i64>().ok()).sum() };
     let work = |seed: u64| {
-        let address = daemon.address;
+        let address = server.address;
         tokio::spawn(async move {
             let mut random = StdRng::seed_from_u64(seed);
             let mut client = raw_client::Client(tokio::net::TcpStream::connect(address).await.unwrap());

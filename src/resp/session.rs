@@ -94,7 +94,7 @@ impl Session {
     }
 
     /// Removes the reply that begins at `start` if the client does not want it.
-    pub(super) fn settle(&mut self, out: &mut Vec<u8>, start: usize) {
+    pub(super) fn drop_unwanted_reply(&mut self, out: &mut Vec<u8>, start: usize) {
         match self.replies {
             Replies::On => return,
             Replies::Off => {}
@@ -106,8 +106,8 @@ impl Session {
 
     /// Whether pushes may arrive for this connection.
     pub(super) fn listens(&self) -> bool {
-        let told = self.reads_events() || self.client.monitors.load(Relaxed);
-        told || self.tracking.is_some() || !self.subscriptions.is_empty()
+        let reads_changes = self.reads_events() || self.client.monitors.load(Relaxed);
+        reads_changes || self.tracking.is_some() || !self.subscriptions.is_empty()
     }
 
     /// Whether replies could be mistaken for messages, so that only few commands are allowed: RESP2 does not

@@ -51,7 +51,7 @@ pub(crate) use feed::Feed;
 pub(crate) use healing::Entry;
 pub(crate) use keyspace::{Keyspace, Locked, Seen};
 pub(crate) use memory::{Room, Shortfall};
-pub(crate) use merge::{Outcome, Removed, Retracted, Retraction, Way};
+pub(crate) use merge::{Outcome, ReceivedBy, Removed, Retracted, Retraction};
 pub use origins::TooManyOrigins;
 pub(crate) use origins::{Coverage, Origin, Origins};
 pub(crate) use ranges::PREFETCH_AHEAD;
@@ -112,8 +112,8 @@ impl Batch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
     /// The timestamp of the latest `SET`, `DEL` or increment.
-    pub version: Timestamp,
-    /// The timestamp of the write that set the deadline; equals `version` unless an `EXPIRE` or `PERSIST` did.
+    pub timestamp: Timestamp,
+    /// The timestamp of the write that set the deadline; equals `timestamp` unless an `EXPIRE` or `PERSIST` did.
     pub deadline_timestamp: Timestamp,
     /// The time from which the key is absent.
     pub deadline: Option<Time>,
@@ -214,7 +214,7 @@ impl Store {
     /// Calls `decide` with the live cell of `key` and applies the write it returns, in one atomic step.
     ///
     /// The write's timestamp is drawn first, and the cell's deadline is compared with it. So a write never changes the
-    /// deadline of a version that had expired before it.
+    /// deadline of a value that had expired before it.
     ///
     /// # Errors
     /// [`WriteError::KeyTooLong`] or [`WriteError::ValueTooLong`] if a [`Write::Set`] or [`Write::Add`] exceeds the
@@ -258,7 +258,7 @@ impl Store {
         };
         let next = Cell::pack_with(scratch, key, &parts, counter, false);
         // Deletes are accepted beyond the limits.
-        let may_grow = next.is_kept() || ablated(Ablation::AdmitDeletes);
+        let may_grow = next.counts_as_live() || ablated(Ablation::AdmitDeletes);
         if may_grow && !self.limits.admit_clients(self.ranges.memory(), Growth::of(cell, &next)) {
             return (None, Err(WriteError::OutOfMemory));
         }
@@ -330,13 +330,13 @@ impl Store {
 
     fn meta_of(&self, cell: &Cell, now: Time) -> Option<Meta> {
         let register = cell.register(self.ranges.origins());
-        let version = self.last_write(cell);
+        let timestamp = self.last_write(cell);
         Some(Meta {
-            version,
+            timestamp,
             deadline_timestamp: if register.has_deadline_timestamp() {
                 register.deadline_timestamp
             } else {
-                version
+                timestamp
             },
             deadline: register.deadline,
             value_bytes: Live::at(cell, now, &mut Digits::new()).map(|live| live.value().len()),

@@ -379,7 +379,7 @@ impl Ranges {
             return self.hash_of_parts(key_hash, cell);
         }
         let hash = register_hash(self.seed, key_hash, &cell.register(&self.origins));
-        if cell.is_kept() { Hash { live: hash, dead: 0 } } else { Hash { live: 0, dead: hash } }
+        if cell.counts_as_live() { Hash { live: hash, dead: 0 } } else { Hash { live: 0, dead: hash } }
     }
 
     #[cold]

@@ -47,7 +47,7 @@ pub(super) static TABLE: &[Command] = &[
     with(row("sapwood", -2, NONE, NO_KEY, "server", "0.1.0", "Commands about the cluster", introspect::unreachable), SAPWOOD),
     // pubsub
     row("psubscribe", -2, LISTENS, NO_KEY, "pubsub", "2.0.0", "Listens to the channels that match patterns", pubsub::psubscribe),
-    row("publish", 3, PUBSUB.and(FAST), NO_KEY, "pubsub", "2.0.0", "Tells those who listen, on every node", pubsub::publish),
+    row("publish", 3, PUBSUB.and(FAST), NO_KEY, "pubsub", "2.0.0", "Sends a message to the subscribers of a channel, on every node", pubsub::publish),
     row("punsubscribe", -1, LISTENS, NO_KEY, "pubsub", "2.0.0", "Ends listening to patterns", pubsub::punsubscribe),
     row("subscribe", -2, LISTENS, NO_KEY, "pubsub", "2.0.0", "Listens to channels", pubsub::subscribe),
     row("unsubscribe", -1, LISTENS, NO_KEY, "pubsub", "2.0.0", "Ends listening to channels", pubsub::unsubscribe),
@@ -117,7 +117,7 @@ const CLIENT: &[Command] = &[
     row("client|reply", 3, NO_MULTI, NO_KEY, "connection", "3.2.0", "Switches the replies of this connection on or off", client::reply),
     row("client|setinfo", 4, NONE, NO_KEY, "connection", "7.2.0", "Notes the client's library", client::setinfo),
     row("client|setname", 3, NONE, NO_KEY, "connection", "2.6.9", "Names this connection", client::setname),
-    row("client|tracking", -3, NO_MULTI, NO_KEY, "connection", "6.0.0", "Tells this connection which keys change", tracking::tracking),
+    row("client|tracking", -3, NO_MULTI, NO_KEY, "connection", "6.0.0", "Sends this connection the names of keys that change", tracking::tracking),
     row("client|trackinginfo", 2, NONE, NO_KEY, "connection", "6.2.0", "Describes what this connection tracks", tracking::info),
 ];
 
