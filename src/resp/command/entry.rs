@@ -89,6 +89,7 @@ impl Flags {
 pub(super) const NO_KEY: Keys = Keys { first: 0, last: 0, step: 0 };
 pub(super) const ONE_KEY: Keys = Keys { first: 1, last: 1, step: 1 };
 pub(super) const TWO_KEYS: Keys = Keys { first: 1, last: 2, step: 1 };
+pub(super) const FROM_SECOND: Keys = Keys { first: 2, last: -1, step: 1 };
 pub(super) const ALL_KEYS: Keys = Keys { first: 1, last: -1, step: 1 };
 pub(super) const PAIRS: Keys = Keys { first: 1, last: -1, step: 2 };
 pub(super) const SECOND_KEY: Keys = Keys { first: 2, last: 2, step: 1 };

@@ -13,6 +13,8 @@
 //! - A command that fails leaves nothing but its error in the output.
 //! - Nothing here blocks: no lock of the store is held longer than one closure, and there is no `.await`.
 
+mod bitfield;
+mod bits;
 mod client;
 mod cluster;
 mod config;
@@ -25,8 +27,10 @@ mod expiry;
 mod info;
 mod introspect;
 mod keyspace;
+mod lcs;
 mod many;
 mod options;
+mod parts;
 mod pubsub;
 mod refused;
 mod sapwood;

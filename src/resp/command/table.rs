@@ -2,12 +2,12 @@
 
 use super::context::{Context, Dispatch, Handler, Outcome};
 use super::entry::{
-    ADMIN, ALL_KEYS, CONDITIONAL, Command, DENY_OOM, FAST, Flags, NO_AUTH, NO_KEY, NO_MULTI, NONE, ONE_KEY,
-    PAIRS, PUBSUB, READ, SECOND_KEY, SUBSCRIBED, TWO_KEYS, Table, UNQUEUED, WRITE,
+    ADMIN, ALL_KEYS, CONDITIONAL, Command, DENY_OOM, FAST, FROM_SECOND, Flags, NO_AUTH, NO_KEY, NO_MULTI,
+    NONE, ONE_KEY, PAIRS, PUBSUB, READ, SECOND_KEY, SUBSCRIBED, TWO_KEYS, Table, UNQUEUED, WRITE,
 };
 use super::{
-    client, cluster, config, connection, counter, expiry, info, introspect, keyspace, pubsub, sapwood,
-    server, several, string, tracking, transaction, wait, watch,
+    bitfield, bits, client, cluster, config, connection, counter, expiry, info, introspect, keyspace, lcs,
+    parts, pubsub, sapwood, server, several, string, tracking, transaction, wait, watch,
 };
 use crate::resp::Args;
 use crate::resp::args::Keys;
@@ -52,15 +52,26 @@ pub(super) static TABLE: &[Command] = &[
     row("subscribe", -2, LISTENS, NO_KEY, "pubsub", "2.0.0", "Listens to channels", pubsub::subscribe),
     row("unsubscribe", -1, LISTENS, NO_KEY, "pubsub", "2.0.0", "Ends listening to channels", pubsub::unsubscribe),
     with(row("pubsub", -2, NONE, NO_KEY, "pubsub", "2.8.0", "Commands about who listens", introspect::unreachable), PUBSUBS),
+    // bits
+    row("bitcount", -2, READ, ONE_KEY, "bitmap", "2.6.0", "Counts the bits of a value that are set", bits::bitcount),
+    row("bitfield", -2, CONDITIONALLY_STORES, ONE_KEY, "bitmap", "3.2.0", "Reads and changes integers within a value; writes it whole", bitfield::bitfield),
+    row("bitfield_ro", -2, READS, ONE_KEY, "bitmap", "6.0.0", "Reads integers within a value", bitfield::bitfield_ro),
+    row("bitop", -4, CONDITIONALLY_STORES, FROM_SECOND, "bitmap", "2.6.0", "Sets a key to the bits of others, combined", bits::bitop),
+    row("bitpos", -3, READ, ONE_KEY, "bitmap", "2.8.7", "Finds the first bit of a value that is set, or that is not", bits::bitpos),
+    row("getbit", 3, READS, ONE_KEY, "bitmap", "2.2.0", "Returns a bit of a value", bits::getbit),
+    row("setbit", 4, CONDITIONALLY_STORES, ONE_KEY, "bitmap", "2.2.0", "Sets a bit of a value; writes it whole", bits::setbit),
     // string
+    row("append", 3, CONDITIONALLY_STORES, ONE_KEY, "string", "2.0.0", "Extends a value; writes it whole", parts::append),
     row("decr", 2, STORES.and(FAST), ONE_KEY, "string", "1.0.0", "Subtracts one from a counter", counter::decr),
     row("decrby", 3, STORES.and(FAST), ONE_KEY, "string", "1.0.0", "Subtracts from a counter", counter::decrby),
     row("get", 2, READS, ONE_KEY, "string", "1.0.0", "Returns the value of a key", string::get),
     row("getdel", 2, CONDITIONALLY_CHANGES, ONE_KEY, "string", "6.2.0", "Returns the value of a key and deletes it", string::getdel),
     row("getex", -2, CONDITIONALLY_CHANGES, ONE_KEY, "string", "6.2.0", "Returns the value of a key and sets its deadline", string::getex),
+    row("getrange", 4, READS, ONE_KEY, "string", "2.4.0", "Returns a part of a value", parts::getrange),
     row("getset", 3, CONDITIONALLY_STORES, ONE_KEY, "string", "1.0.0", "Sets a key and returns the value before", string::getset),
     row("incr", 2, STORES.and(FAST), ONE_KEY, "string", "1.0.0", "Adds one to a counter", counter::incr),
     row("incrby", 3, STORES.and(FAST), ONE_KEY, "string", "1.0.0", "Adds to a counter", counter::incrby),
+    row("lcs", -3, READ, TWO_KEYS, "string", "7.0.0", "Finds the longest common subsequence of two values", lcs::lcs),
     row("mget", -2, READS, ALL_KEYS, "string", "1.0.0", "Returns the values of many keys", string::mget),
     row("mset", -3, STORES, PAIRS, "string", "1.0.1", "Sets many keys, one after the other", string::mset),
     row("msetnx", -3, CONDITIONALLY_STORES, PAIRS, "string", "1.0.1", "Sets many keys if none of them is there: one step on this node, one for each key on others", several::msetnx),
@@ -68,7 +79,9 @@ pub(super) static TABLE: &[Command] = &[
     row("set", -3, STORES, ONE_KEY, "string", "1.0.0", "Sets a key; NX and XX are decided by this node alone, so a lock made of them holds among its clients only", string::set),
     row("setex", 4, STORES, ONE_KEY, "string", "2.0.0", "Sets a key with a deadline in seconds", string::setex),
     row("setnx", 3, CONDITIONALLY_STORES, ONE_KEY, "string", "1.0.0", "Sets a key that is not there; this node alone decides", string::setnx),
+    row("setrange", 4, CONDITIONALLY_STORES, ONE_KEY, "string", "2.2.0", "Changes a part of a value; writes it whole", parts::setrange),
     row("strlen", 2, READS, ONE_KEY, "string", "2.2.0", "Returns the length of a value", string::strlen),
+    row("substr", 4, READS, ONE_KEY, "string", "1.0.0", "Returns a part of a value; GETRANGE is its newer name", parts::getrange),
     // transactions
     row("discard", 1, LEADS, NO_KEY, "transactions", "2.0.0", "Forgets the commands since MULTI", transaction::discard),
     dispatching(row("exec", 1, UNQUEUED, NO_KEY, "transactions", "1.2.0", "Executes the commands since MULTI: one step on this node; others receive it key by key, and decide key by key against concurrent writes", introspect::unreachable), transaction::exec),
@@ -285,7 +298,7 @@ mod tests {
             assert!(command.arity != 0, "{}", command.name);
             let needed = i8::max(command.keys.first, command.keys.last) + 1;
             assert!(command.arity.abs() >= needed, "{}", command.name);
-            assert!(command.name.bytes().all(|byte| byte.is_ascii_lowercase() || b"|-".contains(&byte)));
+            assert!(command.name.bytes().all(|byte| byte.is_ascii_lowercase() || b"|-_".contains(&byte)));
         }
     }
 
