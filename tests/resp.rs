@@ -147,6 +147,8 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         ("BITCOUNT bits 0", "-ERR syntax error\r\n"),
         ("BITPOS bits 1", ":7\r\n"),
         ("BITPOS bits 0 0 -1 BYTE", ":0\r\n"),
+        ("BITPOS bits 0 -1 -40 BYTE", ":0\r\n"),
+        ("BITCOUNT bits -1 -40", ":0\r\n"),
         ("BITOP NOT other bits", ":1\r\n"),
         ("BITOP OR all bits other none", ":1\r\n"),
         ("BITPOS all 0", ":8\r\n"),

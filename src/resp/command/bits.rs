@@ -2,7 +2,7 @@
 
 use super::context::{Context, DONE, Outcome, integer, is};
 use super::error::CommandError;
-use super::parts::{grow, modify, slice};
+use super::parts::{clip, grow, modify, slice};
 use crate::model::counter::strict_number;
 use crate::resp::Args;
 use crate::resp::transaction::MAX_REQUESTS;
@@ -76,14 +76,14 @@ impl Part {
     }
 
     /// The first bit of the part in a value of so many bytes, and the one behind the last; `None` if it is empty.
-    fn bits(self, bytes: usize) -> Option<(usize, usize)> {
-        if self.in_bits {
-            let (start, end) = slice(self.start, self.end, bytes * 8)?;
-            Some((start, end + 1))
-        } else {
-            let (start, end) = slice(self.start, self.end, bytes)?;
-            Some((start * 8, (end + 1) * 8))
-        }
+    fn bits(
+        self,
+        bytes: usize,
+        cut: fn(i64, i64, usize) -> Option<(usize, usize)>,
+    ) -> Option<(usize, usize)> {
+        let unit = if self.in_bits { 1 } else { 8 };
+        let (start, end) = cut(self.start, self.end, bytes * 8 / unit)?;
+        Some((start * unit, (end + 1) * unit))
     }
 }
 
@@ -105,7 +105,7 @@ pub(super) fn bitcount(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     };
     let set = cx.keyspace.read(&args[1], cx.now(), |live| {
         let value = live.map(Live::value).unwrap_or_default();
-        part.bits(value.len()).map_or(0, |(start, end)| count(value, start, end))
+        part.bits(value.len(), slice).map_or(0, |(start, end)| count(value, start, end))
     });
     cx.reply().int(length(set));
     DONE
@@ -142,7 +142,7 @@ pub(super) fn bitpos(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let is_open = args.len() < 5;
     let found = cx.keyspace.read(&args[1], cx.now(), |live| {
         let Some(value) = live.map(Live::value) else { return if wanted { -1 } else { 0 } };
-        let Some((start, end)) = part.bits(value.len()) else { return -1 };
+        let Some((start, end)) = part.bits(value.len(), clip) else { return -1 };
         match position(value, wanted, start, end) {
             Some(at) => length(at),
             None if !wanted && is_open => length(value.len() * 8),

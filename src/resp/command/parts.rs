@@ -46,14 +46,17 @@ pub(super) fn grow(value: &mut Vec<u8>, length: usize, limit: usize) -> Result<(
 /// The indexes from `start` to `end`, both included, of something so long; negative ones count from its end. `None` if
 /// there are none.
 pub(super) fn slice(start: i64, end: i64, length: usize) -> Option<(usize, usize)> {
+    let is_reversed = start < 0 && end < 0 && start > end;
+    if is_reversed { None } else { clip(start, end, length) }
+}
+
+/// As [`slice`], but indexes before the first count as the first even if `end` is before `start`: so `BITPOS` does.
+pub(super) fn clip(start: i64, end: i64, length: usize) -> Option<(usize, usize)> {
     let signed = i64::try_from(length).unwrap_or(i64::MAX);
-    if start < 0 && end < 0 && start > end {
-        return None;
-    }
     let from_end = |index: i64| if index < 0 { signed.saturating_add(index).max(0) } else { index };
     let (start, end) = (from_end(start), from_end(end).min(signed - 1));
-    (start <= end && length > 0)
-        .then(|| (usize::try_from(start).unwrap_or(0), usize::try_from(end).unwrap_or(0)))
+    let (start, end) = (usize::try_from(start).ok()?, usize::try_from(end).ok()?);
+    (start <= end).then_some((start, end))
 }
 
 pub(super) fn getrange(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
