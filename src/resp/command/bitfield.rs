@@ -142,25 +142,22 @@ fn parse(args: Args<'_>, reads_only: bool) -> Result<Vec<Step>, CommandError> {
     Ok(steps)
 }
 
-/// The reply to a step, which is made if the value is there to be changed; `None` if it overflows.
-fn perform(step: &Step, value: &mut [u8]) -> Option<i128> {
+/// Makes a step; returns the reply to it, which is `None` if it overflows, and whether it has changed the value.
+fn perform(step: &Step, value: &mut [u8]) -> (Option<i128>, bool) {
     let field = step.field;
     let old = field.get(value);
-    match step.action {
-        Action::Get => Some(old),
-        Action::Set(number) => {
-            // A negative number for an unsigned field is the largest there is, as in Redis.
-            #[expect(clippy::cast_sign_loss, reason = "the bits are meant")]
-            let number = if field.is_signed { i128::from(number) } else { i128::from(number as u64) };
-            field.set(value, field.fit(number, step.overflow)?);
-            Some(old)
-        }
-        Action::Add(by) => {
-            let new = field.fit(old + i128::from(by), step.overflow)?;
-            field.set(value, new);
-            Some(new)
-        }
-    }
+    let wanted = match step.action {
+        Action::Get => return (Some(old), false),
+        // A negative number for an unsigned field is the largest there is, as in Redis.
+        #[expect(clippy::cast_sign_loss, reason = "the bits are meant")]
+        Action::Set(number) if !field.is_signed => i128::from(number as u64),
+        Action::Set(number) => number.into(),
+        Action::Add(by) => old + i128::from(by),
+    };
+    let Some(new) = field.fit(wanted, step.overflow) else { return (None, false) };
+    field.set(value, new);
+    let reply = if matches!(step.action, Action::Add(_)) { new } else { old };
+    (Some(reply), new != old)
 }
 
 pub(super) fn bitfield(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
@@ -182,8 +179,15 @@ fn run(cx: &mut Context<'_>, args: Args<'_>, reads_only: bool) -> Outcome {
             steps.iter().map(|step| Some(step.field.get(value))).collect()
         }),
         Some(length) => modify(cx, &args[1], |value| {
+            let before = value.len();
             grow(value, length, limit)?;
-            Ok(steps.iter().map(|step| perform(step, value)).collect())
+            let mut is_changed = value.len() > before;
+            let replies = steps.iter().map(|step| {
+                let (reply, changes) = perform(step, value);
+                is_changed |= changes;
+                reply
+            });
+            Ok((replies.collect(), is_changed))
         })?,
     };
     let mut reply = cx.reply();

@@ -41,7 +41,7 @@ pub(super) fn setbit(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     };
     let limit = cx.shared.settings.limits.max_bulk;
     let old = modify(cx, &args[1], |value| {
-        let old = bit(value, at);
+        let (old, length) = (bit(value, at), value.len());
         grow(value, at / 8 + 1, limit)?;
         let mask = 0x80 >> (at % 8);
         if new {
@@ -49,7 +49,7 @@ pub(super) fn setbit(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         } else {
             value[at / 8] &= !mask;
         }
-        Ok(old)
+        Ok((old, old != new || value.len() > length))
     })?;
     cx.reply().int(i64::from(old));
     DONE

@@ -9,13 +9,14 @@ use crate::resp::Args;
 use crate::store::{Live, Write, WriteError};
 
 /// Replaces the value of `key` by what `change` makes of it, and keeps the deadline. An absent key has the empty value.
+/// `change` says whether it has changed anything; if not, nothing is written.
 ///
 /// # Errors
 /// That of `change`, or that the new value is refused. Nothing was changed.
 pub(super) fn modify<T>(
     cx: &mut Context<'_>,
     key: &[u8],
-    change: impl FnOnce(&mut Vec<u8>) -> Result<T, CommandError>,
+    change: impl FnOnce(&mut Vec<u8>) -> Result<(T, bool), CommandError>,
 ) -> Result<T, CommandError> {
     let mut space = Vec::new();
     let value = &mut space;
@@ -23,7 +24,8 @@ pub(super) fn modify<T>(
         value.extend_from_slice(live.map(Live::value).unwrap_or_default());
         let deadline = live.and_then(Live::deadline);
         match change(value) {
-            Ok(outcome) => (Write::Set { value, deadline }, Ok(outcome)),
+            Ok((outcome, true)) => (Write::Set { value, deadline }, Ok(outcome)),
+            Ok((outcome, false)) => (Write::Keep, Ok(outcome)),
             Err(error) => (Write::Keep, Err(error)),
         }
     })?
@@ -75,7 +77,7 @@ pub(super) fn append(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         let old = value.len();
         grow(value, old.saturating_add(more.len()), limit)?;
         value[old..].copy_from_slice(more);
-        Ok(value.len())
+        Ok((value.len(), true))
     })?;
     cx.reply().int(i64::try_from(length).unwrap_or(i64::MAX));
     DONE
@@ -92,7 +94,7 @@ pub(super) fn setrange(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
             let end = offset.saturating_add(part.len());
             grow(value, end, limit)?;
             value[offset..end].copy_from_slice(part);
-            Ok(value.len())
+            Ok((value.len(), true))
         })?
     };
     cx.reply().int(i64::try_from(length).unwrap_or(i64::MAX));
