@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use sapwood::Node;
 use sapwood::config::Config;
+use sapwood::internal::model::Database;
 use serde_json::{Value, json};
 use support::http::{Events, get, json, post, send, token};
 use support::{config, linked, until, until_equal};
@@ -437,6 +438,25 @@ async fn keys_come_a_page_at_a_time_each_once() {
     for bad in ["limit=0", "limit=501", "after=x", "prefix=a&prefix64=YQ", "node=b", "typo=1"] {
         assert!([400, 404].contains(&get(http, &format!("/api/keys?{bad}")).await.status), "{bad}");
     }
+}
+
+#[tokio::test]
+async fn a_key_of_database_0_may_begin_with_any_byte_and_others_are_not_shown() {
+    let [(a, http), (b, _)] = pair().await;
+    let mut copies = Events::open(http, "/api/stream?key64=_w", &[]).await;
+    let mut pages = Events::open(http, "/api/stream?prefix64=_w", &[]).await;
+    let answer = post(http, "/api/write", &json!({"key": {"base64": "_w"}, "value": "v"})).await;
+    assert_eq!(answer.status, 204);
+    until("b has it", || b.get(b"\xff").is_some()).await;
+    assert_eq!(a.get(b"\xff").unwrap(), "v");
+    support::set(&a, &Database::new(5).stored(b"other"), b"v");
+    assert_eq!(json(http, "/api/keys").await["keys"].as_array().unwrap().len(), 1);
+    let view = json(http, "/api/key?key64=_w").await;
+    for node in 0..2 {
+        assert_eq!(view["copies"][node]["state"], "live", "{view}");
+    }
+    copies.until("key", |view| view["copies"][0]["state"] == "live").await;
+    pages.until("keys", |page| page["keys"][0]["key"]["base64"] == "/w==").await;
 }
 
 #[tokio::test]

@@ -195,9 +195,12 @@ fn what_was_lost_is_listed() {
     let node = Made::up();
     let table = node.said(&["lost"]);
     let lines: Vec<&str> = table.lines().collect();
-    assert!(lines[0].starts_with("KEY ") && lines.len() == 3, "{table}");
-    assert!(lines[1].starts_with("base64:a/8= ") && lines[1].ends_with(" ago  1B      b     v"), "{table}");
-    assert!(lines[2].starts_with("l ") && lines[2].ends_with(" 8.5MiB  b"), "{table}");
+    assert!(lines[0].starts_with("DB  KEY ") && lines.len() == 3, "{table}");
+    assert!(
+        lines[1].starts_with("0   base64:a/8= ") && lines[1].ends_with(" ago  1B      b     v"),
+        "{table}"
+    );
+    assert!(lines[2].starts_with("0   l ") && lines[2].ends_with(" 8.5MiB  b"), "{table}");
 
     let (lost, code) = node.json(&["lost"]);
     assert_eq!((&lost[0]["key_base64"], &lost[1]["key"], code), (&"a/8=".into(), &"l".into(), Some(0)));

@@ -2,6 +2,8 @@
 
 use std::{fmt, iter::FusedIterator, ops::Index};
 
+use crate::model::Database;
+
 /// The position of one argument. Eight bytes, because a request of a million small arguments keeps a million of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
@@ -83,6 +85,18 @@ impl Keys {
         let first = place(self.first).filter(|first| *first > 0);
         let end = place(self.last).map_or(args, |last| last + 1);
         (first.unwrap_or(end)..end).step_by(place(self.step).filter(|step| *step > 0).unwrap_or(1))
+    }
+
+    /// The keys among `args` with their databases: all in the `selected` one, and the last in the `other` one too.
+    pub(super) fn reached(
+        self,
+        args: Args<'_>,
+        selected: Database,
+        other: Option<Database>,
+    ) -> impl Iterator<Item = (Database, &[u8])> {
+        let keys = move || self.places(args.len()).filter_map(move |place| args.get(place));
+        let last = other.and_then(|other| Some((other, keys().last()?)));
+        keys().map(move |key| (selected, key)).chain(last)
     }
 }
 

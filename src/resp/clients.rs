@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use tokio_util::sync::CancellationToken;
 use tracing_mutex::parkinglot::{Mutex, MutexGuard};
@@ -42,6 +42,8 @@ pub(super) struct Client {
     /// The number of its subscriptions.
     pub(super) channels: AtomicUsize,
     pub(super) patterns: AtomicUsize,
+    /// The number of the selected database.
+    pub(super) database: AtomicU8,
     /// Whether its command waits for something outside the node.
     pub(super) waits: AtomicBool,
     /// The number of requests since `MULTI`, or [`NO_TRANSACTION`].
@@ -103,7 +105,7 @@ impl Client {
         let labels = self.labels.lock().clone();
         writeln!(
             into,
-            "id={} addr={} laddr={} name={} age={} idle={} flags={} db=0 sub={} psub={} ssub=0 multi={} \
+            "id={} addr={} laddr={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub=0 multi={} \
              cmd={command} user=default redir={} lib-name={} lib-ver={} resp={}",
             self.id,
             self.peer,
@@ -112,6 +114,7 @@ impl Client {
             secs(self.connected),
             secs(Time(self.active.load(Relaxed))),
             self.flags(),
+            self.database.load(Relaxed),
             self.channels.load(Relaxed),
             self.patterns.load(Relaxed),
             self.queued.load(Relaxed),
@@ -161,6 +164,7 @@ impl Clients {
             watches: AtomicBool::new(false),
             channels: AtomicUsize::new(0),
             patterns: AtomicUsize::new(0),
+            database: AtomicU8::new(0),
             waits: AtomicBool::new(false),
             queued: AtomicI64::new(NO_TRANSACTION),
             labels: Mutex::default(),

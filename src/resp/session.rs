@@ -10,6 +10,7 @@ use super::hub::{Kind, Subscriptions};
 use super::shared::Shared;
 use super::tracking::{Mode, Which};
 use super::transaction::{Queue, WatchedKeys};
+use crate::model::Database;
 use crate::stats::Counts;
 use crate::store::{Batch, Store, TooDeep};
 use crate::time_slice::TimeSlice;
@@ -45,6 +46,8 @@ pub(super) struct Session {
     pub(super) may_lack: bool,
     /// The requests since `MULTI`; `None` outside a transaction.
     pub(super) queue: Option<Box<Queue>>,
+    /// The database that its requests are about.
+    database: Database,
     /// The keys of `WATCH`.
     pub(super) watched: Option<Box<WatchedKeys>>,
     /// Whether a request of a transaction is being executed.
@@ -69,6 +72,7 @@ impl Session {
             may_lack: false,
             written: 0,
             queue: None,
+            database: Database::ZERO,
             watched: None,
             is_executing: false,
             tracking: None,
@@ -76,9 +80,20 @@ impl Session {
         }
     }
 
+    /// The selected database.
+    pub(super) fn database(&self) -> Database {
+        self.database
+    }
+
+    /// Selects a database.
+    pub(super) fn select(&mut self, database: Database) {
+        self.database = database;
+        self.client.database.store(database.number(), Relaxed);
+    }
+
     /// Starts to queue requests.
     pub(super) fn start_transaction(&mut self) {
-        self.queue = Some(Box::default());
+        self.queue = Some(Box::new(Queue::new(self.database)));
         self.client.queued.store(0, Relaxed);
     }
 

@@ -38,6 +38,8 @@ pub struct Settings {
     pub password: Option<Secret>,
     /// The limits of one request.
     pub limits: Limits,
+    /// How many databases clients may select, from 0 on: 1 to 256.
+    pub databases: u16,
     /// Most connections at a time; further ones get an error and are closed.
     pub max_clients: usize,
     /// `--max-memory` in bytes, to display; the store enforces it.

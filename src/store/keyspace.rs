@@ -7,40 +7,80 @@
 //!
 //! Peers know nothing of it: they take its writes cell by cell, like all others.
 
+use std::borrow::Cow;
+
 use super::ranges::{LockedRanges, Ranges};
 use super::{Batch, Count, Live, Meta, Store, Write, WriteError, trim};
-use crate::model::Time;
+use crate::model::{Database, Time};
 use crate::store::Digits;
 use crate::store::cell::Cell;
 
-/// The keys of a store, as a command reaches them.
-pub(crate) enum Keyspace<'s> {
+/// The keys of a database, as a command reaches them. A command knows keys as its client does; here they become
+/// [stored keys](Database::stored).
+pub(crate) struct Keyspace<'s> {
+    /// The database that the keys are of.
+    pub(crate) database: Database,
+    reach: Reach<'s>,
+}
+
+enum Reach<'s> {
     /// Each call is one step of its own.
     Free(&'s Store),
     /// All calls are one step. They must be of keys that were locked.
     Locked(Locked<'s>),
 }
 
-/// The ranges of some keys, locked together: see [`Store::lock`].
-pub(crate) struct Locked<'s> {
-    pub(super) store: &'s Store,
-    pub(super) ranges: LockedRanges<'s>,
+/// The ranges of some keys, locked together.
+struct Locked<'s> {
+    store: &'s Store,
+    ranges: LockedRanges<'s>,
 }
 
 impl<'s> Keyspace<'s> {
+    /// The keys of a database; each call is one step of its own.
+    pub(crate) fn new(store: &'s Store, database: Database) -> Self {
+        Keyspace { database, reach: Reach::Free(store) }
+    }
+
     pub(crate) fn store(&self) -> &'s Store {
-        match self {
-            Keyspace::Free(store) => store,
-            Keyspace::Locked(locked) => locked.store,
+        match &self.reach {
+            Reach::Free(store) => store,
+            Reach::Locked(locked) => locked.store,
         }
+    }
+
+    /// Locks the ranges of these keys of some databases: until [`unlock`](Self::unlock) all calls are one step, and
+    /// nobody else on this node reads or writes a key of theirs. Does nothing and returns `false` if ranges are locked
+    /// already.
+    pub(crate) fn lock<'k>(&mut self, keys: impl Iterator<Item = (Database, &'k [u8])>) -> bool {
+        let Reach::Free(store) = self.reach else { return false };
+        let ranges = store.ranges.lock(keys.map(|(database, key)| database.stored(key)));
+        self.reach = Reach::Locked(Locked { store, ranges });
+        true
+    }
+
+    /// Unlocks all ranges.
+    pub(crate) fn unlock(&mut self) {
+        self.reach = Reach::Free(self.store());
     }
 
     /// As [`Store::read`].
     #[inline]
     pub(crate) fn read<T>(&self, key: &[u8], now: Time, read: impl FnOnce(Option<Live<'_>>) -> T) -> T {
-        match self {
-            Keyspace::Free(store) => store.read(key, now, read),
-            Keyspace::Locked(locked) => locked.ranges.read(key, |cell| {
+        self.read_stored(&self.database.stored(key), now, read)
+    }
+
+    /// As [`Store::read`], of a stored key.
+    #[inline]
+    pub(crate) fn read_stored<T>(
+        &self,
+        stored: &[u8],
+        now: Time,
+        read: impl FnOnce(Option<Live<'_>>) -> T,
+    ) -> T {
+        match &self.reach {
+            Reach::Free(store) => store.read(stored, now, read),
+            Reach::Locked(locked) => locked.ranges.read(stored, |cell| {
                 let mut digits = Digits::new();
                 read(cell.and_then(|cell| Live::at(cell, now, &mut digits)))
             }),
@@ -58,9 +98,10 @@ impl<'s> Keyspace<'s> {
         key: &[u8],
         decide: impl FnOnce(Option<Live<'_>>) -> (Write<'v>, T),
     ) -> Result<T, WriteError> {
-        match self {
-            Keyspace::Free(store) => store.write(batch, key, decide),
-            Keyspace::Locked(Locked { store, ranges }) => {
+        let key = &*self.database.stored(key);
+        match &mut self.reach {
+            Reach::Free(store) => store.write(batch, key, decide),
+            Reach::Locked(Locked { store, ranges }) => {
                 let outcome = ranges.update(key, |cell| store.decide(batch, key, cell, decide));
                 trim(&mut batch.scratch);
                 outcome
@@ -70,26 +111,33 @@ impl<'s> Keyspace<'s> {
 
     /// As [`Store::meta`].
     pub(crate) fn meta(&self, key: &[u8], now: Time) -> Option<Meta> {
-        match self {
-            Keyspace::Free(store) => store.meta(key, now),
-            Keyspace::Locked(locked) => locked.ranges.read(key, |cell| locked.store.meta_of(cell?, now)),
+        let key = &*self.database.stored(key);
+        match &self.reach {
+            Reach::Free(store) => store.meta(key, now),
+            Reach::Locked(locked) => locked.ranges.read(key, |cell| locked.store.meta_of(cell?, now)),
         }
     }
 
     /// As [`Store::count`].
     pub(crate) fn count(&self, key: &[u8], now: Time) -> Option<Count> {
-        match self {
-            Keyspace::Free(store) => store.count(key, now),
-            Keyspace::Locked(locked) => locked.ranges.read(key, |cell| locked.store.counted(cell?, now)),
+        let key = &*self.database.stored(key);
+        match &self.reach {
+            Reach::Free(store) => store.count(key, now),
+            Reach::Locked(locked) => locked.ranges.read(key, |cell| locked.store.counted(cell?, now)),
         }
     }
 
-    /// What `key` holds at `now`, to see later whether it was changed.
-    pub(crate) fn seen(&self, key: &[u8], now: Time) -> Seen {
+    /// The stored key of a key of the database.
+    pub(crate) fn stored<'k>(&self, key: &'k [u8]) -> Cow<'k, [u8]> {
+        self.database.stored(key)
+    }
+
+    /// What a stored key holds at `now`, to see later whether it was changed.
+    pub(crate) fn seen(&self, stored: &[u8], now: Time) -> Seen {
         let ranges = &self.store().ranges;
-        match self {
-            Keyspace::Free(_) => ranges.read(key, |cell| Seen::of(cell, now, ranges)),
-            Keyspace::Locked(locked) => locked.ranges.read(key, |cell| Seen::of(cell, now, ranges)),
+        match &self.reach {
+            Reach::Free(_) => ranges.read(stored, |cell| Seen::of(cell, now, ranges)),
+            Reach::Locked(locked) => locked.ranges.read(stored, |cell| Seen::of(cell, now, ranges)),
         }
     }
 }
@@ -126,7 +174,7 @@ mod tests {
     use crate::store::StoreConfig;
 
     fn seen(store: &Store, now: u64) -> Seen {
-        Keyspace::Free(store).seen(b"key", Time(now))
+        Keyspace::new(store, Database::ZERO).seen(b"key", Time(now))
     }
 
     #[test]
@@ -162,7 +210,9 @@ mod tests {
         let store = Store::new(config(1));
         let keys = [&b"a"[..], b"b", b"a", b"c"];
         let mut batch = at(&store, 10);
-        let mut keyspace = Keyspace::Locked(store.lock(keys.into_iter()));
+        let mut keyspace = Keyspace::new(&store, Database::ZERO);
+        let with_database = || keys.into_iter().map(|key| (Database::ZERO, key));
+        assert!(keyspace.lock(with_database()) && !keyspace.lock(with_database()));
         for key in keys {
             keyspace.write(&mut batch, key, |_| (Write::Set { value: key, deadline: None }, ())).unwrap();
             keyspace.write(&mut batch, key, |live| (Write::Keep, live.unwrap().value().to_vec())).unwrap();
@@ -191,7 +241,8 @@ mod tests {
                         keys.reverse();
                     }
                     for _ in 0..2_000 {
-                        drop(store.lock(keys.iter().map(Vec::as_slice)));
+                        let keys = keys.iter().map(|key| (Database::ZERO, &key[..]));
+                        Keyspace::new(store, Database::ZERO).lock(keys);
                     }
                 });
             }

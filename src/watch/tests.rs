@@ -137,8 +137,9 @@ impl Client {
     }
 }
 
-fn prefixes(words: &[&str]) -> Prefixes {
-    Prefixes::new(&words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>()).unwrap()
+fn prefixes(words: &[&str]) -> DatabasePrefixes {
+    let words: Vec<_> = words.iter().map(|word| word.as_bytes()).collect();
+    DatabasePrefixes::new(Database::ZERO, &words).unwrap()
 }
 
 fn watch(store: &Arc<Watches>, words: &[&str], cursor: Option<Cursor>) -> Watcher {
@@ -151,7 +152,7 @@ fn held(store: &Store, words: &[&str], now: u64) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut held = BTreeMap::new();
     for range in 0..store.range_count() {
         store.walk(range, |cell| {
-            if cell.is_live(Time(now)) && prefixes.cover(cell.key()) {
+            if cell.is_live(Time(now)) && prefixes.stored.cover(cell.key()) {
                 held.insert(cell.key().to_vec(), cell.as_shown(Time(now)).value().unwrap().to_vec());
             }
         });

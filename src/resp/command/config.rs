@@ -30,7 +30,7 @@ fn parameters(shared: &Shared) -> [(&'static str, String); 15] {
     [
         ("appendonly", "no".to_owned()),
         ("bind", settings.client_addr.ip().to_string()),
-        ("databases", "1".to_owned()),
+        ("databases", settings.databases.to_string()),
         ("lazyfree-lazy-user-del", "no".to_owned()),
         ("maxclients", settings.max_clients.to_string()),
         ("maxmemory", settings.max_memory.unwrap_or(0).to_string()),

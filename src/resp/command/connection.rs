@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::client::label;
 use super::context::{Context, DONE, Flow, Long, Outcome, Progress, begin, integer, is};
 use super::error::CommandError;
+use crate::model::Database;
 use crate::resp::session::Replies;
 use crate::resp::{Args, EMPTY_ARRAY, PONG, Proto};
 use crate::time_slice::TimeSlice;
@@ -38,9 +39,8 @@ pub(super) fn quit(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
 }
 
 pub(super) fn select(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    if integer(&args[1])? != 0 {
-        return Err(CommandError::said("ERR DB index is out of range"));
-    }
+    let database = cx.database(&args[1])?;
+    cx.select(database);
     cx.reply().ok();
     DONE
 }
@@ -159,6 +159,7 @@ impl Long for Reset {
         cx.session.stop_events(cx.shared);
         cx.session.watch(None);
         cx.session.end_transaction();
+        cx.select(Database::ZERO);
         set_proto(cx, Proto::Resp2);
         cx.session.replies = Replies::On;
         cx.session.authenticated = cx.shared.settings.password.is_none();

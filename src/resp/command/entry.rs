@@ -59,6 +59,10 @@ pub(super) const CONDITIONAL: Flags = Flags(256);
 pub(super) const NO_MULTI: Flags = Flags(512);
 /// Executed at once between `MULTI` and `EXEC` too; not shown by `COMMAND`.
 pub(super) const UNQUEUED: Flags = Flags(1024);
+/// Reaches its last key in another database too, which its arguments may name; not shown by `COMMAND`.
+pub(super) const CROSSES: Flags = Flags(2048);
+/// Selects the database that its argument names; not shown by `COMMAND`.
+pub(super) const SELECTS: Flags = Flags(4096);
 
 impl Flags {
     pub(super) const fn and(self, other: Flags) -> Flags {

@@ -8,6 +8,7 @@ use crate::cluster::PeerState;
 use crate::process;
 use crate::resp::Args;
 use crate::resp::shared::Shared;
+use crate::store::KeyCounts;
 
 /// The version of Redis that this server is compatible with; tools select features by it.
 const REDIS_VERSION: &str = "7.0.15";
@@ -149,12 +150,11 @@ fn cluster(_shared: &Shared, lines: &mut Lines) {
     lines.add("cluster_enabled", 0);
 }
 
-/// The average time to live is not computed; tools need the field.
+/// All databases that have keys, also those that clients of this node cannot select. The average time to live is not
+/// computed; tools need the field.
 fn keyspace(shared: &Shared, lines: &mut Lines) {
-    let totals = shared.store.totals();
-    if totals.live_cells > 0 {
-        let (keys, expires) = (totals.live_cells, totals.expiring_cells);
-        lines.add("db0", format_args!("keys={keys},expires={expires},avg_ttl=0"));
+    for (database, KeyCounts { keys, expiring }) in shared.store.databases() {
+        lines.add(&format!("db{database}"), format_args!("keys={keys},expires={expiring},avg_ttl=0"));
     }
 }
 

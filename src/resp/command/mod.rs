@@ -51,7 +51,7 @@ use std::fmt::Display;
 use super::Args;
 use super::call::Call;
 use context::{Handler, Outcome, Progress};
-use entry::{ADMIN, CONDITIONAL, Command, NO_AUTH, READ, SUBSCRIBED, UNQUEUED, resolve};
+use entry::{ADMIN, CONDITIONAL, CROSSES, Command, NO_AUTH, READ, SELECTS, SUBSCRIBED, UNQUEUED, resolve};
 use error::CommandError;
 use options::SetOptions;
 use table::TABLE;
@@ -133,7 +133,11 @@ fn call(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Outcome {
         return Err(CommandError::Subscribed(command.name));
     }
     if cx.shared.monitors.any() && !command.flags.has(ADMIN) {
-        cx.shared.monitors.show(cx.now(), cx.session.client.peer, args);
+        let selected = cx.session.database();
+        // As in Redis, a SELECT is shown with the database that it selects.
+        let shown =
+            if command.flags.has(SELECTS) { cx.database(&args[1]).unwrap_or(selected) } else { selected };
+        cx.shared.monitors.show(cx.now(), shown, cx.session.client.peer, args);
     }
     if cx.session.may_lack && depends_on_keys(args, command) && lacks(cx, args, command) {
         return Err(CommandError::Loading);
@@ -157,8 +161,9 @@ fn depends_on_keys(args: Args<'_>, command: &Command) -> bool {
 
 /// Whether one of a command's keys is absent. Commands with many keys check each when they reach it.
 fn lacks(cx: &Context<'_>, args: Args<'_>, command: &Command) -> bool {
-    let mut keys = command.keys.places(args.len()).filter_map(|place| args.get(place));
-    args.len() <= many::AT_ONCE && keys.any(|key| cx.is_absent(key))
+    let other = if command.flags.has(CROSSES) { several::other_database(cx, args) } else { None };
+    let mut keys = command.keys.reached(args, cx.keyspace.database, other);
+    args.len() <= many::AT_ONCE && keys.any(|(database, key)| cx.is_absent_in(database, key))
 }
 
 /// Records the keys that a tracking client is about to read. `CLIENT CACHING` applies to the next command that is not

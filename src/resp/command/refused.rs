@@ -18,7 +18,7 @@ const AWAITED: &[Group] =
 
 /// Commands that cannot keep their meaning in an eventually consistent store of registers.
 const MEANINGLESS: &[Group] = &[
-    Group { why: "two keys cannot change together on every node", names: &["move", "swapdb"] },
+    Group { why: "all keys of two databases cannot change together on every node", names: &["swapdb"] },
     Group {
         why: "of two concurrent changes to a part of a value one would be lost",
         names: &["incrbyfloat", "pfadd", "pfmerge", "pfdebug", "pfselftest"],

@@ -3,7 +3,7 @@
 use super::context::{Context, DONE, Flow, Outcome, is};
 use super::error::CommandError;
 use super::sweep;
-use crate::model::timestamp;
+use crate::model::{Database, timestamp};
 use crate::resp::Args;
 
 /// Replies with the machine's clock, as Redis does, and not with the hybrid clock.
@@ -23,19 +23,33 @@ pub(super) fn monitor(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     DONE
 }
 
-pub(super) fn flush(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+pub(super) fn flushall(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    flush(cx, args, None)
+}
+
+pub(super) fn flushdb(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let database = cx.keyspace.database;
+    flush(cx, args, Some(database))
+}
+
+/// Deletes all keys of a database, or of all.
+fn flush(cx: &mut Context<'_>, args: Args<'_>, database: Option<Database>) -> Outcome {
     match args.get(1) {
         None => {}
         Some(mode) if args.len() == 2 && (is(mode, "async") || is(mode, "sync")) => {}
         Some(_) => return Err(CommandError::Syntax),
     }
     if !cx.shared.settings.enable_flush {
-        const TEXT: &str =
-            "ERR this would delete every key on every node: start this node with --enable-flush";
-        return Err(CommandError::said(TEXT));
+        let of = if database.is_some() { " of the database" } else { "" };
+        return Err(CommandError::said(format!(
+            "ERR this would delete every key{of} on every node: start this node with --enable-flush"
+        )));
     }
-    cx.audit(if is(&args[0], "flushdb") { "FLUSHDB" } else { "FLUSHALL" }, None);
-    sweep::flush(cx)
+    match database {
+        Some(database) => cx.audit("FLUSHDB", Some(&database.to_string())),
+        None => cx.audit("FLUSHALL", None),
+    }
+    sweep::flush(cx, database)
 }
 
 /// Sends no reply, as in Redis: the client sees the connection close.

@@ -2,8 +2,9 @@
 
 use super::context::{Context, Dispatch, Handler, Outcome};
 use super::entry::{
-    ADMIN, ALL_KEYS, CONDITIONAL, Command, DENY_OOM, FAST, FROM_SECOND, Flags, NO_AUTH, NO_KEY, NO_MULTI,
-    NONE, ONE_KEY, PAIRS, PUBSUB, READ, SECOND_KEY, SUBSCRIBED, TWO_KEYS, Table, UNQUEUED, WRITE,
+    ADMIN, ALL_KEYS, CONDITIONAL, CROSSES, Command, DENY_OOM, FAST, FROM_SECOND, Flags, NO_AUTH, NO_KEY,
+    NO_MULTI, NONE, ONE_KEY, PAIRS, PUBSUB, READ, SECOND_KEY, SELECTS, SUBSCRIBED, TWO_KEYS, Table, UNQUEUED,
+    WRITE,
 };
 use super::{
     bitfield, bits, client, cluster, config, connection, counter, expiry, info, introspect, keyspace, lcs,
@@ -32,14 +33,14 @@ pub(super) static TABLE: &[Command] = &[
     row("ping", -1, FAST.and(SUBSCRIBED), NO_KEY, "connection", "1.0.0", "Returns PONG, or what it is given", connection::ping),
     row("quit", -1, ENDS, NO_KEY, "connection", "1.0.0", "Closes the connection", connection::quit),
     row("reset", 1, ENDS, NO_KEY, "connection", "6.2.0", "Makes the connection as good as new", connection::reset),
-    row("select", 2, FAST, NO_KEY, "connection", "1.0.0", "Chooses the database; there is one, 0", connection::select),
+    row("select", 2, FAST.and(SELECTS), NO_KEY, "connection", "1.0.0", "Chooses the database", connection::select),
     with(row("client", -2, NONE, NO_KEY, "connection", "2.4.0", "Commands about connections", introspect::unreachable), CLIENT),
     // server
     with(row("command", -1, NONE, NO_KEY, "server", "2.8.13", "Describes the commands", |cx, args| introspect::command(cx, args, &WHOLE)), COMMAND),
     with(row("config", -2, NONE, NO_KEY, "server", "2.0.0", "Commands about settings", introspect::unreachable), CONFIG),
     row("dbsize", 1, READS.and(NO_MULTI), NO_KEY, "server", "1.0.0", "Counts the keys", keyspace::dbsize),
-    row("flushall", -1, WRITE.and(NO_MULTI), NO_KEY, "server", "1.0.0", "Deletes all keys, on every node", server::flush),
-    row("flushdb", -1, WRITE.and(NO_MULTI), NO_KEY, "server", "1.0.0", "Deletes all keys, on every node", server::flush),
+    row("flushall", -1, WRITE.and(NO_MULTI), NO_KEY, "server", "1.0.0", "Deletes all keys of all databases, on every node", server::flushall),
+    row("flushdb", -1, WRITE.and(NO_MULTI), NO_KEY, "server", "1.0.0", "Deletes all keys of the database, on every node", server::flushdb),
     row("info", -1, NONE, NO_KEY, "server", "1.0.0", "Describes the state of the node", info::info),
     row("monitor", 1, ADMIN.and(NO_MULTI), NO_KEY, "server", "1.0.0", "Shows the commands of all connections", server::monitor),
     row("shutdown", -1, ADMIN.and(NO_MULTI), NO_KEY, "server", "1.0.0", "Stops the node", server::shutdown),
@@ -106,7 +107,8 @@ pub(super) static TABLE: &[Command] = &[
     row("ttl", 2, READS, ONE_KEY, "generic", "1.0.0", "Returns the seconds left to a key", expiry::ttl),
     row("type", 2, READS, ONE_KEY, "generic", "1.0.0", "Returns the type of a value", keyspace::kind),
     row("unlink", -2, CHANGES, ALL_KEYS, "generic", "4.0.0", "Deletes keys", keyspace::del),
-    row("copy", -3, CONDITIONALLY_STORES, TWO_KEYS, "generic", "6.2.0", "Sets a key to what another holds, with its deadline", several::copy),
+    row("copy", -3, CONDITIONALLY_STORES.and(CROSSES), TWO_KEYS, "generic", "6.2.0", "Sets a key to what another holds, with its deadline", several::copy),
+    row("move", 3, CONDITIONALLY_CHANGES.and(CROSSES), ONE_KEY, "generic", "1.0.0", "Moves a key to another database: one step on this node, two on others", several::move_key),
     row("rename", 3, CONDITIONALLY_CHANGES, TWO_KEYS, "generic", "1.0.0", "Gives a key another name: one step on this node, two on others", several::rename),
     row("renamenx", 3, CONDITIONALLY_CHANGES, TWO_KEYS, "generic", "1.0.0", "Gives a key a name that is free: one step on this node, two on others", several::renamenx),
     row("wait", 3, NONE, NO_KEY, "generic", "3.0.0", "Waits until peers hold what this connection wrote", wait::wait),
