@@ -90,7 +90,11 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         ("EXEC", "*0\r\n"),
         ("MULTI", "+OK\r\n"),
         ("SET k 9", "+QUEUED\r\n"),
-        ("DBSIZE", "-ERR DBSIZE is not allowed inside a transaction: send it before MULTI or after EXEC\r\n"),
+        (
+            "DBSIZE",
+            "-UNSUPPORTED DBSIZE inside a transaction: it concerns all keys, or what the connection receives. Send it \
+             before MULTI or after EXEC\r\n",
+        ),
         ("SET k 8", "+QUEUED\r\n"),
         ("EXEC", "-EXECABORT Transaction discarded because of previous errors.\r\n"),
         ("GET k", "$1\r\n2\r\n"),
@@ -222,7 +226,6 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         ),
         ("CONFIG GET save APPENDONLY", "*4\r\n$10\r\nappendonly\r\n$2\r\nno\r\n$4\r\nsave\r\n$0\r\n\r\n"),
         ("CONFIG RESETSTAT", "+OK\r\n"),
-        ("SWAPDB 0 1", "-ERR SWAPDB is not supported: two keys cannot change together on every node\r\n"),
         ("SAPWOOD META k", "$-1\r\n"),
     ],
     &[
@@ -232,8 +235,7 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         (
             "HELLO 3 SETNAME me",
             concat!(
-                "%7\r\n$6\r\nserver\r\n$7\r\nsapwood\r\n$7\r\nversion\r\n$5\r\n",
-                env!("CARGO_PKG_VERSION"),
+                "%7\r\n$6\r\nserver\r\n$7\r\nsapwood\r\n$7\r\nversion\r\n$5\r\n7.4.0",
                 "\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:1\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n",
                 "$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n"
             ),
@@ -283,6 +285,58 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         ),
         ("GET k", "$-1\r\n"),
     ],
+];
+
+/// Refusals: clients raise errors by their first word, and some return `false` for `ERR`.
+const REFUSED: &[(&str, &str)] = &[
+    // As a standalone Redis 7.0.15 says.
+    ("READONLY", "-ERR This instance has cluster support disabled\r\n"),
+    ("READWRITE", "-ERR This instance has cluster support disabled\r\n"),
+    ("ASKING", "-ERR This instance has cluster support disabled\r\n"),
+    ("READONLY x", "-ERR wrong number of arguments for 'readonly' command\r\n"),
+    ("CLUSTER", "-ERR wrong number of arguments for 'cluster' command\r\n"),
+    ("CLUSTER INFO", "-ERR This instance has cluster support disabled\r\n"),
+    ("cluster slots", "-ERR This instance has cluster support disabled\r\n"),
+    ("CLUSTER KEYSLOT", "-ERR wrong number of arguments for 'cluster|keyslot' command\r\n"),
+    ("CLUSTER FOO", "-ERR unknown subcommand 'FOO'. Try CLUSTER HELP.\r\n"),
+    ("FOO BAR", "-ERR unknown command 'FOO', with args beginning with: 'BAR' \r\n"),
+    // What Redis would do and this store does not.
+    (
+        "SWAPDB 0 1",
+        "-UNSUPPORTED SWAPDB: two keys cannot change together on every node. COPY or RENAME within the database, or \
+         select another one in the client\r\n",
+    ),
+    (
+        "hset h f v",
+        "-UNSUPPORTED HSET: values are plain strings. Keep one key for each field or member, or the whole as one value, \
+         as JSON\r\n",
+    ),
+    (
+        "CLIENT PAUSE 100",
+        "-UNSUPPORTED CLIENT PAUSE: other clients are not held up here. CLIENT KILL ends a connection\r\n",
+    ),
+    (
+        "CONFIG REWRITE",
+        "-UNSUPPORTED CONFIG REWRITE: settings are fixed while a node runs. Change the file of settings and restart the \
+         node\r\n",
+    ),
+    (
+        "CLIENT TRACKING on REDIRECT 9",
+        "-UNSUPPORTED CLIENT TRACKING REDIRECT: invalidations come on the connection that tracks. Use RESP3: HELLO 3\r\n",
+    ),
+    (
+        "CLIENT TRACKING on NOLOOP",
+        "-UNSUPPORTED CLIENT TRACKING NOLOOP: a change does not tell which connection made it. Expect invalidations of \
+         the client's own writes too\r\n",
+    ),
+    (
+        "SHUTDOWN ABORT",
+        "-UNSUPPORTED SHUTDOWN ABORT: a shutdown that has begun is completed. Start the node again: it fetches the keys \
+         from its peers\r\n",
+    ),
+    ("CLIENT KILL MAXAGE 0", "-ERR maxage should be greater than 0\r\n"),
+    ("CLIENT KILL MAXAGE 100 SKIPME NO", ":0\r\n"),
+    ("PING", "+PONG\r\n"),
 ];
 
 /// Counters, reply for reply as Redis 7.0.15 gives them.
@@ -409,6 +463,16 @@ async fn every_reply_is_what_redis_clients_expect() {
             println!("{request}");
             client.ask(request, reply).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_supported_is_an_error_that_clients_raise_and_that_names_the_way_out() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    for (request, reply) in REFUSED {
+        println!("{request}");
+        client.ask(request, reply).await;
     }
 }
 
@@ -593,7 +657,7 @@ async fn every_key_is_found_by_keys_and_scan_and_none_after_a_flush() {
 async fn a_flush_needs_to_be_enabled() {
     let daemon = Daemon::with(|settings| settings.enable_flush = false).await;
     let reply = daemon.client().await.reply("FLUSHALL").await;
-    assert!(reply.starts_with("-ERR") && reply.contains("--enable-flush"), "{reply}");
+    assert!(reply.starts_with("-UNSUPPORTED FLUSHALL: ") && reply.contains("--enable-flush"), "{reply}");
 }
 
 #[tokio::test]

@@ -64,6 +64,11 @@ impl Client {
         self.last_call.store(call.to_bits(), Relaxed);
     }
 
+    /// For how many seconds it has been connected.
+    pub(super) fn age(&self, now: Time) -> u64 {
+        timestamp::distance(now.max(self.connected), self.connected).as_secs()
+    }
+
     /// The labels that the client has set.
     pub(super) fn labels(&self) -> MutexGuard<'_, Labels> {
         self.labels.lock()

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::client::label;
 use super::context::{Context, DONE, Flow, Long, Outcome, Progress, begin, integer, is};
 use super::error::CommandError;
+use super::info::REDIS_VERSION;
 use crate::resp::session::Replies;
 use crate::resp::{Args, EMPTY_ARRAY, PONG, Proto};
 use crate::time_slice::TimeSlice;
@@ -116,7 +117,7 @@ pub(super) fn hello(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let id = cx.session.client.id;
     let mut reply = cx.reply();
     reply.map(7);
-    for (key, value) in [("server", "sapwood"), ("version", env!("CARGO_PKG_VERSION"))] {
+    for (key, value) in [("server", "sapwood"), ("version", REDIS_VERSION)] {
         reply.bulk(key.as_bytes());
         reply.bulk(value.as_bytes());
     }

@@ -9,8 +9,11 @@ use crate::process;
 use crate::resp::Args;
 use crate::resp::shared::Shared;
 
-/// The version of Redis that this server is compatible with; tools select features by it.
-const REDIS_VERSION: &str = "7.0.15";
+/// The version of Redis whose commands are meant, in `INFO` and `HELLO`: clients select commands and forms by it.
+///
+/// Redis 7.4 has no command or form for strings, keys and connections that is missing here without a refusal that
+/// names the reason. Sapwood's own version is `sapwood_version` in `INFO`.
+pub(super) const REDIS_VERSION: &str = "7.4.0";
 
 type Section = fn(&Shared, &mut Lines);
 

@@ -26,6 +26,7 @@ mod info;
 mod introspect;
 mod keyspace;
 mod many;
+mod no_cluster;
 mod options;
 mod pubsub;
 mod refused;

@@ -29,17 +29,27 @@ pub(super) fn flush(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         Some(mode) if args.len() == 2 && (is(mode, "async") || is(mode, "sync")) => {}
         Some(_) => return Err(CommandError::Syntax),
     }
+    let name = if is(&args[0], "flushdb") { "FLUSHDB" } else { "FLUSHALL" };
     if !cx.shared.settings.enable_flush {
-        const TEXT: &str =
-            "ERR this would delete every key on every node: start this node with --enable-flush";
-        return Err(CommandError::said(TEXT));
+        return Err(CommandError::unsupported(
+            name,
+            "this would delete every key on every node",
+            "To allow it, start this node with --enable-flush",
+        ));
     }
-    cx.audit(if is(&args[0], "flushdb") { "FLUSHDB" } else { "FLUSHALL" }, None);
+    cx.audit(name, None);
     sweep::flush(cx)
 }
 
 /// Sends no reply, as in Redis: the client sees the connection close.
 pub(super) fn shutdown(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    if args.len() == 2 && is(&args[1], "abort") {
+        return Err(CommandError::unsupported(
+            "SHUTDOWN ABORT",
+            "a shutdown that has begun is completed",
+            "Start the node again: it fetches the keys from its peers",
+        ));
+    }
     let known = |word: &[u8]| ["nosave", "save", "now", "force"].iter().any(|other| is(word, other));
     let both = |word: &str| args.iter().any(|arg| is(arg, word));
     if !args.tail(1).iter().all(known) || both("save") && both("nosave") {

@@ -6,8 +6,8 @@ use super::entry::{
     PAIRS, PUBSUB, READ, SECOND_KEY, SUBSCRIBED, TWO_KEYS, Table, UNQUEUED, WRITE,
 };
 use super::{
-    client, cluster, config, connection, counter, expiry, info, introspect, keyspace, pubsub, sapwood,
-    server, several, string, tracking, transaction, wait, watch,
+    client, cluster, config, connection, counter, expiry, info, introspect, keyspace, no_cluster, pubsub,
+    sapwood, server, several, string, tracking, transaction, wait, watch,
 };
 use crate::resp::Args;
 use crate::resp::args::Keys;
@@ -45,6 +45,11 @@ pub(super) static TABLE: &[Command] = &[
     row("shutdown", -1, ADMIN.and(NO_MULTI), NO_KEY, "server", "1.0.0", "Stops the node", server::shutdown),
     row("time", 1, FAST, NO_KEY, "server", "2.6.0", "Returns the time", server::time),
     with(row("sapwood", -2, NONE, NO_KEY, "server", "0.1.0", "Commands about the cluster", introspect::unreachable), SAPWOOD),
+    // Redis Cluster
+    row("asking", 1, FAST, NO_KEY, "cluster", "3.0.0", "An error: this is no Redis Cluster", no_cluster::disabled),
+    row("cluster", -2, NONE, NO_KEY, "cluster", "3.0.0", "An error: this is no Redis Cluster", no_cluster::cluster),
+    row("readonly", 1, FAST, NO_KEY, "cluster", "3.0.0", "An error: this is no Redis Cluster", no_cluster::disabled),
+    row("readwrite", 1, FAST, NO_KEY, "cluster", "3.0.0", "An error: this is no Redis Cluster", no_cluster::disabled),
     // pubsub
     row("psubscribe", -2, LISTENS, NO_KEY, "pubsub", "2.0.0", "Listens to the channels that match patterns", pubsub::psubscribe),
     row("publish", 3, PUBSUB.and(FAST), NO_KEY, "pubsub", "2.0.0", "Tells those who listen, on every node", pubsub::publish),

@@ -32,11 +32,17 @@ impl<'a> Options<'a> {
             } else if is(word, "prefix") {
                 options.prefixes.push(words.next().ok_or(CommandError::Syntax)?);
             } else if is(word, "redirect") {
-                return Err(said(
-                    "REDIRECT is not supported: invalidations come on the connection that tracks, in RESP3",
+                return Err(CommandError::unsupported(
+                    "CLIENT TRACKING REDIRECT",
+                    "invalidations come on the connection that tracks",
+                    "Use RESP3: HELLO 3",
                 ));
             } else if is(word, "noloop") {
-                return Err(said("NOLOOP is not supported: a change does not tell which connection made it"));
+                return Err(CommandError::unsupported(
+                    "CLIENT TRACKING NOLOOP",
+                    "a change does not tell which connection made it",
+                    "Expect invalidations of the client's own writes too",
+                ));
             } else {
                 return Err(CommandError::Syntax);
             }

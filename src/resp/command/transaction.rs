@@ -59,9 +59,11 @@ fn admit(
     let (command, _) = resolve(command, Call::of(index), args)?;
     if command.flags.has(NO_MULTI) {
         let name = command.name.replace('|', " ").to_ascii_uppercase();
-        return Err(CommandError::said(format!(
-            "ERR {name} is not allowed inside a transaction: send it before MULTI or after EXEC"
-        )));
+        return Err(CommandError::unsupported(
+            &format!("{name} inside a transaction"),
+            "it concerns all keys, or what the connection receives",
+            "Send it before MULTI or after EXEC",
+        ));
     }
     if command.flags.has(DENY_OOM) {
         cx.keyspace.store().check_write(1)?;
