@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::Proto;
 use super::call::Call;
 use super::clients::{Client, NO_TRANSACTION};
+use super::command::Running;
 use super::hub::{Kind, Subscriptions};
 use super::shared::Shared;
 use super::tracking::{Mode, Which};
@@ -36,6 +37,8 @@ pub(super) struct Session {
     /// The current or the last command.
     pub(super) call: Call,
     pub(super) counts: Counts,
+    /// The long command that is being executed.
+    pub(super) running: Option<Box<Running>>,
     /// How many bytes of the output are not replies: `CLIENT REPLY` does not suppress them.
     pub(super) kept: usize,
     pub(super) subscriptions: Subscriptions,
@@ -64,6 +67,7 @@ impl Session {
             replies: Replies::On,
             call: Call::NONE,
             counts: Counts::default(),
+            running: None,
             kept: 0,
             subscriptions: Subscriptions::default(),
             may_lack: false,

@@ -76,6 +76,15 @@ impl<'s> Keyspace<'s> {
         }
     }
 
+    /// The bytes that the cell of `key` takes, if it is live at `now`.
+    pub(crate) fn memory(&self, key: &[u8], now: Time) -> Option<u64> {
+        let of = |cell: Option<&Cell>| cell.filter(|cell| cell.is_live(now)).map(Cell::memory);
+        match self {
+            Keyspace::Free(store) => store.ranges.read(key, of),
+            Keyspace::Locked(locked) => locked.ranges.read(key, of),
+        }
+    }
+
     /// As [`Store::count`].
     pub(crate) fn count(&self, key: &[u8], now: Time) -> Option<Count> {
         match self {

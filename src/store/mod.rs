@@ -61,6 +61,8 @@ pub use value::Value;
 pub(crate) use write::increment;
 pub use write::{Lengths, Live, Write, WriteError};
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use clock::Clock;
 use memory::{Growth, Limits};
 use ranges::Ranges;
@@ -139,6 +141,8 @@ pub struct Store {
     feed: Feed,
     limits: Limits,
     lengths: Lengths,
+    /// How many expired keys the sweeps have found.
+    expired: AtomicU64,
 }
 
 impl Store {
@@ -154,6 +158,7 @@ impl Store {
             feed: Feed::new(config.feed_limit),
             limits: Limits::new(config.max_memory),
             lengths: config.lengths,
+            expired: AtomicU64::new(0),
         }
     }
 
@@ -281,6 +286,11 @@ impl Store {
         self.lengths.check(key, value)
     }
 
+    /// As [`check_lengths`](Self::check_lengths), for a value of which only the length is known.
+    pub(crate) fn check_length(&self, key: &[u8], value: usize) -> Result<(), WriteError> {
+        self.lengths.check_length(key, value)
+    }
+
     /// Checks whether a client's write that grows the cells by `growth` bytes would be accepted now.
     ///
     /// # Errors
@@ -387,7 +397,16 @@ impl Store {
                 (next, swept)
             })
         });
-        swept.count()
+        let count = swept.count();
+        if count > 0 {
+            self.expired.fetch_add(count as u64, Relaxed);
+        }
+        count
+    }
+
+    /// How many expired keys the [sweeps](Self::sweep) have found since the start.
+    pub(crate) fn expired_keys(&self) -> u64 {
+        self.expired.load(Relaxed)
     }
 
     /// The number of expired keys of a range that still count as live in the [totals](Self::totals), because they were

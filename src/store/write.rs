@@ -27,7 +27,11 @@ impl Lengths {
     pub const UNLIMITED: Lengths = Lengths { key: MAX_KEY, value: usize::MAX };
 
     pub(super) fn check(&self, key: &[u8], value: &[u8]) -> Result<(), WriteError> {
-        let (key, value) = (key.len(), value.len());
+        self.check_length(key, value.len())
+    }
+
+    pub(super) fn check_length(&self, key: &[u8], value: usize) -> Result<(), WriteError> {
+        let key = key.len();
         if key > self.key {
             return Err(WriteError::KeyTooLong { bytes: key, limit: self.key });
         }

@@ -11,7 +11,7 @@ use crate::resp::{Args, EMPTY_ARRAY, PONG, Proto};
 use crate::time_slice::TimeSlice;
 
 /// The only user.
-const USER: &[u8] = b"default";
+pub(super) const USER: &[u8] = b"default";
 
 pub(super) fn ping(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     match args.get(1) {

@@ -13,16 +13,19 @@
 //! - A command that fails leaves nothing but its error in the output.
 //! - Nothing here blocks: no lock of the store is held longer than one closure, and there is no `.await`.
 
+mod acl;
 mod client;
 mod cluster;
 mod config;
 mod connection;
 mod context;
 mod counter;
+mod dump;
 mod entry;
 mod error;
 mod expiry;
 mod info;
+mod inspect;
 mod introspect;
 mod keyspace;
 mod many;
@@ -33,15 +36,19 @@ mod refused;
 mod sapwood;
 mod server;
 mod several;
+mod slow;
+mod specs;
 mod string;
 mod sweep;
 mod table;
+mod timing;
 mod tracking;
 mod transaction;
 mod wait;
 mod watch;
 
 pub(super) use context::{Context, Flow, Long, Wait};
+pub(super) use timing::Running;
 
 use std::fmt::Display;
 
@@ -52,10 +59,11 @@ use entry::{ADMIN, CONDITIONAL, Command, NO_AUTH, READ, SUBSCRIBED, UNQUEUED, re
 use error::CommandError;
 use options::SetOptions;
 use table::TABLE;
+use timing::Timing;
 
-/// The commands' names, in the order of their indexes in [`Call`] and the counters.
+/// The names of the commands and subcommands, in the order of their counters.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().map(|command| command.name)
+    table::all().map(|command| command.name)
 }
 
 /// Executes one request; appends its reply or error to the output.
@@ -69,7 +77,7 @@ pub(super) fn execute(cx: &mut Context<'_>, args: Args<'_>) -> Flow {
 
 /// Runs one step of a long command, whose reply begins at `start` in the output; `true` once it has ended.
 pub(super) fn step(cx: &mut Context<'_>, long: &mut dyn Long, start: usize) -> bool {
-    match long.step(cx) {
+    timing::step(cx, |cx| match long.step(cx) {
         Ok(Progress::More) => false,
         Ok(Progress::Done) => true,
         Err(error) => {
@@ -77,7 +85,7 @@ pub(super) fn step(cx: &mut Context<'_>, long: &mut dyn Long, start: usize) -> b
             cx.fail(start, &error);
             true
         }
-    }
+    })
 }
 
 /// Lets a waiting command reply, if it can or this is the `last` time; `true` once it has.
@@ -115,13 +123,31 @@ fn run(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 /// Executes a request whose command has this index in the table.
 fn dispatch(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Outcome {
-    cx.session.counts.call(index, &cx.shared.stats);
-    call(cx, args, index).inspect_err(|_| cx.session.counts.fail())
+    cx.session.call = Call::of(index);
+    let command = match admit(cx, args, index) {
+        Ok(command) => command,
+        Err(error) => {
+            cx.shared.stats.reject(table::slot(cx.session.call));
+            return Err(error);
+        }
+    };
+    let slot = table::slot(cx.session.call);
+    cx.session.counts.call(slot, &cx.shared.stats);
+    let timing = Timing::begin(cx, args, command);
+    let outcome = match command.handler {
+        Handler::Plain(handler) => handler(cx, args),
+        Handler::Dispatching(handler) => handler(cx, args, dispatch),
+    };
+    if outcome.is_err() {
+        cx.session.counts.fail();
+    }
+    timing.end(cx, args, slot, matches!(outcome, Ok(Flow::Long(_))));
+    outcome
 }
 
-fn call(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Outcome {
-    let command = &TABLE[index];
-    let (command, call) = resolve(command, Call::of(index), args)?;
+/// Makes the checks that all commands share; returns the command or subcommand.
+fn admit(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Result<&'static Command, CommandError> {
+    let (command, call) = resolve(&TABLE[index], Call::of(index), args)?;
     cx.session.call = call;
     if !cx.session.authenticated && !command.flags.has(NO_AUTH) {
         return Err(CommandError::NoAuth);
@@ -138,10 +164,7 @@ fn call(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Outcome {
     if cx.session.tracking.is_some() {
         note_reads(cx, args, command, &TABLE[index]);
     }
-    match command.handler {
-        Handler::Plain(handler) => handler(cx, args),
-        Handler::Dispatching(handler) => handler(cx, args, dispatch),
-    }
+    Ok(command)
 }
 
 /// Whether a command reads its keys, or writes depending on their values. `DEL` does not: it deletes existing keys,

@@ -187,16 +187,16 @@ const GROUPS: &[Group] = &[
         instead: "WAIT waits until they do; copy keys to files with SCAN and DUMP",
         names: &["save", "bgsave", "bgrewriteaof"],
     },
-    Group {
-        why: "a value does not leave with the timestamps that merging needs",
-        instead: "GET the value and SET it",
-        names: &["dump", "restore"],
-    },
     Group { why: "a key does not move between slots", instead: "Use RESTORE", names: &["restore-asking"] },
     Group {
         why: "what it shows or changes is the inside of redis-server",
         instead: "INFO and the metrics of the http port describe this node",
-        names: &["debug", "lolwut", "module", "object", "memory", "latency", "slowlog", "lastsave", "role"],
+        names: &["debug", "lolwut"],
+    },
+    Group {
+        why: "there are no modules",
+        instead: "Values are plain strings",
+        names: &["module|load", "module|loadex", "module|unload"],
     },
     Group {
         why: "there are no shards",
@@ -206,7 +206,7 @@ const GROUPS: &[Group] = &[
     Group {
         why: "there is one user, default, with one password",
         instead: "Set it with --client-password-file",
-        names: &["acl"],
+        names: &["acl|deluser", "acl|dryrun", "acl|genpass", "acl|load", "acl|save", "acl|setuser"],
     },
     Group {
         why: "other clients are not held up here",
