@@ -826,6 +826,26 @@ async fn a_monitor_sees_the_commands_of_others_but_no_passwords() {
     }
     let seen = String::from_utf8(seen).unwrap();
     assert!(seen.contains(r#""AUTH" "(redacted)" "(redacted)""#) && !seen.contains("secret"), "{seen}");
+    monitor.ask("RESET\r\nPING", "+RESET\r\n+PONG\r\n").await;
+}
+
+#[tokio::test]
+async fn connections_are_described_with_the_fields_of_redis() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    client.ask("CLIENT SETINFO lib-name lib", "+OK\r\n").await;
+    let line = client.reply("CLIENT INFO").await;
+    let fields: Vec<&str> =
+        line.lines().nth(1).unwrap().split(' ').map(|field| field.split_once('=').unwrap().0).collect();
+    let expected = "id addr laddr fd name age idle flags db sub psub ssub multi qbuf qbuf-free argv-mem multi-mem rbs rbp obl \
+                    oll omem tot-mem events cmd user redir resp lib-name lib-ver";
+    assert_eq!(fields.join(" "), expected);
+    client.send("MULTI\r\nSET k 12345\r\nCLIENT LIST\r\nDISCARD\r\n").await;
+    client.expect("+OK\r\n+QUEUED\r\n+QUEUED\r\n+OK\r\n").await;
+    assert!(
+        client.reply("CLIENT LIST").await.contains(" multi=-1 ") && line.contains(" multi-mem=0 "),
+        "{line}"
+    );
 }
 
 #[tokio::test]

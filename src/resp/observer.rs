@@ -171,7 +171,9 @@ impl Observer {
 async fn announce(hub: &Hub, events: KeyspaceEvents, change: &Change) {
     let key = change.cell.key();
     let told: &[(&str, &str)] = match change.cause {
-        Cause::Set if change.cell.deadline().is_some() => &[("$", "set"), ("g", "expire")],
+        Cause::Set if change.cell.deadline().is_some() && !change.keeps_deadline => {
+            &[("$", "set"), ("g", "expire")]
+        }
         Cause::Set => &[("$", "set")],
         Cause::Delete => &[("g", "del")],
         Cause::Expired => &[("x", "expired")],

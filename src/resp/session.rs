@@ -89,6 +89,7 @@ impl Session {
     /// Ends a transaction, and with it the watch of keys; returns what was queued.
     pub(super) fn end_transaction(&mut self) -> (Option<Box<Queue>>, Box<WatchedKeys>) {
         self.client.queued.store(NO_TRANSACTION, Relaxed);
+        self.client.queued_bytes.store(0, Relaxed);
         (self.queue.take(), self.watched.take().unwrap_or_default())
     }
 

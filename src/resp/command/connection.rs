@@ -135,9 +135,6 @@ pub(super) fn hello(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn set_proto(cx: &mut Context<'_>, proto: Proto) {
-    if proto == Proto::Resp2 {
-        cx.session.stop_tracking(cx.shared);
-    }
     cx.session.client.outbox.switch(proto, cx.out);
     cx.keep();
     cx.session.proto = proto;
@@ -158,6 +155,7 @@ impl Long for Reset {
         }
         cx.session.stop_monitoring(cx.shared);
         cx.session.stop_events(cx.shared);
+        cx.session.stop_tracking(cx.shared);
         cx.session.watch(None);
         cx.session.end_transaction();
         set_proto(cx, Proto::Resp2);

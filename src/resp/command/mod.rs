@@ -156,7 +156,9 @@ fn admit(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Result<&'static 
         return Err(CommandError::Subscribed(command.name));
     }
     if cx.shared.monitors.any() && !command.flags.has(ADMIN) {
-        cx.shared.monitors.show(cx.now(), cx.session.client.peer, args);
+        // A client that ends its own monitoring is not shown that.
+        let unless = (command.name == "reset").then_some(cx.session.client.id);
+        cx.shared.monitors.show(cx.now(), cx.session.client.peer, args, unless);
     }
     if cx.session.may_lack && depends_on_keys(args, command) && lacks(cx, args, command) {
         return Err(CommandError::Loading);

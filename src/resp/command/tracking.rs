@@ -2,8 +2,8 @@
 
 use super::context::{Context, DONE, Outcome, is};
 use super::error::CommandError;
+use crate::resp::Args;
 use crate::resp::tracking::{Mode, Which};
-use crate::resp::{Args, Proto};
 use crate::store::{MAX_PREFIXES, Prefixes};
 
 /// The longest prefix in bytes: each changed key is compared with all prefixes.
@@ -127,11 +127,6 @@ pub(super) fn tracking(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         cx.session.stop_tracking(cx.shared);
     } else if is(&args[2], "on") {
         let which = options.which(cx.session.tracking.as_ref().map(|mode| &mode.which))?;
-        if cx.proto() == Proto::Resp2 {
-            return Err(said(
-                "CLIENT TRACKING needs RESP3, in which invalidations can be told from replies: HELLO 3",
-            ));
-        }
         cx.session
             .start_tracking(cx.shared, Mode { which, caching: false })
             .map_err(|error| said(&error.to_string()))?;

@@ -70,6 +70,7 @@ fn admit(
     }
     let Some(queue) = &mut cx.session.queue else { return Ok(()) };
     let is_within = queue.push(index, command.keys, args);
+    cx.session.client.queued_bytes.store(queue.bytes(), Relaxed);
     cx.session.client.queued.store(i64::try_from(queue.len()).unwrap_or(i64::MAX), Relaxed);
     if !is_within {
         return Err(CommandError::said(format!(
