@@ -47,6 +47,14 @@ impl<'a> Args<'a> {
         self.spans.is_empty()
     }
 
+    /// The bytes that the arguments take in the request.
+    pub(super) fn bytes(&self) -> usize {
+        let (first, last) = (self.spans.first(), self.spans.last());
+        first
+            .zip(last)
+            .map_or(0, |(first, last)| (last.start + last.len).saturating_sub(first.start) as usize)
+    }
+
     /// Argument `i`. Unlike `args[i]`, it lives as long as the buffer.
     pub fn get(&self, i: usize) -> Option<&'a [u8]> {
         Some(self.spans.get(i)?.of(self.bytes))

@@ -43,10 +43,17 @@ impl Monitors {
         self.count.store(all.len(), Ordering::Relaxed);
     }
 
-    /// Shows a command on a database to all monitors.
-    pub(super) fn show(&self, now: Time, database: Database, from: SocketAddr, args: Args<'_>) {
+    /// Shows a command on a database to all monitors, `unless` it is this client.
+    pub(super) fn show(
+        &self,
+        now: Time,
+        database: Database,
+        from: SocketAddr,
+        args: Args<'_>,
+        unless: Option<u64>,
+    ) {
         let line = line(now, database, from, args);
-        for client in &*self.all.lock() {
+        for client in self.all.lock().iter().filter(|client| Some(client.id) != unless) {
             client.outbox.add(&line);
         }
     }

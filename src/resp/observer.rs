@@ -173,7 +173,9 @@ impl Observer {
 /// Publishes the keyspace events that Redis would publish for the command that made the change.
 async fn publish_events(hub: &Hub, events: KeyspaceEvents, database: Database, key: &[u8], change: &Change) {
     let commands: &[(&str, &str)] = match change.cause {
-        Cause::Set if change.cell.deadline().is_some() => &[("$", "set"), ("g", "expire")],
+        Cause::Set if change.cell.deadline().is_some() && !change.keeps_deadline => {
+            &[("$", "set"), ("g", "expire")]
+        }
         Cause::Set => &[("$", "set")],
         Cause::Delete => &[("g", "del")],
         Cause::Expired => &[("x", "expired")],

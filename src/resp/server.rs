@@ -21,6 +21,7 @@ use super::monitor::Monitors;
 use super::observer::Observer;
 use super::publication::deliver_backlog;
 use super::shared::{Settings, Shared};
+use super::slowlog::SlowLog;
 use super::tracking::Tracking;
 use crate::accept::Acceptor;
 use crate::cluster::{Cluster, Event, Missed, Subscribers};
@@ -81,6 +82,7 @@ impl Server {
             observer,
             tracking,
             stats,
+            slowlog: SlowLog::default(),
             started: Instant::now(),
             cut: CancellationToken::new(),
             kill: CancellationToken::new(),
@@ -113,7 +115,10 @@ impl Server {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                _ = second.tick() => self.shared.stats.sample(),
+                _ = second.tick() => {
+                    self.shared.stats.sample();
+                    self.shared.stats.peak_memory(self.shared.store.memory());
+                }
                 Some(event) = events.next() => self.send_event(&event),
                 (stream, peer) = acceptor.next() => {
                     if let Some(surplus) = self.welcome(&connections, stream, peer, &stop) {

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::Proto;
 use super::call::Call;
 use super::clients::{Client, NO_TRANSACTION};
+use super::command::Running;
 use super::hub::{Kind, Subscriptions};
 use super::shared::Shared;
 use super::tracking::{Mode, Which};
@@ -37,6 +38,8 @@ pub(super) struct Session {
     /// The current or the last command.
     pub(super) call: Call,
     pub(super) counts: Counts,
+    /// The long command that is being executed.
+    pub(super) running: Option<Box<Running>>,
     /// How many bytes of the output are not replies: `CLIENT REPLY` does not suppress them.
     pub(super) kept: usize,
     pub(super) subscriptions: Subscriptions,
@@ -67,6 +70,7 @@ impl Session {
             replies: Replies::On,
             call: Call::NONE,
             counts: Counts::default(),
+            running: None,
             kept: 0,
             subscriptions: Subscriptions::default(),
             may_lack: false,
@@ -100,6 +104,7 @@ impl Session {
     /// Ends a transaction, and with it the watch of keys; returns what was queued.
     pub(super) fn end_transaction(&mut self) -> (Option<Box<Queue>>, Box<WatchedKeys>) {
         self.client.queued.store(NO_TRANSACTION, Relaxed);
+        self.client.queued_bytes.store(0, Relaxed);
         (self.queue.take(), self.watched.take().unwrap_or_default())
     }
 

@@ -13,6 +13,7 @@ use super::events::EventReaders;
 use super::hub::Hub;
 use super::monitor::Monitors;
 use super::observer::Observer;
+use super::slowlog::SlowLog;
 use super::tracking::Tracking;
 use crate::cluster::Cluster;
 use crate::config::{KeyspaceEvents, Secret};
@@ -70,6 +71,7 @@ pub(super) struct Shared {
     pub(super) observer: Observer,
     pub(super) tracking: Arc<Tracking>,
     pub(super) stats: Arc<Stats>,
+    pub(super) slowlog: SlowLog,
     pub(super) started: Instant,
     /// Closes every connection that waits for its client to read.
     pub(super) cut: CancellationToken,

@@ -106,6 +106,11 @@ impl Queue {
         self.requests.len()
     }
 
+    /// The bytes of the requests.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Has `EXEC` fail: a request was refused.
     pub(super) fn break_off(&mut self) {
         self.is_broken = true;

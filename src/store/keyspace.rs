@@ -59,6 +59,11 @@ impl<'s> Keyspace<'s> {
         true
     }
 
+    /// Whether ranges are locked.
+    pub(crate) fn is_locked(&self) -> bool {
+        matches!(self.reach, Reach::Locked(_))
+    }
+
     /// Unlocks all ranges.
     pub(crate) fn unlock(&mut self) {
         self.reach = Reach::Free(self.store());
@@ -115,6 +120,16 @@ impl<'s> Keyspace<'s> {
         match &self.reach {
             Reach::Free(store) => store.meta(key, now),
             Reach::Locked(locked) => locked.ranges.read(key, |cell| locked.store.meta_of(cell?, now)),
+        }
+    }
+
+    /// The bytes that the cell of `key` takes, if it is live at `now`.
+    pub(crate) fn memory(&self, key: &[u8], now: Time) -> Option<u64> {
+        let of = |cell: Option<&Cell>| cell.filter(|cell| cell.is_live(now)).map(Cell::memory);
+        let key = &*self.database.stored(key);
+        match &self.reach {
+            Reach::Free(store) => store.ranges.read(key, of),
+            Reach::Locked(locked) => locked.ranges.read(key, of),
         }
     }
 

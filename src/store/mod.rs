@@ -66,6 +66,8 @@ pub use value::Value;
 pub(crate) use write::increment;
 pub use write::{Lengths, Live, Write, WriteError};
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use clock::Clock;
 use memory::{Growth, Limits};
 use ranges::Ranges;
@@ -144,6 +146,8 @@ pub struct Store {
     feed: Feed,
     limits: Limits,
     lengths: Lengths,
+    /// How many expired keys the sweeps have found.
+    expired: AtomicU64,
 }
 
 impl Store {
@@ -159,6 +163,7 @@ impl Store {
             feed: Feed::new(config.feed_limit),
             limits: Limits::new(config.max_memory),
             lengths: config.lengths,
+            expired: AtomicU64::new(0),
         }
     }
 
@@ -280,6 +285,11 @@ impl Store {
         self.lengths.check(key.len(), value.len())
     }
 
+    /// As [`check_lengths`](Self::check_lengths), for a value of which only the length is known.
+    pub(crate) fn check_length(&self, key: &[u8], value: usize) -> Result<(), WriteError> {
+        self.lengths.check(key.len(), value)
+    }
+
     /// Checks whether a client's write that grows the cells by `growth` bytes would be accepted now.
     ///
     /// # Errors
@@ -386,7 +396,16 @@ impl Store {
                 (next, swept)
             })
         });
-        swept.count()
+        let count = swept.count();
+        if count > 0 {
+            self.expired.fetch_add(count as u64, Relaxed);
+        }
+        count
+    }
+
+    /// How many expired keys the [sweeps](Self::sweep) have found since the start.
+    pub(crate) fn swept_keys(&self) -> u64 {
+        self.expired.load(Relaxed)
     }
 
     /// The number of expired keys of a range and a database that still count as live in the [totals](Self::totals) and

@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::client::label;
 use super::context::{Context, DONE, Flow, Long, Outcome, Progress, begin, integer, is};
 use super::error::CommandError;
+use super::info::REDIS_VERSION;
 use crate::model::Database;
 use crate::resp::session::Replies;
 use crate::resp::{Args, EMPTY_ARRAY, PONG, Proto};
 use crate::time_slice::TimeSlice;
 
 /// The only user.
-const USER: &[u8] = b"default";
+pub(super) const USER: &[u8] = b"default";
 
 pub(super) fn ping(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     match args.get(1) {
@@ -116,7 +117,7 @@ pub(super) fn hello(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let id = cx.session.client.id;
     let mut reply = cx.reply();
     reply.map(7);
-    for (key, value) in [("server", "sapwood"), ("version", env!("CARGO_PKG_VERSION"))] {
+    for (key, value) in [("server", "sapwood"), ("version", REDIS_VERSION)] {
         reply.bulk(key.as_bytes());
         reply.bulk(value.as_bytes());
     }
@@ -134,9 +135,6 @@ pub(super) fn hello(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn set_proto(cx: &mut Context<'_>, proto: Proto) {
-    if proto == Proto::Resp2 {
-        cx.session.stop_tracking(cx.shared);
-    }
     cx.session.client.outbox.switch(proto, cx.out);
     cx.keep();
     cx.session.proto = proto;
@@ -157,6 +155,7 @@ impl Long for Reset {
         }
         cx.session.stop_monitoring(cx.shared);
         cx.session.stop_events(cx.shared);
+        cx.session.stop_tracking(cx.shared);
         cx.session.watch(None);
         cx.session.end_transaction();
         cx.select(Database::ZERO);

@@ -86,7 +86,9 @@ impl Context<'_> {
     pub(super) fn fail(&mut self, start: usize, error: &dyn Display) {
         self.out.truncate(start.max(self.session.kept));
         self.session.counts.errors += 1;
-        self.reply().error(&error.to_string());
+        let text = error.to_string();
+        self.shared.stats.error(&text);
+        self.reply().error(&text);
     }
 
     /// Moves the client's pushes from the outbox to the output, before what is written next. While `EXEC` replies with

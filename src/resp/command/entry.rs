@@ -2,6 +2,7 @@
 
 use super::context::Handler;
 use super::error::CommandError;
+use super::refused;
 use crate::resp::Args;
 use crate::resp::args::Keys;
 use crate::resp::call::Call;
@@ -111,7 +112,7 @@ pub(super) fn resolve(
         return Ok((command, call));
     };
     let Some(index) = command.subcommands.iter().position(|sub| sub.is_named(name)) else {
-        return Err(CommandError::unknown_subcommand(command.name, name));
+        return Err(refused::explain_subcommand(command.name, name));
     };
     let sub = &command.subcommands[index];
     if !sub.takes(args.len()) {

@@ -39,21 +39,27 @@ fn flush(cx: &mut Context<'_>, args: Args<'_>, database: Option<Database>) -> Ou
         Some(mode) if args.len() == 2 && (is(mode, "async") || is(mode, "sync")) => {}
         Some(_) => return Err(CommandError::Syntax),
     }
+    let name = if is(&args[0], "flushdb") { "FLUSHDB" } else { "FLUSHALL" };
     if !cx.shared.settings.enable_flush {
-        let of = if database.is_some() { " of the database" } else { "" };
-        return Err(CommandError::said(format!(
-            "ERR this would delete every key{of} on every node: start this node with --enable-flush"
-        )));
+        let why = match database {
+            Some(_) => "this would delete every key of the database on every node",
+            None => "this would delete every key on every node",
+        };
+        return Err(CommandError::unsupported(name, why, "To allow it, start this node with --enable-flush"));
     }
-    match database {
-        Some(database) => cx.audit("FLUSHDB", Some(&database.to_string())),
-        None => cx.audit("FLUSHALL", None),
-    }
+    cx.audit(name, database.map(|database| database.to_string()).as_deref());
     sweep::flush(cx, database)
 }
 
 /// Sends no reply, as in Redis: the client sees the connection close.
 pub(super) fn shutdown(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    if args.len() == 2 && is(&args[1], "abort") {
+        return Err(CommandError::unsupported(
+            "SHUTDOWN ABORT",
+            "a shutdown that has begun is completed",
+            "Start the node again: it fetches the keys from its peers",
+        ));
+    }
     let known = |word: &[u8]| ["nosave", "save", "now", "force"].iter().any(|other| is(word, other));
     let both = |word: &str| args.iter().any(|arg| is(arg, word));
     if !args.tail(1).iter().all(known) || both("save") && both("nosave") {

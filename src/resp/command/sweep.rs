@@ -182,7 +182,10 @@ struct Flush {
     cells: Vec<Cell>,
 }
 
+/// Clients that track what they have read get one invalidation for all of it, before any key is deleted: what they read
+/// from then on is recorded anew.
 pub(super) fn flush(cx: &mut Context<'_>, database: Option<Database>) -> Outcome {
+    cx.shared.tracking.all_changed();
     begin(cx, Flush { database, range: 0, cells: Vec::new() })
 }
 
@@ -205,7 +208,6 @@ impl Long for Flush {
         if !is_done {
             return Ok(Progress::More);
         }
-        cx.shared.tracking.all_changed();
         cx.reply().ok();
         Ok(Progress::Done)
     }

@@ -61,9 +61,11 @@ fn admit(
     let (command, _) = resolve(command, Call::of(index), args)?;
     if command.flags.has(NO_MULTI) {
         let name = command.name.replace('|', " ").to_ascii_uppercase();
-        return Err(CommandError::said(format!(
-            "ERR {name} is not allowed inside a transaction: send it before MULTI or after EXEC"
-        )));
+        return Err(CommandError::unsupported(
+            &format!("{name} inside a transaction"),
+            "it concerns all keys, or what the connection receives",
+            "Send it before MULTI or after EXEC",
+        ));
     }
     if command.flags.has(DENY_OOM) {
         cx.keyspace.store().check_write(1)?;
@@ -71,6 +73,7 @@ fn admit(
     let effect = effect(cx, args, command);
     let Some(queue) = &mut cx.session.queue else { return Ok(()) };
     let is_within = queue.push(index, command.keys, effect, args);
+    cx.session.client.queued_bytes.store(queue.bytes(), Relaxed);
     cx.session.client.queued.store(i64::try_from(queue.len()).unwrap_or(i64::MAX), Relaxed);
     if !is_within {
         return Err(CommandError::said(format!(
