@@ -186,7 +186,7 @@ async fn next(events: &mut Events, kind: EventKind) -> (String, String) {
     tokio::time::timeout(DEADLINE, found).await.unwrap_or_else(|_| panic!("no event {kind:?}"))
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn whoever_asks_is_told_of_links_healing_and_refusals() {
     let a = builder("a").peer(any_port()).configure(|config| config.enable_faults = true);
     let a = a.start().await.unwrap();

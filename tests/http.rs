@@ -483,7 +483,7 @@ async fn hostile_keys_and_values_come_out_as_json_and_cut() {
     assert_eq!(get(http, "/api/key?key64=__4").await.json()["copies"][0]["state"], "live");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_key_is_shown_side_by_side_and_the_larger_timestamp_wins() {
     let [(a, http), (b, _)] = pair().await;
     a.set("tree", "oak").unwrap();
@@ -545,7 +545,7 @@ async fn ranges_of_a_linked_pair_are_a_bit_each() {
     assert_eq!(get(http, "/api/ranges?from=a").await.status, 400);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_stream_tells_what_changes_and_goes_on_where_another_was() {
     let [(a, http), (b, _)] = pair().await;
     let mut stream = Events::open(http, "/api/stream?key=k&prefix=tree/&map=a,b", &[]).await;
