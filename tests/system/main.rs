@@ -25,6 +25,7 @@ mod noise;
 mod page;
 mod refusals;
 mod scale;
+mod slow_peer;
 mod stalls;
 mod stopping;
 mod tools;

@@ -1,17 +1,13 @@
 //! `WAIT`, `SAPWOOD WAITFOR` and tokens: whole nodes in one process, clients over TCP.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of tests fail by panicking, as tests do")]
-
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::*;
 use sapwood::Node;
 use sapwood::client::resp::Frame;
 use sapwood::client::{ClientError, Connection, Options};
 use sapwood::config::Config;
-use support::*;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 

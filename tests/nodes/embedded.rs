@@ -1,14 +1,12 @@
 //! The node as a program embeds it: no listener it did not ask for, reads and writes without I/O.
 
-mod support;
-
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::support::*;
 use sapwood::config::ConfigError;
 use sapwood::status::{EventKind, Events, NodeState, PeerState, Way};
 use sapwood::{Node, NodeBuilder, NodeError, StartError, Watch, WatchEvent};
-use support::*;
 
 fn any_port() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()

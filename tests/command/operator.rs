@@ -1,15 +1,10 @@
 //! What the operator of a cluster sees and types, against a node whose cluster is made up.
 
-#![allow(clippy::unwrap_used, reason = "the lint takes the helpers of a test for production code")]
-
-#[path = "support/one_peer.rs"]
-mod one_peer;
-
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
-use one_peer::{OnePeer, verification};
+use crate::one_peer::{self, OnePeer, verification};
 use sapwood::internal::cluster::{Verification, VerificationState};
 use sapwood::internal::env::{Env as _, SystemEnv};
 use serde_json::{Value, json};

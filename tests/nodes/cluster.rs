@@ -1,13 +1,13 @@
 //! Whole nodes in one process, over real sockets on loopback.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::peer_frames;
+use crate::support::*;
 use sapwood::Node;
 use sapwood::config::Config;
 use sapwood::internal::Internals as _;
@@ -15,8 +15,6 @@ use sapwood::internal::env::{BoxFuture, BoxStream, Env, Listener, SystemEnv};
 use sapwood::internal::model::{Time, timestamp};
 use sapwood::internal::store::Write;
 use sapwood::status::{EventKind, NodeState, PeerState};
-use support::peer_frames;
-use support::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 

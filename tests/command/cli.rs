@@ -1,7 +1,5 @@
 //! The `sapwood` command as a shell sees it: what it prints, where, and the code it ends with.
 
-#![allow(clippy::unwrap_used, reason = "the lint takes the helpers of a test for production code")]
-
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};

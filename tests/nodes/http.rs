@@ -1,15 +1,12 @@
 //! The http port of real nodes, over TCP: the page, health, metrics, the JSON API and its stream.
-#![allow(clippy::unwrap_used, reason = "the lint takes the helpers of a test for production code")]
-
-mod support;
 
 use std::net::SocketAddr;
 
+use crate::support::http::{Events, get, json, post, send, token};
+use crate::support::{config, linked, until, until_equal};
 use sapwood::Node;
 use sapwood::config::Config;
 use serde_json::{Value, json};
-use support::http::{Events, get, json, post, send, token};
-use support::{config, linked, until, until_equal};
 
 /// A node with an http port, on which anything goes.
 async fn start(name: &str, join: &[Option<SocketAddr>]) -> (Node, SocketAddr) {
@@ -357,7 +354,7 @@ async fn only_the_servers_own_page_may_write_and_only_where_that_is_allowed() {
     let token = token(http).await;
     let own = format!("http://{http}");
     let body = json!({"key": "k", "value": "v"}).to_string();
-    let (token, its_token) = (token.as_str(), support::http::token(its_http).await);
+    let (token, its_token) = (token.as_str(), crate::support::http::token(its_http).await);
     for (what, headers) in [
         ("no token", vec![]),
         ("a wrong token", vec![("x-sapwood-token", "0123456789abcdef0123456789abcdef")]),
@@ -612,7 +609,7 @@ async fn the_description_for_programs_has_every_path_and_no_other() {
         let is_there = answer.status != 404 && answer.status != 405;
         assert!(is_there || path.starts_with("/api/demo/"), "{path}: {}", answer.status);
     }
-    let docs = include_str!("../docs/http.md");
+    let docs = include_str!("../../docs/http.md");
     for path in described["paths"].as_object().unwrap().keys().filter(|path| !path.starts_with("/api/demo/"))
     {
         assert!(docs.contains(path.as_str()), "docs/http.md says nothing of {path}");
@@ -642,9 +639,9 @@ async fn every_metric_of_the_alerts_the_dashboard_and_the_documentation_exists()
             _ => known.extend([name.to_owned()]),
         }
     }
-    let alerts = include_str!("../deploy/prometheus/sapwood.rules.yml");
-    let dashboard = include_str!("../deploy/grafana/sapwood.json");
-    let docs = include_str!("../docs/http.md");
+    let alerts = include_str!("../../deploy/prometheus/sapwood.rules.yml");
+    let dashboard = include_str!("../../deploy/grafana/sapwood.json");
+    let docs = include_str!("../../docs/http.md");
     serde_json::from_str::<Value>(dashboard).unwrap();
     for (file, text) in [("alerts", alerts), ("dashboard", dashboard), ("docs", docs)] {
         let unknown: Vec<_> = names(text).into_iter().filter(|name| !known.contains(*name)).collect();

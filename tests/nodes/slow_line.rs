@@ -1,14 +1,10 @@
 //! A line that carries little: what takes long on it is not taken for a standstill.
 
-#![allow(clippy::unwrap_used, reason = "the lint takes the helpers of a test for production code")]
-
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{config, get, linked, set, start, until};
 use sapwood::config::Config;
 use sapwood::internal::Internals as _;
-use support::{config, get, linked, set, start, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::interval;

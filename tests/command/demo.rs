@@ -1,8 +1,5 @@
 //! `sapwood demo`, as a person or a script runs it.
 
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "the lint takes the helpers of a test for production code")]
-
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
