@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "the lint takes the helpers of a test for production code")]
 
+#[path = "../support/command.rs"]
+mod command;
 #[path = "../support/one_peer.rs"]
 mod one_peer;
 

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
+use crate::command::{sapwood, stderr, stdout};
 use crate::one_peer::{self, OnePeer, verification};
 use sapwood::internal::cluster::{Verification, VerificationState};
 use sapwood::internal::env::{Env as _, SystemEnv};
@@ -35,8 +36,8 @@ impl Made {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sapwood"));
-        command.args(args).env("SAPWOOD_NODE", &self.address).stdin(Stdio::null());
+        let mut command = sapwood(args);
+        command.env("SAPWOOD_NODE", &self.address);
         command
     }
 
@@ -57,14 +58,6 @@ impl Made {
         let value = serde_json::from_slice(&output.stdout);
         (value.unwrap_or_else(|error| panic!("{args:?}: {error}: {output:?}")), output.status.code())
     }
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 #[test]
