@@ -216,7 +216,8 @@ async fn a_stopping_node_hands_its_last_writes_over_first() {
 /// A clean stop once lost what a peer was still being sent in its first sync.
 #[tokio::test]
 async fn a_node_that_stops_right_after_a_peer_joined_hands_its_whole_state_over() {
-    let a = start("a", &[]).await;
+    // A debug build beside other tests may need longer than the default.
+    let a = Node::start(Config { drain_timeout: DEADLINE, ..config("a", &[]) }).await.unwrap();
     for key in 0..100_000u32 {
         set(&a, &key.to_le_bytes(), &[1; 100]);
     }
