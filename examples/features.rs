@@ -135,7 +135,7 @@ async fn main() -> Result<()> {
     say(&format!("\napp-3 looks at the flag {READS} times: {:.0?} a look.", started.elapsed() / READS));
 
     say(&format!(
-        "\nAlice is away for {SESSION:?}. Nobody tells anybody, and yet the session is over everywhere:"
+        "\nAlice is away for {SESSION:?}. No node sends anything, and yet the session is over everywhere:"
     ));
     for app in &apps {
         until("the session is over", || app.node.get("session/s1").is_none()).await?;

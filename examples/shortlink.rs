@@ -1,4 +1,4 @@
-//! A short-link service of several instances that share nothing but what their nodes tell each other.
+//! A short-link service of several instances that share nothing but what their nodes replicate.
 //!
 //! What it shows: every instance can create links, redirect and count, alone if it must. A link that one instance creates
 //! is followed on all of them; clicks are counted where they happen, and every count is the sum of all of them, also after

@@ -64,7 +64,7 @@ impl Totals {
         self.withheld += outcome.withheld;
         self.waits += outcome.waits;
         self.fulfilled += outcome.fulfilled;
-        self.slowest = self.slowest.max(outcome.settled_after);
+        self.slowest = self.slowest.max(outcome.converged_after);
         self.slowest_equal = self.slowest_equal.max(outcome.equal_after);
     }
 
@@ -73,7 +73,7 @@ impl Totals {
         let rate = *histories as f64 / began.elapsed().as_secs_f64();
         println!(
             "{histories} histories held ({rate:.1}/s), {failed} failed: {syncs} syncs, {retractions} retractions, {lost} given up, {lapsed} with \
-             lapses, settled after {slowest:?} at most"
+             lapses, converged after {slowest:?} at most"
         );
         let Totals { refused, withheld, waits, fulfilled, slowest_equal, .. } = self;
         if *waits > 0 {

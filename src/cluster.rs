@@ -20,13 +20,13 @@ use crate::model::{Incarnation, Time, Timestamp};
 /// Most bytes of a value that [`Copies::query_key`] returns.
 pub const MAX_SHOWN_VALUE: usize = 1 << 10;
 
-/// Which part of what a node held when it issued a token the token stands for.
+/// The writes that a token covers, of those that its node held when it issued the token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Scope {
-    /// Everything that its clients had written.
+    /// All writes of the node's clients.
     #[default]
     Writes,
-    /// Everything that could be read there, including what it had received from others.
+    /// All writes that the node held, including those that it had received from others.
     State,
 }
 
@@ -130,7 +130,7 @@ pub struct LostCell {
     /// How long the value was.
     pub value_bytes: usize,
     /// The timestamp of the write.
-    pub version: Timestamp,
+    pub timestamp: Timestamp,
     /// When the key would have expired.
     pub deadline: Option<Time>,
     /// The peer that retracted it.
@@ -139,12 +139,12 @@ pub struct LostCell {
 
 impl LostCell {
     /// A key that never expires.
-    pub fn new(key: Vec<u8>, value: Vec<u8>, version: Timestamp, peer: impl Into<String>) -> LostCell {
+    pub fn new(key: Vec<u8>, value: Vec<u8>, timestamp: Timestamp, peer: impl Into<String>) -> LostCell {
         LostCell {
             key,
             value_bytes: value.len(),
             value: Some(value),
-            version,
+            timestamp,
             deadline: None,
             peer: peer.into(),
         }

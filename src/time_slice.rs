@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Half of what no task may exceed: the last thing begun may take as long again.
+/// The length of a slice. A task runs for at most about twice as long, because the step that it is in when the slice ends
+/// may take as long again.
 const LENGTH: Duration = Duration::from_micros(500);
 
 /// A slice of a worker's time.

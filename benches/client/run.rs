@@ -41,7 +41,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         println!("  quick: shows that the harness works; the figures mean nothing");
     }
     println!("  load average before: {}", load_average());
-    let (daemon, server) = node::start(scratch.path(), cores.server(), &[])?;
+    let (node, server) = node::start(scratch.path(), cores.server(), &[])?;
     Load { command: Command::Set, pipeline: 100, connections: 1, keys: KEYS }.each(server)?;
 
     let benchmark = process::find("redis-benchmark");
@@ -63,7 +63,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
         anyhow::Ok(())
     })??;
-    ensure!(daemon.ended().is_none(), "the daemon ended by itself; it printed:\n{}", daemon.last_words());
+    ensure!(node.ended().is_none(), "the node ended by itself; it printed:\n{}", node.last_words());
 
     println!("\n{}", report::table(&samples));
     println!("load average after: {}", load_average());

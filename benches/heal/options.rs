@@ -18,7 +18,7 @@ Examples:
     cargo bench --bench heal
   Does it still run, and heal? For CI, about a minute:
     cargo bench --bench heal -- --quick
-  Only what a fresh daemon costs, five times:
+  Only what a fresh node costs, five times:
     cargo bench --bench heal -- --only join --repeat 5
 
 Ends with 1 if a promise is missed by more than the noise allowance; with --quick only if something does not heal.

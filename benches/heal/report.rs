@@ -127,7 +127,7 @@ impl Report {
     }
 }
 
-/// With three digits that tell something.
+/// With three significant digits.
 fn amount(value: f64) -> String {
     let decimals = match value.abs() {
         size if size >= 100.0 || value.fract() == 0.0 => 0,

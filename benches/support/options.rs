@@ -8,7 +8,7 @@ use clap::Args;
 use super::figures::write_json;
 use super::machine::beside_target;
 
-/// What every bench can be told.
+/// The options of every bench.
 #[derive(Args, Debug)]
 pub(crate) struct Common {
     /// Small and short, one run: shows that it runs, measures nothing

@@ -25,7 +25,7 @@ fn columns(measure: Measure) -> (&'static str, &'static [Column]) {
                 ("requests_per_second", "req/s", 0),
                 ("busy_percent", "busy %", 0),
                 ("waited_percent", "waited %", 0),
-                ("settle_millis", "settle ms", 0),
+                ("catch_up_millis", "catch-up ms", 0),
             ],
         ),
         Measure::Memory => (

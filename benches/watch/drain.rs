@@ -1,4 +1,4 @@
-//! Watchers that read all they are told, in one thread, and know whether they end with the final values.
+//! Watchers that read all that they receive, in one thread, and know whether they end with the final values.
 //!
 //! They do not parse: they look for keys of the load's length and for how the value behind each begins. So a thousand of
 //! them take little from the load on the same core.
@@ -31,7 +31,7 @@ const READ: usize = 256 << 10;
 /// What the watchers have come to.
 #[derive(Default)]
 pub(crate) struct Progress {
-    /// Those that have been told the whole snapshot.
+    /// Those that have received the whole snapshot.
     pub(crate) live: AtomicUsize,
     /// Those whose last value of every key is final.
     pub(crate) done: AtomicUsize,
@@ -63,7 +63,7 @@ impl Watchers {
     }
 
     /// # Errors
-    /// What was wrong with what a watcher was told.
+    /// What was wrong with what a watcher received.
     pub(crate) fn end(mut self) -> Result<()> {
         self.progress.stop.store(true, Relaxed);
         let thread = self.thread.take().context("ended already")?;
@@ -83,7 +83,7 @@ async fn watch(server: SocketAddr, watchers: u32, keys: usize, progress: &Arc<Pr
     for _ in 0..watchers {
         let mut stream = TcpStream::connect(server).await?;
         stream.write_all(b"HELLO 3\r\nSAPWOOD WATCH key:\r\n").await?;
-        let watcher = Watcher { told: Told::new(keys), progress: Arc::clone(progress) };
+        let watcher = Watcher { received: Received::new(keys), progress: Arc::clone(progress) };
         tasks.spawn_local(watcher.read(stream, Rc::clone(&buffer)));
     }
     let mut tick = tokio::time::interval(std::time::Duration::from_millis(20));
@@ -97,7 +97,7 @@ async fn watch(server: SocketAddr, watchers: u32, keys: usize, progress: &Arc<Pr
 }
 
 struct Watcher {
-    told: Told,
+    received: Received,
     progress: Arc<Progress>,
 }
 
@@ -111,30 +111,30 @@ impl Watcher {
             let mut buffer = buffer.borrow_mut();
             buffer[..rest.len()].copy_from_slice(&rest);
             let read = match stream.try_read(&mut buffer[rest.len()..]) {
-                Ok(0) => bail!("the daemon has closed a watch"),
+                Ok(0) => bail!("the node has closed a watch"),
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                 Err(error) => return Err(error.into()),
             };
             self.progress.bytes.fetch_add(read as u64, Relaxed);
             let all = &buffer[..rest.len() + read];
-            let (was_live, was_done) = (self.told.live, self.told.is_done());
-            let seen = self.told.take(all)?;
+            let (was_live, was_done) = (self.received.live, self.received.is_done());
+            let seen = self.received.take(all)?;
             rest = all[seen..].to_vec();
-            if self.told.live && !was_live {
+            if self.received.live && !was_live {
                 self.progress.live.fetch_add(1, Relaxed);
             }
-            match (was_done, self.told.is_done()) {
+            match (was_done, self.received.is_done()) {
                 (false, true) => _ = self.progress.done.fetch_add(1, Relaxed),
-                (true, false) => bail!("a watcher was told an older value after the final one"),
+                (true, false) => bail!("a watcher received an older value after the final one"),
                 _ => {}
             }
         }
     }
 }
 
-/// What one watcher was told.
-struct Told {
+/// What one watcher has received.
+struct Received {
     /// Whether the last value of each key was final, and of how many it was.
     is_final: Vec<bool>,
     finals: usize,
@@ -142,9 +142,9 @@ struct Told {
     live: bool,
 }
 
-impl Told {
-    fn new(keys: usize) -> Told {
-        Told { is_final: vec![false; keys], finals: 0, resets: 0, live: false }
+impl Received {
+    fn new(keys: usize) -> Received {
+        Received { is_final: vec![false; keys], finals: 0, resets: 0, live: false }
     }
 
     fn is_done(&self) -> bool {

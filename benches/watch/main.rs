@@ -3,9 +3,9 @@
 //! # What is measured
 //!
 //! * **record**: what a `set` of an embedded node costs the thread that calls it, with and without a log of changes kept:
-//!   somebody watched, and left a moment ago. Nobody is told anything.
-//! * **tell**: a node that takes pipelined `SET`s of 1,000 keys at random, alone, with a log kept, and with 1,000
-//!   watchers of all the keys that read all they are told. Then every key is written once more, and it is timed until the
+//!   somebody watched, and left a moment ago. Nobody receives anything.
+//! * **deliver**: a node that takes pipelined `SET`s of 1,000 keys at random, alone, with a log kept, and with 1,000
+//!   watchers of all the keys that read all that they receive. Then every key is written once more, and it is timed until the
 //!   last watcher has the last value of every key. Once more with 10,000 watchers.
 //!
 //! Every watcher is checked: it must end with the final value of every key, and never be reset.
@@ -17,6 +17,8 @@
 //! fresh node; a ratio is to the same turn without watchers.
 
 #[cfg(target_os = "linux")]
+mod deliver;
+#[cfg(target_os = "linux")]
 mod drain;
 #[cfg(target_os = "linux")]
 mod options;
@@ -25,8 +27,6 @@ mod record;
 #[cfg(target_os = "linux")]
 #[path = "../support/mod.rs"]
 mod support;
-#[cfg(target_os = "linux")]
-mod tell;
 
 #[cfg(target_os = "linux")]
 fn main() -> anyhow::Result<()> {
@@ -37,14 +37,14 @@ fn main() -> anyhow::Result<()> {
         println!("  quick: shows that the harness works; the figures mean nothing");
     }
     let record = record::run(&options)?;
-    let tell = tell::run(&options)?;
+    let deliver = deliver::run(&options)?;
     println!("load average after: {}", support::machine::load_average());
     let all = serde_json::json!({
         "machine": support::machine::machine(),
         "load_average_after": support::machine::load_average(),
         "quick": options.is_quick(),
         "record": record,
-        "tell": tell,
+        "deliver": deliver,
     });
     options.common.write("watch", &all)
 }

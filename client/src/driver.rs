@@ -136,11 +136,12 @@ impl Clock {
         Self { patience, sleep: None, wakers: Vec::new() }
     }
 
-    /// Sweeps whenever the alarm is due. Returns whether to close the connection, which last received at `heard`.
+    /// Sweeps whenever the alarm is due. Returns whether to close the connection, on which bytes last came at
+    /// `last_received`.
     fn keep(
         &mut self,
         shared: &Shared,
-        heard: Option<Instant>,
+        last_received: Option<Instant>,
         mut alarm: Option<Instant>,
         cx: &mut Context<'_>,
     ) -> bool {
@@ -153,7 +154,7 @@ impl Clock {
                 break;
             }
             let mut queue = shared.queue();
-            let given_up = queue.sweep(Instant::now(), heard, self.patience, &mut self.wakers);
+            let given_up = queue.sweep(Instant::now(), last_received, self.patience, &mut self.wakers);
             alarm = queue.alarm();
             drop(queue);
             self.wakers.drain(..).for_each(Waker::wake);
@@ -183,7 +184,7 @@ struct Conversation<S> {
     /// Encoded requests taken from the queue; the first `written` bytes have been written.
     output: Vec<u8>,
     written: usize,
-    heard: Instant,
+    last_received: Instant,
     served: bool,
     /// Whether other tasks were already let run first in this turn.
     waited: bool,
@@ -202,7 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             replies: Vec::new(),
             output: Vec::new(),
             written: 0,
-            heard: Instant::now(),
+            last_received: Instant::now(),
             served: false,
             waited: false,
             busy: false,
@@ -222,7 +223,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             Ok(Turn::Closed) => return Poll::Ready(End::Closed),
             Err(error) => return self.lost(error.into()),
         };
-        if clock.keep(shared, Some(self.heard), alarm, cx) {
+        if clock.keep(shared, Some(self.last_received), alarm, cx) {
             return self.lost(ClientError::Timeout { after: clock.patience });
         }
         Poll::Pending
@@ -241,7 +242,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 Poll::Ready(0) => return Err(ClientError::Closed),
                 Poll::Ready(_) => {}
             }
-            self.heard = Instant::now();
+            self.last_received = Instant::now();
             let broken = self.decode().err();
             self.hand_over(shared)?;
             if let Some(error) = broken {

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::resp::encode_request;
 
 /// A fake node that runs `script` for every connection, numbered from 0. Returns its address.
-pub(crate) async fn daemon<F: Future<Output = ()> + Send + 'static>(
+pub(crate) async fn node<F: Future<Output = ()> + Send + 'static>(
     script: impl Fn(usize, Client) -> F + Send + 'static,
 ) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -30,7 +30,7 @@ pub(crate) struct Pushes {
     patience: Duration,
     timer: Pin<Box<Sleep>>,
     /// When the last frame came; updated only when the timer checks, not with every frame.
-    heard: Instant,
+    last_received: Instant,
     asked: bool,
 }
 
@@ -44,9 +44,9 @@ enum State {
 
 impl Pushes {
     pub(crate) fn new(dialer: Dialer, patience: Duration) -> Self {
-        let heard = Instant::now();
-        let timer = Box::pin(sleep_until(heard + patience));
-        Self { state: State::Away(dialer, false), patience, timer, heard, asked: false }
+        let last_received = Instant::now();
+        let timer = Box::pin(sleep_until(last_received + patience));
+        Self { state: State::Away(dialer, false), patience, timer, last_received, asked: false }
     }
 
     /// Continues with a connection that `dialer` has opened and on which the request has been sent.
@@ -72,7 +72,7 @@ impl Pushes {
                         return Poll::Pending;
                     }
                     Poll::Ready((dialer, Ok(connection))) => {
-                        self.heard();
+                        self.on_received();
                         State::Open(dialer, Box::new(connection))
                     }
                     Poll::Ready((_, Err(error))) => return Poll::Ready(Some(Err(error))),
@@ -107,12 +107,12 @@ impl Pushes {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Frame, ClientError>> {
         if let Poll::Ready(frame) = connection.poll_receive(cx) {
-            self.heard();
+            self.on_received();
             return Poll::Ready(frame);
         }
         while self.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            let mut next = self.heard + self.patience;
+            let mut next = self.last_received + self.patience;
             if next <= now {
                 if std::mem::replace(&mut self.asked, true) {
                     return Poll::Ready(Err(ClientError::Timeout { after: self.patience }));
@@ -125,9 +125,9 @@ impl Pushes {
         Poll::Pending
     }
 
-    fn heard(&mut self) {
+    fn on_received(&mut self) {
         self.asked = false;
-        self.heard = Instant::now();
+        self.last_received = Instant::now();
     }
 }
 

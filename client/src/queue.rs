@@ -214,7 +214,7 @@ impl Queue {
         for frame in frames {
             self.taken = self.taken.checked_sub(1).ok_or(Unasked)?;
             let entry = self.order.pop_front().ok_or(Unasked)?;
-            self.settle(&entry, || Outcome::Reply { frame, connection }, wakers);
+            self.complete(&entry, || Outcome::Reply { frame, connection }, wakers);
         }
         self.admit(wakers);
         Ok(())
@@ -239,7 +239,7 @@ impl Queue {
         self.taken = 0;
         for _ in whole..self.order.len() {
             let Some(entry) = self.order.pop_front() else { break };
-            self.settle(&entry, || Outcome::Lost(error.clone()), wakers);
+            self.complete(&entry, || Outcome::Lost(error.clone()), wakers);
         }
         self.admit(wakers);
     }
@@ -279,7 +279,7 @@ impl Queue {
         self.lose(&[], error, wakers);
         self.output.clear();
         for entry in std::mem::take(&mut self.order) {
-            self.settle(&entry, || Outcome::Stopped, wakers);
+            self.complete(&entry, || Outcome::Stopped, wakers);
         }
         for id in std::mem::take(&mut self.waiting) {
             let slot = &mut self.slots[id];
@@ -326,7 +326,7 @@ impl Queue {
     }
 
     /// Completes an entry that has left `order`.
-    fn settle(&mut self, entry: &Entry, outcome: impl FnOnce() -> Outcome, wakers: &mut Vec<Waker>) {
+    fn complete(&mut self, entry: &Entry, outcome: impl FnOnce() -> Outcome, wakers: &mut Vec<Waker>) {
         self.bytes -= entry.len;
         let slot = &mut self.slots[entry.slot];
         if matches!(slot.state, State::Abandoned) {

@@ -172,11 +172,11 @@ mod tests {
 
     use super::*;
     use crate::ClientOptions;
-    use crate::fake::daemon;
+    use crate::fake::node;
 
     #[tokio::test]
     async fn messages_come_without_the_confirmations() {
-        let addr = daemon(|number, mut client| async move {
+        let addr = node(|number, mut client| async move {
             if number > 0 {
                 client.answer(&["HELLO", "3"], "%0\r\n").await;
             }
@@ -199,7 +199,7 @@ mod tests {
     async fn subscribing_takes_until_every_channel_is_confirmed() {
         let (confirm, confirmed) = watch::channel(false);
         let (half, mut half_confirmed) = watch::channel(false);
-        let addr = daemon(move |number, mut client| {
+        let addr = node(move |number, mut client| {
             let (mut confirmed, half) = (confirmed.clone(), half.clone());
             async move {
                 if number > 0 {
@@ -236,8 +236,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_no_daemon_confirms_is_an_error() {
-        let addr = daemon(|number, mut client| async move {
+    async fn what_no_node_confirms_is_an_error() {
+        let addr = node(|number, mut client| async move {
             if number > 0 {
                 client.answer(&["HELLO", "3"], "%0\r\n").await;
             }

@@ -150,8 +150,8 @@ pub enum Ttl {
 #[non_exhaustive]
 pub struct Meta {
     /// The timestamp of the latest `SET`, `DEL` or increment, as in a [`WatchItem`](crate::WatchItem).
-    pub version: Timestamp,
-    /// The deadline timestamp; equal to `version` unless an `EXPIRE` or `PERSIST` came later.
+    pub timestamp: Timestamp,
+    /// The deadline timestamp; equal to `timestamp` unless an `EXPIRE` or `PERSIST` came later.
     pub deadline_timestamp: Timestamp,
     /// Whether the key has a value: neither deleted nor expired.
     pub live: bool,
@@ -182,16 +182,16 @@ impl Timestamp {
 impl Meta {
     pub(crate) fn read(frame: Frame) -> Result<Meta, Unfit> {
         let mut fields = reply::Fields::read(frame)?;
-        let mut timestamp = |time, origin| {
+        let mut read = |time, origin| {
             Ok(Timestamp {
                 time: reply::digits(fields.take(time)?)?,
                 origin: reply::text(fields.take(origin)?)?,
             })
         };
-        let version = timestamp("version", "origin")?;
-        let deadline_timestamp = timestamp("deadline_timestamp", "deadline_origin")?;
+        let timestamp = read("timestamp", "origin")?;
+        let deadline_timestamp = read("deadline_timestamp", "deadline_origin")?;
         Ok(Meta {
-            version,
+            timestamp,
             deadline_timestamp,
             live: reply::truth(fields.take("live")?)?,
             deadline: moment(reply::int(fields.take("deadline_ms")?)?),

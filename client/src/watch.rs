@@ -271,7 +271,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::fake::daemon;
+    use crate::fake::node;
     use crate::{Client, ClientOptions};
 
     const START: &str = ">3\r\n$5\r\nwatch\r\n$5\r\nreset\r\n$5\r\nstart\r\n";
@@ -290,7 +290,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_watch_goes_on_from_its_cursor_on_a_new_connection() {
-        let addr = daemon(|number, mut client| async move {
+        let addr = node(|number, mut client| async move {
             if number == 0 {
                 client.welcome().await;
                 client.drain().await;
@@ -336,8 +336,8 @@ mod tests {
 
     /// A cursor is valid only on the node that issued it.
     #[tokio::test]
-    async fn the_daemon_that_knows_the_cursor_is_asked_before_the_next() {
-        let first = daemon(|number, mut client| async move {
+    async fn the_node_that_knows_the_cursor_is_asked_before_the_next() {
+        let first = node(|number, mut client| async move {
             if number > 0 {
                 client.answer(&["HELLO", "3"], "%0\r\n").await;
             }
@@ -353,7 +353,7 @@ mod tests {
             client.drain().await;
         })
         .await;
-        let second = daemon(|_, mut client| async move {
+        let second = node(|_, mut client| async move {
             client.answer(&["HELLO", "3"], "%0\r\n").await;
             client.welcome().await;
             client.say(START).await;
@@ -367,8 +367,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_silent_daemon_is_asked_and_then_given_up() {
-        let addr = daemon(|number, mut client| async move {
+    async fn a_silent_node_is_asked_and_then_given_up() {
+        let addr = node(|number, mut client| async move {
             if number > 0 {
                 client.answer(&["HELLO", "3"], "%0\r\n").await;
                 client.welcome().await;

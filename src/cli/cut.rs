@@ -44,18 +44,18 @@ struct Fault {
 }
 
 pub(crate) async fn cut(args: Cut) -> anyhow::Result<Exit> {
-    args.fault.tell("CUT").await
+    args.fault.run("CUT").await
 }
 
 pub(crate) async fn mend(args: Mend) -> anyhow::Result<Exit> {
-    args.fault.tell("MEND").await
+    args.fault.run("MEND").await
 }
 
 impl Fault {
-    async fn tell(self, what: &str) -> anyhow::Result<Exit> {
+    async fn run(self, what: &str) -> anyhow::Result<Exit> {
         let command = [b"SAPWOOD", what.as_bytes(), self.peer.as_bytes(), self.direction.as_bytes()];
-        let told = serde_json::json!({ what.to_lowercase(): self.peer, "direction": self.direction });
-        self.target.connect().await?.tell(&command).await?;
-        self.target.done(&told)
+        let outcome = serde_json::json!({ what.to_lowercase(): self.peer, "direction": self.direction });
+        self.target.connect().await?.expect_ok(&command).await?;
+        self.target.done(&outcome)
     }
 }

@@ -45,11 +45,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
 
 fn table(lost: &[Fields], now: u64) -> Table {
     let mut table = Table::default();
-    table.row(["KEY", "WRITTEN", "SIZE", "TOLD BY", "VALUE"]);
+    table.row(["KEY", "WRITTEN", "SIZE", "PEER", "VALUE"]);
     for cell in lost {
         table.row([
             text(cell, "key"),
-            format!("{} ago", rough_time(now.saturating_sub(cell.count("version_ms")))),
+            format!("{} ago", rough_time(now.saturating_sub(cell.count("timestamp_ms")))),
             rough_size(cell.count("value_bytes")),
             cell.text("peer"),
             shortened(text(cell, "value")),
@@ -82,17 +82,17 @@ mod tests {
         let fields = |value: serde_json::Value| Fields(value.as_object().unwrap().clone());
         let lost = [
             fields(
-                json!({"key": "k", "value": "x".repeat(41), "value_bytes": 41, "version_ms": 1_000, "peer": "b"}),
+                json!({"key": "k", "value": "x".repeat(41), "value_bytes": 41, "timestamp_ms": 1_000, "peer": "b"}),
             ),
             fields(
-                json!({"key_base64": "//4=", "value": null, "value_bytes": 9_000_000, "version_ms": 0, "peer": "b"}),
+                json!({"key_base64": "//4=", "value": null, "value_bytes": 9_000_000, "timestamp_ms": 0, "peer": "b"}),
             ),
         ];
         assert_eq!(
             table(&lost, 61_000).lines(|_, _, cell| cell.to_owned()),
             [
-                "KEY          WRITTEN  SIZE    TOLD BY  VALUE",
-                &format!("k            1m ago   41B     b        {}…", "x".repeat(40)),
+                "KEY          WRITTEN  SIZE    PEER  VALUE",
+                &format!("k            1m ago   41B     b     {}…", "x".repeat(40)),
                 "base64://4=  1m ago   8.5MiB  b",
             ]
         );

@@ -42,7 +42,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
         eprintln!("nothing was discarded");
         return Ok(Exit::Failed);
     }
-    session.tell(&[b"SAPWOOD", b"REJOIN", b"DISCARD"]).await?;
+    session.expect_ok(&[b"SAPWOOD", b"REJOIN", b"DISCARD"]).await?;
     args.target.done(&serde_json::json!({ "rejoined": true }))
 }
 

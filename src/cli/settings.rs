@@ -136,7 +136,7 @@ pub(crate) struct Settings {
     #[arg(allow_hyphen_values = true)]
     pub(crate) peer_queue: Option<Size>,
 
-    /// Changes of keys to tell subscribers of, as letters of Redis such as KEA; none if empty [default: ""]
+    /// Changes of keys that are published to subscribers, as letters of Redis such as KEA; none if empty [default: ""]
     #[arg(long, value_name = "LETTERS", env = "SAPWOOD_NOTIFY_KEYSPACE_EVENTS")]
     #[arg(hide_env_values = true)]
     pub(crate) notify_keyspace_events: Option<KeyspaceEvents>,

@@ -63,10 +63,10 @@ impl Target {
         Client::connect_with([&self.node], options).await.map_err(|error| explain(&error))
     }
 
-    /// Reports success: `told` with `--json`, else a word on a terminal.
-    pub(crate) fn done(&self, told: &serde_json::Value) -> anyhow::Result<Exit> {
+    /// Reports success: `outcome` with `--json`, else a word on a terminal.
+    pub(crate) fn done(&self, outcome: &serde_json::Value) -> anyhow::Result<Exit> {
         if self.json {
-            output::json(told)?;
+            output::json(outcome)?;
         } else if Stream::Stdout.is_terminal() {
             output::line("OK")?;
         }
@@ -95,7 +95,7 @@ impl Session {
     }
 
     /// Sends one command whose only reply is `OK`.
-    pub(crate) async fn tell(&mut self, command: &[&[u8]]) -> anyhow::Result<()> {
+    pub(crate) async fn expect_ok(&mut self, command: &[&[u8]]) -> anyhow::Result<()> {
         match self.call(command).await? {
             Frame::Simple(_) => Ok(()),
             other => unexpected("OK", &other),

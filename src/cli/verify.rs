@@ -35,16 +35,16 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     let mut session = args.target.connect().await?;
-    session.tell(&[b"SAPWOOD", b"VERIFY"]).await?;
+    session.expect_ok(&[b"SAPWOOD", b"VERIFY"]).await?;
     let (started, mut progress) = (Instant::now(), Progress::default());
     let rows = loop {
         let rows = fields::rows(&session.call(&[b"SAPWOOD", b"VERIFIED"]).await?)?;
-        let settled = rows.iter().filter(|row| is_settled(row)).count();
-        if settled == rows.len() || started.elapsed() >= args.within.0 {
+        let finished = rows.iter().filter(|row| is_finished(row)).count();
+        if finished == rows.len() || started.elapsed() >= args.within.0 {
             break rows;
         }
         let time = rough_time(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
-        progress.show(&format!("comparing: {settled} of {} peers done after {time}", rows.len()))?;
+        progress.show(&format!("comparing: {finished} of {} peers done after {time}", rows.len()))?;
         sleep(ASK_EVERY).await;
     };
     drop(progress);
@@ -93,7 +93,7 @@ impl Verdict {
     }
 }
 
-fn is_settled(row: &Fields) -> bool {
+fn is_finished(row: &Fields) -> bool {
     ["done", "failed"].contains(&row.text("state").as_str())
 }
 

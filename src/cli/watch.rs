@@ -118,7 +118,7 @@ impl Display {
 /// completes.
 fn line(event: &WatchEvent, entries: Option<u64>, now: i64, most: usize) -> String {
     let (word, rest) = match event {
-        WatchEvent::Reset(reason) => ("reset", told(*reason).to_owned()),
+        WatchEvent::Reset(reason) => ("reset", explain_reset(*reason).to_owned()),
         WatchEvent::Entry(item) => ("entry", described(item, now, most)),
         WatchEvent::Live { .. } => (
             "live",
@@ -154,7 +154,7 @@ fn described(item: &WatchItem, now: i64, most: usize) -> String {
     format!("{key} = {text}{more}{until}")
 }
 
-fn told(reason: ResetReason) -> &'static str {
+fn explain_reset(reason: ResetReason) -> &'static str {
     match reason {
         ResetReason::Start => "the keys as they are now",
         ResetReason::Lagged => "too much has changed meanwhile; the keys as they are now",

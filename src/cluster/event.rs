@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_that_is_behind_is_told_how_many_it_missed() {
+    async fn a_reader_that_is_behind_learns_how_many_it_missed() {
         let sender = EventSender::new();
         let mut events = sender.subscribe();
         (0..MAX_BEHIND + 7).for_each(|n| sender.send(event(n)));

@@ -125,7 +125,7 @@ pub trait Acknowledgements: Send + Sync {
     /// Whether this node holds everything that `token` covers. Later writes here get timestamps above it.
     ///
     /// # Errors
-    /// [`TokenError`] if this node can tell that it never will.
+    /// [`TokenError`] if it is certain that it never will.
     fn is_ready(&self, token: &Token, scope: Scope) -> Result<bool, TokenError>;
 
     /// Resolves when the answer of [`is_ready`](Self::is_ready) may have changed since this call.

@@ -29,7 +29,7 @@ impl KeyspaceEvents {
     }
 
     /// Whether any event can be published.
-    pub(crate) const fn tell_anything(self) -> bool {
+    pub(crate) const fn can_publish(self) -> bool {
         self.has("KE") && self.has("g$xn")
     }
 
@@ -121,11 +121,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_told_without_a_channel_or_a_class_that_comes_up() {
-        for (letters, tells) in
+    fn nothing_is_published_without_a_channel_or_a_class_that_comes_up() {
+        for (letters, can_publish) in
             [("", false), ("KE", false), ("A", false), ("Kl", false), ("Kg", true), ("EA", true)]
         {
-            assert_eq!(letters.parse::<KeyspaceEvents>().unwrap().tell_anything(), tells, "{letters}");
+            assert_eq!(letters.parse::<KeyspaceEvents>().unwrap().can_publish(), can_publish, "{letters}");
         }
     }
 }

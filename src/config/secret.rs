@@ -11,7 +11,7 @@ const MAX_SECRET: usize = 64 << 10;
 /// there: Docker creates files with mode 0444 owned by root, and a systemd access list shows as permission bits of the
 /// group.
 #[cfg(unix)]
-const KEEPERS: [&str; 3] = ["/run/secrets", "/var/run/secrets", "/run/credentials"];
+const SECRET_FOLDERS: [&str; 3] = ["/run/secrets", "/var/run/secrets", "/run/credentials"];
 
 /// Permission bits that let others than the owner read or replace the password.
 #[cfg(unix)]
@@ -117,7 +117,7 @@ fn check_mode(path: &Path, file: &std::fs::File) -> Result<(), SecretError> {
     let metadata = file.metadata()?;
     let mode = metadata.permissions().mode() & 0o7777;
     // A pipe or a device, such as `<(pass show sapwood)` in a shell, stores nothing.
-    if mode & EXPOSED == 0 || !metadata.is_file() || is_kept(&path.canonicalize()?) {
+    if mode & EXPOSED == 0 || !metadata.is_file() || is_in_secret_folder(&path.canonicalize()?) {
         return Ok(());
     }
     Err(SecretError::Exposed { path: path.to_owned(), mode })
@@ -128,10 +128,10 @@ fn check_mode(_path: &Path, _file: &std::fs::File) -> Result<(), SecretError> {
     Ok(())
 }
 
-/// Whether a path without symbolic links is under one of [`KEEPERS`].
+/// Whether a path without symbolic links is under one of [`SECRET_FOLDERS`].
 #[cfg(unix)]
-fn is_kept(path: &Path) -> bool {
-    KEEPERS.iter().any(|keeper| path.starts_with(keeper))
+fn is_in_secret_folder(path: &Path) -> bool {
+    SECRET_FOLDERS.iter().any(|folder| path.starts_with(folder))
 }
 
 impl fmt::Debug for Secret {
@@ -198,10 +198,10 @@ mod tests {
         for kept in
             ["/run/secrets/password", "/var/run/secrets/a/b", "/run/credentials/sapwood.service/password"]
         {
-            assert!(is_kept(Path::new(kept)), "{kept}");
+            assert!(is_in_secret_folder(Path::new(kept)), "{kept}");
         }
         for other in ["/run/password", "/run/secrets-of-others/password", "/etc/run/secrets/password"] {
-            assert!(!is_kept(Path::new(other)), "{other}");
+            assert!(!is_in_secret_folder(Path::new(other)), "{other}");
         }
     }
 

@@ -24,9 +24,9 @@ mod health;
 mod host;
 mod metrics;
 mod page;
-mod patient;
 mod problem;
 mod server;
+mod stall_limit;
 mod state;
 mod topics;
 

@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::host::Host;
-use super::patient::Patient;
 use super::problem::Problem;
+use super::stall_limit::StallLimited;
 use super::state::{App, MAX_BODY, Options};
 use super::{api, guard, health, metrics, page};
 use crate::accept::Acceptor;
@@ -122,7 +122,7 @@ async fn connection(mut stream: BoxStream, router: Router, stop: CancellationTok
         .header_read_timeout(HEAD_LIMIT)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS);
-    let stream = TokioIo::new(Patient::new(stream, front, STALL_LIMIT));
+    let stream = TokioIo::new(StallLimited::new(stream, front, STALL_LIMIT));
     let mut serving = pin!(builder.serve_connection(stream, TowerToHyperService::new(router)));
     let outcome = tokio::select! {
         outcome = serving.as_mut() => outcome,

@@ -306,9 +306,9 @@ pub fn shown(value: Option<(&[u8], Time)>, active: impl IntoIterator<Item = Slot
     let totals = totals.reduce(|(sum, latest), (net, last)| (sum + net, latest.max(last)));
     let text = value.map(|(value, _)| Shown::Text(value));
     let Some((sum, latest)) = totals else { return text };
-    match value.map(|(value, version)| (strict_number(value), version)) {
+    match value.map(|(value, timestamp)| (strict_number(value), timestamp)) {
         Some((Some(number), _)) => Some(Shown::Number(i128::from(number) + sum)),
-        Some((None, version)) if version > latest => text,
+        Some((None, timestamp)) if timestamp > latest => text,
         _ => Some(Shown::Number(sum)),
     }
 }

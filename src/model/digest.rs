@@ -59,8 +59,8 @@ impl HashSeed {
 pub fn register_hash(seed: HashSeed, key_hash: u64, register: &Register<'_>) -> u64 {
     let mut identity = [0u8; 64];
     identity[..8].copy_from_slice(&key_hash.to_le_bytes());
-    identity[8..16].copy_from_slice(&register.version.time().0.to_le_bytes());
-    identity[16..32].copy_from_slice(&register.version.incarnation().to_le_bytes());
+    identity[8..16].copy_from_slice(&register.timestamp.time().0.to_le_bytes());
+    identity[16..32].copy_from_slice(&register.timestamp.incarnation().to_le_bytes());
     // Every kind of part has lengths of its own: 32 and 56 bytes here, one more for a tombstone; 64 for a slot, 41 for a
     // counter's deadline.
     let mut end = 32;
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn golden_hashes_pin_what_daemons_of_different_builds_must_agree_on() {
+    fn golden_hashes_pin_what_nodes_of_different_builds_must_agree_on() {
         let seed = HashSeed::of_cluster("sapwood");
         let key = seed.key_hash(b"hello");
         let register = Register::live(timestamp(1 << 32, 7), b"world", None);

@@ -5,34 +5,34 @@ use super::timestamp::{Time, Timestamp};
 /// One copy of a key's value and deadline. It is borrowed, so that stored, received and decoded registers share one
 /// law.
 ///
-/// Registers are ordered by `version`: the larger one wins, on every node and in any order of arrival. Within a
-/// version only the deadline can change, and it is ordered by `deadline_timestamp`. So a concurrent `SET` is never
-/// reverted by an `EXPIRE` of the version before it.
+/// Registers are ordered by `timestamp`: the larger one wins, on every node and in any order of arrival. Registers with
+/// the same timestamp differ only in the deadline, and are ordered by `deadline_timestamp`. So an `EXPIRE` never reverts a
+/// concurrent `SET`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Register<'a> {
-    /// The timestamp of the `SET` or `DEL` that made this version: its dot.
-    pub version: Timestamp,
+    /// The timestamp of the `SET` or `DEL` that wrote the value: its dot.
+    pub timestamp: Timestamp,
     /// The value. A register without one is a tombstone or, if it has a deadline, an expired register whose value was
     /// dropped to save memory.
     pub value: Option<&'a [u8]>,
     /// The time from which the register is absent to every reader.
     pub deadline: Option<Time>,
-    /// The timestamp of the write that set the deadline: equal to `version` unless an `EXPIRE` or `PERSIST` did.
+    /// The timestamp of the write that set the deadline: equal to `timestamp` unless an `EXPIRE` or `PERSIST` did.
     pub deadline_timestamp: Timestamp,
 }
 
 impl<'a> Register<'a> {
     /// A freshly written value.
-    pub fn live(version: Timestamp, value: &'a [u8], deadline: Option<Time>) -> Self {
-        Register { version, value: Some(value), deadline, deadline_timestamp: version }
+    pub fn live(timestamp: Timestamp, value: &'a [u8], deadline: Option<Time>) -> Self {
+        Register { timestamp, value: Some(value), deadline, deadline_timestamp: timestamp }
     }
 
     /// A freshly written tombstone.
-    pub fn tombstone(version: Timestamp) -> Self {
-        Register { version, value: None, deadline: None, deadline_timestamp: version }
+    pub fn tombstone(timestamp: Timestamp) -> Self {
+        Register { timestamp, value: None, deadline: None, deadline_timestamp: timestamp }
     }
 
-    /// This version after a retraction: a tombstone with the same timestamps, so it wins over exactly this copy.
+    /// This register after a retraction: a tombstone with the same timestamps, so it wins over exactly this copy.
     #[must_use]
     pub fn retracted(self) -> Self {
         Register { value: None, deadline: None, ..self }
@@ -53,15 +53,15 @@ impl<'a> Register<'a> {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
-    /// Whether a later write than the version's own set the deadline.
+    /// Whether a later write than that of the value set the deadline.
     pub fn has_deadline_timestamp(&self) -> bool {
-        self.deadline_timestamp != self.version
+        self.deadline_timestamp != self.timestamp
     }
 
     /// The join of two copies: the larger in a total order, so commutative, associative and idempotent for every
     /// input, honest or not.
     ///
-    /// The larger version wins whole. Within a version the later deadline timestamp wins. If these are equal too, a
+    /// The larger timestamp wins whole. If they are equal, the larger deadline timestamp wins. If these are equal too, a
     /// retraction wins.
     #[must_use]
     pub fn merge(self, other: Register<'a>) -> Register<'a> {
@@ -69,7 +69,7 @@ impl<'a> Register<'a> {
     }
 
     fn rank(&self) -> impl Ord + 'a {
-        (self.version, self.deadline_timestamp, self.is_tombstone(), self.deadline, self.value)
+        (self.timestamp, self.deadline_timestamp, self.is_tombstone(), self.deadline, self.value)
     }
 
     /// The stable time from which this register is dead; `None` if it has a value and no deadline.
@@ -80,7 +80,7 @@ impl<'a> Register<'a> {
         if self.value.is_some() && self.deadline.is_none() {
             return None;
         }
-        let written = (self.version.time()).max(self.deadline_timestamp.time());
+        let written = (self.timestamp.time()).max(self.deadline_timestamp.time());
         Some(self.deadline.map_or(written, |deadline| deadline.max(written)))
     }
 }
@@ -95,14 +95,14 @@ mod tests {
 
     const CASES: u32 = 100_000;
 
-    /// Few times, writers and values, so that versions, deadline timestamps and deadlines collide often.
+    /// Few times, writers and values, so that timestamps, deadline timestamps and deadlines collide often.
     fn any_register() -> impl Strategy<Value = Register<'static>> {
         let timestamp =
             || (0..4u64, 1..4u128).prop_map(|(t, id)| Timestamp::new(Time(t), incarnation(id).unwrap()));
         let values: [Option<&'static [u8]>; 4] = [None, Some(b""), Some(b"a"), Some(b"b")];
         (timestamp(), 0..4usize, proptest::option::of(0..4u64), timestamp()).prop_map(
-            move |(version, value, deadline, deadline_timestamp)| Register {
-                version,
+            move |(timestamp, value, deadline, deadline_timestamp)| Register {
+                timestamp,
                 value: values[value],
                 deadline: deadline.map(Time),
                 deadline_timestamp,
@@ -139,9 +139,9 @@ mod tests {
         }
 
         #[test]
-        fn merge_never_lowers_a_version(a in any_register(), b in any_register()) {
+        fn merge_never_lowers_a_timestamp(a in any_register(), b in any_register()) {
             let merged = a.merge(b);
-            prop_assert!(merged.version >= a.version && merged.version >= b.version);
+            prop_assert!(merged.timestamp >= a.timestamp && merged.timestamp >= b.timestamp);
         }
     }
 
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_expire_of_the_same_version_replaces_the_deadline() {
+    fn a_later_expire_of_the_same_value_replaces_the_deadline() {
         let v1 = Register::live(timestamp(1), b"v1", Some(Time(60)));
         let persisted = Register { deadline: None, deadline_timestamp: timestamp(2), ..v1 };
         assert_eq!(v1.merge(persisted), persisted);
@@ -190,7 +190,7 @@ mod tests {
         let v1 = Register::live(timestamp(1), b"v1", Some(Time(60)));
         assert_eq!(v1.merge(v1.retracted()), v1.retracted());
         let persisted = Register { deadline: None, deadline_timestamp: timestamp(9), ..v1 };
-        assert_eq!(persisted.merge(v1.retracted()), persisted, "a deadline that is news keeps the version");
+        assert_eq!(persisted.merge(v1.retracted()), persisted, "a deadline that is news keeps the value");
         let v2 = Register::live(timestamp(2), b"v2", None);
         assert_eq!(v2.merge(v1.retracted()), v2);
     }

@@ -94,7 +94,7 @@ impl Node {
         let prefixes: Vec<&[u8]> = prefixes.iter().map(AsRef::as_ref).collect();
         let watcher = Watcher::new(Arc::clone(&self.watches), &Prefixes::new(&prefixes)?, cursor)?;
         let turn = Turn { watcher, env: Arc::clone(&self.env), stop: self.stop.clone() };
-        Ok(Watch { page: None, told: 0, next: ReusableBoxFuture::new(turn.page()) })
+        Ok(Watch { page: None, delivered: 0, next: ReusableBoxFuture::new(turn.page()) })
     }
 }
 
@@ -102,7 +102,7 @@ impl Node {
 pub struct Watch {
     /// The current page, and how many of its events were taken.
     page: Option<Arc<Page>>,
-    told: usize,
+    delivered: usize,
     next: ReusableBoxFuture<'static, Option<(Arc<Page>, Turn)>>,
 }
 
@@ -146,8 +146,10 @@ impl Stream for Watch {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<WatchEvent>> {
         loop {
-            if let Some(event) = self.page.as_ref().and_then(|page| page.events().get(self.told)).cloned() {
-                self.told += 1;
+            if let Some(event) =
+                self.page.as_ref().and_then(|page| page.events().get(self.delivered)).cloned()
+            {
+                self.delivered += 1;
                 return Poll::Ready(Some(event));
             }
             // Released before the wait for the next page, which may be long.
@@ -158,7 +160,7 @@ impl Stream for Watch {
                 return Poll::Ready(None);
             };
             self.next.set(turn.page());
-            (self.page, self.told) = (Some(page), 0);
+            (self.page, self.delivered) = (Some(page), 0);
         }
     }
 }

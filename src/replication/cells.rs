@@ -81,8 +81,8 @@ impl CellsEncoder {
     /// Adds a retraction of a key that a peer has sent.
     pub(super) fn add_retraction(&mut self, key: &[u8], retraction: &Retraction) {
         let mut dot = |(time, origin): (Time, Origin)| (time.0, self.index(origin));
-        let register = retraction.register.map(|Removed { dots: [version, deadline], is_given_up }| {
-            WireRemovedRegister { version: dot(version), deadline: dot(deadline), given_up: is_given_up }
+        let register = retraction.register.map(|Removed { dots: [timestamp, deadline], is_given_up }| {
+            WireRemovedRegister { timestamp: dot(timestamp), deadline: dot(deadline), given_up: is_given_up }
         });
         let expiry = retraction.expiry.map(&mut dot);
         let mut slots = Vec::new();
@@ -264,8 +264,8 @@ pub(super) fn read_retractions<'a>(
     for item in items.items::<WireRetraction<'_>>() {
         let WireRetraction { key, register, expiry, slots } = item?;
         let mut retraction = Retraction::default();
-        if let Some(WireRemovedRegister { version, deadline, given_up }) = register {
-            let dots = [dot(version)?, dot(deadline)?];
+        if let Some(WireRemovedRegister { timestamp, deadline, given_up }) = register {
+            let dots = [dot(timestamp)?, dot(deadline)?];
             retraction.register = Some(Removed { dots, is_given_up: given_up });
         }
         retraction.expiry = expiry.map(dot).transpose()?;

@@ -161,7 +161,7 @@ impl Connection {
         shared: &Shared,
         handshake: &mut Handshake,
     ) -> Result<Arc<Link>, LinkError> {
-        self.hear_peer().await?;
+        self.await_first_bytes().await?;
         loop {
             let frame = self.receive(shared).await?;
             if handshake.greeted().is_none() && shared.faults.cuts(codec::decode::<Hello<'_>>(&frame)?.name) {
@@ -239,7 +239,7 @@ impl Connection {
     }
 
     /// Waits for the first bytes of a frame.
-    async fn hear_peer(&mut self) -> Result<(), LinkError> {
+    async fn await_first_bytes(&mut self) -> Result<(), LinkError> {
         match timeout(HANDSHAKE_LIMIT, self.reader.other_protocol()).await {
             Ok(other) => other?.map_or(Ok(()), |protocol| Err(LinkError::WrongPort(protocol))),
             Err(_) if self.direction == Direction::Out => Err(LinkError::NoAnswer),

@@ -22,7 +22,7 @@ const STATES: [NodeState; 4] = [NodeState::Joining, NodeState::Ready, NodeState:
 
 /// The last figures of a linked peer.
 #[derive(Clone, Debug)]
-pub(super) struct Heard {
+pub(super) struct LastHeartbeat {
     pub(super) at: Instant,
     pub(super) figures: Figures,
     pub(super) links: BTreeSet<Incarnation>,

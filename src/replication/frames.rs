@@ -66,20 +66,20 @@ impl FrameReader {
     }
 
     /// Returns the checked message of the next frame, or `None` when the peer has closed between two frames.
-    /// Calls `heard` whenever bytes arrive, because a large frame may take a while; the argument is whether
+    /// Calls `on_bytes` whenever bytes arrive, because a large frame may take a while; the argument is whether
     /// they continue a frame. Cancel-safe.
     ///
     /// # Errors
     /// `Frame` for a damaged frame and one over the limit; `Io` as the socket reports it, with `UnexpectedEof` within a
     /// frame.
-    pub(super) async fn next(&mut self, heard: impl Fn(bool)) -> Result<Option<BytesMut>, LinkError> {
+    pub(super) async fn next(&mut self, on_bytes: impl Fn(bool)) -> Result<Option<BytesMut>, LinkError> {
         loop {
             if let Some(message) = codec::take_frame(&mut self.buffer, self.max_frame)? {
                 return Ok(Some(message));
             }
             let continues = !self.buffer.is_empty();
             let read = self.read().await?;
-            heard(continues);
+            on_bytes(continues);
             if read == 0 {
                 return if self.buffer.is_empty() {
                     Ok(None)

@@ -45,12 +45,12 @@ impl Joining {
     fn with(peers: &Peers) -> Joining {
         let rows = peers.status(Instant::now());
         if rows.iter().any(|row| row.state.is_linked()) {
-            return if peers.is_settled() { Joining::Done } else { Joining::Fetching };
+            return if peers.is_joined() { Joining::Done } else { Joining::Fetching };
         }
         let refusal = rows.iter().find(|row| row.state.is_refused());
         match refusal {
             Some(row) => Joining::Refused { why: format!("{}: {}", row.name, row.reason), lasts: false },
-            None if !peers.is_settled() => Joining::Seeking,
+            None if !peers.is_joined() => Joining::Seeking,
             None if rows.is_empty() || peers.has_met_one() => Joining::Done,
             None => Joining::Alone { addresses: rows.len() },
         }
@@ -91,7 +91,7 @@ impl Shared {
 }
 
 /// Publishes the state until the node has joined.
-pub(super) async fn settle(shared: Arc<Shared>, ready_alone_after: Duration) {
+pub(super) async fn publish_until_joined(shared: Arc<Shared>, ready_alone_after: Duration) {
     let began = Instant::now();
     let mut changes = shared.replica.peers.changes();
     while *shared.joining.borrow() != Joining::Done {

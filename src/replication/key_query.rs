@@ -81,7 +81,9 @@ pub(super) fn answer(store: &Store, query: u32, key: &[u8], now: Time) -> Bytes 
         },
         value: copy.value.as_deref(),
         value_bytes: copy.value_bytes,
-        version: copy.version.map(|version| (version.time().0, version.incarnation().to_le_bytes())),
+        timestamp: copy
+            .timestamp
+            .map(|timestamp| (timestamp.time().0, timestamp.incarnation().to_le_bytes())),
         deadline: copy.deadline.map(|deadline| deadline.0),
         counter: copy.counter.as_ref().map(|&CountCopy { total, base, .. }| WireCount {
             total,
@@ -103,8 +105,8 @@ pub(super) fn read(copy: &WireCopy<'_>) -> Result<KeyCopy, CodecError> {
         }
         Ok(CountCopy { total: count.total, base: count.base, slots })
     });
-    let version = copy
-        .version
+    let timestamp = copy
+        .timestamp
         .and_then(|(time, origin)| Some(Timestamp::new(Time(time), Incarnation::try_from(&origin).ok()?)));
     Ok(KeyCopy {
         state: match copy.state {
@@ -114,7 +116,7 @@ pub(super) fn read(copy: &WireCopy<'_>) -> Result<KeyCopy, CodecError> {
         },
         value: copy.value.map(|value| value[..value.len().min(MAX_SHOWN_VALUE)].to_vec()),
         value_bytes: copy.value_bytes,
-        version,
+        timestamp,
         deadline: copy.deadline.map(Time),
         counter: counter.transpose()?,
     })
@@ -185,14 +187,14 @@ mod tests {
             state: WireCopyState::Live,
             value: Some(&value),
             value_bytes: 1 << 40,
-            version: Some((1, [0; 16])),
+            timestamp: Some((1, [0; 16])),
             deadline: None,
             counter: Some(WireCount { total: 5, base: None, slots: Packed(&slots) }),
         };
         let read = read(&copy).unwrap();
         assert_eq!(read.value.unwrap().len(), MAX_SHOWN_VALUE);
         assert_eq!(read.counter.unwrap().slots.len(), MAX_SLOTS);
-        assert_eq!(read.version, None, "nobody has the incarnation 0");
+        assert_eq!(read.timestamp, None, "nobody has the incarnation 0");
         let torn = WireCount { total: 5, base: None, slots: Packed(&slots[..10]) };
         assert!(super::read(&WireCopy { counter: Some(torn), ..copy }).is_err());
     }

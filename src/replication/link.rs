@@ -39,7 +39,7 @@ pub(super) async fn run(
     writer: &mut FrameWriter,
 ) -> Option<Refused> {
     let mut ending = Ending { shared, link: &link, error: LinkError::Dropped };
-    let wire = Wire { shared, link: &link, heard: Mutex::new(Instant::now()) };
+    let wire = Wire { shared, link: &link, last_received: Mutex::new(Instant::now()) };
     // Each loop runs to the end of the link, so dropping the others midway loses nothing that the end of the
     // link would not lose.
     let outcome = tokio::select! {
@@ -83,22 +83,22 @@ impl Drop for Ending<'_> {
 struct Wire<'a> {
     shared: &'a Shared,
     link: &'a Arc<Link>,
-    heard: Mutex<Instant>,
+    last_received: Mutex<Instant>,
 }
 
 impl Wire<'_> {
     async fn read(&self, reader: &mut FrameReader) -> Result<(), LinkError> {
         let mut share = 0;
-        let heard = |continues| {
+        let on_bytes = |continues| {
             let now = Instant::now();
-            *self.heard.lock() = now;
+            *self.last_received.lock() = now;
             if continues {
                 self.link.session.lock().on_part_received(now);
             }
         };
         loop {
             self.shared.faults.pass(&self.link.peer, Traffic::Inward).await;
-            let Some(frame) = reader.next(heard).await? else { return Err(LinkError::Closed) };
+            let Some(frame) = reader.next(on_bytes).await? else { return Err(LinkError::Closed) };
             let in_sync = loop {
                 if let Some(in_sync) = self.take_in(&frame)? {
                     break in_sync;
@@ -174,8 +174,8 @@ impl Wire<'_> {
             let paused = last.elapsed() >= 2 * HEARTBEAT_EVERY;
             self.link.carried.sample(last.elapsed());
             last = Instant::now();
-            let (heard, heartbeat) = (*self.heard.lock(), self.shared.heartbeat());
-            self.shared.replica.beat(self.link, heard, paused, heartbeat, last)?;
+            let (last_received, heartbeat) = (*self.last_received.lock(), self.shared.heartbeat());
+            self.shared.replica.tick(self.link, last_received, paused, heartbeat, last)?;
         }
     }
 

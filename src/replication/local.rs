@@ -184,7 +184,7 @@ impl Local {
             key: cell.key().to_vec(),
             value: (value.len() <= MAX_LOST_VALUE).then(|| value.to_vec()),
             value_bytes: value.len(),
-            version: crate::model::Timestamp::new(time, self.store.incarnation(origin)),
+            timestamp: crate::model::Timestamp::new(time, self.store.incarnation(origin)),
             deadline: cell.deadline(),
             peer: peer.to_owned(),
         };

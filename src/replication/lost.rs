@@ -143,8 +143,8 @@ fn line(lost: &LostCell) -> String {
         "key": STANDARD.encode(&lost.key),
         "value": lost.value.as_ref().map(|value| STANDARD.encode(value)),
         "value_bytes": lost.value_bytes,
-        "version_ms": timestamp::unix_millis(lost.version.time()),
-        "origin": lost.version.incarnation().to_string(),
+        "timestamp_ms": timestamp::unix_millis(lost.timestamp.time()),
+        "origin": lost.timestamp.incarnation().to_string(),
         "deadline_ms": lost.deadline.map(timestamp::unix_millis),
         "peer": lost.peer,
     });
@@ -191,7 +191,7 @@ mod tests {
             key: key.into(),
             value: Some(vec![b'x'; value]),
             value_bytes: value,
-            version: crate::model::Timestamp::new(ZERO, incarnation(1).unwrap()),
+            timestamp: crate::model::Timestamp::new(ZERO, incarnation(1).unwrap()),
             deadline: None,
             peer: "b".into(),
         }

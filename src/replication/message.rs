@@ -204,7 +204,7 @@ pub(super) struct WireRetraction<'a> {
 /// A register that was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub(super) struct WireRemovedRegister {
-    pub(super) version: (u64, u32),
+    pub(super) timestamp: (u64, u32),
     /// The timestamp of its deadline.
     pub(super) deadline: (u64, u32),
     /// Whether it is possible that no member has received it.
@@ -385,7 +385,7 @@ pub(super) struct WireCopy<'a> {
     /// The size of the whole value.
     pub(super) value_bytes: u64,
     /// Time and incarnation of the latest write, if there is any.
-    pub(super) version: Option<(u64, [u8; 16])>,
+    pub(super) timestamp: Option<(u64, [u8; 16])>,
     pub(super) deadline: Option<u64>,
     pub(super) counter: Option<WireCount<'a>>,
 }

@@ -347,7 +347,7 @@ impl Replication {
         for target in &join {
             shared.start_dialling(target, false);
         }
-        shared.spawn(&shared.stop, joining::settle(Arc::clone(&shared), ready_alone_after));
+        shared.spawn(&shared.stop, joining::publish_until_joined(Arc::clone(&shared), ready_alone_after));
         Ok(Replication { shared })
     }
 
@@ -356,8 +356,8 @@ impl Replication {
     pub(crate) async fn first_contact(&self) {
         let peers = &self.shared.replica.peers;
         let mut changes = peers.changes();
-        let heard = async { while !peers.is_contacted() && changes.changed().await.is_ok() {} };
-        let _ = timeout(FIRST_CONTACT, heard).await;
+        let contacted = async { while !peers.is_contacted() && changes.changed().await.is_ok() {} };
+        let _ = timeout(FIRST_CONTACT, contacted).await;
         self.shared.look_at_joining();
     }
 

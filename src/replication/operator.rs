@@ -60,11 +60,11 @@ impl Shared {
     /// Returns why a linked peer cannot be removed. One that has missed two heartbeats may be dead, or cut off.
     fn is_linked(&self, name: &str) -> ClusterError {
         let link = self.replica.peers.links().into_iter().find(|link| link.peer == name);
-        let heard = link.and_then(|link| {
+        let last_heartbeat = link.and_then(|link| {
             let session = link.session.lock();
-            session.heard().map(|heard| heard.at)
+            session.last_heartbeat().map(|last| last.at)
         });
-        let silent = heard.map_or(Duration::ZERO, |at| at.elapsed());
+        let silent = last_heartbeat.map_or(Duration::ZERO, |at| at.elapsed());
         if silent <= 2 * HEARTBEAT_EVERY {
             return ClusterError::Linked(name.to_owned());
         }

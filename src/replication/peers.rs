@@ -274,7 +274,7 @@ impl Peers {
     }
 
     /// Whether every address has been dialled once and the first sync with every linked peer has finished.
-    pub(super) fn is_settled(&self) -> bool {
+    pub(super) fn is_joined(&self) -> bool {
         let table = self.table.lock();
         table.targets.values().all(|target| target.untried == Some(0))
             && table.peers.values().filter_map(|peer| peer.link.as_ref()).all(|link| link.is_joined())
@@ -504,7 +504,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refused_daemon_is_shown_while_it_tries_with_its_latest_reason() {
+    async fn a_refused_node_is_shown_while_it_tries_with_its_latest_reason() {
         let peers = peers();
         let refuse = |text: &str| {
             let refused = Refused { refusal: Refusal::Skewed, text: text.into() };

@@ -22,7 +22,7 @@ use super::peers::Link;
 use super::queue::MAX_MESSAGES;
 use crate::cluster::Publisher;
 
-/// The bytes that a message counts beside channel and text, in memory and in its frame.
+/// The bytes that a message counts in addition to channel and text, for memory and its frame.
 const OVERHEAD: usize = 64;
 
 /// Messages that the push task has not taken yet.
@@ -75,8 +75,8 @@ impl Messages {
         }
     }
 
-    /// Returns how many messages were dropped: once for each peer that missed one, or once for all before the
-    /// links.
+    /// Returns how many messages were dropped. A message that a link's queue dropped counts once for each link; one
+    /// that was dropped before it reached the queues counts once.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! The outgoing queue of one link: bounded, and never waited for by a writer.
+//! The outgoing queue of one link. It is bounded, and writers never wait for it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,23 +12,23 @@ use super::codec;
 use super::message::Message;
 use crate::ablation::{Ablation, ablated};
 
-/// The bytes that a queued frame counts beside its own, so that many small ones count too.
+/// The bytes that each queued frame counts in addition to its length, so that many small frames reach the limit too.
 const FRAME_OVERHEAD: usize = 64;
 
-/// The most bytes of published messages that may wait for one peer, and again before the links. Best effort:
-/// beyond it they are dropped. It equals what a subscriber may lag behind.
+/// The most bytes of published messages that may wait in one link's queue. As many may wait in
+/// [`Messages`](super::publish::Messages) before they are added to the queues. Further messages are dropped. The limit
+/// equals the one of a subscriber's outbox.
 pub(super) const MAX_MESSAGES: usize = 8 << 20;
 
 /// How often the time of a push is recorded; the precision of a link's lag.
 const MARK_EVERY: Duration = Duration::from_millis(5);
 
-/// The most unacknowledged pushes for which the feed sequence is recorded one by one. Beyond it the latest
-/// count as one, so an acknowledgement counts later; nothing else depends on it.
+/// The most unacknowledged pushes whose feed sequences are recorded one by one. Beyond it the latest are recorded as
+/// one, so `WAIT` counts them only once the last of them is acknowledged.
 const MAX_REACHES: usize = 4096;
 
-/// The most finished syncs without an acknowledgement that are recorded. They start at least a second apart,
-/// and an acknowledgement takes a round trip. Beyond it a sync is not recorded, so an acknowledgement counts
-/// later.
+/// The most finished syncs without an acknowledgement that are recorded. Syncs start at least a second apart, and an
+/// acknowledgement takes a round trip. A sync beyond the limit is not recorded, so `WAIT` returns only after a later one.
 const MAX_STATES: usize = 8;
 
 /// A link's outgoing frames, first in first out.
@@ -41,7 +41,7 @@ const MAX_STATES: usize = 8;
 /// clients. Frames arrive in order, and the peer acknowledges nothing while it has refused something, so there
 /// are two proofs:
 ///
-/// * A state. The peer has merged it once it acknowledges any push that was queued after the sync finished, in
+/// * A state: the cells that a sync has sent. The peer has merged it once it acknowledges any push that was queued after the sync finished, in
 ///   this or a later epoch. It then holds all local changes up to the feed sequence at which the sync began,
 ///   even if pushes were lost since.
 /// * A push. It carries a feed sequence: all local changes since the epoch began up to there are in this push
@@ -89,7 +89,7 @@ struct Inner {
     held: u64,
 }
 
-/// What a state contains that is read after this mark was taken.
+/// Taken before a sync reads its state from the store: what that state contains at least.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StateMark {
     /// The number of losses that the state makes up for.
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_overflow_drops_the_pushes_and_tells_the_peer_once() {
+    async fn an_overflow_drops_the_pushes_and_sends_one_gap() {
         let queue = Queue::new(10 * (100 + FRAME_OVERHEAD));
         queue.send(&Message::Goodbye);
         for _ in 0..10 {

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use super::cells::{self, CellsError};
 use super::codec;
-use super::figures::Heard;
+use super::figures::LastHeartbeat;
 use super::hello::Refused;
 use super::key_query;
 use super::link_error::LinkError;
@@ -55,7 +55,7 @@ pub(super) enum Event {
     /// The address of a node that this one has no link to.
     Dial(Incarnation, String),
     /// A message that a client of the peer has published: channel and content.
-    Heard(Box<[u8]>, Box<[u8]>),
+    Published(Box<[u8]>, Box<[u8]>),
     /// Cells to relay to a peer that has no link to their origin.
     Relay(Incarnation, Vec<Cell>),
     /// The peer's reply to the key query with this number.
@@ -97,7 +97,7 @@ pub(super) struct Session {
     failed: bool,
     verified: Option<Instant>,
     /// What the peer's last heartbeat contained.
-    heard: Option<Heard>,
+    last_heartbeat: Option<LastHeartbeat>,
     deep_wanted: bool,
     joined: bool,
     /// The time up to which the peer has every write of this node's clients.
@@ -201,7 +201,7 @@ impl Session {
             last_sync: None,
             failed: false,
             verified: None,
-            heard: None,
+            last_heartbeat: None,
             deep_wanted: false,
             joined: false,
             handed_over: timestamp::ZERO,
@@ -264,7 +264,7 @@ impl Session {
                 return Err(LinkError::Refused(Refused { refusal, text: text.to_owned() }));
             }
             Message::Publish { channel, message } => {
-                self.events.push(Event::Heard(channel.into(), message.into()));
+                self.events.push(Event::Published(channel.into(), message.into()));
             }
             Message::KeyQuery { query, key } => {
                 // Best effort, and bounded like published messages: a peer that asks and does not read gets no
@@ -382,7 +382,7 @@ impl Session {
             (current.spoke, current.receives) = (now, false);
             frames.extend([frame]);
         }
-        frames.extend(self.sync.as_mut().and_then(|current| current.tell_receiving(now)));
+        frames.extend(self.sync.as_mut().and_then(|current| current.report_receiving(now)));
         self.conclude_if_over(local, now);
     }
 
@@ -429,8 +429,8 @@ impl Session {
     }
 
     /// What the peer's last heartbeat contained.
-    pub(super) fn heard(&self) -> Option<&Heard> {
-        self.heard.as_ref()
+    pub(super) fn last_heartbeat(&self) -> Option<&LastHeartbeat> {
+        self.last_heartbeat.as_ref()
     }
 
     /// Calls `visit` for every range that is known to differ.

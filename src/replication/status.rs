@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
-use super::figures::Heard;
+use super::figures::LastHeartbeat;
 use super::joining::Joining;
 use super::{Replication, Shared};
 use crate::cluster::{
@@ -99,13 +99,14 @@ impl Statistics for Replication {
 
     fn remote_figures(&self) -> Vec<RemoteNode> {
         let links = self.shared.replica.peers.links();
-        let heard = links.iter().filter_map(|link| Some((link, link.session.lock().heard()?.clone())));
-        let heard: Vec<_> = heard.collect();
+        let heartbeats =
+            links.iter().filter_map(|link| Some((link, link.session.lock().last_heartbeat()?.clone())));
+        let heartbeats: Vec<_> = heartbeats.collect();
         let members = self.shared.replica.local.members.lock();
         let name_of = |incarnation: &Incarnation| members.name_of(*incarnation).map(str::to_owned);
-        heard
+        heartbeats
             .into_iter()
-            .map(|(link, Heard { at, figures, links })| RemoteNode {
+            .map(|(link, LastHeartbeat { at, figures, links })| RemoteNode {
                 name: link.peer.clone(),
                 incarnation: link.incarnation,
                 age: at.elapsed(),

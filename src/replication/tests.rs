@@ -24,13 +24,13 @@ use crate::store::{Batch, Lengths, StoreConfig, Write};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Daemon {
+struct TestNode {
     store: Arc<Store>,
     replication: Replication,
     address: SocketAddr,
 }
 
-async fn daemon(name: &str, id: u128, join: &[String]) -> Daemon {
+async fn node(name: &str, id: u128, join: &[String]) -> TestNode {
     let incarnation = timestamp::incarnation(id).unwrap();
     let store = Arc::new(Store::new(StoreConfig {
         seed: HashSeed::of_cluster("oak"),
@@ -70,7 +70,7 @@ async fn daemon(name: &str, id: u128, join: &[String]) -> Daemon {
         node_stops: CancellationToken::new(),
     };
     let replication = Replication::start(setup, Some(listener)).unwrap();
-    Daemon { store, replication, address }
+    TestNode { store, replication, address }
 }
 
 /// A peer that sends only what the test makes it send.
@@ -78,12 +78,12 @@ struct Puppet(TcpStream);
 
 impl Puppet {
     /// Connects and sends a hello under the name `puppet`, with a hybrid clock that is `ahead`.
-    async fn greet(to: &Daemon, ahead: Duration) -> Puppet {
+    async fn greet(to: &TestNode, ahead: Duration) -> Puppet {
         Puppet::greet_at(to, SystemEnv.wall_clock(), ahead).await
     }
 
     /// Does the same with a hello that was written at `now`.
-    async fn greet_at(to: &Daemon, now: Time, ahead: Duration) -> Puppet {
+    async fn greet_at(to: &TestNode, now: Time, ahead: Duration) -> Puppet {
         let mut puppet = Puppet(TcpStream::connect(to.address).await.unwrap());
         let hello = Hello {
             magic: MAGIC,
@@ -98,35 +98,35 @@ impl Puppet {
             generation: 1,
             extension: b"from a later version",
         };
-        puppet.say(&codec::frame(&hello)).await;
+        puppet.send(&codec::frame(&hello)).await;
         puppet
     }
 
     /// Connects and links.
-    async fn link(to: &Daemon) -> Puppet {
+    async fn link(to: &TestNode) -> Puppet {
         let mut puppet = Puppet::greet(to, Duration::ZERO).await;
-        codec::decode::<Hello<'_>>(&puppet.hear().await.unwrap()).unwrap();
+        codec::decode::<Hello<'_>>(&puppet.receive().await.unwrap()).unwrap();
         puppet.welcome(SystemEnv.wall_clock()).await;
         puppet
     }
 
     /// Accepts the link with a welcome of its clock `wall`, and waits until the other side accepts it too.
     async fn welcome(&mut self, wall: Time) {
-        self.say(&codec::frame(&Message::Welcome { wall: wall.0 })).await;
-        let answer = self.hear().await.unwrap();
+        self.send(&codec::frame(&Message::Welcome { wall: wall.0 })).await;
+        let answer = self.receive().await.unwrap();
         let answer = codec::decode::<Message<'_>>(&answer).unwrap();
         assert!(matches!(answer, Message::Welcome { .. }), "{answer:?}");
     }
 
-    async fn say(&mut self, bytes: &[u8]) {
+    async fn send(&mut self, bytes: &[u8]) {
         // The other side may have closed already; the tests check whether it did.
         let _ = self.0.write_all(bytes).await;
     }
 
     /// Returns the message of the next frame; `None` when the other side has closed.
-    async fn hear(&mut self) -> Option<Vec<u8>> {
+    async fn receive(&mut self) -> Option<Vec<u8>> {
         let mut frame = vec![0; codec::HEADER];
-        timeout(PATIENCE, self.0.read_exact(&mut frame)).await.expect("heard in time").ok()?;
+        timeout(PATIENCE, self.0.read_exact(&mut frame)).await.expect("received in time").ok()?;
         let length = u32::from_be_bytes(*frame.first_chunk().unwrap()) as usize;
         frame.resize(codec::HEADER + length, 0);
         self.0.read_exact(&mut frame[codec::HEADER..]).await.ok()?;
@@ -136,7 +136,7 @@ impl Puppet {
     /// Returns the length of the next frame's message.
     async fn peek_length(&mut self) -> usize {
         let mut length = [0; 4];
-        while timeout(PATIENCE, self.0.peek(&mut length)).await.expect("heard in time").unwrap()
+        while timeout(PATIENCE, self.0.peek(&mut length)).await.expect("received in time").unwrap()
             < length.len()
         {
             sleep(Duration::from_millis(1)).await;
@@ -146,14 +146,14 @@ impl Puppet {
 
     /// Waits until the other side has closed.
     async fn until_closed(mut self) {
-        while self.hear().await.is_some() {}
+        while self.receive().await.is_some() {}
     }
 
     /// Sends only heartbeats, one a second, until the other side has closed.
     async fn send_heartbeats(mut self) {
         loop {
             let now = SystemEnv.wall_clock().0;
-            self.say(&heartbeat(now, now, &[])).await;
+            self.send(&heartbeat(now, now, &[])).await;
             let mut ignored = [0; 64 << 10];
             let ended = async { while self.0.read(&mut ignored).await.is_ok_and(|read| read > 0) {} };
             if timeout(Duration::from_secs(1), ended).await.is_ok() {
@@ -210,7 +210,7 @@ fn seen() -> Vec<u8> {
         state: WireCopyState::Live,
         value: Some(b"9"),
         value_bytes: 1,
-        version: Some((5, [7; 16])),
+        timestamp: Some((5, [7; 16])),
         deadline: Some(6),
         counter: Some(WireCount { total: -9, base: Some(1), slots: Packed(&[]) }),
     };
@@ -219,7 +219,7 @@ fn seen() -> Vec<u8> {
 
 fn retract() -> Vec<u8> {
     let mut items = Vec::new();
-    let register = WireRemovedRegister { version: (1 << 32, 0), deadline: (2 << 32, 0), given_up: true };
+    let register = WireRemovedRegister { timestamp: (1 << 32, 0), deadline: (2 << 32, 0), given_up: true };
     let slots = Packed(&[0, 1, 2, 1]);
     let retraction = WireRetraction { key: b"k", register: Some(register), expiry: Some((3, 0)), slots };
     codec::append(&retraction, &mut items);
@@ -236,14 +236,14 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"));
 }
 
-fn linked(daemon: &Daemon, name: &str) -> bool {
-    daemon.replication.peers().iter().any(|peer| peer.name == name && peer.state.is_linked())
+fn linked(node: &TestNode, name: &str) -> bool {
+    node.replication.peers().iter().any(|peer| peer.name == name && peer.state.is_linked())
 }
 
 /// Returns the reply to the query with this number, unless the link ends first.
 async fn answer(puppet: &mut Puppet, query: u32) -> Option<crate::store::KeyCopy> {
     loop {
-        let frame = puppet.hear().await?;
+        let frame = puppet.receive().await?;
         match codec::decode::<Message<'_>>(&frame).unwrap() {
             Message::KeyReply { query: number, copy } if number == query => {
                 return Some(key_query::read(&copy).unwrap());
@@ -254,18 +254,18 @@ async fn answer(puppet: &mut Puppet, query: u32) -> Option<crate::store::KeyCopy
 }
 
 #[tokio::test]
-async fn a_peer_that_looks_is_told_what_there_is_and_what_it_tells_unasked_is_ignored() {
-    let a = daemon("a", 1, &[]).await;
+async fn a_key_query_is_answered_and_an_unexpected_reply_is_ignored() {
+    let a = node("a", 1, &[]).await;
     let mut batch = Batch::default();
     a.store.begin(&mut batch, SystemEnv.wall_clock());
     a.store.write(&mut batch, b"k", |_| (Write::Set { value: b"v", deadline: None }, ())).unwrap();
     let mut puppet = Puppet::link(&a).await;
-    puppet.say(&seen()).await;
-    puppet.say(&codec::frame(&Message::KeyQuery { query: 5, key: b"k" })).await;
+    puppet.send(&seen()).await;
+    puppet.send(&codec::frame(&Message::KeyQuery { query: 5, key: b"k" })).await;
     let copy = answer(&mut puppet, 5).await.unwrap();
     assert_eq!((copy.value.as_deref(), copy.value_bytes), (Some(&b"v"[..]), 1));
-    assert_eq!(copy.version.unwrap().incarnation(), a.store.own_incarnation());
-    puppet.say(&codec::frame(&Message::KeyQuery { query: 6, key: b"nope" })).await;
+    assert_eq!(copy.timestamp.unwrap().incarnation(), a.store.own_incarnation());
+    puppet.send(&codec::frame(&Message::KeyQuery { query: 6, key: b"nope" })).await;
     assert_eq!(answer(&mut puppet, 6).await, Some(crate::store::KeyCopy::default()));
     assert!(linked(&a, "puppet"));
     // The puppet does not answer by itself: the query gets no reply.
@@ -275,18 +275,18 @@ async fn a_peer_that_looks_is_told_what_there_is_and_what_it_tells_unasked_is_ig
         state: WireCopyState::Live,
         value: None,
         value_bytes: 0,
-        version: None,
+        timestamp: None,
         deadline: None,
         counter: Some(torn),
     };
-    puppet.say(&codec::frame(&Message::KeyReply { query: 1, copy })).await;
+    puppet.send(&codec::frame(&Message::KeyReply { query: 1, copy })).await;
     puppet.until_closed().await;
 }
 
 #[tokio::test]
 async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
-    let a = daemon("a", 1, &[]).await;
-    let b = daemon("b", 2, &[a.address.to_string()]).await;
+    let a = node("a", 1, &[]).await;
+    let b = node("b", 2, &[a.address.to_string()]).await;
     until("a and b are linked", || linked(&a, "b") && linked(&b, "a")).await;
 
     let now = SystemEnv.wall_clock();
@@ -342,7 +342,7 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
     ];
     for (what, bytes) in mistakes {
         let mut puppet = Puppet::link(&a).await;
-        puppet.say(&bytes).await;
+        puppet.send(&bytes).await;
         timeout(PATIENCE, puppet.until_closed()).await.unwrap_or_else(|_| panic!("survived {what}"));
         until("the puppet is unlinked", || !linked(&a, "puppet")).await;
         assert!(linked(&a, "b"), "{what} ended another link");
@@ -355,19 +355,19 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
     assert_eq!(a.replication.activity().damaged_frames, 1);
 }
 
-/// A large value on a slow link: the peer counts as heard while its frame arrives, not only when it is
+/// A large value on a slow link: the link is not silent while a frame arrives, not only when it is
 /// complete.
 #[tokio::test(start_paused = true)]
 async fn a_frame_that_takes_longer_than_the_silence_limit_is_not_silence() {
-    let a = daemon("a", 1, &[]).await;
+    let a = node("a", 1, &[]).await;
     let mut puppet = Puppet::link(&a).await;
     until("linked", || linked(&a, "puppet")).await;
     let frame = put(b"slow", SystemEnv.wall_clock().0);
     let (first, rest) = frame.split_at(frame.len() - 14);
-    puppet.say(first).await;
+    puppet.send(first).await;
     for byte in rest {
         sleep(Duration::from_millis(500)).await;
-        puppet.say(&[*byte]).await;
+        puppet.send(&[*byte]).await;
     }
     until("the frame was taken", || a.store.meta(b"slow", timestamp::ZERO).is_some()).await;
     assert!(linked(&a, "puppet"));
@@ -375,15 +375,15 @@ async fn a_frame_that_takes_longer_than_the_silence_limit_is_not_silence() {
 
 #[tokio::test]
 async fn pushes_are_merged_and_acknowledged_with_their_epoch() {
-    let a = daemon("a", 1, &[]).await;
+    let a = node("a", 1, &[]).await;
     let mut puppet = Puppet::link(&a).await;
     let now = SystemEnv.wall_clock().0;
-    puppet.say(&put(b"one", now)).await;
-    puppet.say(&codec::frame(&Message::Gap)).await;
-    puppet.say(&put(b"two", now)).await;
+    puppet.send(&put(b"one", now)).await;
+    puppet.send(&codec::frame(&Message::Gap)).await;
+    puppet.send(&put(b"two", now)).await;
     let mut acknowledged = None;
     while acknowledged != Some((1, 1)) {
-        let frame = puppet.hear().await.expect("the link lives");
+        let frame = puppet.receive().await.expect("the link lives");
         if let Message::Ack { epoch, puts } = codec::decode(&frame).unwrap() {
             acknowledged = Some((epoch, puts));
         }
@@ -397,7 +397,7 @@ async fn pushes_are_merged_and_acknowledged_with_their_epoch() {
 /// `Gap` reports the overflow.
 #[tokio::test]
 async fn a_peer_that_takes_nothing_costs_its_queue_and_the_credit() {
-    let a = daemon("a", 1, &[]).await;
+    let a = node("a", 1, &[]).await;
     let mut puppet = Puppet::link(&a).await;
     until("linked", || linked(&a, "puppet")).await;
     let mut batch = Batch::default();
@@ -413,7 +413,7 @@ async fn a_peer_that_takes_nothing_costs_its_queue_and_the_credit() {
         }
     }
     loop {
-        let frame = puppet.hear().await.expect("the link lives");
+        let frame = puppet.receive().await.expect("the link lives");
         if codec::decode::<Message<'_>>(&frame).unwrap() == Message::Gap {
             break;
         }
@@ -422,14 +422,14 @@ async fn a_peer_that_takes_nothing_costs_its_queue_and_the_credit() {
 
 #[tokio::test]
 async fn nothing_of_a_handshake_passes_a_cut() {
-    let a = daemon("a", 1, &[]).await;
+    let a = node("a", 1, &[]).await;
     let faults = &a.replication.shared.faults;
     let cuts =
         ["*", "puppet"].into_iter().flat_map(|name| [Way::In, Way::Out, Way::Both].map(|way| (name, way)));
     for (name, way) in cuts {
         faults.cut(name, way);
         let mut puppet = Puppet::greet(&a, Duration::from_secs(3)).await;
-        assert_eq!(puppet.hear().await, None, "a answers through a cut of {name}, {way:?}");
+        assert_eq!(puppet.receive().await, None, "a answers through a cut of {name}, {way:?}");
         let lead = timestamp::distance(a.store.now(SystemEnv.wall_clock()), SystemEnv.wall_clock());
         assert!(lead < Duration::from_secs(1), "a cut of {name}, {way:?}: the clock was moved by {lead:?}");
         assert_eq!(a.replication.peers(), []);
@@ -443,9 +443,9 @@ async fn nothing_of_a_handshake_passes_a_cut() {
 /// The dialler sends the first hello: the other side learns its clock and address from that.
 #[tokio::test]
 async fn a_hello_that_is_not_followed_by_a_welcome_changes_nothing() {
-    let a = daemon("a", 1, &[]).await;
+    let a = node("a", 1, &[]).await;
     let mut puppet = Puppet::greet(&a, Duration::from_secs(3)).await;
-    codec::decode::<Hello<'_>>(&puppet.hear().await.unwrap()).unwrap();
+    codec::decode::<Hello<'_>>(&puppet.receive().await.unwrap()).unwrap();
     puppet.0.shutdown().await.unwrap();
     timeout(PATIENCE, puppet.until_closed()).await.expect("the other side closes");
     let lead = timestamp::distance(a.store.now(SystemEnv.wall_clock()), SystemEnv.wall_clock());
@@ -456,20 +456,20 @@ async fn a_hello_that_is_not_followed_by_a_welcome_changes_nothing() {
 /// The connection waits in the backlog while the node is stopped, or has no descriptors left.
 #[tokio::test]
 async fn a_clock_is_judged_by_the_welcome_and_not_by_a_hello_that_waited_to_be_accepted() {
-    let a = daemon("a", 1, &[]).await;
+    let a = node("a", 1, &[]).await;
     let ago = |time: Duration| Time(SystemEnv.wall_clock().0 - timestamp::time_since_epoch(time).0);
     let hour = Duration::from_secs(3600);
     let mut puppet = Puppet::greet_at(&a, ago(hour), Duration::ZERO).await;
-    codec::decode::<Hello<'_>>(&puppet.hear().await.unwrap()).unwrap();
+    codec::decode::<Hello<'_>>(&puppet.receive().await.unwrap()).unwrap();
     puppet.welcome(SystemEnv.wall_clock()).await;
     assert!(linked(&a, "puppet"));
     puppet.0.shutdown().await.unwrap();
     until("the puppet is unlinked", || !linked(&a, "puppet")).await;
 
     let mut puppet = Puppet::greet(&a, Duration::ZERO).await;
-    codec::decode::<Hello<'_>>(&puppet.hear().await.unwrap()).unwrap();
-    puppet.say(&codec::frame(&Message::Welcome { wall: ago(hour).0 })).await;
-    let answer = puppet.hear().await.unwrap();
+    codec::decode::<Hello<'_>>(&puppet.receive().await.unwrap()).unwrap();
+    puppet.send(&codec::frame(&Message::Welcome { wall: ago(hour).0 })).await;
+    let answer = puppet.receive().await.unwrap();
     let answer = codec::decode::<Message<'_>>(&answer).unwrap();
     assert!(matches!(answer, Message::Refuse { refusal: Refusal::Skewed, .. }), "{answer:?}");
     let [row] = &a.replication.peers()[..] else { panic!() };
@@ -479,11 +479,11 @@ async fn a_clock_is_judged_by_the_welcome_and_not_by_a_hello_that_waited_to_be_a
 /// The hello waited in the socket's buffer while the node was stopped.
 #[tokio::test]
 async fn a_heartbeat_that_is_an_hour_old_does_not_end_its_link() {
-    let a = daemon("a", 1, &[]).await;
+    let a = node("a", 1, &[]).await;
     let mut puppet = Puppet::link(&a).await;
     let then = SystemEnv.wall_clock().0 - timestamp::time_since_epoch(Duration::from_secs(3600)).0;
-    puppet.say(&heartbeat(then, then, &[])).await;
-    puppet.say(&put(b"after it", then)).await;
+    puppet.send(&heartbeat(then, then, &[])).await;
+    puppet.send(&put(b"after it", then)).await;
     until("what follows it is merged", || a.store.meta(b"after it", timestamp::ZERO).is_some()).await;
     assert!(linked(&a, "puppet"));
 }
@@ -491,7 +491,7 @@ async fn a_heartbeat_that_is_an_hour_old_does_not_end_its_link() {
 #[tokio::test]
 async fn nobody_is_dialled_through_a_cut_of_all() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let a = daemon("a", 1, &[listener.local_addr().unwrap().to_string()]).await;
+    let a = node("a", 1, &[listener.local_addr().unwrap().to_string()]).await;
     drop(timeout(PATIENCE, listener.accept()).await.expect("dialled").unwrap());
     a.replication.cut("*", Way::In).unwrap();
     // A connection may have been opened before the cut. After it the pauses between two attempts are shorter
@@ -511,7 +511,7 @@ async fn nobody_is_dialled_through_a_cut_of_all() {
 async fn nothing_is_merged_once_a_cut_has_returned() {
     /// Enough that a merge takes a while.
     const CELLS: u32 = 2_000;
-    let a = daemon("a", 1, &[]).await;
+    let a = node("a", 1, &[]).await;
     let puppet = Puppet::link(&a).await;
     let (mut from, mut to) = puppet.0.into_split();
     tokio::spawn(async move { tokio::io::copy(&mut from, &mut tokio::io::sink()).await });
@@ -554,7 +554,7 @@ async fn nothing_is_merged_once_a_cut_has_returned() {
 #[tokio::test]
 async fn a_frame_that_a_cut_interrupts_goes_on_when_it_is_mended() {
     const VALUE: usize = 64 << 20;
-    let a = daemon("a", 1, &[]).await;
+    let a = node("a", 1, &[]).await;
     let mut puppet = Puppet::link(&a).await;
     until("linked", || linked(&a, "puppet")).await;
     let mut batch = Batch::default();
@@ -564,7 +564,7 @@ async fn a_frame_that_a_cut_interrupts_goes_on_when_it_is_mended() {
     a.store.publish(&mut batch);
     // The puppet reads up to the head of the large frame, so that this frame is under way.
     while puppet.peek_length().await < VALUE {
-        puppet.hear().await.unwrap();
+        puppet.receive().await.unwrap();
     }
     a.replication.cut("puppet", Way::Out).unwrap();
     let mut frame = Vec::new();
@@ -585,7 +585,7 @@ async fn a_frame_that_a_cut_interrupts_goes_on_when_it_is_mended() {
 /// A peer that sends heartbeats, and answers nothing once a sync has begun.
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_stops_answering_in_a_sync_holds_up_nobody_and_loses_its_link() {
-    let a = daemon("a", 1, &[]).await;
+    let a = node("a", 1, &[]).await;
     let mut batch = Batch::default();
     for key in 0..100u32 {
         a.store.begin(&mut batch, SystemEnv.wall_clock());
@@ -594,22 +594,22 @@ async fn a_peer_that_stops_answering_in_a_sync_holds_up_nobody_and_loses_its_lin
         a.store.publish(&mut batch);
     }
     let mut puppet = Puppet::link(&a).await;
-    puppet.say(&start(2)).await;
+    puppet.send(&start(2)).await;
     let accepted = loop {
-        let frame = puppet.hear().await.expect("the link lives");
+        let frame = puppet.receive().await.expect("the link lives");
         match codec::decode::<Message<'_>>(&frame).unwrap() {
             // Its own offer yields, or is answered before the puppet's.
             Message::Accept { .. } => break Instant::now(),
             Message::Start { sync, .. } => {
                 let sums = vec![7; 8 * crate::model::TreeNode::groups(a.store.ranges()).count()];
-                puppet.say(&codec::frame(&Message::Accept { sync, summary: SUMMARY, sums: &sums })).await;
+                puppet.send(&codec::frame(&Message::Accept { sync, summary: SUMMARY, sums: &sums })).await;
                 break Instant::now();
             }
             _ => {}
         }
     };
     let beating = tokio::spawn(puppet.send_heartbeats());
-    let b = daemon("b", 2, &[a.address.to_string()]).await;
+    let b = node("b", 2, &[a.address.to_string()]).await;
     until("b has the state of a", || b.store.totals().live_cells == 100).await;
     let waited = accepted.elapsed();
     assert!(waited < Duration::from_secs(8), "the sync that stands still held up another for {waited:?}");

@@ -1,7 +1,7 @@
 //! Limits the tombstones of a node that is alone.
 //!
-//! Such a node has no member to wait for, and keeps its tombstones for later ones; but at most
-//! `--tombstone-limit`, and at most what their reserve of memory holds. Beyond that the oldest are dropped: an
+//! The stable time of such a node waits for no other member. It keeps its tombstones for nodes that join later, but at
+//! most `--tombstone-limit` of them, and no more than fit the memory reserved for them. Beyond that the oldest are dropped: an
 //! older write of another node can then undo those deletes.
 //!
 //! ```text
@@ -79,8 +79,8 @@ impl TombstoneLimit {
         !is_raised
     }
 
-    /// Returns the time of death up to which the sample has the same share of tombstones as is to be dropped of
-    /// all.
+    /// Returns the time of death up to which tombstones are dropped, estimated from the sample: the share of the sample
+    /// that died earlier equals the share of all tombstones that is to be dropped.
     fn newest_of_surplus(&self, mut deaths: Vec<Time>) -> Option<Time> {
         let last = deaths.len().checked_sub(1)?;
         let share = u128::from(self.surplus) * deaths.len() as u128 / u128::from(self.dead.max(1));

@@ -68,6 +68,24 @@ impl<'a> Args<'a> {
     }
 }
 
+/// Which arguments are keys: from `first` to `last` (-1: to the end), every `step`th; none if `first` is 0.
+#[derive(Clone, Copy)]
+pub(super) struct Keys {
+    pub(super) first: i8,
+    pub(super) last: i8,
+    pub(super) step: i8,
+}
+
+impl Keys {
+    /// The indexes of the keys among `args` arguments.
+    pub(super) fn places(self, args: usize) -> impl ExactSizeIterator<Item = usize> {
+        let place = |place: i8| usize::try_from(place).ok();
+        let first = place(self.first).filter(|first| *first > 0);
+        let end = place(self.last).map_or(args, |last| last + 1);
+        (first.unwrap_or(end)..end).step_by(place(self.step).filter(|step| *step > 0).unwrap_or(1))
+    }
+}
+
 /// Owned arguments, for a command that continues after the buffer is reused.
 pub(super) struct OwnedArgs {
     bytes: Box<[u8]>,

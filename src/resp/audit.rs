@@ -53,7 +53,7 @@ impl Audit {
                 client = %client.peer,
                 id = client.id,
                 left_out,
-                "connection cut off: it does not read what it has asked to be told"
+                "connection cut off: it does not read what it has subscribed to"
             );
         });
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use tokio_util::sync::CancellationToken;
 use tracing_mutex::parkinglot::{Mutex, MutexGuard};
@@ -12,6 +12,9 @@ use tracing_mutex::parkinglot::{Mutex, MutexGuard};
 use super::call::Call;
 use super::outbox::Outbox;
 use crate::model::{Time, timestamp};
+
+/// What `CLIENT LIST` shows of a connection outside a transaction.
+pub(super) const NO_TRANSACTION: i64 = -1;
 
 /// The part of a connection that other connections can read and change.
 pub(super) struct Client {
@@ -41,6 +44,8 @@ pub(super) struct Client {
     pub(super) patterns: AtomicUsize,
     /// Whether its command waits for something outside the node.
     pub(super) waits: AtomicBool,
+    /// The number of requests since `MULTI`, or [`NO_TRANSACTION`].
+    pub(super) queued: AtomicI64,
     labels: Mutex<Labels>,
 }
 
@@ -81,6 +86,7 @@ impl Client {
             ('O', self.monitors.load(Relaxed)),
             ('P', self.is_subscriber()),
             ('b', self.waits.load(Relaxed)),
+            ('x', self.queued.load(Relaxed) != NO_TRANSACTION),
             ('t', self.tracks.load(Relaxed)),
             ('B', self.broadcasts.load(Relaxed)),
         ] {
@@ -97,7 +103,7 @@ impl Client {
         let labels = self.labels.lock().clone();
         writeln!(
             into,
-            "id={} addr={} laddr={} name={} age={} idle={} flags={} db=0 sub={} psub={} ssub=0 multi=-1 \
+            "id={} addr={} laddr={} name={} age={} idle={} flags={} db=0 sub={} psub={} ssub=0 multi={} \
              cmd={command} user=default redir={} lib-name={} lib-ver={} resp={}",
             self.id,
             self.peer,
@@ -108,6 +114,7 @@ impl Client {
             self.flags(),
             self.channels.load(Relaxed),
             self.patterns.load(Relaxed),
+            self.queued.load(Relaxed),
             if self.tracks.load(Relaxed) { 0 } else { -1 },
             labels.lib_name,
             labels.lib_version,
@@ -155,6 +162,7 @@ impl Clients {
             channels: AtomicUsize::new(0),
             patterns: AtomicUsize::new(0),
             waits: AtomicBool::new(false),
+            queued: AtomicI64::new(NO_TRANSACTION),
             labels: Mutex::default(),
         });
         all.insert(client.id, client.clone());

@@ -37,7 +37,7 @@ use super::watch;
 use super::{ProtocolError, Reply, RequestParser, Step};
 use crate::env::BoxStream;
 use crate::stats::ONE_IN;
-use crate::store::{Batch, PREFETCH_AHEAD};
+use crate::store::{Batch, Keyspace, PREFETCH_AHEAD};
 use crate::time_slice::TimeSlice;
 use crate::watch::Watcher;
 
@@ -152,14 +152,14 @@ impl Connection {
                     continue;
                 }
                 () = ready(self.session.watcher.as_deref()) => {
-                    self.tell().await?;
+                    self.send_page().await?;
                     continue;
                 }
             };
             match read {
                 Some(0) => break,
                 Some(read) => self.session.counts.bytes_in += read as u64,
-                None => _ = self.settle_wait(false),
+                None => _ = self.try_complete_wait(false),
             }
             if self.waiting.is_none() && !self.execute_all().await? {
                 break;
@@ -168,7 +168,7 @@ impl Connection {
             if self.session.watcher.is_some() {
                 tokio::select! {
                     biased;
-                    () = ready(self.session.watcher.as_deref()) => self.tell().await?,
+                    () = ready(self.session.watcher.as_deref()) => self.send_page().await?,
                     () = std::future::ready(()) => {}
                 }
             }
@@ -192,7 +192,7 @@ impl Connection {
             match self.next(&mut at) {
                 Next::Wait => break true,
                 Next::Go(Flow::Close) => {
-                    self.session.settle(&mut self.output, start);
+                    self.session.drop_unwanted_reply(&mut self.output, start);
                     break false;
                 }
                 Next::Go(Flow::Continue) => {}
@@ -204,7 +204,7 @@ impl Connection {
                     continue;
                 }
             }
-            self.session.settle(&mut self.output, start);
+            self.session.drop_unwanted_reply(&mut self.output, start);
             if self.output.len() > FLUSH_AT {
                 self.flush().await?;
                 self.begin();
@@ -247,6 +247,7 @@ impl Connection {
     fn next(&mut self, at: &mut usize) -> Next {
         let mut cx = Context {
             shared: &self.shared,
+            keyspace: Keyspace::Free(&self.shared.store),
             session: &mut self.session,
             batch: &mut self.batch,
             out: &mut self.output,
@@ -275,6 +276,7 @@ impl Connection {
                 Flow::Close
             }
         };
+        drop(cx);
         self.parser.set_authenticated(self.session.authenticated);
         Next::Go(flow)
     }
@@ -304,6 +306,7 @@ impl Connection {
             }
             let mut cx = Context {
                 shared: &self.shared,
+                keyspace: Keyspace::Free(&self.shared.store),
                 session: &mut self.session,
                 batch: &mut self.batch,
                 out: &mut self.output,
@@ -334,25 +337,28 @@ impl Connection {
     fn wait_for(&mut self, command: Box<dyn Wait>, deadline: Option<Instant>) -> bool {
         self.waiting = Some(Waiting::new(command, deadline, &*self.shared.cluster));
         self.session.client.waits.store(true, Relaxed);
-        self.settle_wait(false)
+        self.try_complete_wait(false)
     }
 
     /// Lets the waiting command reply, if it can or this is the `last` time; returns whether no command waits any more.
-    fn settle_wait(&mut self, last: bool) -> bool {
+    fn try_complete_wait(&mut self, last: bool) -> bool {
         let Some(mut waiting) = self.waiting.take() else { return true };
         waiting.rearm(&*self.shared.cluster);
         let (start, last) = (self.output.len(), last || waiting.is_due());
         let mut cx = Context {
             shared: &self.shared,
+            keyspace: Keyspace::Free(&self.shared.store),
             session: &mut self.session,
             batch: &mut self.batch,
             out: &mut self.output,
         };
-        if !command::try_reply(&mut cx, &mut *waiting.command, last) {
+        let has_replied = command::try_reply(&mut cx, &mut *waiting.command, last);
+        drop(cx);
+        if !has_replied {
             self.waiting = Some(waiting);
             return false;
         }
-        self.session.settle(&mut self.output, start);
+        self.session.drop_unwanted_reply(&mut self.output, start);
         self.session.client.waits.store(false, Relaxed);
         true
     }
@@ -360,7 +366,7 @@ impl Connection {
     /// On shutdown, lets waiting commands reply with the present state, and executes the requests behind them.
     async fn end_waits(&mut self) -> io::Result<()> {
         while self.waiting.is_some() {
-            self.settle_wait(true);
+            self.try_complete_wait(true);
             if !self.execute_all().await? {
                 break;
             }
@@ -380,7 +386,7 @@ impl Connection {
     }
 
     /// Writes the watcher's next page, after the pending output.
-    async fn tell(&mut self) -> io::Result<()> {
+    async fn send_page(&mut self) -> io::Result<()> {
         if !self.output.is_empty() {
             self.flush().await?;
         }

@@ -26,7 +26,7 @@ impl EventReaders {
     }
 
     /// Sends an event, or the number of missed ones, to all subscribers; `now` is the machine's time.
-    pub(super) fn tell(&self, event: &Result<Event, Missed>, now: SystemTime) {
+    pub(super) fn send(&self, event: &Result<Event, Missed>, now: SystemTime) {
         let message = message(event, now);
         self.0.lock().values().for_each(|client| client.outbox.push(&message));
     }

@@ -42,6 +42,7 @@ mod server;
 mod session;
 mod shared;
 mod tracking;
+mod transaction;
 mod waiting;
 mod watch;
 

@@ -40,7 +40,7 @@ pub(super) struct Observer {
 /// The follower of the changes, and the last change that was handled.
 struct Place {
     follower: Follower,
-    told: u64,
+    handled: u64,
 }
 
 enum Next {
@@ -48,7 +48,7 @@ enum Next {
     Rest,
     /// All changes up to this one are handled.
     Wait(Follower, u64),
-    Tell(Vec<Change>),
+    Changes(Vec<Change>),
     /// This many changes are no longer available.
     Lagged(u64),
 }
@@ -90,15 +90,15 @@ impl Observer {
     /// are followed.
     pub(super) fn adjust(&self) -> Result<(), TooDeep> {
         let mut place = self.place.lock();
-        let events = self.events().tell_anything() && self.hub.has_listeners();
+        let events = self.events().can_publish() && self.hub.has_listeners();
         let wanted = events || self.tracking.any();
         if wanted == place.is_some() {
             return Ok(());
         }
         *place = if wanted {
             let follower = self.store.follow(&Prefixes::all())?;
-            let told = follower.last();
-            Some(Place { follower, told })
+            let handled = follower.last();
+            Some(Place { follower, handled })
         } else {
             None
         };
@@ -114,13 +114,13 @@ impl Observer {
                 match self.next() {
                     Next::Rest => self.moved.notified().await,
                     // Cancel-safe: neither branch takes anything.
-                    Next::Wait(follower, told) => tokio::select! {
-                        () = follower.news(told) => {}
+                    Next::Wait(follower, handled) => tokio::select! {
+                        () = follower.news(handled) => {}
                         () = self.moved.notified() => {}
                     },
-                    Next::Tell(changes) => {
+                    Next::Changes(changes) => {
                         for change in &changes {
-                            self.tell(change).await;
+                            self.handle(change).await;
                         }
                         tokio::task::yield_now().await;
                     }
@@ -133,34 +133,34 @@ impl Observer {
 
     fn next(&self) -> Next {
         let mut place = self.place.lock();
-        let Some(Place { follower, told }) = &mut *place else { return Next::Rest };
-        match follower.read(*told, LIMIT) {
+        let Some(Place { follower, handled }) = &mut *place else { return Next::Rest };
+        match follower.read(*handled, LIMIT) {
             Read::Changes(changes) => match changes.last() {
                 Some(last) => {
-                    *told = last.sequence;
-                    Next::Tell(changes)
+                    *handled = last.sequence;
+                    Next::Changes(changes)
                 }
-                None => Next::Wait(follower.clone(), *told),
+                None => Next::Wait(follower.clone(), *handled),
             },
             Read::Lagged => {
-                let lost = follower.last() - *told;
-                *told = follower.last();
+                let lost = follower.last() - *handled;
+                *handled = follower.last();
                 Next::Lagged(lost)
             }
         }
     }
 
-    async fn tell(&self, change: &Change) {
+    async fn handle(&self, change: &Change) {
         self.tracking.changed(change.cell.key());
         let events = self.events();
-        if events.tell_anything() && self.hub.has_listeners() {
+        if events.can_publish() && self.hub.has_listeners() {
             self.skipped.fetch_add(change.skipped, Ordering::Relaxed);
-            announce(&self.hub, events, change).await;
+            publish_events(&self.hub, events, change).await;
         }
     }
 
     fn lagged(&self, lost: u64) {
-        if self.events().tell_anything() && self.hub.has_listeners() {
+        if self.events().can_publish() && self.hub.has_listeners() {
             self.skipped.fetch_add(lost, Ordering::Relaxed);
         }
         self.tracking.all_changed();
@@ -168,9 +168,9 @@ impl Observer {
 }
 
 /// Publishes the keyspace events that Redis would publish for the command that made the change.
-async fn announce(hub: &Hub, events: KeyspaceEvents, change: &Change) {
+async fn publish_events(hub: &Hub, events: KeyspaceEvents, change: &Change) {
     let key = change.cell.key();
-    let told: &[(&str, &str)] = match change.cause {
+    let commands: &[(&str, &str)] = match change.cause {
         Cause::Set if change.cell.deadline().is_some() => &[("$", "set"), ("g", "expire")],
         Cause::Set => &[("$", "set")],
         Cause::Delete => &[("g", "del")],
@@ -180,7 +180,7 @@ async fn announce(hub: &Hub, events: KeyspaceEvents, change: &Change) {
         Cause::Persist => &[("g", "persist")],
     };
     let new = change.is_new().then_some(&("n", "new"));
-    for (class, event) in new.into_iter().chain(told) {
+    for (class, event) in new.into_iter().chain(commands) {
         if !events.has(class) {
             continue;
         }

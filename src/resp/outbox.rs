@@ -17,7 +17,6 @@ pub(super) const MAX_WAITING: usize = 8 << 20;
 ///
 /// Any task may add to it without waiting; the connection's task takes them. That task may hold as much again, partly
 /// written to a socket that the client does not read.
-/// written to a socket that the client does not read.
 pub(super) struct Outbox {
     waiting: Mutex<Waiting>,
     arrived: Notify,

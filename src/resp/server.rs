@@ -114,7 +114,7 @@ impl Server {
                 biased;
                 () = stop.cancelled() => break,
                 _ = second.tick() => self.shared.stats.sample(),
-                Some(event) = events.next() => self.tell(&event),
+                Some(event) = events.next() => self.send_event(&event),
                 (stream, peer) = acceptor.next() => {
                     if let Some(surplus) = self.welcome(&connections, stream, peer, &stop) {
                         refuse(surplus, &refusals, &connections).await;
@@ -165,9 +165,9 @@ impl Server {
         }
     }
 
-    fn tell(&self, event: &Result<Event, Missed>) {
+    fn send_event(&self, event: &Result<Event, Missed>) {
         let now = UNIX_EPOCH + timestamp::distance(self.shared.env.wall_clock(), timestamp::ZERO);
-        self.shared.event_readers.tell(event, now);
+        self.shared.event_readers.send(event, now);
     }
 }
 

@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::Proto;
 use super::call::Call;
-use super::clients::Client;
+use super::clients::{Client, NO_TRANSACTION};
 use super::hub::{Kind, Subscriptions};
 use super::shared::Shared;
 use super::tracking::{Mode, Which};
+use super::transaction::{Queue, WatchedKeys};
 use crate::stats::Counts;
 use crate::store::{Batch, Store, TooDeep};
 use crate::time_slice::TimeSlice;
@@ -42,6 +43,12 @@ pub(super) struct Session {
     pub(super) written: u64,
     /// Whether absent keys may exist on peers whose states are being fetched.
     pub(super) may_lack: bool,
+    /// The requests since `MULTI`; `None` outside a transaction.
+    pub(super) queue: Option<Box<Queue>>,
+    /// The keys of `WATCH`.
+    pub(super) watched: Option<Box<WatchedKeys>>,
+    /// Whether a request of a transaction is being executed.
+    pub(super) is_executing: bool,
     /// Set while the connection tracks keys.
     pub(super) tracking: Option<Mode>,
     /// Set while the connection watches: see [`watch`](Self::watch).
@@ -61,9 +68,24 @@ impl Session {
             subscriptions: Subscriptions::default(),
             may_lack: false,
             written: 0,
+            queue: None,
+            watched: None,
+            is_executing: false,
             tracking: None,
             watcher: None,
         }
+    }
+
+    /// Starts to queue requests.
+    pub(super) fn start_transaction(&mut self) {
+        self.queue = Some(Box::default());
+        self.client.queued.store(0, Relaxed);
+    }
+
+    /// Ends a transaction, and with it the watch of keys; returns what was queued.
+    pub(super) fn end_transaction(&mut self) -> (Option<Box<Queue>>, Box<WatchedKeys>) {
+        self.client.queued.store(NO_TRANSACTION, Relaxed);
+        (self.queue.take(), self.watched.take().unwrap_or_default())
     }
 
     /// Publishes the writes of a batch to the peers.
@@ -72,7 +94,7 @@ impl Session {
     }
 
     /// Removes the reply that begins at `start` if the client does not want it.
-    pub(super) fn settle(&mut self, out: &mut Vec<u8>, start: usize) {
+    pub(super) fn drop_unwanted_reply(&mut self, out: &mut Vec<u8>, start: usize) {
         match self.replies {
             Replies::On => return,
             Replies::Off => {}
@@ -84,8 +106,8 @@ impl Session {
 
     /// Whether pushes may arrive for this connection.
     pub(super) fn listens(&self) -> bool {
-        let told = self.reads_events() || self.client.monitors.load(Relaxed);
-        told || self.tracking.is_some() || !self.subscriptions.is_empty()
+        let reads_changes = self.reads_events() || self.client.monitors.load(Relaxed);
+        reads_changes || self.tracking.is_some() || !self.subscriptions.is_empty()
     }
 
     /// Whether replies could be mistaken for messages, so that only few commands are allowed: RESP2 does not

@@ -130,7 +130,7 @@ impl Tracking {
                 client.outbox.push(&message);
             }
         }
-        table.tell_readers(key, &message);
+        table.notify_readers(key, &message);
     }
 
     /// Sends invalidations for all keys, any of which may have changed.
@@ -173,7 +173,7 @@ impl Table {
             && let Some((since, key)) = self.order.pop_front()
         {
             if self.noted.get(&key).is_some_and(|noted| noted.since == since) {
-                self.tell_readers(&key, &invalidation(Some(&key)));
+                self.notify_readers(&key, &invalidation(Some(&key)));
             }
         }
         // Recorded keys that change leave entries behind. Compacting is rare, and halves the queue.
@@ -183,7 +183,7 @@ impl Table {
         }
     }
 
-    fn tell_readers(&mut self, key: &[u8], message: &[u8]) {
+    fn notify_readers(&mut self, key: &[u8], message: &[u8]) {
         let Some(Noted { readers, .. }) = self.noted.remove(key) else { return };
         self.reads -= readers.len();
         self.bytes -= key.len();
@@ -227,7 +227,7 @@ mod tests {
     }
 
     /// The keys that the client got invalidations for, `_` for all.
-    fn told(client: &Client) -> String {
+    fn invalidated(client: &Client) -> String {
         let mut out = Vec::new();
         client.outbox.take(&mut out);
         let text = String::from_utf8(out).unwrap().replace('_', "*\r\n$\r\n_");
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_is_told_once_and_a_prefix_always() {
+    fn a_reader_is_notified_once_and_a_prefix_always() {
         let (clients, tracking) = (Clients::default(), Tracking::default());
         let (reader, other, prefix) = (client(&clients), client(&clients), client(&clients));
         tracking.start(&reader, &Which::Read);
@@ -249,18 +249,24 @@ mod tests {
         for key in [b"a", b"a", b"b", b"c"] {
             tracking.changed(key);
         }
-        assert_eq!((told(&reader), told(&other), told(&prefix)), ("ab".into(), "".into(), "aa".into()));
+        assert_eq!(
+            (invalidated(&reader), invalidated(&other), invalidated(&prefix)),
+            ("ab".into(), "".into(), "aa".into())
+        );
         tracking.note(reader.id, [&b"a"[..]].into_iter());
         tracking.all_changed();
-        assert_eq!((told(&reader), told(&other), told(&prefix)), ("_".into(), "_".into(), "_".into()));
+        assert_eq!(
+            (invalidated(&reader), invalidated(&other), invalidated(&prefix)),
+            ("_".into(), "_".into(), "_".into())
+        );
         tracking.changed(b"a");
-        assert_eq!((told(&reader), told(&prefix)), ("".into(), "a".into()));
+        assert_eq!((invalidated(&reader), invalidated(&prefix)), ("".into(), "a".into()));
         [reader, other, prefix].iter().for_each(|client| tracking.stop(client));
         assert!(!tracking.any());
     }
 
     #[test]
-    fn what_is_noted_is_bounded_and_the_oldest_is_told() {
+    fn what_is_noted_is_bounded_and_the_oldest_is_invalidated() {
         let (clients, tracking) = (Clients::default(), Tracking::default());
         let reader = client(&clients);
         tracking.start(&reader, &Which::Read);
@@ -268,7 +274,7 @@ mod tests {
         for n in 0..MAX_READS + 3 {
             tracking.note(reader.id, [&key(n)[..]].into_iter());
         }
-        assert_eq!((tracking.totals().reads, told(&reader)), (MAX_READS, "0,1,2,".into()));
+        assert_eq!((tracking.totals().reads, invalidated(&reader)), (MAX_READS, "0,1,2,".into()));
         for n in 0..10_000 {
             tracking.note(reader.id, [&key(n)[..]].into_iter());
             let table = tracking.table.lock();

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// The upper ends of the buckets in nanoseconds; what took longer is in a last one of its own.
+/// The upper bounds of the buckets in nanoseconds. One more bucket counts what took longer.
 pub const BOUNDS: [u64; 15] = [
     10_000,
     20_000,
@@ -22,28 +22,29 @@ pub const BOUNDS: [u64; 15] = [
     1_000_000_000,
 ];
 
-/// Of the batches of one connection one in so many is measured, the first included: a look at the clock costs as much as
-/// a lookup.
+/// Every 16th batch of a connection is measured, beginning with the first, because reading the clock costs as much as
+/// looking up a key.
 pub(crate) const ONE_IN: u32 = 16;
 
-/// Counts by how long something took.
+/// The counters of a histogram of durations; any thread may add to them.
 #[derive(Default)]
 pub(crate) struct Latency {
     buckets: [AtomicU64; BOUNDS.len() + 1],
     nanos: AtomicU64,
 }
 
-/// How long something took, counted in buckets.
+/// A histogram of durations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct LatencyTotals {
-    /// How many took no longer than each of [`BOUNDS`] and longer than the one before; and how many longer than all.
+    /// For each of [`BOUNDS`], how many took at most that long and longer than the bound before. The last entry counts
+    /// those that took longer than every bound.
     pub buckets: [u64; BOUNDS.len() + 1],
-    /// How long all of them took together, in nanoseconds.
+    /// The sum of all durations in nanoseconds.
     pub nanos: u64,
 }
 
 impl Latency {
-    /// Counts one that took so long.
+    /// Counts one duration.
     pub(crate) fn add(&self, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let bucket = BOUNDS.partition_point(|&bound| bound < nanos);

@@ -128,7 +128,7 @@ impl Cell {
         Cell::pack_with(scratch, self.key(), &Parts { value, ..parts }, &counter, ended)
     }
 
-    /// The time of the register's version.
+    /// The time of the register's timestamp.
     pub fn time(&self) -> Time {
         Time(self.header().time)
     }
@@ -159,7 +159,7 @@ impl Cell {
         Lives { register: self.parts().life(), expiry: self.expiry().map(|(_, expiry)| expiry) }
     }
 
-    /// Whether the version alone identifies the content.
+    /// Whether the timestamp alone identifies the content.
     pub(super) fn is_plain(&self) -> bool {
         !self.has(HAS_DEADLINE_TIMESTAMP | HAS_COUNTER)
     }

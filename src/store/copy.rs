@@ -16,7 +16,7 @@ pub struct KeyCopy {
     /// The length of the whole value in bytes.
     pub value_bytes: u64,
     /// The timestamp of the latest `SET`, `DEL` or increment; `None` only if the key is absent.
-    pub version: Option<Timestamp>,
+    pub timestamp: Option<Timestamp>,
     /// The time from which the key is absent.
     pub deadline: Option<Time>,
     /// The counter, if the key has one.
@@ -85,7 +85,7 @@ impl Store {
             state: if live.is_some() { CopyState::Live } else { CopyState::Dead },
             value: value.map(|value| value[..value.len().min(limit)].to_vec()),
             value_bytes: value.map_or(0, |value| value.len() as u64),
-            version: Some(self.last_write(cell)),
+            timestamp: Some(self.last_write(cell)),
             deadline: live.and_then(Live::deadline),
             counter: self.count_of(cell, now),
         }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_tells_what_there_is_of_a_key_and_shows_no_more_than_the_limit() {
+    fn a_copy_describes_a_key_and_shows_no_more_than_the_limit() {
         let store = Store::new(config(7));
         let copy = |key: &[u8]| store.copy(key, store.now(NOW), 3);
         assert_eq!(copy(b"tree"), KeyCopy::default());
@@ -142,15 +142,15 @@ mod tests {
             (tree.state, tree.value.as_deref(), tree.value_bytes),
             (CopyState::Live, Some(&b"map"[..]), 5)
         );
-        assert_eq!((tree.counter, tree.version.unwrap().incarnation()), (None, store.own_incarnation()));
+        assert_eq!((tree.counter, tree.timestamp.unwrap().incarnation()), (None, store.own_incarnation()));
         write(&store, b"tree", Write::Delete);
         let dead = copy(b"tree");
         assert_eq!((dead.state, dead.value), (CopyState::Dead, None));
-        assert!(dead.version > tree.version);
+        assert!(dead.timestamp > tree.timestamp);
     }
 
     #[test]
-    fn a_copy_of_a_counter_tells_what_was_set_and_what_was_counted() {
+    fn a_copy_of_a_counter_shows_what_was_set_and_what_was_counted() {
         let store = Store::new(config(7));
         let count = || store.copy(b"n", store.now(NOW), 3).counter.unwrap();
         write(&store, b"n", Write::Add(5));

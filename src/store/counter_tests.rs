@@ -315,7 +315,7 @@ fn increments_that_were_not_seen_bring_their_slot_back_whole() {
 }
 
 #[test]
-fn another_incarnation_of_a_daemon_counts_in_a_slot_of_its_own() {
+fn another_incarnation_of_a_node_counts_in_a_slot_of_its_own() {
     let [a, b] = two();
     add(&a, 10, b"k", 5);
     replicate(&a, &b);
@@ -343,7 +343,7 @@ fn counters_stop_at_the_memory_limit_and_at_the_limit_of_slots() {
         counter.put(origin, Slot { up: 1, ..Slot::begin(Time(5)) });
     }
     crowded.observe(Time(5));
-    crowded.merge(&mut Vec::new(), b"k", &Parts::EMPTY, &counter, Way::Sync { cutoff: ZERO });
+    crowded.merge(&mut Vec::new(), b"k", &Parts::EMPTY, &counter, ReceivedBy::Sync { cutoff: ZERO });
     let refused = crowded.write(&mut at(&crowded, 5), b"k", |_| (Write::Add(1), ()));
     assert_eq!(refused, Err(WriteError::TooManySlots));
 }
@@ -409,10 +409,10 @@ proptest! {
                 }
                 Step::Exchange { from, to } => {
                     replicate(&stores[from], &stores[to]);
-                    let heard = known[from].clone();
-                    known[to].increments.extend(heard.increments);
-                    known[to].reset.extend(heard.reset);
-                    known[to].base = known[to].base.max(heard.base);
+                    let received = known[from].clone();
+                    known[to].increments.extend(received.increments);
+                    known[to].reset.extend(received.reset);
+                    known[to].base = known[to].base.max(received.base);
                 }
                 Step::Restart { store } => {
                     stores[store] = start();

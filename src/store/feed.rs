@@ -23,7 +23,7 @@ struct Buffer {
     sequence: u64,
     open: bool,
     overflowed: bool,
-    /// The reader has not handed on yet what it took last.
+    /// Whether the reader has yet to hand on what it took last.
     in_hand: bool,
 }
 
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_that_falls_behind_is_told_and_costs_no_more_than_the_limit() {
+    async fn a_reader_that_falls_behind_gets_an_error_and_costs_no_more_than_the_limit() {
         let feed = Feed::new(10 * cells(1)[0].memory());
         feed.open();
         for _ in 0..100 {

@@ -18,9 +18,9 @@ pub(crate) struct Entry {
     pub(crate) digest: u64,
     pub(crate) time: Time,
     pub(crate) origin: Origin,
-    /// Whether the version alone identifies the content. If so, the later of two versions is the newer cell.
+    /// Whether the timestamp alone identifies the content. If so, the larger of two timestamps is the newer cell.
     pub(crate) plain: bool,
-    /// Whether the cell is a tombstone. If two cells have one version, the tombstone is newer: the other was
+    /// Whether the cell is a tombstone. If two cells have the same timestamp, the tombstone is newer: the other was
     /// retracted.
     pub(crate) is_tombstone: bool,
 }
@@ -50,7 +50,7 @@ impl Store {
     /// Calls `visit` with the death times of a range's cells without a live part.
     pub(crate) fn deaths(&self, range: usize, visit: &mut impl FnMut(Time)) {
         self.walk(range, |cell| {
-            if !cell.is_kept() {
+            if !cell.counts_as_live() {
                 cell.death().into_iter().for_each(&mut *visit);
             }
         });

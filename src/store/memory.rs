@@ -10,7 +10,7 @@
 //!     a peer's growth     .............................................................|
 //! ```
 //!
-//! M is `--max-memory`. A cell is live if it holds a value or counts ([`Cell::is_kept`]), dead otherwise: a tombstone,
+//! M is `--max-memory`. A cell is live if it holds a value or counts ([`Cell::counts_as_live`]), dead otherwise: a tombstone,
 //! an expired cell that was swept, a counter that was reset.
 //!
 //! A node converges with its peers only if it accepts all their deletes: a sync that leaves one out fails, and
@@ -63,7 +63,7 @@ impl Memory {
     }
 
     fn of(&self, cell: &Cell) -> &AtomicU64 {
-        if cell.is_kept() { &self.live } else { &self.dead }
+        if cell.counts_as_live() { &self.live } else { &self.dead }
     }
 
     pub(super) fn add(&self, cell: &Cell) {
@@ -98,8 +98,8 @@ pub(super) struct Growth {
 impl Growth {
     pub(super) fn of(current: Option<&Cell>, next: &Cell) -> Growth {
         let (before, after) = (current.map_or(0, Cell::memory), next.memory());
-        let live_before = current.filter(|cell| cell.is_kept()).map_or(0, Cell::memory);
-        let live_after = if next.is_kept() { after } else { 0 };
+        let live_before = current.filter(|cell| cell.counts_as_live()).map_or(0, Cell::memory);
+        let live_after = if next.counts_as_live() { after } else { 0 };
         Growth { live: live_after.saturating_sub(live_before), total: after.saturating_sub(before) }
     }
 
@@ -205,7 +205,7 @@ mod tests {
 
     use super::super::tests::{at, config, delete, get, replicate, set};
     use super::super::*;
-    use super::super::{Outcome, Way};
+    use super::super::{Outcome, ReceivedBy};
     use super::*;
 
     const MAX_MEMORY: u64 = 10_000;
@@ -229,7 +229,7 @@ mod tests {
         let (mut live, mut dead) = (0, 0);
         for range in 0..store.range_count() {
             store.walk(range, |cell| {
-                *(if cell.is_kept() { &mut live } else { &mut dead }) += cell.memory();
+                *(if cell.counts_as_live() { &mut live } else { &mut dead }) += cell.memory();
             });
         }
         (live, dead)
@@ -455,7 +455,7 @@ mod tests {
         store.observe(Time(100));
         let merge = |n: u32| {
             let parts = Parts { time: Time(100), origin, ..Parts::EMPTY };
-            store.merge(&mut Vec::new(), &n.to_be_bytes(), &parts, &Counter::NONE, Way::Push).outcome
+            store.merge(&mut Vec::new(), &n.to_be_bytes(), &parts, &Counter::NONE, ReceivedBy::Push).outcome
         };
         let taken = (0..100_000).take_while(|&n| merge(n) == Outcome::Applied).count() as u64;
         assert_eq!(taken, HARD_LIMIT * MAX_MEMORY / 58);

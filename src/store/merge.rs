@@ -13,23 +13,23 @@ use crate::ablation::{Ablation, ablated};
 use crate::model::Time;
 use crate::model::counter::{Expiry, Slot};
 
-/// The way by which a cell was received.
+/// How a cell was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// By a push. It may have been delayed, so the peer may no longer hold the cell.
+pub(crate) enum ReceivedBy {
+    /// In a push. It may have been delayed, so the peer may no longer hold the cell.
     Push,
-    /// By a sync whose digests leave out what is dead at the stable time `cutoff`. The peer holds the cell now.
+    /// In a sync whose digests leave out what is dead at the stable time `cutoff`. The peer holds the cell now.
     Sync {
         /// Zero if the two nodes do not agree on the members.
         cutoff: Time,
     },
 }
 
-impl Way {
+impl ReceivedBy {
     fn cutoff(self) -> Time {
         match self {
-            Way::Push => Time::default(),
-            Way::Sync { cutoff } => cutoff,
+            ReceivedBy::Push => Time::default(),
+            ReceivedBy::Sync { cutoff } => cutoff,
         }
     }
 }
@@ -121,15 +121,15 @@ impl Store {
         key: &[u8],
         received: &Parts<'_>,
         counter: &Counter,
-        way: Way,
+        by: ReceivedBy,
     ) -> Merged {
         let merged = self.ranges.update(key, |cell| {
             if !counter.is_empty() || cell.is_some_and(Cell::has_counter) {
-                return self.merge_parts(scratch, key, cell, received, counter, way);
+                return self.merge_parts(scratch, key, cell, received, counter, by);
             }
             let mut retraction = Retraction::default();
             let own = cell.map_or(Parts::EMPTY, Cell::parts);
-            let next = match self.admit_register(&own, received, way, &mut retraction) {
+            let next = match self.admit_register(&own, received, by, &mut retraction) {
                 Some(register) => Cell::pack(scratch, key, &register),
                 None => return (None, Merged { outcome: Outcome::Known, retraction: retraction.boxed() }),
             };
@@ -148,7 +148,7 @@ impl Store {
     fn refusal(&self, current: Option<&Cell>, next: &Cell, received_is_dead: bool) -> Option<u64> {
         let now = self.now(Time::default());
         let mut growth = Growth::of(current, next);
-        if next.is_kept() && current.is_some_and(|current| !current.is_live(now)) {
+        if next.counts_as_live() && current.is_some_and(|current| !current.is_live(now)) {
             // The current one may have been taken beyond the ceiling, because it is dead.
             growth.live = next.memory();
         }
@@ -162,20 +162,20 @@ impl Store {
         &self,
         held: &Parts<'p>,
         received: &Parts<'p>,
-        way: Way,
+        by: ReceivedBy,
         retraction: &mut Retraction,
     ) -> Option<Parts<'p>> {
         if received.is_empty() {
             return None;
         }
-        let stable = way.cutoff();
+        let stable = by.cutoff();
         let origins = self.ranges.origins();
         let covers = |(time, origin)| origins.covers(time, origin) && !ablated(Ablation::Admission);
         let dots = [(received.time, received.origin), received.deadline_dot()];
         let is_live = received.value.is_some() && !self.has_passed(received.deadline, stable);
-        // Only a sync admits an uncovered `EXPIRE` of a covered version. In a push it may be late: the key may have
+        // Only a sync admits an uncovered `EXPIRE` of a covered value. In a push it may be late: the key may have
         // been deleted and purged.
-        let is_covered = || covers(dots[0]) && (way == Way::Push || covers(dots[1]));
+        let is_covered = || covers(dots[0]) && (by == ReceivedBy::Push || covers(dots[1]));
         let removed_here = if held.is_empty() {
             is_covered()
         } else if self.stands(held, received) {
@@ -185,7 +185,7 @@ impl Store {
             retraction.register = is_beaten.then_some(Removed { dots, is_given_up: false });
             return None;
         } else {
-            // If the versions differ, the received one was removed here, and an older, uncovered one was admitted
+            // If the timestamps differ, the received one was removed here, and an older, uncovered one was admitted
             // after that.
             let is_same = (held.time, held.origin) == (received.time, received.origin);
             is_live && !is_same && is_covered()
@@ -232,13 +232,13 @@ impl Store {
         cell: Option<&Cell>,
         received: &Parts<'_>,
         theirs: &Counter,
-        way: Way,
+        by: ReceivedBy,
     ) -> (Option<Cell>, Merged) {
         let mut retraction = Retraction::default();
         let before = cell.map_or(Counter::NONE, Cell::counter);
         let own = cell.map_or(Parts::EMPTY, Cell::parts);
-        let stable = way.cutoff();
-        let register = self.admit_register(&own, received, way, &mut retraction);
+        let stable = by.cutoff();
+        let register = self.admit_register(&own, received, by, &mut retraction);
         let parts = register.unwrap_or(own);
         let mut ours = before.clone();
         let mut theirs = theirs.clone();

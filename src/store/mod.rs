@@ -19,7 +19,8 @@
 //!   what was removed here stays removed, purged or not. The stable time decides only what is purged.
 //! * A call waits for short locks only, and holds none across an `.await`. Their order: a range's lock, then that of the
 //!   change logs, then that of the table of origins. The lock of the feed is taken alone. Debug
-//!   builds panic if two locks are ever taken in both orders, except those of the ranges, of which a call takes one.
+//!   builds panic if two locks are ever taken in both orders, except those of the ranges: a call takes one, and a
+//!   transaction takes several in the order of the ranges, all at its start ([`Locked`]).
 
 mod cell;
 mod changes;
@@ -28,6 +29,7 @@ mod copy;
 mod discard;
 mod feed;
 mod healing;
+mod keyspace;
 mod memory;
 mod merge;
 mod origins;
@@ -47,8 +49,9 @@ pub use copy::{CopyState, CountCopy, KeyCopy, SlotCopy};
 pub(crate) use discard::Discarded;
 pub(crate) use feed::Feed;
 pub(crate) use healing::Entry;
+pub(crate) use keyspace::{Keyspace, Locked, Seen};
 pub(crate) use memory::{Room, Shortfall};
-pub(crate) use merge::{Outcome, Removed, Retracted, Retraction, Way};
+pub(crate) use merge::{Outcome, ReceivedBy, Removed, Retracted, Retraction};
 pub use origins::TooManyOrigins;
 pub(crate) use origins::{Coverage, Origin, Origins};
 pub(crate) use ranges::PREFETCH_AHEAD;
@@ -109,8 +112,8 @@ impl Batch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
     /// The timestamp of the latest `SET`, `DEL` or increment.
-    pub version: Timestamp,
-    /// The timestamp of the write that set the deadline; equals `version` unless an `EXPIRE` or `PERSIST` did.
+    pub timestamp: Timestamp,
+    /// The timestamp of the write that set the deadline; equals `timestamp` unless an `EXPIRE` or `PERSIST` did.
     pub deadline_timestamp: Timestamp,
     /// The time from which the key is absent.
     pub deadline: Option<Time>,
@@ -211,7 +214,7 @@ impl Store {
     /// Calls `decide` with the live cell of `key` and applies the write it returns, in one atomic step.
     ///
     /// The write's timestamp is drawn first, and the cell's deadline is compared with it. So a write never changes the
-    /// deadline of a version that had expired before it.
+    /// deadline of a value that had expired before it.
     ///
     /// # Errors
     /// [`WriteError::KeyTooLong`] or [`WriteError::ValueTooLong`] if a [`Write::Set`] or [`Write::Add`] exceeds the
@@ -225,33 +228,48 @@ impl Store {
         key: &[u8],
         decide: impl FnOnce(Option<Live<'_>>) -> (Write<'v>, T),
     ) -> Result<T, WriteError> {
-        let Batch { now, applied, scratch, counter } = batch;
-        let outcome = self.ranges.update(key, |cell| {
-            let drawn = self.clock.draw(*now, cell.map_or(ZERO, Cell::latest));
-            let mut digits = Digits::new();
-            let live = cell.and_then(|cell| Live::at(cell, drawn, &mut digits));
-            let is_live = live.is_some();
-            let (write, outcome) = decide(live);
-            if let Err(error) = self.lengths.check_write(key, write) {
-                return (None, Err(error));
-            }
-            let timestamp = (drawn, self.ranges.origins().own());
-            let parts = match write::apply(write, timestamp, cell, is_live, counter) {
-                Ok(Some(parts)) => parts,
-                Ok(None) => return (None, Ok(outcome)),
-                Err(error) => return (None, Err(error)),
-            };
-            let next = Cell::pack_with(scratch, key, &parts, counter, false);
-            // Deletes are accepted beyond the limits.
-            let may_grow = next.is_kept() || ablated(Ablation::AdmitDeletes);
-            if may_grow && !self.limits.admit_clients(self.ranges.memory(), Growth::of(cell, &next)) {
-                return (None, Err(WriteError::OutOfMemory));
-            }
-            applied.push(next.clone());
-            (Some(next), Ok(outcome))
-        });
-        trim(scratch);
+        let outcome = self.ranges.update(key, |cell| self.decide(batch, key, cell, decide));
+        trim(&mut batch.scratch);
         outcome
+    }
+
+    /// Decides a write of `key`, whose range is locked: the new cell, if there is one, and the outcome.
+    #[inline(always)]
+    fn decide<'v, T>(
+        &self,
+        Batch { now, applied, scratch, counter }: &mut Batch,
+        key: &[u8],
+        cell: Option<&Cell>,
+        decide: impl FnOnce(Option<Live<'_>>) -> (Write<'v>, T),
+    ) -> (Option<Cell>, Result<T, WriteError>) {
+        let drawn = self.clock.draw(*now, cell.map_or(ZERO, Cell::latest));
+        let mut digits = Digits::new();
+        let live = cell.and_then(|cell| Live::at(cell, drawn, &mut digits));
+        let is_live = live.is_some();
+        let (write, outcome) = decide(live);
+        if let Err(error) = self.lengths.check_write(key, write) {
+            return (None, Err(error));
+        }
+        let timestamp = (drawn, self.ranges.origins().own());
+        let parts = match write::apply(write, timestamp, cell, is_live, counter) {
+            Ok(Some(parts)) => parts,
+            Ok(None) => return (None, Ok(outcome)),
+            Err(error) => return (None, Err(error)),
+        };
+        let next = Cell::pack_with(scratch, key, &parts, counter, false);
+        // Deletes are accepted beyond the limits.
+        let may_grow = next.counts_as_live() || ablated(Ablation::AdmitDeletes);
+        if may_grow && !self.limits.admit_clients(self.ranges.memory(), Growth::of(cell, &next)) {
+            return (None, Err(WriteError::OutOfMemory));
+        }
+        applied.push(next.clone());
+        (Some(next), Ok(outcome))
+    }
+
+    /// Locks the ranges of all these keys: until the result is dropped, nobody else on this node reads or writes a
+    /// key of theirs.
+    pub(crate) fn lock<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> Locked<'_> {
+        Locked { store: self, ranges: self.ranges.lock(keys) }
     }
 
     /// Checks a key and a value that a client wants to write, for commands that must be refused before they change
@@ -307,34 +325,36 @@ impl Store {
 
     /// The metadata of `key`, also if it is a tombstone.
     pub fn meta(&self, key: &[u8], now: Time) -> Option<Meta> {
-        self.ranges.read(key, |cell| {
-            let cell = cell?;
-            let register = cell.register(self.ranges.origins());
-            let version = self.last_write(cell);
-            Some(Meta {
-                version,
-                deadline_timestamp: if register.has_deadline_timestamp() {
-                    register.deadline_timestamp
-                } else {
-                    version
-                },
-                deadline: register.deadline,
-                value_bytes: Live::at(cell, now, &mut Digits::new()).map(|live| live.value().len()),
-            })
+        self.ranges.read(key, |cell| self.meta_of(cell?, now))
+    }
+
+    fn meta_of(&self, cell: &Cell, now: Time) -> Option<Meta> {
+        let register = cell.register(self.ranges.origins());
+        let timestamp = self.last_write(cell);
+        Some(Meta {
+            timestamp,
+            deadline_timestamp: if register.has_deadline_timestamp() {
+                register.deadline_timestamp
+            } else {
+                timestamp
+            },
+            deadline: register.deadline,
+            value_bytes: Live::at(cell, now, &mut Digits::new()).map(|live| live.value().len()),
         })
     }
 
     /// The counter of `key`, with the slot of each incarnation; `None` if it is not a counter at `now`.
     pub fn count(&self, key: &[u8], now: Time) -> Option<Count> {
-        self.ranges.read(key, |cell| {
-            let cell = cell?;
-            let Some(Shown::Number(sum)) = cell.shown(now) else { return None };
-            let passed = cell.lives().passed(now);
-            let active = cell.slots().filter(|(_, slot)| slot.is_active(passed));
-            let slots: Vec<_> = active.map(|(owner, slot)| (self.incarnation(owner), slot)).collect();
-            let base = sum - slots.iter().map(|(_, slot)| slot.net()).sum::<i128>();
-            Some(Count { sum, base, slots })
-        })
+        self.ranges.read(key, |cell| self.counted(cell?, now))
+    }
+
+    fn counted(&self, cell: &Cell, now: Time) -> Option<Count> {
+        let Some(Shown::Number(sum)) = cell.shown(now) else { return None };
+        let passed = cell.lives().passed(now);
+        let active = cell.slots().filter(|(_, slot)| slot.is_active(passed));
+        let slots: Vec<_> = active.map(|(owner, slot)| (self.incarnation(owner), slot)).collect();
+        let base = sum - slots.iter().map(|(_, slot)| slot.net()).sum::<i128>();
+        Some(Count { sum, base, slots })
     }
 
     /// The number of ranges.

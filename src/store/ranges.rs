@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use dashmap::{DashMap, SharedValue};
+use dashmap::{DashMap, RwLockWriteGuard, SharedValue};
 use hashbrown::raw::RawTable;
 use xxhash_rust::xxh3::Xxh3Builder;
 
@@ -75,15 +75,41 @@ impl Ranges {
     pub(super) fn read<T>(&self, key: &[u8], read: impl FnOnce(Option<&Cell>) -> T) -> T {
         let hash = self.seed.key_hash(key);
         let table = self.map.shards()[self.count.range_of(hash)].read();
-        read(table.get(hash, |(cell, _)| same_key(cell, key)).map(|(cell, _)| cell))
+        read(find(&table, hash, key))
     }
 
     /// Calls `decide` with the cell of `key` under the range's write lock, and stores the cell that it returns.
     pub(super) fn update<T>(&self, key: &[u8], decide: impl FnOnce(Option<&Cell>) -> (Option<Cell>, T)) -> T {
         let hash = self.seed.key_hash(key);
         let range = self.count.range_of(hash);
-        let sums = &self.sums[range];
         let mut table = self.map.shards()[range].write();
+        let (replaced, outcome) = self.update_in(&mut table, range, hash, key, decide);
+        drop(table);
+        drop(replaced);
+        outcome
+    }
+
+    /// Locks the ranges of all these keys for writing, in the order of the ranges.
+    pub(super) fn lock<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> LockedRanges<'_> {
+        let mut ranges: Vec<usize> = keys.map(|key| self.count.range_of(self.seed.key_hash(key))).collect();
+        ranges.sort_unstable();
+        ranges.dedup();
+        let tables = ranges.into_iter().map(|range| (range, self.map.shards()[range].write())).collect();
+        LockedRanges { ranges: self, tables }
+    }
+
+    /// Calls `decide` with the cell of `key` in the locked table of its range, and stores the cell that it returns.
+    /// Returns the cell that was replaced too: whoever holds no other lock frees it after this one.
+    #[inline(always)]
+    fn update_in<T>(
+        &self,
+        table: &mut Table,
+        range: usize,
+        hash: u64,
+        key: &[u8],
+        decide: impl FnOnce(Option<&Cell>) -> (Option<Cell>, T),
+    ) -> (Option<Cell>, T) {
+        let sums = &self.sums[range];
         let Some((slot, _)) = table.get_mut(hash, |(cell, _)| same_key(cell, key)) else {
             let (cell, outcome) = decide(None);
             if let Some(cell) = cell {
@@ -93,19 +119,23 @@ impl Ranges {
                 let rehash = |(cell, _): &(Cell, SharedValue<()>)| self.seed.key_hash(cell.key());
                 table.insert(hash, (cell, SharedValue::new(())), rehash);
             }
-            return outcome;
+            return (None, outcome);
         };
         let (cell, outcome) = decide(Some(slot));
-        let Some(cell) = cell else { return outcome };
+        let Some(cell) = cell else { return (None, outcome) };
         if !ablated(Ablation::Sums) {
             sums.replace(slot, self.hash(hash, slot), &cell, self.hash(hash, &cell));
         }
         self.changes.record(hash, Some(slot), &cell);
         self.memory.replace(slot, &cell);
-        let replaced = std::mem::replace(slot, cell);
-        drop(table);
-        drop(replaced);
-        outcome
+        (Some(std::mem::replace(slot, cell)), outcome)
+    }
+
+    /// A number that differs, but for one chance in 2^64, whenever anything of the cell differs that peers would be
+    /// sent: its digest's share.
+    pub(super) fn fingerprint(&self, cell: &Cell) -> u64 {
+        let hash = self.hash(self.seed.key_hash(cell.key()), cell);
+        hash.live.wrapping_add(hash.dead)
     }
 
     /// Calls `visit` with every cell of a range, under its read lock.
@@ -349,7 +379,7 @@ impl Ranges {
             return self.hash_of_parts(key_hash, cell);
         }
         let hash = register_hash(self.seed, key_hash, &cell.register(&self.origins));
-        if cell.is_kept() { Hash { live: hash, dead: 0 } } else { Hash { live: 0, dead: hash } }
+        if cell.counts_as_live() { Hash { live: hash, dead: 0 } } else { Hash { live: 0, dead: hash } }
     }
 
     #[cold]
@@ -399,6 +429,50 @@ impl Ranges {
         self.walk(range, |cell| fresh.add(cell, self.hash(self.seed.key_hash(cell.key()), cell)));
         (fresh.totals(), self.sums[range].totals())
     }
+}
+
+/// Ranges that are locked for writing together.
+pub(super) struct LockedRanges<'r> {
+    ranges: &'r Ranges,
+    /// In the order of the ranges.
+    tables: Vec<(usize, RwLockWriteGuard<'r, Table>)>,
+}
+
+impl LockedRanges<'_> {
+    /// As [`Ranges::read`].
+    ///
+    /// # Panics
+    /// If the range of `key` is not locked.
+    pub(super) fn read<T>(&self, key: &[u8], read: impl FnOnce(Option<&Cell>) -> T) -> T {
+        let hash = self.ranges.seed.key_hash(key);
+        let place = self.place(self.ranges.count.range_of(hash)).expect(DECLARED);
+        read(find(&self.tables[place].1, hash, key))
+    }
+
+    /// As [`Ranges::update`].
+    ///
+    /// # Panics
+    /// If the range of `key` is not locked.
+    pub(super) fn update<T>(
+        &mut self,
+        key: &[u8],
+        decide: impl FnOnce(Option<&Cell>) -> (Option<Cell>, T),
+    ) -> T {
+        let hash = self.ranges.seed.key_hash(key);
+        let range = self.ranges.count.range_of(hash);
+        let place = self.place(range).expect(DECLARED);
+        self.ranges.update_in(&mut self.tables[place].1, range, hash, key, decide).1
+    }
+
+    fn place(&self, range: usize) -> Option<usize> {
+        self.tables.binary_search_by_key(&range, |(range, _)| *range).ok()
+    }
+}
+
+const DECLARED: &str = "a transaction locks the ranges of all keys that it touches";
+
+fn find<'t>(table: &'t Table, hash: u64, key: &[u8]) -> Option<&'t Cell> {
+    table.get(hash, |(cell, _)| same_key(cell, key)).map(|(cell, _)| cell)
 }
 
 fn same_key(cell: &Cell, key: &[u8]) -> bool {

@@ -98,12 +98,12 @@ impl Sums {
     }
 
     pub(super) fn add(&self, cell: &Cell, hash: Hash) {
-        let is_kept = cell.is_kept();
+        let is_live = cell.counts_as_live();
         let more = |count: &AtomicU32| count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         self.shift(hash, u64::wrapping_add);
-        more(self.count(is_kept));
+        more(self.count(is_live));
         if let Some(deadline) = cell.pending_deadline() {
-            if is_kept {
+            if is_live {
                 more(&self.expiring_cells);
             }
             self.next_deadline.fetch_max(!deadline.0, Ordering::Relaxed);
@@ -121,11 +121,11 @@ impl Sums {
     }
 
     pub(super) fn remove(&self, cell: &Cell, hash: Hash) {
-        let is_kept = cell.is_kept();
+        let is_live = cell.counts_as_live();
         let less = |count: &AtomicU32| count.store(count.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
         self.shift(hash, u64::wrapping_sub);
-        less(self.count(is_kept));
-        if is_kept && cell.pending_deadline().is_some() {
+        less(self.count(is_live));
+        if is_live && cell.pending_deadline().is_some() {
             less(&self.expiring_cells);
         }
     }
@@ -147,8 +147,8 @@ impl Sums {
         self.add(new, new_hash);
     }
 
-    fn count(&self, is_kept: bool) -> &AtomicU32 {
-        if is_kept { &self.live_cells } else { &self.dead_cells }
+    fn count(&self, is_live: bool) -> &AtomicU32 {
+        if is_live { &self.live_cells } else { &self.dead_cells }
     }
 
     pub(super) fn totals(&self) -> Totals {

@@ -54,7 +54,7 @@ pub(super) fn replicate(from: &Store, to: &Store) {
             counter.expiry = cell.expiry().map(|(writer, expiry)| (translate(writer), expiry));
             cell.slots().for_each(|(owner, slot)| counter.put(translate(owner), slot));
             to.observe(cell.latest());
-            to.merge(&mut Vec::new(), cell.key(), &parts, &counter, Way::Sync { cutoff: ZERO });
+            to.merge(&mut Vec::new(), cell.key(), &parts, &counter, ReceivedBy::Sync { cutoff: ZERO });
         }
     }
 }
@@ -194,7 +194,7 @@ fn replicated_data_is_taken_up_to_the_ceiling_and_tombstones_beyond_it() {
     let origin = full.intern(incarnation(2).unwrap()).unwrap();
     let merge = |key: &[u8], time, value| {
         let parts = Parts { time: Time(time), origin, value, deadline: None, deadline_timestamp: None };
-        full.merge(&mut Vec::new(), key, &parts, &Counter::NONE, Way::Push).outcome
+        full.merge(&mut Vec::new(), key, &parts, &Counter::NONE, ReceivedBy::Push).outcome
     };
     assert_eq!(merge(b"more", 6, Some(&[0; 500])), Outcome::Refused(558));
     assert_eq!(merge(b"big", 7, None), Outcome::Applied);
@@ -220,7 +220,7 @@ pub(super) fn answer(from: &Store, to: &Store, key: &[u8]) -> Merged {
     parts.deadline_timestamp = parts.deadline_timestamp.map(|(time, origin)| (time, translate(origin)));
     let mut counter = Counter::NONE;
     cell.slots().for_each(|(owner, slot)| counter.put(translate(owner), slot));
-    to.merge(&mut Vec::new(), key, &parts, &counter, Way::Sync { cutoff: ZERO })
+    to.merge(&mut Vec::new(), key, &parts, &counter, ReceivedBy::Sync { cutoff: ZERO })
 }
 
 fn purge_at(store: &Store, stable: u64) -> usize {
@@ -264,7 +264,7 @@ fn what_was_never_incorporated_comes_in_beside_a_purged_delete_and_so_does_an_un
 }
 
 #[test]
-fn an_unseen_persist_brings_its_version_back_also_over_an_older_one_that_has_come_since() {
+fn an_unseen_persist_brings_its_value_back_also_over_an_older_one_that_has_come_since() {
     let stores: Vec<_> = (1..=4).map(|id| Store::new(config(id))).collect();
     let [a, b, c, d] = &stores[..] else { unreachable!() };
     set(d, 5, b"k", b"older", None);
@@ -276,7 +276,7 @@ fn an_unseen_persist_brings_its_version_back_also_over_an_older_one_that_has_com
     assert_eq!(purge_at(b, 30), 1);
     replicate(d, b);
     assert_eq!(get(b, 40, b"k"), Some(b"older".to_vec()));
-    assert_eq!(answer(a, b, b"k").outcome, Outcome::Known, "the version alone was removed");
+    assert_eq!(answer(a, b, b"k").outcome, Outcome::Known, "the value alone was removed");
     replicate(c, b);
     assert_eq!(get(b, 40, b"k"), Some(b"v".to_vec()));
 }
@@ -321,7 +321,7 @@ fn what_has_expired_is_taken_by_a_full_store() {
 }
 
 #[test]
-fn a_retraction_of_one_version_leaves_every_other() {
+fn a_retraction_of_one_dot_leaves_every_other() {
     let store = Store::new(config(1));
     set(&store, 10, b"k", b"old", None);
     let cell = store.cell(b"k").unwrap();
@@ -436,7 +436,7 @@ proptest! {
             for later in [0, 20, 1000] {
                 prop_assert_eq!(get(a, now + later, &[key]), get(b, now + later, &[key]));
             }
-            let timestamps = |store: &Store| store.meta(&[key], ZERO).map(|m| (m.version, m.deadline_timestamp, m.deadline));
+            let timestamps = |store: &Store| store.meta(&[key], ZERO).map(|m| (m.timestamp, m.deadline_timestamp, m.deadline));
             prop_assert_eq!(timestamps(a), timestamps(b));
         }
         stores.iter().for_each(assert_sums_are_exact);
@@ -456,12 +456,12 @@ fn the_last_write_never_falls_when_a_set_replaces_what_a_later_expire_had_change
     let expire = Write::Deadline(Some(Time(1000)));
     a.write(&mut at(&a, 20), b"k", |_| (expire, ())).unwrap();
     let expiring = a.meta(b"k", Time(20)).unwrap();
-    assert_eq!((expiring.version, expiring.deadline_timestamp.time()), (first.version, Time(21)));
+    assert_eq!((expiring.timestamp, expiring.deadline_timestamp.time()), (first.timestamp, Time(21)));
     set(&b, 15, b"k", b"v2", None);
     replicate(&b, &a);
     let replaced = a.meta(b"k", Time(20)).unwrap();
-    assert_eq!((replaced.version.time(), replaced.deadline_timestamp), (Time(16), replaced.version));
-    assert!(first.version < replaced.version && replaced.version < expiring.deadline_timestamp);
+    assert_eq!((replaced.timestamp.time(), replaced.deadline_timestamp), (Time(16), replaced.timestamp));
+    assert!(first.timestamp < replaced.timestamp && replaced.timestamp < expiring.deadline_timestamp);
 }
 
 #[test]
@@ -473,9 +473,9 @@ fn a_key_that_was_only_counted_has_the_timestamp_of_its_last_increment() {
     replicate(&b, &a);
     for store in [&a, &b] {
         let meta = store.meta(b"n", Time(30)).unwrap();
-        assert_eq!((meta.version.time(), meta.version.incarnation()), (Time(21), b.own_incarnation()));
-        assert_eq!(meta.deadline_timestamp, meta.version);
-        assert_eq!(store.copy(b"n", Time(30), 9).version, Some(meta.version));
+        assert_eq!((meta.timestamp.time(), meta.timestamp.incarnation()), (Time(21), b.own_incarnation()));
+        assert_eq!(meta.deadline_timestamp, meta.timestamp);
+        assert_eq!(store.copy(b"n", Time(30), 9).timestamp, Some(meta.timestamp));
     }
 }
 

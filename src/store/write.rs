@@ -137,7 +137,7 @@ pub(crate) fn increment(live: Option<Live<'_>>, by: i64) -> (Write<'static>, Res
 pub enum Write<'a> {
     /// Leaves the cell as it is.
     Keep,
-    /// Writes a new version with this value and resets the counter. If the deadline has passed it is a
+    /// Writes this value and resets the counter. If the deadline has passed it is a
     /// [`Write::Delete`].
     Set {
         /// The value.
@@ -147,7 +147,7 @@ pub enum Write<'a> {
     },
     /// Replaces a live cell by a tombstone and resets its counter; does nothing if there is no live cell.
     Delete,
-    /// Sets the deadline of the present version; does nothing if there is no live cell. If the deadline has passed it
+    /// Sets the deadline of the present value; does nothing if there is no live cell. If the deadline has passed it
     /// is a [`Write::Delete`].
     Deadline(Option<Time>),
     /// Adds to this node's slot. The caller must check that the value is an integer.

@@ -80,7 +80,7 @@ impl Cause {
 #[derive(Clone, Debug)]
 pub struct WatchItem {
     pub(super) cell: Cell,
-    pub(super) version: Timestamp,
+    pub(super) timestamp: Timestamp,
 }
 
 impl WatchItem {
@@ -101,12 +101,12 @@ impl WatchItem {
 
     /// The time of the latest `SET`, `DEL` or increment, as in `SAPWOOD META`. An `EXPIRE` does not change it.
     pub fn time(&self) -> Time {
-        self.version.time()
+        self.timestamp.time()
     }
 
     /// The incarnation of the node that accepted this write.
     pub fn origin(&self) -> Incarnation {
-        self.version.incarnation()
+        self.timestamp.incarnation()
     }
 }
 

@@ -86,7 +86,7 @@ enum Stage {
     Follow {
         from: u64,
         /// Whether `Live` was sent.
-        told: bool,
+        sent_live: bool,
     },
 }
 
@@ -106,7 +106,7 @@ impl Watcher {
             None => Stage::walk(Start),
             Some(cursor) if cursor.incarnation != store.own_incarnation() => Stage::walk(OtherNode),
             Some(Cursor { sequence, .. }) if follower.knows_all_since(sequence) => {
-                Stage::Follow { from: sequence, told: false }
+                Stage::Follow { from: sequence, sent_live: false }
             }
             Some(_) => Stage::walk(Lagged),
         };
@@ -116,7 +116,7 @@ impl Watcher {
 
     /// Waits until there may be a page and it is this watcher's turn. Cancel-safe.
     pub async fn ready(&self) {
-        if let Stage::Follow { from, told: true } = self.stage {
+        if let Stage::Follow { from, sent_live: true } = self.stage {
             self.follower.news(from).await;
         }
         self.watches.pace.turn(Work::of_runtime).await;
@@ -133,9 +133,9 @@ impl Watcher {
     pub fn next(&mut self, wall: Time) -> Option<Arc<Page>> {
         loop {
             match &mut self.stage {
-                Stage::Walk { step: Some((step, told)), .. } if *told < step.pages.len() => {
-                    *told += 1;
-                    return Some(Arc::clone(&step.pages[*told - 1]));
+                Stage::Walk { step: Some((step, returned)), .. } if *returned < step.pages.len() => {
+                    *returned += 1;
+                    return Some(Arc::clone(&step.pages[*returned - 1]));
                 }
                 &mut Stage::Walk { reason, range, since, .. } => {
                     if range < self.watches.store.range_count() {
@@ -155,15 +155,15 @@ impl Watcher {
                         return Some(page);
                     }
                 }
-                &mut Stage::CatchUp { to, .. } => self.stage = Stage::Follow { from: to, told: false },
-                &mut Stage::Follow { from, told: false } => {
-                    self.stage = Stage::Follow { from, told: true };
+                &mut Stage::CatchUp { to, .. } => self.stage = Stage::Follow { from: to, sent_live: false },
+                &mut Stage::Follow { from, sent_live: false } => {
+                    self.stage = Stage::Follow { from, sent_live: true };
                     return Some(Page::new(vec![WatchEvent::Live { cursor: self.cursor(from) }]));
                 }
-                &mut Stage::Follow { from, told: true } => match self.follow(from) {
-                    Told::Page(page) => return Some(page),
-                    Told::Nothing => return None,
-                    Told::Lagged => {}
+                &mut Stage::Follow { from, sent_live: true } => match self.follow(from) {
+                    Found::Page(page) => return Some(page),
+                    Found::Nothing => return None,
+                    Found::Lagged => {}
                 },
             }
         }
@@ -212,10 +212,10 @@ impl Watcher {
         };
         let (from, to) = if through == from { (to, to) } else { (through, to.max(through)) };
         self.stage = Stage::CatchUp { from, to };
-        (!changes.is_empty()).then(|| Page::new(self.tell(changes)))
+        (!changes.is_empty()).then(|| Page::new(self.events_of(changes)))
     }
 
-    fn follow(&mut self, from: u64) -> Told {
+    fn follow(&mut self, from: u64) -> Found {
         let found = self
             .cached
             .changes
@@ -228,19 +228,19 @@ impl Watcher {
             _ => match self.follower.read(from, PAGE) {
                 Read::Lagged => {
                     self.fall_off(from);
-                    return Told::Lagged;
+                    return Found::Lagged;
                 }
                 Read::Changes(changes) => {
-                    let Some(last) = changes.last() else { return Told::Nothing };
+                    let Some(last) = changes.last() else { return Found::Nothing };
                     let through = last.sequence;
-                    let page = Page::new(self.tell(changes));
+                    let page = Page::new(self.events_of(changes));
                     self.watches.page_cache.put_page(&self.cached, from, through, &page);
                     (through, page)
                 }
             },
         };
-        self.stage = Stage::Follow { from: through, told: true };
-        Told::Page(page)
+        self.stage = Stage::Follow { from: through, sent_live: true };
+        Found::Page(page)
     }
 
     /// Restarts with a snapshot, because the changes after `from` are gone.
@@ -249,7 +249,7 @@ impl Watcher {
         self.stage = Stage::walk(if discarded { Discarded } else { Lagged });
     }
 
-    fn tell(&self, changes: Vec<Change>) -> Vec<WatchEvent> {
+    fn events_of(&self, changes: Vec<Change>) -> Vec<WatchEvent> {
         let skipped: u64 = changes.iter().map(|change| change.skipped).sum();
         let skipped = (skipped > 0).then_some(WatchEvent::Skipped(skipped));
         let changes = changes.into_iter().map(|Change { sequence, cell, cause, .. }| WatchEvent::Change {
@@ -261,7 +261,7 @@ impl Watcher {
     }
 
     fn item(&self, cell: &Cell) -> WatchItem {
-        WatchItem { cell: cell.as_kept(), version: self.watches.store.last_write(cell) }
+        WatchItem { cell: cell.as_at_last_sweep(), timestamp: self.watches.store.last_write(cell) }
     }
 
     fn cursor(&self, sequence: u64) -> Cursor {
@@ -276,7 +276,7 @@ impl Stage {
 }
 
 /// The result of looking for changes.
-enum Told {
+enum Found {
     Page(Arc<Page>),
     Nothing,
     Lagged,

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 use tracing_mutex::parkinglot::Mutex;
 
-/// The least and the most share of each thread's time that watchers may take in the long run.
+/// The smallest and the largest share of each thread's time that watchers may take on average.
 const LEAST: f64 = 1.0 / 64.0;
 const MOST: f64 = 1.0 / 2.0;
 /// The time over which the load of the threads is measured.
@@ -46,13 +46,13 @@ impl Work {
 
 /// The bucket. A watcher waits for a turn, takes it, and [pays](Pace::pay) for it.
 pub(super) struct Pace {
-    /// Lets one watcher wait for the bucket at a time, in the order in which they came.
+    /// Lets watchers check the bucket one at a time, in the order in which they arrived.
     queue: Semaphore,
     bucket: Mutex<Bucket>,
 }
 
 struct Bucket {
-    /// Seconds that may be taken; negative if more was taken.
+    /// The seconds in the bucket; negative if watchers took more than it had.
     holds: f64,
     /// Seconds that flow in per second: the watchers' share of all threads.
     inflow: f64,

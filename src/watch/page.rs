@@ -66,13 +66,13 @@ pub(super) struct Step {
 }
 
 impl Step {
-    /// Divides the events that `tell` makes of `cells` into pages.
+    /// Divides the events that `event_of` makes of `cells` into pages.
     pub(super) fn new(
         end: usize,
         since: u64,
         first: Option<ResetReason>,
         cells: Vec<Cell>,
-        tell: impl Fn(Cell) -> WatchEvent,
+        event_of: impl Fn(Cell) -> WatchEvent,
     ) -> Step {
         let mut pages = Vec::new();
         let mut events: Vec<_> = first.map(|reason| WatchEvent::Reset { reason }).into_iter().collect();
@@ -83,7 +83,7 @@ impl Step {
                 bytes = 0;
             }
             bytes += cell.memory();
-            events.push(tell(cell));
+            events.push(event_of(cell));
         }
         if !events.is_empty() {
             pages.push(Page::new(events));
@@ -113,13 +113,13 @@ pub(super) struct PageCache {
 /// The pages that were cached last, kept up to [`MAX_KEPT`] bytes.
 #[derive(Default)]
 struct Kept {
-    things: VecDeque<(u64, Thing)>,
+    entries: VecDeque<(u64, CachedEntry)>,
     bytes: u64,
 }
 
 /// Keeps a page or a step alive.
 #[expect(dead_code, reason = "what is held is found by the weak references of `CachedPages`")]
-enum Thing {
+enum CachedEntry {
     Page(Arc<Page>),
     Step(Arc<Step>),
 }
@@ -141,7 +141,7 @@ impl PageCache {
         sweep(&mut changes, |(_, page)| page.strong_count() > 0);
         changes.insert(from, (through, Arc::downgrade(page)));
         drop(changes);
-        self.keep(page.size(), Thing::Page(Arc::clone(page)));
+        self.keep(page.size(), CachedEntry::Page(Arc::clone(page)));
     }
 
     pub(super) fn put_step(&self, cached: &CachedPages, start: Start, step: &Arc<Step>) {
@@ -151,18 +151,18 @@ impl PageCache {
         drop(steps);
         // A step without pages has still walked its ranges, so it is worth keeping too.
         let size = EVENT + step.pages.iter().map(|page| page.size()).sum::<u64>();
-        self.keep(size, Thing::Step(Arc::clone(step)));
+        self.keep(size, CachedEntry::Step(Arc::clone(step)));
     }
 
-    fn keep(&self, size: u64, thing: Thing) {
-        let mut let_go = Vec::new();
+    fn keep(&self, size: u64, entry: CachedEntry) {
+        let mut evicted = Vec::new();
         let mut kept = self.kept.lock();
-        kept.things.push_back((size, thing));
+        kept.entries.push_back((size, entry));
         kept.bytes += size;
         while kept.bytes > MAX_KEPT {
-            let Some((size, oldest)) = kept.things.pop_front() else { break };
+            let Some((size, oldest)) = kept.entries.pop_front() else { break };
             kept.bytes -= size;
-            let_go.push(oldest);
+            evicted.push(oldest);
         }
         drop(kept);
     }

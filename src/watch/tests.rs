@@ -70,7 +70,7 @@ fn replicate(from: &Store, to: &Store, key: &str) {
     counter.expiry = counter.expiry.map(|(writer, expiry)| (translate(writer), expiry));
     cell.counter().slots.iter().for_each(|&(owner, slot)| counter.put(translate(owner), slot));
     to.observe(cell.latest());
-    to.merge(&mut Vec::new(), cell.key(), &parts, &counter, crate::store::Way::Push);
+    to.merge(&mut Vec::new(), cell.key(), &parts, &counter, crate::store::ReceivedBy::Push);
 }
 
 fn sweep(store: &Store, now: u64) {
@@ -199,7 +199,7 @@ fn a_cursor_goes_on_without_a_gap_and_elsewhere_there_is_a_reset() {
 }
 
 #[test]
-fn a_slow_watcher_is_told_the_last_change_of_each_key_and_how_many_it_missed() {
+fn a_slow_watcher_receives_the_last_change_of_each_key_and_how_many_it_missed() {
     let store = store(1);
     let (mut watcher, mut client) = (watch(&store, &["a"], None), Client::default());
     client.drain(&mut watcher, 1);
@@ -222,7 +222,7 @@ fn a_cursor_has_no_gap_wherever_the_changes_after_it_are_kept() {
     let mut now = 1;
     for written in [1, MAX_RECENT / 2, MAX_RECENT - 1, MAX_RECENT, MAX_RECENT + 1, 7 * MAX_RECENT, 2] {
         drop(watcher);
-        let told = client.changes + client.skipped;
+        let received = client.changes + client.skipped;
         for n in 0..written {
             now += 1;
             set(&store, now, &format!("a{}", (n * n) % 23), &now.to_le_bytes());
@@ -232,7 +232,7 @@ fn a_cursor_has_no_gap_wherever_the_changes_after_it_are_kept() {
         client.drain(&mut watcher, now);
         assert_eq!(client.resets, [Start], "after {written} changes");
         // If the client had received some of the conflated changes before, `skipped` is a lower bound.
-        assert!(client.changes + client.skipped - told <= written as u64);
+        assert!(client.changes + client.skipped - received <= written as u64);
         assert_eq!(client.held, held(&store, &["a"], now));
     }
 }
@@ -442,7 +442,7 @@ fn histories(cases: u32) -> Result<(), TestError<Vec<Act>>> {
 }
 
 #[test]
-fn whatever_happens_the_last_that_a_watcher_is_told_is_what_the_store_holds() {
+fn the_last_state_that_a_watcher_receives_is_what_the_store_holds() {
     histories(400).unwrap();
 }
 

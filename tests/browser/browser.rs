@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::support::{daemon, http};
+use crate::support::{http, node_process};
 
 /// How long anything on the page may take before it counts as failed. The demo may be a debug build on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -86,7 +86,7 @@ impl Demo {
     }
 
     fn at(address: &str) -> Demo {
-        let (process, page) = start(daemon::sapwood(["demo", "--http", address]), |line| {
+        let (process, page) = start(node_process::sapwood(["demo", "--http", address]), |line| {
             line.split("http://").nth(1)?.trim_end().trim_end_matches('/').parse().ok()
         });
         Demo { process: Some(process), page }

@@ -136,7 +136,7 @@ fn event(tick: u64) -> Value {
 async fn no_script_takes_long_with_fifty_peers() {
     let page = Browser::open(&format!("http://{}/", serve().await)).await;
     let mut least = f64::INFINITY;
-    // What else the machine does counts as well, so the best of three tells what the page itself takes.
+    // What else the machine does counts as well, so the best of three shows what the page itself takes.
     for _ in 0..3 {
         page.reload().await;
         page.ask(

@@ -347,7 +347,7 @@ async fn it_is_readable_in_the_dark_and_in_a_narrow_window() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs chromium and chromedriver"]
-async fn a_daemon_that_is_lost_is_said_to_be_lost_until_it_is_back() {
+async fn a_node_that_is_lost_is_said_to_be_lost_until_it_is_back() {
     let mut demo = Demo::start();
     let page = Browser::open(&demo.url()).await;
     until_equal(&page).await;

@@ -1,4 +1,4 @@
-"""redis-py against three daemons: what one of them was told, the others tell. Arguments: their client ports."""
+"""redis-py against three nodes: what is written to one is read from the others. Arguments: their client ports."""
 
 import sys
 import time

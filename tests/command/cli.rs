@@ -24,7 +24,7 @@ fn write(path: &Path, content: &str) -> String {
 }
 
 #[test]
-fn help_tells_where_to_start() {
+fn help_says_where_to_start() {
     let help = run(&["--help"]);
     assert!(help.status.success());
     assert!(stdout(&help).contains("Where to start:\n  sapwood demo"));
@@ -229,14 +229,14 @@ fn completions_and_pages_of_the_manual_are_written() {
 }
 
 /// A node on ports of the system's choice, ended when the test is.
-struct Daemon {
+struct NodeProcess {
     process: Child,
     banner: Vec<String>,
 }
 
-impl Daemon {
+impl NodeProcess {
     /// Starts it and reads its banner, which ends with the `try` line.
-    fn start() -> Daemon {
+    fn start() -> NodeProcess {
         let mut command =
             sapwood(["serve", "--client", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -247,7 +247,7 @@ impl Daemon {
                 break;
             }
         }
-        Daemon { process, banner }
+        NodeProcess { process, banner }
     }
 
     fn client(&self) -> &str {
@@ -256,7 +256,7 @@ impl Daemon {
     }
 }
 
-impl Drop for Daemon {
+impl Drop for NodeProcess {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -265,9 +265,9 @@ impl Drop for Daemon {
 
 #[test]
 fn serve_says_which_ports_it_got() {
-    let daemon = Daemon::start();
-    assert!(!daemon.client().ends_with(":0"), "{:?}", daemon.banner);
-    assert!(std::net::TcpStream::connect(daemon.client()).is_ok());
+    let node = NodeProcess::start();
+    assert!(!node.client().ends_with(":0"), "{:?}", node.banner);
+    assert!(std::net::TcpStream::connect(node.client()).is_ok());
 }
 
 #[test]
@@ -287,22 +287,22 @@ fn a_port_in_use_ends_with_1_and_names_the_flag_to_change() {
 
 #[cfg(unix)]
 #[test]
-fn a_daemon_asked_to_end_drains_and_ends_with_0() {
+fn a_node_asked_to_end_drains_and_ends_with_0() {
     for signal in ["TERM", "INT"] {
-        let mut daemon = Daemon::start();
-        let pid = daemon.process.id().to_string();
+        let mut node = NodeProcess::start();
+        let pid = node.process.id().to_string();
         assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
-        assert_eq!(daemon.process.wait().unwrap().code(), Some(0), "{signal}");
+        assert_eq!(node.process.wait().unwrap().code(), Some(0), "{signal}");
         let mut log = String::new();
-        daemon.process.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        node.process.stderr.take().unwrap().read_to_string(&mut log).unwrap();
         assert!(log.contains("draining") && log.contains("stopped"), "{log}");
     }
 }
 
 #[test]
-fn a_lone_daemon_answers_all_an_operator_asks() {
-    let daemon = Daemon::start();
-    let ask = |args: &[&str]| sapwood(args).env("SAPWOOD_NODE", daemon.client()).output().unwrap();
+fn a_lone_node_answers_all_an_operator_asks() {
+    let node = NodeProcess::start();
+    let ask = |args: &[&str]| sapwood(args).env("SAPWOOD_NODE", node.client()).output().unwrap();
     assert!(stdout(&ask(&["status"])).contains("\n\nno peers\n"));
     assert!(stderr(&ask(&["lost"])).contains("nothing was lost"));
     assert!(stderr(&ask(&["verify"])).contains("no peer is linked"));
@@ -312,8 +312,8 @@ fn a_lone_daemon_answers_all_an_operator_asks() {
 
 #[test]
 fn incr_prints_what_the_counter_has_come_to() {
-    let daemon = Daemon::start();
-    let ask = |args: &[&str]| sapwood(args).env("SAPWOOD_NODE", daemon.client()).output().unwrap();
+    let node = NodeProcess::start();
+    let ask = |args: &[&str]| sapwood(args).env("SAPWOOD_NODE", node.client()).output().unwrap();
     assert_eq!(stdout(&ask(&["incr", "visits"])), "1\n");
     assert_eq!(stdout(&ask(&["incr", "visits", "10"])), "11\n");
     assert_eq!(stdout(&ask(&["incr", "visits", "-3"])), "8\n");

@@ -16,13 +16,14 @@ fn demo(args: &[&str]) -> Command {
 #[test]
 fn the_story_of_a_heal_ends_with_equal_nodes() {
     let output = demo(&["--script", "heal", "--keys", "3000", "--json"]).output().unwrap();
-    let told: Value = serde_json::from_slice(&output.stdout)
+    let report: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
-    assert!(output.status.success() && told["ok"] == true, "{told:#}");
-    let steps: Vec<_> = told["steps"].as_array().unwrap().iter().map(|step| step["step"].as_str()).collect();
+    assert!(output.status.success() && report["ok"] == true, "{report:#}");
+    let steps: Vec<_> =
+        report["steps"].as_array().unwrap().iter().map(|step| step["step"].as_str()).collect();
     let expected = ["load", "join", "relay", "isolate", "diverge", "mend", "equal"];
     assert_eq!(steps, expected.map(Some));
-    for outcome in told["outcomes"].as_array().unwrap() {
+    for outcome in report["outcomes"].as_array().unwrap() {
         let nodes = outcome["nodes"].as_array().unwrap();
         assert_eq!(nodes.len(), 3);
         assert!(nodes.iter().all(|node| node["shows"] == outcome["expected"]), "{outcome:#}");

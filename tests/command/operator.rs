@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 /// A node of a made-up cluster: one peer, with which it is healing.
 struct Made {
     address: String,
-    told: Arc<Mutex<Vec<String>>>,
+    calls: Arc<Mutex<Vec<String>>>,
     _runtime: Runtime,
 }
 
@@ -29,10 +29,10 @@ impl Made {
         let listener = runtime.block_on(SystemEnv.listen(([127, 0, 0, 1], 0).into())).unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let cluster = OnePeer { verified, ..OnePeer::default() };
-        let told = Arc::clone(&cluster.told);
+        let calls = Arc::clone(&cluster.calls);
         let server = one_peer::server(cluster, one_peer::settings(address, &stop));
         runtime.spawn(async move { server.run(listener, stop).await });
-        Made { address: address.to_string(), told, _runtime: runtime }
+        Made { address: address.to_string(), calls, _runtime: runtime }
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -73,8 +73,8 @@ fn an_operators_word_reaches_the_node() {
     ] {
         assert_eq!(node.said(args), "", "{args:?} says nothing in a pipe");
     }
-    let told = node.told.lock().unwrap().join(", ");
-    assert_eq!(told, "forget b, cut b both, cut * in, mend b out, mend * both, rejoin");
+    let calls = node.calls.lock().unwrap().join(", ");
+    assert_eq!(calls, "forget b, cut b both, cut * in, mend b out, mend * both, rejoin");
 
     let json = |args| node.json(args).0.to_string();
     assert_eq!(json(&["forget", "b"]), r#"{"forgotten":"b"}"#);
@@ -96,7 +96,7 @@ fn an_operators_word_that_cannot_be_done_ends_with_1_and_the_reason() {
         assert!(stderr(&output).contains(reason), "{args:?}: {}", stderr(&output));
     }
     assert_eq!(node.run(&["rejoin"]).status.code(), Some(2));
-    assert!(node.told.lock().unwrap().is_empty(), "nothing was done");
+    assert!(node.calls.lock().unwrap().is_empty(), "nothing was done");
 }
 
 #[test]
@@ -184,10 +184,7 @@ fn what_was_lost_is_listed() {
     let table = node.said(&["lost"]);
     let lines: Vec<&str> = table.lines().collect();
     assert!(lines[0].starts_with("KEY ") && lines.len() == 3, "{table}");
-    assert!(
-        lines[1].starts_with("base64:a/8= ") && lines[1].ends_with(" ago  1B      b        v"),
-        "{table}"
-    );
+    assert!(lines[1].starts_with("base64:a/8= ") && lines[1].ends_with(" ago  1B      b     v"), "{table}");
     assert!(lines[2].starts_with("l ") && lines[2].ends_with(" 8.5MiB  b"), "{table}");
 
     let (lost, code) = node.json(&["lost"]);
@@ -221,14 +218,14 @@ fn verify_ends_with_0_only_when_all_was_compared_and_nothing_differed() {
         (vec![verification("b", Running, 0)], 1, "b     running", "not done within 300ms"),
         (Vec::new(), 1, "", "no peer is linked"),
     ];
-    for (verified, code, told, why) in cases {
+    for (verified, code, shown, why) in cases {
         let node = Made::that_verified(verified.clone());
         let output = node.run(&["verify", "--within", "300ms"]);
         let (out, err) = (stdout(&output), stderr(&output));
         assert_eq!(output.status.code(), Some(code), "{out}{err}");
-        assert!(out.contains(told) && err.contains(why), "{out}{err}");
+        assert!(out.contains(shown) && err.contains(why), "{out}{err}");
         assert!(!err.contains('\x1b'), "no progress where nobody sees it");
-        assert_eq!(*node.told.lock().unwrap(), ["verify"]);
+        assert_eq!(*node.calls.lock().unwrap(), ["verify"]);
 
         let (rows, json_code) = node.json(&["verify", "--within", "300ms"]);
         assert_eq!((rows.as_array().unwrap().len(), json_code), (verified.len(), Some(code)));

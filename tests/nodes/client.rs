@@ -57,7 +57,7 @@ async fn every_method_means_what_it_says() {
         assert!(client.set_with("k", "v", SetOptions::new().keep_ttl().if_present()).await.unwrap());
         let meta = client.meta("k").await.unwrap().unwrap();
         assert!(meta.live && meta.deadline.is_some() && meta.value_bytes == Some(1), "{meta:?}");
-        assert!(meta.version.at() > std::time::UNIX_EPOCH + Duration::from_secs(1_500_000_000));
+        assert!(meta.timestamp.at() > std::time::UNIX_EPOCH + Duration::from_secs(1_500_000_000));
         assert!(client.persist("k").await.unwrap());
         assert!(!client.set_with("k", "v", SetOptions::new().if_absent()).await.unwrap());
         assert_eq!(client.get_string("k").await.unwrap().as_deref(), Some("v"));
@@ -66,7 +66,7 @@ async fn every_method_means_what_it_says() {
         assert!(matches!(client.get_json::<i32>("json").await, Err(ClientError::Value(_))));
         assert!(client.delete("k").await.unwrap() && !client.delete("k").await.unwrap());
         let deleted = client.meta("k").await.unwrap().unwrap();
-        assert!(!deleted.live && deleted.value_bytes.is_none() && deleted.version > meta.version);
+        assert!(!deleted.live && deleted.value_bytes.is_none() && deleted.timestamp > meta.timestamp);
         client.mset([("a", "1"), ("b", "2")]).await.unwrap();
         let values = client.mget(["a", "nope", "b"]).await.unwrap();
         assert_eq!(values, [Some("1".into()), None, Some("2".into())]);
@@ -152,7 +152,7 @@ async fn when_a_node_stops_the_next_takes_over() {
 }
 
 #[tokio::test]
-async fn a_restarted_daemon_is_found_again_and_what_waited_is_sent() {
+async fn a_restarted_node_is_found_again_and_what_waited_is_sent() {
     let a = start("a", &[]).await;
     let addr = a.client_addr().unwrap();
     let client = connect(&[&a]).await;
@@ -326,7 +326,7 @@ fn the_blocking_client_serves_threads() {
 }
 
 #[tokio::test]
-async fn a_subscription_hears_what_is_published_once_it_has_begun() {
+async fn a_subscription_receives_what_is_published_once_it_has_begun() {
     let a = start("a", &[]).await;
     let b = start("b", &[a.peer_addr()]).await;
     until("linked", || linked(&a) == 1 && linked(&b) == 1).await;
@@ -343,7 +343,7 @@ async fn a_subscription_hears_what_is_published_once_it_has_begun() {
 }
 
 #[tokio::test]
-async fn who_holds_a_write_and_when_another_daemon_does() {
+async fn who_holds_a_write_and_when_another_node_does() {
     let a = start("a", &[]).await;
     let b = start("b", &[a.peer_addr()]).await;
     until("linked", || linked(&a) == 1 && linked(&b) == 1).await;
@@ -399,7 +399,7 @@ impl Watched {
 }
 
 #[tokio::test]
-async fn a_watch_goes_over_to_another_daemon_with_a_reset_and_sees_the_last_write() {
+async fn a_watch_goes_over_to_another_node_with_a_reset_and_sees_the_last_write() {
     let a = start("a", &[]).await;
     let b = start("b", &[a.peer_addr()]).await;
     until("linked", || linked(&a) == 1 && linked(&b) == 1).await;

@@ -101,39 +101,39 @@ async fn a_message_reaches_the_subscribers_of_every_linked_node_after_what_was_w
     for node in &nodes {
         let mut listener = TcpStream::connect(node.client_addr().unwrap()).await.unwrap();
         listener.write_all(b"HELLO 3\r\nSUBSCRIBE c\r\n").await.unwrap();
-        heard(&mut listener, b"subscribe\r\n$1\r\nc\r\n:1\r\n").await;
+        read_until(&mut listener, b"subscribe\r\n$1\r\nc\r\n:1\r\n").await;
         listeners.push(listener);
     }
     let mut publisher = TcpStream::connect(nodes[0].client_addr().unwrap()).await.unwrap();
     for n in 0..300 {
         publisher.write_all(format!("SET k {n}\r\nPUBLISH c {n}\r\n").as_bytes()).await.unwrap();
-        heard(&mut publisher, b"+OK\r\n:1\r\n").await;
+        read_until(&mut publisher, b"+OK\r\n:1\r\n").await;
         for (node, listener) in nodes.iter().zip(&mut listeners) {
             let n = n.to_string();
             let message = format!(">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n${}\r\n{n}\r\n", n.len());
-            heard(listener, message.as_bytes()).await;
+            read_until(listener, message.as_bytes()).await;
             assert_eq!(get(node, b"k").as_deref(), Some(n.as_bytes()));
         }
     }
     nodes[0].cluster().publish(b"c", b"only to others");
-    heard(&mut listeners[1], b"only to others\r\n").await;
+    read_until(&mut listeners[1], b"only to others\r\n").await;
     publisher.write_all(b"PUBLISH c next\r\n").await.unwrap();
-    let next = heard(&mut listeners[0], b"next\r\n").await;
+    let next = read_until(&mut listeners[0], b"next\r\n").await;
     assert!(!next.contains("only to others"), "{next}");
 }
 
 #[tokio::test]
-async fn every_node_tells_its_own_subscribers_of_what_was_written_anywhere() {
-    let told =
+async fn every_node_notifies_its_subscribers_of_writes_on_any_node() {
+    let notifying =
         |name: &str| Config { notify_keyspace_events: "KEA".parse().expect("letters"), ..config(name, &[]) };
-    let a = Node::start(told("a")).await.expect("starts");
-    let b = Node::start(Config { join: vec![a.peer_addr().unwrap().to_string()], ..told("b") })
+    let a = Node::start(notifying("a")).await.expect("starts");
+    let b = Node::start(Config { join: vec![a.peer_addr().unwrap().to_string()], ..notifying("b") })
         .await
         .expect("starts");
     until("linked", || linked(&a) == 1 && linked(&b) == 1).await;
     let mut listener = TcpStream::connect(b.client_addr().unwrap()).await.unwrap();
     listener.write_all(b"HELLO 3\r\nPSUBSCRIBE __keyevent@0__:*\r\n").await.unwrap();
-    heard(&mut listener, b":1\r\n").await;
+    read_until(&mut listener, b":1\r\n").await;
     let mut writer = TcpStream::connect(a.client_addr().unwrap()).await.unwrap();
     for (request, event) in [
         ("SET k v PX 60000", "expire"),
@@ -146,12 +146,12 @@ async fn every_node_tells_its_own_subscribers_of_what_was_written_anywhere() {
         let key = request.split(' ').nth(1).unwrap_or_default();
         let channel = format!("__keyevent@0__:{event}");
         let message = format!("${}\r\n{channel}\r\n${}\r\n{key}\r\n", channel.len(), key.len());
-        heard(&mut listener, message.as_bytes()).await;
+        read_until(&mut listener, message.as_bytes()).await;
     }
 }
 
 /// Reads up to `end`; returns what was read.
-async fn heard(stream: &mut TcpStream, end: &[u8]) -> String {
+async fn read_until(stream: &mut TcpStream, end: &[u8]) -> String {
     let mut bytes = Vec::new();
     let read = async {
         while !bytes.ends_with(end) {
@@ -159,7 +159,7 @@ async fn heard(stream: &mut TcpStream, end: &[u8]) -> String {
         }
     };
     if tokio::time::timeout(DEADLINE, read).await.is_err() {
-        panic!("not heard: {}, but {}", end.escape_ascii(), bytes.escape_ascii());
+        panic!("not read: {}, but {}", end.escape_ascii(), bytes.escape_ascii());
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
@@ -194,7 +194,7 @@ async fn a_restarted_node_takes_the_place_of_its_earlier_incarnation() {
     set(&b, b"kept by a", b"1");
     until("replicated", || get(&a, b"kept by a").is_some()).await;
     b.shutdown().await;
-    until("the goodbye is heard", || peer(&a, PeerState::Gone).is_some()).await;
+    until("the goodbye has arrived", || peer(&a, PeerState::Gone).is_some()).await;
     let b = start("b", &[a.peer_addr()]).await;
     until("the state came back", || get(&b, b"kept by a").is_some()).await;
     until("linked again", || linked(&a) == 1).await;
@@ -224,7 +224,7 @@ async fn a_node_that_stops_right_after_a_peer_joined_hands_its_whole_state_over(
     let b = start("b", &[a.peer_addr()]).await;
     until("the sync has begun", || b.key_count() > 0).await;
     a.shutdown().await;
-    until("the goodbye is heard", || peer(&b, PeerState::Gone).is_some()).await;
+    until("the goodbye has arrived", || peer(&b, PeerState::Gone).is_some()).await;
     assert_eq!(b.key_count(), 100_000);
 }
 
@@ -411,12 +411,12 @@ async fn a_node_that_discards_very_many_keys_serves_its_clients_while_their_memo
     (0..60_000).for_each(|n| node.set(format!("key:{n}"), "value").unwrap());
     let mut client = TcpStream::connect(node.client_addr().unwrap()).await.unwrap();
     client.write_all(b"SAPWOOD REJOIN DISCARD\r\n").await.unwrap();
-    heard(&mut client, b"+OK\r\n").await;
+    read_until(&mut client, b"+OK\r\n").await;
     assert!(node.get("key:0").is_none() && node.get("key:59999").is_none());
     let mut served = 0;
     loop {
         client.write_all(b"INFO memory\r\nECHO end\r\n").await.unwrap();
-        let info = heard(&mut client, b"end\r\n").await;
+        let info = read_until(&mut client, b"end\r\n").await;
         if info.contains("used_memory:0\r\n") {
             break;
         }

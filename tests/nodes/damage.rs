@@ -80,11 +80,11 @@ async fn a_network_that_flips_bits_costs_links_and_damages_no_value() {
     const ROUNDS: u32 = 200;
     let seed = SystemEnv.random();
     println!("seed {seed}");
-    let (tell, target) = watch::channel(None);
+    let (set_target, target) = watch::channel(None);
     let proxy = DamagingProxy::new(target, seed).await;
     let a =
         Node::start(Config { advertise: Some(proxy.addr.to_string()), ..config("a", &[]) }).await.unwrap();
-    tell.send_replace(a.peer_addr());
+    set_target.send_replace(a.peer_addr());
     // The other one advertises an address that nobody listens on, so that every link is dialled through the proxy.
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let b = Config { advertise: Some(unused.to_string()), ..config("b", &[Some(proxy.addr)]) };

@@ -102,20 +102,20 @@ async fn members_that_cannot_be_dialled_agree_through_one_that_can() {
     until_equal(&[&a, &b, &c]).await;
     let healing = a.healing();
     assert!(healing.members == 3, "{healing:?}");
-    until("tombstones are purged, as all three are heard", || a.healing().tombstones == 0).await;
+    until("tombstones are purged, as all three are linked", || a.healing().tombstones == 0).await;
 }
 
 #[tokio::test]
-async fn an_embedded_node_and_a_daemon_are_members_alike() {
-    let daemon = start("daemon", &[]).await;
-    let node = builder("app").join(daemon.peer_addr()).client(any_port()).start().await.unwrap();
+async fn an_embedded_node_and_a_serving_node_are_members_alike() {
+    let serving = start("serving", &[]).await;
+    let node = builder("app").join(serving.peer_addr()).client(any_port()).start().await.unwrap();
     node.set("tree", "oak").unwrap();
-    until("written here, read there", || daemon.get("tree").is_some()).await;
+    until("written here, read there", || serving.get("tree").is_some()).await;
     let [peer] = &node.peers()[..] else { panic!("{:?}", node.peers()) };
-    assert_eq!(peer.name, "daemon");
+    assert_eq!(peer.name, "serving");
     assert_ne!(node.client_addr().unwrap().port(), 0);
     node.shutdown().await;
-    until("it said goodbye", || daemon.peers()[0].reason == "it shut down").await;
+    until("it said goodbye", || serving.peers()[0].reason == "it shut down").await;
 }
 
 #[tokio::test]
@@ -185,7 +185,7 @@ async fn next(events: &mut Events, kind: EventKind) -> (String, String) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_asks_is_told_of_links_healing_and_refusals() {
+async fn subscribers_receive_events_of_links_healing_and_refusals() {
     let a = builder("a").peer(any_port()).configure(|config| config.enable_faults = true);
     let a = a.start().await.unwrap();
     a.set("tree", "oak").unwrap();
@@ -256,9 +256,9 @@ async fn a_node_says_when_it_has_joined() {
     assert_eq!(b.get("tree").unwrap(), "oak");
 }
 
-/// What a watch tells next, as a line: key and value of an entry or a change, the marker, or why it begins anew.
-async fn told(watch: &mut Watch) -> String {
-    let event = tokio::time::timeout(DEADLINE, watch.next()).await.expect("something is told");
+/// Returns the next event as a line: key and value of an entry or a change, the marker, or why it begins anew.
+async fn next_line(watch: &mut Watch) -> String {
+    let event = tokio::time::timeout(DEADLINE, watch.next()).await.expect("an event comes");
     let text = |bytes: Option<&[u8]>| bytes.map_or("nothing".into(), |b| b.escape_ascii().to_string());
     match event.expect("the node runs") {
         WatchEvent::Reset { reason } => format!("reset {}", reason.name()),
@@ -272,23 +272,23 @@ async fn told(watch: &mut Watch) -> String {
 }
 
 #[tokio::test]
-async fn a_watch_tells_what_there_is_and_then_what_changes_on_any_node() {
+async fn a_watch_sends_what_there_is_and_then_what_changes_on_any_node() {
     let a = builder("a").peer(any_port()).start().await.unwrap();
     let b = builder("b").join(a.peer_addr()).start().await.unwrap();
     a.set("tree/1", "oak").unwrap();
     a.set("rock/1", "flint").unwrap();
     let mut watch = a.watch(["tree/"]).unwrap();
-    assert_eq!(told(&mut watch).await, "reset start");
-    assert_eq!(told(&mut watch).await, "entry tree/1 oak");
-    assert_eq!(told(&mut watch).await, "live");
+    assert_eq!(next_line(&mut watch).await, "reset start");
+    assert_eq!(next_line(&mut watch).await, "entry tree/1 oak");
+    assert_eq!(next_line(&mut watch).await, "live");
     b.set("rock/2", "slate").unwrap();
     b.set("tree/2", "elm").unwrap();
-    assert_eq!(told(&mut watch).await, "set tree/2 elm");
+    assert_eq!(next_line(&mut watch).await, "set tree/2 elm");
     a.delete("tree/2").unwrap();
-    assert_eq!(told(&mut watch).await, "del tree/2 nothing");
+    assert_eq!(next_line(&mut watch).await, "del tree/2 nothing");
     a.set_with("tree/3", "ash", Duration::from_millis(20)).unwrap();
-    assert_eq!(told(&mut watch).await, "set tree/3 ash");
-    assert_eq!(told(&mut watch).await, "expired tree/3 nothing");
+    assert_eq!(next_line(&mut watch).await, "set tree/3 ash");
+    assert_eq!(next_line(&mut watch).await, "expired tree/3 nothing");
     a.shutdown().await;
     assert!(watch.next().await.is_none(), "a watch ends with the node");
     assert!(watch.next().await.is_none());
@@ -298,13 +298,13 @@ async fn a_watch_tells_what_there_is_and_then_what_changes_on_any_node() {
 async fn a_watch_goes_on_where_another_was() {
     let node = builder("a").start().await.unwrap();
     let mut watch = node.watch([""]).unwrap();
-    assert_eq!(told(&mut watch).await, "reset start");
+    assert_eq!(next_line(&mut watch).await, "reset start");
     let Some(WatchEvent::Live { cursor }) = watch.next().await else { panic!("no marker") };
     drop(watch);
     node.set("tree", "oak").unwrap();
     let mut watch = node.watch_from([""], cursor).unwrap();
-    assert_eq!(told(&mut watch).await, "live");
-    assert_eq!(told(&mut watch).await, "set tree oak");
+    assert_eq!(next_line(&mut watch).await, "live");
+    assert_eq!(next_line(&mut watch).await, "set tree oak");
     assert!(node.watch(vec!["x"; 1000]).is_err(), "so many prefixes cannot be watched");
 }
 

@@ -241,7 +241,7 @@ async fn status_has_both_nodes_and_the_link_as_each_sees_it() {
     let status = stream
         .until("status", |status| {
             let nodes = status["nodes"].as_array().unwrap();
-            let heard = nodes.iter().filter(|node| node["keys"] == 1 && node["state"] == "ready").count();
+            let reporting = nodes.iter().filter(|node| node["keys"] == 1 && node["state"] == "ready").count();
             let digests: std::collections::BTreeSet<_> =
                 nodes.iter().map(|node| node["digest"].to_string()).collect();
             let reported = status["links"].as_array().unwrap().iter().any(|link| {
@@ -250,7 +250,7 @@ async fn status_has_both_nodes_and_the_link_as_each_sees_it() {
                     && link["reported"] == true
                     && link["state"] == "linked"
             });
-            heard == 3 && digests.len() == 1 && reported
+            reporting == 3 && digests.len() == 1 && reported
         })
         .await;
     assert_eq!(
@@ -543,7 +543,7 @@ async fn ranges_of_a_linked_pair_are_a_bit_each() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_tells_what_changes_and_goes_on_where_another_was() {
+async fn a_stream_sends_what_changes_and_continues_where_another_was() {
     let [(a, http), (b, _)] = pair().await;
     let mut stream = Events::open(http, "/api/stream?key=k&prefix=tree/&map=a,b", &[]).await;
     let up = stream.until("event", |event| event["kind"] == "up" && event["peer"] == "b").await;
@@ -647,11 +647,11 @@ async fn every_metric_of_the_alerts_the_dashboard_and_the_documentation_exists()
         let unknown: Vec<_> = names(text).into_iter().filter(|name| !known.contains(*name)).collect();
         assert!(unknown.is_empty() && names(text).len() > 10, "{file}: {unknown:?}");
     }
-    let told = names(docs);
+    let documented = names(docs);
     let short = ["refused_total", "cut_off_total"].map(|end| format!("sapwood_client_connections_{end}"));
     let untold: Vec<_> = known
         .iter()
-        .filter(|name| !told.contains(name.as_str()) && !short.contains(name))
+        .filter(|name| !documented.contains(name.as_str()) && !short.contains(name))
         .filter(|name| !["_bucket", "_sum", "_count"].iter().any(|suffix| name.ends_with(suffix)))
         .collect();
     assert!(untold.is_empty(), "docs/http.md says nothing of {untold:?}");

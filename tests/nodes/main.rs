@@ -19,5 +19,6 @@ mod http;
 mod pubsub;
 mod resp;
 mod slow_line;
+mod transactions;
 mod waits;
 mod watch;

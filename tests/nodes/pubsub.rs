@@ -4,7 +4,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::raw_client::{Client, Daemon, PATIENCE};
+use crate::raw_client::{Client, PATIENCE, TestServer};
 use crate::support::{linked, start, until};
 
 /// A message or confirmation; `>` or `*` begins it, and a part that is a number is one.
@@ -36,8 +36,8 @@ async fn until_deserted(client: &mut Client, channel: &str) {
 
 #[tokio::test]
 async fn in_resp2_a_subscribed_connection_takes_few_commands() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     let confirmed = |parts: &[&str]| push('*', parts);
     let subscribed = ["x", "y", "x"].iter().zip(["1", "2", "2"]);
     let subscribed: String = subscribed.map(|(name, n)| confirmed(&["subscribe", name, n])).collect();
@@ -75,11 +75,11 @@ async fn in_resp2_a_subscribed_connection_takes_few_commands() {
 
 #[tokio::test]
 async fn in_resp3_messages_are_pushes_between_the_replies_to_any_command() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     client.reply("HELLO 3").await;
     let pushed = |parts: &[&str]| push('>', parts);
-    let told = |message: &str| {
+    let delivered = |message: &str| {
         pushed(&["message", "s", message])
             + &pushed(&["pmessage", "?", "s", message])
             + &pushed(&["pmessage", "s*", "s", message])
@@ -88,7 +88,7 @@ async fn in_resp3_messages_are_pushes_between_the_replies_to_any_command() {
     for (request, reply) in [
         ("SUBSCRIBE s", pushed(&["subscribe", "s", "1"])),
         ("PSUBSCRIBE s* ?", both),
-        ("PUBLISH s msg", told("msg") + ":3\r\n"),
+        ("PUBLISH s msg", delivered("msg") + ":3\r\n"),
         ("PING", "+PONG\r\n".into()),
         ("PING a", "$1\r\na\r\n".into()),
         ("SET k v", "+OK\r\n".into()),
@@ -99,7 +99,7 @@ async fn in_resp3_messages_are_pushes_between_the_replies_to_any_command() {
         ("PUBSUB CHANNELS t*", "*0\r\n".into()),
         ("PUBSUB CHANNELS [r-t]", "*1\r\n$1\r\ns\r\n".into()),
         ("CLIENT REPLY OFF", String::new()),
-        ("PUBLISH s m2", told("m2")),
+        ("PUBLISH s m2", delivered("m2")),
         ("SUBSCRIBE u", pushed(&["subscribe", "u", "4"])),
         ("UNSUBSCRIBE u", pushed(&["unsubscribe", "u", "3"])),
         ("CLIENT REPLY ON", "+OK\r\n".into()),
@@ -118,8 +118,8 @@ async fn in_resp3_messages_are_pushes_between_the_replies_to_any_command() {
 
 #[tokio::test]
 async fn a_message_is_in_each_listeners_own_dialect() {
-    let daemon = Daemon::start().await;
-    let (mut old, mut new, mut other) = (daemon.client().await, daemon.client().await, daemon.client().await);
+    let server = TestServer::start().await;
+    let (mut old, mut new, mut other) = (server.client().await, server.client().await, server.client().await);
     new.reply("HELLO 3").await;
     old.ask("SUBSCRIBE c", &push('*', &["subscribe", "c", "1"])).await;
     new.ask("SUBSCRIBE c", &push('>', &["subscribe", "c", "1"])).await;
@@ -134,8 +134,8 @@ async fn a_message_is_in_each_listeners_own_dialect() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_message_comes_before_the_first_confirmation_or_after_the_last() {
-    let daemon = Daemon::start().await;
-    let mut publisher = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut publisher = server.client().await;
     let publishing = tokio::spawn(async move {
         loop {
             publisher.send("PUBLISH c m\r\n".repeat(50)).await;
@@ -143,9 +143,9 @@ async fn no_message_comes_before_the_first_confirmation_or_after_the_last() {
             publisher.0.read_exact(&mut replies).await.unwrap();
         }
     });
-    let mut client = daemon.client().await;
-    let mut heard = 0;
-    while heard < 200 {
+    let mut client = server.client().await;
+    let mut received = 0;
+    while received < 200 {
         let mut bytes = Vec::new();
         for (request, end) in
             [("SUBSCRIBE c", &b"m\r\n"[..]), ("UNSUBSCRIBE c\r\nECHO end", b"$3\r\nend\r\n")]
@@ -159,16 +159,16 @@ async fn no_message_comes_before_the_first_confirmation_or_after_the_last() {
         let inside = text.strip_prefix(&push('*', &["subscribe", "c", "1"])).expect(&text);
         let inside = inside.strip_suffix("$3\r\nend\r\n").unwrap();
         let inside = inside.strip_suffix(&push('*', &["unsubscribe", "c", "0"])).expect(&text);
-        heard += inside.matches("message").count();
+        received += inside.matches("message").count();
     }
     publishing.abort();
 }
 
 #[tokio::test]
 async fn a_listener_that_leaves_is_forgotten_and_one_that_does_not_read_is_cut_off() {
-    let daemon = Daemon::start().await;
+    let server = TestServer::start().await;
     let (mut leaver, mut deaf, mut client) =
-        (daemon.client().await, daemon.client().await, daemon.client().await);
+        (server.client().await, server.client().await, server.client().await);
     leaver.ask("SUBSCRIBE c", &push('*', &["subscribe", "c", "1"])).await;
     client.ask("PUBLISH c x", ":1\r\n").await;
     drop(leaver);
@@ -191,8 +191,8 @@ async fn a_listener_that_leaves_is_forgotten_and_one_that_does_not_read_is_cut_o
 
 #[tokio::test]
 async fn client_list_shows_who_listens() {
-    let daemon = Daemon::start().await;
-    let (mut listener, mut client) = (daemon.client().await, daemon.client().await);
+    let server = TestServer::start().await;
+    let (mut listener, mut client) = (server.client().await, server.client().await);
     listener.ask("SUBSCRIBE a", &push('*', &["subscribe", "a", "1"])).await;
     listener.ask("PSUBSCRIBE b*", &push('*', &["psubscribe", "b*", "2"])).await;
     let list = client.reply("CLIENT LIST TYPE pubsub").await;
@@ -209,21 +209,21 @@ async fn client_list_shows_who_listens() {
 }
 
 #[tokio::test]
-async fn what_is_published_is_handed_to_the_peers_and_what_they_say_is_heard_here_alone() {
-    let daemon = Daemon::start().await;
-    let (mut listener, mut client) = (daemon.client().await, daemon.client().await);
+async fn what_is_published_goes_to_the_peers_and_what_peers_publish_is_delivered_here_alone() {
+    let server = TestServer::start().await;
+    let (mut listener, mut client) = (server.client().await, server.client().await);
     listener.ask("PSUBSCRIBE *", &push('*', &["psubscribe", "*", "1"])).await;
     client.ask("PUBLISH c mine", ":1\r\n").await;
     listener.expect(push('*', &["pmessage", "*", "c", "mine"])).await;
-    daemon.subscribers.deliver(b"c", b"theirs");
+    server.subscribers.deliver(b"c", b"theirs");
     listener.expect(push('*', &["pmessage", "*", "c", "theirs"])).await;
-    assert_eq!(*daemon.told.lock().unwrap(), ["publish c mine"]);
+    assert_eq!(*server.calls.lock().unwrap(), ["publish c mine"]);
 }
 
 #[tokio::test]
 async fn what_is_over_a_limit_is_refused_whole() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     let long = "p".repeat(1025);
     client.ask(&format!("PSUBSCRIBE a {long}"), "-ERR pattern is longer than 1024 bytes\r\n").await;
     client.ask(&format!("PUBSUB CHANNELS {long}"), "-ERR pattern is longer than 1024 bytes\r\n").await;
@@ -268,8 +268,8 @@ async fn line(client: &mut Client) -> String {
 /// The expected lists were taken from redis-server 7.0.15.
 #[tokio::test]
 async fn keyspace_events_are_those_of_redis() {
-    let daemon = Daemon::start().await;
-    let (mut listener, mut client) = (daemon.client().await, daemon.client().await);
+    let server = TestServer::start().await;
+    let (mut listener, mut client) = (server.client().await, server.client().await);
     listener.ask("PSUBSCRIBE __key*", &push('*', &["psubscribe", "__key*", "1"])).await;
     client.ask("SET before 1", "+OK\r\n").await;
     client.ask("CONFIG SET notify-keyspace-events KEAn", "+OK\r\n").await;
@@ -350,9 +350,9 @@ async fn keyspace_events_are_those_of_redis() {
     client.ask("CONFIG SET notify-keyspace-events q", refusal).await;
 }
 
-/// What is counted elsewhere is told here as what is counted here.
+/// What is counted elsewhere is published here like what is counted here.
 #[tokio::test]
-async fn keyspace_events_of_counters_come_from_every_daemon() {
+async fn keyspace_events_of_counters_come_from_every_node() {
     let a = start("a", &[]).await;
     let b = start("b", &[a.peer_addr()]).await;
     until("linked", || linked(&a) == 1 && linked(&b) == 1).await;
@@ -360,7 +360,7 @@ async fn keyspace_events_of_counters_come_from_every_daemon() {
     let mut there = Client(TcpStream::connect(b.client_addr().unwrap()).await.unwrap());
     listener.reply("CONFIG SET notify-keyspace-events EAn").await;
     listener.ask("PSUBSCRIBE __key*", &push('*', &["psubscribe", "__key*", "1"])).await;
-    for (request, reply, told) in [
+    for (request, reply, expected) in [
         ("INCR n", ":1\r\n", &["new", "incrby"][..]),
         ("INCR n", ":2\r\n", &["incrby"]),
         ("EXPIRE n 100", ":1\r\n", &["expire"]),
@@ -369,8 +369,8 @@ async fn keyspace_events_of_counters_come_from_every_daemon() {
         ("PEXPIRE n 50", ":1\r\n", &["expire", "expired"]),
     ] {
         there.ask(request, reply).await;
-        let told: Vec<String> = told.iter().map(|event| format!("keyevent@0:{event} n")).collect();
-        assert_eq!(events(&mut listener, told.last().unwrap()).await, told, "{request}");
+        let expected: Vec<String> = expected.iter().map(|event| format!("keyevent@0:{event} n")).collect();
+        assert_eq!(events(&mut listener, expected.last().unwrap()).await, expected, "{request}");
     }
 }
 
@@ -395,10 +395,9 @@ fn tracking_info(flags: &[&str], redirect: i64, prefixes: &[&str]) -> String {
 /// Replies and errors are those of redis-server 7.0.15.
 #[tokio::test]
 async fn tracking_is_switched_as_in_redis() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
-    let needs =
-        "-ERR CLIENT TRACKING needs RESP3, in which invalidations can be told from replies: HELLO 3\r\n";
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    let needs = "-ERR CLIENT TRACKING needs RESP3, in which invalidations differ from replies: HELLO 3\r\n";
     client.ask("CLIENT TRACKING on", needs).await;
     client.reply("HELLO 3").await;
     let ok = || "+OK\r\n".to_owned();
@@ -463,15 +462,15 @@ async fn tracking_is_switched_as_in_redis() {
 }
 
 #[tokio::test]
-async fn a_client_that_tracks_is_told_of_what_it_has_read_when_it_changes() {
-    let daemon = Daemon::start().await;
-    let (mut tracker, mut writer) = (daemon.client().await, daemon.client().await);
+async fn a_tracking_client_is_notified_when_what_it_has_read_changes() {
+    let server = TestServer::start().await;
+    let (mut tracker, mut writer) = (server.client().await, server.client().await);
     tracker.reply("HELLO 3").await;
     writer.ask("MSET a 1 b 1 c 1", "+OK\r\n").await;
     tracker
         .ask("CLIENT TRACKING on\r\nMGET a b\r\nTTL none", "+OK\r\n*2\r\n$1\r\n1\r\n$1\r\n1\r\n:-2\r\n")
         .await;
-    for (request, reply, told) in [
+    for (request, reply, expected) in [
         ("SET c 2", "+OK\r\n", None),
         ("SET a 2", "+OK\r\n", Some("a")),
         ("SET a 3", "+OK\r\n", None),
@@ -480,11 +479,11 @@ async fn a_client_that_tracks_is_told_of_what_it_has_read_when_it_changes() {
         ("INCR c", ":3\r\n", None),
     ] {
         writer.ask(request, reply).await;
-        if let Some(key) = told {
+        if let Some(key) = expected {
             tracker.expect(changed(key)).await;
         }
     }
-    // Its own writes are told too, and after the replies.
+    // Its own writes are announced too, and after the replies.
     tracker.ask("GET a\r\nSET a 4\r\nPING", "$1\r\n3\r\n+OK\r\n+PONG\r\n").await;
     tracker.expect(changed("a")).await;
     tracker.ask("CLIENT TRACKING off\r\nGET a", "+OK\r\n$1\r\n4\r\n").await;
@@ -516,13 +515,13 @@ async fn a_client_that_tracks_is_told_of_what_it_has_read_when_it_changes() {
             assert!(tracker.0.read_buf(&mut seen).await.is_ok_and(|read| read > 0));
         }
     };
-    timeout(PATIENCE, end).await.expect("a flush is told");
+    timeout(PATIENCE, end).await.expect("a flush is announced");
 }
 
 #[tokio::test]
-async fn a_client_that_tracks_is_told_when_a_counter_counts_expires_and_begins_anew() {
-    let daemon = Daemon::start().await;
-    let (mut tracker, mut writer) = (daemon.client().await, daemon.client().await);
+async fn a_tracking_client_is_notified_when_a_counter_counts_expires_and_begins_anew() {
+    let server = TestServer::start().await;
+    let (mut tracker, mut writer) = (server.client().await, server.client().await);
     tracker.reply("HELLO 3").await;
     tracker.ask("CLIENT TRACKING on\r\nGET n", "+OK\r\n_\r\n").await;
     for (request, reply, read) in [
@@ -541,9 +540,9 @@ async fn a_client_that_tracks_is_told_when_a_counter_counts_expires_and_begins_a
 }
 
 #[tokio::test]
-async fn a_client_that_tracks_prefixes_is_told_of_every_change_under_them() {
-    let daemon = Daemon::start().await;
-    let (mut tracker, mut writer) = (daemon.client().await, daemon.client().await);
+async fn a_client_that_tracks_prefixes_is_notified_of_every_change_under_them() {
+    let server = TestServer::start().await;
+    let (mut tracker, mut writer) = (server.client().await, server.client().await);
     tracker.reply("HELLO 3").await;
     tracker.ask("CLIENT TRACKING on BCAST PREFIX ab PREFIX cd", "+OK\r\n").await;
     writer.ask("MSET ab1 1 x 1 cd2 1 ab1 2", "+OK\r\n").await;
@@ -556,9 +555,9 @@ async fn a_client_that_tracks_prefixes_is_told_of_every_change_under_them() {
 
 /// Two writers and a tracker that keeps a copy by the rules of a client-side cache: once all is quiet, the copy is right.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copy_that_is_dropped_when_told_is_never_stale() {
-    let daemon = Daemon::start().await;
-    let (mut tracker, mut writer) = (daemon.client().await, daemon.client().await);
+async fn a_copy_that_is_dropped_when_invalidated_is_never_stale() {
+    let server = TestServer::start().await;
+    let (mut tracker, mut writer) = (server.client().await, server.client().await);
     tracker.reply("HELLO 3").await;
     tracker.ask("CLIENT TRACKING on", "+OK\r\n").await;
     let writing = tokio::spawn(async move {
@@ -599,8 +598,8 @@ const SOME: usize = 8;
 #[tokio::test]
 async fn ending_very_many_subscriptions_lets_other_clients_be_served() {
     const NAMES: usize = 60_000;
-    let daemon = Daemon::start().await;
-    let (mut client, mut other) = (daemon.client().await, daemon.client().await);
+    let server = TestServer::start().await;
+    let (mut client, mut other) = (server.client().await, server.client().await);
     let names: Vec<String> = (0..NAMES).map(|n| format!("{n:05}")).collect();
     let all: String = names.iter().map(|name| bulk(name)).collect();
     let confirmed = |word, count: fn(usize) -> usize| -> String {

@@ -15,7 +15,7 @@ use sapwood::internal::model::timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::raw_client::{Daemon, PATIENCE};
+use crate::raw_client::{PATIENCE, TestServer};
 
 /// Conversations in both dialects: one client each, from an empty store.
 const CONVERSATIONS: &[&[(&str, &str)]] = &[
@@ -62,6 +62,124 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         ("DEL a l a", ":1\r\n"),
         ("UNLINK b", ":1\r\n"),
         ("DBSIZE", ":2\r\n"),
+    ],
+    &[
+        ("EXEC", "-ERR EXEC without MULTI\r\n"),
+        ("DISCARD", "-ERR DISCARD without MULTI\r\n"),
+        ("MULTI", "+OK\r\n"),
+        ("MULTI", "-ERR MULTI calls can not be nested\r\n"),
+        ("WATCH k", "-ERR WATCH inside MULTI is not allowed\r\n"),
+        ("SET k 1", "+QUEUED\r\n"),
+        ("PUBLISH c m", "+QUEUED\r\n"),
+        ("INCR k", "+QUEUED\r\n"),
+        ("PING", "+QUEUED\r\n"),
+        ("GETEX k EX 0", "+QUEUED\r\n"),
+        ("WAIT 5 0", "+QUEUED\r\n"),
+        ("MGET k l", "+QUEUED\r\n"),
+        (
+            "EXEC",
+            "*7\r\n+OK\r\n:0\r\n:2\r\n+PONG\r\n-ERR invalid expire time in 'getex' command\r\n:0\r\n\
+             *2\r\n$1\r\n2\r\n$-1\r\n",
+        ),
+        ("MULTI", "+OK\r\n"),
+        ("EXEC", "*0\r\n"),
+        ("MULTI", "+OK\r\n"),
+        ("SET k 9", "+QUEUED\r\n"),
+        ("DBSIZE", "-ERR DBSIZE is not allowed inside a transaction: send it before MULTI or after EXEC\r\n"),
+        ("SET k 8", "+QUEUED\r\n"),
+        ("EXEC", "-EXECABORT Transaction discarded because of previous errors.\r\n"),
+        ("GET k", "$1\r\n2\r\n"),
+        ("MULTI", "+OK\r\n"),
+        ("WATCH", "-ERR wrong number of arguments for 'watch' command\r\n"),
+        ("EXEC", "-EXECABORT Transaction discarded because of previous errors.\r\n"),
+        ("MULTI", "+OK\r\n"),
+        ("SET k 9", "+QUEUED\r\n"),
+        ("DISCARD", "+OK\r\n"),
+        ("MULTI", "+OK\r\n"),
+        ("SET k 9", "+QUEUED\r\n"),
+        ("RESET", "+RESET\r\n"),
+        ("EXEC", "-ERR EXEC without MULTI\r\n"),
+        ("WATCH k absent", "+OK\r\n"),
+        ("MULTI", "+OK\r\n"),
+        ("RENAME k l", "+QUEUED\r\n"),
+        ("EXEC", "*1\r\n+OK\r\n"),
+        ("WATCH k absent", "+OK\r\n"),
+        ("SET absent here", "+OK\r\n"),
+        ("MULTI", "+OK\r\n"),
+        ("SET k 9", "+QUEUED\r\n"),
+        ("EXEC", "*-1\r\n"),
+        ("MULTI", "+OK\r\n"),
+        ("EXISTS k l", "+QUEUED\r\n"),
+        ("EXEC", "*1\r\n:1\r\n"),
+    ],
+    &[
+        ("APPEND k hello", ":5\r\n"),
+        ("EXPIRE k 100", ":1\r\n"),
+        ("APPEND k -world", ":11\r\n"),
+        ("SETRANGE k 5 =", ":11\r\n"),
+        ("SETRANGE k -1 x", "-ERR offset is out of range\r\n"),
+        ("SETRANGE k 4294967296 x", "-ERR value is larger than 16777216 bytes (--max-value)\r\n"),
+        ("SETRANGE none 5 \"\"", ":0\r\n"),
+        ("EXISTS none", ":0\r\n"),
+        ("TTL k", ":100\r\n"),
+        ("GETRANGE k -5 -1", "$5\r\nworld\r\n"),
+        ("SUBSTR k 0 4", "$5\r\nhello\r\n"),
+        ("GETRANGE k 5 1", "$0\r\n\r\n"),
+        ("SET l =ohell", "+OK\r\n"),
+        ("LCS k l", "$4\r\nhell\r\n"),
+        ("LCS k l LEN", ":4\r\n"),
+        (
+            "LCS k l IDX MINMATCHLEN 2",
+            "*4\r\n$7\r\nmatches\r\n*1\r\n*2\r\n*2\r\n:0\r\n:1\r\n*2\r\n:2\r\n:3\r\n$3\r\nlen\r\n:4\r\n",
+        ),
+        ("SETBIT bits 7 1", ":0\r\n"),
+        ("SETBIT bits 7 2", "-ERR bit is not an integer or out of range\r\n"),
+        ("SETBIT bits -1 1", "-ERR bit offset is not an integer or out of range\r\n"),
+        ("GETBIT bits 7", ":1\r\n"),
+        ("GETBIT bits 70000", ":0\r\n"),
+        ("BITCOUNT bits", ":1\r\n"),
+        ("BITCOUNT bits 0 6 BIT", ":0\r\n"),
+        ("BITCOUNT bits 0", "-ERR syntax error\r\n"),
+        ("BITPOS bits 1", ":7\r\n"),
+        ("BITPOS bits 0 0 -1 BYTE", ":0\r\n"),
+        ("BITPOS bits 0 -1 -40 BYTE", ":0\r\n"),
+        ("BITCOUNT bits -1 -40", ":0\r\n"),
+        ("BITOP NOT other bits", ":1\r\n"),
+        ("BITOP OR all bits other none", ":1\r\n"),
+        ("BITPOS all 0", ":8\r\n"),
+        ("BITPOS all 0 0 0", ":-1\r\n"),
+        ("BITOP AND all none", ":0\r\n"),
+        ("EXISTS all", ":0\r\n"),
+        ("BITFIELD f SET u8 0 255 INCRBY i5 #1 7 OVERFLOW FAIL INCRBY u2 0 1", "*3\r\n:0\r\n:3\r\n$-1\r\n"),
+        ("BITFIELD_RO f GET u8 0", "*1\r\n:248\r\n"),
+        ("BITFIELD_RO f SET u8 0 1", "-ERR BITFIELD_RO only supports the GET subcommand\r\n"),
+        (
+            "BITFIELD f GET u64 0",
+            "-ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.\r\n",
+        ),
+    ],
+    &[
+        ("SET a 1 EX 100", "+OK\r\n"),
+        ("RENAME none b", "-ERR no such key\r\n"),
+        ("RENAME a a", "+OK\r\n"),
+        ("RENAME a b", "+OK\r\n"),
+        ("TTL b", ":100\r\n"),
+        ("SET a 2", "+OK\r\n"),
+        ("RENAMENX a b", ":0\r\n"),
+        ("RENAMENX a a", ":0\r\n"),
+        ("COPY a b", ":0\r\n"),
+        ("COPY a b REPLACE", ":1\r\n"),
+        ("COPY a c DB 0", ":1\r\n"),
+        ("COPY a a", "-ERR source and destination objects are the same\r\n"),
+        ("COPY a b REPLACE foo", "-ERR syntax error\r\n"),
+        ("COPY none d", ":0\r\n"),
+        ("MGET a b c", "*3\r\n$1\r\n2\r\n$1\r\n2\r\n$1\r\n2\r\n"),
+        ("TTL b", ":-1\r\n"),
+        ("MSETNX d 1 a 1", ":0\r\n"),
+        ("EXISTS d", ":0\r\n"),
+        ("MSETNX d 1 e", "-ERR wrong number of arguments for 'msetnx' command\r\n"),
+        ("MSETNX d 1 e 2 d 3", ":1\r\n"),
+        ("MGET d e", "*2\r\n$1\r\n3\r\n$1\r\n2\r\n"),
     ],
     &[
         ("TTL k", ":-2\r\n"),
@@ -145,7 +263,7 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         ),
         ("CONFIG GET save APPENDONLY", "*4\r\n$10\r\nappendonly\r\n$2\r\nno\r\n$4\r\nsave\r\n$0\r\n\r\n"),
         ("CONFIG RESETSTAT", "+OK\r\n"),
-        ("RENAME a b", "-ERR RENAME is not supported: two keys cannot change together on every node\r\n"),
+        ("SWAPDB 0 1", "-ERR SWAPDB is not supported: two keys cannot change together on every node\r\n"),
         ("SAPWOOD META k", "$-1\r\n"),
     ],
     &[
@@ -326,8 +444,8 @@ const COUNTING: &[(&str, &str)] = &[
 #[tokio::test]
 async fn every_reply_is_what_redis_clients_expect() {
     for conversation in CONVERSATIONS {
-        let daemon = Daemon::start().await;
-        let mut client = daemon.client().await;
+        let server = TestServer::start().await;
+        let mut client = server.client().await;
         for (request, reply) in *conversation {
             println!("{request}");
             client.ask(request, reply).await;
@@ -337,8 +455,8 @@ async fn every_reply_is_what_redis_clients_expect() {
 
 #[tokio::test]
 async fn counters_reply_as_redis_does() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     for (request, reply) in COUNTING {
         println!("{request}");
         client.ask(request, reply).await;
@@ -347,8 +465,8 @@ async fn counters_reply_as_redis_does() {
 
 #[tokio::test]
 async fn a_pipeline_cut_into_single_bytes_gives_the_same_replies() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     let pipeline =
         b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\n\r\n\r\nGET k\r\n*2\r\n$3\r\nGET\r\n$1\r\nx\r\nPING\r\n";
     for byte in pipeline {
@@ -359,8 +477,8 @@ async fn a_pipeline_cut_into_single_bytes_gives_the_same_replies() {
 
 #[tokio::test]
 async fn keys_are_binary_and_values_may_be_empty() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     client
         .send(b"*3\r\n$3\r\nSET\r\n$4\r\n\0\xFF\r\n\r\n$0\r\n\r\n*2\r\n$3\r\nGET\r\n$4\r\n\0\xFF\r\n\r\n")
         .await;
@@ -371,8 +489,8 @@ async fn keys_are_binary_and_values_may_be_empty() {
 
 #[tokio::test]
 async fn a_protocol_error_closes_its_connection_and_no_other() {
-    let daemon = Daemon::start().await;
-    let (mut bad, mut good) = (daemon.client().await, daemon.client().await);
+    let server = TestServer::start().await;
+    let (mut bad, mut good) = (server.client().await, server.client().await);
     bad.send(b"PING\r\n*1\r\n:5\r\n").await;
     assert_eq!(bad.rest().await, b"+PONG\r\n-ERR Protocol error: expected '$', got ':'\r\n");
     good.ask("PING", "+PONG\r\n").await;
@@ -380,9 +498,9 @@ async fn a_protocol_error_closes_its_connection_and_no_other() {
 
 #[tokio::test]
 async fn an_http_request_is_closed_without_an_answer() {
-    let daemon = Daemon::start().await;
+    let server = TestServer::start().await;
     for request in ["POST / HTTP/1.1\r\n", "Host: localhost\r\n"] {
-        let mut client = daemon.client().await;
+        let mut client = server.client().await;
         client.send(request).await;
         assert_eq!(client.rest().await, b"");
     }
@@ -390,8 +508,8 @@ async fn an_http_request_is_closed_without_an_answer() {
 
 #[tokio::test]
 async fn what_is_over_a_limit_is_an_error_and_the_connection_lives() {
-    let daemon = Daemon::with(|settings| settings.limits.max_bulk = 2 << 20).await;
-    let mut client = daemon.client().await;
+    let server = TestServer::with(|settings| settings.limits.max_bulk = 2 << 20).await;
+    let mut client = server.client().await;
     let long_key = "-ERR key is larger than 1024 bytes (--max-key)\r\n";
     let long_value = "-ERR value is larger than 1048576 bytes (--max-value)\r\n";
     let set = |bytes: usize| format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${bytes}\r\n{}\r\n", "x".repeat(bytes));
@@ -416,8 +534,8 @@ async fn what_is_over_a_limit_is_an_error_and_the_connection_lives() {
 
 #[tokio::test]
 async fn a_write_beyond_the_memory_limit_replies_with_the_error_alone() {
-    let daemon = Daemon::with(|settings| settings.max_memory = Some(4096)).await;
-    let mut client = daemon.client().await;
+    let server = TestServer::with(|settings| settings.max_memory = Some(4096)).await;
+    let mut client = server.client().await;
     client.ask("SET k v", "+OK\r\n").await;
     let big = "x".repeat(8192);
     let oom = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
@@ -428,8 +546,9 @@ async fn a_write_beyond_the_memory_limit_replies_with_the_error_alone() {
 
 #[tokio::test]
 async fn nothing_but_a_password_is_taken_before_the_password() {
-    let daemon = Daemon::with(|settings| settings.password = Some(Secret::new(*b"secret").unwrap())).await;
-    let mut client = daemon.client().await;
+    let server =
+        TestServer::with(|settings| settings.password = Some(Secret::new(*b"secret").unwrap())).await;
+    let mut client = server.client().await;
     let wrong = "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
     client.ask("GET k", "-NOAUTH Authentication required.\r\n").await;
     client.ask("AUTH wrong", wrong).await;
@@ -448,19 +567,19 @@ async fn nothing_but_a_password_is_taken_before_the_password() {
 }
 
 #[tokio::test]
-async fn a_client_beyond_the_limit_is_told_so() {
-    let daemon = Daemon::with(|settings| settings.max_clients = 1).await;
-    let mut first = daemon.client().await;
+async fn a_client_beyond_the_limit_gets_an_error() {
+    let server = TestServer::with(|settings| settings.max_clients = 1).await;
+    let mut first = server.client().await;
     first.ask("PING", "+PONG\r\n").await;
-    assert_eq!(daemon.client().await.rest().await, b"-ERR max number of clients reached\r\n");
+    assert_eq!(server.client().await.rest().await, b"-ERR max number of clients reached\r\n");
     first.ask("QUIT", "+OK\r\n").await;
     assert_eq!(first.rest().await, b"");
 }
 
 #[tokio::test]
-async fn a_killed_client_is_closed_and_one_that_kills_itself_hears_so() {
-    let daemon = Daemon::start().await;
-    let (mut first, mut second) = (daemon.client().await, daemon.client().await);
+async fn a_killed_client_is_closed_and_one_that_kills_itself_gets_a_reply() {
+    let server = TestServer::start().await;
+    let (mut first, mut second) = (server.client().await, server.client().await);
     first.ask("CLIENT ID", ":1\r\n").await;
     second.ask("CLIENT ID", ":2\r\n").await;
     let list = first.reply("CLIENT LIST").await;
@@ -475,8 +594,8 @@ async fn a_killed_client_is_closed_and_one_that_kills_itself_hears_so() {
 
 #[tokio::test]
 async fn a_monitor_sees_the_commands_of_others_but_no_passwords() {
-    let daemon = Daemon::start().await;
-    let (mut monitor, mut client) = (daemon.client().await, daemon.client().await);
+    let server = TestServer::start().await;
+    let (mut monitor, mut client) = (server.client().await, server.client().await);
     monitor.ask("MONITOR", "+OK\r\n").await;
     client.ask("AUTH default secret\r\nSET k \"v\\n\"", "+OK\r\n+OK\r\n").await;
     let mut seen = Vec::new();
@@ -489,8 +608,8 @@ async fn a_monitor_sees_the_commands_of_others_but_no_passwords() {
 
 #[tokio::test]
 async fn every_key_is_found_by_keys_and_scan_and_none_after_a_flush() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     for chunk in 0..20 {
         let pairs: String = (0..1000).map(|i| format!(" key:{} v", chunk * 1000 + i)).collect();
         client.ask(&format!("MSET{pairs}"), "+OK\r\n").await;
@@ -514,31 +633,31 @@ async fn every_key_is_found_by_keys_and_scan_and_none_after_a_flush() {
 
 #[tokio::test]
 async fn a_flush_needs_to_be_enabled() {
-    let daemon = Daemon::with(|settings| settings.enable_flush = false).await;
-    let reply = daemon.client().await.reply("FLUSHALL").await;
+    let server = TestServer::with(|settings| settings.enable_flush = false).await;
+    let reply = server.client().await.reply("FLUSHALL").await;
     assert!(reply.starts_with("-ERR") && reply.contains("--enable-flush"), "{reply}");
 }
 
 #[tokio::test]
 async fn meta_shows_the_timestamp_of_a_deleted_key() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     client.ask("SET k v\r\nDEL k", "+OK\r\n:1\r\n").await;
     let reply = client.reply("SAPWOOD META k").await;
-    assert!(reply.starts_with("*18\r\n$7\r\nversion\r\n$19\r\n"), "{reply}");
+    assert!(reply.starts_with("*18\r\n$9\r\ntimestamp\r\n$19\r\n"), "{reply}");
     assert!(reply.contains("live\r\n:0\r\n") && reply.contains("deadline_ms\r\n:-1\r\n"), "{reply}");
 }
 
 #[tokio::test]
 async fn what_was_given_up_is_shown_byte_for_byte() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     client.send("SAPWOOD LOST\r\n").await;
     let origin = timestamp::incarnation(7).unwrap().to_string();
     let (timestamp, len) = ((10u64 << 32).to_string(), origin.len());
     let rest = |deadline: i64| {
         format!(
-            "$7\r\nversion\r\n${}\r\n{timestamp}\r\n$10\r\nversion_ms\r\n:10000\r\n$6\r\norigin\r\n${len}\r\n{origin}\r\n\
+            "$9\r\ntimestamp\r\n${}\r\n{timestamp}\r\n$12\r\ntimestamp_ms\r\n:10000\r\n$6\r\norigin\r\n${len}\r\n{origin}\r\n\
              $11\r\ndeadline_ms\r\n:{deadline}\r\n$4\r\npeer\r\n$1\r\nb\r\n",
             timestamp.len()
         )
@@ -554,9 +673,9 @@ async fn what_was_given_up_is_shown_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn an_operator_is_obeyed_or_told_why_not() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+async fn an_operator_command_is_executed_or_refused_with_a_reason() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     let unknown = "-ERR no member is named \"x\": see SAPWOOD PEERS\r\n";
     let explained =
         "-ERR this discards every key that this node holds: say SAPWOOD REJOIN DISCARD to do it\r\n";
@@ -581,14 +700,14 @@ async fn an_operator_is_obeyed_or_told_why_not() {
     ] {
         client.ask(request, reply).await;
     }
-    let told = daemon.told.lock().unwrap().join(", ");
-    assert_eq!(told, "forget b, rejoin, cut b both, cut * in, cut b out, mend * both, mend b out, verify");
+    let calls = server.calls.lock().unwrap().join(", ");
+    assert_eq!(calls, "forget b, rejoin, cut b both, cut * in, cut b out, mend * both, mend b out, verify");
 }
 
 #[tokio::test]
 async fn info_has_what_monitoring_reads() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     client.ask("SET k v\r\nGET k\r\nGET none", "+OK\r\n$1\r\nv\r\n$-1\r\n").await;
     let info = client.reply("INFO everything").await;
     for line in [
@@ -644,49 +763,49 @@ impl Listener for Exhausted {
 #[tokio::test]
 async fn a_server_that_cannot_accept_goes_on_trying() {
     let listener = SystemEnv.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
-    let daemon = Daemon::at(Box::new(Exhausted(listener, 2)), |_| ()).await;
-    daemon.client().await.ask("PING", "+PONG\r\n").await;
+    let server = TestServer::at(Box::new(Exhausted(listener, 2)), |_| ()).await;
+    server.client().await.ask("PING", "+PONG\r\n").await;
 }
 
 #[tokio::test]
 async fn a_stopping_server_answers_whole_what_it_has_read() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     client.send("PING\r\n".repeat(1000)).await;
     client.expect("+PONG\r\n").await;
-    daemon.stop.cancel();
+    server.stop.cancel();
     let rest = client.rest().await;
     assert!(rest.len().is_multiple_of(7) && rest.chunks(7).all(|reply| reply == b"+PONG\r\n"));
-    daemon.stopped().await;
+    server.stopped().await;
 }
 
 #[tokio::test]
 async fn shutdown_answers_nothing_and_stops_the_server() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     client.ask("SHUTDOWN SAVE NOSAVE", "-ERR syntax error\r\n").await;
     client.send("SHUTDOWN NOSAVE\r\n").await;
     assert_eq!(client.rest().await, b"");
-    daemon.stopped().await;
+    server.stopped().await;
 }
 
 #[tokio::test]
 async fn a_client_that_does_not_read_costs_a_bounded_buffer_and_does_not_hold_up_a_stop() {
-    let daemon = Daemon::start().await;
-    let mut other = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut other = server.client().await;
     let value = "x".repeat(1 << 20);
     other.send(format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1048576\r\n{value}\r\n")).await;
     other.expect("+OK\r\n").await;
-    let mut deaf = daemon.client().await;
+    let mut deaf = server.client().await;
     // Five thousand requests for a megabyte each. The server must stop reading long before it has them all, so the
     // bytes it counts as written are far from five gigabytes.
     let _ = timeout(PATIENCE, deaf.0.write_all("GET k\r\n".repeat(5000).as_bytes())).await;
     let sent = other.reply("INFO stats").await;
     let sent = sent.split("total_net_output_bytes:").nth(1).unwrap().split('\r').next().unwrap();
     assert!(sent.parse::<u64>().unwrap() < 64 << 20, "{sent}");
-    daemon.stop.cancel();
+    server.stop.cancel();
     assert_eq!(other.rest().await, b"");
-    daemon.stopped().await;
+    server.stopped().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -695,17 +814,17 @@ async fn hostile_bytes_harm_nothing_but_their_connection() {
     let cases = number("SAPWOOD_FUZZ_CASES_LIVE").unwrap_or(10_000);
     let first = number("SAPWOOD_FUZZ_SEED").unwrap_or_else(|| SystemEnv.random());
     println!("SAPWOOD_FUZZ_SEED={first}");
-    let daemon = Daemon::start().await;
+    let server = TestServer::start().await;
     for seed in (0..cases).map(|case| first.wrapping_add(case)) {
         let bytes = hostile(&mut StdRng::seed_from_u64(seed));
-        let mut client = daemon.client().await;
+        let mut client = server.client().await;
         // The server may close before it has read all.
         let _ = client.0.write_all(&bytes).await;
         let _ = client.0.shutdown().await;
         client.rest().await;
-        assert!(!daemon.task.is_finished(), "the server ended after seed {seed}");
+        assert!(!server.task.is_finished(), "the server ended after seed {seed}");
     }
-    daemon.client().await.ask("PING", "+PONG\r\n").await;
+    server.client().await.ask("PING", "+PONG\r\n").await;
 }
 
 /// Valid requests of any command and any arguments, mutated, cut and mixed with noise. None that would stop the server.
@@ -800,17 +919,17 @@ const LOADING: &str =
 #[tokio::test]
 async fn while_the_state_of_peers_is_fetched_absent_keys_are_not_said_to_be_absent() {
     for serve in [false, true] {
-        let daemon = Daemon::with(|settings| settings.serve_while_joining = serve).await;
-        let mut client = daemon.client().await;
+        let server = TestServer::with(|settings| settings.serve_while_joining = serve).await;
+        let mut client = server.client().await;
         client.ask("SET here 1", "+OK\r\n").await;
-        daemon.fetching.store(true, Ordering::Relaxed);
+        server.fetching.store(true, Ordering::Relaxed);
         client.ask("GET here", "$1\r\n1\r\n").await;
         client.ask("GET elsewhere", if serve { "$-1\r\n" } else { LOADING }).await;
         client.ask("MGET here elsewhere", if serve { "*2\r\n$1\r\n1\r\n$-1\r\n" } else { LOADING }).await;
         let many = "here ".repeat(1000);
         client.ask(&format!("EXISTS {many}"), ":1000\r\n").await;
         client.ask(&format!("EXISTS {many} elsewhere"), if serve { ":1000\r\n" } else { LOADING }).await;
-        daemon.fetching.store(false, Ordering::Relaxed);
+        server.fetching.store(false, Ordering::Relaxed);
         client.ask("GET nowhere", "$-1\r\n").await;
     }
 }
@@ -818,10 +937,10 @@ async fn while_the_state_of_peers_is_fetched_absent_keys_are_not_said_to_be_abse
 #[tokio::test]
 async fn while_the_state_of_peers_is_fetched_no_write_depends_on_a_key_that_may_be_with_them() {
     for serve in [false, true] {
-        let daemon = Daemon::with(|settings| settings.serve_while_joining = serve).await;
-        let mut client = daemon.client().await;
+        let server = TestServer::with(|settings| settings.serve_while_joining = serve).await;
+        let mut client = server.client().await;
         client.ask("SET here 1", "+OK\r\n").await;
-        daemon.fetching.store(true, Ordering::Relaxed);
+        server.fetching.store(true, Ordering::Relaxed);
         for (request, absent, present) in [
             ("SETNX _ 1", ":1\r\n", ":0\r\n"),
             ("SET _ 1 NX", "+OK\r\n", "$-1\r\n"),
@@ -842,6 +961,15 @@ async fn while_the_state_of_peers_is_fetched_no_write_depends_on_a_key_that_may_
             client.ask(&of("elsewhere"), if serve { absent } else { LOADING }).await;
             client.reply("DEL elsewhere").await;
         }
+        if !serve {
+            client.send("MULTI\r\nSET here 1\r\nEXEC\r\n").await;
+            client
+                .expect(format!(
+                    "+OK\r\n+QUEUED\r\n-EXECABORT Transaction discarded because of: {}",
+                    &LOADING[1..]
+                ))
+                .await;
+        }
         // What is written whatever the key holds is taken.
         client.ask("INCR counter", ":1\r\n").await;
         client.ask("DECRBY counter 3", ":-2\r\n").await;
@@ -860,10 +988,10 @@ const SOME: usize = 8;
 
 #[tokio::test]
 async fn a_read_of_very_many_keys_while_the_state_of_peers_is_fetched_lets_other_clients_be_served() {
-    let daemon = Daemon::start().await;
-    let (mut client, mut other) = (daemon.client().await, daemon.client().await);
+    let server = TestServer::start().await;
+    let (mut client, mut other) = (server.client().await, server.client().await);
     client.ask("SET k 1", "+OK\r\n").await;
-    daemon.fetching.store(true, Ordering::Relaxed);
+    server.fetching.store(true, Ordering::Relaxed);
     let request = format!("EXISTS {}elsewhere", "k ".repeat(20_000));
     let pings = client.pings_before_the_reply(&mut other, &request).await;
     client.expect(LOADING).await;
@@ -872,8 +1000,8 @@ async fn a_read_of_very_many_keys_while_the_state_of_peers_is_fetched_lets_other
 
 #[tokio::test]
 async fn a_random_key_is_looked_for_among_very_many_that_have_expired_while_other_clients_are_served() {
-    let daemon = Daemon::start().await;
-    let (mut client, mut other) = (daemon.client().await, daemon.client().await);
+    let server = TestServer::start().await;
+    let (mut client, mut other) = (server.client().await, server.client().await);
     const KEYS: usize = 50_000;
     for keys in (0..KEYS).collect::<Vec<_>>().chunks(1000) {
         let request: String = keys.iter().map(|n| format!("PSETEX {n} 1 v\r\n")).collect();

@@ -36,7 +36,7 @@ fn slow_proxy(listener: TcpListener, target: std::net::SocketAddr) {
     });
 }
 
-/// The sender has handed all of the value to its socket at once, and hears nothing of the sync until it has arrived: that
+/// The sender has handed all of the value to its socket at once, and receives nothing of the sync until it has arrived: that
 /// takes longer than a sync may stand still.
 #[tokio::test(start_paused = true)]
 async fn a_sync_on_a_slow_line_is_not_ended_while_its_bytes_arrive() {

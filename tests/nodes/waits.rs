@@ -100,7 +100,7 @@ async fn what_an_overflow_dropped_is_not_counted_before_a_sync_has_brought_it() 
     .await;
     let mut client = connect(&a).await;
     for round in 0..5 {
-        // c hears nothing, but its link stands for some seconds more.
+        // c receives nothing, but its link stands for some seconds more.
         call(&mut client, "SAPWOOD CUT c OUT").await;
         let lost = format!("lost:{round}");
         call(&mut client, &format!("SET {lost} v")).await;
@@ -113,7 +113,7 @@ async fn what_an_overflow_dropped_is_not_counted_before_a_sync_has_brought_it() 
         // The last of them arrives by a push at once; the first was dropped.
         call(&mut client, "SET last v").await;
         assert_eq!(wait(&mut client, "WAIT 2 0").await, 2);
-        assert!(get(&c, lost.as_bytes()).is_some(), "counted, and c has never heard of it");
+        assert!(get(&c, lost.as_bytes()).is_some(), "counted, and c has never received it");
         assert_eq!(get(&c, b"last").as_deref(), Some(&b"v"[..]));
     }
 }
@@ -195,13 +195,13 @@ async fn a_connection_that_waits_holds_up_no_other_and_its_pipeline_goes_on_afte
 #[tokio::test]
 async fn a_shutdown_and_client_kill_end_a_wait() {
     let a = faulty("a", &[], |_| ()).await;
-    let (mut killed, mut told, mut other) = (connect(&a).await, connect(&a).await, connect(&a).await);
+    let (mut killed, mut left, mut other) = (connect(&a).await, connect(&a).await, connect(&a).await);
     call(&mut killed, "CLIENT SETNAME killed").await;
-    for client in [&mut killed, &mut told] {
+    for client in [&mut killed, &mut left] {
         call(client, "SET k v").await;
     }
     let killed = tokio::spawn(async move { killed.call(&[b"WAIT", b"1", b"0"]).await });
-    let told = tokio::spawn(async move { told.call(&[b"WAIT", b"1", b"0"]).await });
+    let left = tokio::spawn(async move { left.call(&[b"WAIT", b"1", b"0"]).await });
     let waiting = "both wait";
     let started = Instant::now();
     let line = loop {
@@ -215,7 +215,7 @@ async fn a_shutdown_and_client_kill_end_a_wait() {
     call(&mut other, &format!("CLIENT KILL ID {id}")).await;
     assert!(timeout(DEADLINE, killed).await.unwrap().unwrap().is_err());
     a.shutdown().await;
-    assert_eq!(timeout(DEADLINE, told).await.unwrap().unwrap().unwrap(), Frame::Int(0));
+    assert_eq!(timeout(DEADLINE, left).await.unwrap().unwrap().unwrap(), Frame::Int(0));
 }
 
 #[tokio::test]
@@ -232,7 +232,7 @@ async fn a_client_that_leaves_while_it_waits_is_noticed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_written_with_a_token_is_read_on_every_other_daemon_under_load() {
+async fn what_was_written_with_a_token_is_read_on_every_other_node_under_load() {
     let nodes = three_faulty(|config| {
         (config.max_key, config.max_value, config.peer_queue) = (256, 8 << 10, 10 << 10);
     })
@@ -263,7 +263,7 @@ async fn what_was_written_with_a_token_is_read_on_every_other_daemon_under_load(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_is_waited_for_and_says_no_while_the_daemons_are_cut_apart() {
+async fn a_token_is_waited_for_and_says_no_while_the_nodes_are_cut_apart() {
     let [a, b, c] = three_faulty(|_| ()).await;
     let (mut on_a, mut on_b, mut on_c) = (connect(&a).await, connect(&b).await, connect(&c).await);
     call(&mut on_b, "SAPWOOD CUT *").await;
@@ -285,7 +285,7 @@ async fn a_token_is_waited_for_and_says_no_while_the_daemons_are_cut_apart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_outlives_the_link_but_not_the_daemon_that_others_have_not_heard() {
+async fn a_token_outlives_the_link_but_not_a_restart_of_its_node() {
     let [a, b, c] = three_faulty(|_| ()).await;
     let (mut on_a, mut on_b, mut on_c) = (connect(&a).await, connect(&b).await, connect(&c).await);
     call(&mut on_a, "SET k v").await;

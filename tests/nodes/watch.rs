@@ -10,7 +10,7 @@ use sapwood::internal::store::Write;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
-use crate::raw_client::{Client, Daemon, PATIENCE};
+use crate::raw_client::{Client, PATIENCE, TestServer};
 use crate::support::{delete, set, start, three, until_equal, write};
 
 /// One message, its parts as text: `nil` for none.
@@ -18,7 +18,7 @@ type Message = Vec<String>;
 
 struct Watch {
     connection: Connection,
-    /// What a client that believes every message holds, and the timestamp of each key it heard of.
+    /// What a client that believes every message holds, and the timestamp of each key.
     held: BTreeMap<String, String>,
     timestamps: BTreeMap<String, (u64, String)>,
     cursor: String,
@@ -45,11 +45,11 @@ impl Watch {
         };
         let message: Message = parts.iter().map(text).collect();
         assert_eq!(message[0], "watch");
-        self.believe(&message);
+        self.apply(&message);
         message[1..].to_vec()
     }
 
-    fn believe(&mut self, message: &[String]) {
+    fn apply(&mut self, message: &[String]) {
         let (key, value, time, origin) = match message[1].as_str() {
             "reset" => {
                 self.held.clear();
@@ -78,7 +78,7 @@ impl Watch {
     }
 
     /// The next message, less time, origin and cursor.
-    async fn told(&mut self) -> String {
+    async fn next_line(&mut self) -> String {
         let mut message = self.next().await;
         match message[0].as_str() {
             "live" => message.truncate(1),
@@ -91,7 +91,7 @@ impl Watch {
 
     async fn expect(&mut self, messages: &[&str]) {
         for message in messages {
-            assert_eq!(self.told().await, *message);
+            assert_eq!(self.next_line().await, *message);
         }
     }
 
@@ -104,18 +104,18 @@ impl Watch {
 
 #[tokio::test]
 async fn the_snapshot_comes_first_and_then_every_change_with_its_cause() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     client.ask("MSET a:1 one b:1 other", "+OK\r\n").await;
     client.ask("SET a:2 two PXAT 4000000000000", "+OK\r\n").await;
     for resp3 in [false, true] {
-        let mut watch = Watch::start(daemon.address, "a:", resp3).await;
+        let mut watch = Watch::start(server.address, "a:", resp3).await;
         watch.expect(&["reset start"]).await;
-        let mut entries = [watch.told().await, watch.told().await];
+        let mut entries = [watch.next_line().await, watch.next_line().await];
         entries.sort();
         assert_eq!(entries, ["entry a:1 one -1", "entry a:2 two 4000000000000"]);
         watch.expect(&["live"]).await;
-        for (request, reply, told) in [
+        for (request, reply, message) in [
             ("SET a:3 three", "+OK\r\n", "change set a:3 three -1"),
             ("SET b:2 unseen", "+OK\r\n", ""),
             ("PEXPIREAT a:3 4000000001000", ":1\r\n", "change expire a:3 three 4000000001000"),
@@ -124,8 +124,8 @@ async fn the_snapshot_comes_first_and_then_every_change_with_its_cause() {
             ("DEL a:3", ":0\r\n", ""),
         ] {
             client.ask(request, reply).await;
-            if !told.is_empty() {
-                watch.expect(&[told]).await;
+            if !message.is_empty() {
+                watch.expect(&[message]).await;
             }
         }
     }
@@ -143,10 +143,10 @@ async fn until(client: &mut Client, mut condition: impl FnMut(&str) -> bool) -> 
 
 #[tokio::test]
 async fn messages_have_their_golden_bytes() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     for (hello, push, null) in [("HELLO 2", '*', "$-1"), ("HELLO 3", '>', "_")] {
-        let mut watch = daemon.client().await;
+        let mut watch = server.client().await;
         watch.reply(hello).await;
         watch.send("SAPWOOD WATCH k\r\n").await;
         watch.expect(format!("{push}3\r\n$5\r\nwatch\r\n$5\r\nreset\r\n$5\r\nstart\r\n")).await;
@@ -170,8 +170,8 @@ async fn messages_have_their_golden_bytes() {
 
 #[tokio::test]
 async fn a_connection_watches_once_and_in_resp2_does_little_else() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     client.ask("SAPWOOD UNWATCH", "+OK\r\n").await;
     for (request, error) in [
         ("SAPWOOD WATCH", "-ERR wrong number of arguments for 'sapwood|watch' command\r\n"),
@@ -200,13 +200,13 @@ async fn a_connection_watches_once_and_in_resp2_does_little_else() {
 
 #[tokio::test]
 async fn in_resp3_a_watching_connection_goes_on_with_its_commands() {
-    let daemon = Daemon::start().await;
-    let mut client = daemon.client().await;
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
     client.reply("HELLO 3").await;
     client.send("SAPWOOD WATCH a\r\n").await;
     client.expect(">3\r\n$5\r\nwatch\r\n$5\r\nreset\r\n").await;
     client.send("SET a:1 one\r\n").await;
-    // The reply may come before what the watch tells, or after it.
+    // The reply may come before what the watch sends, or after it.
     until(&mut client, |text| {
         text.contains("+OK\r\n")
             && text.contains("change")
@@ -220,7 +220,7 @@ async fn in_resp3_a_watching_connection_goes_on_with_its_commands() {
 }
 
 #[tokio::test]
-async fn what_is_written_deleted_or_expires_elsewhere_is_told_here() {
+async fn what_is_written_deleted_or_expires_elsewhere_is_watched_here() {
     let [a, b, c] = three().await;
     set(&a, b"a:old", b"1");
     until_equal(&[&a, &b, &c]).await;
@@ -232,7 +232,7 @@ async fn what_is_written_deleted_or_expires_elsewhere_is_told_here() {
     watch.expect(&["change del a:old nil -1"]).await;
     let soon = sapwood::internal::model::timestamp::later(now(), std::time::Duration::from_millis(300));
     write(&c, b"a:new", Write::Deadline(Some(soon)));
-    assert!(watch.told().await.starts_with("change expire a:new 2 "));
+    assert!(watch.next_line().await.starts_with("change expire a:new 2 "));
     watch.expect(&["change expired a:new nil -1"]).await;
     assert!(watch.held.is_empty());
 }
@@ -257,7 +257,7 @@ async fn a_counter_is_shown_in_digits_whoever_counts() {
     watch.expect(&["change counter a:new -7 -1"]).await;
     let soon = sapwood::internal::model::timestamp::later(now(), std::time::Duration::from_millis(300));
     write(&a, b"a:new", Write::Deadline(Some(soon)));
-    assert!(watch.told().await.starts_with("change expire a:new -7 "));
+    assert!(watch.next_line().await.starts_with("change expire a:new -7 "));
     watch.expect(&["change expired a:new nil -1"]).await;
 }
 
@@ -266,7 +266,7 @@ fn now() -> sapwood::internal::model::Time {
 }
 
 #[tokio::test]
-async fn after_a_disconnect_the_cursor_misses_nothing_and_on_another_daemon_there_is_a_reset() {
+async fn after_a_disconnect_the_cursor_misses_nothing_and_on_another_node_there_is_a_reset() {
     let [a, b, c] = three().await;
     let mut watch = Watch::start(a.client_addr().unwrap(), "a:", true).await;
     watch.expect(&["reset start", "live"]).await;
@@ -292,7 +292,7 @@ fn watch_of(held: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 /// Watchers that read nothing while far more is written than any buffer takes: all the same each ends with the last value
-/// of every key, is told that others were left out, and is never reset.
+/// of every key, learns that others were left out, and is never reset.
 #[tokio::test]
 async fn a_watcher_that_does_not_read_ends_with_the_last_values() {
     const KEYS: usize = 50;
@@ -328,8 +328,8 @@ async fn a_watcher_that_does_not_read_ends_with_the_last_values() {
 
 #[tokio::test]
 async fn info_counts_the_connections_that_watch() {
-    let daemon = Daemon::start().await;
-    let (mut client, mut watcher) = (daemon.client().await, daemon.client().await);
+    let server = TestServer::start().await;
+    let (mut client, mut watcher) = (server.client().await, server.client().await);
     let mut count = async |expected: &str| {
         let info = client.reply("INFO clients").await;
         assert!(info.contains(&format!("watching_clients:{expected}\r\n")), "{info}");
@@ -344,18 +344,18 @@ async fn info_counts_the_connections_that_watch() {
 }
 
 #[tokio::test]
-async fn a_stopping_daemon_ends_its_watches() {
-    let daemon = Daemon::start().await;
-    let mut watch = Watch::start(daemon.address, "a", true).await;
+async fn a_stopping_node_ends_its_watches() {
+    let server = TestServer::start().await;
+    let mut watch = Watch::start(server.address, "a", true).await;
     watch.expect(&["reset start", "live"]).await;
-    daemon.stop.cancel();
+    server.stop.cancel();
     let end = timeout(PATIENCE, watch.connection.receive()).await.unwrap();
     assert!(matches!(end, Err(ClientError::Closed | ClientError::Io(_))));
-    daemon.stopped().await;
+    server.stopped().await;
 }
 
-/// Time and origin of the last write of `k`, as `SAPWOOD META` tells them.
-async fn version_in_meta(connection: &mut Connection) -> (String, String) {
+/// Returns time and origin of the last write of `k`, as in the reply of `SAPWOOD META`.
+async fn timestamp_in_meta(connection: &mut Connection) -> (String, String) {
     let fields = connection.call(&[b"SAPWOOD", b"META", b"k"]).await.unwrap();
     let (Frame::Map(pairs), text) = (fields, |frame: &Frame| match frame {
         Frame::Bulk(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
@@ -365,11 +365,11 @@ async fn version_in_meta(connection: &mut Connection) -> (String, String) {
     };
     let field =
         |name: &str| pairs.iter().find(|(key, _)| text(key) == name).map(|(_, value)| text(value)).unwrap();
-    (field("version"), field("origin"))
+    (field("timestamp"), field("origin"))
 }
 
 #[tokio::test]
-async fn watch_meta_and_the_copy_of_a_key_tell_of_the_same_last_write_on_every_node() {
+async fn watch_meta_and_the_copy_of_a_key_show_the_same_last_write_on_every_node() {
     let nodes = three().await;
     let mut connections = Vec::new();
     for node in &nodes {
@@ -401,31 +401,32 @@ async fn watch_meta_and_the_copy_of_a_key_tell_of_the_same_last_write_on_every_n
             watches.push(watch);
         }
         connections[writer].call(command).await.unwrap();
-        let mut versions = Vec::new();
+        let mut timestamps = Vec::new();
         for ((node, connection), watch) in nodes.iter().zip(&mut connections).zip(&mut watches) {
-            let told = loop {
+            let watched = loop {
                 let message = watch.next().await;
                 if message[0] == "change" {
                     break (message[5].clone(), message[6].clone());
                 }
             };
-            let meta = version_in_meta(connection).await;
-            let copy = node.store().copy(b"k", sapwood::internal::model::timestamp::ZERO, 0).version.unwrap();
-            assert_eq!(told, meta, "{command:?}");
+            let meta = timestamp_in_meta(connection).await;
+            let copy =
+                node.store().copy(b"k", sapwood::internal::model::timestamp::ZERO, 0).timestamp.unwrap();
+            assert_eq!(watched, meta, "{command:?}");
             assert_eq!(
                 meta,
                 (copy.time().as_ntp64().to_string(), copy.incarnation().to_string()),
                 "{command:?}"
             );
-            versions.push(meta);
+            timestamps.push(meta);
         }
-        assert!(versions.windows(2).all(|pair| pair[0] == pair[1]), "{command:?}: {versions:?}");
-        let version = versions.pop().unwrap();
+        assert!(timestamps.windows(2).all(|pair| pair[0] == pair[1]), "{command:?}: {timestamps:?}");
+        let timestamp = timestamps.pop().unwrap();
         if is_write {
-            assert_eq!(version.1, nodes[writer].cluster().token().incarnation.to_string(), "{command:?}");
+            assert_eq!(timestamp.1, nodes[writer].cluster().token().incarnation.to_string(), "{command:?}");
         } else {
-            assert_eq!(Some(&version), before.as_ref(), "{command:?} is no write of the value");
+            assert_eq!(Some(&timestamp), before.as_ref(), "{command:?} is no write of the value");
         }
-        before = Some(version);
+        before = Some(timestamp);
     }
 }

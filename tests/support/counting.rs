@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use redis::Connection;
 
-use super::daemon::{Daemon, PATIENCE, ask, request, wait};
+use super::node_process::{NodeProcess, PATIENCE, ask, request, wait};
 
 /// What some increments add up to. An increment whose reply never came may have been made or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,8 +76,8 @@ pub struct Counter {
 }
 
 impl Counter {
-    pub fn new(daemon: &Daemon) -> Counter {
-        Counter { address: daemon.client, stream: None, tallies: Tallies::default() }
+    pub fn new(node: &NodeProcess) -> Counter {
+        Counter { address: node.client, stream: None, tallies: Tallies::default() }
     }
 
     /// The client's own address, which is what `CLIENT KILL ADDR` takes. Connects if need be.
@@ -172,8 +172,8 @@ pub fn counted(connection: &mut Connection, key: &str) -> i128 {
 }
 
 /// Every key that was counted is, on each of these, what its tally allows, and the same.
-pub fn assert_counted(daemons: &[&Daemon], tallies: &Tallies) {
-    let mut connections: Vec<_> = daemons.iter().map(|daemon| daemon.connect()).collect();
+pub fn assert_counted(nodes: &[&NodeProcess], tallies: &Tallies) {
+    let mut connections: Vec<_> = nodes.iter().map(|node| node.connect()).collect();
     for (key, tally) in &tallies.0 {
         let values: Vec<_> = connections.iter_mut().map(|connection| counted(connection, key)).collect();
         assert!(values.iter().all(|value| *value == values[0]), "{key}: {values:?}, {tally:?}");

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::daemon::Surroundings;
+use super::node_process::Surroundings;
 
 /// The clock of one node.
 pub struct Clock {

@@ -4,10 +4,10 @@
 
 pub mod command;
 pub mod counting;
-pub mod daemon;
 pub mod faketime;
 pub mod http;
 pub mod network;
+pub mod node_process;
 pub mod peer_frames;
 
 use std::net::SocketAddr;
@@ -116,7 +116,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy whose target is told later, so that a node can advertise the proxy's address.
+    /// A proxy whose target is set later, so that a node can advertise the proxy's address.
     pub async fn new(target: tokio::sync::watch::Receiver<Option<SocketAddr>>) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -166,11 +166,11 @@ impl Drop for Proxy {
 
 /// Two nodes that reach each other only through a proxy that can be cut.
 pub async fn pair_with_proxy() -> (Node, Node, Proxy) {
-    let (tell, target) = tokio::sync::watch::channel(None);
+    let (set_target, target) = tokio::sync::watch::channel(None);
     let proxy = Proxy::new(target).await;
     let advertised = Config { advertise: Some(proxy.addr.to_string()), ..config("a", &[]) };
     let a = Node::start(advertised).await.unwrap();
-    tell.send_replace(a.peer_addr());
+    set_target.send_replace(a.peer_addr());
     // The other one advertises an address that nobody listens on, so that every link is dialled through the proxy.
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let advertised = Config { advertise: Some(unused.to_string()), ..config("b", &[Some(proxy.addr)]) };

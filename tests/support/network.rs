@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::daemon::{Daemon, Surroundings};
+use super::node_process::{NodeProcess, Surroundings};
 
 /// The most networks of one process.
 const MOST: u32 = 4;
@@ -82,12 +82,12 @@ impl Network {
     }
 
     /// Starts a node on a host; it may not be listening yet.
-    pub fn spawn(&self, name: &str, host: usize, join: &[&Daemon]) -> Daemon {
+    pub fn spawn(&self, name: &str, host: usize, join: &[&NodeProcess]) -> NodeProcess {
         let command = ["ip", "netns", "exec", &self.namespace(&host.to_string())].map(str::to_owned).into();
         let at = |port: u16| SocketAddr::new(self.address(host).parse().unwrap(), port);
-        let join: Vec<_> = join.iter().map(|daemon| daemon.peer).collect();
+        let join: Vec<_> = join.iter().map(|node| node.peer).collect();
         let surroundings = Surroundings { command, env: Vec::new() };
-        Daemon::spawn_in(surroundings, name, (at(7171), at(7172)), &join, &["--insecure"])
+        NodeProcess::spawn_in(surroundings, name, (at(7171), at(7172)), &join, &["--insecure"])
     }
 
     /// Drops what `from` sends to `to`: all of it, or so many packets of a hundred.

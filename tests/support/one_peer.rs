@@ -18,11 +18,11 @@ use sapwood::internal::resp::{Limits, Server, Settings};
 use sapwood::internal::store::{KeyCopy, Lengths, Store, StoreConfig};
 use tokio_util::sync::CancellationToken;
 
-/// A cluster of one peer that never changes. It notes what it is told to do.
+/// A cluster of one peer that never changes. It records the calls that would change it.
 #[derive(Default)]
 pub struct OnePeer {
-    /// What it was told to do, in order.
-    pub told: Arc<Mutex<Vec<String>>>,
+    /// The calls that changed something, in order.
+    pub calls: Arc<Mutex<Vec<String>>>,
     /// What a comparison has found.
     pub verified: Vec<Verification>,
     /// What happens to it.
@@ -35,11 +35,11 @@ pub struct OnePeer {
 
 impl OnePeer {
     /// As a node with `--enable-faults` that knows one other member, `b`.
-    fn told(&self, what: String, peer: Option<&str>) -> Result<(), ClusterError> {
+    fn record(&self, what: String, peer: Option<&str>) -> Result<(), ClusterError> {
         if let Some(unknown) = peer.filter(|peer| !["b", "*"].contains(peer)) {
             return Err(ClusterError::UnknownMember(unknown.into()));
         }
-        self.told.lock().unwrap().push(what);
+        self.calls.lock().unwrap().push(what);
         Ok(())
     }
 }
@@ -104,16 +104,16 @@ impl Healing for OnePeer {
 
     fn lost(&self) -> Vec<LostCell> {
         let time = timestamp::time_since_epoch(Duration::from_secs(10));
-        let version = Timestamp::new(time, timestamp::incarnation(7).unwrap());
-        let cell = LostCell::new(b"k\xff".to_vec(), b"v".to_vec(), version, "b");
-        let mut large = LostCell::new(b"l".to_vec(), Vec::new(), version, "b");
+        let timestamp = Timestamp::new(time, timestamp::incarnation(7).unwrap());
+        let cell = LostCell::new(b"k\xff".to_vec(), b"v".to_vec(), timestamp, "b");
+        let mut large = LostCell::new(b"l".to_vec(), Vec::new(), timestamp, "b");
         (large.value, large.value_bytes) = (None, 9_000_000);
         large.deadline = Some(timestamp::time_since_epoch(Duration::from_secs(20)));
         vec![cell, large]
     }
 
     fn verify(&self) {
-        self.told("verify".into(), None).unwrap();
+        self.record("verify".into(), None).unwrap();
     }
 
     fn verified(&self) -> Vec<Verification> {
@@ -143,19 +143,19 @@ impl Copies for OnePeer {
 
 impl Administration for OnePeer {
     fn forget(&self, name: &str) -> Result<(), ClusterError> {
-        self.told(format!("forget {name}"), Some(name))
+        self.record(format!("forget {name}"), Some(name))
     }
 
     fn rejoin(&self) -> Result<(), ClusterError> {
-        self.told("rejoin".into(), None)
+        self.record("rejoin".into(), None)
     }
 
     fn cut(&self, peer: &str, way: Way) -> Result<(), ClusterError> {
-        self.told(format!("cut {peer} {}", way.as_str()), Some(peer))
+        self.record(format!("cut {peer} {}", way.as_str()), Some(peer))
     }
 
     fn mend(&self, peer: &str, way: Way) -> Result<(), ClusterError> {
-        self.told(format!("mend {peer} {}", way.as_str()), Some(peer))
+        self.record(format!("mend {peer} {}", way.as_str()), Some(peer))
     }
 }
 
@@ -182,14 +182,14 @@ impl Acknowledgements for OnePeer {
     }
 
     fn seek(&self, token: &Token) {
-        self.told(format!("seek {}", token.name), None).unwrap();
+        self.record(format!("seek {}", token.name), None).unwrap();
     }
 }
 
 impl Publisher for OnePeer {
     fn publish(&self, channel: &[u8], message: &[u8]) {
         let [channel, message] = [channel, message].map(|bytes| bytes.escape_ascii().to_string());
-        self.told(format!("publish {channel} {message}"), None).unwrap();
+        self.record(format!("publish {channel} {message}"), None).unwrap();
     }
 
     fn dropped_messages(&self) -> u64 {

@@ -21,13 +21,14 @@ use super::one_peer::{self, OnePeer, verification};
 /// Long enough for any machine; reached only by a test that fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-pub struct Daemon {
+/// A server of the Redis protocol with one peer that never changes.
+pub struct TestServer {
     pub address: SocketAddr,
-    /// What the cluster was told to do.
-    pub told: Arc<Mutex<Vec<String>>>,
+    /// The calls of the cluster that would change it.
+    pub calls: Arc<Mutex<Vec<String>>>,
     /// What happens to the cluster.
     pub events: EventSender,
-    /// Hears what a peer's clients would publish.
+    /// Receives what the clients of a peer would publish.
     pub subscribers: Arc<dyn Subscribers>,
     pub stop: CancellationToken,
     pub task: JoinHandle<()>,
@@ -35,16 +36,16 @@ pub struct Daemon {
     pub fetching: Arc<AtomicBool>,
 }
 
-impl Daemon {
-    pub async fn start() -> Daemon {
-        Daemon::with(|_| ()).await
+impl TestServer {
+    pub async fn start() -> TestServer {
+        TestServer::with(|_| ()).await
     }
 
-    pub async fn with(change: impl FnOnce(&mut Settings)) -> Daemon {
-        Daemon::at(SystemEnv.listen(([127, 0, 0, 1], 0).into()).await.unwrap(), change).await
+    pub async fn with(change: impl FnOnce(&mut Settings)) -> TestServer {
+        TestServer::at(SystemEnv.listen(([127, 0, 0, 1], 0).into()).await.unwrap(), change).await
     }
 
-    pub async fn at(listener: Box<dyn Listener>, change: impl FnOnce(&mut Settings)) -> Daemon {
+    pub async fn at(listener: Box<dyn Listener>, change: impl FnOnce(&mut Settings)) -> TestServer {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let mut settings = one_peer::settings(address, &stop);
@@ -52,14 +53,14 @@ impl Daemon {
         let failed = VerificationState::Failed("the link was lost".into());
         let verified = vec![verification("c", VerificationState::Waiting, 0), verification("b", failed, 2)];
         let cluster = OnePeer { verified, ..OnePeer::default() };
-        let told = Arc::clone(&cluster.told);
+        let calls = Arc::clone(&cluster.calls);
         let events = cluster.events.clone();
         let fetching = Arc::clone(&cluster.fetching);
         let server = one_peer::server(cluster, settings);
         let subscribers = server.subscribers();
         let until = stop.clone();
         let task = tokio::spawn(async move { server.run(listener, until).await });
-        Daemon { address, told, events, fetching, subscribers, stop, task }
+        TestServer { address, calls, events, fetching, subscribers, stop, task }
     }
 
     pub async fn client(&self) -> Client {

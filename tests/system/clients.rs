@@ -1,4 +1,4 @@
-//! Two Rust clients of Redis, in both dialects, against three nodes: what one node was told, the others tell.
+//! Two Rust clients of Redis, in both dialects, against three nodes: what is written to one is read from the others.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use redis::AsyncTypedCommands as _;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::support::daemon::*;
+use crate::support::node_process::*;
 
 /// Every byte there is, what ends lines, what ends strings in C, and what is no UTF-8.
 fn binary() -> Vec<u8> {
@@ -23,16 +23,16 @@ async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-async fn connect(daemon: &Daemon, protocol: &str) -> MultiplexedConnection {
-    let client = redis::Client::open(format!("{}?protocol={protocol}", daemon.url())).unwrap();
+async fn connect(node: &NodeProcess, protocol: &str) -> MultiplexedConnection {
+    let client = redis::Client::open(format!("{}?protocol={protocol}", node.url())).unwrap();
     client.get_multiplexed_async_connection().await.unwrap()
 }
 
 async fn redis_crate(protocol: &str) {
-    let daemons = three_daemons(&[]);
-    let mut a = connect(&daemons[0], protocol).await;
-    let mut b = connect(&daemons[1], protocol).await;
-    let mut c = connect(&daemons[2], protocol).await;
+    let nodes = three_nodes(&[]);
+    let mut a = connect(&nodes[0], protocol).await;
+    let mut b = connect(&nodes[1], protocol).await;
+    let mut c = connect(&nodes[2], protocol).await;
 
     a.set("text", "value").await.unwrap();
     a.set(binary(), binary()).await.unwrap();
@@ -98,7 +98,7 @@ async fn redis_crate(protocol: &str) {
     .await;
     let refused = redis::cmd("RPUSH").arg("list").arg("x").query_async::<()>(&mut a).await.unwrap_err();
     assert!(refused.to_string().len() > 10, "{refused}");
-    until_equal(&daemons.each_ref());
+    until_equal(&nodes.each_ref());
 }
 
 #[tokio::test]
@@ -125,13 +125,13 @@ async fn pushed(pushes: &mut UnboundedReceiver<redis::PushInfo>, kind: &redis::P
 }
 
 #[tokio::test]
-async fn the_redis_crate_hears_of_what_happens_on_another_daemon() {
-    let daemons = three_daemons(&["--notify-keyspace-events=KEA"]);
-    let client = redis::Client::open(format!("{}?protocol=resp3", daemons[1].url())).unwrap();
+async fn the_redis_crate_receives_events_of_another_node() {
+    let nodes = three_nodes(&["--notify-keyspace-events=KEA"]);
+    let client = redis::Client::open(format!("{}?protocol=resp3", nodes[1].url())).unwrap();
     let (sender, mut pushes) = tokio::sync::mpsc::unbounded_channel();
     let config = redis::AsyncConnectionConfig::new().set_push_sender(sender);
     let mut b = client.get_multiplexed_async_connection_with_config(&config).await.unwrap();
-    let mut a = connect(&daemons[0], "resp2").await;
+    let mut a = connect(&nodes[0], "resp2").await;
 
     b.subscribe("news").await.unwrap();
     b.psubscribe("__keyevent@0__:*").await.unwrap();
@@ -148,13 +148,16 @@ async fn the_redis_crate_hears_of_what_happens_on_another_daemon() {
     a.set_ex("copied", "x", 100).await.unwrap();
     assert!(pushed(&mut pushes, &redis::PushKind::Invalidate).await.contains("copied"));
     for event in ["set", "expire"] {
-        let told = pushed(&mut pushes, &redis::PushKind::PMessage).await;
-        assert!(told.contains(&format!("__keyevent@0__:{event}")) && told.contains("copied"), "{told}");
+        let message = pushed(&mut pushes, &redis::PushKind::PMessage).await;
+        assert!(
+            message.contains(&format!("__keyevent@0__:{event}")) && message.contains("copied"),
+            "{message}"
+        );
     }
 }
 
-async fn fred_client(daemon: &Daemon, version: fred::types::RespVersion) -> fred::clients::Client {
-    let mut config = fred::types::config::Config::from_url(&daemon.url()).unwrap();
+async fn fred_client(node: &NodeProcess, version: fred::types::RespVersion) -> fred::clients::Client {
+    let mut config = fred::types::config::Config::from_url(&node.url()).unwrap();
     config.version = version;
     let client = Builder::from_config(config).build().unwrap();
     tokio::time::timeout(PATIENCE, client.init()).await.unwrap().unwrap();
@@ -162,10 +165,10 @@ async fn fred_client(daemon: &Daemon, version: fred::types::RespVersion) -> fred
 }
 
 async fn fred_crate(version: fred::types::RespVersion) {
-    let daemons = three_daemons(&[]);
-    let a = fred_client(&daemons[0], version.clone()).await;
-    let b = fred_client(&daemons[1], version.clone()).await;
-    let c = fred_client(&daemons[2], version).await;
+    let nodes = three_nodes(&[]);
+    let a = fred_client(&nodes[0], version.clone()).await;
+    let b = fred_client(&nodes[1], version.clone()).await;
+    let c = fred_client(&nodes[2], version).await;
     let binary = bytes::Bytes::from(binary());
 
     a.set::<(), _, _>("text", "value", None, None, false).await.unwrap();
@@ -227,7 +230,7 @@ async fn fred_crate(version: fred::types::RespVersion) {
     for client in [a, b, c] {
         client.quit().await.unwrap();
     }
-    until_equal(&daemons.each_ref());
+    until_equal(&nodes.each_ref());
 }
 
 #[tokio::test]

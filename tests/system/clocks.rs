@@ -1,30 +1,30 @@
 //! Machines whose clocks are wrong. Each test fails where libfaketime is missing.
 
-use crate::support::daemon::*;
 use crate::support::faketime::Clock;
+use crate::support::node_process::*;
 
 /// Several seconds apart are within the limit.
 const TOLERANT: [&str; 1] = ["--max-clock-skew=10s"];
 
-fn start(name: &str, clock: &Clock, join: &[&Daemon]) -> Daemon {
+fn start(name: &str, clock: &Clock, join: &[&NodeProcess]) -> NodeProcess {
     start_with(name, clock, join, &[])
 }
 
-fn start_with(name: &str, clock: &Clock, join: &[&Daemon], flags: &[&str]) -> Daemon {
-    let join: Vec<_> = join.iter().map(|daemon| daemon.peer).collect();
+fn start_with(name: &str, clock: &Clock, join: &[&NodeProcess], flags: &[&str]) -> NodeProcess {
+    let join: Vec<_> = join.iter().map(|node| node.peer).collect();
     let addresses = (free_address(), free_address());
-    let daemon = Daemon::spawn_in(clock.surroundings(), name, addresses, &join, flags);
-    daemon.until_up();
-    daemon
+    let node = NodeProcess::spawn_in(clock.surroundings(), name, addresses, &join, flags);
+    node.until_up();
+    node
 }
 
 /// When a node thinks it is, in seconds since 1970.
-fn time(daemon: &Daemon) -> i64 {
-    let (seconds, _): (String, String) = ask(&mut daemon.connect(), &["TIME"]);
+fn time(node: &NodeProcess) -> i64 {
+    let (seconds, _): (String, String) = ask(&mut node.connect(), &["TIME"]);
     seconds.parse().unwrap()
 }
 
-fn until_skewed(a: &Daemon, b: &Daemon) {
+fn until_skewed(a: &NodeProcess, b: &NodeProcess) {
     wait("the refusal shows on both sides", || {
         a.state_of(&b.name) == "skewed" && b.state_of(&a.name) == "skewed"
     });
@@ -32,11 +32,11 @@ fn until_skewed(a: &Daemon, b: &Daemon) {
 
 #[test]
 #[ignore = "needs libfaketime (Debian faketime)"]
-fn a_daemon_with_a_wrong_clock_is_refused_and_returns_by_itself_once_the_clock_is_right() {
+fn a_node_with_a_wrong_clock_is_refused_and_returns_by_itself_once_the_clock_is_right() {
     // Ahead by more than ten times the limit it would have drawn timestamps that nobody may follow.
     for wrong in [3.0, -3600.0] {
         let clock = Clock::ahead(wrong);
-        let a = Daemon::start("a", &[], &[]);
+        let a = NodeProcess::start("a", &[], &[]);
         let b = start("b", &clock, &[&a]);
         assert!((time(&b) - time(&a)).abs() >= 2, "libfaketime does nothing");
         a.set("of a", "x");
@@ -61,8 +61,8 @@ fn a_daemon_with_a_wrong_clock_is_refused_and_returns_by_itself_once_the_clock_i
 #[ignore = "needs libfaketime (Debian faketime)"]
 fn a_clock_that_steps_back_a_little_loses_no_write_and_no_link() {
     let clock = Clock::ahead(0.0);
-    let b = Daemon::start("b", &[], &TOLERANT);
-    let c = Daemon::start("c", &[&b], &TOLERANT);
+    let b = NodeProcess::start("b", &[], &TOLERANT);
+    let c = NodeProcess::start("c", &[&b], &TOLERANT);
     let a = start_with("a", &clock, &[&b], &TOLERANT);
     until_linked(&[&a, &b, &c]);
     a.set("k", "before");
@@ -72,22 +72,22 @@ fn a_clock_that_steps_back_a_little_loses_no_write_and_no_link() {
         a.set("k", &format!("after {n}"));
     }
     wait("what was written after the step stands", || {
-        [&b, &c].iter().all(|daemon| daemon.get("k").as_deref() == Some("after 9"))
+        [&b, &c].iter().all(|node| node.get("k").as_deref() == Some("after 9"))
     });
     a.del("k");
     wait("and is deleted", || b.get("k").is_none() && c.get("k").is_none());
-    assert_eq!([&a, &b, &c].map(Daemon::linked), [2, 2, 2]);
+    assert_eq!([&a, &b, &c].map(NodeProcess::linked), [2, 2, 2]);
     until_equal(&[&a, &b, &c]);
 }
 
 #[test]
 #[ignore = "needs libfaketime (Debian faketime)"]
-fn a_live_daemon_whose_clock_jumps_is_parted_from_the_others_until_it_is_set_right() {
+fn a_live_node_whose_clock_jumps_is_parted_from_the_others_until_it_is_set_right() {
     for jump in [600.0, -600.0] {
         let clock = Clock::ahead(0.0);
-        let a = Daemon::start("a", &[], &[]);
+        let a = NodeProcess::start("a", &[], &[]);
         let mut b = start("b", &clock, &[&a]);
-        let c = Daemon::start("c", &[&a], &[]);
+        let c = NodeProcess::start("c", &[&a], &[]);
         until_linked(&[&a, &b, &c]);
         b.set("before", "x");
         until_equal(&[&a, &b, &c]);
@@ -117,9 +117,9 @@ fn a_live_daemon_whose_clock_jumps_is_parted_from_the_others_until_it_is_set_rig
 
 #[test]
 #[ignore = "needs libfaketime (Debian faketime)"]
-fn a_daemon_restarted_with_a_clock_behind_overwrites_what_it_wrote_before() {
+fn a_node_restarted_with_a_clock_behind_overwrites_what_it_wrote_before() {
     let clock = Clock::ahead(4.0);
-    let b = Daemon::start("b", &[], &TOLERANT);
+    let b = NodeProcess::start("b", &[], &TOLERANT);
     let mut a = start_with("a", &clock, &[&b], &TOLERANT);
     until_linked(&[&a, &b]);
     a.set("k", "before");
@@ -145,8 +145,8 @@ fn a_daemon_restarted_with_a_clock_behind_overwrites_what_it_wrote_before() {
 #[test]
 #[ignore = "needs libfaketime (Debian faketime)"]
 fn a_timestamp_near_the_end_of_time_is_refused_and_poisons_nobody() {
-    let a = Daemon::start("a", &[], &[]);
-    let c = Daemon::start("c", &[&a], &[]);
+    let a = NodeProcess::start("a", &[], &[]);
+    let c = NodeProcess::start("c", &[&a], &[]);
     until_linked(&[&a, &c]);
     // A few hours before the scale of timestamps ends, in 2106.
     let now = time(&a);

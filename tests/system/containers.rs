@@ -6,9 +6,9 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::support::daemon::wait;
+use crate::support::node_process::wait;
 
-const DAEMONS: [&str; 3] = ["a", "b", "c"];
+const NODES: [&str; 3] = ["a", "b", "c"];
 
 /// The three nodes of the compose file, under a name that nobody else uses.
 struct Composed {
@@ -74,55 +74,55 @@ impl Composed {
         command
     }
 
-    fn container(&self, daemon: &str) -> String {
-        let id = said(self.compose().args(["ps", "-q", daemon]));
-        assert!(!id.is_empty(), "{daemon} has no container");
+    fn container(&self, node: &str) -> String {
+        let id = said(self.compose().args(["ps", "-q", node]));
+        assert!(!id.is_empty(), "{node} has no container");
         id
     }
 
     /// What `sapwood` says inside a node's container, whether or not that has a network.
-    fn sapwood(&self, daemon: &str, args: &[&str]) -> Output {
-        run(Command::new("docker").args(["exec", &self.container(daemon), "/sapwood"]).args(args))
+    fn sapwood(&self, node: &str, args: &[&str]) -> Output {
+        run(Command::new("docker").args(["exec", &self.container(node), "/sapwood"]).args(args))
     }
 
-    fn set(&self, daemon: &str, key: &str, value: &str) {
-        let set = self.sapwood(daemon, &["set", key, value]);
+    fn set(&self, node: &str, key: &str, value: &str) {
+        let set = self.sapwood(node, &["set", key, value]);
         assert!(set.status.success(), "{set:?}");
     }
 
-    fn get(&self, daemon: &str, key: &str) -> String {
-        String::from_utf8(self.sapwood(daemon, &["get", key]).stdout).unwrap().trim().to_owned()
+    fn get(&self, node: &str, key: &str) -> String {
+        String::from_utf8(self.sapwood(node, &["get", key]).stdout).unwrap().trim().to_owned()
     }
 
-    fn status(&self, daemon: &str) -> Option<serde_json::Value> {
-        let status = self.sapwood(daemon, &["status", "--json"]);
+    fn status(&self, node: &str) -> Option<serde_json::Value> {
+        let status = self.sapwood(node, &["status", "--json"]);
         serde_json::from_slice(&status.stdout).ok()
     }
 
-    fn digest(&self, daemon: &str) -> Option<String> {
-        self.status(daemon)?["digest"].as_str().map(str::to_owned)
+    fn digest(&self, node: &str) -> Option<String> {
+        self.status(node)?["digest"].as_str().map(str::to_owned)
     }
 
-    fn linked(&self, daemon: &str) -> Option<u64> {
-        self.status(daemon)?["linked_peers"].as_u64()
+    fn linked(&self, node: &str) -> Option<u64> {
+        self.status(node)?["linked_peers"].as_u64()
     }
 
     fn until_equal(&self) {
         wait("all show one digest", || {
-            let [a, b, c] = DAEMONS.map(|daemon| self.digest(daemon));
+            let [a, b, c] = NODES.map(|node| self.digest(node));
             a.is_some() && a == b && b == c
         });
     }
 
-    fn network(&self, how: &[&str], daemon: &str) {
+    fn network(&self, how: &[&str], node: &str) {
         let network = format!("{}_cluster", self.name);
-        docker(&[&["network"], how, &[&network, &self.container(daemon)]].concat());
+        docker(&[&["network"], how, &[&network, &self.container(node)]].concat());
     }
 }
 
 impl Drop for Composed {
     fn drop(&mut self) {
-        // What is left when one of these fails is told by the next command that looks.
+        // What is left when one of these fails is reported by the next command that looks.
         let _ = self.compose().args(["down", "--timeout", "5", "--volumes"]).output();
         let _ = Command::new("docker").args(["image", "rm", "--force", &self.name]).output();
     }
@@ -131,13 +131,13 @@ impl Drop for Composed {
 /// One node loses its network; both sides are written to; the network comes back, and all are equal again.
 #[test]
 #[ignore = "needs a container engine with compose (Debian docker.io, docker-compose) and, in SAPWOOD_TEST_STATIC, a static binary"]
-fn the_composed_cluster_heals_after_one_of_its_daemons_had_no_network() {
+fn the_composed_cluster_heals_after_one_of_its_nodes_had_no_network() {
     let composed = Composed::up();
-    let health = |daemon| {
-        docker(&["inspect", "--format", "{{.State.Health.Status}}", &composed.container(daemon)]) == "healthy"
+    let health = |node| {
+        docker(&["inspect", "--format", "{{.State.Health.Status}}", &composed.container(node)]) == "healthy"
     };
-    wait("all are healthy", || DAEMONS.iter().all(|daemon| health(daemon)));
-    wait("all are linked", || DAEMONS.iter().all(|daemon| composed.linked(daemon) == Some(2)));
+    wait("all are healthy", || NODES.iter().all(|node| health(node)));
+    wait("all are linked", || NODES.iter().all(|node| composed.linked(node) == Some(2)));
     assert!(page_of_a(&composed).contains("Sapwood"));
 
     composed.set("a", "both", "before");
@@ -152,9 +152,9 @@ fn the_composed_cluster_heals_after_one_of_its_daemons_had_no_network() {
 
     composed.network(&["connect", "--alias", "c"], "c");
     composed.until_equal();
-    for daemon in DAEMONS {
-        let shown = ["only-a", "only-c", "both"].map(|key| composed.get(daemon, key));
-        assert_eq!(shown, ["from a", "from c", "from c"], "at {daemon}");
+    for node in NODES {
+        let shown = ["only-a", "only-c", "both"].map(|key| composed.get(node, key));
+        assert_eq!(shown, ["from a", "from c", "from c"], "at {node}");
     }
     let c = composed.container("c");
     docker(&["stop", "--time", "10", &c]);

@@ -3,7 +3,7 @@
 //!
 //! What this must stand is KeyDB's issue 111, "Replica (active-active-active) INCR": three masters count, one of them is
 //! stopped and started meanwhile, and in the end they show 26359, 26359 and 17163. Commands that are replicated as they
-//! came cannot be told apart from a state that has them already. `increments_while_one_daemon_restarts_are_exact` is
+//! came cannot be distinguished from a state that has them already. `increments_while_one_node_restarts_are_exact` is
 //! that case.
 //!
 //! `SAPWOOD_TEST_INCREMENTS` says how many each connection of the long test makes at least (default 50,000),
@@ -19,7 +19,7 @@ use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::support::counting::*;
-use crate::support::daemon::*;
+use crate::support::node_process::*;
 
 /// What is cut can be mended by the test. A node that stops in order has as long to hand over as the test waits.
 const FLAGS: &[&str] = &["--enable-faults", "--drain-timeout=60s"];
@@ -55,20 +55,20 @@ fn from_env(name: &str) -> Option<u64> {
 }
 
 /// Three linked nodes, each of which finds the others again after a restart.
-fn three_that_restart() -> [Daemon; 3] {
-    let [mut a, mut b, mut c] = three_daemons(FLAGS);
+fn three_that_restart() -> [NodeProcess; 3] {
+    let [mut a, mut b, mut c] = three_nodes(FLAGS);
     a.join_when_restarted(&b);
     b.join_when_restarted(&c);
     c.join_when_restarted(&b);
     [a, b, c]
 }
 
-fn until_whole(daemons: &[Daemon; 3]) {
-    until_linked(&daemons.each_ref());
-    until_equal(&daemons.each_ref());
+fn until_whole(nodes: &[NodeProcess; 3]) {
+    until_linked(&nodes.each_ref());
+    until_equal(&nodes.each_ref());
 }
 
-/// What the threads of a test tell each other.
+/// What the threads of a test share.
 #[derive(Default)]
 struct Shared {
     acknowledged: AtomicU64,
@@ -123,7 +123,7 @@ fn increments_through_cuts_kills_and_restarts_are_exact() {
     let seed = from_env("SAPWOOD_TEST_SEED").unwrap_or_else(|| StdRng::from_os_rng().random::<u32>().into());
     println!("SAPWOOD_TEST_SEED={seed}");
     let least = from_env("SAPWOOD_TEST_INCREMENTS").unwrap_or(50_000);
-    let mut daemons = three_that_restart();
+    let mut nodes = three_that_restart();
     let mut random = StdRng::seed_from_u64(seed);
     let shared = Shared::default();
     let places: Vec<Mutex<Option<SocketAddr>>> = (0..3 * CONNECTIONS).map(|_| Mutex::default()).collect();
@@ -133,8 +133,8 @@ fn increments_through_cuts_kills_and_restarts_are_exact() {
         let ends = Ends(&shared);
         let mut workers = Vec::new();
         for (n, place) in places.iter().enumerate() {
-            let daemon = &daemons[n / CONNECTIONS];
-            let (counter, name) = (Counter::new(daemon), daemon.name.clone());
+            let node = &nodes[n / CONNECTIONS];
+            let (counter, name) = (Counter::new(node), node.name.clone());
             let random = StdRng::seed_from_u64(random.random());
             let shared = &shared;
             workers.push(scope.spawn(move || work(shared, counter, &name, n, least, place, random)));
@@ -142,12 +142,12 @@ fn increments_through_cuts_kills_and_restarts_are_exact() {
         faults = FAULTS.iter().flat_map(|(fault, times)| vec![*fault; *times]).collect();
         faults.shuffle(&mut random);
         for fault in &faults {
-            inflict(*fault, &mut daemons, &places, &shared, &mut random);
+            inflict(*fault, &mut nodes, &places, &shared, &mut random);
             // Of the work, so that faults are spread over it.
             shared.more(least * places.len() as u64 / 100);
         }
-        for daemon in &daemons {
-            daemon.mend("*");
+        for node in &nodes {
+            node.mend("*");
         }
         drop(ends);
         for worker in workers {
@@ -155,16 +155,16 @@ fn increments_through_cuts_kills_and_restarts_are_exact() {
         }
     });
     let counting = started.elapsed();
-    until_whole(&daemons);
-    assert_counted(&daemons.each_ref(), &tallies);
-    for daemon in &daemons {
-        assert!(!daemon.log().contains("stopping although"), "{} did not hand over all", daemon.name);
+    until_whole(&nodes);
+    assert_counted(&nodes.each_ref(), &tallies);
+    for node in &nodes {
+        assert!(!node.log().contains("stopping although"), "{} did not hand over all", node.name);
     }
     let total = tallies.total();
     assert!(total.sure >= 3 * CONNECTIONS as u64 * least * 9 / 10, "{total:?}");
     let exact = tallies.0.values().filter(|tally| tally.unsure == 0).count();
     assert!(exact >= CONNECTIONS / 2, "the connections that nothing befell: {tallies:?}");
-    let all = (tallies.of("all"), counted(&mut daemons[0].connect(), "all"));
+    let all = (tallies.of("all"), counted(&mut nodes[0].connect(), "all"));
     println!(
         "{} increments acknowledged, {} not; {} of {} keys exact; `all` is {} of {} to {}; {} faults; counted for \
          {counting:.1?}, equal everywhere {:.1?} later",
@@ -180,17 +180,17 @@ fn increments_through_cuts_kills_and_restarts_are_exact() {
     );
 }
 
-/// Counts at one daemon: what all count, what the clients of the node count, and a key of its own, up and down.
+/// Counts at one node: what all count, what the clients of the node count, and a key of its own, up and down.
 fn work(
     shared: &Shared,
     mut counter: Counter,
-    daemon: &str,
+    node: &str,
     n: usize,
     least: u64,
     place: &Mutex<Option<SocketAddr>>,
     mut random: StdRng,
 ) -> Tallies {
-    let (of_daemon, own) = (format!("of:{daemon}"), format!("of:{daemon}:{n}"));
+    let (of_node, own) = (format!("of:{node}"), format!("of:{node}:{n}"));
     let is_left_alone = n % CONNECTIONS < CONNECTIONS / 2;
     let started = Instant::now();
     let mut made = 0;
@@ -207,7 +207,7 @@ fn work(
         };
         match random.random_range(0..4) {
             0 | 1 => shared.add(&mut counter, "all", &[1; BATCH], limit),
-            2 => shared.add(&mut counter, &of_daemon, &amounts(1..=1000, &mut random), limit),
+            2 => shared.add(&mut counter, &of_node, &amounts(1..=1000, &mut random), limit),
             _ => shared.add(&mut counter, &own, &amounts(-1000..=1000, &mut random), limit),
         }
         made += BATCH as u64;
@@ -218,7 +218,7 @@ fn work(
 /// Makes something go wrong while counting goes on, and most of it right again.
 fn inflict(
     fault: Fault,
-    daemons: &mut [Daemon; 3],
+    nodes: &mut [NodeProcess; 3],
     places: &[Mutex<Option<SocketAddr>>],
     shared: &Shared,
     random: &mut StdRng,
@@ -226,27 +226,27 @@ fn inflict(
     // The first is never restarted, so that the increments of some clients are all acknowledged.
     let victim = random.random_range(if matches!(fault, Fault::Restart) { 1..3 } else { 0..3 });
     let other = (victim + random.random_range(1..3)) % 3;
-    let (name, peer) = (daemons[victim].name.clone(), daemons[other].name.clone());
+    let (name, peer) = (nodes[victim].name.clone(), nodes[other].name.clone());
     println!("{fault:?} {name} {peer}");
     let is_long = random.random_bool(0.5);
     match fault {
         Fault::Cut => {
             let way = ["in", "out", "both"].choose(random).unwrap();
             let peer = if random.random_ratio(1, 4) { "*" } else { &peer };
-            wait("the peer is known", || peer == "*" || !daemons[victim].state_of(peer).is_empty());
-            daemons[victim].cut(peer, way);
+            wait("the peer is known", || peer == "*" || !nodes[victim].state_of(peer).is_empty());
+            nodes[victim].cut(peer, way);
             if is_long {
-                wait("the link has ended", || daemons[victim].linked() < 2);
+                wait("the link has ended", || nodes[victim].linked() < 2);
             }
             shared.more(500);
             // Some are left to a later fault, or the end.
             if random.random_bool(0.7) {
-                daemons[victim].mend(peer);
+                nodes[victim].mend(peer);
             }
         }
         Fault::Kill => {
             let mine = &places[victim * CONNECTIONS..][..CONNECTIONS];
-            let mut connection = daemons[victim].connect();
+            let mut connection = nodes[victim].connect();
             for place in mine {
                 let address = *place.lock().unwrap();
                 if let Some(address) = address.filter(|_| random.random_bool(0.5)) {
@@ -256,50 +256,49 @@ fn inflict(
             }
         }
         Fault::Stop => {
-            daemons[victim].signal("STOP");
+            nodes[victim].signal("STOP");
             if is_long {
-                wait("it is missed", || daemons[other].state_of(&name) != "linked");
+                wait("it is missed", || nodes[other].state_of(&name) != "linked");
             }
             shared.more(500);
-            daemons[victim].signal("CONT");
+            nodes[victim].signal("CONT");
         }
         Fault::Restart => {
-            for daemon in daemons.iter() {
-                daemon.mend("*");
+            for node in nodes.iter() {
+                node.mend("*");
             }
-            wait("it has a link", || daemons[victim].linked() > 0);
-            daemons[victim].signal("TERM");
-            assert_eq!(daemons[victim].ended().code(), Some(0), "{}", daemons[victim].log());
+            wait("it has a link", || nodes[victim].linked() > 0);
+            nodes[victim].signal("TERM");
+            assert_eq!(nodes[victim].ended().code(), Some(0), "{}", nodes[victim].log());
             if is_long {
                 shared.more(500);
             }
-            daemons[victim].restart();
+            nodes[victim].restart();
         }
     }
 }
 
 #[test]
-fn increments_while_one_daemon_restarts_are_exact() {
-    let mut daemons = three_that_restart();
+fn increments_while_one_node_restarts_are_exact() {
+    let mut nodes = three_that_restart();
     let shared = Shared::default();
     let mut tallies = Tallies::default();
-    let counters: Vec<_> =
-        daemons[..2].iter().flat_map(|daemon| [0, 1].map(|_| Counter::new(daemon))).collect();
+    let counters: Vec<_> = nodes[..2].iter().flat_map(|node| [0, 1].map(|_| Counter::new(node))).collect();
     std::thread::scope(|scope| {
         let ends = Ends(&shared);
         let workers: Vec<_> = (counters.into_iter())
             .map(|counter| scope.spawn(|| shared.count_on(counter, "of two")))
             .collect();
         for _ in 0..4 {
-            let mut of_c = Counter::new(&daemons[2]);
+            let mut of_c = Counter::new(&nodes[2]);
             shared.add(&mut of_c, "all", &[1; 500], None);
             tallies.extend(&of_c.tallies);
             // A node that nobody is linked to has nobody to hand over to.
-            wait("c has a link", || daemons[2].linked() > 0);
-            daemons[2].signal("TERM");
-            assert_eq!(daemons[2].ended().code(), Some(0), "{}", daemons[2].log());
+            wait("c has a link", || nodes[2].linked() > 0);
+            nodes[2].signal("TERM");
+            assert_eq!(nodes[2].ended().code(), Some(0), "{}", nodes[2].log());
             shared.more(1000);
-            daemons[2].restart();
+            nodes[2].restart();
             shared.more(1000);
         }
         drop(ends);
@@ -307,16 +306,16 @@ fn increments_while_one_daemon_restarts_are_exact() {
             tallies.extend(&worker.join().unwrap());
         }
     });
-    until_whole(&daemons);
+    until_whole(&nodes);
     assert_eq!(tallies.total().unsure, 0, "{tallies:?}");
-    assert_counted(&daemons.each_ref(), &tallies);
+    assert_counted(&nodes.each_ref(), &tallies);
 }
 
 #[test]
-fn a_daemon_that_is_killed_takes_with_it_at_most_what_it_alone_held() {
-    let mut daemons = three_that_restart();
+fn a_node_that_is_killed_takes_with_it_at_most_what_it_alone_held() {
+    let mut nodes = three_that_restart();
     let shared = Shared::default();
-    let counters: Vec<_> = daemons.iter().map(|daemon| (Counter::new(daemon), daemon.name.clone())).collect();
+    let counters: Vec<_> = nodes.iter().map(|node| (Counter::new(node), node.name.clone())).collect();
     let mut held = 0;
     let mut tallies = Tallies::default();
     std::thread::scope(|scope| {
@@ -326,24 +325,24 @@ fn a_daemon_that_is_killed_takes_with_it_at_most_what_it_alone_held() {
             .map(|(counter, name)| scope.spawn(move || shared.count_on(counter, &format!("of:{name}"))))
             .collect();
         shared.more(3000);
-        held = counted_or_nothing(&daemons[0], "of:c");
-        daemons[2].kill();
+        held = counted_or_nothing(&nodes[0], "of:c");
+        nodes[2].kill();
         shared.more(1000);
-        daemons[2].restart();
+        nodes[2].restart();
         shared.more(1000);
         drop(ends);
         for worker in workers {
             tallies.extend(&worker.join().unwrap());
         }
     });
-    until_whole(&daemons);
+    until_whole(&nodes);
     let of_c = tallies.0.remove("of:c").unwrap();
     let all = tallies.0.remove("all").unwrap();
     // What was counted at a and b, to which nothing happened, is exact.
     assert_eq!(tallies.total().unsure, 0, "{tallies:?}");
-    assert_counted(&daemons.each_ref(), &tallies);
-    for daemon in &daemons {
-        let mut connection = daemon.connect();
+    assert_counted(&nodes.each_ref(), &tallies);
+    for node in &nodes {
+        let mut connection = node.connect();
         let (of_c_now, all_now) = (counted(&mut connection, "of:c"), counted(&mut connection, "all"));
         assert!(
             held > 0 && (held..=of_c.most).contains(&of_c_now),
@@ -357,8 +356,8 @@ fn a_daemon_that_is_killed_takes_with_it_at_most_what_it_alone_held() {
 
 #[test]
 #[ignore = "takes ten seconds and more: tombstones have to be freed"]
-fn what_a_forgotten_node_counted_alone_counts_everywhere_once_it_is_heard() {
-    let [a, b, c] = three_daemons(FLAGS);
+fn what_a_forgotten_node_counted_alone_counts_everywhere_once_it_is_linked() {
+    let [a, b, c] = three_nodes(FLAGS);
     let mut on_c = c.connect();
     for key in ["kept", "deleted", "deleted and counted on"] {
         ask::<i64>(&mut on_c, &["INCRBY", key, "7"]);
@@ -375,47 +374,47 @@ fn what_a_forgotten_node_counted_alone_counts_everywhere_once_it_is_heard() {
     a.del("deleted and counted on");
     ask::<i64>(&mut b.connect(), &["INCRBY", "kept", "100"]);
     b.said(&["forget", "c"]);
-    for daemon in [&a, &b] {
-        wait("no tombstone is left", || daemon.tombstones() == 0);
+    for node in [&a, &b] {
+        wait("no tombstone is left", || node.tombstones() == 0);
     }
     c.mend("*");
     until_linked(&[&a, &b, &c]);
     until_equal(&[&a, &b, &c]);
-    for daemon in [&a, &b, &c] {
-        let mut connection = daemon.connect();
-        assert_eq!(counted(&mut connection, "kept"), 117, "{}", daemon.name);
-        assert_eq!(counted(&mut connection, "of c alone"), 29, "{}", daemon.name);
-        assert_eq!(daemon.get("deleted"), None, "{}", daemon.name);
+    for node in [&a, &b, &c] {
+        let mut connection = node.connect();
+        assert_eq!(counted(&mut connection, "kept"), 117, "{}", node.name);
+        assert_eq!(counted(&mut connection, "of c alone"), 29, "{}", node.name);
+        assert_eq!(node.get("deleted"), None, "{}", node.name);
         // The tombstone was freed: nobody remembers how much of it the delete had seen, so all of it counts.
-        assert_eq!(counted(&mut connection, "deleted and counted on"), 27, "{}", daemon.name);
-        assert_eq!(daemon.json(&["lost"]), serde_json::json!([]), "{}", daemon.name);
+        assert_eq!(counted(&mut connection, "deleted and counted on"), 27, "{}", node.name);
+        assert_eq!(node.json(&["lost"]), serde_json::json!([]), "{}", node.name);
     }
 }
 
 /// What a key that may not be there yet counts.
-fn counted_or_nothing(daemon: &Daemon, key: &str) -> i128 {
-    daemon.get(key).map_or(0, |digits| digits.parse().unwrap())
+fn counted_or_nothing(node: &NodeProcess, key: &str) -> i128 {
+    node.get(key).map_or(0, |digits| digits.parse().unwrap())
 }
 
 #[test]
-fn a_killed_daemon_loses_exactly_what_it_counted_while_it_was_cut_off() {
-    let mut daemons = three_that_restart();
-    let mut of_c = Counter::new(&daemons[2]);
+fn a_killed_node_loses_exactly_what_it_counted_while_it_was_cut_off() {
+    let mut nodes = three_that_restart();
+    let mut of_c = Counter::new(&nodes[2]);
     for _ in 0..5 {
         of_c.add("k", &[3; BATCH], None);
     }
-    until_equal(&daemons.each_ref());
-    daemons[2].cut("*", "both");
+    until_equal(&nodes.each_ref());
+    nodes[2].cut("*", "both");
     of_c.add("k", &[1000; BATCH], None);
-    assert_eq!(counted(&mut daemons[2].connect(), "k"), 1500 + 100_000);
-    Counter::new(&daemons[0]).add("k", &[1; BATCH], None);
-    daemons[2].kill();
-    daemons[2].restart();
+    assert_eq!(counted(&mut nodes[2].connect(), "k"), 1500 + 100_000);
+    Counter::new(&nodes[0]).add("k", &[1; BATCH], None);
+    nodes[2].kill();
+    nodes[2].restart();
     // Its new incarnation counts in a slot of its own, even before it has met the others.
-    Counter::new(&daemons[2]).add("k", &[10; BATCH], None);
-    until_whole(&daemons);
-    for daemon in &daemons {
-        assert_eq!(counted(&mut daemon.connect(), "k"), 1500 + 100 + 1000);
+    Counter::new(&nodes[2]).add("k", &[10; BATCH], None);
+    until_whole(&nodes);
+    for node in &nodes {
+        assert_eq!(counted(&mut node.connect(), "k"), 1500 + 100 + 1000);
     }
 }
 
@@ -508,10 +507,10 @@ const APART: &[Apart] = &[
 #[test]
 fn counters_of_two_sides_of_a_cut_meet_as_documented() {
     let [a, b] = pair();
-    let on = |daemon: usize, case: &Apart, request: &str| {
+    let on = |node: usize, case: &Apart, request: &str| {
         let words: Vec<_> =
             request.split(' ').map(|word| if word == "k" { case.key } else { word }).collect();
-        ask::<redis::Value>(&mut [&a, &b][daemon].connect(), &words);
+        ask::<redis::Value>(&mut [&a, &b][node].connect(), &words);
     };
     for case in APART {
         case.before.iter().for_each(|request| on(A, case, request));
@@ -519,19 +518,19 @@ fn counters_of_two_sides_of_a_cut_meet_as_documented() {
     until_equal(&[&a, &b]);
     a.cut("b", "both");
     for case in APART {
-        case.during.iter().for_each(|(daemon, request)| on(*daemon, case, request));
+        case.during.iter().for_each(|(node, request)| on(*node, case, request));
     }
     a.mend("b");
     until_equal(&[&a, &b]);
     for case in APART {
-        for daemon in [&a, &b] {
-            assert_eq!(daemon.get(case.key).as_deref(), case.after, "{} on {}", case.key, daemon.name);
+        for node in [&a, &b] {
+            assert_eq!(node.get(case.key).as_deref(), case.after, "{} on {}", case.key, node.name);
         }
     }
     for (key, has_deadline) in [("expire", true), ("expired", false), ("persist", false)] {
-        for daemon in [&a, &b] {
-            let left: i64 = ask(&mut daemon.connect(), &["TTL", key]);
-            assert_eq!(left > 900, has_deadline, "{key} on {}: {left}", daemon.name);
+        for node in [&a, &b] {
+            let left: i64 = ask(&mut node.connect(), &["TTL", key]);
+            assert_eq!(left > 900, has_deadline, "{key} on {}: {left}", node.name);
         }
     }
     // The next SET or INCR goes on from what both show.
@@ -542,9 +541,9 @@ fn counters_of_two_sides_of_a_cut_meet_as_documented() {
     until_equal(&[&a, &b]);
 }
 
-fn pair() -> [Daemon; 2] {
-    let a = Daemon::start("a", &[], FLAGS);
-    let b = Daemon::start("b", &[&a], FLAGS);
+fn pair() -> [NodeProcess; 2] {
+    let a = NodeProcess::start("a", &[], FLAGS);
+    let b = NodeProcess::start("b", &[&a], FLAGS);
     until_linked(&[&a, &b]);
     [a, b]
 }
@@ -576,13 +575,13 @@ fn a_sum_beyond_64_bits_is_shown_whole_and_taken_no_further() {
     let [a, b] = pair();
     let highest = i64::MAX.to_string();
     a.cut("b", "both");
-    for daemon in [&a, &b] {
-        ask::<i64>(&mut daemon.connect(), &["INCRBY", "k", &highest]);
+    for node in [&a, &b] {
+        ask::<i64>(&mut node.connect(), &["INCRBY", "k", &highest]);
     }
     a.mend("b");
     until_equal(&[&a, &b]);
-    for daemon in [&a, &b] {
-        let mut connection = daemon.connect();
+    for node in [&a, &b] {
+        let mut connection = node.connect();
         assert_eq!(counted(&mut connection, "k"), 2 * i128::from(i64::MAX));
         let refused = try_ask::<i64>(&mut connection, &["INCR", "k"]).unwrap_err().to_string();
         assert!(refused.contains("value is not an integer or out of range"), "{refused}");

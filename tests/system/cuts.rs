@@ -4,19 +4,19 @@ use std::time::{Duration, Instant};
 
 use sapwood::internal::env::{Env as _, SystemEnv};
 
-use crate::support::daemon::*;
+use crate::support::node_process::*;
 
 /// What is cut can be mended by the test.
 const FAULTS: &[&str] = &["--enable-faults"];
 
 /// Two linked nodes that hold the same.
-fn pair() -> [Daemon; 2] {
+fn pair() -> [NodeProcess; 2] {
     pair_with(FAULTS)
 }
 
-fn pair_with(flags: &[&str]) -> [Daemon; 2] {
-    let a = Daemon::start("a", &[], flags);
-    let b = Daemon::start("b", &[&a], flags);
+fn pair_with(flags: &[&str]) -> [NodeProcess; 2] {
+    let a = NodeProcess::start("a", &[], flags);
+    let b = NodeProcess::start("b", &[&a], flags);
     until_linked(&[&a, &b]);
     load(&mut a.connect(), 0..500, b"before");
     until_equal(&[&a, &b]);
@@ -48,13 +48,13 @@ fn a_cut_heals(way: &str) {
     until_equal(&[&a, &b]);
     until_linked(&[&a, &b]);
     assert!(mended.elapsed() < Duration::from_secs(10), "{:?} from the mend to equality", mended.elapsed());
-    for daemon in [&a, &b] {
-        assert_eq!(daemon.get("both").as_deref(), Some("b"), "the later write stands");
-        assert_eq!(daemon.get("only a").as_deref(), Some("a"));
-        assert_eq!(daemon.get("only b").as_deref(), Some("b"));
-        assert_eq!(daemon.get("key:3").as_deref(), Some("later"));
-        assert_eq!((daemon.get("key:1"), daemon.get("key:2")), (None, None));
-        assert_eq!(digest(&mut daemon.connect()).1, 500 + 400 + 3 - 2);
+    for node in [&a, &b] {
+        assert_eq!(node.get("both").as_deref(), Some("b"), "the later write stands");
+        assert_eq!(node.get("only a").as_deref(), Some("a"));
+        assert_eq!(node.get("only b").as_deref(), Some("b"));
+        assert_eq!(node.get("key:3").as_deref(), Some("later"));
+        assert_eq!((node.get("key:1"), node.get("key:2")), (None, None));
+        assert_eq!(digest(&mut node.connect()).1, 500 + 400 + 3 - 2);
     }
 }
 
@@ -76,7 +76,7 @@ fn a_cut_of_what_is_sent_heals_after_the_mend() {
 #[test]
 fn a_cut_shorter_than_the_silence_limit_loses_nothing_and_ends_no_link() {
     let [a, b] = pair();
-    let incarnation = |daemon: &Daemon| daemon.peers()[0]["since_ms"].as_u64().unwrap();
+    let incarnation = |node: &NodeProcess| node.peers()[0]["since_ms"].as_u64().unwrap();
     let linked_for = incarnation(&a);
     a.cut("b", "both");
     a.set("during", "the cut");
@@ -87,9 +87,9 @@ fn a_cut_shorter_than_the_silence_limit_loses_nothing_and_ends_no_link() {
 }
 
 #[test]
-fn with_one_link_cut_the_third_daemon_relays_writes_within_a_second_or_so() {
-    let daemons = three_daemons(FAULTS);
-    let [a, b, c] = &daemons;
+fn with_one_link_cut_the_third_node_relays_writes_within_a_second_or_so() {
+    let nodes = three_nodes(FAULTS);
+    let [a, b, c] = &nodes;
     a.cut("b", "both");
     wait("both notice", || b.state_of("a") == "down" && a.linked() == 1);
     assert_eq!((a.state_of("c"), b.state_of("c"), c.linked()), ("linked".into(), "linked".into(), 2));
@@ -123,15 +123,15 @@ fn holds_meanwhile(mut check: impl FnMut()) {
 }
 
 /// How many seconds the hybrid clock of a node leads the machine's.
-fn lead(daemon: &Daemon) -> f64 {
-    let token: String = ask(&mut daemon.connect(), &["SAPWOOD", "TOKEN"]);
+fn lead(node: &NodeProcess) -> f64 {
+    let token: String = ask(&mut node.connect(), &["SAPWOOD", "TOKEN"]);
     let time: u64 = token.split('.').nth(2).unwrap().parse().unwrap();
     time.wrapping_sub(SystemEnv.wall_clock().as_ntp64()).cast_signed() as f64 / f64::from(1 << 16).powi(2)
 }
 
 /// Moves the hybrid clock of a node so far ahead, as a client may that brings a token.
-fn lead_by(daemon: &Daemon, seconds: u64) {
-    let mut client = daemon.connect();
+fn lead_by(node: &NodeProcess, seconds: u64) {
+    let mut client = node.connect();
     let token: String = ask(&mut client, &["SAPWOOD", "TOKEN"]);
     let mut parts: Vec<String> = token.split('.').map(str::to_owned).collect();
     parts[2] = (parts[2].parse::<u64>().unwrap() + (seconds << 32)).to_string();
@@ -139,13 +139,13 @@ fn lead_by(daemon: &Daemon, seconds: u64) {
 }
 
 #[test]
-fn a_daemon_that_is_restarted_behind_a_cut_of_all_neither_gets_nor_gives_anything() {
+fn a_node_that_is_restarted_behind_a_cut_of_all_neither_gets_nor_gives_anything() {
     // Clocks may lead by a minute and more, so that one that is moved shows for as long as the test takes.
     let [a, mut b] = pair_with(&["--enable-faults", "--max-clock-skew", "10s"]);
-    let row = |daemon: &Daemon, field: &str| {
-        daemon.peers().iter().map(|row| row[field].clone()).collect::<Vec<_>>()
+    let row = |node: &NodeProcess, field: &str| {
+        node.peers().iter().map(|row| row[field].clone()).collect::<Vec<_>>()
     };
-    let members = |daemon: &Daemon| daemon.healing()["members"].clone();
+    let members = |node: &NodeProcess| node.healing()["members"].clone();
     a.cut("*", "both");
     b.signal("KILL");
     lead_by(&a, 60);
@@ -172,7 +172,7 @@ fn a_daemon_that_is_restarted_behind_a_cut_of_all_neither_gets_nor_gives_anythin
 }
 
 #[test]
-fn a_daemon_that_stops_behind_a_cut_says_no_goodbye_and_hands_over_nothing() {
+fn a_node_that_stops_behind_a_cut_says_no_goodbye_and_hands_over_nothing() {
     let [a, mut b] = pair();
     b.cut("*", "both");
     b.set("of b", "1");
@@ -181,7 +181,7 @@ fn a_daemon_that_stops_behind_a_cut_says_no_goodbye_and_hands_over_nothing() {
     assert_eq!(b.ended().code(), Some(4), "a write is lost");
     assert!(stopped.elapsed() < Duration::from_secs(5), "it waited for a peer behind the cut");
     wait("a notices", || a.linked() == 0);
-    assert_eq!(a.state_of("b"), "down", "not gone: a has heard no goodbye");
+    assert_eq!(a.state_of("b"), "down", "not gone: a has received no goodbye");
     assert_eq!(a.get("of b"), None);
 }
 
@@ -189,8 +189,8 @@ fn a_daemon_that_stops_behind_a_cut_says_no_goodbye_and_hands_over_nothing() {
 /// are made all the time, so that one is on its way at each moment. Returns the time from the cut to that moment, and of
 /// the writes since then the longest.
 fn relay_after(way: &str) -> (Duration, Duration) {
-    let daemons = three_daemons(FAULTS);
-    let [a, b, _c] = &daemons;
+    let nodes = three_nodes(FAULTS);
+    let [a, b, _c] = &nodes;
     let (mut on_a, mut on_b) = (a.connect(), b.connect());
     let cut = Instant::now();
     a.cut("b", way);
@@ -259,9 +259,9 @@ fn what_a_relay_sync_a_cut_takes() {
 }
 
 #[test]
-fn an_isolated_daemon_serves_on_and_comes_back() {
-    let daemons = three_daemons(FAULTS);
-    let [a, b, c] = &daemons;
+fn an_isolated_node_serves_on_and_comes_back() {
+    let nodes = three_nodes(FAULTS);
+    let [a, b, c] = &nodes;
     a.set("deleted by the others", "x");
     until_equal(&[a, b, c]);
     a.cut("*", "both");
@@ -273,13 +273,13 @@ fn an_isolated_daemon_serves_on_and_comes_back() {
     c.del("deleted by the others");
     wait("b and c go on together", || c.get("of b").is_some());
     assert_eq!(a.get("of b"), None);
-    assert!(a.get("deleted by the others").is_some(), "nobody could tell it");
+    assert!(a.get("deleted by the others").is_some(), "the delete could not reach it");
     a.mend("*");
     until_linked(&[a, b, c]);
     until_equal(&[a, b, c]);
-    for daemon in [a, b, c] {
-        assert!(daemon.get("of a").is_some() && daemon.get("of b").is_some());
-        assert_eq!(daemon.get("deleted by the others"), None);
+    for node in [a, b, c] {
+        assert!(node.get("of a").is_some() && node.get("of b").is_some());
+        assert_eq!(node.get("deleted by the others"), None);
     }
 }
 
@@ -304,11 +304,11 @@ fn a_link_that_flaps_converges_and_brings_nothing_back() {
 
 #[test]
 fn faults_need_the_flag_and_a_peer_that_is_known() {
-    let a = Daemon::start("a", &[], &[]);
+    let a = NodeProcess::start("a", &[], &[]);
     let refused = a.cli(&["cut", "*"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("--enable-faults"), "{refused:?}");
-    let b = Daemon::start("b", &[&a], FAULTS);
+    let b = NodeProcess::start("b", &[&a], FAULTS);
     let unknown = b.cli(&["cut", "nobody"]);
     assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("nobody"), "{unknown:?}");

@@ -2,26 +2,26 @@
 
 use std::time::Duration;
 
-use crate::support::daemon::*;
+use crate::support::node_process::*;
 
 const FAULTS: &[&str] = &["--enable-faults"];
 
 /// Whether a node has none of these keys.
-fn lacks(daemon: &Daemon, keys: std::ops::Range<u32>) -> bool {
+fn lacks(node: &NodeProcess, keys: std::ops::Range<u32>) -> bool {
     let keys: Vec<_> = keys.map(|key| format!("key:{key}")).collect();
     let words: Vec<_> = ["EXISTS"].into_iter().chain(keys.iter().map(String::as_str)).collect();
-    ask::<u32>(&mut daemon.connect(), &words) == 0
+    ask::<u32>(&mut node.connect(), &words) == 0
 }
 
-fn delete(daemon: &Daemon, keys: std::ops::Range<u32>) {
+fn delete(node: &NodeProcess, keys: std::ops::Range<u32>) {
     let many = keys.len();
     let keys: Vec<_> = keys.map(|key| format!("key:{key}")).collect();
     let words: Vec<_> = ["DEL"].into_iter().chain(keys.iter().map(String::as_str)).collect();
-    assert_eq!(ask::<usize>(&mut daemon.connect(), &words), many);
+    assert_eq!(ask::<usize>(&mut node.connect(), &words), many);
 }
 
 /// Waits until `back` has lost the first hundred keys; meanwhile those who deleted them must not get them back.
-fn until_deleted(back: &Daemon, others: &[&Daemon]) {
+fn until_deleted(back: &NodeProcess, others: &[&NodeProcess]) {
     wait("the deletes have arrived", || {
         assert!(others.iter().all(|other| lacks(other, 0..100)), "a deleted key is back");
         lacks(back, 0..100)
@@ -32,10 +32,10 @@ fn until_deleted(back: &Daemon, others: &[&Daemon]) {
 }
 
 #[test]
-fn what_was_deleted_while_a_daemon_stood_still_is_deleted_there_once_it_goes_on() {
+fn what_was_deleted_while_a_node_stood_still_is_deleted_there_once_it_goes_on() {
     for beyond_the_silence_limit in [false, true] {
-        let daemons = three_daemons(&[]);
-        let [a, b, c] = &daemons;
+        let nodes = three_nodes(&[]);
+        let [a, b, c] = &nodes;
         load(&mut b.connect(), 0..500, b"x");
         until_equal(&[a, b, c]);
         b.signal("STOP");
@@ -52,8 +52,8 @@ fn what_was_deleted_while_a_daemon_stood_still_is_deleted_there_once_it_goes_on(
 }
 
 #[test]
-fn what_was_deleted_while_a_daemon_was_dead_is_not_there_when_it_is_started_again() {
-    let [a, mut b, c] = three_daemons(&[]);
+fn what_was_deleted_while_a_node_was_dead_is_not_there_when_it_is_started_again() {
+    let [a, mut b, c] = three_nodes(&[]);
     load(&mut b.connect(), 0..500, b"x");
     until_equal(&[&a, &b, &c]);
     delete(&a, 0..50);
@@ -67,8 +67,8 @@ fn what_was_deleted_while_a_daemon_was_dead_is_not_there_when_it_is_started_agai
 
 #[test]
 fn what_was_deleted_on_one_side_of_a_cut_is_deleted_on_the_other_though_it_was_written_there_before() {
-    let daemons = three_daemons(FAULTS);
-    let [a, b, c] = &daemons;
+    let nodes = three_nodes(FAULTS);
+    let [a, b, c] = &nodes;
     load(&mut a.connect(), 0..400, b"x");
     until_equal(&[a, b, c]);
     a.cut("*", "both");
@@ -85,20 +85,20 @@ fn what_was_deleted_on_one_side_of_a_cut_is_deleted_on_the_other_though_it_was_w
 #[test]
 #[ignore = "measures, and shares the machine with nobody: in release"]
 fn tombstones_are_freed_within_twenty_seconds_while_all_are_up() {
-    let daemons = three_daemons(&[]);
-    let [a, b, c] = &daemons;
+    let nodes = three_nodes(&[]);
+    let [a, b, c] = &nodes;
     load(&mut a.connect(), 0..20_000, b"x");
     until_equal(&[a, b, c]);
     for from in (0..10_000).step_by(1000) {
-        delete(&daemons[from as usize / 1000 % 3], from..from + 1000);
+        delete(&nodes[from as usize / 1000 % 3], from..from + 1000);
     }
     let expiring = ["SET", "expiring", "x", "PX", "1500"];
     ask::<()>(&mut b.connect(), &expiring);
     let deleted = std::time::Instant::now();
     wait("they are counted", || c.tombstones() >= 10_000);
     let whole = digest(&mut a.connect());
-    for daemon in [a, b, c] {
-        wait("no tombstone is left", || daemon.tombstones() == 0);
+    for node in [a, b, c] {
+        wait("no tombstone is left", || node.tombstones() == 0);
     }
     let took = deleted.elapsed();
     eprintln!("no tombstone was left after {took:?}");
@@ -129,7 +129,7 @@ fn tombstones_are_freed_within_twenty_seconds_while_all_are_up() {
 #[ignore = "takes two minutes: a member lapses after one at the earliest"]
 fn a_node_away_so_long_that_it_lapsed_brings_back_nothing_that_was_deleted_and_all_that_it_wrote() {
     let flags = ["--enable-faults", "--tombstone-limit=100"];
-    let [a, b, c] = three_daemons(&flags);
+    let [a, b, c] = three_nodes(&flags);
     load(&mut a.connect(), 0..500, b"x");
     until_equal(&[&a, &b, &c]);
     c.cut("*", "both");
@@ -143,13 +143,13 @@ fn a_node_away_so_long_that_it_lapsed_brings_back_nothing_that_was_deleted_and_a
     assert_eq!(a.state_of("c"), "down", "too soon");
     let long = Duration::from_secs(150);
     wait_within(long, "c lapses", || a.state_of("c") == "lapsed" && b.state_of("c") == "lapsed");
-    // The other one may have heard of it before its own minute was over, and then does not warn.
-    assert!([&a, &b].iter().any(|daemon| daemon.log().contains("lapsed")), "{}{}", a.log(), b.log());
-    for daemon in [&a, &b] {
-        wait("the stable time goes on without it", || daemon.tombstones() == 0);
+    // The other one may have received it before its own minute was over, and then does not warn.
+    assert!([&a, &b].iter().any(|node| node.log().contains("lapsed")), "{}{}", a.log(), b.log());
+    for node in [&a, &b] {
+        wait("the stable time goes on without it", || node.tombstones() == 0);
     }
     assert_eq!(digest(&mut a.connect()).1, 350);
-    assert!(!lacks(&c, 0..1), "c heard of it");
+    assert!(!lacks(&c, 0..1), "c received it");
 
     c.mend("*");
     wait("the deletes have arrived", || {
@@ -158,15 +158,15 @@ fn a_node_away_so_long_that_it_lapsed_brings_back_nothing_that_was_deleted_and_a
     });
     until_linked(&[&a, &b, &c]);
     until_equal(&[&a, &b, &c]);
-    for daemon in [&a, &b, &c] {
-        assert!(lacks(daemon, 0..150), "a deleted key is back on {}", daemon.name);
+    for node in [&a, &b, &c] {
+        assert!(lacks(node, 0..150), "a deleted key is back on {}", node.name);
         for n in 0..10 {
-            assert_eq!(daemon.get(&format!("alone:{n}")).as_deref(), Some("written far away"));
+            assert_eq!(node.get(&format!("alone:{n}")).as_deref(), Some("written far away"));
         }
-        assert_eq!(daemon.get("key:499").as_deref(), Some("changed far away"));
-        assert_eq!(digest(&mut daemon.connect()).1, 360);
-        assert_eq!(daemon.json(&["lost"]), serde_json::json!([]));
-        wait("c counts again", || daemon.healing()["members"] == 3);
+        assert_eq!(node.get("key:499").as_deref(), Some("changed far away"));
+        assert_eq!(digest(&mut node.connect()).1, 360);
+        assert_eq!(node.json(&["lost"]), serde_json::json!([]));
+        wait("c counts again", || node.healing()["members"] == 3);
     }
     assert!(c.healing()["retractions"].as_u64().unwrap() >= 150, "{}", c.healing());
     assert!(c.said(&["lost"]).is_empty());
@@ -175,7 +175,7 @@ fn a_node_away_so_long_that_it_lapsed_brings_back_nothing_that_was_deleted_and_a
 #[test]
 #[ignore = "takes half a minute: deadlines and tombstones have to pass"]
 fn what_a_node_kept_alive_while_it_was_away_lives_everywhere_though_it_expired_with_the_others() {
-    let [a, b, c] = three_daemons(FAULTS);
+    let [a, b, c] = three_nodes(FAULTS);
     let key = |n: u32| format!("key:{n}");
     let mut on_a = a.connect();
     for n in 0..10 {
@@ -195,30 +195,30 @@ fn what_a_node_kept_alive_while_it_was_away_lives_everywhere_though_it_expired_w
     assert_eq!(ask::<i64>(&mut on_c, &["INCRBY", "n", "7"]), 107);
     wait("its absence is noticed", || a.state_of("c") == "down" && b.state_of("c") == "down");
     a.said(&["forget", "c"]);
-    for daemon in [&a, &b] {
-        // Expired keys count as tombstones only once their values were dropped; memory tells that nothing is left.
-        wait("all have expired, and were freed", || daemon.info("used_memory") == "0");
+    for node in [&a, &b] {
+        // Expired keys count as tombstones only once their values were dropped; memory shows that nothing is left.
+        wait("all have expired, and were freed", || node.info("used_memory") == "0");
     }
 
     c.mend("*");
     until_linked(&[&a, &b, &c]);
     until_equal(&[&a, &b, &c]);
-    for daemon in [&a, &b, &c] {
-        let mut connection = daemon.connect();
+    for node in [&a, &b, &c] {
+        let mut connection = node.connect();
         for n in 0..10 {
-            assert_eq!(daemon.get(&key(n)).as_deref(), Some("x"), "{n} on {}", daemon.name);
+            assert_eq!(node.get(&key(n)).as_deref(), Some("x"), "{n} on {}", node.name);
             let left: i64 = ask(&mut connection, &["PTTL", &key(n)]);
-            assert_eq!(left > 0, n >= 5, "{n} on {}: {left} ms", daemon.name);
+            assert_eq!(left > 0, n >= 5, "{n} on {}: {left} ms", node.name);
         }
-        assert_eq!(daemon.get("n").as_deref(), Some("107"), "on {}", daemon.name);
-        assert_eq!(daemon.json(&["lost"]), serde_json::json!([]), "on {}", daemon.name);
+        assert_eq!(node.get("n").as_deref(), Some("107"), "on {}", node.name);
+        assert_eq!(node.json(&["lost"]), serde_json::json!([]), "on {}", node.name);
     }
 }
 
 #[test]
 #[ignore = "takes ten seconds and more: tombstones have to be freed"]
 fn stale_copies_of_a_node_that_was_forgotten_go_whoever_wrote_them_and_its_unseen_writes_stay() {
-    let [a, b, c] = three_daemons(FAULTS);
+    let [a, b, c] = three_nodes(FAULTS);
     load(&mut a.connect(), 0..200, b"a");
     load(&mut b.connect(), 200..300, b"b");
     load(&mut c.connect(), 300..500, b"c");
@@ -232,21 +232,21 @@ fn stale_copies_of_a_node_that_was_forgotten_go_whoever_wrote_them_and_its_unsee
     delete(&b, 250..400);
     a.del("count");
     a.said(&["forget", "c"]);
-    for daemon in [&a, &b] {
-        wait("no tombstone is left", || daemon.tombstones() == 0);
+    for node in [&a, &b] {
+        wait("no tombstone is left", || node.tombstones() == 0);
     }
     assert!(!lacks(&c, 300..301) && c.get("count").is_some());
 
     c.mend("*");
     until_linked(&[&a, &b, &c]);
     until_equal(&[&a, &b, &c]);
-    for daemon in [&a, &b, &c] {
-        assert!(lacks(daemon, 10..400), "a deleted key is back on {}", daemon.name);
-        assert_eq!(daemon.get("count"), None, "on {}", daemon.name);
-        assert_eq!(daemon.get("key:599").as_deref(), Some("unseen"), "on {}", daemon.name);
+    for node in [&a, &b, &c] {
+        assert!(lacks(node, 10..400), "a deleted key is back on {}", node.name);
+        assert_eq!(node.get("count"), None, "on {}", node.name);
+        assert_eq!(node.get("key:599").as_deref(), Some("unseen"), "on {}", node.name);
         // Nobody had seen these when the deletes of the ones before were freed.
-        assert_eq!(daemon.get("key:9").as_deref(), Some("again"), "on {}", daemon.name);
-        assert_eq!(digest(&mut daemon.connect()).1, 100 + 100 + 10);
-        assert_eq!(daemon.json(&["lost"]), serde_json::json!([]), "on {}", daemon.name);
+        assert_eq!(node.get("key:9").as_deref(), Some("again"), "on {}", node.name);
+        assert_eq!(digest(&mut node.connect()).1, 100 + 100 + 10);
+        assert_eq!(node.json(&["lost"]), serde_json::json!([]), "on {}", node.name);
     }
 }

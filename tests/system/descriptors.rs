@@ -3,39 +3,39 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use crate::support::daemon::*;
+use crate::support::node_process::*;
 
 /// How many clients a node has room for that may open 64 files.
 const CLIENTS: usize = 32;
 
-fn start_with_64_files() -> Daemon {
+fn start_with_64_files() -> NodeProcess {
     let command = ["sh", "-c", "ulimit -n 64 && exec \"$@\"", "sh"].map(String::from).into();
     let surroundings = Surroundings { command, ..Surroundings::default() };
-    let daemon = Daemon::spawn_in(surroundings, "a", (free_address(), free_address()), &[], &[]);
-    daemon.until_up();
-    daemon
+    let node = NodeProcess::spawn_in(surroundings, "a", (free_address(), free_address()), &[], &[]);
+    node.until_up();
+    node
 }
 
 /// A connection on which a request was answered, unless the node turns it away.
-fn served(daemon: &Daemon) -> Option<TcpStream> {
-    let mut stream = daemon.stream();
+fn served(node: &NodeProcess) -> Option<TcpStream> {
+    let mut stream = node.stream();
     let mut reply = [0];
     stream.write_all(b"PING\r\n").ok()?;
     stream.read_exact(&mut reply).ok()?;
     (reply == *b"+").then_some(stream)
 }
 
-fn until_full(daemon: &Daemon) -> Vec<TcpStream> {
+fn until_full(node: &NodeProcess) -> Vec<TcpStream> {
     let mut clients = Vec::new();
     wait("every place of a client is taken", || {
-        clients.extend(served(daemon));
+        clients.extend(served(node));
         clients.len() == CLIENTS
     });
     clients
 }
 
 #[test]
-fn a_daemon_that_may_open_few_files_says_how_many_clients_it_takes_and_turns_the_others_away() {
+fn a_node_that_may_open_few_files_says_how_many_clients_it_takes_and_turns_the_others_away() {
     let a = start_with_64_files();
     let warned = a.log().lines().any(|line| line.contains("WARN") && line.contains("max_clients=32"));
     assert!(warned, "{}", a.log());
@@ -56,7 +56,7 @@ fn a_daemon_that_may_open_few_files_says_how_many_clients_it_takes_and_turns_the
 #[test]
 fn clients_that_take_every_place_leave_room_for_a_peer_that_restarts_and_for_a_probe() {
     let a = start_with_64_files();
-    let mut b = Daemon::start("b", &[&a], &[]);
+    let mut b = NodeProcess::start("b", &[&a], &[]);
     until_linked(&[&a, &b]);
     let mut clients = until_full(&a);
     // More at one time than there are files, and none of them leaves by itself.

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use crate::support::daemon::*;
+use crate::support::node_process::*;
 use crate::support::peer_frames;
 
 const SECRET: &str = "xylem-9F3A-secret";
@@ -19,8 +19,8 @@ fn throw(address: std::net::SocketAddr, bytes: &[u8]) {
 
 #[test]
 fn no_value_ever_reaches_the_log_even_at_debug_level() {
-    let mut a = Daemon::start("a", &[], &["--log", "debug"]);
-    let mut b = Daemon::start("b", &[&a], &["--log", "debug", "--log-format", "json"]);
+    let mut a = NodeProcess::start("a", &[], &["--log", "debug"]);
+    let mut b = NodeProcess::start("b", &[&a], &["--log", "debug", "--log-format", "json"]);
     until_linked(&[&a, &b]);
     let (mut on_a, mut on_b) = (a.connect(), b.connect());
     ask::<()>(&mut on_a, &["SET", "k", SECRET]);
@@ -41,20 +41,20 @@ fn no_value_ever_reaches_the_log_even_at_debug_level() {
     ask::<()>(&mut on_b, &["DEL", "k", "l"]);
     wait("deleted", || ask::<u32>(&mut on_a, &["EXISTS", "k", "l"]) == 0);
 
-    for daemon in [&a, &b] {
-        throw(daemon.client, format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$x\r\n{SECRET}\r\n").as_bytes());
-        throw(daemon.client, format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$17\r\n{SECRET}{SECRET}\r\n").as_bytes());
-        throw(daemon.client, format!("SET k \"{SECRET}\r\n").as_bytes());
-        throw(daemon.client, format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1000\r\n{SECRET}").as_bytes());
-        throw(daemon.peer, SECRET.as_bytes());
-        throw(daemon.peer, &peer_frames::frame(SECRET.as_bytes()));
+    for node in [&a, &b] {
+        throw(node.client, format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$x\r\n{SECRET}\r\n").as_bytes());
+        throw(node.client, format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$17\r\n{SECRET}{SECRET}\r\n").as_bytes());
+        throw(node.client, format!("SET k \"{SECRET}\r\n").as_bytes());
+        throw(node.client, format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1000\r\n{SECRET}").as_bytes());
+        throw(node.peer, SECRET.as_bytes());
+        throw(node.peer, &peer_frames::frame(SECRET.as_bytes()));
     }
     until_linked(&[&a, &b]);
-    for daemon in [&mut a, &mut b] {
-        daemon.signal("TERM");
-        assert_eq!(daemon.ended().code(), Some(0));
-        assert!(!daemon.log().contains(SECRET), "{}", daemon.log());
-        assert!(daemon.log().to_lowercase().contains("debug"), "debug lines are there: {}", daemon.log());
+    for node in [&mut a, &mut b] {
+        node.signal("TERM");
+        assert_eq!(node.ended().code(), Some(0));
+        assert!(!node.log().contains(SECRET), "{}", node.log());
+        assert!(node.log().to_lowercase().contains("debug"), "debug lines are there: {}", node.log());
     }
     let log = b.log();
     for line in log.lines() {
@@ -69,8 +69,8 @@ fn no_value_ever_reaches_the_log_even_at_debug_level() {
 }
 
 /// The log lines that hold all of these words.
-fn lines(daemon: &Daemon, words: &[&str]) -> Vec<String> {
-    let log = daemon.log();
+fn lines(node: &NodeProcess, words: &[&str]) -> Vec<String> {
+    let log = node.log();
     log.lines().filter(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned).collect()
 }
 
@@ -80,8 +80,11 @@ fn a_failed_auth_is_a_warning_with_the_address_and_without_the_password() {
     let file = dir.path().join("password");
     std::fs::write(&file, "heartwood-7\n").unwrap();
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    let a =
-        Daemon::start("a", &[], &["--client-password-file", &file.display().to_string(), "--log", "debug"]);
+    let a = NodeProcess::start(
+        "a",
+        &[],
+        &["--client-password-file", &file.display().to_string(), "--log", "debug"],
+    );
 
     let mut stream = a.stream();
     let address = stream.local_addr().unwrap().to_string();
@@ -106,8 +109,8 @@ fn a_failed_auth_is_a_warning_with_the_address_and_without_the_password() {
 
 #[test]
 fn what_an_operator_has_done_is_in_the_log_with_the_address_it_came_from() {
-    let a = Daemon::start("a", &[], &["--enable-flush", "--enable-faults"]);
-    let mut b = Daemon::start("b", &[&a], &[]);
+    let a = NodeProcess::start("a", &[], &["--enable-flush", "--enable-faults"]);
+    let mut b = NodeProcess::start("b", &[&a], &[]);
     until_linked(&[&a, &b]);
     b.signal("TERM");
     b.ended();
@@ -144,7 +147,7 @@ fn what_an_operator_has_done_is_in_the_log_with_the_address_it_came_from() {
 
 #[test]
 fn what_an_operator_was_refused_is_no_line() {
-    let a = Daemon::start("a", &[], &[]);
+    let a = NodeProcess::start("a", &[], &[]);
     let mut connection = a.connect();
     for words in [
         &["FLUSHALL"][..],
@@ -160,9 +163,9 @@ fn what_an_operator_was_refused_is_no_line() {
 
 #[test]
 fn a_lost_link_is_a_warning_and_a_goodbye_is_not() {
-    let a = Daemon::start("a", &[], &[]);
-    let mut b = Daemon::start("b", &[&a], &[]);
-    let mut c = Daemon::start("c", &[&a], &[]);
+    let a = NodeProcess::start("a", &[], &[]);
+    let mut b = NodeProcess::start("b", &[&a], &[]);
+    let mut c = NodeProcess::start("c", &[&a], &[]);
     until_linked(&[&a, &b, &c]);
     b.kill();
     c.signal("TERM");

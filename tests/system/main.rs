@@ -22,6 +22,7 @@ mod members;
 mod memory;
 mod networks;
 mod noise;
+mod oracle;
 mod page;
 mod refusals;
 mod scale;

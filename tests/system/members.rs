@@ -1,28 +1,28 @@
 //! Who counts as a member: nodes that leave, that are forgotten, and that go by a name that is taken.
 
-use crate::support::daemon::*;
+use crate::support::node_process::*;
 
 const FAULTS: &[&str] = &["--enable-faults"];
 
-fn members(daemon: &Daemon) -> u64 {
-    daemon.healing()["members"].as_u64().unwrap()
+fn members(node: &NodeProcess) -> u64 {
+    node.healing()["members"].as_u64().unwrap()
 }
 
 /// Waits until these have freed every tombstone. The stable time is some seconds behind while all are up.
-fn until_purged(daemons: &[&Daemon]) {
-    for daemon in daemons {
-        wait("no tombstone is left", || daemon.tombstones() == 0);
+fn until_purged(nodes: &[&NodeProcess]) {
+    for node in nodes {
+        wait("no tombstone is left", || node.tombstones() == 0);
     }
 }
 
 #[test]
-fn a_daemon_that_leaves_is_gone_and_returns_under_its_name() {
-    let [a, b, mut c] = three_daemons(&[]);
+fn a_node_that_leaves_is_gone_and_returns_under_its_name() {
+    let [a, b, mut c] = three_nodes(&[]);
     load(&mut a.connect(), 0..100, b"x");
     c.set("last", "write");
     c.signal("TERM");
     assert_eq!(c.ended().code(), Some(0), "{}", c.log());
-    wait("both have heard its goodbye", || [&a, &b].iter().all(|daemon| daemon.state_of("c") == "gone"));
+    wait("both have received its goodbye", || [&a, &b].iter().all(|node| node.state_of("c") == "gone"));
     assert_eq!((members(&a), members(&b)), (2, 2));
     assert_eq!((a.get("last").as_deref(), b.get("last").as_deref()), (Some("write"), Some("write")));
     b.set("while c was away", "x");
@@ -30,17 +30,17 @@ fn a_daemon_that_leaves_is_gone_and_returns_under_its_name() {
     c.restart();
     until_linked(&[&a, &b, &c]);
     until_equal(&[&a, &b, &c]);
-    for daemon in [&a, &b, &c] {
-        wait("three members again", || members(daemon) == 3);
-        assert_eq!(daemon.peers().len(), 2, "{:?}", daemon.peers());
-        assert_eq!(daemon.get("last"), None);
+    for node in [&a, &b, &c] {
+        wait("three members again", || members(node) == 3);
+        assert_eq!(node.peers().len(), 2, "{:?}", node.peers());
+        assert_eq!(node.get("last"), None);
     }
     assert!(c.get("while c was away").is_some());
 }
 
 #[test]
 fn a_member_that_is_down_can_be_forgotten_and_no_other() {
-    let [a, b, mut c] = three_daemons(&[]);
+    let [a, b, mut c] = three_nodes(&[]);
     for (name, reason) in [("b", "linked"), ("a", "itself"), ("nobody", "no member")] {
         let refused = a.cli(&["forget", name]);
         assert_eq!(refused.status.code(), Some(1), "{refused:?}");
@@ -54,30 +54,30 @@ fn a_member_that_is_down_can_be_forgotten_and_no_other() {
     wait("the other learns of it", || b.state_of("c") == "lapsed" && members(&b) == 2);
     c.restart();
     until_linked(&[&a, &b, &c]);
-    for daemon in [&a, &b, &c] {
-        wait("three members again", || members(daemon) == 3);
+    for node in [&a, &b, &c] {
+        wait("three members again", || members(node) == 3);
     }
 }
 
 #[test]
-fn who_forgets_a_member_that_has_just_gone_silent_is_told_when_to_try_again() {
-    let a = Daemon::start("a", &[], FAULTS);
-    let c = Daemon::start("c", &[&a], FAULTS);
+fn forget_of_a_member_that_has_just_gone_silent_says_when_to_try_again() {
+    let a = NodeProcess::start("a", &[], FAULTS);
+    let c = NodeProcess::start("c", &[&a], FAULTS);
     until_linked(&[&a, &c]);
     a.cut("c", "both");
-    let mut told = String::new();
+    let mut warned = String::new();
     wait("c is forgotten", || {
         let output = a.cli(&["forget", "c"]);
-        told += &String::from_utf8_lossy(&output.stderr);
+        warned += &String::from_utf8_lossy(&output.stderr);
         output.status.success()
     });
-    assert!(told.contains("the link ends within") && told.contains("try again then"), "{told}");
+    assert!(warned.contains("the link ends within") && warned.contains("try again then"), "{warned}");
 }
 
 #[test]
 #[ignore = "takes a quarter of a minute: tombstones have to be freed twice"]
 fn tombstones_wait_for_a_dead_member_until_it_is_forgotten_and_for_one_that_left_not_at_all() {
-    let [a, mut b, mut c] = three_daemons(&[]);
+    let [a, mut b, mut c] = three_nodes(&[]);
     load(&mut a.connect(), 0..100, b"x");
     until_equal(&[&a, &b, &c]);
     c.kill();
@@ -102,8 +102,8 @@ fn tombstones_wait_for_a_dead_member_until_it_is_forgotten_and_for_one_that_left
 }
 
 #[test]
-fn a_live_node_that_was_forgotten_is_a_member_once_it_is_heard_with_its_data_and_without_what_was_deleted() {
-    let [a, b, c] = three_daemons(FAULTS);
+fn a_live_node_that_was_forgotten_rejoins_with_its_data_and_without_what_was_deleted() {
+    let [a, b, c] = three_nodes(FAULTS);
     load(&mut a.connect(), 0..2000, b"x");
     until_equal(&[&a, &b, &c]);
     c.cut("*", "both");
@@ -127,16 +127,16 @@ fn a_live_node_that_was_forgotten_is_a_member_once_it_is_heard_with_its_data_and
     until_linked(&[&a, &b, &c]);
     until_equal(&[&a, &b, &c]);
     assert_eq!(c.info("incarnation"), incarnation, "it goes on as it was");
-    for daemon in [&a, &b, &c] {
-        assert_eq!(daemon.get("key:0"), None, "{} has it back", daemon.name);
-        assert_eq!(daemon.get("key:1998").as_deref(), Some("later, far away"));
-        assert_eq!(daemon.get("key:1999").as_deref(), Some("later"));
-        assert_eq!(daemon.get("of c alone").as_deref(), Some("kept"));
-        assert_eq!(daemon.get("counter").as_deref(), Some("8"));
-        assert_eq!(digest(&mut daemon.connect()).1, 502);
-        wait("three members again", || members(daemon) == 3);
-        assert_eq!(daemon.peers().len(), 2, "{:?}", daemon.peers());
-        assert_eq!(daemon.json(&["lost"]), serde_json::json!([]));
+    for node in [&a, &b, &c] {
+        assert_eq!(node.get("key:0"), None, "{} has it back", node.name);
+        assert_eq!(node.get("key:1998").as_deref(), Some("later, far away"));
+        assert_eq!(node.get("key:1999").as_deref(), Some("later"));
+        assert_eq!(node.get("of c alone").as_deref(), Some("kept"));
+        assert_eq!(node.get("counter").as_deref(), Some("8"));
+        assert_eq!(digest(&mut node.connect()).1, 502);
+        wait("three members again", || members(node) == 3);
+        assert_eq!(node.peers().len(), 2, "{:?}", node.peers());
+        assert_eq!(node.json(&["lost"]), serde_json::json!([]));
     }
     // It is a member like any other from here on.
     c.del("key:1501");
@@ -145,13 +145,13 @@ fn a_live_node_that_was_forgotten_is_a_member_once_it_is_heard_with_its_data_and
 }
 
 #[test]
-fn a_node_that_is_forgotten_where_its_link_is_cut_stays_a_member_as_another_hears_it() {
-    let [a, b, c] = three_daemons(FAULTS);
+fn a_node_that_is_forgotten_where_its_link_is_cut_stays_a_member_while_another_is_linked_to_it() {
+    let [a, b, c] = three_nodes(FAULTS);
     a.set("k", "x");
     until_equal(&[&a, &b, &c]);
     a.cut("c", "both");
     wait("a has lost its link to c", || a.cli(&["forget", "c"]).status.success());
-    wait("b tells a that c lives", || members(&a) == 3);
+    wait("b reports to a that c lives", || members(&a) == 3);
     assert_eq!((members(&b), members(&c)), (3, 3));
     b.del("k");
     until_purged(&[&a, &b, &c]);
@@ -163,7 +163,7 @@ fn a_node_that_is_forgotten_where_its_link_is_cut_stays_a_member_as_another_hear
 
 #[test]
 fn a_node_that_discards_its_keys_takes_those_of_the_others_and_goes_on_as_a_new_incarnation() {
-    let [a, b, c] = three_daemons(FAULTS);
+    let [a, b, c] = three_nodes(FAULTS);
     load(&mut c.connect(), 0..100, b"c");
     assert_eq!(ask::<i64>(&mut c.connect(), &["INCRBY", "counter", "5"]), 5);
     until_equal(&[&a, &b, &c]);
@@ -186,29 +186,29 @@ fn a_node_that_discards_its_keys_takes_those_of_the_others_and_goes_on_as_a_new_
     c.set("key:2", "again");
     c.del("key:3");
     until_equal(&[&a, &b, &c]);
-    for daemon in [&a, &b, &c] {
-        wait("three members", || members(daemon) == 3);
-        assert_eq!((daemon.get("of c alone"), daemon.get("key:0"), daemon.get("key:3")), (None, None, None));
-        assert_eq!(daemon.get("key:1").as_deref(), Some("c"));
-        assert_eq!(daemon.get("key:2").as_deref(), Some("again"));
-        assert_eq!(daemon.get("counter").as_deref(), Some("7"));
-        assert_eq!(digest(&mut daemon.connect()).1, 99);
+    for node in [&a, &b, &c] {
+        wait("three members", || members(node) == 3);
+        assert_eq!((node.get("of c alone"), node.get("key:0"), node.get("key:3")), (None, None, None));
+        assert_eq!(node.get("key:1").as_deref(), Some("c"));
+        assert_eq!(node.get("key:2").as_deref(), Some("again"));
+        assert_eq!(node.get("counter").as_deref(), Some("7"));
+        assert_eq!(digest(&mut node.connect()).1, 99);
     }
     until_purged(&[&a, &b, &c]);
 }
 
 /// A pair of namesakes that different members took in while these could not reach each other.
 #[test]
-fn a_daemon_whose_name_was_taken_meanwhile_stops_with_a_clear_error() {
-    let a = Daemon::start("a", &[], FAULTS);
-    let mut first = Daemon::start("twin", &[&a], FAULTS);
-    let c = Daemon::start("c", &[&a], FAULTS);
+fn a_node_whose_name_was_taken_meanwhile_stops_with_a_clear_error() {
+    let a = NodeProcess::start("a", &[], FAULTS);
+    let mut first = NodeProcess::start("twin", &[&a], FAULTS);
+    let c = NodeProcess::start("c", &[&a], FAULTS);
     until_linked(&[&a, &first, &c]);
-    for daemon in [&a, &first] {
-        daemon.cut("c", "both");
+    for node in [&a, &first] {
+        node.cut("c", "both");
     }
     wait("c is on its own", || c.linked() == 0);
-    let second = Daemon::start("twin", &[&c], FAULTS);
+    let second = NodeProcess::start("twin", &[&c], FAULTS);
     until_linked(&[&c, &second]);
     a.set("k", "x");
     a.mend("c");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::daemon::*;
+use crate::support::node_process::*;
 
 /// How long equal nodes may take to purge what all of them have deleted, in a debug build beside other tests.
 const PURGE_LIMIT: Duration = Duration::from_secs(120);
@@ -25,8 +25,8 @@ fn fill(connection: &mut redis::Connection) -> u32 {
 }
 
 #[test]
-fn a_client_that_reaches_the_limit_is_told_so_and_may_still_delete() {
-    let a = Daemon::start("a", &[], &["--max-memory", "8MiB", "--max-value", "64KiB"]);
+fn a_client_that_reaches_the_limit_gets_an_error_and_may_still_delete() {
+    let a = NodeProcess::start("a", &[], &["--max-memory", "8MiB", "--max-value", "64KiB"]);
     let mut connection = a.connect();
     let taken = fill(&mut connection);
     assert!((4000..9000).contains(&taken), "{taken} keys of 1 kB in 8 MiB");
@@ -41,8 +41,8 @@ fn a_client_that_reaches_the_limit_is_told_so_and_may_still_delete() {
 
 #[test]
 fn replicated_data_is_taken_up_to_the_ceiling_and_the_rest_once_there_is_room() {
-    let roomy = Daemon::start("roomy", &[], &[]);
-    let tight = Daemon::start("tight", &[&roomy], &["--max-memory", "4MiB", "--max-value", "64KiB"]);
+    let roomy = NodeProcess::start("roomy", &[], &[]);
+    let tight = NodeProcess::start("tight", &[&roomy], &["--max-memory", "4MiB", "--max-value", "64KiB"]);
     until_linked(&[&roomy, &tight]);
     let mut on_roomy = roomy.connect();
     load(&mut on_roomy, 0..12_000, VALUE);
@@ -72,7 +72,7 @@ fn replicated_data_is_taken_up_to_the_ceiling_and_the_rest_once_there_is_room() 
 }
 
 /// Sets `NAME:0`, `NAME:1` and so on until the node refuses to grow; returns how many it took at least.
-fn fill_with_own_keys(node: &Daemon, value: &str) -> u32 {
+fn fill_with_own_keys(node: &NodeProcess, value: &str) -> u32 {
     /// Commands of one pipeline.
     const CHUNK: u32 = 500;
     let mut connection = node.connect();
@@ -90,7 +90,7 @@ fn fill_with_own_keys(node: &Daemon, value: &str) -> u32 {
 }
 
 /// Deletes what [`fill_with_own_keys`] may have set, but for the first `kept` keys.
-fn delete_own_keys(node: &Daemon, kept: u32, taken: u32) {
+fn delete_own_keys(node: &NodeProcess, kept: u32, taken: u32) {
     let mut connection = node.connect();
     for keys in (kept..taken + 500).collect::<Vec<_>>().chunks(500) {
         let mut delete = redis::cmd("DEL");
@@ -104,10 +104,10 @@ fn delete_own_keys(node: &Daemon, kept: u32, taken: u32) {
 /// Cuts nodes off from each other, fills each with keys of its own, mends, and deletes all but `kept` percent of the keys.
 fn deletes_make_room_after_a_cut(names: &[&str], value: &str, kept: u32) {
     let flags = ["--max-memory=4MiB", "--max-key=1KiB", "--max-value=64KiB", "--enable-faults"];
-    let mut nodes = Vec::<Daemon>::new();
+    let mut nodes = Vec::<NodeProcess>::new();
     for name in names {
         let join: Vec<_> = nodes.iter().take(1).collect();
-        nodes.push(Daemon::start(name, &join, &flags));
+        nodes.push(NodeProcess::start(name, &join, &flags));
     }
     let all: Vec<_> = nodes.iter().collect();
     until_linked(&all);
@@ -160,7 +160,7 @@ fn two_nodes_that_filled_up_apart_are_equal_once_so_much_is_deleted_that_the_res
 }
 
 /// Waits until a node takes no more memory than 1.3 times what its cells need, and 20 MiB.
-fn until_memory_is_returned(node: &Daemon, what: &str) {
+fn until_memory_is_returned(node: &NodeProcess, what: &str) {
     wait_within(Duration::from_secs(30), &format!("{} returns the memory of {what}", node.name), || {
         let used = node.info("used_memory").parse::<u64>().unwrap();
         let tombstones = node.info("used_memory_tombstones").parse::<u64>().unwrap();
@@ -168,9 +168,9 @@ fn until_memory_is_returned(node: &Daemon, what: &str) {
     });
 }
 
-fn two_nodes() -> [Daemon; 2] {
-    let a = Daemon::start("a", &[], &[]);
-    let b = Daemon::start("b", &[&a], &[]);
+fn two_nodes() -> [NodeProcess; 2] {
+    let a = NodeProcess::start("a", &[], &[]);
+    let b = NodeProcess::start("b", &[&a], &[]);
     until_linked(&[&a, &b]);
     [a, b]
 }

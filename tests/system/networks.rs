@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::daemon::*;
 use crate::support::network::Network;
+use crate::support::node_process::*;
 
 /// Three linked nodes on three hosts; the network must be dropped after them.
-fn three_hosts() -> ([Daemon; 3], Network) {
+fn three_hosts() -> ([NodeProcess; 3], Network) {
     let network = Network::new(3);
     let a = network.spawn("a", 0, &[]);
     a.until_up();
@@ -39,9 +39,9 @@ fn a_partition_that_drops_every_packet_heals_and_brings_nothing_back() {
     until_linked(&[&a, &b, &c]);
     until_equal(&[&a, &b, &c]);
     eprintln!("equal {:?} after the network was", healed.elapsed());
-    for daemon in [&a, &b, &c] {
-        assert_eq!((daemon.get("key:0"), daemon.get("key:1")), (None, None));
-        assert_eq!(digest(&mut daemon.connect()).1, 500 + 400 + 1 - 2);
+    for node in [&a, &b, &c] {
+        assert_eq!((node.get("key:0"), node.get("key:1")), (None, None));
+        assert_eq!(digest(&mut node.connect()).1, 500 + 400 + 1 - 2);
     }
     assert!(healed.elapsed() < Duration::from_secs(30), "{:?}", healed.elapsed());
 }
@@ -54,10 +54,10 @@ fn a_network_that_loses_a_fifth_of_all_packets_each_way_still_replicates() {
         network.drop(one, other, 20);
         network.drop(other, one, 20);
     }
-    for (n, daemon) in [&a, &b, &c].into_iter().enumerate() {
+    for (n, node) in [&a, &b, &c].into_iter().enumerate() {
         let from = 1000 + 1000 * u32::try_from(n).unwrap();
-        load(&mut daemon.connect(), from..from + 500, &[b'v'; 200]);
-        daemon.del(&format!("key:{n}"));
+        load(&mut node.connect(), from..from + 500, &[b'v'; 200]);
+        node.del(&format!("key:{n}"));
     }
     // Retransmissions back off; links may come and go.
     until_equal_within(Duration::from_secs(120), &[&a, &b, &c]);
@@ -71,7 +71,7 @@ fn a_network_that_loses_a_fifth_of_all_packets_each_way_still_replicates() {
 
 #[test]
 #[ignore = "needs root, ip and nft (Debian iproute2, nftables)"]
-fn a_direction_that_is_dropped_parts_two_daemons_and_a_third_relays() {
+fn a_direction_that_is_dropped_parts_two_nodes_and_a_third_relays() {
     let ([a, b, c], network) = three_hosts();
     network.drop(0, 1, 100);
     wait("both notice", || a.linked() == 1 && b.linked() == 1 && c.linked() == 2);
@@ -94,13 +94,13 @@ fn a_test_leaves_no_network_behind() {
         String::from_utf8(output.stdout).unwrap()
     };
     let everything = || listed(&["netns", "list"]) + &listed(&["-o", "link"]);
-    let (tell, told) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     let failed = std::panic::catch_unwind(move || {
         let network = Network::new(2);
-        tell.send(network.prefix().to_owned()).unwrap();
+        sender.send(network.prefix().to_owned()).unwrap();
         panic!("as a test that fails does");
     });
-    let prefix = told.recv().unwrap();
+    let prefix = receiver.recv().unwrap();
     assert!(failed.is_err());
     assert!(!everything().contains(&prefix), "{prefix}: {}", everything());
     let network = Network::new(1);

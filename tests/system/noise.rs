@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::support::daemon::*;
+use crate::support::node_process::*;
 use crate::support::peer_frames;
 
 /// Most that a node may grow under noise, in bytes.
@@ -65,7 +65,7 @@ fn throw(address: SocketAddr, bytes: &[u8], seed: u64) {
 }
 
 /// What must hold of a node whatever it was sent, and of its peer.
-fn check(a: &Daemon, b: &Daemon, resident_before: u64) {
+fn check(a: &NodeProcess, b: &NodeProcess, resident_before: u64) {
     let mut on_a = a.connect();
     assert_eq!(ask::<String>(&mut on_a, &["PING"]), "PONG");
     wait("still linked", || a.peers_in("linked").iter().any(|peer| peer["name"] == "b"));
@@ -81,7 +81,7 @@ fn check(a: &Daemon, b: &Daemon, resident_before: u64) {
 }
 
 #[test]
-fn a_live_daemon_stands_random_and_mutated_bytes_from_clients() {
+fn a_live_node_stands_random_and_mutated_bytes_from_clients() {
     const PIECES: &[&[u8]] = &[
         b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nvalue\r\n",
         b"*3\r\n$6\r\nEXPIRE\r\n$1\r\nk\r\n$3\r\n100\r\n",
@@ -103,8 +103,8 @@ fn a_live_daemon_stands_random_and_mutated_bytes_from_clients() {
         b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     ];
-    let a = Daemon::start("a", &[], &[]);
-    let b = Daemon::start("b", &[&a], &[]);
+    let a = NodeProcess::start("a", &[], &[]);
+    let b = NodeProcess::start("b", &[&a], &[]);
     until_linked(&[&a, &b]);
     let mut before = a.resident();
     for (n, seed) in seeds().enumerate() {
@@ -168,11 +168,11 @@ fn messages(mut bytes: &[u8]) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn a_live_daemon_stands_random_and_mutated_bytes_from_peers() {
+fn a_live_node_stands_random_and_mutated_bytes_from_peers() {
     // A recorded hello stays acceptable for as long as the test may take.
     let flags = ["--max-clock-skew", "10m"];
-    let a = Daemon::start("a", &[], &flags);
-    let b = Daemon::start("b", &[&a], &flags);
+    let a = NodeProcess::start("a", &[], &flags);
+    let b = NodeProcess::start("b", &[&a], &flags);
     until_linked(&[&a, &b]);
 
     let tape = {
@@ -182,7 +182,7 @@ fn a_live_daemon_stands_random_and_mutated_bytes_from_peers() {
         // It advertises an address that nobody listens on, so that every link of its is dialled through the proxy.
         let advertised = free_address().to_string();
         let model =
-            Daemon::start("model", &[], &[&flags[..], &[&through, "--advertise", &advertised]].concat());
+            NodeProcess::start("model", &[], &[&flags[..], &[&through, "--advertise", &advertised]].concat());
         wait("recorded a link", || model.peers_in("linked").iter().any(|peer| peer["name"] == "a"));
         load(&mut a.connect(), 0..100, b"of a");
         load(&mut model.connect(), 100..200, b"of the model");

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crate::support::daemon::*;
 use crate::support::http::Events;
+use crate::support::node_process::*;
 
 /// The keys that are there, and are written.
 const KEYS: u32 = 1_000_000;
@@ -24,8 +24,8 @@ const MOST: f64 = 0.15;
 #[test]
 #[ignore = "takes a minute, and measures: in release"]
 fn a_reader_of_the_page_costs_little_beside_a_hundred_thousand_writes_a_second() {
-    let a = Daemon::start("a", &[], &[]);
-    let b = Daemon::start("b", &[&a], &[]);
+    let a = NodeProcess::start("a", &[], &[]);
+    let b = NodeProcess::start("b", &[&a], &[]);
     load(&mut a.connect(), 0..KEYS, &[b'v'; 100]);
     until_equal_within(Duration::from_secs(120), &[&a, &b]);
     let writers = Writers::start(&a);
@@ -45,8 +45,8 @@ fn a_reader_of_the_page_costs_little_beside_a_hundred_thousand_writes_a_second()
     ratios.sort_by(f64::total_cmp);
     let [low, cost, high] = [1, 2, 3].map(|quarter| ratios[quarter * ratios.len() / 4]);
     eprintln!(
-        "{rate:.0} writes a second; with a reader of the page the daemon takes {:+.1}% CPU time for one (half of all turns \
-         {:+.1}% to {:+.1}%), and tells it {} bytes in {WINDOW:?}",
+        "{rate:.0} writes a second; with a reader of the page the node takes {:+.1}% CPU time for one (half of all turns \
+         {:+.1}% to {:+.1}%), and sends it {} bytes in {WINDOW:?}",
         cost * 100.0,
         low * 100.0,
         high * 100.0,
@@ -63,8 +63,8 @@ fn pause(time: Duration) {
 }
 
 /// Nanoseconds of CPU time of all threads of a process.
-fn cpu(daemon: &Daemon) -> u64 {
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+fn cpu(node: &NodeProcess) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", node.pid())).unwrap();
     let threads = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap());
     threads.map(|stat| stat.split(' ').next().unwrap().parse::<u64>().unwrap()).sum()
 }
@@ -77,8 +77,8 @@ struct Writers {
 }
 
 impl Writers {
-    fn start(daemon: &Daemon) -> Writers {
-        let mut connections: Vec<_> = (0..CONNECTIONS).map(|_| daemon.stream()).collect();
+    fn start(node: &NodeProcess) -> Writers {
+        let mut connections: Vec<_> = (0..CONNECTIONS).map(|_| node.stream()).collect();
         let (written, stop) = <(Arc<AtomicU64>, Arc<AtomicBool>)>::default();
         let (count, stopped) = (Arc::clone(&written), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
@@ -109,10 +109,10 @@ impl Writers {
     }
 
     /// Nanoseconds of the node's CPU time a write.
-    fn measure(&self, daemon: &Daemon) -> f64 {
-        let before = (self.written.load(Relaxed), cpu(daemon));
+    fn measure(&self, node: &NodeProcess) -> f64 {
+        let before = (self.written.load(Relaxed), cpu(node));
         pause(WINDOW);
-        let after = (self.written.load(Relaxed), cpu(daemon));
+        let after = (self.written.load(Relaxed), cpu(node));
         (after.1 - before.1) as f64 / (after.0 - before.0) as f64
     }
 
@@ -149,7 +149,7 @@ impl Reader {
         Reader { stop, thread }
     }
 
-    /// Returns the bytes that it was told.
+    /// Returns the bytes that it received.
     fn end(self) -> usize {
         self.stop.send(()).unwrap();
         self.thread.join().unwrap()

@@ -3,12 +3,12 @@
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 
-use crate::support::daemon::*;
+use crate::support::node_process::*;
 
 #[test]
 fn a_key_is_any_bytes_be_they_a_list_or_a_term_of_erlang() {
-    let a = Daemon::start("a", &[], &[]);
-    let b = Daemon::start("b", &[&a], &[]);
+    let a = NodeProcess::start("a", &[], &[]);
+    let b = NodeProcess::start("b", &[&a], &[]);
     until_linked(&[&a, &b]);
     // The term {user, [1,2,3]} in Erlang's external format.
     let term = b"\x83h\x02d\x00\x04userk\x00\x03\x01\x02\x03";
@@ -27,7 +27,7 @@ fn a_key_is_any_bytes_be_they_a_list_or_a_term_of_erlang() {
 
 #[test]
 fn a_value_of_50_mb_is_refused_and_the_connection_lives() {
-    let a = Daemon::start("a", &[], &[]);
+    let a = NodeProcess::start("a", &[], &[]);
     let mut connection = a.connect();
     ask::<()>(&mut connection, &["SET", "k", "before"]);
     let value = vec![b'v'; 50_000_000];
@@ -39,10 +39,10 @@ fn a_value_of_50_mb_is_refused_and_the_connection_lives() {
 }
 
 #[test]
-fn a_connection_made_while_the_daemon_starts_is_refused_or_served() {
-    let a = Daemon::start("a", &[], &[]);
+fn a_connection_made_while_the_node_starts_is_refused_or_served() {
+    let a = NodeProcess::start("a", &[], &[]);
     load(&mut a.connect(), 0..20_000, &[b'x'; 100]);
-    let b = Daemon::spawn("b", &[&a], &[]);
+    let b = NodeProcess::spawn("b", &[&a], &[]);
     let (mut refused, mut served) = (0, 0);
     wait("b has served 200 connections", || {
         let Ok(mut stream) = TcpStream::connect(b.client).map_err(|error| {
@@ -70,34 +70,34 @@ fn a_connection_made_while_the_daemon_starts_is_refused_or_served() {
 
 #[test]
 fn a_namesake_shows_in_peers_and_in_the_log() {
-    let a = Daemon::start("a", &[], &[]);
-    let b = Daemon::start("b", &[&a], &[]);
+    let a = NodeProcess::start("a", &[], &[]);
+    let b = NodeProcess::start("b", &[&a], &[]);
     until_linked(&[&a, &b]);
-    let namesake = Daemon::start("b", &[&a], &[]);
-    for daemon in [&a, &namesake] {
-        wait("the refusal shows", || !daemon.peers_in("duplicate").is_empty());
-        assert!(daemon.said(&["peers"]).contains("duplicate"), "{}", daemon.said(&["peers"]));
-        wait("the log says why", || daemon.log().contains("--name"));
+    let namesake = NodeProcess::start("b", &[&a], &[]);
+    for node in [&a, &namesake] {
+        wait("the refusal shows", || !node.peers_in("duplicate").is_empty());
+        assert!(node.said(&["peers"]).contains("duplicate"), "{}", node.said(&["peers"]));
+        wait("the log says why", || node.log().contains("--name"));
     }
     assert_eq!((a.linked(), b.linked(), namesake.linked()), (1, 1, 0));
 }
 
 #[test]
 fn a_foreign_cluster_shows_in_peers_and_in_the_log() {
-    let a = Daemon::start("a", &[], &[]);
-    let elm = Daemon::start("b", &[&a], &["--cluster", "elm"]);
+    let a = NodeProcess::start("a", &[], &[]);
+    let elm = NodeProcess::start("b", &[&a], &["--cluster", "elm"]);
     ask::<()>(&mut elm.connect(), &["SET", "k", "stays out"]);
-    for daemon in [&a, &elm] {
-        wait("the refusal shows", || !daemon.peers_in("wrong-cluster").is_empty());
-        let table = daemon.said(&["peers"]);
+    for node in [&a, &elm] {
+        wait("the refusal shows", || !node.peers_in("wrong-cluster").is_empty());
+        let table = node.said(&["peers"]);
         assert!(table.contains("wrong-cluster") && table.contains("elm"), "{table}");
-        wait("the log says why", || daemon.log().contains("--cluster"));
+        wait("the log says why", || node.log().contains("--cluster"));
     }
     assert_eq!(ask::<Option<String>>(&mut a.connect(), &["GET", "k"]), None);
 }
 
 #[test]
-fn without_the_password_nothing_is_told_and_with_it_everything_works() {
+fn without_the_password_nothing_is_shown_and_with_it_everything_works() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
         let path = dir.path().join(name);
@@ -106,7 +106,7 @@ fn without_the_password_nothing_is_told_and_with_it_everything_works() {
         path.display().to_string()
     };
     let (right, wrong) = (file("right", "heartwood-7\n"), file("wrong", "sapling-7\n"));
-    let a = Daemon::start("a", &[], &["--client-password-file", &right, "--log", "debug"]);
+    let a = NodeProcess::start("a", &[], &["--client-password-file", &right, "--log", "debug"]);
 
     let mut stream = a.stream();
     stream.write_all(b"GET k\r\nAUTH sapling-7\r\nAUTH heartwood-7\r\nSET k v\r\n").unwrap();

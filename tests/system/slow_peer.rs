@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::daemon::*;
+use crate::support::node_process::*;
 use redis::Connection;
 
 /// The time of each of so many writes of 1 kB, one after the other.
@@ -28,9 +28,9 @@ fn queued(connection: &mut Connection) -> u64 {
 fn a_stopped_peer_slows_no_writer_and_catches_up() {
     const QUEUE: u64 = 8 << 20;
     let flags = ["--peer-queue", "8MiB", "--max-value", "1MiB"];
-    let a = Daemon::start("a", &[], &flags);
-    let b = Daemon::start("b", &[&a], &flags);
-    let c = Daemon::start("c", &[&a], &flags);
+    let a = NodeProcess::start("a", &[], &flags);
+    let b = NodeProcess::start("b", &[&a], &flags);
+    let c = NodeProcess::start("c", &[&a], &flags);
     until_linked(&[&a, &b, &c]);
     let (mut writer, mut observer) = (a.connect(), a.connect());
     latencies(&mut writer, "warm", 500);
@@ -64,8 +64,8 @@ fn a_stopped_peer_slows_no_writer_and_catches_up() {
 fn a_queue_that_overflows_stays_bounded_and_heals_by_a_sync() {
     const QUEUE: u64 = 1 << 20;
     let flags = ["--peer-queue", "1MiB", "--max-value", "64KiB", "--max-key", "1KiB"];
-    let a = Daemon::start("a", &[], &flags);
-    let b = Daemon::start("b", &[&a], &flags);
+    let a = NodeProcess::start("a", &[], &flags);
+    let b = NodeProcess::start("b", &[&a], &flags);
     until_linked(&[&a, &b]);
     let (mut writer, mut observer) = (a.connect(), a.connect());
     load(&mut writer, 0..1000, &[b'v'; 1000]);

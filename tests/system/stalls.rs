@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::daemon::*;
+use crate::support::node_process::*;
 
 /// The local ports of the established connections to an address on this machine.
 #[cfg(target_os = "linux")]
@@ -20,8 +20,8 @@ fn connections_to(port: u16) -> Vec<String> {
 #[cfg(target_os = "linux")]
 fn a_node_that_was_stopped_for_longer_than_the_clock_limit_links_again_and_is_not_called_skewed() {
     const CLOCK_LIMIT: Duration = Duration::from_millis(500);
-    let a = Daemon::start("a", &[], &[]);
-    let b = Daemon::start("b", &[&a], &[]);
+    let a = NodeProcess::start("a", &[], &[]);
+    let b = NodeProcess::start("b", &[&a], &[]);
     until_linked(&[&a, &b]);
     for _ in 0..2 {
         b.signal("STOP");
@@ -42,7 +42,7 @@ fn a_node_that_was_stopped_for_longer_than_the_clock_limit_links_again_and_is_no
         b.signal("CONT");
         until_linked(&[&a, &b]);
     }
-    for daemon in [&a, &b] {
-        assert!(!daemon.log().contains("skewed"), "{}", daemon.log());
+    for node in [&a, &b] {
+        assert!(!node.log().contains("skewed"), "{}", node.log());
     }
 }

@@ -7,12 +7,12 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::daemon::*;
+use crate::support::node_process::*;
 
 /// Writes that nobody waited for are still handed over before the process ends.
 fn a_signal_drains(signal: &str) {
-    let mut a = Daemon::start("a", &[], &[]);
-    let b = Daemon::start("b", &[&a], &[]);
+    let mut a = NodeProcess::start("a", &[], &[]);
+    let b = NodeProcess::start("b", &[&a], &[]);
     until_linked(&[&a, &b]);
     let mut connection = a.connect();
     load(&mut connection, 0..20_000, &[b'x'; 500]);
@@ -20,7 +20,7 @@ fn a_signal_drains(signal: &str) {
     a.signal(signal);
     let status = a.ended();
     assert_eq!(status.code(), Some(0), "{signal}: {}", a.log());
-    assert_eq!(digest(&mut b.connect()), written, "the second daemon has not every write of the first");
+    assert_eq!(digest(&mut b.connect()), written, "the second node has not every write of the first");
     wait("the goodbye shows", || b.peers().iter().all(|peer| peer["state"] == "gone"));
 }
 
@@ -118,7 +118,7 @@ fn sighup_without_a_terminal_reloads_the_log_filter_and_names_what_needs_a_resta
     };
     write(&password, "heartwood-7");
     settings("info", 5);
-    let a = Daemon::start("a", &[], &["--config", &file.display().to_string()]);
+    let a = NodeProcess::start("a", &[], &["--config", &file.display().to_string()]);
     // Sends it, and waits for a line that was not there before.
     let reload = |line: &str| {
         let seen = || a.log().matches(line).count();
@@ -148,7 +148,7 @@ fn sighup_without_a_terminal_reloads_the_log_filter_and_names_what_needs_a_resta
 
 #[test]
 fn sighup_without_a_config_file_is_a_line_and_nothing_else() {
-    let mut a = Daemon::start("a", &[], &[]);
+    let mut a = NodeProcess::start("a", &[], &[]);
     a.signal("HUP");
     wait("it says so", || a.log().contains("no --config file, so there is nothing to reload"));
     a.set("k", "v");
@@ -160,8 +160,8 @@ fn sighup_without_a_config_file_is_a_line_and_nothing_else() {
 
 #[test]
 fn the_shutdown_command_drains_and_exits_with_0() {
-    let mut a = Daemon::start("a", &[], &[]);
-    let b = Daemon::start("b", &[&a], &[]);
+    let mut a = NodeProcess::start("a", &[], &[]);
+    let b = NodeProcess::start("b", &[&a], &[]);
     until_linked(&[&a, &b]);
     let mut connection = a.connect();
     load(&mut connection, 0..1000, b"x");
@@ -173,8 +173,8 @@ fn the_shutdown_command_drains_and_exits_with_0() {
 }
 
 /// A client that has asked for many times what two sockets take, has begun to be answered and reads nothing of it.
-fn unread(daemon: &Daemon, requests: &[u8]) -> TcpStream {
-    let mut stream = daemon.stream();
+fn unread(node: &NodeProcess, requests: &[u8]) -> TcpStream {
+    let mut stream = node.stream();
     stream.write_all(requests).unwrap();
     stream.peek(&mut [0]).unwrap();
     stream
@@ -183,8 +183,8 @@ fn unread(daemon: &Daemon, requests: &[u8]) -> TcpStream {
 #[test]
 fn clients_that_do_not_read_delay_a_stop_by_less_than_a_second() {
     const PLENTY: u32 = 32;
-    let mut a = Daemon::start("a", &[], &[]);
-    let b = Daemon::start("b", &[&a], &[]);
+    let mut a = NodeProcess::start("a", &[], &[]);
+    let b = NodeProcess::start("b", &[&a], &[]);
     until_linked(&[&a, &b]);
     let mut connection = a.connect();
     load(&mut connection, 0..PLENTY, &vec![b'x'; 1 << 20]);
@@ -216,13 +216,13 @@ fn clients_that_do_not_read_delay_a_stop_by_less_than_a_second() {
 }
 
 /// Long enough after its start that every node which knows its address would have dialled it.
-fn until_known(daemon: &Daemon) {
-    wait("others have had the time to dial", || daemon.info("uptime_in_seconds").parse::<u64>().unwrap() > 8);
+fn until_known(node: &NodeProcess) {
+    wait("others have had the time to dial", || node.info("uptime_in_seconds").parse::<u64>().unwrap() > 8);
 }
 
 #[test]
 fn a_node_that_nobody_ever_dialled_stops_at_once_and_says_what_was_in_its_memory_only() {
-    let mut a = Daemon::start("a", &[], &[]);
+    let mut a = NodeProcess::start("a", &[], &[]);
     load(&mut a.connect(), 0..1000, b"x");
     until_known(&a);
     let started = Instant::now();
@@ -240,7 +240,7 @@ fn a_node_that_nobody_ever_dialled_stops_at_once_and_says_what_was_in_its_memory
 
 #[test]
 fn a_node_without_writes_of_its_own_stops_at_once() {
-    let mut a = Daemon::start_at("a", (free_address(), free_address()), &[free_address()], &[]);
+    let mut a = NodeProcess::start_at("a", (free_address(), free_address()), &[free_address()], &[]);
     let started = Instant::now();
     a.signal("TERM");
     assert_eq!(a.ended().code(), Some(0), "{}", a.log());
@@ -250,7 +250,7 @@ fn a_node_without_writes_of_its_own_stops_at_once() {
 #[test]
 fn a_node_that_reaches_none_of_its_peers_waits_for_the_drain_time_and_counts_what_is_lost() {
     let addresses = (free_address(), free_address());
-    let mut a = Daemon::start_at("a", addresses, &[free_address()], &["--drain-timeout=1s"]);
+    let mut a = NodeProcess::start_at("a", addresses, &[free_address()], &["--drain-timeout=1s"]);
     a.set("k", "x");
     ask::<i64>(&mut a.connect(), &["INCR", "n"]);
     a.del("k");
@@ -267,8 +267,8 @@ fn a_node_that_reaches_none_of_its_peers_waits_for_the_drain_time_and_counts_wha
 
 #[test]
 fn what_was_written_after_the_last_peer_had_left_is_counted_as_lost() {
-    let mut a = Daemon::start("a", &[], &["--drain-timeout=1s"]);
-    let mut b = Daemon::start("b", &[&a], &[]);
+    let mut a = NodeProcess::start("a", &[], &["--drain-timeout=1s"]);
+    let mut b = NodeProcess::start("b", &[&a], &[]);
     until_linked(&[&a, &b]);
     ask::<()>(&mut a.connect(), &["MSET", "held:1", "x", "held:2", "x"]);
     b.signal("TERM");
@@ -279,11 +279,11 @@ fn what_was_written_after_the_last_peer_had_left_is_counted_as_lost() {
     assert!(a.log().contains("writes=1"), "{}", a.log());
 }
 
-/// The node has nobody to dial, and its peer has not dialled it yet when it is told to stop.
+/// The node has nobody to dial, and its peer has not dialled it yet when it receives SIGTERM.
 #[test]
 fn a_node_that_is_stopped_right_after_its_start_waits_for_the_peer_that_knows_its_address() {
-    let mut a = Daemon::start("a", &[], &["--drain-timeout=30s"]);
-    let b = Daemon::start("b", &[&a], &[]);
+    let mut a = NodeProcess::start("a", &[], &["--drain-timeout=30s"]);
+    let b = NodeProcess::start("b", &[&a], &[]);
     until_linked(&[&a, &b]);
     a.kill();
     wait("b notices", || b.linked() == 0);
@@ -300,8 +300,8 @@ fn a_node_that_is_stopped_right_after_its_start_waits_for_the_peer_that_knows_it
 
 #[test]
 fn writes_of_a_node_that_is_stopped_right_after_its_start_are_handed_over_or_counted() {
-    let mut a = Daemon::start("a", &[], &[]);
-    let b = Daemon::start("b", &[&a], &[]);
+    let mut a = NodeProcess::start("a", &[], &[]);
+    let b = NodeProcess::start("b", &[&a], &[]);
     until_linked(&[&a, &b]);
     a.kill();
     a.restart();
@@ -317,7 +317,7 @@ fn writes_of_a_node_that_is_stopped_right_after_its_start_are_handed_over_or_cou
 #[test]
 fn a_second_signal_ends_the_wait_for_a_peer() {
     let addresses = (free_address(), free_address());
-    let mut a = Daemon::start_at("a", addresses, &[free_address()], &["--drain-timeout=10m"]);
+    let mut a = NodeProcess::start_at("a", addresses, &[free_address()], &["--drain-timeout=10m"]);
     a.set("k", "x");
     a.signal("INT");
     wait("it waits", || a.log().contains("waiting for one to link"));
@@ -326,8 +326,8 @@ fn a_second_signal_ends_the_wait_for_a_peer() {
 }
 
 #[test]
-fn a_daemon_killed_and_started_again_under_its_name_gets_everything_back() {
-    let [a, mut b, c] = three_daemons(&[]);
+fn a_node_killed_and_started_again_under_its_name_gets_everything_back() {
+    let [a, mut b, c] = three_nodes(&[]);
     load(&mut a.connect(), 0..10_000, &[b'x'; 100]);
     until_equal(&[&a, &b, &c]);
     ask::<()>(&mut b.connect(), &["SET", "of b", "kept by the others"]);
@@ -343,7 +343,7 @@ fn a_daemon_killed_and_started_again_under_its_name_gets_everything_back() {
     assert_eq!(digest(&mut connection), whole);
     assert_eq!(ask::<String>(&mut connection, &["GET", "of b"]), "kept by the others");
     assert_eq!(ask::<Option<String>>(&mut connection, &["GET", "key:0"]), None);
-    for daemon in [&a, &b, &c] {
-        assert_eq!(daemon.peers().len(), 2, "{:?}", daemon.peers());
+    for node in [&a, &b, &c] {
+        assert_eq!(node.peers().len(), 2, "{:?}", node.peers());
     }
 }

@@ -3,7 +3,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::support::daemon::*;
+use crate::support::node_process::*;
 
 fn program(name: &str) -> Command {
     let found = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -25,15 +25,15 @@ fn said(command: &mut Command) -> String {
     out.trim_end().to_owned()
 }
 
-fn cli(daemon: &Daemon, args: &[&str]) -> String {
-    said(program("redis-cli").args(["-h", "127.0.0.1", "-p", &daemon.client.port().to_string()]).args(args))
+fn cli(node: &NodeProcess, args: &[&str]) -> String {
+    said(program("redis-cli").args(["-h", "127.0.0.1", "-p", &node.client.port().to_string()]).args(args))
 }
 
 #[test]
 #[ignore = "needs redis-cli (Debian redis-tools)"]
 fn redis_cli_works_in_both_dialects_and_inline() {
-    let daemons = three_daemons(&[]);
-    let [a, b, c] = &daemons;
+    let nodes = three_nodes(&[]);
+    let [a, b, c] = &nodes;
     assert_eq!(cli(a, &["PING"]), "PONG");
     assert_eq!(cli(a, &["SET", "hello", "world", "EX", "100"]), "OK");
     wait("replicated", || cli(b, &["GET", "hello"]) == "world");
@@ -90,8 +90,8 @@ fn redis_cli_works_in_both_dialects_and_inline() {
 #[test]
 #[ignore = "needs redis-benchmark (Debian redis-tools)"]
 fn redis_benchmark_runs_without_an_error() {
-    let daemons = three_daemons(&[]);
-    let port = daemons[0].client.port().to_string();
+    let nodes = three_nodes(&[]);
+    let port = nodes[0].client.port().to_string();
     for pipeline in ["1", "16"] {
         let table = said(
             program("redis-benchmark")
@@ -110,22 +110,22 @@ fn redis_benchmark_runs_without_an_error() {
     }
     let quiet = said(program("redis-benchmark").args(["-p", &port, "-t", "set,get", "-n", "20000", "-q"]));
     assert!(quiet.contains("SET:") && quiet.contains("GET:"), "{quiet}");
-    until_equal(&daemons.each_ref());
+    until_equal(&nodes.each_ref());
 }
 
 /// The interpreter is `$SAPWOOD_TEST_PYTHON`, or `python3`.
 #[test]
 #[ignore = "needs Python with the package redis (PyPI)"]
-fn redis_py_works_against_three_daemons() {
+fn redis_py_works_against_three_nodes() {
     let python = std::env::var("SAPWOOD_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
-    let daemons = three_daemons(&[]);
+    let nodes = three_nodes(&[]);
     let output = Command::new(python)
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/redis_py.py"))
-        .args(daemons.iter().map(|daemon| daemon.client.port().to_string()))
+        .args(nodes.iter().map(|node| node.client.port().to_string()))
         .stdin(Stdio::null())
         .output()
         .expect("Python is missing");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim_end(), "redis-py: ok in RESP2 and RESP3");
-    until_equal(&daemons.each_ref());
+    until_equal(&nodes.each_ref());
 }

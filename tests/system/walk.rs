@@ -1,15 +1,15 @@
 //! The first minutes of someone new: three nodes on one machine and the `sapwood` command, nothing else.
 
-use crate::support::daemon::*;
+use crate::support::node_process::*;
 
 #[test]
-fn three_daemons_and_the_command_are_all_it_takes() {
-    let [a, b, c] = three_daemons(&[]);
+fn three_nodes_and_the_command_are_all_it_takes() {
+    let [a, b, c] = three_nodes(&[]);
     assert!(a.greeting().contains(&a.client.to_string()), "{}", a.greeting());
 
     a.said(&["set", "hello", "world"]);
-    for daemon in [&b, &c] {
-        wait("the write is everywhere", || daemon.cli(&["get", "hello"]).stdout == b"world");
+    for node in [&b, &c] {
+        wait("the write is everywhere", || node.cli(&["get", "hello"]).stdout == b"world");
     }
     let found = c.json(&["get", "hello"]);
     assert_eq!((found["found"].as_bool(), found["value"].as_str()), (Some(true), Some("world")));
@@ -24,27 +24,27 @@ fn three_daemons_and_the_command_are_all_it_takes() {
     }
 
     assert_eq!(c.said(&["del", "hello", "never"]), "1");
-    for daemon in [&a, &b, &c] {
-        wait("the delete is everywhere", || daemon.cli(&["get", "hello"]).status.code() == Some(3));
+    for node in [&a, &b, &c] {
+        wait("the delete is everywhere", || node.cli(&["get", "hello"]).status.code() == Some(3));
     }
     let gone = a.cli(&["get", "hello", "--json"]);
     assert_eq!(serde_json::from_slice::<serde_json::Value>(&gone.stdout).unwrap()["found"], false);
     assert_eq!(a.cli(&["del", "hello"]).status.code(), Some(3));
 
-    for (daemon, others) in [(&a, ["b", "c"]), (&b, ["a", "c"]), (&c, ["a", "b"])] {
-        let peers = daemon.json(&["peers"]);
+    for (node, others) in [(&a, ["b", "c"]), (&b, ["a", "c"]), (&c, ["a", "b"])] {
+        let peers = node.json(&["peers"]);
         let peers = peers.as_array().unwrap();
         let shown: Vec<_> = peers
             .iter()
             .map(|peer| (peer["name"].as_str().unwrap(), peer["state"].as_str().unwrap()))
             .collect();
         assert_eq!(shown, others.map(|name| (name, "linked")));
-        let table = daemon.said(&["peers"]);
+        let table = node.said(&["peers"]);
         assert_eq!(table.matches("linked").count(), 2, "{table}");
     }
 
     until_equal(&[&a, &b, &c]);
-    let status = [&a, &b, &c].map(|daemon| daemon.json(&["status"]));
+    let status = [&a, &b, &c].map(|node| node.json(&["status"]));
     for (status, name) in status.iter().zip(["a", "b", "c"]) {
         assert_eq!(status["name"], name);
         assert_eq!(status["state"], "ready");

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use serde_json::Value;
 
-use crate::support::daemon::*;
+use crate::support::node_process::*;
 
 /// A `sapwood watch` that runs, and the lines that it has written.
 struct Watch {
@@ -15,8 +15,8 @@ struct Watch {
 }
 
 impl Watch {
-    fn start(daemon: &Daemon, args: &[&str]) -> Watch {
-        let mut command = sapwood(["watch", "--node", &daemon.client.to_string()]);
+    fn start(node: &NodeProcess, args: &[&str]) -> Watch {
+        let mut command = sapwood(["watch", "--node", &node.client.to_string()]);
         let mut child = command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let out: ChildStdout = child.stdout.take().unwrap();
         let (send, lines) = channel();
@@ -59,8 +59,8 @@ impl Drop for Watch {
 }
 
 #[test]
-fn a_person_sees_keys_and_changes_of_every_daemon_until_ctrl_c() {
-    let [a, b, c] = three_daemons(&[]);
+fn a_person_sees_keys_and_changes_of_every_node_until_ctrl_c() {
+    let [a, b, c] = three_nodes(&[]);
     a.said(&["set", "user:1", "Ada"]);
     until_equal(&[&a, &b, &c]);
     let watch = Watch::start(&b, &["user:"]);
@@ -87,7 +87,7 @@ fn a_person_sees_keys_and_changes_of_every_daemon_until_ctrl_c() {
 
 #[test]
 fn a_script_goes_on_from_its_cursor_and_over_a_restart() {
-    let [mut a, b, c] = three_daemons(&[]);
+    let [mut a, b, c] = three_nodes(&[]);
     let watch = Watch::start(&a, &["flag:", "--json"]);
     assert_eq!(watch.object()["reason"], "start");
     assert_eq!(watch.object()["event"], "live");
@@ -123,8 +123,8 @@ fn a_script_goes_on_from_its_cursor_and_over_a_restart() {
 
 #[test]
 fn what_cannot_be_watched_ends_with_1_and_the_reason() {
-    let daemon = Daemon::start("a", &[], &[]);
-    let output = daemon.cli(&["watch", "a", "--from", "here"]);
+    let node = NodeProcess::start("a", &[], &[]);
+    let output = node.cli(&["watch", "a", "--from", "here"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("a cursor is"), "{output:?}");
 }

@@ -1,9 +1,9 @@
-//! Programs that talk to the wrong port: each is told so, in its own protocol and in the log.
+//! Programs that talk to the wrong port: each gets an answer that says so, in its own protocol and in the log.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use crate::support::daemon::*;
+use crate::support::node_process::*;
 
 /// Answers every connection with `answer` once it has said something, and keeps it open.
 fn server(answer: &'static [u8]) -> SocketAddr {
@@ -32,9 +32,9 @@ fn server_after(end: &'static [u8], answer: &'static [u8]) -> SocketAddr {
     address
 }
 
-fn http_port(daemon: &Daemon) -> SocketAddr {
-    wait("the greeting is written", || daemon.greeting().contains("http://"));
-    let greeting = daemon.greeting();
+fn http_port(node: &NodeProcess) -> SocketAddr {
+    wait("the greeting is written", || node.greeting().contains("http://"));
+    let greeting = node.greeting();
     let (_, rest) = greeting.split_once("http://").unwrap();
     rest.split(['/', '\n']).next().unwrap().parse().unwrap()
 }
@@ -51,7 +51,7 @@ fn answer(address: SocketAddr, request: &[u8]) -> String {
 
 #[test]
 fn a_join_address_that_is_no_peer_port_is_reported_with_the_port_that_was_meant() {
-    let b = Daemon::start("b", &[], &[]);
+    let b = NodeProcess::start("b", &[], &[]);
     let redis = server(b"-NOAUTH Authentication required.\r\n");
     let http = server(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     let tls = server(b"\x15\x03\x01\x00\x02\x02\x46");
@@ -69,7 +69,7 @@ fn a_join_address_that_is_no_peer_port_is_reported_with_the_port_that_was_meant(
         (silent, "connected, but no answer within 5s: is this a Sapwood peer port?"),
     ];
     let join = expected.map(|(address, _)| address);
-    let a = Daemon::start_at("a", (free_address(), free_address()), &join, &[]);
+    let a = NodeProcess::start_at("a", (free_address(), free_address()), &join, &[]);
     for (address, reason) in expected {
         let line = || {
             let log = a.log();
@@ -89,7 +89,7 @@ fn a_join_address_that_is_no_peer_port_is_reported_with_the_port_that_was_meant(
 
 #[test]
 fn the_peer_port_answers_clients_of_other_protocols_in_these_and_logs_each_once() {
-    let a = Daemon::start("a", &[], &[]);
+    let a = NodeProcess::start("a", &[], &[]);
     let said =
         format!("this is the peer port of a Sapwood node: clients use its client port, {}", a.client.port());
     for _ in 0..2 {
@@ -108,7 +108,7 @@ fn the_peer_port_answers_clients_of_other_protocols_in_these_and_logs_each_once(
 
 #[test]
 fn the_client_and_http_ports_name_the_port_that_was_meant() {
-    let a = Daemon::start("a", &[], &[]);
+    let a = NodeProcess::start("a", &[], &[]);
     let http = answer(http_port(&a), b"*1\r\n$4\r\nPING\r\n");
     assert!(http.starts_with("-ERR this is the http port") && http.contains("7171"), "{http}");
     assert!(answer(a.client, b"\0\0\0\x50").contains("--join wants its peer port, 7172 by default"));
@@ -116,8 +116,8 @@ fn the_client_and_http_ports_name_the_port_that_was_meant() {
 }
 
 #[test]
-fn a_command_that_names_a_peer_or_http_port_is_told_which_port_it_wants() {
-    let a = Daemon::start("a", &[], &[]);
+fn a_command_that_names_a_peer_or_http_port_says_which_port_it_wants() {
+    let a = NodeProcess::start("a", &[], &[]);
     let own =
         format!("this is the peer port of a Sapwood node: clients use its client port, {}", a.client.port());
     for (address, reason, port) in [

@@ -38,7 +38,7 @@ impl Bench<'_> {
             let allowed = (keys / FAST).max(TIMES_RAW * raw);
             self.add(measure, "link until equal", "of what is allowed", Asked::Time(1.0), linked / allowed);
             let fresh = cluster.nodes[2].process()?.cpu()?.used.as_secs_f64();
-            self.add(measure, "CPU of the fresh daemon", "s", Asked::Nothing, fresh);
+            self.add(measure, "CPU of the fresh node", "s", Asked::Nothing, fresh);
         }
         Ok(())
     }

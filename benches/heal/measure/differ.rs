@@ -158,7 +158,7 @@ impl Bench<'_> {
             let digests: Vec<_> =
                 cluster.nodes.iter_mut().map(|node| node.digest()).collect::<Result<_>>()?;
             for (equal, digest) in equal.iter_mut().zip(&digests[..2]) {
-                // Equal for good: the two may agree for a moment, before the third tells them more.
+                // Equal for good: the two may agree for a moment, before the third sends them more.
                 *equal = if *digest == digests[2] { equal.or_else(|| Some(Instant::now())) } else { None };
             }
             if let [Some(one), Some(other)] = equal {

@@ -16,7 +16,7 @@ use crate::support::figures::{millis, quantile};
 const ALWAYS: f64 = 5.0;
 
 /// The nodes that are read from: one that gives and the fresh one.
-const SIDES: [(&str, usize); 2] = [("old daemon", 0), ("fresh daemon", 2)];
+const SIDES: [(&str, usize); 2] = [("old node", 0), ("fresh node", 2)];
 
 impl Bench<'_> {
     pub(super) fn latency(&mut self) -> Result<()> {

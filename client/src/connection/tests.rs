@@ -8,7 +8,7 @@ use tokio::{
 use super::*;
 
 /// A fake node that runs `script` on its only connection. Returns its address.
-async fn daemon<F: Future<Output = ()> + Send + 'static>(
+async fn node<F: Future<Output = ()> + Send + 'static>(
     script: impl FnOnce(TcpStream) -> F + Send + 'static,
 ) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -19,7 +19,7 @@ async fn daemon<F: Future<Output = ()> + Send + 'static>(
 
 /// A fake node that expects and answers each of `exchanges` in turn, then waits for the client to close.
 async fn scripted(exchanges: &'static [(&'static str, &'static str)]) -> String {
-    daemon(move |mut stream| async move {
+    node(move |mut stream| async move {
         for (request, reply) in exchanges {
             let mut received = vec![0; request.len()];
             stream.read_exact(&mut received).await.unwrap();
@@ -56,7 +56,7 @@ async fn an_error_reply_leaves_the_connection_usable() {
 }
 
 #[tokio::test]
-async fn an_unreachable_daemon_is_named_with_a_hint() {
+async fn an_unreachable_node_is_named_with_a_hint() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     drop(listener);
@@ -101,8 +101,8 @@ async fn a_call_dropped_halfway_loses_the_connection() {
 }
 
 #[tokio::test]
-async fn what_is_no_daemon_is_reported_while_connecting() {
-    let addr = daemon(|mut stream| async move {
+async fn what_is_no_node_is_reported_while_connecting() {
+    let addr = node(|mut stream| async move {
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n").await.unwrap();
         let _ = stream.read(&mut [0; 100]).await;
     })
@@ -130,7 +130,7 @@ async fn a_pipeline_has_a_result_for_each_call_in_order() {
 
 #[tokio::test]
 async fn a_pipeline_cut_short_says_so_for_each_call_without_a_reply() {
-    let addr = daemon(|mut stream| async move {
+    let addr = node(|mut stream| async move {
         stream.read_exact(&mut [0; 3 * PING.len()]).await.unwrap();
         stream.write_all(b"+PONG\r\n").await.unwrap();
     })
@@ -144,7 +144,7 @@ async fn a_pipeline_cut_short_says_so_for_each_call_without_a_reply() {
 async fn a_pipeline_larger_than_the_socket_buffers_does_not_lock_up() {
     const CALLS: usize = 2_000;
     let value = vec![b'v'; 10_000];
-    let addr = daemon(|mut stream| async move {
+    let addr = node(|mut stream| async move {
         let request_len = "*2\r\n$4\r\nECHO\r\n$10000\r\n".len() + 10_002;
         let mut request = vec![0; request_len];
         for _ in 0..CALLS {

@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use crate::fake::{self, daemon};
+use crate::fake::{self, node};
 use crate::resp::Frame;
 use crate::{Client, ClientError, ClientOptions, SetOptions};
 
@@ -36,7 +36,7 @@ async fn until_lost(client: &Client) {
 
 #[tokio::test]
 async fn replies_cut_anywhere_reach_the_tasks_that_asked() {
-    let addr = daemon(|_, mut client| async move {
+    let addr = node(|_, mut client| async move {
         client.welcome().await;
         for _ in 0..3 {
             client.expect(&["GET", "k"]).await;
@@ -57,7 +57,7 @@ async fn replies_cut_anywhere_reach_the_tasks_that_asked() {
 
 #[tokio::test]
 async fn an_error_reply_goes_to_its_own_request_alone() {
-    let addr = daemon(|_, mut client| async move {
+    let addr = node(|_, mut client| async move {
         client.welcome().await;
         client.expect(&["GET", "a"]).await;
         client.answer(&["INCR", "b"], ">1\r\n+push\r\n$1\r\n1\r\n-ERR not an integer\r\n").await;
@@ -73,7 +73,7 @@ async fn an_error_reply_goes_to_its_own_request_alone() {
 
 #[tokio::test]
 async fn a_connection_cut_inside_a_reply_repeats_the_read_and_not_the_increment() {
-    let addr = daemon(|number, mut client| async move {
+    let addr = node(|number, mut client| async move {
         client.welcome().await;
         if number == 0 {
             client.expect(&["INCR", "n"]).await;
@@ -93,7 +93,7 @@ async fn a_connection_cut_inside_a_reply_repeats_the_read_and_not_the_increment(
 
 #[tokio::test]
 async fn what_is_repeated_and_what_is_not() {
-    let addr = daemon(|_, mut client| async move {
+    let addr = node(|_, mut client| async move {
         client.welcome().await;
         let mut request = [0; 1];
         let _ = tokio::io::AsyncReadExt::read(&mut client.stream, &mut request).await;
@@ -123,9 +123,9 @@ async fn what_is_repeated_and_what_is_not() {
 #[tokio::test]
 async fn requests_wait_for_the_next_connection_and_are_sent_once() {
     let down = Arc::new(Notify::new());
-    let told = Arc::clone(&down);
-    let addr = daemon(move |number, mut client| {
-        let down = Arc::clone(&told);
+    let signal = Arc::clone(&down);
+    let addr = node(move |number, mut client| {
+        let down = Arc::clone(&signal);
         async move {
             if number == 0 {
                 client.welcome().await;
@@ -147,13 +147,13 @@ async fn requests_wait_for_the_next_connection_and_are_sent_once() {
 }
 
 #[tokio::test]
-async fn the_next_daemon_takes_over() {
-    let first = daemon(|_, mut client| async move {
+async fn the_next_node_takes_over() {
+    let first = node(|_, mut client| async move {
         client.welcome().await;
         client.expect(&["GET", "k"]).await;
     })
     .await;
-    let second = daemon(|_, mut client| async move {
+    let second = node(|_, mut client| async move {
         client.welcome().await;
         client.answer(&["GET", "k"], "$6\r\nsecond\r\n").await;
         client.drain().await;
@@ -166,13 +166,13 @@ async fn the_next_daemon_takes_over() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_falls_silent_is_given_up_for_the_next() {
-    let silent = daemon(|_, mut client| async move {
+async fn a_node_that_falls_silent_is_given_up_for_the_next() {
+    let silent = node(|_, mut client| async move {
         client.welcome().await;
         client.drain().await;
     })
     .await;
-    let second = daemon(|_, mut client| async move {
+    let second = node(|_, mut client| async move {
         client.welcome().await;
         client.answer(&["INCR", "n"], ":7\r\n").await;
         client.drain().await;
@@ -190,9 +190,9 @@ async fn a_daemon_that_falls_silent_is_given_up_for_the_next() {
 #[tokio::test]
 async fn a_late_reply_is_never_taken_for_the_answer_to_another_request() {
     let go = Arc::new(Notify::new());
-    let told = Arc::clone(&go);
-    let addr = daemon(move |number, mut client| {
-        let go = Arc::clone(&told);
+    let signal = Arc::clone(&go);
+    let addr = node(move |number, mut client| {
+        let go = Arc::clone(&signal);
         async move {
             assert_eq!(number, 0, "the connection stays");
             client.welcome().await;
@@ -224,7 +224,7 @@ async fn a_late_reply_is_never_taken_for_the_answer_to_another_request() {
 
 #[tokio::test]
 async fn a_dropped_request_leaves_the_connection_in_step() {
-    let addr = daemon(|_, mut client| async move {
+    let addr = node(|_, mut client| async move {
         client.welcome().await;
         client.expect(&["GET", "dropped"]).await;
         client.answer(&["GET", "kept"], "$1\r\nd\r\n$1\r\nk\r\n").await;
@@ -242,7 +242,7 @@ async fn a_dropped_request_leaves_the_connection_in_step() {
 async fn requests_in_flight_are_bounded_and_the_rest_wait_their_turn() {
     let most = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&most);
-    let addr = daemon(move |_, mut client| {
+    let addr = node(move |_, mut client| {
         let most = Arc::clone(&seen);
         async move {
             client.welcome().await;
@@ -284,7 +284,7 @@ async fn requests_in_flight_are_bounded_and_the_rest_wait_their_turn() {
 
 #[tokio::test]
 async fn without_room_or_connection_a_request_is_reported_as_not_sent() {
-    let addr = daemon(|_, mut client| async move {
+    let addr = node(|_, mut client| async move {
         client.welcome().await;
         client.expect(&["GET", "stuck"]).await;
         client.drain().await;
@@ -300,16 +300,16 @@ async fn without_room_or_connection_a_request_is_reported_as_not_sent() {
 }
 
 #[tokio::test]
-async fn while_no_daemon_can_be_reached_the_error_says_why() {
+async fn while_no_node_can_be_reached_the_error_says_why() {
     let gone = Arc::new(Notify::new());
-    let told = Arc::clone(&gone);
+    let signal = Arc::clone(&gone);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
         let mut client = fake::Client { stream: listener.accept().await.unwrap().0 };
         drop(listener);
         client.welcome().await;
-        told.notified().await;
+        signal.notified().await;
     });
     let client = Client::connect_with([&addr], ClientOptions { request_timeout: millis(100), ..options() });
     let client = client.await.unwrap();
@@ -325,7 +325,7 @@ async fn while_no_daemon_can_be_reached_the_error_says_why() {
 
 #[tokio::test]
 async fn garbage_ends_the_connection_and_is_reported() {
-    let addr = daemon(|number, mut client| async move {
+    let addr = node(|number, mut client| async move {
         client.welcome().await;
         client.expect(&["INCR", "n"]).await;
         client.say(if number == 0 { "HTTP/1.1 400\r\n" } else { ":1\r\n" }).await;
@@ -341,9 +341,9 @@ async fn garbage_ends_the_connection_and_is_reported() {
 #[tokio::test]
 async fn a_reply_to_no_request_ends_the_connection() {
     let go = Arc::new(Notify::new());
-    let told = Arc::clone(&go);
-    let addr = daemon(move |number, mut client| {
-        let go = Arc::clone(&told);
+    let signal = Arc::clone(&go);
+    let addr = node(move |number, mut client| {
+        let go = Arc::clone(&signal);
         async move {
             client.welcome().await;
             if number == 0 {
@@ -364,9 +364,9 @@ async fn a_reply_to_no_request_ends_the_connection() {
 
 /// The system accepts connections for a stopped process.
 #[tokio::test]
-async fn a_daemon_that_never_greets_is_passed_over() {
-    let mute = daemon(|_, mut client| async move { client.drain().await }).await;
-    let second = daemon(|_, mut client| async move {
+async fn a_node_that_never_greets_is_passed_over() {
+    let mute = node(|_, mut client| async move { client.drain().await }).await;
+    let second = node(|_, mut client| async move {
         client.welcome().await;
         client.drain().await;
     })
@@ -380,7 +380,7 @@ async fn a_daemon_that_never_greets_is_passed_over() {
 
 #[tokio::test]
 async fn the_password_is_shown_on_every_connection() {
-    let addr = daemon(|number, mut client| async move {
+    let addr = node(|number, mut client| async move {
         client.answer(&["AUTH", "secret"], "+OK\r\n").await;
         client.welcome().await;
         client.expect(&["GET", "k"]).await;
@@ -399,9 +399,9 @@ async fn the_password_is_shown_on_every_connection() {
 #[tokio::test]
 async fn the_connection_closes_with_the_last_clone() {
     let closed = Arc::new(Notify::new());
-    let told = Arc::clone(&closed);
-    let addr = daemon(move |_, mut client| {
-        let closed = Arc::clone(&told);
+    let signal = Arc::clone(&closed);
+    let addr = node(move |_, mut client| {
+        let closed = Arc::clone(&signal);
         async move {
             client.welcome().await;
             client.silence().await;
@@ -422,7 +422,7 @@ fn when_the_runtime_ends_nobody_waits_for_ever() {
     let runtime =
         || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (servers, home, other) = (runtime(), runtime(), runtime());
-    let addr = servers.block_on(daemon(|_, mut client| async move {
+    let addr = servers.block_on(node(|_, mut client| async move {
         client.welcome().await;
         client.drain().await;
     }));
@@ -444,8 +444,8 @@ fn when_the_runtime_ends_nobody_waits_for_ever() {
 }
 
 #[tokio::test]
-async fn who_asks_how_far_a_write_has_got_is_told_when_the_connection_was_replaced() {
-    let addr = daemon(|number, mut client| async move {
+async fn a_wait_for_a_write_fails_when_the_connection_was_replaced() {
+    let addr = node(|number, mut client| async move {
         client.welcome().await;
         if number == 0 {
             client.answer(&["SET", "k", "v"], "+OK\r\n").await;
@@ -467,7 +467,7 @@ async fn who_asks_how_far_a_write_has_got_is_told_when_the_connection_was_replac
 
 #[tokio::test]
 async fn a_write_on_the_new_connection_is_confirmed_after_a_wait_failed_with_the_old_one() {
-    let addr = daemon(|number, mut client| async move {
+    let addr = node(|number, mut client| async move {
         client.welcome().await;
         client.answer(&["SET", "k", "v"], "+OK\r\n").await;
         client.expect(&["WAIT", "1", "100"]).await;
@@ -487,7 +487,7 @@ async fn a_write_on_the_new_connection_is_confirmed_after_a_wait_failed_with_the
 
 #[tokio::test]
 async fn a_clone_that_wrote_on_the_new_connection_alone_can_wait() {
-    let addr = daemon(|number, mut client| async move {
+    let addr = node(|number, mut client| async move {
         client.welcome().await;
         client.answer(&["SET", "k", "v"], "+OK\r\n").await;
         if number > 0 {
@@ -508,7 +508,7 @@ async fn a_clone_that_wrote_on_the_new_connection_alone_can_wait() {
 
 #[tokio::test]
 async fn who_has_only_read_and_published_on_the_old_connection_can_wait() {
-    let addr = daemon(|number, mut client| async move {
+    let addr = node(|number, mut client| async move {
         client.welcome().await;
         if number == 0 {
             client.answer(&["PUBLISH", "c", "m"], ":0\r\n").await;

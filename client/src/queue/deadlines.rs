@@ -8,12 +8,12 @@ use super::slots::{Outcome, State};
 use super::{Entry, Queue};
 
 impl Queue {
-    /// Expires the requests that are overdue. `heard` is when the last byte came, if there is a connection. Returns
-    /// whether to close the connection, because it was silent although a reply is overdue.
+    /// Expires the requests that are overdue. `last_received` is when the last byte came, if there is a
+    /// connection. Returns whether to close the connection, because it was silent although a reply is overdue.
     pub(crate) fn sweep(
         &mut self,
         now: Instant,
-        heard: Option<Instant>,
+        last_received: Option<Instant>,
         patience: Duration,
         wakers: &mut Vec<Waker>,
     ) -> bool {
@@ -46,10 +46,10 @@ impl Queue {
         }
         self.admit(wakers);
         let overdue = self.order.front().is_some_and(|front| self.slots[front.slot].deadline <= now);
-        match heard {
-            Some(heard) if self.taken > 0 && overdue => {
-                self.remind(heard + patience);
-                heard + patience <= now
+        match last_received {
+            Some(last_received) if self.taken > 0 && overdue => {
+                self.remind(last_received + patience);
+                last_received + patience <= now
             }
             _ => false,
         }
@@ -71,7 +71,7 @@ impl Queue {
             at = bytes.end;
             if expired(self, &entry) {
                 let trouble = self.trouble.clone();
-                self.settle(&entry, || Outcome::NotSent(trouble), wakers);
+                self.complete(&entry, || Outcome::NotSent(trouble), wakers);
             } else {
                 self.output.extend_from_slice(&output[bytes]);
                 self.remind(self.slots[entry.slot].deadline);

@@ -46,7 +46,7 @@ Examples:
   Three nodes to play with until Ctrl-C, on a page and in the terminal:
     sapwood demo")]
 pub(crate) struct Args {
-    /// Let the demo tell a story by itself
+    /// Run a scripted demo
     #[arg(long, value_enum)]
     script: Option<Script>,
 
@@ -153,7 +153,7 @@ async fn serve(
 
 async fn perform(args: &Args, demo: &DemoNodes, page: SocketAddr) -> anyhow::Result<Exit> {
     match args.script {
-        Some(Script::Heal) => tell(args, demo, page).await,
+        Some(Script::Heal) => run_story(args, demo, page).await,
         None => {
             for _ in 0..NODES {
                 demo.admit().await?;
@@ -164,14 +164,14 @@ async fn perform(args: &Args, demo: &DemoNodes, page: SocketAddr) -> anyhow::Res
     }
 }
 
-async fn tell(args: &Args, demo: &DemoNodes, page: SocketAddr) -> anyhow::Result<Exit> {
+async fn run_story(args: &Args, demo: &DemoNodes, page: SocketAddr) -> anyhow::Result<Exit> {
     if !args.json {
         output::line(&format!("To watch it: http://{page}/\n"))?;
     }
     let mut narrator = Narrator::new(args.json);
     let ending = story::heal(demo, args.keys, &mut narrator).await?;
     if args.json {
-        output::json(&ending.json(narrator.told()))?;
+        output::json(&ending.json(narrator.steps()))?;
     } else {
         output::line("")?;
         ending.lines(Paint::on(Stream::Stdout)).iter().try_for_each(|line| output::line(line))?;

@@ -12,13 +12,13 @@ const NAME: usize = 8;
 
 /// Prints the steps as they complete, and keeps them for `--json`.
 pub(super) struct Narrator {
-    told: Vec<Value>,
+    steps: Vec<Value>,
     json: bool,
 }
 
 impl Narrator {
     pub(super) fn new(json: bool) -> Narrator {
-        Narrator { told: Vec::new(), json }
+        Narrator { steps: Vec::new(), json }
     }
 
     /// Shows a progress bar for a step. It is visible only on a terminal, and removed when dropped.
@@ -33,8 +33,8 @@ impl Narrator {
     }
 
     /// Prints a completed step: what happened, and how long it took, if given.
-    pub(super) fn tell(&mut self, step: &str, text: &str, took: Option<Duration>) -> anyhow::Result<()> {
-        self.told
+    pub(super) fn report(&mut self, step: &str, text: &str, took: Option<Duration>) -> anyhow::Result<()> {
+        self.steps
             .push(json!({ "step": step, "text": text, "ms": took.map(|took| took.as_secs_f64() * 1e3) }));
         if !self.json {
             output::line(&format!("{}{text}", Paint::on(Stream::Stdout).bold(&format!("{step:<NAME$}  "))))?;
@@ -43,8 +43,8 @@ impl Narrator {
     }
 
     /// The completed steps, for `--json`.
-    pub(super) fn told(&self) -> &[Value] {
-        &self.told
+    pub(super) fn steps(&self) -> &[Value] {
+        &self.steps
     }
 }
 

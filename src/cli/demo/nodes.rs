@@ -59,8 +59,8 @@ impl DemoNodes {
         let name = char::from(b'a'.saturating_add(place)).to_string();
         let node = start(&name, any, any, self.peers_but(&name)).await?;
         let node = Arc::new(node);
-        let client = node.client_addr().context("the node was told to serve clients")?;
-        let peer = node.peer_addr().context("the node was told to take peers")?;
+        let client = node.client_addr().context("the node serves clients")?;
+        let peer = node.peer_addr().context("the node accepts peers")?;
         self.lock().push(DemoNode { name, client, peer, node: Some(Arc::clone(&node)) });
         Ok(node)
     }

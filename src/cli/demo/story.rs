@@ -52,7 +52,7 @@ pub(super) async fn heal(demo: &DemoNodes, keys: u64, narrator: &mut Narrator) -
     let nodes = three.all();
     let equal = is_equal(&nodes);
     let text = format!("a, b and c hold {} keys each, digest {digest}", grouped(count(&three.a)));
-    narrator.tell("equal", &text, None)?;
+    narrator.report("equal", &text, None)?;
     Ok(Ending::ask(&nodes, outcomes, equal, digest))
 }
 
@@ -76,7 +76,7 @@ async fn load(a: &Node, b: &Node, keys: u64, narrator: &mut Narrator) -> anyhow:
         shown(started.elapsed() - written),
     );
     drop(bar);
-    narrator.tell("load", &text, Some(started.elapsed()))
+    narrator.report("load", &text, Some(started.elapsed()))
 }
 
 async fn join(demo: &DemoNodes, a: &Node, narrator: &mut Narrator) -> anyhow::Result<Arc<Node>> {
@@ -97,7 +97,7 @@ async fn join(demo: &DemoNodes, a: &Node, narrator: &mut Narrator) -> anyhow::Re
         rough_size(received),
         shown(took)
     );
-    narrator.tell("join", &text, Some(took))?;
+    narrator.report("join", &text, Some(took))?;
     Ok(c)
 }
 
@@ -113,7 +113,7 @@ async fn relay(Three { a, b, c }: &Three, narrator: &mut Narrator) -> anyhow::Re
     until("a and b are linked again", || is_linked(a, b) && is_linked(b, a)).await?;
     let text =
         format!("with the link between a and b cut, b had a write of a by way of c after {}", shown(took));
-    narrator.tell("relay", &text, Some(took))
+    narrator.report("relay", &text, Some(took))
 }
 
 async fn isolate(Three { a, b, c }: &Three, narrator: &mut Narrator) -> anyhow::Result<()> {
@@ -127,7 +127,7 @@ async fn isolate(Three { a, b, c }: &Three, narrator: &mut Narrator) -> anyhow::
     c.cut("*", Way::Both)?;
     let apart = || [a, b].iter().all(|other| !is_linked(other, c) && !is_linked(c, other));
     until("c is alone", apart).await?;
-    narrator.tell("isolate", "c is cut off from a and b; clients of all three go on writing", None)
+    narrator.report("isolate", "c is cut off from a and b; clients of all three go on writing", None)
 }
 
 /// Writes on both sides of the partition; returns what every node must show at the end.
@@ -182,7 +182,7 @@ fn diverge(Three { a, b, c }: &Three, keys: u64, narrator: &mut Narrator) -> any
         short(a),
         short(c),
     );
-    narrator.tell("diverge", &text, None)?;
+    narrator.report("diverge", &text, None)?;
     Ok(outcomes)
 }
 
@@ -207,7 +207,7 @@ async fn mend(three: &Three, narrator: &mut Narrator) -> anyhow::Result<()> {
         rough_size(moved),
         rough_size(bulk),
     );
-    narrator.tell("mend", &text, Some(took))
+    narrator.report("mend", &text, Some(took))
 }
 
 /// Shows the progress of a node's exchanges.

@@ -123,7 +123,7 @@ impl KeyView {
     }
 
     /// Whether every node that has answered holds the same.
-    pub(super) fn is_settled(&self) -> bool {
+    pub(super) fn is_equal(&self) -> bool {
         let mut held = self.copies.iter().filter_map(|copy| copy.held.as_ref());
         let first = held.next();
         held.all(|other| {
@@ -143,9 +143,9 @@ impl HeldRow {
             kind: copy.value.as_ref().map(|_| if copy.counter.is_some() { "counter" } else { "string" }),
             value: value.map(|value| Shown::beginning(value, copy.value_bytes, MAX_SHOWN_VALUE)),
             value_bytes: copy.value_bytes,
-            time: copy.version.map(|version| moment(version.time())),
-            timestamp: copy.version.map(|version| format!("{:016x}", version.time().0)),
-            origin: copy.version.map(|version| api.name_of(version.incarnation())),
+            time: copy.timestamp.map(|timestamp| moment(timestamp.time())),
+            timestamp: copy.timestamp.map(|timestamp| format!("{:016x}", timestamp.time().0)),
+            origin: copy.timestamp.map(|timestamp| api.name_of(timestamp.incarnation())),
             deadline: copy.deadline.map(moment),
             counter: copy.counter.as_ref().filter(|_| values).map(|count| CounterRow::of(api, count)),
         }
@@ -173,7 +173,7 @@ impl CounterRow {
 /// Names the nodes that hold the winning copy, and says why it wins.
 fn judge(copies: &[(String, Option<KeyCopy>)]) -> (Option<String>, String) {
     let held: Vec<_> = copies.iter().filter_map(|(node, copy)| Some((node, copy.as_ref()?))).collect();
-    let Some(largest) = held.iter().filter_map(|(_, copy)| copy.version).max() else {
+    let Some(largest) = held.iter().filter_map(|(_, copy)| copy.timestamp).max() else {
         return (None, "no node that has answered knows the key".into());
     };
     if held.iter().any(|(_, copy)| copy.counter.is_some()) {
@@ -186,7 +186,8 @@ fn judge(copies: &[(String, Option<KeyCopy>)]) -> (Option<String>, String) {
         };
         return (None, why.into());
     }
-    let (latest, others): (Vec<_>, Vec<_>) = held.iter().partition(|(_, copy)| copy.version == Some(largest));
+    let (latest, others): (Vec<_>, Vec<_>) =
+        held.iter().partition(|(_, copy)| copy.timestamp == Some(largest));
     let names = |rows: &[&(&String, &KeyCopy)]| {
         rows.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
     };
@@ -195,15 +196,15 @@ fn judge(copies: &[(String, Option<KeyCopy>)]) -> (Option<String>, String) {
         Some(CopyState::Dead) => "the delete or expiry",
         _ => "the write",
     };
-    let beaten = others.iter().filter_map(|(name, copy)| Some((copy.version?, name.as_str()))).max();
+    let beaten = others.iter().filter_map(|(name, copy)| Some((copy.timestamp?, name.as_str()))).max();
     let why = match beaten {
         None if others.is_empty() => "every node that has answered holds the same".into(),
         None => format!("{} has not heard of it yet", names(&others)),
-        Some((version, name)) if version.time() == largest.time() => {
+        Some((timestamp, name)) if timestamp.time() == largest.time() => {
             format!("{what} stands: of the same moment as that of {name}, by the larger incarnation")
         }
-        Some((version, name)) => {
-            let later = timestamp::distance(version.time(), largest.time());
+        Some((timestamp, name)) => {
+            let later = timestamp::distance(timestamp.time(), largest.time());
             format!("{what} stands: its timestamp is the largest, {later:.1?} after that of {name}")
         }
     };
@@ -216,9 +217,10 @@ mod tests {
     use crate::model::Time;
     use crate::model::{Timestamp, timestamp::incarnation};
 
-    fn copy(node: &str, version: Option<(u64, u128)>, state: CopyState) -> (String, Option<KeyCopy>) {
-        let version = version.map(|(time, id)| Timestamp::new(Time(time << 32), incarnation(id).unwrap()));
-        (node.to_owned(), Some(KeyCopy { state, version, ..KeyCopy::default() }))
+    fn copy(node: &str, timestamp: Option<(u64, u128)>, state: CopyState) -> (String, Option<KeyCopy>) {
+        let timestamp =
+            timestamp.map(|(time, id)| Timestamp::new(Time(time << 32), incarnation(id).unwrap()));
+        (node.to_owned(), Some(KeyCopy { state, timestamp, ..KeyCopy::default() }))
     }
 
     #[test]

@@ -89,19 +89,19 @@ impl Page {
 pub(super) struct Place {
     range: usize,
     /// The last key of the range that was returned.
-    told: Option<Vec<u8>>,
+    after: Option<Vec<u8>>,
 }
 
 impl Place {
     fn read(text: &str) -> Result<Place, Problem> {
         let bad = || Problem::bad("after is not the `next` of an earlier answer");
-        let (range, told) = text.split_once('.').map_or((text, None), |(range, told)| (range, Some(told)));
-        let told = told.map(decode).transpose().map_err(|_| bad())?;
-        Ok(Place { range: range.parse().map_err(|_| bad())?, told })
+        let (range, after) = text.split_once('.').map_or((text, None), |(range, after)| (range, Some(after)));
+        let after = after.map(decode).transpose().map_err(|_| bad())?;
+        Ok(Place { range: range.parse().map_err(|_| bad())?, after })
     }
 
     fn text(&self) -> String {
-        match &self.told {
+        match &self.after {
             None => self.range.to_string(),
             Some(key) => format!("{}.{}", self.range, URL_SAFE_NO_PAD.encode(key)),
         }
@@ -112,14 +112,14 @@ impl Place {
 pub(super) async fn page(api: &NodeApi, prefix: &[u8], from: Place, limit: usize, values: bool) -> Page {
     let now = api.now();
     let (mut found, mut scanned, mut breath) = (Vec::new(), 0, 0);
-    let Place { mut range, mut told } = from;
+    let Place { mut range, mut after } = from;
     let mut next = None;
     while range < api.store.range_count() {
         let mut keys = Vec::new();
         api.store.walk(range, |cell| {
             scanned += 1;
             let key = cell.key();
-            let is_news = told.as_deref().is_none_or(|told| key > told);
+            let is_news = after.as_deref().is_none_or(|after| key > after);
             if key.starts_with(prefix) && is_news && cell.is_live(now) {
                 keys.push(key.to_vec());
             }
@@ -130,14 +130,14 @@ pub(super) async fn page(api: &NodeApi, prefix: &[u8], from: Place, limit: usize
             let more = keys.len() > room;
             keys.truncate(room);
             let last = if more { keys.last().cloned() } else { None };
-            next = Some(Place { range: if more { range } else { range + 1 }, told: last });
+            next = Some(Place { range: if more { range } else { range + 1 }, after: last });
             found.extend(keys);
             break;
         }
         found.extend(keys);
-        (told, range) = (None, range + 1);
+        (after, range) = (None, range + 1);
         if scanned >= MAX_SCANNED && range < api.store.range_count() {
-            next = Some(Place { range, told: None });
+            next = Some(Place { range, after: None });
             break;
         }
         if scanned - breath > STEP {
@@ -158,9 +158,9 @@ fn row(api: &NodeApi, key: &[u8], now: Time, values: bool) -> Option<KeyRow> {
         kind: if copy.counter.is_some() { "counter" } else { "string" },
         value: values.then(|| Shown::beginning(value, copy.value_bytes, MAX_SHOWN_VALUE)),
         value_bytes: copy.value_bytes,
-        time: copy.version.map(|version| moment(version.time())),
-        timestamp: copy.version.map(|version| format!("{:016x}", version.time().0)),
-        origin: copy.version.map(|version| api.name_of(version.incarnation())),
+        time: copy.timestamp.map(|timestamp| moment(timestamp.time())),
+        timestamp: copy.timestamp.map(|timestamp| format!("{:016x}", timestamp.time().0)),
+        origin: copy.timestamp.map(|timestamp| api.name_of(timestamp.incarnation())),
         deadline: copy.deadline.map(moment),
     })
 }
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_place_survives_as_text() {
-        for place in [Place::default(), Place { range: 16_383, told: Some(b"a.\xff/b".to_vec()) }] {
+        for place in [Place::default(), Place { range: 16_383, after: Some(b"a.\xff/b".to_vec()) }] {
             assert_eq!(Place::read(&place.text()).unwrap(), place);
         }
         for bad in ["", ".", "x", "-1", "1.%", "1.2.3"] {

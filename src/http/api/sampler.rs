@@ -63,8 +63,8 @@ async fn sample(app: Arc<App>, topic: Topic, sender: watch::Sender<Sample>) {
 /// The last sample, to decide whether another one is worth taking.
 enum Sampler {
     Status { ticks: Interval, last: Option<Box<Status>> },
-    Key { ticks: Interval, key: Vec<u8>, last: Option<Held>, settled: bool, looked: Instant },
-    Keys { ticks: Interval, prefix: Vec<u8>, last: Option<Totals>, told: Option<Page> },
+    Key { ticks: Interval, key: Vec<u8>, last: Option<Held>, is_equal: bool, looked: Instant },
+    Keys { ticks: Interval, prefix: Vec<u8>, last: Option<Totals>, sent: Option<Page> },
     Ranges { ticks: Interval, from: String, to: String },
 }
 
@@ -98,9 +98,9 @@ impl Sampler {
             Topic::Status => Sampler::Status { ticks: every(STATUS_EVERY), last: None },
             Topic::Key(key) => {
                 let (ticks, looked) = (every(KEY_EVERY), Instant::now());
-                Sampler::Key { ticks, key, last: None, settled: false, looked }
+                Sampler::Key { ticks, key, last: None, is_equal: false, looked }
             }
-            Topic::Keys(prefix) => Sampler::Keys { ticks: every(KEYS_EVERY), prefix, last: None, told: None },
+            Topic::Keys(prefix) => Sampler::Keys { ticks: every(KEYS_EVERY), prefix, last: None, sent: None },
             Topic::Ranges(from, to) => Sampler::Ranges { ticks: every(RANGES_EVERY), from, to },
         }
     }
@@ -116,18 +116,18 @@ impl Sampler {
                 *last = Some(still);
                 is_news.then(|| json(&status)).flatten()
             }
-            Sampler::Key { ticks, key, last, settled, looked } => {
+            Sampler::Key { ticks, key, last, is_equal, looked } => {
                 ticks.tick().await;
                 let held = Held::of(app, key);
-                let is_due = !*settled && looked.elapsed() >= LOOK_AGAIN;
+                let is_due = !*is_equal && looked.elapsed() >= LOOK_AGAIN;
                 if last.as_ref() == Some(&held) && !is_due {
                     return None;
                 }
                 let view = KeyView::of(app, key).await;
-                (*last, *settled, *looked) = (Some(held), view.is_settled(), Instant::now());
+                (*last, *is_equal, *looked) = (Some(held), view.is_equal(), Instant::now());
                 json(&view)
             }
-            Sampler::Keys { ticks, prefix, last, told } => {
+            Sampler::Keys { ticks, prefix, last, sent } => {
                 ticks.tick().await;
                 let api = app.host.nodes().into_iter().next()?;
                 let totals = api.store.totals();
@@ -136,9 +136,9 @@ impl Sampler {
                 }
                 let fresh = page(&api, prefix, Place::default(), DEFAULT_LIMIT, app.options.values).await;
                 *last = Some(totals);
-                let is_news = !told.as_ref().is_some_and(|told| told.shows_the_same(&fresh));
+                let is_news = !sent.as_ref().is_some_and(|sent| sent.shows_the_same(&fresh));
                 let text = is_news.then(|| json(&fresh)).flatten();
-                *told = Some(fresh);
+                *sent = Some(fresh);
                 text
             }
             Sampler::Ranges { ticks, from, to } => {

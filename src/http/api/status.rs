@@ -121,12 +121,12 @@ impl Status {
             if row.name.is_empty() || row.state.is_refused() {
                 continue;
             }
-            let heard = remotes.iter().find(|remote| remote.name == row.name && row.state.is_linked());
+            let reported = remotes.iter().find(|remote| remote.name == row.name && row.state.is_linked());
             match nodes.iter_mut().find(|node| node.name == row.name) {
-                None => nodes.push(NodeRow::remote(row, heard)),
+                None => nodes.push(NodeRow::remote(row, reported)),
                 // Another node of this process may be linked to it.
-                Some(known) if !known.local && known.state == "unknown" && heard.is_some() => {
-                    *known = NodeRow::remote(row, heard);
+                Some(known) if !known.local && known.state == "unknown" && reported.is_some() => {
+                    *known = NodeRow::remote(row, reported);
                 }
                 Some(_) => {}
             }
@@ -193,7 +193,7 @@ impl NodeRow {
         row
     }
 
-    fn remote(row: &PeerStatus, heard: Option<&RemoteNode>) -> NodeRow {
+    fn remote(row: &PeerStatus, reported: Option<&RemoteNode>) -> NodeRow {
         let shared = NodeRow {
             name: row.name.clone(),
             state: "unknown",
@@ -201,7 +201,7 @@ impl NodeRow {
             peer: (!row.address.is_empty()).then(|| row.address.clone()),
             ..NodeRow::default()
         };
-        let Some(RemoteNode { figures, age, .. }) = heard else { return shared };
+        let Some(RemoteNode { figures, age, .. }) = reported else { return shared };
         let state = figures.state.map_or("unknown", NodeState::as_str);
         let NodeRow { incarnation, peer, .. } = shared;
         NodeRow { incarnation, peer, age_ms: millis(*age), ..NodeRow::with(&row.name, state, figures) }

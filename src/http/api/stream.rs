@@ -56,19 +56,19 @@ pub(super) async fn show(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     Asked(query): Asked<Query>,
-) -> Result<Sse<KeepAliveStream<Told>>, Problem> {
+) -> Result<Sse<KeepAliveStream<EventStream>>, Problem> {
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let after = last.or(query.after).unwrap_or(0);
     let topics = query.topics()?;
     let Ok(place) = Arc::clone(&app.streams).try_acquire_owned() else {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many streams are open already"));
     };
-    let (sender, told) = mpsc::channel(MAX_WAITING);
+    let (sender, receiver) = mpsc::channel(MAX_WAITING);
     let topics = topics.into_iter().map(|topic| {
         let samples = subscribe(&app, &topic);
         (topic, samples)
     });
-    let mut reader = Reader { topics: topics.collect(), app: Arc::clone(&app), told: sender, after };
+    let mut reader = Reader { topics: topics.collect(), app: Arc::clone(&app), sender, after };
     app.topics.spawn(async move {
         // An error means that the reader has left.
         let _ = reader.run().await;
@@ -77,13 +77,13 @@ pub(super) async fn show(
     // An event rather than a comment: scripts do not see comments, and could not tell a hanging connection from a
     // quiet one.
     let alive = Event::default().event("alive").data("{}");
-    Ok(Sse::new(Told(told)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).event(alive)))
+    Ok(Sse::new(EventStream(receiver)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).event(alive)))
 }
 
 /// The events of one stream.
-pub(super) struct Told(mpsc::Receiver<Event>);
+pub(super) struct EventStream(mpsc::Receiver<Event>);
 
-impl Stream for Told {
+impl Stream for EventStream {
     type Item = Result<Event, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -98,7 +98,7 @@ struct Left;
 struct Reader {
     topics: Vec<(Topic, watch::Receiver<Sample>)>,
     app: Arc<App>,
-    told: mpsc::Sender<Event>,
+    sender: mpsc::Sender<Event>,
     /// The id of the last recorded event that was sent.
     after: u64,
 }
@@ -107,9 +107,9 @@ impl Reader {
     async fn run(&mut self) -> Result<(), Left> {
         let (mut nodes, mut live) = self.follow();
         loop {
-            self.tell_events().await?;
+            self.send_recorded().await?;
             let changed = tokio::select! {
-                () = self.told.closed() => return Err(Left),
+                () = self.sender.closed() => return Err(Left),
                 // Cancel-safe: it takes only the notification that something has changed.
                 changed = changed(&mut self.topics) => Some(changed),
                 // A missed event is still in the record.
@@ -117,7 +117,7 @@ impl Reader {
             };
             let Some((name, sample)) = changed else { continue };
             if let Some(sample) = sample {
-                self.tell(Event::default().event(name).data(&*sample)).await?;
+                self.send(Event::default().event(name).data(&*sample)).await?;
             }
             // A demonstration may have started or stopped nodes.
             if self.nodes() != nodes {
@@ -136,17 +136,17 @@ impl Reader {
         (self.nodes(), live)
     }
 
-    async fn tell_events(&mut self) -> Result<(), Left> {
+    async fn send_recorded(&mut self) -> Result<(), Left> {
         for row in events_after(&self.app.host.nodes(), self.after) {
             self.after = row.id;
             let Ok(data) = serde_json::to_string(&row) else { continue };
-            self.tell(Event::default().event("event").id(row.id.to_string()).data(data)).await?;
+            self.send(Event::default().event("event").id(row.id.to_string()).data(data)).await?;
         }
         Ok(())
     }
 
-    async fn tell(&self, event: Event) -> Result<(), Left> {
-        self.told.send(event).await.map_err(|_| Left)
+    async fn send(&self, event: Event) -> Result<(), Left> {
+        self.sender.send(event).await.map_err(|_| Left)
     }
 }
 

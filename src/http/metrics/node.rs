@@ -92,7 +92,7 @@ fn clients(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
         (
             "client_output_buffer_limit_disconnections",
             "client_connections_cut_off",
-            "Connections closed because the client did not read what it had asked to be told.",
+            "Connections closed because the client did not read what it had subscribed to.",
             None,
         ),
         (
@@ -146,7 +146,7 @@ fn healing(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
     let counters: [(&str, &str, Count); 8] = [
         (
             "retractions",
-            "Keys that a peer or this node was told to drop, as they had been removed.",
+            "Keys that a peer or this node dropped at the other's request, because they had been removed.",
             |reading| reading.healing.retractions,
         ),
         ("late_cells", "Pushed cells that had been removed here before they came.", |reading| {

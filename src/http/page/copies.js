@@ -25,22 +25,22 @@ export class Copies {
     setText(byId("key-why"), seen ? seen.why ?? "" : "Asking the nodes.");
     const cards = seen ? cardsOf(seen.copies) : [];
     const best = largest(cards);
-    const disagree = new Set(cards.filter(card => card.copy.answered).map(card => versionOf(card.copy))).size > 1;
+    const disagree = new Set(cards.filter(card => card.copy.answered).map(card => contentOf(card.copy))).size > 1;
     keyed(byId("copies"), cards, card => card.nodes[0], make, (item, card) => fill(item, card, disagree, best, model));
     fillCounter(seen?.copies ?? []);
   }
 }
 
-const versionOf = copy => copy.answered
+const contentOf = copy => copy.answered
   ? `${copy.state} ${copy.timestamp ?? ""} ${copy.deadline ?? ""} ${copy.counter?.total ?? ""}` : "no answer";
 
 function cardsOf(copies) {
   if (copies.length <= MOST_APART) return copies.map(copy => ({ nodes: [copy.node], copy }));
   const cards = new Map();
   for (const copy of copies) {
-    const version = versionOf(copy);
-    if (cards.has(version)) cards.get(version).nodes.push(copy.node);
-    else cards.set(version, { nodes: [copy.node], copy });
+    const content = contentOf(copy);
+    if (cards.has(content)) cards.get(content).nodes.push(copy.node);
+    else cards.set(content, { nodes: [copy.node], copy });
   }
   return [...cards.values()];
 }

@@ -86,7 +86,7 @@ impl Membership {
     }
 
     /// Handles a peer's list of incarnations that are away.
-    pub(super) fn hear_of_away(&mut self, away: &[Away]) {
+    pub(super) fn on_away(&mut self, away: &[Away]) {
         for &Away { incarnation, since, seen } in away {
             if incarnation == self.incarnation {
                 continue;

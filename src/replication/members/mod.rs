@@ -249,7 +249,7 @@ impl Membership {
         self.linked.entry(peer).or_default().links = gossip.links;
         self.on_summary(peer, summary);
         for (name, member) in gossip.members {
-            self.hear_of(&name, member, now);
+            self.on_member(&name, member, now);
         }
         if let Some(member) = self.roster.find(peer) {
             member.heard = member.heard.max(now);
@@ -267,7 +267,7 @@ impl Membership {
         if let Some(linked) = self.linked.get_mut(&peer) {
             linked.vector.join(&summary.vector);
         }
-        self.hear_of_away(&summary.away);
+        self.on_away(&summary.away);
     }
 
     fn take_report(&mut self, incarnation: Incarnation, report: Report) {
@@ -280,7 +280,7 @@ impl Membership {
         }
     }
 
-    fn hear_of(&mut self, name: &str, member: Member, now: Time) {
+    fn on_member(&mut self, name: &str, member: Member, now: Time) {
         if name == self.name && member.incarnation != self.incarnation {
             self.roster.note_former(member.incarnation, name);
             let later = (member.generation, member.incarnation) > (self.generation, self.incarnation);
@@ -372,7 +372,7 @@ impl Membership {
         {
             self.origins.raise(incarnation, synced, closed);
         }
-        self.hear_of_away(&theirs.away);
+        self.on_away(&theirs.away);
     }
 
     /// Returns the linked peers that have no link to `origin`, by their own reports, so that they miss its

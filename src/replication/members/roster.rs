@@ -173,17 +173,17 @@ mod tests {
     proptest! {
         #[test]
         fn every_order_of_gossip_ends_with_the_same_incarnation_and_standing(
-            (told, shuffled) in proptest::collection::vec(any_member(), 1..6)
-                .prop_flat_map(|told| (Just(told.clone()), Just(told).prop_shuffle()))
+            (members, shuffled) in proptest::collection::vec(any_member(), 1..6)
+                .prop_flat_map(|members| (Just(members.clone()), Just(members).prop_shuffle()))
         ) {
-            let outcome = |told: &[Member]| {
+            let outcome = |members: &[Member]| {
                 let mut roster = Roster::default();
                 // Gossip repeats: an entry that was replaced meanwhile is received again.
-                told.iter().chain(told).for_each(|member| roster.merge("a", *member));
+                members.iter().chain(members).for_each(|member| roster.merge("a", *member));
                 let member = *roster.get("a").unwrap();
                 (member.incarnation, member.generation, member.standing, roster.members_hash())
             };
-            prop_assert_eq!(outcome(&told), outcome(&shuffled));
+            prop_assert_eq!(outcome(&members), outcome(&shuffled));
         }
     }
 

@@ -1,4 +1,4 @@
-//! The stable time: the least acknowledged time of all members, as far as they agree on who is one.
+//! Computes the stable time: the least acknowledged time of all members. It rises only while they agree on the members.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

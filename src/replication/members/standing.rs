@@ -65,7 +65,7 @@ impl Membership {
         Ok(())
     }
 
-    /// Returns what has become of this node's own place.
+    /// Returns [`Verdict::Superseded`] once a live node has had this node's name for [`NAMESAKE_LIMIT`].
     pub(in crate::replication) fn verdict(&mut self, now: Time) -> Option<Verdict> {
         let namesake = self.namesake?;
         if !self.is_alive(&namesake, now) {

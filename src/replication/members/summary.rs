@@ -98,9 +98,9 @@ impl Summary {
     /// Returns the stable time at which two nodes with these summaries omit what is dead: both are known to
     /// have incorporated everything below it. Zero unless they agree on the members and on the coverage of all others.
     pub(in crate::replication) fn cutoff(&self, other: &Summary) -> Time {
-        let is_settled = self.away.is_empty() && other.away.is_empty();
+        let is_nobody_away = self.away.is_empty() && other.away.is_empty();
         if ablated(Ablation::Cutoff)
-            || is_settled && self.members == other.members && self.hashes == other.hashes
+            || is_nobody_away && self.members == other.members && self.hashes == other.hashes
         {
             self.stable.max(other.stable)
         } else {

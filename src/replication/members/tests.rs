@@ -170,7 +170,7 @@ fn a_write_of_one_that_is_away_declares_it_away_anew() {
 /// A history: a node that was cut off before its first sync had finished, and had merged pushes, counted as
 /// alone. It dropped tombstones beyond the limit, and the values that they shadowed came back.
 #[test]
-fn one_that_has_heard_of_another_is_not_alone() {
+fn a_node_that_knows_of_another_is_not_alone() {
     let (mut a, mut b) = (member("a", 1), member("b", 2));
     assert!(a.is_alone());
     link(&mut a, &mut b, at(1));
@@ -207,7 +207,7 @@ fn nothing_is_stable_once_there_may_be_a_member_more() {
     link(&mut b, &mut member("c", 3), at(10));
     assert_eq!(b.origins.stable_time(), timestamp::ZERO, "it has linked");
     heartbeat(&mut a, &mut b, at(11));
-    assert_eq!(a.origins.stable_time(), timestamp::ZERO, "it was told of");
+    assert_eq!(a.origins.stable_time(), timestamp::ZERO, "a heartbeat has named c");
 
     let (mut a, _) = linked_and_stable();
     receive(&a, 4, at(10));
@@ -258,7 +258,7 @@ fn one_of_which_nobody_knows_is_closed_after_a_minute() {
     for second in 3..60 {
         heartbeat(&mut a, &mut b, at(second));
         sync(&mut a, &mut b, at(second));
-        assert_eq!(a.advance(at(second)), None, "it may be a member that nobody has told of yet");
+        assert_eq!(a.advance(at(second)), None, "it may be a member that no peer has reported yet");
     }
     for second in 60..80 {
         heartbeat(&mut a, &mut b, at(second));
@@ -269,7 +269,7 @@ fn one_of_which_nobody_knows_is_closed_after_a_minute() {
 }
 
 #[test]
-fn only_members_that_nobody_hears_lapse_and_a_link_brings_them_back() {
+fn only_members_without_any_link_lapse_and_a_link_brings_them_back() {
     let (mut a, mut b, mut c) = (member("a", 1), member("b", 2), member("c", 3));
     for other in [&mut b, &mut c] {
         link(&mut a, other, at(1));
@@ -295,7 +295,7 @@ fn only_members_that_nobody_hears_lapse_and_a_link_brings_them_back() {
 }
 
 #[test]
-fn a_live_node_that_an_operator_does_not_wait_for_is_a_member_again_when_it_is_heard() {
+fn a_live_node_that_was_forgotten_is_a_member_again_after_its_next_heartbeat() {
     let (mut a, mut b) = (member("a", 1), member("b", 2));
     link(&mut a, &mut b, at(1));
     assert_eq!(a.forget("b", at(2)), Err(ForgetError::Linked));
@@ -381,7 +381,7 @@ fn a_forgotten_node_that_returns_is_no_namesake_of_itself_where_another_still_li
 
 /// The namesake was killed and restarted in another part of the network, which had lost its generation.
 #[test]
-fn a_daemon_outlives_a_dead_namesake_with_a_higher_count_and_yields_to_a_living_one() {
+fn a_node_outlives_a_dead_namesake_with_a_higher_count_and_yields_to_a_living_one() {
     let (mut a, mut b) = (member("a", 1), member("b", 2));
     link(&mut a, &mut b, at(1));
     let namesake = Member {

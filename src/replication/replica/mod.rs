@@ -167,17 +167,17 @@ impl Replica {
         Polled { effects: self.act_on(link, events, now), in_sync, wake_at }
     }
 
-    /// Does what is due for a link every second. `heard` is when something last arrived. After a pause of this node
+    /// Does what is due for a link every second. `last_received` is when something last arrived. After a pause of this node
     /// itself (`paused`) what the peer has sent meanwhile is not read yet, so nothing is concluded from silence.
-    pub(super) fn beat(
+    pub(super) fn tick(
         &self,
         link: &Link,
-        heard: Instant,
+        last_received: Instant,
         paused: bool,
         heartbeat: Bytes,
         now: Instant,
     ) -> Result<(), LinkError> {
-        if !paused && now.saturating_duration_since(heard) > SILENCE_LIMIT {
+        if !paused && now.saturating_duration_since(last_received) > SILENCE_LIMIT {
             return Err(LinkError::Silent);
         }
         link.queue.heartbeat(heartbeat);
@@ -247,7 +247,7 @@ impl Replica {
                 Some(Effect::Failed { deep, why })
             }
             Event::Healing => Some(Effect::Healing),
-            Event::Heard(channel, message) => Some(Effect::Deliver(channel, message)),
+            Event::Published(channel, message) => Some(Effect::Deliver(channel, message)),
             Event::KeyReply(query, copy) => Some(Effect::KeyReply(query, copy)),
             Event::Lost(lost) => Some(Effect::Lost(lost)),
             Event::Withholding(withholds) => Some(Effect::Withholding(withholds)),

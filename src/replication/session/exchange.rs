@@ -20,11 +20,11 @@ use crate::replication::queue::StateMark;
 use crate::replication::sync::{PeerSummary, Sync, Terms};
 use crate::store::{Room, Shortfall};
 
-/// The longest that one moving exchange delays the others. After that it continues beside the next one.
+/// The longest that an exchange that makes progress delays the others. After that another one may run beside it.
 const ALONE: Duration = Duration::from_secs(30);
 
-/// The longest that the peer's answer to an offer may wait for a permit here. The peer cannot tell this wait
-/// from a standstill, so it is well below [`STALL_LIMIT`].
+/// The longest that the peer's answer to an offer may wait for a permit here. To the peer this looks like a stalled
+/// sync, so it is well below [`STALL_LIMIT`].
 const ANSWER_WAIT: Duration = Duration::from_secs(8);
 
 /// How long an exchange may move nothing before it gives up its permit. Ten times a retransmission over a line
@@ -40,7 +40,7 @@ const VERIFY_SOON: Duration = Duration::from_secs(2);
 /// The interval after a sync that failed, for want of memory or at the retraction limit.
 const FAILED_PAUSE: Duration = Duration::from_secs(30);
 
-/// The shortest pause between a sync and the next one that is not due by the interval.
+/// The shortest pause between two syncs, if the second one is wanted before its interval has passed.
 const SYNC_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long an offer may stay unanswered: the peer may let it wait for up to [`ALONE`].
@@ -349,7 +349,7 @@ impl Session {
 impl Current {
     /// Reports to the peer, if due, that its bytes arrive, by granting it zero bytes of credit. Only arriving
     /// bytes lead to this, so the two sides cannot keep a sync alive by such messages alone.
-    pub(super) fn tell_receiving(&mut self, now: Instant) -> Option<Bytes> {
+    pub(super) fn report_receiving(&mut self, now: Instant) -> Option<Bytes> {
         let is_due = self.receives && !self.sync.is_offered() && now - self.spoke >= RECEIVING_EVERY;
         is_due.then(|| {
             (self.spoke, self.receives) = (now, false);

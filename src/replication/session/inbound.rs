@@ -8,12 +8,14 @@ use tokio::time::Instant;
 use super::{Event, LinkError, Session, Withheld};
 use crate::ablation::{Ablation, ablated};
 use crate::model::{Incarnation, Time, timestamp};
-use crate::replication::figures::{self, Heard};
+use crate::replication::figures::{self, LastHeartbeat};
 use crate::replication::heartbeat;
 use crate::replication::local::Local;
 use crate::replication::members::Summary;
 use crate::replication::message::{Cells, Heartbeat};
-use crate::store::{Cell, Counter, Origin, Outcome, PREFETCH_AHEAD, Parts, Retraction, Shortfall, Way};
+use crate::store::{
+    Cell, Counter, Origin, Outcome, PREFETCH_AHEAD, Parts, ReceivedBy, Retraction, Shortfall,
+};
 
 impl Session {
     pub(super) fn on_heartbeat(
@@ -38,8 +40,8 @@ impl Session {
         self.observe(local, &summary, wall)?;
         let (gossip, addresses) = heartbeat::read(heartbeat, max_accepted)?;
         let figures = figures::read(heartbeat.figures, heartbeat.keys)?;
-        let links_changed = self.heard.as_ref().is_none_or(|heard| heard.links != gossip.links);
-        self.heard = Some(Heard { at: now, figures, links: gossip.links.clone() });
+        let links_changed = self.last_heartbeat.as_ref().is_none_or(|last| last.links != gossip.links);
+        self.last_heartbeat = Some(LastHeartbeat { at: now, figures, links: gossip.links.clone() });
         let hlc = local.store.now(wall);
         let mut members = local.members.lock();
         members.on_heartbeat(self.peer, &summary, gossip, hlc);
@@ -67,10 +69,12 @@ impl Session {
         let checked = cells.check(store, wall, local.max_accepted(wall))?;
         store.observe(checked.latest);
         checked.seen.iter().for_each(|&(origin, time)| store.origins().see(origin, time));
-        let way = if in_sync {
-            Way::Sync { cutoff: self.sync.as_ref().map(|current| current.sync.cutoff()).unwrap_or_default() }
+        let by = if in_sync {
+            ReceivedBy::Sync {
+                cutoff: self.sync.as_ref().map(|current| current.sync.cutoff()).unwrap_or_default(),
+            }
         } else {
-            Way::Push
+            ReceivedBy::Push
         };
         let relay = !in_sync && local.relays.load(Ordering::Relaxed);
         let mut fresh = Vec::new();
@@ -79,7 +83,7 @@ impl Session {
             keys.iter_mut().zip(cells).for_each(|(next, (key, ..))| *next = key);
             store.prefetch(&keys[..cells.len()]);
             for (key, parts, counter) in cells {
-                let merged = store.merge(&mut self.inbound.scratch, key, parts, counter, way);
+                let merged = store.merge(&mut self.inbound.scratch, key, parts, counter, by);
                 match merged.outcome {
                     Outcome::Applied if relay => {
                         fresh.extend(store.cell(key).map(|cell| (author(parts, counter), cell)));
@@ -162,9 +166,9 @@ impl Session {
 
 /// Returns the writer of the latest write in a received cell: the write that it was pushed for.
 fn author(parts: &Parts<'_>, counter: &Counter) -> Origin {
-    let version = (parts.time, parts.origin);
+    let timestamp = (parts.time, parts.origin);
     let register =
-        parts.deadline_timestamp.map_or(version, |deadline_timestamp| deadline_timestamp.max(version));
+        parts.deadline_timestamp.map_or(timestamp, |deadline_timestamp| deadline_timestamp.max(timestamp));
     let slots = counter.slots.iter().map(|&(owner, slot)| (slot.last, owner));
     let expiry = counter.expiry.map(|(writer, expiry)| (expiry.set_at, writer));
     slots.chain(expiry).fold(register, Ord::max).1

@@ -16,7 +16,7 @@ use crate::replication::local::HealingConfig;
 use crate::replication::members::MembershipConfig;
 use crate::replication::push;
 use crate::replication::sync::ListLimit;
-use crate::store::{Batch, Counter, Lengths, Parts, Store, StoreConfig, Way, Write};
+use crate::store::{Batch, Counter, Lengths, Parts, ReceivedBy, Store, StoreConfig, Write};
 
 const SKEW: Duration = Duration::from_millis(500);
 
@@ -133,20 +133,20 @@ impl Pair {
     }
 
     /// Carries frames until none is left.
-    fn settle(&mut self) {
+    fn deliver_all(&mut self) {
         while self.step().unwrap() {}
     }
 
     /// Lets the next verification happen. Returns the bytes that both sides sent.
     fn verify(&mut self) -> usize {
-        self.settle();
+        self.deliver_all();
         let before = self.a.bytes + self.b.bytes;
         self.pass(VERIFY_EVERY);
         // Only one side asks, as it is in the long run.
         self.a.session.tick(&self.a.local, self.now).unwrap();
-        self.settle();
+        self.deliver_all();
         self.pass(Duration::from_secs(1));
-        self.settle();
+        self.deliver_all();
         self.a.bytes + self.b.bytes - before
     }
 
@@ -177,7 +177,7 @@ fn a_first_contact_leaves_both_with_the_merge() {
         pair.a.set(pair.wall, &key(n), b"a");
         pair.b.set(pair.wall, &key(n + 200), b"b");
     }
-    pair.settle();
+    pair.deliver_all();
     pair.assert_equal();
     assert_eq!(pair.a.local.store.totals().live_cells, 500);
     for side in [&pair.a, &pair.b] {
@@ -191,7 +191,7 @@ fn a_sync_costs_what_differs() {
     let mut pair = Pair::new(RangeCount::FULL);
     let value = [7; 100];
     (0..100_000).for_each(|n| pair.a.set(pair.wall, &key(n), &value));
-    pair.settle();
+    pair.deliver_all();
     pair.assert_equal();
     let payload = 100_000 * 131;
     assert!(pair.a.bytes < payload * 105 / 100, "a fresh join of {payload} took {} bytes", pair.a.bytes);
@@ -216,17 +216,17 @@ fn a_difference_that_arrives_meanwhile_is_not_exchanged() {
     pair.pass(VERIFY_EVERY);
     pair.a.set(pair.wall, &key(3), b"in flight");
     pair.a.session.tick(&pair.a.local, pair.now).unwrap();
-    pair.settle();
+    pair.deliver_all();
     assert_ne!(pair.a.digest(), pair.b.digest(), "the difference has not been believed yet");
     // Now the push arrives.
     let cell = pair.a.local.store.cell(&key(3)).unwrap();
     let origin = pair.b.local.store.intern(id(1)).unwrap();
     let arrived = Parts { origin, ..cell.parts() };
     pair.b.local.store.observe(arrived.time);
-    pair.b.local.store.merge(&mut Vec::new(), &key(3), &arrived, &Counter::NONE, Way::Push);
+    pair.b.local.store.merge(&mut Vec::new(), &key(3), &arrived, &Counter::NONE, ReceivedBy::Push);
     pair.a.session.take_events();
     pair.pass(Duration::from_secs(1));
-    pair.settle();
+    pair.deliver_all();
     pair.assert_equal();
     let finished = pair.a.session.take_events().into_iter().find_map(|event| match event {
         Event::Finished(finished) => Some(finished.progress),
@@ -254,7 +254,7 @@ fn the_credit_bounds_what_is_under_way_to_a_side_that_stands_still() {
 fn values_that_differ_under_equal_timestamps_are_found_by_a_deep_sync_alone() {
     let mut pair = Pair::new(RangeCount::power_of_two(4));
     (0..100).for_each(|n| pair.a.set(pair.wall, &key(n), b"value"));
-    pair.settle();
+    pair.deliver_all();
     let cell = pair.b.local.store.cell(&key(5)).unwrap();
     let rotten = Parts { value: Some(b"vAlue"), ..cell.parts() };
     pair.b.local.store.corrupt(&key(5), &rotten);
@@ -263,7 +263,7 @@ fn values_that_differ_under_equal_timestamps_are_found_by_a_deep_sync_alone() {
     pair.pass(Duration::from_secs(2));
     pair.a.session.want_deep_sync(pair.now);
     pair.a.session.take_events();
-    pair.settle();
+    pair.deliver_all();
     let found = pair.a.session.take_events().into_iter().find_map(|event| match event {
         Event::Finished(finished) if finished.deep => Some(finished.progress.ranges_found),
         _ => None,
@@ -273,23 +273,23 @@ fn values_that_differ_under_equal_timestamps_are_found_by_a_deep_sync_alone() {
 }
 
 #[test]
-fn how_much_differs_is_told_from_the_first_answers_on() {
+fn how_much_differs_is_known_from_the_first_answers_on() {
     let mut pair = Pair::new(RangeCount::FULL);
     (0..40_000).for_each(|n| pair.a.set(pair.wall, &key(n), b"of a"));
     (40_000..80_000).for_each(|n| pair.b.set(pair.wall, &key(n), b"of b"));
-    let (mut told, mut last) = (Vec::new(), 0);
+    let (mut found, mut last) = (Vec::new(), 0);
     while pair.step().unwrap() {
         let sides = [&pair.a, &pair.b];
         let progress = sides.map(|side| side.session.progress(pair.now).map(|(progress, _)| progress));
         let initiator = progress.into_iter().flatten().max_by_key(|progress| progress.ranges_found);
         if let Some(progress) = initiator.filter(|progress| progress.cells_in + progress.cells_out > 0) {
-            told.push(progress.ranges_found);
+            found.push(progress.ranges_found);
             last = progress.ranges_found;
         }
     }
     assert!(last > 15_000, "{last} ranges differed");
-    let (least, most) = (told.iter().min().unwrap(), told.iter().max().unwrap());
-    assert!(least * 10 >= last * 9 && most * 10 <= last * 11, "told {least} to {most} of {last}");
+    let (least, most) = (found.iter().min().unwrap(), found.iter().max().unwrap());
+    assert!(least * 10 >= last * 9 && most * 10 <= last * 11, "found {least} to {most} of {last}");
 }
 
 /// Purges all dead cells at a, as if every member held them.
@@ -304,7 +304,7 @@ fn purge_at(side: &Side, stable: Time) {
 fn what_was_deleted_and_purged_is_not_taken_back_and_its_holder_drops_it() {
     let mut pair = Pair::new(RangeCount::power_of_two(4));
     pair.b.set(pair.wall, b"old", b"v");
-    pair.settle();
+    pair.deliver_all();
     pair.pass(Duration::from_secs(10));
     // b is away meanwhile: no push reaches it.
     pair.a.write(pair.wall, b"old", Write::Delete);
@@ -321,7 +321,7 @@ fn what_was_deleted_and_purged_is_not_taken_back_and_its_holder_drops_it() {
 #[test]
 fn a_write_that_is_given_up_is_listed_by_the_one_that_held_it() {
     let mut pair = Pair::new(RangeCount::power_of_two(4));
-    pair.settle();
+    pair.deliver_all();
     pair.pass(Duration::from_secs(10));
     pair.b.set(pair.wall, b"lost on the way", b"v");
     let origin = pair.a.local.store.intern(id(2)).unwrap();
@@ -346,14 +346,14 @@ fn a_write_that_is_given_up_is_listed_by_the_one_that_held_it() {
 #[test]
 fn a_tombstone_is_exchanged_with_one_that_does_not_count_with_its_writer() {
     let mut pair = Pair::new(RangeCount::power_of_two(4));
-    pair.settle();
+    pair.deliver_all();
     pair.pass(Duration::from_secs(10));
     // c is linked to b alone, which has its delete. a's stable time is later, because a has not received c's
     // entry.
     pair.b.local.members.lock().on_link("3", id(3), 1, pair.wall);
     let (key, c) = (b"deleted by c", pair.b.local.store.intern(id(3)).unwrap());
     let delete = Parts { time: pair.wall, origin: c, ..Parts::EMPTY };
-    pair.b.local.store.merge(&mut Vec::new(), key, &delete, &Counter::default(), Way::Push);
+    pair.b.local.store.merge(&mut Vec::new(), key, &delete, &Counter::default(), ReceivedBy::Push);
     pair.pass(Duration::from_secs(1));
     purge_at(&pair.a, pair.wall);
     pair.pass(Duration::from_secs(100));
@@ -377,7 +377,7 @@ fn what_was_given_up_must_not_be_claimed() {
 fn the_retraction_limit_keeps_the_keys_of_a_peer_that_has_incorporated_every_delete() {
     let mut pair = Pair::new(RangeCount::power_of_two(4));
     (0..65).for_each(|n| pair.b.set(pair.wall, &key(n), b"v"));
-    pair.settle();
+    pair.deliver_all();
     // a loses everything, which no node can detect.
     (0..65).for_each(|n| pair.a.write(pair.wall, &key(n), Write::Delete));
     pair.pass(Duration::from_secs(100));
@@ -397,7 +397,7 @@ fn the_retraction_limit_keeps_the_keys_of_a_peer_that_has_incorporated_every_del
 fn what_a_node_brings_to_its_first_contact_is_kept_and_so_are_the_deletes_of_the_shared_past() {
     let mut pair = Pair::new(RangeCount::power_of_two(4));
     pair.a.set(pair.wall, b"shared", b"past");
-    pair.settle();
+    pair.deliver_all();
     pair.pass(Duration::from_secs(100));
     pair.a.write(pair.wall, b"shared", Write::Delete);
     pair.b.set(pair.wall, b"brought", b"along");
@@ -414,7 +414,7 @@ fn what_a_node_brings_to_its_first_contact_is_kept_and_so_are_the_deletes_of_the
 #[test]
 fn what_is_known_of_incarnations_that_have_ended_is_exchanged_once() {
     let mut pair = Pair::new(RangeCount::power_of_two(4));
-    pair.settle();
+    pair.deliver_all();
     for n in 0..300u128 {
         pair.a.local.store.origins().raise(
             id(1000 + n),
@@ -468,7 +468,7 @@ proptest! {
         }
         writes.for_each(|w| write(&mut pair, w));
         pair.reconnect();
-        pair.settle();
+        pair.deliver_all();
         pair.pass(VERIFY_EVERY);
         pair.verify();
         let everything = |side: &Side| side.digest().0.wrapping_add(side.digest().1);
@@ -658,7 +658,7 @@ fn an_exchange_that_stands_still_gives_up_its_turn_and_goes_on_when_it_moves() {
     }
     assert_eq!(seconds_until_stalled(&mut pair, 1), None);
     assert!(pair.a.local.permits.is_exchanging(), "it has its permit again, as nobody else took it");
-    pair.settle();
+    pair.deliver_all();
     pair.assert_equal();
     assert!(!pair.a.local.permits.is_busy() && !pair.b.local.permits.is_busy());
 }
@@ -679,14 +679,14 @@ fn a_line_that_moves_bytes_of_a_frame_is_slow_and_does_not_stand_still() {
         pair.b.session.on_part_sent(100_000, pair.now);
         assert!(pair.a.local.permits.is_exchanging() && pair.b.local.permits.is_exchanging(), "it moves");
     }
-    pair.settle();
+    pair.deliver_all();
     pair.assert_equal();
 }
 
 /// The sender has handed a frame to its socket, which takes a minute to deliver it. The receiver reports that
 /// bytes arrive, but only as long as they do.
 #[test]
-fn a_side_that_has_sent_all_is_told_while_it_arrives() {
+fn a_side_that_has_sent_all_is_informed_while_it_arrives() {
     let mut pair = pair_in_exchange();
     // What b sends stays in flight to a; what a sends meanwhile arrives at b.
     for _ in 0..60 {
@@ -694,16 +694,16 @@ fn a_side_that_has_sent_all_is_told_while_it_arrives() {
         pair.a.session.on_part_received(pair.now);
         pair.a.sent.clear();
         pair.a.collect(pair.wall, pair.now);
-        let [told] = pair.a.sent.make_contiguous() else { panic!("{} frames", pair.a.sent.len()) };
-        pair.b.session.receive(&pair.b.local, codec::open(told).unwrap(), pair.wall, pair.now).unwrap();
+        let [found] = pair.a.sent.make_contiguous() else { panic!("{} frames", pair.a.sent.len()) };
+        pair.b.session.receive(&pair.b.local, codec::open(found).unwrap(), pair.wall, pair.now).unwrap();
         pair.b.collect(pair.wall, pair.now);
     }
     pair.a.sent.clear();
     // No more bytes arrive. The two exchange their messages, and those do not keep the sync alive.
     let stalled = (1..=60).find(|_| {
         pair.a.collect(pair.wall, pair.now);
-        for told in std::mem::take(&mut pair.a.sent) {
-            pair.b.session.receive(&pair.b.local, codec::open(&told).unwrap(), pair.wall, pair.now).unwrap();
+        for found in std::mem::take(&mut pair.a.sent) {
+            pair.b.session.receive(&pair.b.local, codec::open(&found).unwrap(), pair.wall, pair.now).unwrap();
         }
         seconds_until_stalled(&mut pair, 1).is_some()
     });

@@ -37,7 +37,7 @@ pub(super) struct Write {
 
 #[derive(Clone, Copy, Debug)]
 struct Register {
-    version: Timestamp,
+    timestamp: Timestamp,
     deadline_timestamp: Timestamp,
     is_live: bool,
     deadline: Option<Time>,
@@ -49,10 +49,10 @@ struct Ledger {
     totals: Totals,
     stable: Time,
     held: Vec<Option<Held>>,
-    /// For each version that it has shown, the deadline timestamps that it has held it with, and whether it was
-    /// gone.
+    /// For the timestamp of each value that it has shown, the deadline timestamps that it held the value with, and
+    /// whether the value was gone later.
     shown: Vec<BTreeMap<Timestamp, Shown>>,
-    /// The latest version that was ever held.
+    /// The latest timestamp that was ever held.
     best: Vec<Option<Timestamp>>,
     slots: Vec<Slots>,
     synced: Vector,
@@ -79,8 +79,8 @@ pub(super) struct Checker {
     keys: Vec<Vec<u8>>,
     /// Every write, by the incarnation that made it, in order.
     writes: BTreeMap<Incarnation, Vec<Write>>,
-    /// Every version of each key that was ever written, and the earliest deadline that it ever had.
-    versions: Vec<BTreeMap<Timestamp, Option<Time>>>,
+    /// The timestamp of every register that was ever written, by key, and the earliest deadline that it ever had.
+    registers: Vec<BTreeMap<Timestamp, Option<Time>>>,
     counted: Vec<Counted>,
     ledgers: BTreeMap<usize, Ledger>,
     /// The writes that were given up: key and dot.
@@ -117,7 +117,7 @@ impl Checker {
     pub(super) fn new(plan: &Plan, traced: bool) -> Self {
         Checker {
             keys: (0..plan.keys).map(|key| format!("key:{key}").into_bytes()).collect(),
-            versions: vec![BTreeMap::new(); plan.keys],
+            registers: vec![BTreeMap::new(); plan.keys],
             counted: vec![Counted::default(); plan.keys],
             notes: traced.then(Vec::new),
             ..Checker::default()
@@ -200,7 +200,7 @@ impl Checker {
         {
             self.fail_at(Some(key), format!("n{node} wrote {written} below the stable time or as another"));
         }
-        let register = |held: &Held| (held.version, held.deadline_timestamp);
+        let register = |held: &Held| (held.timestamp, held.deadline_timestamp);
         let is_changed = before.map(register) != Some(register(&after)) && after.is_written();
         let counts = Checker::counts_of(before, &after);
         let counted = &mut self.counted[key];
@@ -208,13 +208,13 @@ impl Checker {
         let expiry = after.counter.expiry.and_then(|(_, expiry)| expiry.deadline);
         counted.deadline = counted.deadline.max(expiry.max(after.deadline).unwrap_or_default());
         let register = is_changed.then_some(Register {
-            version: after.version,
+            timestamp: after.timestamp,
             deadline_timestamp: after.deadline_timestamp,
             is_live: after.value.is_some(),
             deadline: after.deadline,
         });
         if let Some(register) = register {
-            let earliest = self.versions[key].entry(register.version).or_default();
+            let earliest = self.registers[key].entry(register.timestamp).or_default();
             *earliest = [*earliest, register.deadline].into_iter().flatten().min();
         }
         self.writes.entry(own).or_default().push(Write { time: written.time(), key, register, counts });
@@ -257,14 +257,14 @@ impl Checker {
             self.look_at_counter(node, key, held.as_ref(), &mut ledger.slots[key]);
             if let Some(held) = &held {
                 ledger.latest = ledger.latest.max(held.latest().time());
-                ledger.best[key] = ledger.best[key].max(Some(held.version));
+                ledger.best[key] = ledger.best[key].max(Some(held.timestamp));
             }
             ledger.held[key] = held;
         }
         self.ledgers.insert(node, ledger);
     }
 
-    /// Checks that a version that was shown and then gone at a process is not shown again, unless an `EXPIRE`
+    /// Checks that a value that was shown and then gone at a process is not shown again, unless an `EXPIRE`
     /// or `PERSIST` that the process had not seen keeps it alive.
     fn look_at_register(
         &mut self,
@@ -275,11 +275,11 @@ impl Checker {
         now: Time,
     ) {
         let live = held.filter(|held| held.is_live(now));
-        for (version, shown) in &mut ledger.shown[key] {
-            shown.is_gone |= live.is_none_or(|live| live.version != *version);
+        for (timestamp, shown) in &mut ledger.shown[key] {
+            shown.is_gone |= live.is_none_or(|live| live.timestamp != *timestamp);
         }
         let Some(live) = live else { return };
-        let shown = ledger.shown[key].entry(live.version).or_default();
+        let shown = ledger.shown[key].entry(live.timestamp).or_default();
         if shown.is_gone && shown.deadline_timestamps.contains(&live.deadline_timestamp) {
             return self.fail_at(Some(key), format!("n{node} shows {live:?} again, which was gone there"));
         }
@@ -329,13 +329,13 @@ impl Checker {
             return false;
         }
         let Some(register) = &write.register else { return true };
-        let Register { version, deadline_timestamp, is_live, .. } = *register;
+        let Register { timestamp, deadline_timestamp, is_live, .. } = *register;
         let now = process.replica.local.store.now(Time::default());
-        let deadline = self.versions[key].get(&version).copied().flatten();
+        let deadline = self.registers[key].get(&timestamp).copied().flatten();
         let has_expired = deadline.is_some_and(|deadline| deadline <= now);
         match &held {
-            Some(held) if held.version > version => return true,
-            Some(held) if held.version == version && held.deadline_timestamp >= deadline_timestamp => {
+            Some(held) if held.timestamp > timestamp => return true,
+            Some(held) if held.timestamp == timestamp && held.deadline_timestamp >= deadline_timestamp => {
                 // The register was retracted, and a tombstone with the same dot is left.
                 let is_retracted = is_live && held.value.is_none() && held.deadline.is_none();
                 if !is_retracted || held.deadline_timestamp > deadline_timestamp {
@@ -344,25 +344,25 @@ impl Checker {
             }
             // The value that this delete has replaced is still shown: allowed only if a process may have purged
             // the delete.
-            Some(held) if held.version < version && !is_live && held.is_live(now) => {
-                return version.time() <= self.stable;
+            Some(held) if held.timestamp < timestamp && !is_live && held.is_live(now) => {
+                return timestamp.time() <= self.stable;
             }
             _ => {}
         }
         // It may be gone: it was a delete, has expired, or something later was here or was purged everywhere.
         let newest_here = self.ledgers.get(&node).and_then(|ledger| ledger.best[key]);
-        let mut later = self.versions[key].range(version..).skip(1);
+        let mut later = self.registers[key].range(timestamp..).skip(1);
         !is_live
             || has_expired
-            || newest_here.is_some_and(|newest| newest > version)
+            || newest_here.is_some_and(|newest| newest > timestamp)
             || later.any(|(later, _)| later.time() <= self.stable)
-            || self.is_lost(key, version.incarnation(), version.time())
-            // The version is gone, and its deadline with it.
-            || deadline_timestamp != version && !self.is_newest(key, version)
+            || self.is_lost(key, timestamp.incarnation(), timestamp.time())
+            // The value is gone, and its deadline with it.
+            || deadline_timestamp != timestamp && !self.is_newest(key, timestamp)
     }
 
-    fn is_newest(&self, key: usize, version: Timestamp) -> bool {
-        self.versions[key].last_key_value().is_some_and(|(newest, _)| *newest == version)
+    fn is_newest(&self, key: usize, timestamp: Timestamp) -> bool {
+        self.registers[key].last_key_value().is_some_and(|(newest, _)| *newest == timestamp)
     }
 
     fn is_lost(&self, key: usize, origin: Incarnation, time: Time) -> bool {
@@ -373,20 +373,20 @@ impl Checker {
     pub(super) fn on_lost(&mut self, node: usize, process: &Process, lost: &LostCell, now: Duration) {
         let Some(key) = self.keys.iter().position(|key| *key == lost.key) else { return };
         self.note(now, Some(key), || format!("n{node} gives up {lost:?}"));
-        self.lost.insert((key, lost.version));
+        self.lost.insert((key, lost.timestamp));
         let held = process.replica.local.store.cell(&lost.key).map(|cell| Held::read(process, &cell));
         let slots = held.into_iter().flat_map(|held| held.counter.slots);
         let retracted = slots.filter(|(_, slot)| slot.reset.at == slot.last);
         self.lost.extend(retracted.map(|(owner, slot)| (key, Timestamp::new(slot.last, owner))));
-        if !self.has_lapsed && !self.may_be_removed(key, lost.version) {
+        if !self.has_lapsed && !self.may_be_removed(key, lost.timestamp) {
             self.fail_at(Some(key), format!("n{node} gave up {lost:?} although nobody was away"));
         }
     }
 
-    /// Whether clients have replaced or removed the version or slot with this dot, or have set its deadline. A
+    /// Whether clients have replaced or removed the value or slot with this dot, or have set its deadline. A
     /// removed write may be listed as given up if it was received by pushes alone and its writer was closed.
     fn may_be_removed(&self, key: usize, dot: Timestamp) -> bool {
-        match self.versions[key].get(&dot) {
+        match self.registers[key].get(&dot) {
             Some(deadline) => deadline.is_some() || !self.is_newest(key, dot),
             None => self.counted[key].may_have_ended_at(dot.incarnation(), dot.time()),
         }

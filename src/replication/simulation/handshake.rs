@@ -85,7 +85,7 @@ impl World {
         };
         process.replica.add_target(&agreed.peer.advertise, instant);
         let incarnation = agreed.peer.incarnation;
-        let end = LinkEnd { connection, side, link: admitted.link, heard: instant, wake_at: None };
+        let end = LinkEnd { connection, side, link: admitted.link, last_received: instant, wake_at: None };
         let earlier = process.links.insert(peer_node, end);
         self.checker.note(now, None, || format!("n{node} links n{peer_node} as {incarnation}"));
         self.set_stage(connection, side, Stage::Up);

@@ -207,7 +207,7 @@ impl World {
         let forgotten = process.replica.forget(&super::node::name(other), wall, instant);
         if forgotten.is_ok() {
             self.checker.has_lapsed = true;
-            self.checker.note(self.now, None, || format!("n{node} is told to forget n{other}"));
+            self.checker.note(self.now, None, || format!("n{node} receives a FORGET of n{other}"));
         }
     }
 }

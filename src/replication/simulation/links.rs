@@ -54,14 +54,14 @@ impl World {
         let frame = process.replica.heartbeat(wall, &Figures::default());
         let Some(end) = process.links.values().find(|end| end.connection == connection) else { return };
         let side = end.side;
-        match process.replica.beat(&end.link, end.heard, false, frame, instant) {
+        match process.replica.tick(&end.link, end.last_received, false, frame, instant) {
             Ok(()) => self.after(SECOND, Due::Heartbeat(node, connection)),
             Err(error) => self.end_link(node, connection, side, &error),
         }
     }
 
     /// Sends what is due on every link that may have something to send, and closes what is to be closed.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn run_links(&mut self) {
         loop {
             (0..self.plan.nodes).for_each(|node| self.look_at_links(node));
             let Some((node, peer)) = self.stirred.pop_first() else { return };
@@ -156,7 +156,7 @@ impl World {
         let (wall, instant) = (self.wall(node), self.instant());
         let process = self.nodes[node].process.as_mut()?;
         let end = process.links.get_mut(&from).filter(|end| end.connection == connection)?;
-        end.heard = instant;
+        end.last_received = instant;
         let message = match codec::open(&bytes) {
             Ok(message) => message,
             Err(error) => {

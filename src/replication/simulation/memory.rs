@@ -60,7 +60,7 @@ impl World {
             if began > latest {
                 self.checker.fail(format!("clients delete for {DELETE_LIMIT:?}, and there is no room"));
             } else if self.now > began + EQUAL_LIMIT {
-                let left = self.unsettled();
+                let left = self.unconverged();
                 self.checker.fail(format!("not equal {EQUAL_LIMIT:?} after there was room: {left:?}"));
             }
             self.run_until(self.now + SECOND);
@@ -71,7 +71,7 @@ impl World {
     /// Deletes keys until all that nodes hold together is no more than planned. Returns whether there was too
     /// much.
     ///
-    /// Each delete removes the copy of one node. Another version of the key may arrive later, so this must be
+    /// Each delete removes the copy of one node. Another copy of the key may arrive later, so this must be
     /// repeated.
     fn delete_surplus(&mut self) -> bool {
         let sizes: Vec<_> = (0..self.plan.keys).map(|key| self.size_of(key)).collect();
@@ -102,7 +102,7 @@ impl World {
         let mut counts = false;
         for process in self.nodes.iter().filter_map(|node| node.process.as_ref()) {
             let cell = process.replica.local.store.cell(self.checker.key(key));
-            let Some(cell) = cell.filter(Cell::is_kept) else { continue };
+            let Some(cell) = cell.filter(Cell::counts_as_live) else { continue };
             let held = Held::read(process, &cell);
             counts |= cell.has_counter();
             if kept.iter().all(|(other, _)| *other != held) {

@@ -141,8 +141,8 @@ fn run_case(case: &Case, rng: &mut StdRng) -> Result<(), String> {
         }
     }
     run_until(&mut world, EQUAL_LIMIT, all_equal).ok_or("not equal although all of it fits")?;
-    run_until(&mut world, PURGE_LIMIT, |world| world.unsettled().is_none())
-        .ok_or_else(|| format!("{:?}, {:?}", world.unsettled(), world.checker.violation))?;
+    run_until(&mut world, PURGE_LIMIT, |world| world.unconverged().is_none())
+        .ok_or_else(|| format!("{:?}, {:?}", world.unconverged(), world.checker.violation))?;
 
     if case.kept < 0.9 {
         for node in 0..nodes {
@@ -227,7 +227,7 @@ fn tombstones_that_fill_their_reserve_do_not_wait_for_a_member_that_is_away() {
     let longest = longest_refusal(&mut world, 0);
     assert!(longest <= 120 * SECOND, "{longest:?}");
     mend_all(&mut world);
-    run_until(&mut world, PURGE_LIMIT, |world| world.unsettled().is_none()).expect("equal and purged");
+    run_until(&mut world, PURGE_LIMIT, |world| world.unconverged().is_none()).expect("equal and purged");
 }
 
 #[test]

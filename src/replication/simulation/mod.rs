@@ -44,13 +44,13 @@ pub use plan::{HARSH_FROM, REJOIN_FROM};
 use world::{Due, SECOND, World};
 
 /// The longest that a cluster may take to converge once all its members are up and no client writes.
-const SETTLE_LIMIT: Duration = Duration::from_secs(150);
+const CONVERGENCE_LIMIT: Duration = Duration::from_secs(150);
 
 /// The outcome of a history that held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Simulated time from the last write until all nodes were equal and without tombstones.
-    pub settled_after: Duration,
+    pub converged_after: Duration,
     /// Syncs that finished, at either side.
     pub syncs: u64,
     /// Cells that syncs brought.
@@ -120,14 +120,14 @@ fn history_of(seed: u64, traced: bool) -> Result<Outcome, Box<Failure>> {
         world.cut_for(span, &apart);
     }
     world.run_until(active);
-    let settled_after = world.settle_down();
+    let converged_after = world.quiesce();
     let checker = &world.checker;
     if let Some(violation) = checker.violation.clone() {
         let trace = checker.trace(violation.key);
         return Err(Box::new(Failure { seed, at: violation.at, what: violation.what, trace }));
     }
     Ok(Outcome {
-        settled_after,
+        converged_after,
         syncs: checker.syncs,
         healed: checker.healed,
         retractions: world.count(|counts| &counts.retractions),
@@ -143,7 +143,7 @@ fn history_of(seed: u64, traced: bool) -> Result<Outcome, Box<Failure>> {
 
 impl World {
     /// Ends all faults, restarts all nodes, and waits until all are equal. Returns how long that took.
-    fn settle_down(&mut self) -> Duration {
+    fn quiesce(&mut self) -> Duration {
         self.calm = true;
         let nodes = self.plan.nodes;
         for from in 0..nodes {
@@ -171,17 +171,17 @@ impl World {
             self.make_room();
         }
         let (began, mut left) = (self.now, None);
-        while self.checker.violation.is_none() && self.now < began + SETTLE_LIMIT {
+        while self.checker.violation.is_none() && self.now < began + CONVERGENCE_LIMIT {
             self.run_until(self.now + SECOND);
-            left = self.unsettled();
+            left = self.unconverged();
             if left.is_none() {
                 break;
             }
         }
         if let Some(left) = left {
             self.describe();
-            let limit = SETTLE_LIMIT;
-            self.checker.fail(format!("not settled after {limit:?}: {left}"));
+            let limit = CONVERGENCE_LIMIT;
+            self.checker.fail(format!("not converged after {limit:?}: {left}"));
         }
         if self.checker.violation.is_none() {
             let processes: Vec<_> = self
@@ -195,11 +195,11 @@ impl World {
             }
             self.checker.check_end(&processes);
         }
-        let settled_after = self.now - began;
+        let converged_after = self.now - began;
         if self.plan.harsh && self.checker.violation.is_none() {
             self.write_again();
         }
-        settled_after
+        converged_after
     }
 
     /// Adds each node's view of the cluster to the trace.
@@ -224,13 +224,16 @@ impl World {
     }
 
     /// Returns what keeps the cluster from being equal and without tombstones.
-    fn unsettled(&self) -> Option<String> {
+    fn unconverged(&self) -> Option<String> {
         let processes: Vec<_> =
             self.nodes.iter().enumerate().filter_map(|(n, node)| Some((n, node.process.as_ref()?))).collect();
         if processes.len() < self.plan.nodes {
-            return Some("some daemons are down".into());
+            return Some("some nodes are down".into());
         }
-        self.checker.unsettled(&processes)
+        if let Some((n, _)) = processes.iter().find(|(_, process)| process.leaving.is_some()) {
+            return Some(format!("n{n} is leaving"));
+        }
+        self.checker.unconverged(&processes)
     }
 
     /// Returns the sum of one count over the processes that run.

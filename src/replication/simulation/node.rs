@@ -79,7 +79,7 @@ pub(super) struct LinkEnd {
     /// The end of the connection that this is: 0 for the dialler.
     pub(super) side: usize,
     pub(super) link: Arc<Link>,
-    pub(super) heard: Instant,
+    pub(super) last_received: Instant,
     pub(super) wake_at: Option<Instant>,
 }
 

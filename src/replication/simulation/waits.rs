@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rand::Rng as _;
 
-use super::SETTLE_LIMIT;
+use super::CONVERGENCE_LIMIT;
 use super::node::{ClientWait, Process};
 use super::world::{Due, SECOND, World};
 use crate::env::BoxFuture;
@@ -19,7 +19,7 @@ const LAST_WAIT: Duration = Duration::from_secs(10);
 
 /// The longest that nodes may take to become equal again, and to purge their tombstones, after the last writes. Nodes that
 /// were equal within a second may still have to close the incarnations that ended before that.
-const LAST_SETTLE: Duration = SETTLE_LIMIT;
+const EQUAL_AGAIN_LIMIT: Duration = CONVERGENCE_LIMIT;
 
 /// When a `WAIT` is checked.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -141,12 +141,14 @@ impl World {
                 ));
             }
         }
-        let until = self.now + LAST_SETTLE;
-        while let Some(left) = self.unsettled()
+        let until = self.now + EQUAL_AGAIN_LIMIT;
+        while let Some(left) = self.unconverged()
             && self.checker.violation.is_none()
         {
             if self.now >= until {
-                return self.checker.fail(format!("not equal {LAST_SETTLE:?} after the last writes: {left}"));
+                return self
+                    .checker
+                    .fail(format!("not equal {EQUAL_AGAIN_LIMIT:?} after the last writes: {left}"));
             }
             self.run_until(self.now + SECOND);
         }

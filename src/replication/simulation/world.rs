@@ -133,10 +133,10 @@ impl World {
             let ((at, _), due) = next.remove_entry();
             self.now = at;
             let node = self.step(due);
-            self.settle();
+            self.run_links();
             if let Some(node) = node {
                 self.reply_to_waits(node);
-                self.settle();
+                self.run_links();
                 self.check(node);
             }
         }

@@ -11,7 +11,7 @@ use crate::store::Store;
 /// A group, and a bit mask of its ranges.
 type Masked = (TreeNode, Vec<u8>);
 
-/// The initiator's record of a sync; the responder uses the count alone.
+/// The initiator's record of the tree nodes of a sync. The responder counts only the ranges that differ.
 #[derive(Default)]
 pub(super) struct Frontier {
     /// Groups whose ranges have yet to be compared.
@@ -34,10 +34,11 @@ pub(super) struct Frontier {
     pub(super) ranges: BTreeMap<usize, u32>,
     /// How many ranges have ever been in `ranges`.
     pub(super) found: u64,
-    /// How many groups differ, how many of these were compared range by range, and how many ranges that has
-    /// found.
+    /// How many groups differ.
     pub(super) differing_groups: u64,
+    /// How many of these were compared range by range.
     pub(super) compared_groups: u64,
+    /// How many differing ranges those comparisons found.
     pub(super) found_in_groups: u64,
 }
 
@@ -48,7 +49,7 @@ impl Sync {
         while self.frontier.weight < WINDOW && !self.out.has_control() {
             if let Some((tree_node, theirs_empty)) = self.frontier.todo.pop_front() {
                 self.frontier.open(tree_node, 1);
-                self.treat(store, tree_node, theirs_empty);
+                self.descend(store, tree_node, theirs_empty);
                 continue;
             }
             let compare_only = self.terms.probe;
@@ -76,8 +77,9 @@ impl Sync {
         }
     }
 
-    /// Sends or asks for what a differing tree node needs, by what each side holds of it.
-    pub(super) fn treat(&mut self, store: &Store, tree_node: TreeNode, theirs_empty: bool) {
+    /// Continues with a tree node that differs: sends its cells if the peer has none, asks for all if this side has
+    /// none, else sends the digests of its children or, if it has few cells, their list.
+    pub(super) fn descend(&mut self, store: &Store, tree_node: TreeNode, theirs_empty: bool) {
         let own = self.digest(store, tree_node);
         if theirs_empty {
             self.out.stream(tree_node, store);
@@ -152,7 +154,7 @@ impl Frontier {
         self.groups.is_empty() && self.compares == 0
     }
 
-    pub(super) fn is_settled(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         self.groups.is_empty()
             && self.recheck.is_none()
             && self.rechecked.is_empty()

@@ -192,7 +192,7 @@ impl Sync {
                 self.frontier.found += 1;
             }
             if !compare_only {
-                self.treat(store, child, theirs_empty);
+                self.descend(store, child, theirs_empty);
             }
         }
         Ok(())

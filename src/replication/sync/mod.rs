@@ -366,7 +366,7 @@ impl Sync {
             return None;
         }
         match (self.role, self.phase) {
-            (Role::Initiator, Phase::Exchanging) if self.frontier.is_settled() => {
+            (Role::Initiator, Phase::Exchanging) if self.frontier.is_complete() => {
                 self.phase = Phase::Closing { sent: false };
                 self.send_retractions();
                 if self.out.is_empty() { self.finish_if_complete() } else { None }

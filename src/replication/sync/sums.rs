@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_sync_takes_for_equal_the_next_tells_apart() {
+    fn what_collides_in_one_sync_differs_in_the_next() {
         let range = TreeNode::of_range(RangeCount::FULL, 3);
         let scale = |sync| Scale::new(RangeCount::FULL, range, sync);
         // Finds a difference that one factor maps to zero in the bits that are sent.

@@ -76,7 +76,7 @@ pub(super) fn lost(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
 }
 
 fn lost_cell(reply: &mut Reply<'_>, cell: &LostCell) {
-    let version = cell.version.time();
+    let time = cell.timestamp.time();
     map(
         reply,
         &[
@@ -84,9 +84,9 @@ fn lost_cell(reply: &mut Reply<'_>, cell: &LostCell) {
             ("value", cell.value.as_deref().map_or(Field::Null, Field::Bytes)),
             ("value_bytes", Field::Count(cell.value_bytes as u64)),
             // As text, because the upper half of the range exceeds the protocol's integers.
-            ("version", Field::text(version.0.to_string())),
-            ("version_ms", Field::Count(timestamp::unix_millis(version))),
-            ("origin", Field::text(cell.version.incarnation().to_string())),
+            ("timestamp", Field::text(time.0.to_string())),
+            ("timestamp_ms", Field::Count(timestamp::unix_millis(time))),
+            ("origin", Field::text(cell.timestamp.incarnation().to_string())),
             (
                 "deadline_ms",
                 cell.deadline.map_or(Field::NEVER, |at: Time| Field::Count(timestamp::unix_millis(at))),

@@ -158,6 +158,7 @@ impl Long for Reset {
         cx.session.stop_monitoring(cx.shared);
         cx.session.stop_events(cx.shared);
         cx.session.watch(None);
+        cx.session.end_transaction();
         set_proto(cx, Proto::Resp2);
         cx.session.replies = Replies::On;
         cx.session.authenticated = cx.shared.settings.password.is_none();

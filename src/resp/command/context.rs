@@ -1,5 +1,7 @@
 //! The input and outcome of a command, and helpers to read arguments.
 
+use std::fmt::Display;
+
 use tokio::time::Instant;
 
 use super::error::CommandError;
@@ -10,11 +12,13 @@ use crate::model::counter::strict_number;
 use crate::resp::session::Session;
 use crate::resp::shared::Shared;
 use crate::resp::{Args, Proto, Reply};
-use crate::store::Batch;
+use crate::store::{Batch, Keyspace};
 
 /// Everything that a command can use.
 pub(in crate::resp) struct Context<'a> {
     pub(in crate::resp) shared: &'a Shared,
+    /// The keys. What a command does with one of them is a step of its own, unless it is [`together`](Self::together).
+    pub(in crate::resp) keyspace: Keyspace<'a>,
     pub(in crate::resp) session: &'a mut Session,
     pub(in crate::resp) batch: &'a mut Batch,
     pub(in crate::resp) out: &'a mut Vec<u8>,
@@ -25,9 +29,33 @@ impl Context<'_> {
         Reply::new(self.out, self.session.proto)
     }
 
-    /// Moves the client's pushes from the outbox to the output, before what is written next.
+    /// Runs `work` with the ranges of these keys locked: to everybody else on this node it is one step. It must touch
+    /// no other key. In a transaction, which has locked the keys of all its commands, it just runs.
+    pub(super) fn together<'k, T>(
+        &mut self,
+        keys: impl Iterator<Item = &'k [u8]>,
+        work: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let Keyspace::Free(store) = self.keyspace else { return work(self) };
+        self.keyspace = Keyspace::Locked(store.lock(keys));
+        let outcome = work(self);
+        self.keyspace = Keyspace::Free(store);
+        outcome
+    }
+
+    /// Replies with an error instead of what the output holds from `start` on.
+    pub(super) fn fail(&mut self, start: usize, error: &dyn Display) {
+        self.out.truncate(start.max(self.session.kept));
+        self.session.counts.errors += 1;
+        self.reply().error(&error.to_string());
+    }
+
+    /// Moves the client's pushes from the outbox to the output, before what is written next. While `EXEC` replies with
+    /// an array, they wait.
     pub(super) fn take_pushes(&mut self) {
-        self.session.take_pushes(self.out);
+        if !self.session.is_executing {
+            self.session.take_pushes(self.out);
+        }
     }
 
     /// Marks all of the output as messages rather than replies: `CLIENT REPLY OFF` does not suppress them.
@@ -49,7 +77,7 @@ impl Context<'_> {
 
     /// Whether a key is absent here.
     pub(super) fn is_absent(&self, key: &[u8]) -> bool {
-        self.shared.store.read(key, self.now(), |live| live.is_none())
+        self.keyspace.read(key, self.now(), |live| live.is_none())
     }
 
     pub(super) fn now(&self) -> Time {
@@ -98,7 +126,17 @@ pub(in crate::resp) enum Progress {
 }
 
 pub(super) type Outcome = Result<Flow, CommandError>;
-pub(super) type Handler = fn(&mut Context<'_>, Args<'_>) -> Outcome;
+
+/// Executes a request whose command has this index in the table.
+pub(super) type Dispatch = fn(&mut Context<'_>, Args<'_>, usize) -> Outcome;
+
+/// The function of a command.
+#[derive(Clone, Copy)]
+pub(super) enum Handler {
+    Plain(fn(&mut Context<'_>, Args<'_>) -> Outcome),
+    /// It executes other requests.
+    Dispatching(fn(&mut Context<'_>, Args<'_>, Dispatch) -> Outcome),
+}
 
 pub(super) const DONE: Outcome = Ok(Flow::Continue);
 

@@ -25,14 +25,14 @@ pub(super) fn decrby(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 /// Adds to this node's slot of a counter; replies with the counter's value here.
 fn add(cx: &mut Context<'_>, key: &[u8], by: i64) -> Outcome {
-    let sum = cx.shared.store.write(cx.batch, key, |live| increment(live, by))??;
+    let sum = cx.keyspace.write(cx.batch, key, |live| increment(live, by))??;
     cx.reply().int(sum);
     DONE
 }
 
 /// Replies with a counter's value and the slots it is made of.
 pub(super) fn breakdown(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let count = cx.shared.store.count(&args[2], cx.now());
+    let count = cx.keyspace.count(&args[2], cx.now());
     let Some(count) = count else {
         cx.reply().null();
         return DONE;

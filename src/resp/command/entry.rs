@@ -3,6 +3,7 @@
 use super::context::Handler;
 use super::error::CommandError;
 use crate::resp::Args;
+use crate::resp::args::Keys;
 use crate::resp::call::Call;
 
 /// One command: its name, arguments and flags, and the function that executes it.
@@ -54,6 +55,10 @@ pub(super) const SUBSCRIBED: Flags = Flags(128);
 /// What it writes or replies depends on the key's present value; not shown by `COMMAND`. Increments do not have it:
 /// they merge with those of the peers.
 pub(super) const CONDITIONAL: Flags = Flags(256);
+/// Refused between `MULTI` and `EXEC`: it concerns all keys, or changes what the connection sends.
+pub(super) const NO_MULTI: Flags = Flags(512);
+/// Executed at once between `MULTI` and `EXEC` too; not shown by `COMMAND`.
+pub(super) const UNQUEUED: Flags = Flags(1024);
 
 impl Flags {
     pub(super) const fn and(self, other: Flags) -> Flags {
@@ -74,32 +79,17 @@ impl Flags {
             (NO_AUTH, "no_auth"),
             (PUBSUB, "pubsub"),
             (FAST, "fast"),
+            (NO_MULTI, "no_multi"),
         ]
         .into_iter()
         .filter_map(move |(flag, name)| self.has(flag).then_some(name))
     }
 }
 
-/// Which arguments are keys: from `first` to `last` (-1: to the end), every `step`th; none if `first` is 0.
-#[derive(Clone, Copy)]
-pub(super) struct Keys {
-    pub(super) first: i8,
-    pub(super) last: i8,
-    pub(super) step: i8,
-}
-
-impl Keys {
-    /// The indexes of the keys among `args` arguments.
-    pub(super) fn places(self, args: usize) -> impl ExactSizeIterator<Item = usize> {
-        let place = |place: i8| usize::try_from(place).ok();
-        let first = place(self.first).filter(|first| *first > 0);
-        let end = place(self.last).map_or(args, |last| last + 1);
-        (first.unwrap_or(end)..end).step_by(place(self.step).filter(|step| *step > 0).unwrap_or(1))
-    }
-}
-
 pub(super) const NO_KEY: Keys = Keys { first: 0, last: 0, step: 0 };
 pub(super) const ONE_KEY: Keys = Keys { first: 1, last: 1, step: 1 };
+pub(super) const TWO_KEYS: Keys = Keys { first: 1, last: 2, step: 1 };
+pub(super) const FROM_SECOND: Keys = Keys { first: 2, last: -1, step: 1 };
 pub(super) const ALL_KEYS: Keys = Keys { first: 1, last: -1, step: 1 };
 pub(super) const PAIRS: Keys = Keys { first: 1, last: -1, step: 2 };
 pub(super) const SECOND_KEY: Keys = Keys { first: 2, last: 2, step: 1 };

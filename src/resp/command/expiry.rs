@@ -25,7 +25,7 @@ pub(super) fn pexpireat(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 fn set_deadline(cx: &mut Context<'_>, args: Args<'_>, moment: Moment<'_>, command: &'static str) -> Outcome {
     let options = ExpireOptions::parse(args.tail(3))?;
     let deadline = moment.signed_deadline(cx.now(), command)?;
-    let done = cx.shared.store.write(cx.batch, &args[1], |live| match live {
+    let done = cx.keyspace.write(cx.batch, &args[1], |live| match live {
         Some(live) if options.allow(live.deadline(), deadline) => (Write::Deadline(Some(deadline)), true),
         _ => (Write::Keep, false),
     })?;
@@ -34,7 +34,7 @@ fn set_deadline(cx: &mut Context<'_>, args: Args<'_>, moment: Moment<'_>, comman
 }
 
 pub(super) fn persist(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let done = cx.shared.store.write(cx.batch, &args[1], |live| match live.and_then(Live::deadline) {
+    let done = cx.keyspace.write(cx.batch, &args[1], |live| match live.and_then(Live::deadline) {
         Some(_) => (Write::Deadline(None), true),
         None => (Write::Keep, false),
     })?;
@@ -66,7 +66,7 @@ fn left(deadline: Time, now: Time) -> u64 {
 /// Replies with `show` of the deadline and the present time; -1 without a deadline, -2 without the key.
 fn show_deadline(cx: &mut Context<'_>, args: Args<'_>, show: fn(Time, Time) -> u64) -> Outcome {
     let now = cx.now();
-    let shown = cx.shared.store.read(&args[1], now, |live| match live.map(Live::deadline) {
+    let shown = cx.keyspace.read(&args[1], now, |live| match live.map(Live::deadline) {
         None => -2,
         Some(None) => -1,
         Some(Some(deadline)) => i64::try_from(show(deadline, now)).unwrap_or(i64::MAX),

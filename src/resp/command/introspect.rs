@@ -92,6 +92,7 @@ fn categories(command: &Command) -> impl Iterator<Item = &'static str> + Clone {
     let group = match command.group {
         "generic" => "keyspace",
         "server" => "admin",
+        "transactions" => "transaction",
         group => group,
     };
     let speed = if command.flags.has(FAST) { "fast" } else { "slow" };

@@ -16,7 +16,7 @@ struct Delete(i64);
 
 impl Each for Delete {
     fn take(&mut self, cx: &mut Context<'_>, args: Args<'_>, at: usize) -> Result<(), CommandError> {
-        let live = cx.shared.store.write(cx.batch, &args[at], |live| (Write::Delete, live.is_some()))?;
+        let live = cx.keyspace.write(cx.batch, &args[at], |live| (Write::Delete, live.is_some()))?;
         self.0 += i64::from(live);
         Ok(())
     }
@@ -38,7 +38,7 @@ impl Each for Exists {
     const READS: bool = true;
 
     fn take(&mut self, cx: &mut Context<'_>, args: Args<'_>, at: usize) -> Result<(), CommandError> {
-        self.0 += i64::from(cx.shared.store.read(&args[at], cx.now(), |live| live.is_some()));
+        self.0 += i64::from(cx.keyspace.read(&args[at], cx.now(), |live| live.is_some()));
         Ok(())
     }
 
@@ -52,7 +52,7 @@ pub(super) fn exists(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 pub(super) fn kind(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let live = cx.shared.store.read(&args[1], cx.now(), |live| live.is_some());
+    let live = cx.keyspace.read(&args[1], cx.now(), |live| live.is_some());
     cx.reply().simple(if live { "string" } else { "none" });
     DONE
 }

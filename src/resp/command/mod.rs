@@ -13,6 +13,8 @@
 //! - A command that fails leaves nothing but its error in the output.
 //! - Nothing here blocks: no lock of the store is held longer than one closure, and there is no `.await`.
 
+mod bitfield;
+mod bits;
 mod client;
 mod cluster;
 mod config;
@@ -25,16 +27,20 @@ mod expiry;
 mod info;
 mod introspect;
 mod keyspace;
+mod lcs;
 mod many;
 mod options;
+mod parts;
 mod pubsub;
 mod refused;
 mod sapwood;
 mod server;
+mod several;
 mod string;
 mod sweep;
 mod table;
 mod tracking;
+mod transaction;
 mod wait;
 mod watch;
 
@@ -44,8 +50,8 @@ use std::fmt::Display;
 
 use super::Args;
 use super::call::Call;
-use context::{Outcome, Progress};
-use entry::{ADMIN, CONDITIONAL, Command, NO_AUTH, READ, SUBSCRIBED, resolve};
+use context::{Handler, Outcome, Progress};
+use entry::{ADMIN, CONDITIONAL, Command, NO_AUTH, READ, SUBSCRIBED, UNQUEUED, resolve};
 use error::CommandError;
 use options::SetOptions;
 use table::TABLE;
@@ -59,7 +65,7 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 pub(super) fn execute(cx: &mut Context<'_>, args: Args<'_>) -> Flow {
     let start = cx.out.len();
     run(cx, args).unwrap_or_else(|error| {
-        fail(cx, start, &error);
+        cx.fail(start, &error);
         Flow::Continue
     })
 }
@@ -71,7 +77,7 @@ pub(super) fn step(cx: &mut Context<'_>, long: &mut dyn Long, start: usize) -> b
         Ok(Progress::Done) => true,
         Err(error) => {
             cx.session.counts.fail();
-            fail(cx, start, &error);
+            cx.fail(start, &error);
             true
         }
     }
@@ -82,24 +88,36 @@ pub(super) fn try_reply(cx: &mut Context<'_>, wait: &mut dyn Wait, last: bool) -
     let start = cx.out.len();
     wait.try_reply(cx, last).unwrap_or_else(|error| {
         cx.session.counts.fail();
-        fail(cx, start, &error);
+        cx.fail(start, &error);
         true
     })
 }
 
 /// Replies with an error to a request that is not executed.
 pub(super) fn refuse(cx: &mut Context<'_>, error: &dyn Display) {
-    cx.session.counts.errors += 1;
-    cx.reply().error(&error.to_string());
-}
-
-fn fail(cx: &mut Context<'_>, start: usize, error: &CommandError) {
-    cx.out.truncate(start.max(cx.session.kept));
-    refuse(cx, error);
+    if let Some(queue) = &mut cx.session.queue {
+        queue.break_off();
+    }
+    cx.fail(cx.out.len(), error);
 }
 
 fn run(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let Some(index) = table::find(&args[0]) else { return Err(refused::explain(args)) };
+    let found = table::find(&args[0]);
+    if let Some(queue) = &mut cx.session.queue {
+        match found {
+            Some(index) if !TABLE[index].flags.has(UNQUEUED) => {
+                return transaction::queue(cx, args, &TABLE[index], index);
+            }
+            Some(index) if TABLE[index].takes(args.len()) => {}
+            _ => queue.break_off(),
+        }
+    }
+    let index = found.ok_or_else(|| refused::explain(args))?;
+    dispatch(cx, args, index)
+}
+
+/// Executes a request whose command has this index in the table.
+fn dispatch(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Outcome {
     cx.session.counts.call(index, &cx.shared.stats);
     call(cx, args, index).inspect_err(|_| cx.session.counts.fail())
 }
@@ -123,7 +141,10 @@ fn call(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Outcome {
     if cx.session.tracking.is_some() {
         note_reads(cx, args, command, &TABLE[index]);
     }
-    (command.handler)(cx, args)
+    match command.handler {
+        Handler::Plain(handler) => handler(cx, args),
+        Handler::Dispatching(handler) => handler(cx, args, dispatch),
+    }
 }
 
 /// Whether a command reads its keys, or writes depending on their values. `DEL` does not: it deletes existing keys,

@@ -18,28 +18,10 @@ const AWAITED: &[Group] =
 
 /// Commands that cannot keep their meaning in an eventually consistent store of registers.
 const MEANINGLESS: &[Group] = &[
-    Group {
-        why: "two keys cannot change together on every node",
-        names: &["rename", "renamenx", "move", "copy", "msetnx", "swapdb"],
-    },
+    Group { why: "two keys cannot change together on every node", names: &["move", "swapdb"] },
     Group {
         why: "of two concurrent changes to a part of a value one would be lost",
-        names: &[
-            "append",
-            "setrange",
-            "incrbyfloat",
-            "setbit",
-            "bitfield",
-            "bitop",
-            "pfadd",
-            "pfmerge",
-            "pfdebug",
-            "pfselftest",
-        ],
-    },
-    Group {
-        why: "commands cannot be made one transaction on every node",
-        names: &["multi", "exec", "discard", "watch", "unwatch"],
+        names: &["incrbyfloat", "pfadd", "pfmerge", "pfdebug", "pfselftest"],
     },
     Group {
         why: "a script cannot run atomically on every node",
@@ -185,10 +167,6 @@ const MEANINGLESS: &[Group] = &[
             "sort_ro",
             "pfcount",
         ],
-    },
-    Group {
-        why: "parts of a value are not addressed: GET the whole",
-        names: &["getrange", "substr", "getbit", "bitcount", "bitpos", "bitfield_ro", "lcs"],
     },
     Group {
         why: "the peers hold the data, and nothing is saved to disk on command",

@@ -54,7 +54,7 @@ pub(super) fn help(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
 }
 
 pub(super) fn digest(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
-    sweep::settle_then(cx, |cx| {
+    sweep::sweep_then_reply(cx, |cx| {
         let totals = cx.shared.store.totals();
         let mut reply = cx.reply();
         reply.array(2);
@@ -64,14 +64,14 @@ pub(super) fn digest(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
 }
 
 pub(super) fn meta(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let meta = cx.shared.store.meta(&args[2], cx.now());
+    let meta = cx.keyspace.meta(&args[2], cx.now());
     let mut reply = cx.reply();
     let Some(meta) = meta else {
         reply.null();
         return DONE;
     };
     reply.map(9);
-    timestamp_of(&mut reply, ["version", "version_ms", "origin"], meta.version);
+    timestamp_of(&mut reply, ["timestamp", "timestamp_ms", "origin"], meta.timestamp);
     timestamp_of(
         &mut reply,
         ["deadline_timestamp", "deadline_timestamp_ms", "deadline_origin"],

@@ -19,7 +19,7 @@ pub(super) fn get(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 /// Replies with the value of `key`.
 fn value(cx: &mut Context<'_>, key: &[u8]) {
     let mut reply = Reply::new(cx.out, cx.session.proto);
-    let found = cx.shared.store.read(key, cx.batch.now(), |live| {
+    let found = cx.keyspace.read(key, cx.batch.now(), |live| {
         value_of(&mut reply, live);
         live.is_some()
     });
@@ -58,7 +58,7 @@ pub(super) fn mget(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 pub(super) fn strlen(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let len = cx.shared.store.read(&args[1], cx.now(), |live| live.map_or(0, |live| live.value().len()));
+    let len = cx.keyspace.read(&args[1], cx.now(), |live| live.map_or(0, |live| live.value().len()));
     cx.reply().int(i64::try_from(len).unwrap_or(i64::MAX));
     DONE
 }
@@ -66,7 +66,7 @@ pub(super) fn strlen(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (key, value) = (&args[1], &args[2]);
     if args.len() == 3 {
-        cx.shared.store.write(cx.batch, key, |_| (Write::Set { value, deadline: None }, ()))?;
+        cx.keyspace.write(cx.batch, key, |_| (Write::Set { value, deadline: None }, ()))?;
         cx.reply().ok();
         return DONE;
     }
@@ -79,7 +79,7 @@ pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     };
     let keep = options.expiry == Expiry::Keep;
     let mut reply = Reply::new(cx.out, cx.session.proto);
-    let done = cx.shared.store.write(cx.batch, key, |live| {
+    let done = cx.keyspace.write(cx.batch, key, |live| {
         if options.returns_old {
             value_of(&mut reply, live);
         }
@@ -100,7 +100,7 @@ pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 pub(super) fn setnx(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (key, value) = (&args[1], &args[2]);
     cx.shared.store.check_lengths(key, value)?;
-    let done = cx.shared.store.write(cx.batch, key, |live| {
+    let done = cx.keyspace.write(cx.batch, key, |live| {
         if Condition::Absent.holds(live.is_some()) {
             (Write::Set { value, deadline: None }, true)
         } else {
@@ -127,7 +127,7 @@ fn set_with_deadline(
 ) -> Outcome {
     let (key, amount, value) = (&args[1], &args[2], &args[3]);
     let deadline = Some(Moment { amount, in_seconds, from_now: true }.deadline(cx.now(), command)?);
-    cx.shared.store.write(cx.batch, key, |_| (Write::Set { value, deadline }, ()))?;
+    cx.keyspace.write(cx.batch, key, |_| (Write::Set { value, deadline }, ()))?;
     cx.reply().ok();
     DONE
 }
@@ -151,7 +151,7 @@ impl Each for Pairs {
 
     fn take(&mut self, cx: &mut Context<'_>, args: Args<'_>, at: usize) -> Result<(), CommandError> {
         let (key, value) = (&args[at], &args[at + 1]);
-        cx.shared.store.write(cx.batch, key, |_| (Write::Set { value, deadline: None }, ()))?;
+        cx.keyspace.write(cx.batch, key, |_| (Write::Set { value, deadline: None }, ()))?;
         Ok(())
     }
 
@@ -172,7 +172,7 @@ pub(super) fn getdel(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 /// Replies with the value of `key` and writes, in one atomic step.
 fn replace(cx: &mut Context<'_>, key: &[u8], write: Write<'_>) -> Outcome {
     let mut reply = Reply::new(cx.out, cx.session.proto);
-    let found = cx.shared.store.write(cx.batch, key, |live| {
+    let found = cx.keyspace.write(cx.batch, key, |live| {
         value_of(&mut reply, live);
         (write, live.is_some())
     })?;
@@ -188,7 +188,7 @@ pub(super) fn getex(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         Expiry::Unsaid | Expiry::Keep => return get(cx, args),
     };
     let mut reply = Reply::new(cx.out, cx.session.proto);
-    let outcome = cx.shared.store.write(cx.batch, key, |live| {
+    let outcome = cx.keyspace.write(cx.batch, key, |live| {
         value_of(&mut reply, live);
         match (live, deadline) {
             (None, _) => (Write::Keep, Ok(false)),

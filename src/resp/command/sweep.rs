@@ -181,17 +181,17 @@ impl Long for Flush {
 }
 
 /// Removes expired keys from the sums of all ranges, then replies from the sums.
-struct Settle {
+struct SweepThenReply {
     range: usize,
     reply: fn(&mut Context<'_>),
 }
 
 /// Replies with `reply` once expired keys no longer count in the sums.
-pub(super) fn settle_then(cx: &mut Context<'_>, reply: fn(&mut Context<'_>)) -> Outcome {
-    begin(cx, Settle { range: 0, reply })
+pub(super) fn sweep_then_reply(cx: &mut Context<'_>, reply: fn(&mut Context<'_>)) -> Outcome {
+    begin(cx, SweepThenReply { range: 0, reply })
 }
 
-impl Long for Settle {
+impl Long for SweepThenReply {
     fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
         let store = &cx.shared.store;
         let is_done = each_range(&mut self.range, store.range_count(), |range| {

@@ -1,14 +1,16 @@
 //! The table of commands, and the lookup of a command by name.
 
-use super::context::Handler;
+use super::context::{Context, Dispatch, Handler, Outcome};
 use super::entry::{
-    ADMIN, ALL_KEYS, CONDITIONAL, Command, DENY_OOM, FAST, Flags, Keys, NO_AUTH, NO_KEY, NONE, ONE_KEY,
-    PAIRS, PUBSUB, READ, SECOND_KEY, SUBSCRIBED, Table, WRITE,
+    ADMIN, ALL_KEYS, CONDITIONAL, Command, DENY_OOM, FAST, FROM_SECOND, Flags, NO_AUTH, NO_KEY, NO_MULTI,
+    NONE, ONE_KEY, PAIRS, PUBSUB, READ, SECOND_KEY, SUBSCRIBED, TWO_KEYS, Table, UNQUEUED, WRITE,
 };
 use super::{
-    client, cluster, config, connection, counter, expiry, info, introspect, keyspace, pubsub, sapwood,
-    server, string, tracking, wait, watch,
+    bitfield, bits, client, cluster, config, connection, counter, expiry, info, introspect, keyspace, lcs,
+    parts, pubsub, sapwood, server, several, string, tracking, transaction, wait, watch,
 };
+use crate::resp::Args;
+use crate::resp::args::Keys;
 
 const READS: Flags = READ.and(FAST);
 const STORES: Flags = WRITE.and(DENY_OOM);
@@ -16,8 +18,9 @@ const CHANGES: Flags = WRITE.and(FAST);
 const CONDITIONALLY_STORES: Flags = STORES.and(FAST).and(CONDITIONAL);
 const CONDITIONALLY_CHANGES: Flags = CHANGES.and(CONDITIONAL);
 const OPENS: Flags = FAST.and(NO_AUTH);
-const ENDS: Flags = OPENS.and(SUBSCRIBED);
-const LISTENS: Flags = PUBSUB.and(SUBSCRIBED);
+const ENDS: Flags = OPENS.and(SUBSCRIBED).and(UNQUEUED);
+const LISTENS: Flags = PUBSUB.and(SUBSCRIBED).and(NO_MULTI);
+const LEADS: Flags = FAST.and(UNQUEUED);
 
 /// Every command that is executed: name, arity, flags, keys, group, first version, summary, function.
 #[rustfmt::skip] // a row a command
@@ -25,7 +28,7 @@ pub(super) static TABLE: &[Command] = &[
     // connection
     row("auth", -2, OPENS, NO_KEY, "connection", "1.0.0", "Shows the password", connection::auth),
     row("echo", 2, FAST, NO_KEY, "connection", "1.0.0", "Returns what it is given", connection::echo),
-    row("hello", -1, OPENS, NO_KEY, "connection", "6.0.0", "Chooses the dialect and describes the node", connection::hello),
+    row("hello", -1, OPENS.and(NO_MULTI), NO_KEY, "connection", "6.0.0", "Chooses the dialect and describes the node", connection::hello),
     row("ping", -1, FAST.and(SUBSCRIBED), NO_KEY, "connection", "1.0.0", "Returns PONG, or what it is given", connection::ping),
     row("quit", -1, ENDS, NO_KEY, "connection", "1.0.0", "Closes the connection", connection::quit),
     row("reset", 1, ENDS, NO_KEY, "connection", "6.2.0", "Makes the connection as good as new", connection::reset),
@@ -34,55 +37,78 @@ pub(super) static TABLE: &[Command] = &[
     // server
     with(row("command", -1, NONE, NO_KEY, "server", "2.8.13", "Describes the commands", |cx, args| introspect::command(cx, args, &WHOLE)), COMMAND),
     with(row("config", -2, NONE, NO_KEY, "server", "2.0.0", "Commands about settings", introspect::unreachable), CONFIG),
-    row("dbsize", 1, READS, NO_KEY, "server", "1.0.0", "Counts the keys", keyspace::dbsize),
-    row("flushall", -1, WRITE, NO_KEY, "server", "1.0.0", "Deletes all keys, on every node", server::flush),
-    row("flushdb", -1, WRITE, NO_KEY, "server", "1.0.0", "Deletes all keys, on every node", server::flush),
+    row("dbsize", 1, READS.and(NO_MULTI), NO_KEY, "server", "1.0.0", "Counts the keys", keyspace::dbsize),
+    row("flushall", -1, WRITE.and(NO_MULTI), NO_KEY, "server", "1.0.0", "Deletes all keys, on every node", server::flush),
+    row("flushdb", -1, WRITE.and(NO_MULTI), NO_KEY, "server", "1.0.0", "Deletes all keys, on every node", server::flush),
     row("info", -1, NONE, NO_KEY, "server", "1.0.0", "Describes the state of the node", info::info),
-    row("monitor", 1, ADMIN, NO_KEY, "server", "1.0.0", "Shows the commands of all connections", server::monitor),
-    row("shutdown", -1, ADMIN, NO_KEY, "server", "1.0.0", "Stops the node", server::shutdown),
+    row("monitor", 1, ADMIN.and(NO_MULTI), NO_KEY, "server", "1.0.0", "Shows the commands of all connections", server::monitor),
+    row("shutdown", -1, ADMIN.and(NO_MULTI), NO_KEY, "server", "1.0.0", "Stops the node", server::shutdown),
     row("time", 1, FAST, NO_KEY, "server", "2.6.0", "Returns the time", server::time),
     with(row("sapwood", -2, NONE, NO_KEY, "server", "0.1.0", "Commands about the cluster", introspect::unreachable), SAPWOOD),
     // pubsub
     row("psubscribe", -2, LISTENS, NO_KEY, "pubsub", "2.0.0", "Listens to the channels that match patterns", pubsub::psubscribe),
-    row("publish", 3, PUBSUB.and(FAST), NO_KEY, "pubsub", "2.0.0", "Tells those who listen, on every node", pubsub::publish),
+    row("publish", 3, PUBSUB.and(FAST), NO_KEY, "pubsub", "2.0.0", "Sends a message to the subscribers of a channel, on every node", pubsub::publish),
     row("punsubscribe", -1, LISTENS, NO_KEY, "pubsub", "2.0.0", "Ends listening to patterns", pubsub::punsubscribe),
     row("subscribe", -2, LISTENS, NO_KEY, "pubsub", "2.0.0", "Listens to channels", pubsub::subscribe),
     row("unsubscribe", -1, LISTENS, NO_KEY, "pubsub", "2.0.0", "Ends listening to channels", pubsub::unsubscribe),
     with(row("pubsub", -2, NONE, NO_KEY, "pubsub", "2.8.0", "Commands about who listens", introspect::unreachable), PUBSUBS),
+    // bits
+    row("bitcount", -2, READ, ONE_KEY, "bitmap", "2.6.0", "Counts the bits of a value that are set", bits::bitcount),
+    row("bitfield", -2, CONDITIONALLY_STORES, ONE_KEY, "bitmap", "3.2.0", "Reads and changes integers within a value; writes it whole", bitfield::bitfield),
+    row("bitfield_ro", -2, READS, ONE_KEY, "bitmap", "6.0.0", "Reads integers within a value", bitfield::bitfield_ro),
+    row("bitop", -4, CONDITIONALLY_STORES, FROM_SECOND, "bitmap", "2.6.0", "Sets a key to the bits of others, combined", bits::bitop),
+    row("bitpos", -3, READ, ONE_KEY, "bitmap", "2.8.7", "Finds the first bit of a value that is set, or that is not", bits::bitpos),
+    row("getbit", 3, READS, ONE_KEY, "bitmap", "2.2.0", "Returns a bit of a value", bits::getbit),
+    row("setbit", 4, CONDITIONALLY_STORES, ONE_KEY, "bitmap", "2.2.0", "Sets a bit of a value; writes it whole", bits::setbit),
     // string
+    row("append", 3, CONDITIONALLY_STORES, ONE_KEY, "string", "2.0.0", "Extends a value; writes it whole", parts::append),
     row("decr", 2, STORES.and(FAST), ONE_KEY, "string", "1.0.0", "Subtracts one from a counter", counter::decr),
     row("decrby", 3, STORES.and(FAST), ONE_KEY, "string", "1.0.0", "Subtracts from a counter", counter::decrby),
     row("get", 2, READS, ONE_KEY, "string", "1.0.0", "Returns the value of a key", string::get),
     row("getdel", 2, CONDITIONALLY_CHANGES, ONE_KEY, "string", "6.2.0", "Returns the value of a key and deletes it", string::getdel),
     row("getex", -2, CONDITIONALLY_CHANGES, ONE_KEY, "string", "6.2.0", "Returns the value of a key and sets its deadline", string::getex),
+    row("getrange", 4, READS, ONE_KEY, "string", "2.4.0", "Returns a part of a value", parts::getrange),
     row("getset", 3, CONDITIONALLY_STORES, ONE_KEY, "string", "1.0.0", "Sets a key and returns the value before", string::getset),
     row("incr", 2, STORES.and(FAST), ONE_KEY, "string", "1.0.0", "Adds one to a counter", counter::incr),
     row("incrby", 3, STORES.and(FAST), ONE_KEY, "string", "1.0.0", "Adds to a counter", counter::incrby),
+    row("lcs", -3, READ, TWO_KEYS, "string", "7.0.0", "Finds the longest common subsequence of two values", lcs::lcs),
     row("mget", -2, READS, ALL_KEYS, "string", "1.0.0", "Returns the values of many keys", string::mget),
     row("mset", -3, STORES, PAIRS, "string", "1.0.1", "Sets many keys, one after the other", string::mset),
+    row("msetnx", -3, CONDITIONALLY_STORES, PAIRS, "string", "1.0.1", "Sets many keys if none of them is there: one step on this node, one for each key on others", several::msetnx),
     row("psetex", 4, STORES, ONE_KEY, "string", "2.6.0", "Sets a key with a deadline in milliseconds", string::psetex),
-    row("set", -3, STORES, ONE_KEY, "string", "1.0.0", "Sets a key", string::set),
+    row("set", -3, STORES, ONE_KEY, "string", "1.0.0", "Sets a key; NX and XX are decided by this node alone, so a lock made of them holds among its clients only", string::set),
     row("setex", 4, STORES, ONE_KEY, "string", "2.0.0", "Sets a key with a deadline in seconds", string::setex),
-    row("setnx", 3, CONDITIONALLY_STORES, ONE_KEY, "string", "1.0.0", "Sets a key that is not there", string::setnx),
+    row("setnx", 3, CONDITIONALLY_STORES, ONE_KEY, "string", "1.0.0", "Sets a key that is not there; this node alone decides", string::setnx),
+    row("setrange", 4, CONDITIONALLY_STORES, ONE_KEY, "string", "2.2.0", "Changes a part of a value; writes it whole", parts::setrange),
     row("strlen", 2, READS, ONE_KEY, "string", "2.2.0", "Returns the length of a value", string::strlen),
+    row("substr", 4, READS, ONE_KEY, "string", "1.0.0", "Returns a part of a value; GETRANGE is its newer name", parts::getrange),
+    // transactions
+    row("discard", 1, LEADS, NO_KEY, "transactions", "2.0.0", "Forgets the commands since MULTI", transaction::discard),
+    dispatching(row("exec", 1, UNQUEUED, NO_KEY, "transactions", "1.2.0", "Executes the commands since MULTI: one step on this node; others receive it key by key, and decide key by key against concurrent writes", introspect::unreachable), transaction::exec),
+    row("multi", 1, LEADS, NO_KEY, "transactions", "1.2.0", "Begins a transaction: commands wait for EXEC", transaction::multi),
+    row("unwatch", 1, FAST, NO_KEY, "transactions", "2.2.0", "Forgets all watched keys", transaction::unwatch),
+    row("watch", -2, LEADS, ALL_KEYS, "transactions", "2.2.0", "Has EXEC do nothing if one of these keys has changed", transaction::watch),
     // generic
     row("del", -2, WRITE, ALL_KEYS, "generic", "1.0.0", "Deletes keys", keyspace::del),
     row("exists", -2, READS, ALL_KEYS, "generic", "1.0.0", "Counts the keys that are there", keyspace::exists),
     row("expire", -3, CONDITIONALLY_CHANGES, ONE_KEY, "generic", "1.0.0", "Sets a deadline, seconds from now", expiry::expire),
     row("expireat", -3, CONDITIONALLY_CHANGES, ONE_KEY, "generic", "1.2.0", "Sets a deadline, as a Unix time in seconds", expiry::expireat),
     row("expiretime", 2, READS, ONE_KEY, "generic", "7.0.0", "Returns the deadline as a Unix time in seconds", expiry::expiretime),
-    row("keys", 2, READ, NO_KEY, "generic", "1.0.0", "Returns all keys that match a pattern", keyspace::keys),
+    row("keys", 2, READ.and(NO_MULTI), NO_KEY, "generic", "1.0.0", "Returns all keys that match a pattern", keyspace::keys),
     row("persist", 2, CONDITIONALLY_CHANGES, ONE_KEY, "generic", "2.2.0", "Removes the deadline of a key", expiry::persist),
     row("pexpire", -3, CONDITIONALLY_CHANGES, ONE_KEY, "generic", "2.6.0", "Sets a deadline, milliseconds from now", expiry::pexpire),
     row("pexpireat", -3, CONDITIONALLY_CHANGES, ONE_KEY, "generic", "2.6.0", "Sets a deadline, as a Unix time in milliseconds", expiry::pexpireat),
     row("pexpiretime", 2, READS, ONE_KEY, "generic", "7.0.0", "Returns the deadline as a Unix time in milliseconds", expiry::pexpiretime),
     row("pttl", 2, READS, ONE_KEY, "generic", "2.6.0", "Returns the milliseconds left to a key", expiry::pttl),
-    row("randomkey", 1, READ, NO_KEY, "generic", "1.0.0", "Returns a key", keyspace::randomkey),
-    row("scan", -2, READ, NO_KEY, "generic", "2.8.0", "Returns the keys, a part at a time", keyspace::scan),
+    row("randomkey", 1, READ.and(NO_MULTI), NO_KEY, "generic", "1.0.0", "Returns a key", keyspace::randomkey),
+    row("scan", -2, READ.and(NO_MULTI), NO_KEY, "generic", "2.8.0", "Returns the keys, a part at a time", keyspace::scan),
     row("touch", -2, READS, ALL_KEYS, "generic", "3.2.1", "Counts the keys that are there", keyspace::exists),
     row("ttl", 2, READS, ONE_KEY, "generic", "1.0.0", "Returns the seconds left to a key", expiry::ttl),
     row("type", 2, READS, ONE_KEY, "generic", "1.0.0", "Returns the type of a value", keyspace::kind),
     row("unlink", -2, CHANGES, ALL_KEYS, "generic", "4.0.0", "Deletes keys", keyspace::del),
+    row("copy", -3, CONDITIONALLY_STORES, TWO_KEYS, "generic", "6.2.0", "Sets a key to what another holds, with its deadline", several::copy),
+    row("rename", 3, CONDITIONALLY_CHANGES, TWO_KEYS, "generic", "1.0.0", "Gives a key another name: one step on this node, two on others", several::rename),
+    row("renamenx", 3, CONDITIONALLY_CHANGES, TWO_KEYS, "generic", "1.0.0", "Gives a key a name that is free: one step on this node, two on others", several::renamenx),
     row("wait", 3, NONE, NO_KEY, "generic", "3.0.0", "Waits until peers hold what this connection wrote", wait::wait),
 ];
 
@@ -101,10 +127,10 @@ const CLIENT: &[Command] = &[
     row("client|list", -2, ADMIN, NO_KEY, "connection", "2.4.0", "Describes all connections", |cx, args| client::list(cx, args, &WHOLE)),
     row("client|no-evict", 3, ADMIN, NO_KEY, "connection", "7.0.0", "Accepted: no connection is evicted", client::on_or_off),
     row("client|no-touch", 3, NONE, NO_KEY, "connection", "7.2.0", "Accepted: reads change nothing", client::on_or_off),
-    row("client|reply", 3, NONE, NO_KEY, "connection", "3.2.0", "Switches the replies of this connection on or off", client::reply),
+    row("client|reply", 3, NO_MULTI, NO_KEY, "connection", "3.2.0", "Switches the replies of this connection on or off", client::reply),
     row("client|setinfo", 4, NONE, NO_KEY, "connection", "7.2.0", "Notes the client's library", client::setinfo),
     row("client|setname", 3, NONE, NO_KEY, "connection", "2.6.9", "Names this connection", client::setname),
-    row("client|tracking", -3, NONE, NO_KEY, "connection", "6.0.0", "Tells this connection which keys change", tracking::tracking),
+    row("client|tracking", -3, NO_MULTI, NO_KEY, "connection", "6.0.0", "Sends this connection the names of keys that change", tracking::tracking),
     row("client|trackinginfo", 2, NONE, NO_KEY, "connection", "6.2.0", "Describes what this connection tracks", tracking::info),
 ];
 
@@ -138,8 +164,8 @@ const PUBSUBS: &[Command] = &[
 const SAPWOOD: &[Command] = &[
     row("sapwood|counter", 3, READS, SECOND_KEY, "server", "0.1.0", "Returns what a key counts, and who counted it", counter::breakdown),
     row("sapwood|cut", -3, ADMIN, NO_KEY, "server", "0.1.0", "Stops what the link to a peer carries, for tests", cluster::cut),
-    row("sapwood|digest", 2, NONE, NO_KEY, "server", "0.1.0", "Returns the digest of the live keys, and how many they are", sapwood::digest),
-    row("sapwood|events", 2, PUBSUB, NO_KEY, "server", "0.1.0", "Pushes what happens to links and members from here on", cluster::events),
+    row("sapwood|digest", 2, NO_MULTI, NO_KEY, "server", "0.1.0", "Returns the digest of the live keys, and how many they are", sapwood::digest),
+    row("sapwood|events", 2, PUBSUB.and(NO_MULTI), NO_KEY, "server", "0.1.0", "Pushes what happens to links and members from here on", cluster::events),
     row("sapwood|forget", 3, ADMIN, NO_KEY, "server", "0.1.0", "Stops waiting for a member that is down", cluster::forget),
     row("sapwood|healing", 2, NONE, NO_KEY, "server", "0.1.0", "Returns how far healing has come, and what it waits for", cluster::healing),
     row("sapwood|help", 2, NONE, NO_KEY, "server", "0.1.0", "Explains the subcommands", sapwood::help),
@@ -148,13 +174,13 @@ const SAPWOOD: &[Command] = &[
     row("sapwood|meta", 3, READS, SECOND_KEY, "server", "0.1.0", "Returns the timestamps and the deadline of a key", sapwood::meta),
     row("sapwood|peers", 2, NONE, NO_KEY, "server", "0.1.0", "Describes the links to the peers", cluster::peers),
     row("sapwood|ready", -4, NONE, NO_KEY, "server", "0.1.0", "Waits until this node holds what a token of another speaks of", wait::ready),
-    row("sapwood|rejoin", -2, ADMIN, NO_KEY, "server", "0.1.0", "Discards every key here and joins the others anew", cluster::rejoin),
+    row("sapwood|rejoin", -2, ADMIN.and(NO_MULTI), NO_KEY, "server", "0.1.0", "Discards every key here and joins the others anew", cluster::rejoin),
     row("sapwood|token", 2, NONE, NO_KEY, "server", "0.1.0", "Returns a token for all that was written here", wait::token),
-    row("sapwood|unwatch", 2, SUBSCRIBED, NO_KEY, "server", "0.1.0", "Ends SAPWOOD WATCH", watch::unwatch),
+    row("sapwood|unwatch", 2, SUBSCRIBED.and(NO_MULTI), NO_KEY, "server", "0.1.0", "Ends SAPWOOD WATCH", watch::unwatch),
     row("sapwood|verified", 2, NONE, NO_KEY, "server", "0.1.0", "Returns what SAPWOOD VERIFY has found", cluster::verified),
     row("sapwood|verify", 2, ADMIN, NO_KEY, "server", "0.1.0", "Compares every cell with every linked peer, and heals", cluster::verify),
     row("sapwood|waitfor", 4, NONE, NO_KEY, "server", "0.1.0", "Waits until these peers hold what this connection wrote", wait::waitfor),
-    row("sapwood|watch", -3, SUBSCRIBED, NO_KEY, "server", "0.1.0", "Sends the keys under some prefixes, then every change of them", watch::watch),
+    row("sapwood|watch", -3, SUBSCRIBED.and(NO_MULTI), NO_KEY, "server", "0.1.0", "Sends the keys under some prefixes, then every change of them", watch::watch),
 ];
 
 #[expect(clippy::too_many_arguments, reason = "the columns of the table")]
@@ -166,9 +192,18 @@ const fn row(
     group: &'static str,
     since: &'static str,
     summary: &'static str,
-    handler: Handler,
+    handler: fn(&mut Context<'_>, Args<'_>) -> Outcome,
 ) -> Command {
+    let handler = Handler::Plain(handler);
     Command { name, arity, flags, keys, group, since, summary, handler, subcommands: &[] }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "a constant function cannot drop")]
+const fn dispatching(
+    command: Command,
+    handler: fn(&mut Context<'_>, Args<'_>, Dispatch) -> Outcome,
+) -> Command {
+    Command { handler: Handler::Dispatching(handler), ..command }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "a constant function cannot drop")]
@@ -263,7 +298,7 @@ mod tests {
             assert!(command.arity != 0, "{}", command.name);
             let needed = i8::max(command.keys.first, command.keys.last) + 1;
             assert!(command.arity.abs() >= needed, "{}", command.name);
-            assert!(command.name.bytes().all(|byte| byte.is_ascii_lowercase() || b"|-".contains(&byte)));
+            assert!(command.name.bytes().all(|byte| byte.is_ascii_lowercase() || b"|-_".contains(&byte)));
         }
     }
 

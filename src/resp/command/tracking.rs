@@ -36,7 +36,9 @@ impl<'a> Options<'a> {
                     "REDIRECT is not supported: invalidations come on the connection that tracks, in RESP3",
                 ));
             } else if is(word, "noloop") {
-                return Err(said("NOLOOP is not supported: a change does not tell which connection made it"));
+                return Err(said(
+                    "NOLOOP is not supported: a change does not record which connection made it",
+                ));
             } else {
                 return Err(CommandError::Syntax);
             }
@@ -123,7 +125,7 @@ pub(super) fn tracking(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         let which = options.which(cx.session.tracking.as_ref().map(|mode| &mode.which))?;
         if cx.proto() == Proto::Resp2 {
             return Err(said(
-                "CLIENT TRACKING needs RESP3, in which invalidations can be told from replies: HELLO 3",
+                "CLIENT TRACKING needs RESP3, in which invalidations differ from replies: HELLO 3",
             ));
         }
         cx.session

@@ -16,11 +16,11 @@ pub(in crate::store) enum Part {
 
 impl Cell {
     /// Whether the cell counts as live: it has a value or an active slot, and was not swept as expired.
-    pub(crate) fn is_kept(&self) -> bool {
+    pub(crate) fn counts_as_live(&self) -> bool {
         if !self.has_counter() {
             return self.has(HAS_VALUE);
         }
-        let passed = self.passed_as_kept();
+        let passed = self.passed_at_last_sweep();
         self.has(HAS_VALUE) || self.slots().any(|(_, slot)| slot.is_active(passed))
     }
 
@@ -61,17 +61,17 @@ impl Cell {
         if self.has_counter() || !self.has(HAS_VALUE) { self.first_death() } else { None }
     }
 
-    /// Whether a part counts as live: see [`is_kept`](Self::is_kept).
+    /// Whether a part counts as live: see [`counts_as_live`](Self::counts_as_live).
     pub(in crate::store) fn is_live_part(&self, part: &Part) -> bool {
         match part {
             Part::Register => self.has(HAS_VALUE),
-            Part::Slot(_, slot) => slot.is_active(self.passed_as_kept()),
+            Part::Slot(_, slot) => slot.is_active(self.passed_at_last_sweep()),
             Part::Expiry(..) => false,
         }
     }
 
     /// The latest deadline that has passed and that the sweep has processed.
-    fn passed_as_kept(&self) -> Time {
+    fn passed_at_last_sweep(&self) -> Time {
         let register = self.deadline().filter(|_| !self.has(HAS_VALUE));
         let expiry = self.expiry().and_then(|(_, expiry)| expiry.deadline).filter(|_| self.has(SWEPT));
         register.max(expiry).unwrap_or(ZERO)
@@ -203,24 +203,24 @@ impl Cell {
 
     /// A cell without a counter that shows the same as this one after the last sweep, whatever deadlines have passed
     /// since.
-    pub(crate) fn as_kept(&self) -> Cell {
+    pub(crate) fn as_at_last_sweep(&self) -> Cell {
         if !self.has_counter() {
             return self.clone();
         }
-        self.without_counter(self.shown_as_kept(), self.kept_deadline())
+        self.without_counter(self.shown_at_last_sweep(), self.deadline_at_last_sweep())
     }
 
-    /// The deadline of the value that [`as_kept`](Self::as_kept) shows.
-    pub(in crate::store) fn kept_deadline(&self) -> Option<Time> {
+    /// The deadline of the value that [`as_at_last_sweep`](Self::as_at_last_sweep) shows.
+    pub(in crate::store) fn deadline_at_last_sweep(&self) -> Option<Time> {
         if self.has(HAS_VALUE) {
             return self.deadline();
         }
         self.expiry().and_then(|(_, expiry)| expiry.deadline).filter(|_| !self.has(SWEPT))
     }
 
-    /// The value that [`as_kept`](Self::as_kept) shows.
-    pub(in crate::store) fn shown_as_kept(&self) -> Option<Shown<'_>> {
-        self.shown_after(self.value(), self.passed_as_kept())
+    /// The value that [`as_at_last_sweep`](Self::as_at_last_sweep) shows.
+    pub(in crate::store) fn shown_at_last_sweep(&self) -> Option<Shown<'_>> {
+        self.shown_after(self.value(), self.passed_at_last_sweep())
     }
 
     #[cold]

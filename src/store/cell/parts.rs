@@ -12,7 +12,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) origin: Origin,
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) deadline: Option<Time>,
-    /// `None` if the version's own write set the deadline.
+    /// `None` if the write of the value set the deadline.
     pub(crate) deadline_timestamp: Option<(Time, Origin)>,
 }
 
@@ -28,11 +28,11 @@ impl<'a> Parts<'a> {
 
     /// The same register with its full timestamps.
     pub(in crate::store) fn register(&self, origins: &Origins) -> Register<'a> {
-        let version = Timestamp::new(self.time, origins.incarnation(self.origin));
+        let timestamp = Timestamp::new(self.time, origins.incarnation(self.origin));
         let deadline_timestamp = self
             .deadline_timestamp
-            .map_or(version, |(time, origin)| Timestamp::new(time, origins.incarnation(origin)));
-        Register { version, value: self.value, deadline: self.deadline, deadline_timestamp }
+            .map_or(timestamp, |(time, origin)| Timestamp::new(time, origins.incarnation(origin)));
+        Register { timestamp, value: self.value, deadline: self.deadline, deadline_timestamp }
     }
 
     /// The dot of the write that set the deadline.

@@ -25,11 +25,11 @@ impl Cause {
     /// The cause of the change from `old` to `new`; `None` if no reader can tell them apart, as when a tombstone
     /// replaces another.
     pub(super) fn between(old: Option<&Cell>, new: &Cell) -> Option<Cause> {
-        let Some(old) = old.filter(|old| old.is_kept()) else {
+        let Some(old) = old.filter(|old| old.counts_as_live()) else {
             let first = if new.value().is_some() { Cause::Set } else { Cause::Counter };
-            return new.is_kept().then_some(first);
+            return new.counts_as_live().then_some(first);
         };
-        if !new.is_kept() {
+        if !new.counts_as_live() {
             // The sweep leaves the deadline in place, and a delete has none. A key that is deleted after its deadline
             // has expired before.
             let lives = new.lives();
@@ -40,17 +40,17 @@ impl Cause {
         }
         // A counter may have no register, or one with only a deadline: only another value is a `SET`. A delete on
         // another node, or a deadline, may end a part of it: the rest still counts.
-        let same_version = (old.time(), old.origin()) == (new.time(), new.origin());
-        if !same_version && new.value().is_some() {
+        let is_same_write = (old.time(), old.origin()) == (new.time(), new.origin());
+        if !is_same_write && new.value().is_some() {
             return Some(Cause::Set);
         }
-        if old.slots().ne(new.slots()) || old.shown_as_kept() != new.shown_as_kept() {
+        if old.slots().ne(new.slots()) || old.shown_at_last_sweep() != new.shown_at_last_sweep() {
             return Some(Cause::Counter);
         }
         // Only the deadline can still differ.
-        let ruled = |cell: &Cell| (cell.deadline_timestamp(), cell.expiry(), cell.kept_deadline());
+        let ruled = |cell: &Cell| (cell.deadline_timestamp(), cell.expiry(), cell.deadline_at_last_sweep());
         (ruled(old) != ruled(new))
-            .then(|| if new.kept_deadline().is_some() { Cause::Expire } else { Cause::Persist })
+            .then(|| if new.deadline_at_last_sweep().is_some() { Cause::Expire } else { Cause::Persist })
     }
 
     /// The cause of two consecutive changes of one key that are conflated: a new deadline does not hide a new value.
@@ -95,7 +95,7 @@ mod tests {
                 Some(Cause::Expired),
             ),
             ("sweep", Some(until(30)), swept, Some(Cause::Expired)),
-            ("a later version that a peer has swept", Some(LIVE), swept, Some(Cause::Expired)),
+            ("a later write that a peer has swept", Some(LIVE), swept, Some(Cause::Expired)),
             ("EXPIRE", Some(LIVE), qualified(20, until(30)), Some(Cause::Expire)),
             (
                 "EXPIRE again to the same moment",
@@ -105,7 +105,7 @@ mod tests {
             ),
             ("PERSIST", Some(until(30)), qualified(20, LIVE), Some(Cause::Persist)),
             ("a swept value that an EXPIRE elsewhere kept", Some(swept), until(90), Some(Cause::Set)),
-            ("delete heard of first", None, tombstone(20), None),
+            ("delete received first", None, tombstone(20), None),
             ("delete of a deleted", Some(tombstone(5)), tombstone(20), None),
             ("swept elsewhere, deleted here", Some(tombstone(5)), swept, None),
         ];
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_changes_told_as_one_the_new_value_counts() {
+    fn of_two_conflated_changes_the_new_value_counts() {
         assert_eq!(Cause::Expire.after(Cause::Set), Cause::Set);
         assert_eq!(Cause::Persist.after(Cause::Counter), Cause::Counter);
         assert_eq!(Cause::Delete.after(Cause::Set), Cause::Delete);

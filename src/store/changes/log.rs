@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_behind_the_floor_is_told() {
+    fn a_reader_behind_the_oldest_change_gets_an_error() {
         let (mut log, mut total) = (Log::new(10), ConflatedTotal::default());
         assert_eq!(log.read(9, ALL, &mut Vec::new()), Err(BehindOldest));
         log.push(change(11, 1), None, &mut total);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_settled_changes_of_all_logs_share_one_limit() {
+    fn the_conflated_changes_of_all_logs_share_one_limit() {
         let mut total = ConflatedTotal { changes: MAX_CONFLATED - 5, bytes: 0 };
         let mut log = Log::new(0);
         let conflated = (MAX_RECENT - KEPT_RECENT) as u64;
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn large_cells_settle_sooner() {
+    fn large_cells_are_conflated_sooner() {
         let (mut log, mut total) = (Log::new(0), ConflatedTotal::default());
         let value = vec![0; 3 << 20];
         for n in 1..=4 {

@@ -74,7 +74,7 @@ pub struct Change {
 impl Change {
     /// Whether the key was absent before and is live now.
     pub fn is_new(&self) -> bool {
-        !self.was_live && self.cell.is_kept()
+        !self.was_live && self.cell.counts_as_live()
     }
 }
 

@@ -1,8 +1,8 @@
 //! The latest changes, one by one.
 //!
-//! While every reader is behind, a change replaces the previous one of its key at once, if that is here and easily
-//! found. The readers get the same in the end, and a key that is written again and again costs no more than its last
-//! change. The replaced cell's memory is also freed early, so that the next cell can use it.
+//! While every reader is more than [`BEHIND`] changes behind, a change replaces the previous change of its key, if
+//! `places` still has that one's slot. The readers receive the same final values, and a key that is written again and
+//! again takes the memory of one change. The replaced cell's memory is freed early, so that the next cell can use it.
 
 use std::collections::VecDeque;
 

@@ -8,7 +8,7 @@ use tokio::time::{self, advance};
 use super::*;
 use crate::model::timestamp::incarnation;
 use crate::model::{HashSeed, RangeCount};
-use crate::store::{Batch, Counter, Lengths, Parts, Store, StoreConfig, Way, Write};
+use crate::store::{Batch, Counter, Lengths, Parts, ReceivedBy, Store, StoreConfig, Write};
 
 fn store() -> Store {
     Store::new(StoreConfig {
@@ -70,7 +70,7 @@ fn writes_merges_and_expiries_are_followed_with_their_cause() {
         here.observe(theirs.time());
         let origin = here.intern(incarnation(9).unwrap()).unwrap();
         let parts = Parts { origin, ..theirs.parts() };
-        here.merge(&mut Vec::new(), b"a2", &parts, &Counter::NONE, Way::Push);
+        here.merge(&mut Vec::new(), b"a2", &parts, &Counter::NONE, ReceivedBy::Push);
     }
     write(&here, 20, "a2", Write::Delete);
     (0..here.range_count()).for_each(|range| _ = here.sweep(range, Time(40)));
@@ -108,7 +108,7 @@ fn a_follower_of_many_prefixes_reads_their_changes_in_one_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_follower_that_comes_back_soon_has_missed_nothing_and_one_that_does_not_is_told() {
+async fn a_follower_that_comes_back_soon_has_missed_nothing_and_a_late_one_is_reset() {
     let store = store();
     let follower = follow(&store, &["a"]);
     let from = follower.last();

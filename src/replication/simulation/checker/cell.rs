@@ -7,7 +7,7 @@ use crate::store::Cell;
 
 use super::Process;
 
-/// The version of a register that was never set.
+/// The timestamp of a register that was never set.
 pub(super) fn nobodys() -> Timestamp {
     Timestamp::new(ZERO, incarnation(u128::MAX - 1).expect("it is not zero"))
 }
@@ -15,7 +15,7 @@ pub(super) fn nobodys() -> Timestamp {
 /// One process's copy of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Held {
-    pub(in super::super) version: Timestamp,
+    pub(in super::super) timestamp: Timestamp,
     pub(in super::super) deadline_timestamp: Timestamp,
     pub(in super::super) deadline: Option<Time>,
     pub(in super::super) value: Option<Vec<u8>>,
@@ -26,17 +26,17 @@ impl Held {
     pub(in super::super) fn read(process: &Process, cell: &Cell) -> Held {
         let parts = cell.parts();
         let store = &process.replica.local.store;
-        let timestamp = |time, origin| Timestamp::new(time, store.incarnation(origin));
-        let version = timestamp(parts.time, parts.origin);
+        let dot = |time, origin| Timestamp::new(time, store.incarnation(origin));
+        let timestamp = dot(parts.time, parts.origin);
         let held = cell.counter();
         let expiry = held.expiry.map(|(writer, expiry)| (store.incarnation(writer), expiry));
         let mut counter = Counter { expiry, slots: Vec::new() };
         held.slots.iter().for_each(|&(owner, slot)| counter.put(store.incarnation(owner), slot));
         Held {
-            version,
+            timestamp,
             deadline_timestamp: parts
                 .deadline_timestamp
-                .map_or(version, |(time, origin)| timestamp(time, origin)),
+                .map_or(timestamp, |(time, origin)| dot(time, origin)),
             deadline: parts.deadline,
             value: parts.value.map(<[u8]>::to_vec),
             counter,
@@ -52,24 +52,24 @@ impl Held {
     pub(in super::super) fn shown(&self, now: Time) -> Option<Shown<'_>> {
         let value = self.value.as_deref().filter(|_| self.is_live(now));
         let active = self.counter.active(self.lives().passed(now)).copied();
-        shown(value.map(|value| (value, self.version.time())), active)
+        shown(value.map(|value| (value, self.timestamp.time())), active)
     }
 
     fn lives(&self) -> Lives {
-        let written = (self.version.time()).max(self.deadline_timestamp.time());
+        let written = (self.timestamp.time()).max(self.deadline_timestamp.time());
         let register = RegisterLife { written, deadline: self.deadline, has_value: self.value.is_some() };
         Lives { register, expiry: self.counter.expiry.map(|(_, expiry)| expiry) }
     }
 
-    /// Whether the register was ever set or deleted: a key that only has a counter has no version.
+    /// Whether the register was ever set or deleted: a key that only has a counter has no timestamp.
     pub(super) fn is_written(&self) -> bool {
-        self.version != nobodys()
+        self.timestamp != nobodys()
     }
 
     /// Returns its latest timestamp.
     pub(super) fn latest(&self) -> Timestamp {
         let slots = self.counter.slots.iter().map(|(owner, slot)| Timestamp::new(slot.last, *owner));
         let expiry = self.counter.expiry.map(|(writer, expiry)| Timestamp::new(expiry.set_at, writer));
-        slots.chain(expiry).fold(self.version.max(self.deadline_timestamp), Ord::max)
+        slots.chain(expiry).fold(self.timestamp.max(self.deadline_timestamp), Ord::max)
     }
 }

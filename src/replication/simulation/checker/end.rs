@@ -6,7 +6,7 @@ use crate::model::counter::Slot;
 
 impl Checker {
     /// Returns what keeps the cluster from being equal and clean, if anything does.
-    pub(in super::super) fn unsettled(&self, processes: &[(usize, &Process)]) -> Option<String> {
+    pub(in super::super) fn unconverged(&self, processes: &[(usize, &Process)]) -> Option<String> {
         let mut others = processes.iter();
         let (first, one) = others.next()?;
         for (node, process) in processes {
@@ -34,8 +34,8 @@ impl Checker {
             for key in 0..self.keys.len() {
                 let cell = process.replica.local.store.cell(&self.keys[key]);
                 let Some(held) = cell.map(|cell| Held::read(process, &cell)) else { continue };
-                if held.value.is_some() && held.deadline.is_none() && self.is_newest(key, held.version) {
-                    self.lasting.push((key, Lasting::Value(held.version)));
+                if held.value.is_some() && held.deadline.is_none() && self.is_newest(key, held.timestamp) {
+                    self.lasting.push((key, Lasting::Value(held.timestamp)));
                 }
                 let slots = self.lasting_slots(key, &held);
                 self.lasting.extend(slots.into_iter().map(|(owner, slot)| (key, Lasting::Slot(owner, slot))));
@@ -53,21 +53,21 @@ impl Checker {
             let cell = process.replica.local.store.cell(&self.keys[key]);
             let held = cell.map(|cell| Held::read(process, &cell));
             let is_there = match lasting {
-                Lasting::Value(version) => {
-                    let is_kept = |held: &Held| held.version == version;
-                    let may_expire = self.versions[key].get(&version).is_some_and(Option::is_some);
+                Lasting::Value(timestamp) => {
+                    let is_present = |held: &Held| held.timestamp == timestamp;
+                    let may_expire = self.registers[key].get(&timestamp).is_some_and(Option::is_some);
                     // If there was too little memory, clients have deleted since.
-                    held.as_ref().is_some_and(is_kept)
+                    held.as_ref().is_some_and(is_present)
                         || may_expire
-                        || !self.is_newest(key, version)
-                        || self.is_lost(key, version.incarnation(), version.time())
+                        || !self.is_newest(key, timestamp)
+                        || self.is_lost(key, timestamp.incarnation(), timestamp.time())
                 }
                 Lasting::Slot(owner, slot) => {
                     let present = held.as_ref().and_then(|held| held.counter.slot(owner));
-                    let is_kept = |present: &Slot| {
+                    let is_present = |present: &Slot| {
                         present.start == slot.start && present.last >= slot.last && !present.is_reset()
                     };
-                    present.is_some_and(is_kept)
+                    present.is_some_and(is_present)
                         || self.counted[key].may_have_ended(owner, slot.start, slot.last)
                         || self.is_lost(key, owner, slot.last)
                 }

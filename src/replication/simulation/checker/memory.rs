@@ -32,7 +32,7 @@ pub(in super::super) struct Tally {
     dead: u64,
     sequence: u64,
     /// Whether the key counts as live.
-    is_kept: bool,
+    counts_as_live: bool,
     held: Option<Held>,
 }
 
@@ -46,7 +46,7 @@ impl Tally {
             live: store.memory(),
             dead: store.tombstone_memory(),
             sequence: store.feed().sequence(),
-            is_kept: cell.as_ref().is_some_and(Cell::is_kept),
+            counts_as_live: cell.as_ref().is_some_and(Cell::counts_as_live),
             held: cell.map(|cell| Held::read(process, &cell)),
         }
     }
@@ -96,7 +96,7 @@ impl Checker {
         max_memory: Option<u64>,
         [before, after]: [&Tally; 2],
     ) {
-        let Some(max) = max_memory.filter(|_| after.is_kept) else { return };
+        let Some(max) = max_memory.filter(|_| after.counts_as_live) else { return };
         let total = |tally: &Tally| tally.live + tally.dead;
         let is_over =
             after.live > max.max(before.live) || total(after) > (WITH_TOMBSTONES * max).max(total(before));
@@ -124,7 +124,7 @@ impl Checker {
         let now = store.now(Time::default());
         let cells = self.keys.iter().filter_map(|key| store.cell(key));
         let expired: u64 =
-            cells.filter(|cell| cell.is_kept() && !cell.is_live(now)).map(|cell| cell.memory()).sum();
+            cells.filter(|cell| cell.counts_as_live() && !cell.is_live(now)).map(|cell| cell.memory()).sum();
         let cells = self.keys.iter().filter_map(|key| store.cell(key)).filter(Cell::has_counter);
         let resets: u64 = cells.map(|cell| COUNTER + SLOT * cell.counter().slots.len() as u64).sum();
         if live > ceiling + resets + expired {

@@ -44,7 +44,7 @@ pub(super) fn step() -> u64 {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct View {
     /// The timestamp of the `SET` or `DEL`; `None` if there was none, as for a key that only has a counter.
-    pub(super) version: Option<Timestamp>,
+    pub(super) timestamp: Option<Timestamp>,
     pub(super) value: Option<Vec<u8>>,
     pub(super) deadline: Option<Time>,
     /// The timestamp of the write that set the deadline.
@@ -66,7 +66,7 @@ impl View {
     }
 
     fn lives(&self) -> Lives {
-        let timestamps = [self.version, self.deadline_by].into_iter().flatten();
+        let timestamps = [self.timestamp, self.deadline_by].into_iter().flatten();
         let written = timestamps.map(|timestamp| timestamp.time()).max().unwrap_or_default();
         let register = RegisterLife { written, deadline: self.deadline, has_value: self.value.is_some() };
         Lives { register, expiry: self.expiry.map(|(_, expiry)| expiry) }
@@ -84,21 +84,21 @@ impl View {
             deadline.is_some_and(|deadline| successor.is_none_or(|by| by.time() < deadline))
         };
         let expiry = before.expiry.and_then(|(_, expiry)| expiry.deadline);
-        before.version == self.version && before.deadline_by != self.deadline_by
-            || before.version != self.version && is_after(before.deadline, self.version)
+        before.timestamp == self.timestamp && before.deadline_by != self.deadline_by
+            || before.timestamp != self.timestamp && is_after(before.deadline, self.timestamp)
             || before.expiry != self.expiry && is_after(expiry, self.expiry_by())
     }
 
     /// Returns the latest time of its timestamps.
     pub(super) fn latest(&self) -> Time {
         let slots = self.slots.iter().map(|(_, slot)| slot.last);
-        let timestamps = [self.version, self.deadline_by, self.expiry_by()].into_iter().flatten();
+        let timestamps = [self.timestamp, self.deadline_by, self.expiry_by()].into_iter().flatten();
         timestamps.map(|timestamp| timestamp.time()).chain(slots).max().unwrap_or_default()
     }
 
     /// Returns the key by which copies of the register are ordered.
     pub(super) fn rank(&self) -> (Option<Timestamp>, Option<Timestamp>) {
-        (self.version, self.deadline_by)
+        (self.timestamp, self.deadline_by)
     }
 }
 
@@ -214,18 +214,18 @@ pub(super) fn view(local: &Local, key: &[u8]) -> Option<View> {
     let cell = store.cell(key)?;
     let parts = cell.parts();
     let is_set = parts.origin != Origins::NOBODY;
-    let timestamp = |time, origin| Timestamp::new(time, store.incarnation(origin));
-    let version = is_set.then(|| timestamp(parts.time, parts.origin));
-    let deadline_timestamp = parts.deadline_timestamp.map(|(time, origin)| timestamp(time, origin));
+    let dot = |time, origin| Timestamp::new(time, store.incarnation(origin));
+    let timestamp = is_set.then(|| dot(parts.time, parts.origin));
+    let deadline_timestamp = parts.deadline_timestamp.map(|(time, origin)| dot(time, origin));
     let counter = cell.counter();
     let mut slots: Vec<_> =
         counter.slots.iter().map(|&(owner, slot)| (store.incarnation(owner), slot)).collect();
     slots.sort_unstable_by_key(|(owner, _)| *owner);
     Some(View {
-        version,
+        timestamp,
         value: parts.value.map(<[u8]>::to_vec),
         deadline: parts.deadline,
-        deadline_by: deadline_timestamp.or(version),
+        deadline_by: deadline_timestamp.or(timestamp),
         slots,
         expiry: counter.expiry.map(|(writer, expiry)| (store.incarnation(writer), expiry)),
     })

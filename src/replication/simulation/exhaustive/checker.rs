@@ -17,10 +17,10 @@ use crate::replication::local::Local;
 /// The effect of a client's write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
-    /// A new version, with what it has seen and reset of each slot: owner, start and last increment.
+    /// A new value. For each slot that the write has seen and reset: owner, start and last increment.
     Set(Vec<(Incarnation, Time, Time)>),
     Del(Vec<(Incarnation, Time, Time)>),
-    /// Another deadline for this version, or for a counter whose register was never set.
+    /// Another deadline for the value with this timestamp, or for a counter whose register was never set.
     Deadline(Option<Timestamp>),
     Add,
 }
@@ -34,7 +34,7 @@ struct Write {
     deadline: Option<Time>,
 }
 
-/// Why a process does not show a version any more.
+/// Why a process does not show a value any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
     Expired,
@@ -47,10 +47,10 @@ enum Cause {
 struct Ledger {
     views: Vec<Option<View>>,
     shown: Vec<Option<Timestamp>>,
-    /// Versions that it has shown and no longer shows.
+    /// Values that it has shown and no longer shows: key and timestamp.
     dropped: BTreeMap<(usize, Timestamp), Cause>,
-    /// The writes of deadlines that it has seen, by the version that they apply to; `None` for those of
-    /// counters.
+    /// The writes of deadlines that it has seen: key, timestamp of the value (`None` for a counter), and timestamp
+    /// of the deadline.
     deadlines: BTreeSet<(usize, Option<Timestamp>, Timestamp)>,
     /// The latest register that a client wrote and this process ever held, by key.
     best: BTreeMap<usize, View>,
@@ -66,7 +66,7 @@ struct Ledger {
     /// Its incarnation, and its members.
     own: Option<Incarnation>,
     members: Vec<Incarnation>,
-    /// Every version that it has held.
+    /// Every register that it has held: key and timestamp.
     held: BTreeSet<(usize, Timestamp)>,
     /// The dots of deadlines that its summary vector covered at the last check.
     covered: BTreeSet<Timestamp>,
@@ -81,14 +81,14 @@ pub(super) struct Checker {
     /// Every client's write, by its timestamp.
     writes: Vec<Write>,
     ledgers: Vec<Ledger>,
-    /// Versions that were dead at a process, which then discarded them.
+    /// Registers that were dead at a process, which then discarded them.
     purged: BTreeSet<(usize, Timestamp)>,
-    /// Writes of members that are older than a purged version: the process has incorporated them, and so has every
+    /// Writes of members that are older than a purged register: the process has incorporated them, and so has every
     /// member.
     barred: BTreeSet<(usize, Timestamp)>,
-    /// The nodes of which some process ever held a version.
+    /// The registers that some process ever held: its node, key and timestamp.
     holders: BTreeSet<(usize, usize, Timestamp)>,
-    /// The versions that were given up.
+    /// The writes that were given up: key and timestamp.
     lost: BTreeSet<(usize, Timestamp)>,
     /// The latest stable time of any process.
     stable: Time,
@@ -149,10 +149,11 @@ impl Checker {
                 format!("n{node} writes {last} although it has seen {seen}")
             });
         }
-        let is_new = after.version.is_some() && before.and_then(|before| before.version) != after.version;
-        if let (true, Some(version)) = (is_new, after.version) {
+        let is_new =
+            after.timestamp.is_some() && before.and_then(|before| before.timestamp) != after.timestamp;
+        if let (true, Some(timestamp)) = (is_new, after.timestamp) {
             let kind = if after.value.is_some() { Kind::Set(seen) } else { Kind::Del(seen) };
-            self.note(Write { dot: version, key, kind, deadline: after.deadline });
+            self.note(Write { dot: timestamp, key, kind, deadline: after.deadline });
         }
         match write {
             ClientWrite::Incr(_) => {
@@ -163,7 +164,7 @@ impl Checker {
             ClientWrite::Expire(_) | ClientWrite::Persist(_) => {
                 let by = before.and_then(|before| before.deadline_by);
                 if let Some(dot) = after.deadline_by.filter(|dot| Some(*dot) != by && !is_new) {
-                    let kind = Kind::Deadline(after.version);
+                    let kind = Kind::Deadline(after.timestamp);
                     self.note(Write { dot, key, kind, deadline: after.deadline });
                 }
                 let by = before.and_then(View::expiry_by);
@@ -176,16 +177,16 @@ impl Checker {
         }
     }
 
-    /// Records that a process has given up a version. The process cannot know whether another one has held it
+    /// Records that a process has given up a write. The process cannot know whether another one has held it
     /// and then removed it: such a write is not lost.
-    pub(super) fn on_lost(&mut self, node: usize, key: &[u8], version: Timestamp) {
+    pub(super) fn on_lost(&mut self, node: usize, key: &[u8], timestamp: Timestamp) {
         let Some(key) = self.keys.iter().position(|known| *known == key) else { return };
-        if self.holders.iter().any(|&(other, of, held)| other != node && (of, held) == (key, version)) {
+        if self.holders.iter().any(|&(other, of, held)| other != node && (of, held) == (key, timestamp)) {
             return;
         }
-        self.lost.insert((key, version));
+        self.lost.insert((key, timestamp));
         if !self.may_give_up {
-            self.fail(|| format!("n{node} gives up {} of k{key}", dot(version)));
+            self.fail(|| format!("n{node} gives up {} of k{key}", dot(timestamp)));
         }
     }
 
@@ -194,8 +195,8 @@ impl Checker {
         self.writes.insert(at, write);
     }
 
-    fn is_clients(&self, key: usize, version: Timestamp) -> bool {
-        self.writes.iter().any(|write| write.key == key && write.dot == version)
+    fn is_clients(&self, key: usize, timestamp: Timestamp) -> bool {
+        self.writes.iter().any(|write| write.key == key && write.dot == timestamp)
     }
 
     /// Checks a process after something happened to it.
@@ -207,19 +208,19 @@ impl Checker {
         ledger.members = adapter::members(local);
         for key in 0..self.keys.len() {
             let view = adapter::view(local, self.keys[key]);
-            if let Some(version) = view.as_ref().and_then(|view| view.version) {
-                ledger.held.insert((key, version));
-                self.holders.insert((node, key, version));
+            if let Some(timestamp) = view.as_ref().and_then(|view| view.timestamp) {
+                ledger.held.insert((key, timestamp));
+                self.holders.insert((node, key, timestamp));
             }
             changed |= view != ledger.views[key];
             self.look_at_register((node, local), key, &mut ledger, view.as_ref(), now);
             self.look_at_slots(node, key, &mut ledger, view.as_ref(), now);
             if let Some(view) = &view {
                 ledger.latest = ledger.latest.max(view.latest());
-                ledger.deadlines.extend(view.deadline_by.map(|by| (key, view.version, by)));
+                ledger.deadlines.extend(view.deadline_by.map(|by| (key, view.timestamp, by)));
                 ledger.deadlines.extend(view.expiry_by().map(|by| (key, None, by)));
                 let is_best = ledger.best.get(&key).is_none_or(|best| best.rank() < view.rank());
-                if is_best && view.version.is_some_and(|version| self.is_clients(key, version)) {
+                if is_best && view.timestamp.is_some_and(|timestamp| self.is_clients(key, timestamp)) {
                     ledger.best.insert(key, view.clone());
                 }
             }
@@ -249,49 +250,50 @@ impl Checker {
         now: Time,
     ) {
         let before = ledger.views[key].as_ref();
-        // A dead version that was replaced by nothing, or by something older, was discarded.
-        if let Some(version) = before.filter(|before| !before.is_live(now)).and_then(|before| before.version)
-            && view.is_none_or(|view| view.version < Some(version))
+        // A dead register that was replaced by nothing, or by something older, was discarded.
+        if let Some(timestamp) =
+            before.filter(|before| !before.is_live(now)).and_then(|before| before.timestamp)
+            && view.is_none_or(|view| view.timestamp < Some(timestamp))
         {
-            self.purged.insert((key, version));
-            let older = self.writes.iter().filter(|write| write.key == key && write.dot < version);
+            self.purged.insert((key, timestamp));
+            let older = self.writes.iter().filter(|write| write.key == key && write.dot < timestamp);
             let of_members = older.filter(|write| adapter::is_member(local, write.dot.incarnation()));
             self.barred.extend(of_members.map(|write| (key, write.dot)));
-            self.bar_closed(local, key, version);
+            self.bar_closed(local, key, timestamp);
         }
-        let shown = view.filter(|view| view.is_live(now)).and_then(|view| view.version);
+        let shown = view.filter(|view| view.is_live(now)).and_then(|view| view.timestamp);
         if let Some(was) = ledger.shown[key].filter(|was| shown != Some(*was)) {
-            let copies = [before, view].into_iter().flatten().filter(|copy| copy.version == Some(was));
+            let copies = [before, view].into_iter().flatten().filter(|copy| copy.timestamp == Some(was));
             let mut deadlines = copies.filter_map(|copy| copy.deadline);
             let expired = deadlines.any(|deadline| deadline <= now);
             ledger.dropped.insert((key, was), if expired { Cause::Expired } else { Cause::Gone });
         }
         ledger.shown[key] = shown;
-        let (Some(version), Some(view)) = (shown, view) else { return };
-        if let Some(&cause) = ledger.dropped.get(&(key, version)) {
-            // An unseen `EXPIRE` or `PERSIST` may show its version again, if the process still held the version or
+        let (Some(timestamp), Some(view)) = (shown, view) else { return };
+        if let Some(&cause) = ledger.dropped.get(&(key, timestamp)) {
+            // An unseen `EXPIRE` or `PERSIST` may show its value again, if the process still held the register or
             // a sync brought it.
-            let is_same = before.is_some_and(|before| before.version == Some(version));
+            let is_same = before.is_some_and(|before| before.timestamp == Some(timestamp));
             let is_news = view.deadline_by.is_some_and(|by| !ledger.covered.contains(&by));
             if ledger.is_unseen(key, view) && (is_same || is_news && !self.is_push) {
-                ledger.dropped.remove(&(key, version));
+                ledger.dropped.remove(&(key, timestamp));
             } else {
                 self.fail(|| {
-                    format!("n{node} shows {} of k{key} again, which it has seen {cause:?}", dot(version))
+                    format!("n{node} shows {} of k{key} again, which it has seen {cause:?}", dot(timestamp))
                 });
             }
         }
     }
 
     /// Bars what a member has ever held of incarnations that are away: they were closed before this purge.
-    fn bar_closed(&mut self, local: &Local, key: usize, version: Timestamp) {
+    fn bar_closed(&mut self, local: &Local, key: usize, timestamp: Timestamp) {
         for ledger in &self.ledgers {
             let Some(of) = ledger.own.filter(|&of| adapter::is_member(local, of)) else { continue };
             let is_away = |held: &Timestamp| {
                 let writer = held.incarnation();
                 writer != of && !ledger.members.contains(&writer) && !adapter::is_member(local, writer)
             };
-            let held = ledger.held.iter().filter(|(of, held)| *of == key && *held < version);
+            let held = ledger.held.iter().filter(|(of, held)| *of == key && *held < timestamp);
             self.barred.extend(held.filter(|(_, held)| is_away(held)));
         }
     }
@@ -399,8 +401,8 @@ impl Ledger {
 
     /// Whether this copy has its deadline from an `EXPIRE` or `PERSIST` that this process had not seen.
     fn is_unseen(&self, key: usize, view: &View) -> bool {
-        let by = view.deadline_by.filter(|by| Some(*by) != view.version);
-        by.is_some_and(|by| !self.deadlines.contains(&(key, view.version, by)))
+        let by = view.deadline_by.filter(|by| Some(*by) != view.timestamp);
+        by.is_some_and(|by| !self.deadlines.contains(&(key, view.timestamp, by)))
     }
 }
 

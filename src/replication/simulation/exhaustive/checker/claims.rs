@@ -25,7 +25,7 @@ impl Checker {
 
     fn is_held(&self, view: Option<&View>, write: &Write, now: Time) -> bool {
         let key = write.key;
-        let version = match &write.kind {
+        let timestamp = match &write.kind {
             Kind::Add => {
                 let (owner, at) = (write.dot.incarnation(), write.dot.time());
                 let slot = view.and_then(|view| view.slots.iter().find(|(other, _)| *other == owner));
@@ -33,20 +33,20 @@ impl Checker {
                     || self.is_reset(key, owner, at)
                     || self.has_deadlines(key);
             }
-            Kind::Deadline(version) => {
-                let Some(version) = version else { return true };
-                let held = view.filter(|view| view.version == Some(*version));
+            Kind::Deadline(timestamp) => {
+                let Some(timestamp) = timestamp else { return true };
+                let held = view.filter(|view| view.timestamp == Some(*timestamp));
                 if held.is_some_and(|view| view.deadline_by >= Some(write.dot)) {
                     return true;
                 }
                 if held.is_some() {
                     return false;
                 }
-                *version
+                *timestamp
             }
             Kind::Set(_) | Kind::Del(_) => write.dot,
         };
-        if view.is_some_and(|view| view.version >= Some(version)) {
+        if view.is_some_and(|view| view.timestamp >= Some(timestamp)) {
             return true;
         }
         // A missing cell fulfils a delete; a node that has purged it may omit it from a sync.
@@ -58,9 +58,9 @@ impl Checker {
         if is_dead(write) && view.is_none_or(|view| !view.is_live(now)) {
             return true;
         }
-        let later = self.writes.iter().filter(|other| other.key == key && other.dot >= version);
+        let later = self.writes.iter().filter(|other| other.key == key && other.dot >= timestamp);
         later.filter(|other| is_dead(other)).any(|other| {
-            let dead = if let Kind::Deadline(Some(version)) = other.kind { version } else { other.dot };
+            let dead = if let Kind::Deadline(Some(timestamp)) = other.kind { timestamp } else { other.dot };
             other.dot.time() <= self.stable || self.purged.contains(&(key, dead))
         })
     }

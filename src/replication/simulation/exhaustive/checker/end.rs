@@ -56,18 +56,21 @@ impl Checker {
         let shown = view.as_ref().filter(|view| view.is_live(now));
         let bests = self.ledgers.iter().filter_map(|ledger| ledger.best.get(&key));
         let Some(best) = bests.max_by_key(|best| best.rank()).cloned() else { return };
-        let expected = best.version.filter(|_| best.is_live(now));
+        let expected = best.timestamp.filter(|_| best.is_live(now));
         match (expected, shown) {
             (Some(_), Some(shown)) if shown.rank() == best.rank() => {}
-            (Some(version), shown) => {
-                // A node that has purged a later version may have refused it.
-                let replaced = self.purged.iter().any(|&(of, purged)| of == key && purged > version);
-                let lost = self.lost.contains(&(key, version));
-                if !replaced && !lost || shown.is_some_and(|shown| shown.version < Some(version)) {
-                    let shown = shown.and_then(|shown| shown.version).map_or("nothing".into(), dot);
+            (Some(timestamp), shown) => {
+                // A node that has purged a later write may have refused it.
+                let replaced = self.purged.iter().any(|&(of, purged)| of == key && purged > timestamp);
+                let lost = self.lost.contains(&(key, timestamp));
+                if !replaced && !lost || shown.is_some_and(|shown| shown.timestamp < Some(timestamp)) {
+                    let shown = shown.and_then(|shown| shown.timestamp).map_or("nothing".into(), dot);
                     self.fail(|| {
                         let by = best.deadline_by.map_or("nothing".into(), dot);
-                        format!("all show {shown} of k{key}, and {} by {by} is the newest held", dot(version))
+                        format!(
+                            "all show {shown} of k{key}, and {} by {by} is the newest held",
+                            dot(timestamp)
+                        )
                     });
                 }
             }
@@ -76,8 +79,8 @@ impl Checker {
                 self.undone += 1;
                 let is_barred =
                     |dot: Option<Timestamp>| dot.is_some_and(|dot| self.barred.contains(&(key, dot)));
-                if !self.may_undo || is_barred(shown.version) && is_barred(shown.deadline_by) {
-                    let (shown, best) = (shown.version.map(dot), best.version.map(dot));
+                if !self.may_undo || is_barred(shown.timestamp) && is_barred(shown.deadline_by) {
+                    let (shown, best) = (shown.timestamp.map(dot), best.timestamp.map(dot));
                     self.fail(|| format!("all show {shown:?} of k{key}, and {best:?} had been deleted"));
                 }
             }

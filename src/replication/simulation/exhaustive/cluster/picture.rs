@@ -46,10 +46,10 @@ impl Cluster<'_> {
                     live.map(|live| String::from_utf8_lossy(live.value()).into_owned())
                 });
                 let shown = shown.unwrap_or_else(|| "-".into());
-                let by = view.deadline_by.filter(|by| Some(*by) != view.version).map(dot);
-                let version = view.version.map_or("unset".into(), dot);
+                let by = view.deadline_by.filter(|by| Some(*by) != view.timestamp).map(dot);
+                let timestamp = view.timestamp.map_or("unset".into(), dot);
                 Some(format!(
-                    "{} {shown} ({version}{}{})",
+                    "{} {shown} ({timestamp}{}{})",
                     String::from_utf8_lossy(key),
                     by.map_or(String::new(), |by| format!(", deadline by {by}")),
                     if view.slots.is_empty() {

@@ -59,7 +59,7 @@ impl Cluster<'_> {
                     }
                 }
                 Event::Failed { why, .. } => self.checker.fail(|| format!("a sync of n{node} failed: {why}")),
-                Event::Lost(lost) => self.checker.on_lost(node, &lost.key, lost.version),
+                Event::Lost(lost) => self.checker.on_lost(node, &lost.key, lost.timestamp),
                 _ => {}
             }
         }

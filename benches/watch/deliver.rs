@@ -1,4 +1,4 @@
-//! What watchers that are told cost a node, and when they know the last.
+//! What watchers cost a node that delivers changes to them, and when they have the last one.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::support::node::{self, PATIENCE};
 
 const KEYS: u32 = 1_000;
 const LOAD: Load = Load { command: Command::Set, pipeline: 16, connections: 8, keys: KEYS };
-/// How long it may take until every watcher has been told everything.
+/// How long it may take until every watcher has received everything.
 const LAST: Duration = Duration::from_secs(900);
 /// What was asked of the rate with watchers, as a part of that without.
 const ASKED: f64 = 0.7;
@@ -38,8 +38,8 @@ pub(crate) struct Sample {
     turn: u32,
     who: Who,
     sets_per_second: f64,
-    daemon_micros_per_set: f64,
-    told_bytes: u64,
+    node_micros_per_set: f64,
+    sent_bytes: u64,
     last_millis: Option<f64>,
     resident_bytes: u64,
 }
@@ -58,7 +58,7 @@ pub(crate) fn run(options: &Options) -> Result<Vec<Sample>> {
         }
     }
     println!(
-        "\nSETs a second of a daemon, asked: with watchers {ASKED} of without\n{}",
+        "\nSETs a second of a node, asked: with watchers {ASKED} of without\n{}",
         table(&samples, &everyone)
     );
     if options.crowd() > 0 {
@@ -82,7 +82,7 @@ fn raise_files() -> Result<()> {
 }
 
 fn measure(options: &Options, cores: &Cores, scratch: &Path, who: Who, turn: u32) -> Result<Sample> {
-    let (daemon, server) = node::start(scratch, cores.server(), &["--max-clients", "30000"])?;
+    let (node, server) = node::start(scratch, cores.server(), &["--max-clients", "30000"])?;
     cores::on(cores.load(), || {
         LOAD.each(server)?;
         let watchers = match who {
@@ -95,13 +95,13 @@ fn measure(options: &Options, cores: &Cores, scratch: &Path, who: Who, turn: u32
         };
         let seed = u64::from(turn) << 32;
         LOAD.run(server, options.duration() / 10, seed + 1)?;
-        let before = daemon.cpu()?;
+        let before = node.cpu()?;
         let done = LOAD.run(server, options.duration(), seed)?;
-        let cpu = daemon.cpu()?.since(before).used;
-        let resident_bytes = daemon.resident()?;
-        let (mut last_millis, mut told_bytes) = (None, 0);
+        let cpu = node.cpu()?.since(before).used;
+        let resident_bytes = node.resident()?;
+        let (mut last_millis, mut sent_bytes) = (None, 0);
         if let Some(watchers) = watchers {
-            told_bytes = watchers.progress.bytes.load(Relaxed);
+            sent_bytes = watchers.progress.bytes.load(Relaxed);
             write_final(server)?;
             let began = Instant::now();
             let Who::Watchers(number) = who else { unreachable!() };
@@ -115,16 +115,16 @@ fn measure(options: &Options, cores: &Cores, scratch: &Path, who: Who, turn: u32
             turn,
             who,
             sets_per_second: sets / done.elapsed.as_secs_f64(),
-            daemon_micros_per_set: cpu.as_secs_f64() * 1e6 / sets,
-            told_bytes,
+            node_micros_per_set: cpu.as_secs_f64() * 1e6 / sets,
+            sent_bytes,
             last_millis,
-            resident_bytes: resident_bytes.max(daemon.resident()?),
+            resident_bytes: resident_bytes.max(node.resident()?),
         })
     })?
-    .with_context(|| format!("{who:?}; the daemon printed:\n{}", daemon.last_words()))
+    .with_context(|| format!("{who:?}; the node printed:\n{}", node.last_words()))
 }
 
-/// Watchers that have been told all there is.
+/// Watchers that have received everything.
 fn watch(server: SocketAddr, number: u32) -> Result<Watchers> {
     let watchers = Watchers::start(server, number, KEYS);
     wait(&watchers, &watchers.progress.live, number)?;
@@ -134,7 +134,7 @@ fn watch(server: SocketAddr, number: u32) -> Result<Watchers> {
 fn wait(watchers: &Watchers, reached: &AtomicUsize, number: u32) -> Result<()> {
     let began = Instant::now();
     while reached.load(Relaxed) < number as usize {
-        ensure!(!watchers.have_ended(), "a watcher was told what it must not be, or cut off");
+        ensure!(!watchers.have_ended(), "a watcher received what it must not, or was cut off");
         ensure!(began.elapsed() < LAST, "{} of {number} after {LAST:?}", reached.load(Relaxed));
         pause();
     }
@@ -155,17 +155,8 @@ fn write_final(server: SocketAddr) -> Result<()> {
 }
 
 fn table(samples: &[Sample], everyone: &[Who]) -> String {
-    let heading = [
-        "watchers",
-        "",
-        "SET/s",
-        "min–max",
-        "of without",
-        "min–max",
-        "daemon us/SET",
-        "of without",
-        "last ms",
-    ];
+    let heading =
+        ["watchers", "", "SET/s", "min–max", "of without", "min–max", "node us/SET", "of without", "last ms"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     let sorted = |who: Who, figure: &dyn Fn(&Sample) -> Option<f64>| {
         let mut all: Vec<f64> =
@@ -182,10 +173,9 @@ fn table(samples: &[Sample], everyone: &[Who]) -> String {
         let rates = sorted(who, &|sample| Some(sample.sets_per_second));
         let ratios =
             sorted(who, &|sample| Some(sample.sets_per_second / alone(sample.turn)?.sets_per_second));
-        let cpu = sorted(who, &|sample| Some(sample.daemon_micros_per_set));
-        let costs = sorted(who, &|sample| {
-            Some(alone(sample.turn)?.daemon_micros_per_set / sample.daemon_micros_per_set)
-        });
+        let cpu = sorted(who, &|sample| Some(sample.node_micros_per_set));
+        let costs =
+            sorted(who, &|sample| Some(alone(sample.turn)?.node_micros_per_set / sample.node_micros_per_set));
         let last = sorted(who, &|sample| sample.last_millis);
         rows.push(vec![
             match who {

@@ -14,7 +14,7 @@ use tokio::time::{Sleep, sleep};
 use crate::env::BoxStream;
 
 /// A stream whose writes fail once they have been blocked for `limit`.
-pub(super) struct Patient {
+pub(super) struct StallLimited {
     stream: BoxStream,
     /// Bytes that were already read from the stream. Reads return these first.
     front: BytesMut,
@@ -23,12 +23,12 @@ pub(super) struct Patient {
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patient {
+impl StallLimited {
     pub(super) fn new(stream: BoxStream, front: BytesMut, limit: Duration) -> Self {
-        Patient { stream, front, limit, stalled: None }
+        StallLimited { stream, front, limit, stalled: None }
     }
 
-    fn judge<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn limit_wait<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
             return written;
@@ -39,7 +39,7 @@ impl Patient {
     }
 }
 
-impl AsyncRead for Patient {
+impl AsyncRead for StallLimited {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -54,10 +54,10 @@ impl AsyncRead for Patient {
     }
 }
 
-impl AsyncWrite for Patient {
+impl AsyncWrite for StallLimited {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.judge(cx, written)
+        self.limit_wait(cx, written)
     }
 
     fn poll_write_vectored(
@@ -66,7 +66,7 @@ impl AsyncWrite for Patient {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.judge(cx, written)
+        self.limit_wait(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -75,12 +75,12 @@ impl AsyncWrite for Patient {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.judge(cx, flushed)
+        self.limit_wait(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.judge(cx, shut)
+        self.limit_wait(cx, shut)
     }
 }
 
@@ -93,7 +93,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_nothing_is_given_up_and_a_slow_one_is_not() {
         let (near, mut far) = duplex(4);
-        let mut patient = Patient::new(Box::new(near), BytesMut::new(), Duration::from_secs(30));
+        let mut limited = StallLimited::new(Box::new(near), BytesMut::new(), Duration::from_secs(30));
         let reading = tokio::spawn(async move {
             for _ in 0..5 {
                 sleep(Duration::from_secs(20)).await;
@@ -101,9 +101,9 @@ mod tests {
             }
             far
         });
-        patient.write_all(&[0; 20]).await.unwrap();
+        limited.write_all(&[0; 20]).await.unwrap();
         let _far = reading.await.unwrap();
-        let refused = patient.write_all(&[0; 20]).await.unwrap_err();
+        let refused = limited.write_all(&[0; 20]).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::TimedOut);
     }
 }

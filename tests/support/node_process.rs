@@ -18,7 +18,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running node, and all that it needs to be started again. Dropping it kills the process; if the test is
 /// failing, its log is printed first.
-pub struct Daemon {
+pub struct NodeProcess {
     pub name: String,
     pub client: SocketAddr,
     pub peer: SocketAddr,
@@ -70,32 +70,32 @@ pub fn wait_within(limit: Duration, what: &str, mut condition: impl FnMut() -> b
 }
 
 /// Three linked nodes, of which `b` and `c` name only `a`.
-pub fn three_daemons(flags: &[&str]) -> [Daemon; 3] {
-    let a = Daemon::start("a", &[], flags);
-    let b = Daemon::start("b", &[&a], flags);
-    let c = Daemon::start("c", &[&a], flags);
-    let daemons = [a, b, c];
-    until_linked(&daemons.each_ref());
-    daemons
+pub fn three_nodes(flags: &[&str]) -> [NodeProcess; 3] {
+    let a = NodeProcess::start("a", &[], flags);
+    let b = NodeProcess::start("b", &[&a], flags);
+    let c = NodeProcess::start("c", &[&a], flags);
+    let nodes = [a, b, c];
+    until_linked(&nodes.each_ref());
+    nodes
 }
 
 /// Waits until each of these is linked to all the others.
-pub fn until_linked(daemons: &[&Daemon]) {
-    for daemon in daemons {
-        wait(&format!("{} is linked to {} others", daemon.name, daemons.len() - 1), || {
-            daemon.linked() == daemons.len() - 1
+pub fn until_linked(nodes: &[&NodeProcess]) {
+    for node in nodes {
+        wait(&format!("{} is linked to {} others", node.name, nodes.len() - 1), || {
+            node.linked() == nodes.len() - 1
         });
     }
 }
 
 /// Waits until all of these hold the same keys and values.
-pub fn until_equal(daemons: &[&Daemon]) {
-    until_equal_within(PATIENCE, daemons);
+pub fn until_equal(nodes: &[&NodeProcess]) {
+    until_equal_within(PATIENCE, nodes);
 }
 
-pub fn until_equal_within(limit: Duration, daemons: &[&Daemon]) {
-    let mut connections: Vec<_> = daemons.iter().map(|daemon| daemon.connect()).collect();
-    wait_within(limit, "all daemons show the same digest", || {
+pub fn until_equal_within(limit: Duration, nodes: &[&NodeProcess]) {
+    let mut connections: Vec<_> = nodes.iter().map(|node| node.connect()).collect();
+    wait_within(limit, "all nodes show the same digest", || {
         let digests: Vec<_> = connections.iter_mut().map(digest).collect();
         digests.windows(2).all(|pair| pair[0] == pair[1])
     });
@@ -149,19 +149,19 @@ pub fn request(words: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
-impl Daemon {
+impl NodeProcess {
     /// Starts a node and waits until it answers.
-    pub fn start(name: &str, join: &[&Daemon], flags: &[&str]) -> Daemon {
-        let daemon = Daemon::spawn(name, join, flags);
-        daemon.until_up();
-        daemon
+    pub fn start(name: &str, join: &[&NodeProcess], flags: &[&str]) -> NodeProcess {
+        let node = NodeProcess::spawn(name, join, flags);
+        node.until_up();
+        node
     }
 
     /// Starts a node, which may not be listening yet.
-    pub fn spawn(name: &str, join: &[&Daemon], flags: &[&str]) -> Daemon {
-        let join: Vec<_> = join.iter().map(|daemon| daemon.peer).collect();
+    pub fn spawn(name: &str, join: &[&NodeProcess], flags: &[&str]) -> NodeProcess {
+        let join: Vec<_> = join.iter().map(|node| node.peer).collect();
         let addresses = (free_address(), free_address());
-        Daemon::spawn_in(Surroundings::default(), name, addresses, &join, flags)
+        NodeProcess::spawn_in(Surroundings::default(), name, addresses, &join, flags)
     }
 
     /// Starts a node at a client and a peer address, and waits until it answers.
@@ -170,10 +170,10 @@ impl Daemon {
         addresses: (SocketAddr, SocketAddr),
         join: &[SocketAddr],
         flags: &[&str],
-    ) -> Daemon {
-        let daemon = Daemon::spawn_in(Surroundings::default(), name, addresses, join, flags);
-        daemon.until_up();
-        daemon
+    ) -> NodeProcess {
+        let node = NodeProcess::spawn_in(Surroundings::default(), name, addresses, join, flags);
+        node.until_up();
+        node
     }
 
     /// Starts a node in surroundings of its own; it may not be listening yet.
@@ -183,7 +183,7 @@ impl Daemon {
         (client, peer): (SocketAddr, SocketAddr),
         join: &[SocketAddr],
         flags: &[&str],
-    ) -> Daemon {
+    ) -> NodeProcess {
         let mut args: Vec<String> = ["serve", "--name", name].map(String::from).into();
         args.extend([format!("--client={client}"), format!("--peer={peer}"), "--http=127.0.0.1:0".into()]);
         if !join.is_empty() {
@@ -193,7 +193,7 @@ impl Daemon {
         args.extend(flags.iter().map(ToString::to_string));
         let dir = tempfile::tempdir().unwrap();
         let child = launch(&args, &surroundings, dir.path());
-        Daemon { name: name.into(), client, peer, args, surroundings, child, dir }
+        NodeProcess { name: name.into(), client, peer, args, surroundings, child, dir }
     }
 
     /// Starts it again as it was, at the same addresses, once the earlier process has ended.
@@ -204,7 +204,7 @@ impl Daemon {
     }
 
     /// Names more peers for the next start.
-    pub fn join_when_restarted(&mut self, other: &Daemon) {
+    pub fn join_when_restarted(&mut self, other: &NodeProcess) {
         self.args.push(format!("--join={}", other.peer));
     }
 
@@ -371,7 +371,7 @@ impl Daemon {
     }
 }
 
-impl Drop for Daemon {
+impl Drop for NodeProcess {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let ended = self.child.try_wait();

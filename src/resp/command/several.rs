@@ -1,0 +1,124 @@
+//! Commands that change several keys in one step on this node: transactions of one command.
+//!
+//! Peers take the changes key by key, like those of `EXEC`.
+
+use super::context::{Context, DONE, Outcome, is};
+use super::error::CommandError;
+use crate::model::Time;
+use crate::resp::Args;
+use crate::resp::transaction::MAX_REQUESTS;
+use crate::store::{Live, Write};
+
+/// The value of a key and its deadline.
+struct Held {
+    value: Vec<u8>,
+    deadline: Option<Time>,
+}
+
+/// What a key holds; `None` if it is absent.
+fn held(cx: &Context<'_>, key: &[u8]) -> Option<Held> {
+    cx.keyspace.read(key, cx.now(), |live| {
+        live.map(|live: Live<'_>| Held { value: live.value().to_vec(), deadline: live.deadline() })
+    })
+}
+
+fn exists(cx: &Context<'_>, key: &[u8]) -> bool {
+    !cx.is_absent(key)
+}
+
+fn put(cx: &mut Context<'_>, key: &[u8], held: &Held) -> Result<(), CommandError> {
+    let write = Write::Set { value: &held.value, deadline: held.deadline };
+    Ok(cx.keyspace.write(cx.batch, key, |_| (write, ()))?)
+}
+
+fn delete(cx: &mut Context<'_>, key: &[u8]) -> Result<(), CommandError> {
+    Ok(cx.keyspace.write(cx.batch, key, |_| (Write::Delete, ()))?)
+}
+
+pub(super) fn rename(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    move_value(cx, args, false)?;
+    cx.reply().ok();
+    DONE
+}
+
+pub(super) fn renamenx(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let is_done = move_value(cx, args, true)?;
+    cx.reply().int(i64::from(is_done));
+    DONE
+}
+
+/// Moves the value and the deadline of one key to another; returns whether it did. What other nodes add to a counter
+/// meanwhile stays with the old name, and is deleted with it.
+fn move_value(cx: &mut Context<'_>, args: Args<'_>, only_if_free: bool) -> Result<bool, CommandError> {
+    let (from, to) = (&args[1], &args[2]);
+    cx.together([from, to].into_iter(), |cx| {
+        let held = held(cx, from).ok_or(CommandError::said("ERR no such key"))?;
+        if only_if_free && exists(cx, to) {
+            return Ok(false);
+        }
+        if from != to {
+            // First what may be refused.
+            put(cx, to, &held)?;
+            delete(cx, from)?;
+        }
+        Ok(true)
+    })
+}
+
+pub(super) fn copy(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (from, to) = (&args[1], &args[2]);
+    let mut replaces = false;
+    let mut at = 3;
+    while let Some(word) = args.get(at) {
+        match args.get(at + 1) {
+            _ if is(word, "replace") => replaces = true,
+            Some(database) if is(word, "db") => {
+                if database != b"0" {
+                    return Err(CommandError::said("ERR DB index is out of range"));
+                }
+                at += 1;
+            }
+            _ => return Err(CommandError::Syntax),
+        }
+        at += 1;
+    }
+    if from == to {
+        return Err(CommandError::said("ERR source and destination objects are the same"));
+    }
+    let is_done = cx.together([from, to].into_iter(), |cx| match held(cx, from) {
+        Some(held) if replaces || !exists(cx, to) => put(cx, to, &held).map(|()| true),
+        _ => Ok(false),
+    })?;
+    cx.reply().int(i64::from(is_done));
+    DONE
+}
+
+pub(super) fn msetnx(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    if args.len().is_multiple_of(2) {
+        return Err(CommandError::Arity("msetnx"));
+    }
+    if args.len() / 2 > MAX_REQUESTS {
+        return Err(CommandError::said(format!(
+            "ERR MSETNX takes at most {MAX_REQUESTS} keys: they are locked together"
+        )));
+    }
+    let pairs = || (1..args.len()).step_by(2).map(|at| (&args[at], &args[at + 1]));
+    pairs().try_for_each(|(key, value)| cx.shared.store.check_lengths(key, value))?;
+    let is_done = cx.together(pairs().map(|(key, _)| key), |cx| -> Result<bool, CommandError> {
+        if pairs().any(|(key, _)| exists(cx, key)) {
+            return Ok(false);
+        }
+        for (written, (key, value)) in pairs().enumerate() {
+            if let Err(error) =
+                cx.keyspace.write(cx.batch, key, |_| (Write::Set { value, deadline: None }, ()))
+            {
+                // Memory is full. None of the keys was there before.
+                pairs().take(written).try_for_each(|(key, _)| delete(cx, key))?;
+                return Err(error.into());
+            }
+        }
+        Ok(true)
+    })?;
+    cx.reply().int(i64::from(is_done));
+    DONE
+}

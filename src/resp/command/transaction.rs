@@ -1,0 +1,261 @@
+//! `MULTI`, `EXEC`, `WATCH`: requests that are one step to all other clients of this node.
+//!
+//! ```text
+//!   MULTI ──► queue (each is checked, nothing is executed) ──► EXEC:
+//!      lock the ranges of all keys ──► has a watched key changed? ──► execute what has keys ──► unlock
+//!      ──► execute what has none (PUBLISH, PING, …) ──► reply
+//! ```
+//!
+//! Peers take the writes cell by cell, so clients of other nodes may see some of them before the others, and a write
+//! there that is concurrent decides for its key alone. A request without keys runs after the locks are released: it
+//! could take long or wait for other locks, and the keys are none of its concern. Those that concern all keys are not
+//! allowed.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::context::{Context, DONE, Dispatch, Flow, Long, Outcome, Progress, begin};
+use super::entry::{Command, DENY_OOM, NO_MULTI, resolve};
+use super::error::CommandError;
+use super::many::{self, Each};
+use crate::resp::Args;
+use crate::resp::call::Call;
+use crate::resp::transaction::{MAX_BYTES, MAX_REQUESTS, MAX_WATCHED, Queued};
+use crate::time_slice::TimeSlice;
+
+pub(super) fn multi(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    if cx.session.queue.is_some() {
+        return Err(CommandError::said("ERR MULTI calls can not be nested"));
+    }
+    cx.session.start_transaction();
+    cx.reply().ok();
+    DONE
+}
+
+/// Keeps a request for `EXEC`.
+///
+/// # Errors
+/// If it can be told that it would fail, or that it cannot be part of a transaction. `EXEC` then executes nothing.
+pub(super) fn queue(
+    cx: &mut Context<'_>,
+    args: Args<'_>,
+    command: &'static Command,
+    index: usize,
+) -> Outcome {
+    let queued = admit(cx, args, command, index);
+    if let (Err(_), Some(queue)) = (&queued, &mut cx.session.queue) {
+        queue.break_off();
+    }
+    queued?;
+    cx.reply().simple("QUEUED");
+    DONE
+}
+
+fn admit(
+    cx: &mut Context<'_>,
+    args: Args<'_>,
+    command: &'static Command,
+    index: usize,
+) -> Result<(), CommandError> {
+    let (command, _) = resolve(command, Call::of(index), args)?;
+    if command.flags.has(NO_MULTI) {
+        let name = command.name.replace('|', " ").to_ascii_uppercase();
+        return Err(CommandError::said(format!(
+            "ERR {name} is not allowed inside a transaction: send it before MULTI or after EXEC"
+        )));
+    }
+    if command.flags.has(DENY_OOM) {
+        cx.keyspace.store().check_write(1)?;
+    }
+    let Some(queue) = &mut cx.session.queue else { return Ok(()) };
+    let is_within = queue.push(index, command.keys, args);
+    cx.session.client.queued.store(i64::try_from(queue.len()).unwrap_or(i64::MAX), Relaxed);
+    if !is_within {
+        return Err(CommandError::said(format!(
+            "ERR a transaction has at most {MAX_REQUESTS} commands and keys, and {MAX_BYTES} bytes: send it in parts, or \
+             without MULTI"
+        )));
+    }
+    Ok(())
+}
+
+pub(super) fn discard(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    if cx.session.queue.is_none() {
+        return Err(CommandError::said("ERR DISCARD without MULTI"));
+    }
+    cx.session.end_transaction();
+    cx.reply().ok();
+    DONE
+}
+
+pub(super) fn watch(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    if cx.session.queue.is_some() {
+        return Err(CommandError::said("ERR WATCH inside MULTI is not allowed"));
+    }
+    many::each(cx, args, Watch)
+}
+
+struct Watch;
+
+impl Each for Watch {
+    fn take(&mut self, cx: &mut Context<'_>, args: Args<'_>, at: usize) -> Result<(), CommandError> {
+        let key = &args[at];
+        let seen = cx.keyspace.seen(key, cx.now());
+        if cx.session.watched.get_or_insert_default().add(key, seen) {
+            Ok(())
+        } else {
+            Err(CommandError::said(format!(
+                "ERR a connection watches at most {MAX_WATCHED} keys: UNWATCH first"
+            )))
+        }
+    }
+
+    fn end(&mut self, cx: &mut Context<'_>) {
+        cx.reply().ok();
+    }
+}
+
+pub(super) fn unwatch(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    cx.session.watched = None;
+    cx.reply().ok();
+    DONE
+}
+
+/// Executes the queued requests, each by `dispatch`.
+pub(super) fn exec(cx: &mut Context<'_>, _args: Args<'_>, dispatch: Dispatch) -> Outcome {
+    if cx.session.queue.is_none() {
+        return Err(CommandError::said("ERR EXEC without MULTI"));
+    }
+    let (queue, watched) = cx.session.end_transaction();
+    let Some(requests) = queue.and_then(|queue| queue.requests()) else {
+        return Err(CommandError::said("EXECABORT Transaction discarded because of previous errors."));
+    };
+    if cx.session.may_lack && requests.iter().any(|request| request.keys().len() > 0) {
+        return Err(CommandError::said(format!(
+            "EXECABORT Transaction discarded because of: {}",
+            CommandError::Loading
+        )));
+    }
+    let watched_keys = watched.iter().map(|(key, _)| key);
+    let keys = requests.iter().flat_map(Queued::keys).chain(watched_keys);
+    let replies = cx.together(keys, |cx| {
+        let now = cx.now();
+        let is_changed = watched.iter().any(|(key, seen)| seen.is_changed(cx.keyspace.seen(key, now)));
+        (!is_changed).then(|| execute_with_keys(cx, &requests, dispatch))
+    });
+    cx.publish();
+    match replies {
+        None => {
+            cx.reply().null_array();
+            DONE
+        }
+        Some(_) if requests.iter().all(has_keys) => DONE,
+        Some(Replies { begin: first, ends }) => {
+            let replies = cx.out.split_off(first);
+            begin(cx, Rest { requests, replies, ends, at: 0, dispatch, running: None })
+        }
+    }
+}
+
+fn has_keys(request: &Queued) -> bool {
+    request.keys().len() > 0
+}
+
+/// The replies of the requests that have keys, in the output.
+struct Replies {
+    /// Where the first of them begins.
+    begin: usize,
+    /// Where that of each request ends, relative to `begin`; for a request without keys, where it would be.
+    ends: Vec<usize>,
+}
+
+fn execute_with_keys(cx: &mut Context<'_>, requests: &[Queued], dispatch: Dispatch) -> Replies {
+    cx.reply().array(requests.len());
+    let begin = cx.out.len();
+    let ends = requests.iter().map(|request| {
+        if has_keys(request) {
+            let start = cx.out.len();
+            if let Err(error) = complete(cx, request, dispatch) {
+                cx.fail(start, &error);
+            }
+        }
+        cx.out.len() - begin
+    });
+    Replies { begin, ends: ends.collect() }
+}
+
+/// Executes a request to its end.
+fn complete(cx: &mut Context<'_>, request: &Queued, dispatch: Dispatch) -> Result<(), CommandError> {
+    let flow = dispatch(cx, request.args(), request.command)?;
+    if let Flow::Long(mut long) = flow {
+        while let Progress::More = long.step(cx)? {}
+    }
+    Ok(())
+}
+
+/// `EXEC`, once the requests with keys have been executed: executes the others, and replies to all in their order.
+struct Rest {
+    requests: Vec<Queued>,
+    replies: Vec<u8>,
+    ends: Vec<usize>,
+    /// The next request.
+    at: usize,
+    dispatch: Dispatch,
+    /// A long command that has begun, and where its reply begins in the output.
+    running: Option<(Box<dyn Long>, usize)>,
+}
+
+impl Long for Rest {
+    fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
+        cx.session.is_executing = true;
+        let time = TimeSlice::begin();
+        let is_done = loop {
+            if self.at == self.requests.len() {
+                break true;
+            }
+            if time.is_over() {
+                break false;
+            }
+            self.advance(cx);
+        };
+        cx.session.is_executing = false;
+        Ok(if is_done { Progress::Done } else { Progress::More })
+    }
+}
+
+impl Rest {
+    /// Replies to the next request, or runs a step of the long one that has begun.
+    fn advance(&mut self, cx: &mut Context<'_>) {
+        let request = &self.requests[self.at];
+        if has_keys(request) {
+            let begin = self.at.checked_sub(1).map_or(0, |before| self.ends[before]);
+            cx.out.extend_from_slice(&self.replies[begin..self.ends[self.at]]);
+        } else {
+            let (start, outcome) = match self.running.take() {
+                Some((mut long, start)) => (start, long.step(cx).map(|progress| (progress, Some(long)))),
+                None => (cx.out.len(), self.begin(cx)),
+            };
+            match outcome {
+                Ok((Progress::More, Some(long))) => {
+                    self.running = Some((long, start));
+                    return;
+                }
+                Ok(_) => {}
+                Err(error) => cx.fail(start, &error),
+            }
+        }
+        self.at += 1;
+    }
+
+    fn begin(&self, cx: &mut Context<'_>) -> Result<(Progress, Option<Box<dyn Long>>), CommandError> {
+        let request = &self.requests[self.at];
+        Ok(match (self.dispatch)(cx, request.args(), request.command)? {
+            Flow::Continue | Flow::Close => (Progress::Done, None),
+            Flow::Long(long) => (Progress::More, Some(long)),
+            // It replies with what holds now: in Redis, too, nothing in a transaction waits.
+            Flow::Wait(mut wait, _) => {
+                wait.try_reply(cx, true)?;
+                (Progress::Done, None)
+            }
+        })
+    }
+}

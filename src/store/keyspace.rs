@@ -1,0 +1,200 @@
+//! How commands reach keys: each on its own, or several in one step.
+//!
+//! A transaction locks the ranges of all its keys before it does anything, in the order of the ranges, so two of them
+//! never wait for each other in a circle, and nobody else on this node sees a part of one. It is pessimistic two-phase
+//! locking, as in Gray and Reuter, *Transaction Processing* (1992), with the ranges as the units that are locked.
+//! Writers of other ranges go on.
+//!
+//! Peers know nothing of it: they take its writes cell by cell, like all others.
+
+use super::ranges::{LockedRanges, Ranges};
+use super::{Batch, Count, Live, Meta, Store, Write, WriteError, trim};
+use crate::model::Time;
+use crate::store::Digits;
+use crate::store::cell::Cell;
+
+/// The keys of a store, as a command reaches them.
+pub(crate) enum Keyspace<'s> {
+    /// Each call is one step of its own.
+    Free(&'s Store),
+    /// All calls are one step. They must be of keys that were locked.
+    Locked(Locked<'s>),
+}
+
+/// The ranges of some keys, locked together: see [`Store::lock`].
+pub(crate) struct Locked<'s> {
+    pub(super) store: &'s Store,
+    pub(super) ranges: LockedRanges<'s>,
+}
+
+impl<'s> Keyspace<'s> {
+    pub(crate) fn store(&self) -> &'s Store {
+        match self {
+            Keyspace::Free(store) => store,
+            Keyspace::Locked(locked) => locked.store,
+        }
+    }
+
+    /// As [`Store::read`].
+    #[inline]
+    pub(crate) fn read<T>(&self, key: &[u8], now: Time, read: impl FnOnce(Option<Live<'_>>) -> T) -> T {
+        match self {
+            Keyspace::Free(store) => store.read(key, now, read),
+            Keyspace::Locked(locked) => locked.ranges.read(key, |cell| {
+                let mut digits = Digits::new();
+                read(cell.and_then(|cell| Live::at(cell, now, &mut digits)))
+            }),
+        }
+    }
+
+    /// As [`Store::write`].
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    #[inline]
+    pub(crate) fn write<'v, T>(
+        &mut self,
+        batch: &mut Batch,
+        key: &[u8],
+        decide: impl FnOnce(Option<Live<'_>>) -> (Write<'v>, T),
+    ) -> Result<T, WriteError> {
+        match self {
+            Keyspace::Free(store) => store.write(batch, key, decide),
+            Keyspace::Locked(Locked { store, ranges }) => {
+                let outcome = ranges.update(key, |cell| store.decide(batch, key, cell, decide));
+                trim(&mut batch.scratch);
+                outcome
+            }
+        }
+    }
+
+    /// As [`Store::meta`].
+    pub(crate) fn meta(&self, key: &[u8], now: Time) -> Option<Meta> {
+        match self {
+            Keyspace::Free(store) => store.meta(key, now),
+            Keyspace::Locked(locked) => locked.ranges.read(key, |cell| locked.store.meta_of(cell?, now)),
+        }
+    }
+
+    /// As [`Store::count`].
+    pub(crate) fn count(&self, key: &[u8], now: Time) -> Option<Count> {
+        match self {
+            Keyspace::Free(store) => store.count(key, now),
+            Keyspace::Locked(locked) => locked.ranges.read(key, |cell| locked.store.counted(cell?, now)),
+        }
+    }
+
+    /// What `key` holds at `now`, to see later whether it was changed.
+    pub(crate) fn seen(&self, key: &[u8], now: Time) -> Seen {
+        let ranges = &self.store().ranges;
+        match self {
+            Keyspace::Free(_) => ranges.read(key, |cell| Seen::of(cell, now, ranges)),
+            Keyspace::Locked(locked) => locked.ranges.read(key, |cell| Seen::of(cell, now, ranges)),
+        }
+    }
+}
+
+/// What a key held at some time: whether it was there, and the version of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    is_live: bool,
+    /// The [fingerprint](Ranges::fingerprint) of its cell; `None` if there was none.
+    version: Option<u64>,
+}
+
+impl Seen {
+    fn of(cell: Option<&Cell>, now: Time, ranges: &Ranges) -> Seen {
+        Seen {
+            is_live: cell.is_some_and(|cell| cell.is_live(now)),
+            version: cell.map(|cell| ranges.fingerprint(cell)),
+        }
+    }
+
+    /// Whether the key was written, by whichever node, or has expired, between this and a `later` look.
+    ///
+    /// That a tombstone was purged meanwhile is no change.
+    pub(crate) fn is_changed(self, later: Seen) -> bool {
+        let was_purged = !self.is_live && later.version.is_none();
+        self != later && !was_purged
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{at, config, delete, get, replicate, set};
+    use super::*;
+    use crate::store::StoreConfig;
+
+    fn seen(store: &Store, now: u64) -> Seen {
+        Keyspace::Free(store).seen(b"key", Time(now))
+    }
+
+    #[test]
+    fn whoever_writes_a_key_changes_it_and_a_sweep_or_a_purge_does_not() {
+        let (store, peer) = (Store::new(config(1)), Store::new(config(2)));
+        let absent = seen(&store, 10);
+        assert!(!absent.is_changed(seen(&store, 11)));
+        set(&peer, 10, b"key", b"value", None);
+        replicate(&peer, &store);
+        let there = seen(&store, 20);
+        assert!(absent.is_changed(there), "a peer has written it");
+        set(&store, 30, b"other", b"value", None);
+        assert!(!there.is_changed(seen(&store, 40)));
+        peer.write(&mut at(&peer, 50), b"key", |_| (Write::Deadline(Some(Time(90))), ())).unwrap();
+        replicate(&peer, &store);
+        let expires = seen(&store, 60);
+        assert!(there.is_changed(expires), "a deadline was set");
+        let expired = seen(&store, 100);
+        assert!(expires.is_changed(expired), "it has expired");
+        for range in 0..store.range_count() {
+            store.sweep(range, Time(100));
+        }
+        assert!(!expired.is_changed(seen(&store, 110)), "it was swept");
+        set(&store, 120, b"key", b"value", None);
+        delete(&store, 130, b"key");
+        assert!(expired.is_changed(seen(&store, 140)), "it was there meanwhile");
+        let deleted = seen(&store, 140);
+        assert!(!deleted.is_changed(absent), "as after a purge");
+    }
+
+    #[test]
+    fn locked_keys_are_read_and_written_as_free_ones_are() {
+        let store = Store::new(config(1));
+        let keys = [&b"a"[..], b"b", b"a", b"c"];
+        let mut batch = at(&store, 10);
+        let mut keyspace = Keyspace::Locked(store.lock(keys.into_iter()));
+        for key in keys {
+            keyspace.write(&mut batch, key, |_| (Write::Set { value: key, deadline: None }, ())).unwrap();
+            keyspace.write(&mut batch, key, |live| (Write::Keep, live.unwrap().value().to_vec())).unwrap();
+        }
+        let found = keyspace.read(b"b", Time(10), |live| live.map(|live| live.value().to_vec()));
+        assert_eq!(found.as_deref(), Some(&b"b"[..]));
+        assert!(keyspace.meta(b"c", Time(10)).is_some_and(|meta| meta.value_bytes == Some(1)));
+        drop(keyspace);
+        assert_eq!(get(&store, 10, b"a").as_deref(), Some(&b"a"[..]));
+        super::super::tests::assert_sums_are_exact(&store);
+        assert_eq!(store.publish(&mut batch), 4, "each write is published");
+    }
+
+    /// Two threads that lock the same keys in opposite orders would wait for each other for ever, if the order of the
+    /// locks were that of the keys.
+    #[test]
+    fn locks_are_taken_in_one_order_whatever_the_order_of_the_keys() {
+        let store =
+            Store::new(StoreConfig { ranges: crate::model::RangeCount::power_of_two(6), ..config(1) });
+        let keys: Vec<Vec<u8>> = (0..64u8).map(|n| vec![n]).collect();
+        std::thread::scope(|scope| {
+            for reversed in [false, true] {
+                let (store, mut keys) = (&store, keys.clone());
+                scope.spawn(move || {
+                    if reversed {
+                        keys.reverse();
+                    }
+                    for _ in 0..2_000 {
+                        drop(store.lock(keys.iter().map(Vec::as_slice)));
+                    }
+                });
+            }
+        });
+    }
+}
