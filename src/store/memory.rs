@@ -215,6 +215,7 @@ pub(crate) enum Room {
 #[cfg(test)]
 mod tests {
     use crate::model::{Database, Time};
+    use crate::random_cases::random_cases;
     use proptest::prelude::*;
 
     use super::super::tests::{at, config, delete, get, replicate, set};
@@ -287,7 +288,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(200))]
+        #![proptest_config(random_cases(200))]
         #[test]
         fn live_and_dead_memory_are_those_of_the_cells(
             steps in proptest::collection::vec((any::<bool>(), 0..6u8, step()), 0..80),

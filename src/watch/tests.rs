@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::model::Time;
 use proptest::prelude::*;
-use proptest::test_runner::{RngAlgorithm, TestError, TestRng, TestRunner};
+use proptest::test_runner::{TestError, TestRng, TestRunner};
 use tokio::time;
 
 use super::*;
@@ -14,6 +14,7 @@ use crate::ablation::{Ablation, ablate};
 use crate::model::counter::strict_number;
 use crate::model::timestamp::incarnation;
 use crate::model::{HashSeed, RangeCount, Timestamp};
+use crate::random_cases::random_cases;
 use crate::store::{Batch, Cause, Lengths, Live, StoreConfig, Write};
 
 impl Deref for Watches {
@@ -433,8 +434,8 @@ fn follow_through(acts: Vec<Act>) {
 }
 
 fn histories(cases: u32) -> Result<(), TestError<Vec<Act>>> {
-    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
-    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let config = random_cases(cases);
+    let rng = TestRng::deterministic_rng(config.rng_algorithm);
     TestRunner::new_with_rng(config, rng).run(&proptest::collection::vec(act(), 1..120), |acts| {
         follow_through(acts);
         Ok(())

@@ -1,17 +1,11 @@
 //! Publish and subscribe over TCP, byte for byte as redis-server 7.0.15 answers.
 
-#[path = "support/one_peer.rs"]
-mod one_peer;
-#[path = "support/raw_client.rs"]
-mod raw_client;
-mod support;
-
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use raw_client::{Client, PATIENCE, TestServer};
-use support::{linked, start, until};
+use crate::raw_client::{Client, PATIENCE, TestServer};
+use crate::support::{linked, start, until};
 
 /// A message or confirmation; `>` or `*` begins it, and a part that is a number is one.
 fn push(kind: char, parts: &[&str]) -> String {

@@ -1,19 +1,12 @@
 //! Databases: on one node as its clients see them, and between nodes.
 
-#![allow(clippy::unwrap_used, reason = "the lint takes the helpers of a test for production code")]
-
-#[path = "support/one_peer.rs"]
-mod one_peer;
-#[path = "support/raw_client.rs"]
-mod raw_client;
-
 use sapwood::config::Config;
 use sapwood::{Node, WatchEvent};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use raw_client::{Client, PATIENCE, TestServer};
+use crate::raw_client::{Client, PATIENCE, TestServer};
 
 /// The request of these arguments.
 fn request(args: &[&[u8]]) -> Vec<u8> {

@@ -3,11 +3,6 @@
 //! `SAPWOOD_FUZZ_CASES_LIVE` says how many hostile connections to make (default 10,000), `SAPWOOD_FUZZ_SEED` the first
 //! one's seed.
 
-#[path = "support/one_peer.rs"]
-mod one_peer;
-#[path = "support/raw_client.rs"]
-mod raw_client;
-
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -20,7 +15,7 @@ use sapwood::internal::model::timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use raw_client::{PATIENCE, TestServer};
+use crate::raw_client::{PATIENCE, TestServer};
 
 /// Conversations in both dialects: one client each, from an empty store.
 const CONVERSATIONS: &[&[(&str, &str)]] = &[
