@@ -77,7 +77,7 @@ fn of_two_connections_that_cross_both_nodes_keep_the_same_one() {
 }
 
 /// Seeds that have each broken a guarantee once, with the cause.
-const FAILED_ONCE: [(u64, &str); 12] = [
+const FAILED_ONCE: [(u64, &str); 13] = [
     (627, "a probe looked again after twice the time that its offer had waited: 15 s, a standstill"),
     (3513, "the same"),
     (880, "a node whose first sync was cut off took itself for one that is alone, and dropped tombstones"),
@@ -93,6 +93,10 @@ const FAILED_ONCE: [(u64, &str); 12] = [
     ),
     (1_065_150, "a slot was listed as given up because another one beside it was"),
     (1_130_000_012_700, "all were equal, and one was still leaving"),
+    (
+        2_230_511_634_875,
+        "an incarnation was closed by members that lacked what one that had left had handed to another",
+    ),
 ];
 
 #[test]
@@ -211,6 +215,46 @@ fn a_burst_of_deletes_beyond_the_tombstone_limit_lapses_nobody() {
         assert!(!world.checker.has_lapsed, "somebody lapsed");
         assert_eq!(world.unconverged(), None);
     }
+}
+
+/// A node at the end of a line deletes more keys than the retraction limit while it is cut off, gives the deletes to its
+/// neighbour, and leaves. The neighbour purged them before it had sent them on, and then took the other end for a node
+/// that had lost data: their syncs failed for ever.
+fn deletes_that_one_that_leaves_has_given_to_another_reach_all() {
+    const DELETED: usize = 100;
+    for step in 0..20 {
+        let mut world = quiet_cluster(3, Shape::Line, |plan| plan.keys = 150);
+        world.cut(1, 2);
+        world.cut(2, 1);
+        for key in 0..DELETED {
+            world.write(2, key, Write::Delete);
+        }
+        world.run_until(world.now + 20 * SECOND + step * SECOND / 4);
+        world.mend(1, 2);
+        world.mend(2, 1);
+        let lives = |world: &World, node: usize| {
+            let process = world.nodes[node].process.as_ref().expect("it runs");
+            process.replica.local.store.totals().live_cells
+        };
+        let left = world.plan.keys - DELETED;
+        while lives(&world, 1) != left as u64 && world.now < 100 * SECOND {
+            world.run_until(world.now + SECOND / 20);
+        }
+        assert_eq!(lives(&world, 1), left as u64, "the neighbour lacks the deletes");
+        world.leave(2);
+        world.run_until(world.now + 40 * SECOND);
+        assert_no_violation(&world);
+        assert_eq!([lives(&world, 0), lives(&world, 1)], [left as u64; 2]);
+    }
+}
+
+#[test]
+fn what_one_that_leaves_has_given_to_one_member_reaches_all_before_it_is_purged() {
+    deletes_that_one_that_leaves_has_given_to_another_reach_all();
+    must_fail_without(
+        Ablation::ExchangeAfterLeave,
+        deletes_that_one_that_leaves_has_given_to_another_reach_all,
+    );
 }
 
 #[test]
