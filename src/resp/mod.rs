@@ -38,6 +38,8 @@ mod observer;
 mod outbox;
 mod publication;
 mod request;
+#[cfg(feature = "scripts")]
+mod scripts;
 mod server;
 mod session;
 mod shared;

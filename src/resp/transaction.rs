@@ -36,14 +36,14 @@ impl Queued {
 
     pub(super) fn keys(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         let args = self.args();
-        self.places.places(args.len()).map(move |place| args.get(place).unwrap_or_default())
+        self.places.places(args).map(move |place| args.get(place).unwrap_or_default())
     }
 }
 
 impl Queue {
     /// Adds a request, unless a limit is reached; returns whether it did.
     pub(super) fn push(&mut self, command: usize, places: Keys, args: Args<'_>) -> bool {
-        self.keys += places.places(args.len()).len();
+        self.keys += places.places(args).len();
         self.bytes += args.iter().map(<[u8]>::len).sum::<usize>();
         let is_within =
             self.requests.len() < MAX_REQUESTS && self.keys <= MAX_REQUESTS && self.bytes <= MAX_BYTES;

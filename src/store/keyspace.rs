@@ -7,6 +7,7 @@
 //!
 //! Peers know nothing of it: they take its writes cell by cell, like all others.
 
+use super::buffered::Buffered;
 use super::ranges::{LockedRanges, Ranges};
 use super::{Batch, Count, Live, Meta, Store, Write, WriteError, trim};
 use crate::model::Time;
@@ -19,6 +20,9 @@ pub(crate) enum Keyspace<'s> {
     Free(&'s Store),
     /// All calls are one step. They must be of keys that were locked.
     Locked(Locked<'s>),
+    /// As `Locked`, and what is written is applied at the end, or never.
+    #[cfg_attr(not(feature = "scripts"), allow(dead_code, reason = "only scripts buffer writes"))]
+    Buffered(Box<Buffered<'s>>),
 }
 
 /// The ranges of some keys, locked together: see [`Store::lock`].
@@ -32,6 +36,7 @@ impl<'s> Keyspace<'s> {
         match self {
             Keyspace::Free(store) => store,
             Keyspace::Locked(locked) => locked.store,
+            Keyspace::Buffered(buffered) => buffered.locked.store,
         }
     }
 
@@ -40,10 +45,8 @@ impl<'s> Keyspace<'s> {
     pub(crate) fn read<T>(&self, key: &[u8], now: Time, read: impl FnOnce(Option<Live<'_>>) -> T) -> T {
         match self {
             Keyspace::Free(store) => store.read(key, now, read),
-            Keyspace::Locked(locked) => locked.ranges.read(key, |cell| {
-                let mut digits = Digits::new();
-                read(cell.and_then(|cell| Live::at(cell, now, &mut digits)))
-            }),
+            Keyspace::Locked(locked) => locked.ranges.read(key, |cell| read_live(cell, now, read)),
+            Keyspace::Buffered(buffered) => buffered.read(key, |cell| read_live(cell, now, read)),
         }
     }
 
@@ -65,6 +68,7 @@ impl<'s> Keyspace<'s> {
                 trim(&mut batch.scratch);
                 outcome
             }
+            Keyspace::Buffered(buffered) => buffered.write(batch, key, decide),
         }
     }
 
@@ -73,6 +77,9 @@ impl<'s> Keyspace<'s> {
         match self {
             Keyspace::Free(store) => store.meta(key, now),
             Keyspace::Locked(locked) => locked.ranges.read(key, |cell| locked.store.meta_of(cell?, now)),
+            Keyspace::Buffered(buffered) => {
+                buffered.read(key, |cell| buffered.locked.store.meta_of(cell?, now))
+            }
         }
     }
 
@@ -81,6 +88,9 @@ impl<'s> Keyspace<'s> {
         match self {
             Keyspace::Free(store) => store.count(key, now),
             Keyspace::Locked(locked) => locked.ranges.read(key, |cell| locked.store.counted(cell?, now)),
+            Keyspace::Buffered(buffered) => {
+                buffered.read(key, |cell| buffered.locked.store.counted(cell?, now))
+            }
         }
     }
 
@@ -90,8 +100,38 @@ impl<'s> Keyspace<'s> {
         match self {
             Keyspace::Free(_) => ranges.read(key, |cell| Seen::of(cell, now, ranges)),
             Keyspace::Locked(locked) => locked.ranges.read(key, |cell| Seen::of(cell, now, ranges)),
+            Keyspace::Buffered(buffered) => buffered.read(key, |cell| Seen::of(cell, now, ranges)),
         }
     }
+
+    /// Keeps the writes of locked keys in a buffer from here on, until [`end`](Self::end).
+    #[cfg_attr(not(feature = "scripts"), allow(dead_code, reason = "only scripts buffer writes"))]
+    pub(crate) fn buffer(&mut self) {
+        *self = match std::mem::replace(self, Keyspace::Free(self.store())) {
+            Keyspace::Locked(locked) => Keyspace::Buffered(Box::new(Buffered::new(locked))),
+            other => other,
+        };
+    }
+
+    /// The bytes of all cells in the buffer.
+    #[cfg_attr(not(feature = "scripts"), allow(dead_code, reason = "only scripts buffer writes"))]
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        if let Keyspace::Buffered(buffered) = self { buffered.bytes() } else { 0 }
+    }
+
+    /// Applies what the buffer holds, or drops it. The keys stay locked.
+    #[cfg_attr(not(feature = "scripts"), allow(dead_code, reason = "only scripts buffer writes"))]
+    pub(crate) fn end(&mut self, batch: &mut Batch, is_kept: bool) {
+        *self = match std::mem::replace(self, Keyspace::Free(self.store())) {
+            Keyspace::Buffered(buffered) => Keyspace::Locked(buffered.end(batch, is_kept)),
+            other => other,
+        };
+    }
+}
+
+fn read_live<T>(cell: Option<&Cell>, now: Time, read: impl FnOnce(Option<Live<'_>>) -> T) -> T {
+    let mut digits = Digits::new();
+    read(cell.and_then(|cell| Live::at(cell, now, &mut digits)))
 }
 
 /// What a key held at some time: whether it was there, and the version of it.

@@ -160,10 +160,10 @@ pub(super) fn getkeys(cx: &mut Context<'_>, args: Args<'_>, table: &Table) -> Ou
             }
             _ => invalid(),
         })?;
-    if command.keys.first == 0 {
+    if !command.keys.may_be() {
         return Err(CommandError::said("ERR The command has no key arguments"));
     }
-    let places = command.keys.places(request.len());
+    let places = command.keys.places(request);
     let mut reply = cx.reply();
     reply.array(places.len());
     places.for_each(|place| reply.bulk(&request[place]));

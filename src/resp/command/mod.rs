@@ -34,6 +34,7 @@ mod parts;
 mod pubsub;
 mod refused;
 mod sapwood;
+mod script;
 mod server;
 mod several;
 mod string;
@@ -157,7 +158,7 @@ fn depends_on_keys(args: Args<'_>, command: &Command) -> bool {
 
 /// Whether one of a command's keys is absent. Commands with many keys check each when they reach it.
 fn lacks(cx: &Context<'_>, args: Args<'_>, command: &Command) -> bool {
-    let mut keys = command.keys.places(args.len()).filter_map(|place| args.get(place));
+    let mut keys = command.keys.places(args).filter_map(|place| args.get(place));
     args.len() <= many::AT_ONCE && keys.any(|key| cx.is_absent(key))
 }
 
@@ -166,7 +167,7 @@ fn lacks(cx: &Context<'_>, args: Args<'_>, command: &Command) -> bool {
 fn note_reads(cx: &mut Context<'_>, args: Args<'_>, command: &Command, parent: &Command) {
     let Some(mode) = cx.session.tracking.as_mut().filter(|_| parent.name != "client") else { return };
     if mode.notes_reads() && command.flags.has(READ) {
-        let keys = command.keys.places(args.len()).filter_map(|place| args.get(place));
+        let keys = command.keys.places(args).filter_map(|place| args.get(place));
         cx.shared.tracking.note(cx.session.client.id, keys);
     }
     mode.caching = false;

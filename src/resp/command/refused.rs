@@ -24,8 +24,8 @@ const MEANINGLESS: &[Group] = &[
         names: &["incrbyfloat", "pfadd", "pfmerge", "pfdebug", "pfselftest"],
     },
     Group {
-        why: "a script cannot run atomically on every node",
-        names: &["eval", "eval_ro", "evalsha", "evalsha_ro", "script", "function", "fcall", "fcall_ro"],
+        why: "a function would have to be on every node: send the script with EVAL",
+        names: &["function", "fcall", "fcall_ro"],
     },
     Group {
         why: "every node takes writes and links to its peers by itself (SAPWOOD PEERS shows them)",

@@ -14,9 +14,10 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::context::{Context, DONE, Dispatch, Flow, Long, Outcome, Progress, begin};
-use super::entry::{Command, DENY_OOM, NO_MULTI, resolve};
+use super::entry::{Command, DENY_OOM, MOVABLE_KEYS, NO_MULTI, resolve};
 use super::error::CommandError;
 use super::many::{self, Each};
+use super::script;
 use crate::resp::Args;
 use crate::resp::call::Call;
 use crate::resp::transaction::{MAX_BYTES, MAX_REQUESTS, MAX_WATCHED, Queued};
@@ -62,6 +63,9 @@ fn admit(
         return Err(CommandError::said(format!(
             "ERR {name} is not allowed inside a transaction: send it before MULTI or after EXEC"
         )));
+    }
+    if command.flags.has(MOVABLE_KEYS) {
+        script::check(cx, command.name)?;
     }
     if command.flags.has(DENY_OOM) {
         cx.keyspace.store().check_write(1)?;
