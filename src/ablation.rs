@@ -17,9 +17,11 @@ pub(crate) enum Ablation {
     EarlyPurge,
     /// The stable time is not reset when a member is added.
     Regroup,
-    /// After a member is added, the stable time rises before all members have exchanged the states they had after
-    /// that.
+    /// After a member is added or leaves, the stable time rises and incarnations are closed before all members have
+    /// exchanged the states they had after that.
     ExchangeAfterRegroup,
+    /// The same after a member has left, but not after one was added.
+    ExchangeAfterLeave,
     /// A part that is dead at the stable time is purged although the summary vector does not cover it.
     PurgeUncovered,
     /// What other members have received of incarnations that are away is ignored.

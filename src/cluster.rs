@@ -123,6 +123,8 @@ pub struct HealingStatus {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct LostCell {
+    /// The number of the key's database; `None` if the cell is not that of a key that this version can show.
+    pub database: Option<u8>,
     /// The key.
     pub key: Vec<u8>,
     /// The value, unless it is larger than the limit for kept values.
@@ -138,9 +140,10 @@ pub struct LostCell {
 }
 
 impl LostCell {
-    /// A key that never expires.
+    /// A key of database 0 that never expires.
     pub fn new(key: Vec<u8>, value: Vec<u8>, timestamp: Timestamp, peer: impl Into<String>) -> LostCell {
         LostCell {
+            database: Some(0),
             key,
             value_bytes: value.len(),
             value: Some(value),

@@ -117,6 +117,8 @@ mod log_limit;
 mod model;
 mod node;
 mod process;
+#[cfg(test)]
+mod random_cases;
 mod replication;
 mod resp;
 mod stats;

@@ -3,19 +3,38 @@
 //! Each connection counts for itself and adds its counts once per batch, so that no command touches a counter that
 //! another connection writes.
 
+mod durations;
 mod latency;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
+use tracing_mutex::parkinglot::Mutex;
+
+pub use durations::DurationTotals;
+use durations::Durations;
+pub(crate) use durations::TIMED_ONE_IN;
 pub use latency::{BOUNDS, LatencyTotals};
 pub(crate) use latency::{Latency, ONE_IN};
 
+/// Most codes of errors that are counted: scripts can invent any.
+const MAX_ERROR_CODES: usize = 128;
+/// The longest code of an error, in bytes.
+const MAX_ERROR_CODE: usize = 32;
+
 /// The counters of one node.
 pub struct Stats {
-    /// The names of the commands. `calls` and `failures` have the same indices.
+    /// The names of the commands and subcommands. The slices below have the same indices.
     names: Box<[&'static str]>,
     calls: Box<[AtomicU64]>,
     failures: Box<[AtomicU64]>,
+    rejections: Box<[AtomicU64]>,
+    durations: Box<[Durations]>,
+    /// Errors by their first word.
+    errors_by_code: Mutex<BTreeMap<Box<str>, u64>>,
+    /// The most memory that was sampled.
+    peak_memory: AtomicU64,
     /// How long batches of commands took.
     pub(crate) latency: Latency,
     /// Connections that are open now.
@@ -34,6 +53,21 @@ pub struct Stats {
     last_second: AtomicU64,
 }
 
+/// The counters of one command or subcommand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandTotals {
+    /// Its name; that of a subcommand is `parent|child`.
+    pub name: &'static str,
+    /// How often it was executed.
+    pub calls: u64,
+    /// How many of these calls failed.
+    pub failures: u64,
+    /// How often it was refused before it was executed.
+    pub rejections: u64,
+    /// How long some of the calls took.
+    pub durations: DurationTotals,
+}
+
 /// What one connection has counted since it last added to [`Stats`].
 #[derive(Default)]
 pub(crate) struct Counts {
@@ -42,6 +76,8 @@ pub(crate) struct Counts {
     calls: u64,
     /// How many of these calls failed.
     failures: u64,
+    /// How many more commands are called before one is timed.
+    untimed: u32,
     pub(crate) errors: u64,
     pub(crate) hits: u64,
     pub(crate) misses: u64,
@@ -57,6 +93,13 @@ impl Counts {
             self.command = command;
         }
         self.calls += 1;
+    }
+
+    /// Whether to time the next command: see [`TIMED_ONE_IN`].
+    pub(crate) fn is_timed(&mut self) -> bool {
+        let is_timed = self.untimed == 0;
+        self.untimed = if is_timed { TIMED_ONE_IN } else { self.untimed } - 1;
+        is_timed
     }
 
     /// Counts a failure of the last command.
@@ -82,6 +125,10 @@ impl Stats {
         Self {
             calls: zeros(),
             failures: zeros(),
+            rejections: zeros(),
+            durations: names.iter().map(|_| Durations::default()).collect(),
+            errors_by_code: Mutex::default(),
+            peak_memory: AtomicU64::new(0),
             names,
             latency: Latency::default(),
             open: AtomicU64::new(0),
@@ -123,6 +170,40 @@ impl Stats {
         }
     }
 
+    /// Counts a command that was refused before it was executed.
+    pub(crate) fn reject(&self, command: usize) {
+        self.rejections[command].fetch_add(1, Relaxed);
+    }
+
+    /// Counts how long a call took.
+    pub(crate) fn time(&self, command: usize, took: Duration) {
+        self.durations[command].add(took);
+    }
+
+    /// Counts an error reply by its first word.
+    pub(crate) fn error(&self, text: &str) {
+        let code = text.split_once(' ').map_or(text, |(code, _)| code);
+        if code.len() > MAX_ERROR_CODE || !code.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return;
+        }
+        let mut errors = self.errors_by_code.lock();
+        if let Some(count) = errors.get_mut(code) {
+            *count += 1;
+        } else if errors.len() < MAX_ERROR_CODES {
+            errors.insert(code.into(), 1);
+        }
+    }
+
+    /// The codes of errors, and how often each was replied.
+    pub fn errors(&self) -> Vec<(Box<str>, u64)> {
+        self.errors_by_code.lock().iter().map(|(code, count)| (code.clone(), *count)).collect()
+    }
+
+    /// The most memory so far, given that it is `now` so much. It is sampled once a second.
+    pub(crate) fn peak_memory(&self, now: u64) -> u64 {
+        self.peak_memory.fetch_max(now, Relaxed).max(now)
+    }
+
     /// Counts the commands since the last sample. To be called once a second.
     pub(crate) fn sample(&self) {
         let commands = self.commands();
@@ -135,8 +216,12 @@ impl Stats {
             .into_iter()
             .chain([&self.cut_off, &self.bytes_in, &self.bytes_out, &self.sampled, &self.last_second])
             .chain(&self.calls)
-            .chain(&self.failures);
+            .chain(&self.failures)
+            .chain(&self.rejections)
+            .chain([&self.peak_memory]);
         counters.for_each(|counter| counter.store(0, Relaxed));
+        self.reset_durations();
+        self.errors_by_code.lock().clear();
     }
 
     /// All commands executed.
@@ -159,12 +244,21 @@ impl Stats {
         self.latency.totals()
     }
 
-    /// The commands that were called, by name: how often, and how many of these calls failed.
-    pub fn calls(&self) -> impl Iterator<Item = (&'static str, u64, u64)> {
-        let counts = self.calls.iter().zip(&self.failures);
-        let counts = counts.map(|(calls, failures)| (calls.load(Relaxed), failures.load(Relaxed)));
-        let rows = self.names.iter().zip(counts).map(|(name, (calls, failures))| (*name, calls, failures));
-        rows.filter(|(_, calls, _)| *calls > 0)
+    /// The commands that were called or refused, by name.
+    pub fn calls(&self) -> impl Iterator<Item = CommandTotals> {
+        let rows = self.names.iter().enumerate().map(|(n, name)| CommandTotals {
+            name,
+            calls: self.calls[n].load(Relaxed),
+            failures: self.failures[n].load(Relaxed),
+            rejections: self.rejections[n].load(Relaxed),
+            durations: self.durations[n].totals(),
+        });
+        rows.filter(|row| row.calls + row.rejections > 0)
+    }
+
+    /// Forgets how long commands took.
+    pub(crate) fn reset_durations(&self) {
+        self.durations.iter().for_each(Durations::reset);
     }
 
     /// The other counters, under their names in `INFO`.

@@ -583,3 +583,27 @@ async fn random_sources_never_panic() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_script_reaches_the_keys_of_the_selected_database_alone() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    client.ask("SELECT 3", "+OK\r\n").await;
+    let set = "return redis.call('SET', KEYS[1], ARGV[1])";
+    assert_eq!(eval(&mut client, set, &["k"], &["three"]).await, "+OK\r\n");
+    for other in ["redis.call('MOVE', KEYS[1], 0)", "redis.call('COPY', KEYS[1], KEYS[2], 'DB', 0)"] {
+        let reply = eval(&mut client, other, &["k", "l"], &[]).await;
+        assert!(reply.starts_with("-ERR This Redis command is not allowed from script"), "{reply}");
+    }
+    // In a transaction it is that of its place.
+    client
+        .send(format!("MULTI\r\nSELECT 0\r\nEVAL \"{set}\" 1 k zero\r\nSELECT 3\r\nGET k\r\nEXEC\r\n"))
+        .await;
+    client
+        .expect(
+            "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*4\r\n+OK\r\n+OK\r\n+OK\r\n$5\r\nthree\r\n",
+        )
+        .await;
+    client.ask("SELECT 0", "+OK\r\n").await;
+    client.ask("GET k", "$4\r\nzero\r\n").await;
+}

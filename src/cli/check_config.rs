@@ -36,7 +36,7 @@ pub(crate) fn run(args: Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
 }
 
 /// Every setting in the form of the file, in the order of the help; `None` if an unset value cannot be written there.
-fn entries(Loaded { config, log, password_file, .. }: &Loaded) -> [(&'static str, Option<Value>); 31] {
+fn entries(Loaded { config, log, password_file, .. }: &Loaded) -> [(&'static str, Option<Value>); 32] {
     let text = |value: &dyn ToString| Some(Value::String(value.to_string()));
     let size = |bytes: u64| text(&Size(bytes));
     [
@@ -59,6 +59,7 @@ fn entries(Loaded { config, log, password_file, .. }: &Loaded) -> [(&'static str
         ("max-value", size(config.max_value as u64)),
         ("max-command", size(config.max_command as u64)),
         ("max-clients", i64::try_from(config.max_clients).ok().map(Value::Integer)),
+        ("databases", Some(i64::from(config.databases).into())),
         ("peer-queue", size(config.peer_queue as u64)),
         ("notify-keyspace-events", text(&config.notify_keyspace_events)),
         ("client-password-file", password_file.as_ref().and_then(|path| text(&path.display()))),

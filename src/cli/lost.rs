@@ -45,9 +45,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
 
 fn table(lost: &[Fields], now: u64) -> Table {
     let mut table = Table::default();
-    table.row(["KEY", "WRITTEN", "SIZE", "PEER", "VALUE"]);
+    table.row(["DB", "KEY", "WRITTEN", "SIZE", "PEER", "VALUE"]);
     for cell in lost {
         table.row([
+            cell.number("database").map_or_else(String::new, |number| number.to_string()),
             text(cell, "key"),
             format!("{} ago", rough_time(now.saturating_sub(cell.count("timestamp_ms")))),
             rough_size(cell.count("value_bytes")),
@@ -82,18 +83,18 @@ mod tests {
         let fields = |value: serde_json::Value| Fields(value.as_object().unwrap().clone());
         let lost = [
             fields(
-                json!({"key": "k", "value": "x".repeat(41), "value_bytes": 41, "timestamp_ms": 1_000, "peer": "b"}),
+                json!({"database": 0, "key": "k", "value": "x".repeat(41), "value_bytes": 41, "timestamp_ms": 1_000, "peer": "b"}),
             ),
             fields(
-                json!({"key_base64": "//4=", "value": null, "value_bytes": 9_000_000, "timestamp_ms": 0, "peer": "b"}),
+                json!({"database": 15, "key_base64": "//4=", "value": null, "value_bytes": 9_000_000, "timestamp_ms": 0, "peer": "b"}),
             ),
         ];
         assert_eq!(
             table(&lost, 61_000).lines(|_, _, cell| cell.to_owned()),
             [
-                "KEY          WRITTEN  SIZE    PEER  VALUE",
-                &format!("k            1m ago   41B     b     {}…", "x".repeat(40)),
-                "base64://4=  1m ago   8.5MiB  b",
+                "DB  KEY          WRITTEN  SIZE    PEER  VALUE",
+                &format!("0   k            1m ago   41B     b     {}…", "x".repeat(40)),
+                "15  base64://4=  1m ago   8.5MiB  b",
             ]
         );
     }

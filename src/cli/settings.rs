@@ -131,6 +131,11 @@ pub(crate) struct Settings {
     #[arg(allow_hyphen_values = true, value_parser = count::<usize>)]
     pub(crate) max_clients: Option<usize>,
 
+    /// Databases that clients may select, 1 to 256; every node holds the keys of all [default: 16]
+    #[arg(long, value_name = "N", env = "SAPWOOD_DATABASES", help_heading = LIMITS, hide_env_values = true)]
+    #[arg(allow_hyphen_values = true, value_parser = count::<u16>)]
+    pub(crate) databases: Option<u16>,
+
     /// Bytes that may wait for one peer; one that falls further behind catches up by a sync [default: 64MiB]
     #[arg(long, value_name = "SIZE", env = "SAPWOOD_PEER_QUEUE", help_heading = LIMITS, hide_env_values = true)]
     #[arg(allow_hyphen_values = true)]
@@ -331,6 +336,7 @@ impl Settings {
         put_size(&mut config.max_value, "--max-value", self.max_value)?;
         put_size(&mut config.max_command, "--max-command", self.max_command)?;
         put(&mut config.max_clients, self.max_clients);
+        put(&mut config.databases, self.databases);
         put_size(&mut config.peer_queue, "--peer-queue", self.peer_queue)?;
         put(&mut config.notify_keyspace_events, self.notify_keyspace_events);
         put(&mut config.insecure, self.insecure);
@@ -499,7 +505,7 @@ mod tests {
              enable-scripts = {SCRIPTS}\nscript-time-limit = '50ms'\nlog = 'debug'\n\
              log-format = 'json'\nforget-after = 'never'\nlost-file = '/lost'\n\
              http = '127.0.0.1:3'\nhttp-writes = true\nhttp-show-values = true\n\
-             tombstone-limit = 9\nenable-faults = true\nnotify-keyspace-events = 'KEx'\n",
+             databases = 4\ntombstone-limit = 9\nenable-faults = true\nnotify-keyspace-events = 'KEx'\n",
             password.path().display()
         );
         let expected = Config {
@@ -522,6 +528,7 @@ mod tests {
             max_value: 1 << 20,
             max_command: 2 << 20,
             max_clients: 7,
+            databases: 4,
             peer_queue: 3 << 20,
             insecure: true,
             enable_flush: true,
@@ -605,6 +612,7 @@ mod tests {
             ("max_value", size(c.max_value)),
             ("max_command", size(c.max_command)),
             ("max_clients", c.max_clients.to_string()),
+            ("databases", c.databases.to_string()),
             ("peer_queue", size(c.peer_queue)),
             ("insecure", c.insecure.to_string()),
             ("enable_flush", c.enable_flush.to_string()),

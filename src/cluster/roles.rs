@@ -76,9 +76,9 @@ pub trait Statistics: Send + Sync {
 
 /// The copies of a key that the peers hold.
 pub trait Copies: Send + Sync {
-    /// Asks every linked peer for its copy of `key`. Returns each peer's name and its answer, `None` if none came
+    /// Asks every linked peer for its copy of a stored key. Returns each peer's name and its answer, `None` if none came
     /// within a second. A value is cut to [`MAX_SHOWN_VALUE`](super::MAX_SHOWN_VALUE) bytes.
-    fn query_key(&self, key: &[u8]) -> BoxFuture<'static, Vec<(String, Option<KeyCopy>)>>;
+    fn query_key(&self, stored: &[u8]) -> BoxFuture<'static, Vec<(String, Option<KeyCopy>)>>;
 }
 
 /// What an operator can do to the cluster.

@@ -48,6 +48,9 @@ pub enum ConfigError {
         /// What it was given.
         value: String,
     },
+    /// The number of databases is not 1 to 256.
+    #[error("--databases {0} is not a number of databases: use 1 to 256")]
+    Databases(u16),
     /// The address is unspecified (such as `0.0.0.0`), so no other node can dial it.
     #[error("--advertise {0} cannot be dialled by other nodes: name the address they reach this host at")]
     AdvertiseUnspecified(String),

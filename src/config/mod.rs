@@ -16,6 +16,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::model::database::MAX_DATABASES;
+
 pub use error::ConfigError;
 pub use keyspace_events::{KeyspaceEvents, UnknownEvents};
 pub use secret::{Secret, SecretError};
@@ -102,6 +104,9 @@ pub struct Config {
     pub max_value: usize,
     /// Largest command in bytes, with all its arguments.
     pub max_command: usize,
+    /// Number of databases that clients of this node may select, from 0 on: 1 to 256. The node holds and replicates the
+    /// keys of all databases, whatever this is.
+    pub databases: u16,
     /// Most client connections at one time; fewer if the limit on open files does not allow as many.
     pub max_clients: usize,
     /// Most bytes queued for one peer; beyond it the queue is dropped and the peer catches up by a sync.
@@ -149,6 +154,7 @@ impl Default for Config {
             max_key: 64 << 10,
             max_value: 16 << 20,
             max_command: 64 << 20,
+            databases: 16,
             max_clients: 10_000,
             peer_queue: 64 << 20,
             insecure: false,
@@ -271,6 +277,9 @@ impl Config {
             ("--script-time-limit", self.script_time_limit.is_zero()),
             ("--tombstone-limit", self.tombstone_limit == Some(0)),
         ];
+        if !(1..=MAX_DATABASES).contains(&self.databases) {
+            return Err(ConfigError::Databases(self.databases));
+        }
         if let Some((flag, _)) = non_zero.into_iter().find(|(_, zero)| *zero) {
             return Err(ConfigError::Zero(flag));
         }

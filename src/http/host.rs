@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, MAX_SHOWN_VALUE};
 use crate::env::{BoxFuture, Env};
-use crate::model::{Incarnation, Time};
+use crate::model::{Database, Incarnation, Time};
 use crate::stats::Stats;
-use crate::store::Store;
+use crate::store::{KeyCopy, Store};
 
 /// The nodes that one http server shows.
 pub trait Host: Send + Sync {
@@ -96,6 +96,11 @@ impl NodeApi {
     /// The present time by the node's clock, which decides what has expired.
     pub(super) fn now(&self) -> Time {
         self.store.now(self.env.wall_clock())
+    }
+
+    /// The node's copy of a key of database 0.
+    pub(super) fn copy(&self, key: &[u8]) -> KeyCopy {
+        self.store.copy(&Database::ZERO.stored(key), self.now(), MAX_SHOWN_VALUE)
     }
 
     /// The name of the node with this incarnation; the incarnation itself if the name is not known.

@@ -326,6 +326,7 @@ pub fn strict_number(text: &[u8]) -> Option<i64> {
 mod tests {
     use super::*;
     use crate::model::Time;
+    use crate::random_cases::random_cases;
     use proptest::prelude::*;
 
     fn any_slot() -> impl Strategy<Value = Slot> {
@@ -339,7 +340,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 100_000, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(random_cases(100_000))]
 
         #[test]
         fn merging_slots_is_commutative_associative_and_idempotent(

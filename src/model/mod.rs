@@ -1,4 +1,4 @@
-//! The merge laws: timestamps, registers, counters and the arithmetic of digests.
+//! The merge laws: timestamps, registers, counters and the arithmetic of digests; and how keys of databases are stored.
 //!
 //! This layer is pure: it uses no lock, socket or clock; time and identity come in as arguments. Everything above it
 //! (the store, replication, the protocol) relies on two facts proven here by property tests:
@@ -9,12 +9,14 @@
 //!   date by one subtraction and one addition a write.
 
 pub mod counter;
+pub mod database;
 pub mod digest;
 pub mod register;
 pub mod timestamp;
 mod tree_node;
 mod vector;
 
+pub use database::Database;
 pub use digest::{Digest, HashSeed, RangeCount};
 pub use register::Register;
 pub use timestamp::{BadIncarnation, Incarnation, Time, Timestamp};

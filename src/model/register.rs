@@ -90,6 +90,7 @@ mod tests {
     use super::super::timestamp::incarnation;
     use super::*;
     use crate::model::Time;
+    use crate::random_cases::random_cases;
     use proptest::prelude::*;
 
     const CASES: u32 = 100_000;
@@ -110,7 +111,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(random_cases(CASES))]
 
         #[test]
         fn merge_is_commutative(a in any_register(), b in any_register()) {

@@ -1,10 +1,11 @@
-//! Reads and writes for the program that embeds the node. No call waits for a peer or for the network.
+//! Reads and writes for the program that embeds the node: the keys of database 0. No call waits for a peer or for the
+//! network.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Node, NodeError};
-use crate::model::{Time, timestamp};
+use crate::model::{Database, Time, timestamp};
 use crate::store::{Batch, Live, Value, Write, increment};
 
 impl Node {
@@ -21,7 +22,7 @@ impl Node {
     /// ```
     #[inline]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Option<Value> {
-        self.store.get(key.as_ref(), || self.env.wall_clock())
+        self.store.get(&Database::ZERO.stored(key.as_ref()), || self.env.wall_clock())
     }
 
     /// Sets `key` to `value`, without a deadline.
@@ -110,7 +111,8 @@ impl Node {
         let mut batch = Batch::default();
         self.store.begin(&mut batch, self.env.wall_clock());
         let now = batch.now();
-        let outcome = self.store.write(&mut batch, key, |live| decide(now, live))?;
+        let key = Database::ZERO.stored(key);
+        let outcome = self.store.write(&mut batch, &key, |live| decide(now, live))?;
         self.store.publish(&mut batch);
         Ok(outcome)
     }

@@ -341,6 +341,7 @@ fn settings(
             max_command: config.max_command,
             ..Limits::default()
         },
+        databases: config.databases,
         max_clients: config.max_clients,
         max_memory: config.max_memory,
         enable_flush: config.enable_flush,

@@ -12,8 +12,9 @@ use tokio_util::sync::{CancellationToken, ReusableBoxFuture};
 
 use super::Node;
 use crate::env::Env;
-use crate::store::{Prefixes, TooDeep, TooManyPrefixes};
-use crate::watch::{Cursor, Page, WatchEvent, Watcher};
+use crate::model::Database;
+use crate::store::{TooDeep, TooManyPrefixes};
+use crate::watch::{Cursor, DatabasePrefixes, Page, WatchEvent, Watcher};
 
 /// Watching these prefixes was refused. Nothing was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +41,7 @@ impl From<TooDeep> for WatchError {
 }
 
 impl Node {
-    /// Watches the keys that begin with one of `prefixes` (the empty prefix matches every key): a snapshot, a marker,
+    /// Watches the keys of database 0 that begin with one of `prefixes` (the empty prefix matches every key): a snapshot, a marker,
     /// and then every change, on whichever node it was written. A slow reader may miss intermediate values, and gets
     /// their number, but always receives the last one.
     ///
@@ -92,7 +93,9 @@ impl Node {
     ) -> Result<Watch, WatchError> {
         let prefixes: Vec<P> = prefixes.into_iter().collect();
         let prefixes: Vec<&[u8]> = prefixes.iter().map(AsRef::as_ref).collect();
-        let watcher = Watcher::new(Arc::clone(&self.watches), &Prefixes::new(&prefixes)?, cursor)?;
+        let (watches, prefixes) =
+            (Arc::clone(&self.watches), DatabasePrefixes::new(Database::ZERO, &prefixes)?);
+        let watcher = Watcher::new(watches, &prefixes, cursor)?;
         let turn = Turn { watcher, env: Arc::clone(&self.env), stop: self.stop.clone() };
         Ok(Watch { page: None, delivered: 0, next: ReusableBoxFuture::new(turn.page()) })
     }

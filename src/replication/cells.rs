@@ -8,8 +8,11 @@ use super::message::{
     WireRetraction, WireSlot,
 };
 use crate::model::counter::{Expiry, Reset, Slot};
+use crate::model::database::MAX_OVERHEAD;
 use crate::model::{Incarnation, Time, timestamp};
-use crate::store::{Cell, Counter, MAX_KEY, Origin, Parts, Removed, Retraction, Store, TooManyOrigins};
+use crate::store::{
+    Cell, Counter, MAX_STORED_KEY, Origin, Parts, Removed, Retraction, Store, TooManyOrigins,
+};
 
 /// Gathers cells into a frame of about [`FRAME_TARGET`] bytes.
 #[derive(Default)]
@@ -21,8 +24,8 @@ pub(super) struct CellsEncoder {
 /// The size in bytes up to which frames of cells are filled; a larger cell has a frame of its own.
 pub(super) const FRAME_TARGET: usize = 256 << 10;
 
-/// The largest key and value together in bytes that a cell may carry: with its timestamps it fits one frame.
-const MAX_CELL: usize = MAX_FRAME - (1 << 20);
+/// The largest stored key and value together in bytes that a cell may carry: with its timestamps it fits one frame.
+const MAX_CELL: usize = MAX_FRAME - (1 << 20) + MAX_OVERHEAD;
 
 /// The message that carries the gathered cells.
 #[derive(Clone, Copy)]
@@ -179,7 +182,7 @@ impl<'a> Cells<'a> {
             let wire = wire?;
             let slots = wire.counter.map_or(0, |counter| counter.slots.0.len());
             let size = wire.key.len() + wire.value.map_or(0, <[u8]>::len) + slots;
-            if size > MAX_CELL || wire.key.len() > MAX_KEY {
+            if size > MAX_CELL || wire.key.len() > MAX_STORED_KEY {
                 return Err(CellsError::Size(size));
             }
             if !checked.cells.is_empty() && self.cells.0.len() > 2 * FRAME_TARGET {

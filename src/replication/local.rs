@@ -15,7 +15,7 @@ use super::sync::ListLimit;
 use super::write_acks::WriteAcks;
 use crate::ablation::{Ablation, ablated};
 use crate::cluster::LostCell;
-use crate::model::{Incarnation, Time};
+use crate::model::{Database, Incarnation, Time};
 use crate::store::{Origin, Retracted, Store};
 
 /// How many lost cells are kept for `SAPWOOD LOST`; the oldest are dropped first. `--lost-file` keeps all of
@@ -180,8 +180,10 @@ impl Local {
             None => return None,
         };
         self.counts.lost.fetch_add(1, Ordering::Relaxed);
+        let of = Database::of(cell.key());
         let lost = LostCell {
-            key: cell.key().to_vec(),
+            database: of.map(|(database, _)| database.number()),
+            key: of.map_or(cell.key(), |(_, key)| key).to_vec(),
             value: (value.len() <= MAX_LOST_VALUE).then(|| value.to_vec()),
             value_bytes: value.len(),
             timestamp: crate::model::Timestamp::new(time, self.store.incarnation(origin)),

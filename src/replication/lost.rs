@@ -140,6 +140,7 @@ fn write_all(mut file: impl Write, cells: &Receiver<LostCell>, counts: &Counts) 
 
 fn line(lost: &LostCell) -> String {
     let object = serde_json::json!({
+        "database": lost.database,
         "key": STANDARD.encode(&lost.key),
         "value": lost.value.as_ref().map(|value| STANDARD.encode(value)),
         "value_bytes": lost.value_bytes,
@@ -188,6 +189,7 @@ mod tests {
 
     fn lost(key: String, value: usize) -> LostCell {
         LostCell {
+            database: Some(0),
             key: key.into(),
             value: Some(vec![b'x'; value]),
             value_bytes: value,
@@ -209,7 +211,10 @@ mod tests {
         let written = String::from_utf8(written.lock().clone()).unwrap();
         assert_eq!(written.lines().count(), 100);
         assert!(
-            written.starts_with(&format!("{{\"deadline_ms\":null,\"key\":\"{}\"", STANDARD.encode("key:0"))),
+            written.starts_with(&format!(
+                "{{\"database\":0,\"deadline_ms\":null,\"key\":\"{}\"",
+                STANDARD.encode("key:0")
+            )),
             "{written}"
         );
     }

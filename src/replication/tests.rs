@@ -357,7 +357,7 @@ async fn a_mistake_on_the_wire_ends_its_own_link_and_applies_nothing() {
 
 /// A large value on a slow link: the link is not silent while a frame arrives, not only when it is
 /// complete.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_frame_that_takes_longer_than_the_silence_limit_is_not_silence() {
     let a = node("a", 1, &[]).await;
     let mut puppet = Puppet::link(&a).await;
@@ -583,7 +583,7 @@ async fn a_frame_that_a_cut_interrupts_goes_on_when_it_is_mended() {
 }
 
 /// A peer that sends heartbeats, and answers nothing once a sync has begun.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_stops_answering_in_a_sync_holds_up_nobody_and_loses_its_link() {
     let a = node("a", 1, &[]).await;
     let mut batch = Batch::default();

@@ -2,6 +2,7 @@
 
 use std::{fmt, iter::FusedIterator, ops::Index};
 
+use crate::model::Database;
 use crate::model::counter::strict_number;
 
 /// The position of one argument. Eight bytes, because a request of a million small arguments keeps a million of them.
@@ -45,6 +46,14 @@ impl<'a> Args<'a> {
     /// Whether there is no argument (possible after [`Args::tail`]).
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
+    }
+
+    /// The bytes that the arguments take in the request.
+    pub(super) fn bytes(&self) -> usize {
+        let (first, last) = (self.spans.first(), self.spans.last());
+        first
+            .zip(last)
+            .map_or(0, |(first, last)| (last.start + last.len).saturating_sub(first.start) as usize)
     }
 
     /// Argument `i`. Unlike `args[i]`, it lives as long as the buffer.
@@ -110,6 +119,18 @@ impl Keys {
             }
         };
         (first.unwrap_or(end)..end).step_by(step)
+    }
+
+    /// The keys among `args` with their databases: all in the `selected` one, and the last in the `other` one too.
+    pub(super) fn reached(
+        self,
+        args: Args<'_>,
+        selected: Database,
+        other: Option<Database>,
+    ) -> impl Iterator<Item = (Database, &[u8])> {
+        let keys = move || self.places(args).filter_map(move |place| args.get(place));
+        let last = other.and_then(|other| Some((other, keys().last()?)));
+        keys().map(move |key| (selected, key)).chain(last)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use tokio_util::sync::CancellationToken;
 use tracing_mutex::parkinglot::{Mutex, MutexGuard};
@@ -42,10 +42,14 @@ pub(super) struct Client {
     /// The number of its subscriptions.
     pub(super) channels: AtomicUsize,
     pub(super) patterns: AtomicUsize,
+    /// The number of the selected database.
+    pub(super) database: AtomicU8,
     /// Whether its command waits for something outside the node.
     pub(super) waits: AtomicBool,
     /// The number of requests since `MULTI`, or [`NO_TRANSACTION`].
     pub(super) queued: AtomicI64,
+    /// The bytes of these requests.
+    pub(super) queued_bytes: AtomicUsize,
     labels: Mutex<Labels>,
 }
 
@@ -62,6 +66,11 @@ impl Client {
     pub(super) fn note(&self, now: Time, call: Call) {
         self.active.store(now.0, Relaxed);
         self.last_call.store(call.to_bits(), Relaxed);
+    }
+
+    /// For how many seconds it has been connected.
+    pub(super) fn age(&self, now: Time) -> u64 {
+        timestamp::distance(now.max(self.connected), self.connected).as_secs()
     }
 
     /// The labels that the client has set.
@@ -98,13 +107,18 @@ impl Client {
     }
 
     /// Appends its line of `CLIENT LIST`; `command` is the name of its last command.
+    ///
+    /// The fields are those of Redis in their order, because clients parse them. What is not measured is 0, and -1 is no
+    /// file.
     pub(super) fn describe(&self, now: Time, command: &str, into: &mut String) {
         let secs = |since: Time| timestamp::distance(now.max(since), since).as_secs();
         let labels = self.labels.lock().clone();
+        let (queued, waiting) = (self.queued_bytes.load(Relaxed), self.outbox.len());
         writeln!(
             into,
-            "id={} addr={} laddr={} name={} age={} idle={} flags={} db=0 sub={} psub={} ssub=0 multi={} \
-             cmd={command} user=default redir={} lib-name={} lib-ver={} resp={}",
+            "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db={} sub={} psub={} ssub=0 multi={} qbuf=0 \
+             qbuf-free=0 argv-mem=0 multi-mem={queued} rbs=0 rbp=0 obl=0 oll={} omem={waiting} tot-mem={} events=r \
+             cmd={command} user=default redir={} resp={} lib-name={} lib-ver={}",
             self.id,
             self.peer,
             self.local,
@@ -112,13 +126,16 @@ impl Client {
             secs(self.connected),
             secs(Time(self.active.load(Relaxed))),
             self.flags(),
+            self.database.load(Relaxed),
             self.channels.load(Relaxed),
             self.patterns.load(Relaxed),
             self.queued.load(Relaxed),
+            u8::from(waiting > 0),
+            queued + waiting,
             if self.tracks.load(Relaxed) { 0 } else { -1 },
+            if self.resp3.load(Relaxed) { 3 } else { 2 },
             labels.lib_name,
             labels.lib_version,
-            if self.resp3.load(Relaxed) { 3 } else { 2 },
         )
         .expect("a string takes all that is written");
     }
@@ -161,8 +178,10 @@ impl Clients {
             watches: AtomicBool::new(false),
             channels: AtomicUsize::new(0),
             patterns: AtomicUsize::new(0),
+            database: AtomicU8::new(0),
             waits: AtomicBool::new(false),
             queued: AtomicI64::new(NO_TRANSACTION),
+            queued_bytes: AtomicUsize::new(0),
             labels: Mutex::default(),
         });
         all.insert(client.id, client.clone());

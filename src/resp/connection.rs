@@ -36,6 +36,7 @@ use super::waiting::Waiting;
 use super::watch;
 use super::{ProtocolError, Reply, RequestParser, Step};
 use crate::env::BoxStream;
+use crate::model::Database;
 use crate::stats::ONE_IN;
 use crate::store::{Batch, Keyspace, PREFETCH_AHEAD};
 use crate::time_slice::TimeSlice;
@@ -232,8 +233,11 @@ impl Connection {
     }
 
     /// Prefetches the keys of the next requests; returns how many requests to execute before the next call, at least
-    /// one.
+    /// one. Only for database 0, whose keys are stored as the requests contain them.
     fn prepare(&self, at: usize) -> usize {
+        if self.session.database() != Database::ZERO {
+            return PREFETCH_AHEAD;
+        }
         let mut keys = [&[][..]; PREFETCH_AHEAD];
         let found = lookahead::keys(&self.input[at..], &mut keys);
         // For a single lookup a prefetch gains nothing.
@@ -247,7 +251,7 @@ impl Connection {
     fn next(&mut self, at: &mut usize) -> Next {
         let mut cx = Context {
             shared: &self.shared,
-            keyspace: Keyspace::Free(&self.shared.store),
+            keyspace: Keyspace::new(&self.shared.store, self.session.database()),
             session: &mut self.session,
             batch: &mut self.batch,
             out: &mut self.output,
@@ -306,7 +310,7 @@ impl Connection {
             }
             let mut cx = Context {
                 shared: &self.shared,
-                keyspace: Keyspace::Free(&self.shared.store),
+                keyspace: Keyspace::new(&self.shared.store, self.session.database()),
                 session: &mut self.session,
                 batch: &mut self.batch,
                 out: &mut self.output,
@@ -347,7 +351,7 @@ impl Connection {
         let (start, last) = (self.output.len(), last || waiting.is_due());
         let mut cx = Context {
             shared: &self.shared,
-            keyspace: Keyspace::Free(&self.shared.store),
+            keyspace: Keyspace::new(&self.shared.store, self.session.database()),
             session: &mut self.session,
             batch: &mut self.batch,
             out: &mut self.output,

@@ -37,12 +37,14 @@ mod number;
 mod observer;
 mod outbox;
 mod publication;
+mod rdb;
 mod request;
 #[cfg(feature = "scripts")]
 mod scripts;
 mod server;
 mod session;
 mod shared;
+mod slowlog;
 mod tracking;
 mod transaction;
 mod waiting;

@@ -9,7 +9,7 @@ use tracing_mutex::parkinglot::Mutex;
 
 use super::Args;
 use super::clients::Client;
-use crate::model::{Time, timestamp};
+use crate::model::{Database, Time, timestamp};
 
 /// Most arguments of a command, and bytes of each, that are shown: more would overflow the monitors' outboxes.
 const MAX_ARGS: usize = 128;
@@ -43,19 +43,26 @@ impl Monitors {
         self.count.store(all.len(), Ordering::Relaxed);
     }
 
-    /// Shows a command to all monitors.
-    pub(super) fn show(&self, now: Time, from: SocketAddr, args: Args<'_>) {
-        let line = line(now, from, args);
-        for client in &*self.all.lock() {
+    /// Shows a command on a database to all monitors, `unless` it is this client.
+    pub(super) fn show(
+        &self,
+        now: Time,
+        database: Database,
+        from: SocketAddr,
+        args: Args<'_>,
+        unless: Option<u64>,
+    ) {
+        let line = line(now, database, from, args);
+        for client in self.all.lock().iter().filter(|client| Some(client.id) != unless) {
             client.outbox.add(&line);
         }
     }
 }
 
-fn line(now: Time, from: SocketAddr, args: Args<'_>) -> Vec<u8> {
+fn line(now: Time, database: Database, from: SocketAddr, args: Args<'_>) -> Vec<u8> {
     let micros = timestamp::distance(now, timestamp::ZERO).as_micros();
     let mut line = Vec::new();
-    write!(line, "+{}.{:06} [0 {from}]", micros / 1_000_000, micros % 1_000_000)
+    write!(line, "+{}.{:06} [{database} {from}]", micros / 1_000_000, micros % 1_000_000)
         .expect("a vector takes all that is written");
     let mut secrets = 0_u8;
     for (i, arg) in args.iter().take(MAX_ARGS).enumerate() {
@@ -97,8 +104,9 @@ mod tests {
             let mut parser = RequestParser::new(Limits::default());
             let bytes = format!("{request}\n");
             let Ok(Step::Request { args, .. }) = parser.next(bytes.as_bytes()) else { panic!("{request}") };
-            let line = line(timestamp::from_unix_millis(1500).unwrap(), ([127, 0, 0, 1], 9).into(), args);
-            assert_eq!(String::from_utf8(line).unwrap(), format!("+1.500000 [0 127.0.0.1:9] {shown}\r\n"));
+            let (now, from) = (timestamp::from_unix_millis(1500).unwrap(), ([127, 0, 0, 1], 9).into());
+            let line = line(now, Database::new(5), from, args);
+            assert_eq!(String::from_utf8(line).unwrap(), format!("+1.500000 [5 127.0.0.1:9] {shown}\r\n"));
         }
     }
 }

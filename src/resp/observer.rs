@@ -1,7 +1,7 @@
 //! Sends keyspace events to subscribers, and invalidations to clients that track keys.
 //!
 //! ```text
-//!   store: changes ──► Observer ──► Hub: __keyspace@0__:…, __keyevent@0__:…
+//!   store: changes ──► Observer ──► Hub: __keyspace@n__:…, __keyevent@n__:…
 //!                              └──► Tracking: invalidate
 //! ```
 //!
@@ -18,6 +18,7 @@ use super::hub::Hub;
 use super::publication::publish;
 use super::tracking::Tracking;
 use crate::config::KeyspaceEvents;
+use crate::model::Database;
 use crate::store::{Cause, Change, Follower, Prefixes, Read, ReadLimit, Store, TooDeep};
 
 /// Changes handled before other tasks run: well under 1 ms if there are few subscribers.
@@ -151,11 +152,13 @@ impl Observer {
     }
 
     async fn handle(&self, change: &Change) {
-        self.tracking.changed(change.cell.key());
+        let Some((database, key)) = Database::of(change.cell.key()) else { return };
+        // Clients cache keys by their name alone, as with Redis.
+        self.tracking.changed(key);
         let events = self.events();
         if events.can_publish() && self.hub.has_listeners() {
             self.skipped.fetch_add(change.skipped, Ordering::Relaxed);
-            publish_events(&self.hub, events, change).await;
+            publish_events(&self.hub, events, database, key, change).await;
         }
     }
 
@@ -168,10 +171,11 @@ impl Observer {
 }
 
 /// Publishes the keyspace events that Redis would publish for the command that made the change.
-async fn publish_events(hub: &Hub, events: KeyspaceEvents, change: &Change) {
-    let key = change.cell.key();
+async fn publish_events(hub: &Hub, events: KeyspaceEvents, database: Database, key: &[u8], change: &Change) {
     let commands: &[(&str, &str)] = match change.cause {
-        Cause::Set if change.cell.deadline().is_some() => &[("$", "set"), ("g", "expire")],
+        Cause::Set if change.cell.deadline().is_some() && !change.keeps_deadline => {
+            &[("$", "set"), ("g", "expire")]
+        }
         Cause::Set => &[("$", "set")],
         Cause::Delete => &[("g", "del")],
         Cause::Expired => &[("x", "expired")],
@@ -185,12 +189,12 @@ async fn publish_events(hub: &Hub, events: KeyspaceEvents, change: &Change) {
             continue;
         }
         if events.has("K") {
-            let channel = [b"__keyspace@0__:", key].concat();
+            let channel = [format!("__keyspace@{database}__:").as_bytes(), key].concat();
             publish(hub, &channel[..], event.as_bytes()).await;
         }
         if events.has("E") {
-            let channel = [b"__keyevent@0__:", event.as_bytes()].concat();
-            publish(hub, &channel[..], key).await;
+            let channel = format!("__keyevent@{database}__:{event}");
+            publish(hub, channel.as_bytes(), key).await;
         }
     }
 }

@@ -68,13 +68,30 @@ impl Outbox {
         });
     }
 
+    /// Adds a message that was encoded for RESP3, unless the client uses RESP2, in which it could be taken for a reply.
+    pub(super) fn push_in_resp3(&self, message: &[u8]) {
+        self.put_if(|proto| proto == Proto::Resp3, message, |_| message[0]);
+    }
+
     /// Whether the connection was closed because it did not read its pushes.
     pub(super) fn has_overflowed(&self) -> bool {
         self.overflowed.load(Ordering::Relaxed)
     }
 
+    /// The bytes that wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.lock().bytes.len()
+    }
+
     fn put(&self, bytes: &[u8], first: impl FnOnce(Proto) -> u8) {
+        self.put_if(|_| true, bytes, first);
+    }
+
+    fn put_if(&self, is_wanted: impl FnOnce(Proto) -> bool, bytes: &[u8], first: impl FnOnce(Proto) -> u8) {
         let mut waiting = self.waiting.lock();
+        if !is_wanted(waiting.proto) {
+            return;
+        }
         let taken = waiting.bytes.len();
         // A message larger than the limit is accepted if nothing else waits; otherwise it could never be sent.
         if taken > 0 && taken + bytes.len() > MAX_WAITING {

@@ -23,6 +23,7 @@ use super::publication::deliver_backlog;
 #[cfg(feature = "scripts")]
 use super::scripts::Scripts;
 use super::shared::{Settings, Shared};
+use super::slowlog::SlowLog;
 use super::tracking::Tracking;
 use crate::accept::Acceptor;
 use crate::cluster::{Cluster, Event, Missed, Subscribers};
@@ -85,6 +86,7 @@ impl Server {
             stats,
             #[cfg(feature = "scripts")]
             scripts: Scripts::default(),
+            slowlog: SlowLog::default(),
             started: Instant::now(),
             cut: CancellationToken::new(),
             kill: CancellationToken::new(),
@@ -117,7 +119,10 @@ impl Server {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                _ = second.tick() => self.shared.stats.sample(),
+                _ = second.tick() => {
+                    self.shared.stats.sample();
+                    self.shared.stats.peak_memory(self.shared.store.memory());
+                }
                 Some(event) = events.next() => self.send_event(&event),
                 (stream, peer) = acceptor.next() => {
                     if let Some(surplus) = self.welcome(&connections, stream, peer, &stop) {

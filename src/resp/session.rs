@@ -6,10 +6,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::Proto;
 use super::call::Call;
 use super::clients::{Client, NO_TRANSACTION};
+use super::command::Running;
 use super::hub::{Kind, Subscriptions};
 use super::shared::Shared;
 use super::tracking::{Mode, Which};
 use super::transaction::{Queue, WatchedKeys};
+use crate::model::Database;
 use crate::stats::Counts;
 use crate::store::{Batch, Store, TooDeep};
 use crate::time_slice::TimeSlice;
@@ -36,6 +38,8 @@ pub(super) struct Session {
     /// The current or the last command.
     pub(super) call: Call,
     pub(super) counts: Counts,
+    /// The long command that is being executed.
+    pub(super) running: Option<Box<Running>>,
     /// How many bytes of the output are not replies: `CLIENT REPLY` does not suppress them.
     pub(super) kept: usize,
     pub(super) subscriptions: Subscriptions,
@@ -45,6 +49,8 @@ pub(super) struct Session {
     pub(super) may_lack: bool,
     /// The requests since `MULTI`; `None` outside a transaction.
     pub(super) queue: Option<Box<Queue>>,
+    /// The database that its requests are about.
+    database: Database,
     /// The keys of `WATCH`.
     pub(super) watched: Option<Box<WatchedKeys>>,
     /// Whether a request of a transaction is being executed.
@@ -64,11 +70,13 @@ impl Session {
             replies: Replies::On,
             call: Call::NONE,
             counts: Counts::default(),
+            running: None,
             kept: 0,
             subscriptions: Subscriptions::default(),
             may_lack: false,
             written: 0,
             queue: None,
+            database: Database::ZERO,
             watched: None,
             is_executing: false,
             tracking: None,
@@ -76,15 +84,27 @@ impl Session {
         }
     }
 
+    /// The selected database.
+    pub(super) fn database(&self) -> Database {
+        self.database
+    }
+
+    /// Selects a database.
+    pub(super) fn select(&mut self, database: Database) {
+        self.database = database;
+        self.client.database.store(database.number(), Relaxed);
+    }
+
     /// Starts to queue requests.
     pub(super) fn start_transaction(&mut self) {
-        self.queue = Some(Box::default());
+        self.queue = Some(Box::new(Queue::new(self.database)));
         self.client.queued.store(0, Relaxed);
     }
 
     /// Ends a transaction, and with it the watch of keys; returns what was queued.
     pub(super) fn end_transaction(&mut self) -> (Option<Box<Queue>>, Box<WatchedKeys>) {
         self.client.queued.store(NO_TRANSACTION, Relaxed);
+        self.client.queued_bytes.store(0, Relaxed);
         (self.queue.take(), self.watched.take().unwrap_or_default())
     }
 

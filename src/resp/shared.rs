@@ -16,6 +16,7 @@ use super::monitor::Monitors;
 use super::observer::Observer;
 #[cfg(feature = "scripts")]
 use super::scripts::Scripts;
+use super::slowlog::SlowLog;
 use super::tracking::Tracking;
 use crate::cluster::Cluster;
 use crate::config::{KeyspaceEvents, Secret};
@@ -41,6 +42,8 @@ pub struct Settings {
     pub password: Option<Secret>,
     /// The limits of one request.
     pub limits: Limits,
+    /// How many databases clients may select, from 0 on: 1 to 256.
+    pub databases: u16,
     /// Most connections at a time; further ones get an error and are closed.
     pub max_clients: usize,
     /// `--max-memory` in bytes, to display; the store enforces it.
@@ -77,6 +80,7 @@ pub(super) struct Shared {
     pub(super) stats: Arc<Stats>,
     #[cfg(feature = "scripts")]
     pub(super) scripts: Scripts,
+    pub(super) slowlog: SlowLog,
     pub(super) started: Instant,
     /// Closes every connection that waits for its client to read.
     pub(super) cut: CancellationToken,

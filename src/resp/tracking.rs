@@ -127,7 +127,7 @@ impl Tracking {
         let message = invalidation(Some(key));
         for (client, prefixes) in table.clients.values() {
             if prefixes.as_ref().is_some_and(|prefixes| prefixes.cover(key)) {
-                client.outbox.push(&message);
+                client.outbox.push_in_resp3(&message);
             }
         }
         table.notify_readers(key, &message);
@@ -137,7 +137,7 @@ impl Tracking {
     pub(super) fn all_changed(&self) {
         let mut table = self.table.lock();
         let message = invalidation(None);
-        table.clients.values().for_each(|(client, _)| client.outbox.push(&message));
+        table.clients.values().for_each(|(client, _)| client.outbox.push_in_resp3(&message));
         let Table { noted, order, reads, bytes, .. } = &mut *table;
         noted.clear();
         order.clear();
@@ -189,7 +189,7 @@ impl Table {
         self.bytes -= key.len();
         for reader in readers {
             if let Some((client, None)) = self.clients.get(&reader) {
-                client.outbox.push(message);
+                client.outbox.push_in_resp3(message);
             }
         }
     }

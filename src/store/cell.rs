@@ -21,6 +21,7 @@ use triomphe::ThinArc;
 use super::origins::{Origin, Origins};
 use super::raw;
 use crate::model::counter::Lives;
+use crate::model::database::MAX_OVERHEAD;
 use crate::model::{Register, Time};
 
 const HAS_VALUE: u32 = 1 << 31;
@@ -31,8 +32,11 @@ const HAS_COUNTER: u32 = 1 << 28;
 const SWEPT: u32 = 1 << 27;
 const KEY_LENGTH: u32 = SWEPT - 1;
 
-/// The longest key that a cell can hold, in bytes; `--max-key` stays below it.
-pub const MAX_KEY: usize = KEY_LENGTH as usize;
+/// The longest stored key, in bytes.
+pub const MAX_STORED_KEY: usize = KEY_LENGTH as usize;
+
+/// The longest key that can be stored, in bytes; `--max-key` stays below it.
+pub const MAX_KEY: usize = MAX_STORED_KEY - MAX_OVERHEAD;
 
 const DEADLINE_SIZE: usize = 8;
 const DEADLINE_TIMESTAMP_SIZE: usize = 12;

@@ -9,6 +9,7 @@ use super::tests::{answer, assert_sums_are_exact, at, config, delete, get, repli
 use super::write::MAX_SLOTS;
 use super::*;
 use crate::ablation::{Ablation, must_fail_without};
+use crate::random_cases::random_cases;
 
 fn add(store: &Store, now: u64, key: &[u8], by: i64) {
     store.write(&mut at(store, now), key, |_| (Write::Add(by), ())).unwrap();
@@ -375,7 +376,7 @@ struct Known {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(random_cases(3_000))]
 
     /// Goal: a counter is the sum of the increments that a store has received and that no reset covers, on top of the
     /// latest value that was set. Method: three stores, whose processes restart under new incarnations, and a set of

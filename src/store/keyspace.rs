@@ -7,15 +7,24 @@
 //!
 //! Peers know nothing of it: they take its writes cell by cell, like all others.
 
+use std::borrow::Cow;
+
 use super::buffered::Buffered;
 use super::ranges::{LockedRanges, Ranges};
 use super::{Batch, Count, Live, Meta, Store, Write, WriteError, trim};
-use crate::model::Time;
+use crate::model::{Database, Time};
 use crate::store::Digits;
 use crate::store::cell::Cell;
 
-/// The keys of a store, as a command reaches them.
-pub(crate) enum Keyspace<'s> {
+/// The keys of a database, as a command reaches them. A command knows keys as its client does; here they become
+/// [stored keys](Database::stored).
+pub(crate) struct Keyspace<'s> {
+    /// The database that the keys are of.
+    pub(crate) database: Database,
+    reach: Reach<'s>,
+}
+
+enum Reach<'s> {
     /// Each call is one step of its own.
     Free(&'s Store),
     /// All calls are one step. They must be of keys that were locked.
@@ -25,28 +34,64 @@ pub(crate) enum Keyspace<'s> {
     Buffered(Box<Buffered<'s>>),
 }
 
-/// The ranges of some keys, locked together: see [`Store::lock`].
-pub(crate) struct Locked<'s> {
+/// The ranges of some keys, locked together.
+pub(super) struct Locked<'s> {
     pub(super) store: &'s Store,
     pub(super) ranges: LockedRanges<'s>,
 }
 
 impl<'s> Keyspace<'s> {
+    /// The keys of a database; each call is one step of its own.
+    pub(crate) fn new(store: &'s Store, database: Database) -> Self {
+        Keyspace { database, reach: Reach::Free(store) }
+    }
+
     pub(crate) fn store(&self) -> &'s Store {
-        match self {
-            Keyspace::Free(store) => store,
-            Keyspace::Locked(locked) => locked.store,
-            Keyspace::Buffered(buffered) => buffered.locked.store,
+        match &self.reach {
+            Reach::Free(store) => store,
+            Reach::Locked(locked) => locked.store,
+            Reach::Buffered(buffered) => buffered.locked.store,
         }
+    }
+
+    /// Locks the ranges of these keys of some databases: until [`unlock`](Self::unlock) all calls are one step, and
+    /// nobody else on this node reads or writes a key of theirs. Does nothing and returns `false` if ranges are locked
+    /// already.
+    pub(crate) fn lock<'k>(&mut self, keys: impl Iterator<Item = (Database, &'k [u8])>) -> bool {
+        let Reach::Free(store) = self.reach else { return false };
+        let ranges = store.ranges.lock(keys.map(|(database, key)| database.stored(key)));
+        self.reach = Reach::Locked(Locked { store, ranges });
+        true
+    }
+
+    /// Whether ranges are locked.
+    pub(crate) fn is_locked(&self) -> bool {
+        !matches!(self.reach, Reach::Free(_))
+    }
+
+    /// Unlocks all ranges.
+    pub(crate) fn unlock(&mut self) {
+        self.reach = Reach::Free(self.store());
     }
 
     /// As [`Store::read`].
     #[inline]
     pub(crate) fn read<T>(&self, key: &[u8], now: Time, read: impl FnOnce(Option<Live<'_>>) -> T) -> T {
-        match self {
-            Keyspace::Free(store) => store.read(key, now, read),
-            Keyspace::Locked(locked) => locked.ranges.read(key, |cell| read_live(cell, now, read)),
-            Keyspace::Buffered(buffered) => buffered.read(key, |cell| read_live(cell, now, read)),
+        self.read_stored(&self.database.stored(key), now, read)
+    }
+
+    /// As [`Store::read`], of a stored key.
+    #[inline]
+    pub(crate) fn read_stored<T>(
+        &self,
+        stored: &[u8],
+        now: Time,
+        read: impl FnOnce(Option<Live<'_>>) -> T,
+    ) -> T {
+        match &self.reach {
+            Reach::Free(store) => store.read(stored, now, read),
+            Reach::Locked(locked) => locked.ranges.read(stored, |cell| read_live(cell, now, read)),
+            Reach::Buffered(buffered) => buffered.read(stored, |cell| read_live(cell, now, read)),
         }
     }
 
@@ -61,54 +106,70 @@ impl<'s> Keyspace<'s> {
         key: &[u8],
         decide: impl FnOnce(Option<Live<'_>>) -> (Write<'v>, T),
     ) -> Result<T, WriteError> {
-        match self {
-            Keyspace::Free(store) => store.write(batch, key, decide),
-            Keyspace::Locked(Locked { store, ranges }) => {
+        let key = &*self.database.stored(key);
+        match &mut self.reach {
+            Reach::Free(store) => store.write(batch, key, decide),
+            Reach::Locked(Locked { store, ranges }) => {
                 let outcome = ranges.update(key, |cell| store.decide(batch, key, cell, decide));
                 trim(&mut batch.scratch);
                 outcome
             }
-            Keyspace::Buffered(buffered) => buffered.write(batch, key, decide),
+            Reach::Buffered(buffered) => buffered.write(batch, key, decide),
         }
     }
 
     /// As [`Store::meta`].
     pub(crate) fn meta(&self, key: &[u8], now: Time) -> Option<Meta> {
-        match self {
-            Keyspace::Free(store) => store.meta(key, now),
-            Keyspace::Locked(locked) => locked.ranges.read(key, |cell| locked.store.meta_of(cell?, now)),
-            Keyspace::Buffered(buffered) => {
-                buffered.read(key, |cell| buffered.locked.store.meta_of(cell?, now))
-            }
+        let key = &*self.database.stored(key);
+        match &self.reach {
+            Reach::Free(store) => store.meta(key, now),
+            Reach::Locked(locked) => locked.ranges.read(key, |cell| locked.store.meta_of(cell?, now)),
+            Reach::Buffered(buffered) => buffered.read(key, |cell| buffered.locked.store.meta_of(cell?, now)),
+        }
+    }
+
+    /// The bytes that the cell of `key` takes, if it is live at `now`.
+    pub(crate) fn memory(&self, key: &[u8], now: Time) -> Option<u64> {
+        let of = |cell: Option<&Cell>| cell.filter(|cell| cell.is_live(now)).map(Cell::memory);
+        let key = &*self.database.stored(key);
+        match &self.reach {
+            Reach::Free(store) => store.ranges.read(key, of),
+            Reach::Locked(locked) => locked.ranges.read(key, of),
+            Reach::Buffered(buffered) => buffered.read(key, of),
         }
     }
 
     /// As [`Store::count`].
     pub(crate) fn count(&self, key: &[u8], now: Time) -> Option<Count> {
-        match self {
-            Keyspace::Free(store) => store.count(key, now),
-            Keyspace::Locked(locked) => locked.ranges.read(key, |cell| locked.store.counted(cell?, now)),
-            Keyspace::Buffered(buffered) => {
-                buffered.read(key, |cell| buffered.locked.store.counted(cell?, now))
-            }
+        let key = &*self.database.stored(key);
+        match &self.reach {
+            Reach::Free(store) => store.count(key, now),
+            Reach::Locked(locked) => locked.ranges.read(key, |cell| locked.store.counted(cell?, now)),
+            Reach::Buffered(buffered) => buffered.read(key, |cell| buffered.locked.store.counted(cell?, now)),
         }
     }
 
-    /// What `key` holds at `now`, to see later whether it was changed.
-    pub(crate) fn seen(&self, key: &[u8], now: Time) -> Seen {
+    /// The stored key of a key of the database.
+    pub(crate) fn stored<'k>(&self, key: &'k [u8]) -> Cow<'k, [u8]> {
+        self.database.stored(key)
+    }
+
+    /// What a stored key holds at `now`, to see later whether it was changed.
+    pub(crate) fn seen(&self, stored: &[u8], now: Time) -> Seen {
         let ranges = &self.store().ranges;
-        match self {
-            Keyspace::Free(_) => ranges.read(key, |cell| Seen::of(cell, now, ranges)),
-            Keyspace::Locked(locked) => locked.ranges.read(key, |cell| Seen::of(cell, now, ranges)),
-            Keyspace::Buffered(buffered) => buffered.read(key, |cell| Seen::of(cell, now, ranges)),
+        match &self.reach {
+            Reach::Free(_) => ranges.read(stored, |cell| Seen::of(cell, now, ranges)),
+            Reach::Locked(locked) => locked.ranges.read(stored, |cell| Seen::of(cell, now, ranges)),
+            Reach::Buffered(buffered) => buffered.read(stored, |cell| Seen::of(cell, now, ranges)),
         }
     }
 
     /// Keeps the writes of locked keys in a buffer from here on, until [`end`](Self::end).
     #[cfg_attr(not(feature = "scripts"), allow(dead_code, reason = "only scripts buffer writes"))]
     pub(crate) fn buffer(&mut self) {
-        *self = match std::mem::replace(self, Keyspace::Free(self.store())) {
-            Keyspace::Locked(locked) => Keyspace::Buffered(Box::new(Buffered::new(locked))),
+        let free = Reach::Free(self.store());
+        self.reach = match std::mem::replace(&mut self.reach, free) {
+            Reach::Locked(locked) => Reach::Buffered(Box::new(Buffered::new(locked))),
             other => other,
         };
     }
@@ -116,14 +177,15 @@ impl<'s> Keyspace<'s> {
     /// The bytes of all cells in the buffer.
     #[cfg_attr(not(feature = "scripts"), allow(dead_code, reason = "only scripts buffer writes"))]
     pub(crate) fn buffered_bytes(&self) -> usize {
-        if let Keyspace::Buffered(buffered) = self { buffered.bytes() } else { 0 }
+        if let Reach::Buffered(buffered) = &self.reach { buffered.bytes() } else { 0 }
     }
 
     /// Applies what the buffer holds, or drops it. The keys stay locked.
     #[cfg_attr(not(feature = "scripts"), allow(dead_code, reason = "only scripts buffer writes"))]
     pub(crate) fn end(&mut self, batch: &mut Batch, is_kept: bool) {
-        *self = match std::mem::replace(self, Keyspace::Free(self.store())) {
-            Keyspace::Buffered(buffered) => Keyspace::Locked(buffered.end(batch, is_kept)),
+        let free = Reach::Free(self.store());
+        self.reach = match std::mem::replace(&mut self.reach, free) {
+            Reach::Buffered(buffered) => Reach::Locked(buffered.end(batch, is_kept)),
             other => other,
         };
     }
@@ -166,7 +228,7 @@ mod tests {
     use crate::store::StoreConfig;
 
     fn seen(store: &Store, now: u64) -> Seen {
-        Keyspace::Free(store).seen(b"key", Time(now))
+        Keyspace::new(store, Database::ZERO).seen(b"key", Time(now))
     }
 
     #[test]
@@ -202,7 +264,9 @@ mod tests {
         let store = Store::new(config(1));
         let keys = [&b"a"[..], b"b", b"a", b"c"];
         let mut batch = at(&store, 10);
-        let mut keyspace = Keyspace::Locked(store.lock(keys.into_iter()));
+        let mut keyspace = Keyspace::new(&store, Database::ZERO);
+        let with_database = || keys.into_iter().map(|key| (Database::ZERO, key));
+        assert!(keyspace.lock(with_database()) && !keyspace.lock(with_database()));
         for key in keys {
             keyspace.write(&mut batch, key, |_| (Write::Set { value: key, deadline: None }, ())).unwrap();
             keyspace.write(&mut batch, key, |live| (Write::Keep, live.unwrap().value().to_vec())).unwrap();
@@ -231,7 +295,8 @@ mod tests {
                         keys.reverse();
                     }
                     for _ in 0..2_000 {
-                        drop(store.lock(keys.iter().map(Vec::as_slice)));
+                        let keys = keys.iter().map(|key| (Database::ZERO, &key[..]));
+                        Keyspace::new(store, Database::ZERO).lock(keys);
                     }
                 });
             }

@@ -1,4 +1,4 @@
-//! Counts the memory of live and dead cells separately, and limits it.
+//! Counts the memory of live and dead cells separately, and limits it. Counts the keys of each database too.
 //!
 //! ```text
 //!                         0        M        1.25 M      2 M                        16 M
@@ -25,6 +25,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::cell::Cell;
+use super::key_counts::AllKeyCounts;
 
 /// The divisor of `--max-memory` that gives the bytes by which peers may grow the live cells beyond it.
 ///
@@ -45,37 +46,51 @@ const WITH_TOMBSTONES: u64 = 2;
 /// a peer that is broken or hostile, or has a larger `--max-memory`, sends more.
 const HARD_LIMIT: u64 = 16;
 
-/// Bytes that all cells take. Each cell is counted under the lock of its range.
+/// Bytes that all cells take, and the numbers of keys. Each cell is counted under the lock of its range.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    bytes: Bytes,
+    keys: AllKeyCounts,
+}
+
 #[derive(Debug, Default)]
 #[repr(align(16))] // Both lie in one cache line.
-pub(super) struct Memory {
+struct Bytes {
     live: AtomicU64,
     dead: AtomicU64,
 }
 
 impl Memory {
     pub(super) fn live(&self) -> u64 {
-        self.live.load(Ordering::Relaxed)
+        self.bytes.live.load(Ordering::Relaxed)
     }
 
     pub(super) fn dead(&self) -> u64 {
-        self.dead.load(Ordering::Relaxed)
+        self.bytes.dead.load(Ordering::Relaxed)
+    }
+
+    /// The numbers of keys of each database but 0.
+    pub(super) fn keys(&self) -> &AllKeyCounts {
+        &self.keys
     }
 
     fn of(&self, cell: &Cell) -> &AtomicU64 {
-        if cell.counts_as_live() { &self.live } else { &self.dead }
+        if cell.counts_as_live() { &self.bytes.live } else { &self.bytes.dead }
     }
 
     pub(super) fn add(&self, cell: &Cell) {
         self.of(cell).fetch_add(cell.memory(), Ordering::Relaxed);
+        self.keys.replace(None, Some(cell));
     }
 
     pub(super) fn remove(&self, cell: &Cell) {
         self.of(cell).fetch_sub(cell.memory(), Ordering::Relaxed);
+        self.keys.replace(Some(cell), None);
     }
 
     /// Adds once if both cells are of one kind; otherwise changes both counts, which are in the same cache line.
     pub(super) fn replace(&self, old: &Cell, new: &Cell) {
+        self.keys.replace(Some(old), Some(new));
         let (from, to) = (self.of(old), self.of(new));
         if std::ptr::eq(from, to) {
             to.fetch_add(new.memory().wrapping_sub(old.memory()), Ordering::Relaxed);
@@ -204,7 +219,8 @@ pub(crate) enum Room {
 
 #[cfg(test)]
 mod tests {
-    use crate::model::Time;
+    use crate::model::{Database, Time};
+    use crate::random_cases::random_cases;
     use proptest::prelude::*;
 
     use super::super::tests::{at, config, delete, get, replicate, set};
@@ -227,6 +243,20 @@ mod tests {
     fn fill(store: &Store, now: u64, prefix: &str, value: &[u8]) -> Vec<Vec<u8>> {
         let keys = (0..).map(|n| format!("{prefix}{n}").into_bytes());
         keys.take_while(|key| try_set(store, now, key, value).is_ok()).collect()
+    }
+
+    /// The numbers of keys of database 0 to 5, from the cells.
+    fn recounted_keys(store: &Store) -> Vec<KeyCounts> {
+        let mut counts = vec![KeyCounts::default(); 6];
+        for range in 0..store.range_count() {
+            store.walk(range, |cell| {
+                let (database, _) = Database::of(cell.key()).unwrap();
+                let counts = &mut counts[usize::from(database.number())];
+                counts.keys += u64::from(cell.counts_as_live());
+                counts.expiring += u64::from(cell.counts_as_live() && cell.pending_deadline().is_some());
+            });
+        }
+        counts
     }
 
     fn recounted(store: &Store) -> (u64, u64) {
@@ -263,7 +293,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(200))]
+        #![proptest_config(random_cases(200))]
         #[test]
         fn live_and_dead_memory_are_those_of_the_cells(
             steps in proptest::collection::vec((any::<bool>(), 0..6u8, step()), 0..80),
@@ -273,7 +303,9 @@ mod tests {
             for (first, key, step) in steps {
                 now += 10;
                 let (store, other) = if first { (&stores[0], &stores[1]) } else { (&stores[1], &stores[0]) };
-                let key = &[b'k', key][..];
+                // Of databases 0 to 5: as they are, escaped, or with their number.
+                let database = Database::new(key);
+                let key = &*database.stored(if now % 20 == 0 { b"k" } else { b"\xFF" });
                 let mut batch = at(store, now);
                 let mut write = |write| store.write(&mut batch, key, |_| (write, ())).unwrap();
                 match step {
@@ -297,12 +329,15 @@ mod tests {
                 }
                 for store in &stores {
                     prop_assert_eq!((store.memory(), store.tombstone_memory()), recounted(store));
+                    let counts: Vec<_> = (0..6).map(|n| store.key_counts(Database::new(n))).collect();
+                    prop_assert_eq!(counts, recounted_keys(store));
                 }
             }
             for store in &stores {
                 let mut discarded = store.discard(crate::model::timestamp::incarnation(9).unwrap()).unwrap();
                 while store.free(&mut discarded) {}
                 prop_assert_eq!((store.memory(), store.tombstone_memory()), (0, 0));
+                prop_assert_eq!(store.databases().count(), 0);
             }
         }
 

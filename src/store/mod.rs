@@ -11,6 +11,9 @@
 //!     cell (one allocation)   clock   origins
 //! ```
 //!
+//! Its keys are stored keys, which contain the database (see [`Database::stored`]). Here that matters only to the counts
+//! of keys and to the limit of their length.
+//!
 //! Invariants:
 //! * A range's sums always equal the sum over its cells: both change under the same lock.
 //! * A local write draws its timestamp under that lock, above the cell it replaces and above everything received.
@@ -20,7 +23,7 @@
 //! * A call waits for short locks only, and holds none across an `.await`. Their order: a range's lock, then that of the
 //!   change logs, then that of the table of origins. The lock of the feed is taken alone. Debug
 //!   builds panic if two locks are ever taken in both orders, except those of the ranges: a call takes one, and a
-//!   transaction takes several in the order of the ranges, all at its start ([`Locked`]).
+//!   transaction takes several in the order of the ranges, all at its start ([`Keyspace::lock`]).
 
 mod buffered;
 mod cell;
@@ -30,6 +33,7 @@ mod copy;
 mod discard;
 mod feed;
 mod healing;
+mod key_counts;
 mod keyspace;
 mod memory;
 mod merge;
@@ -40,7 +44,7 @@ mod sums;
 mod value;
 mod write;
 
-pub use cell::{Cell, MAX_KEY};
+pub use cell::{Cell, MAX_KEY, MAX_STORED_KEY};
 pub(crate) use cell::{Counter, Parts};
 pub(crate) use changes::MAX_RECENT;
 pub use changes::{
@@ -50,7 +54,8 @@ pub use copy::{CopyState, CountCopy, KeyCopy, SlotCopy};
 pub(crate) use discard::Discarded;
 pub(crate) use feed::Feed;
 pub(crate) use healing::Entry;
-pub(crate) use keyspace::{Keyspace, Locked, Seen};
+pub(crate) use key_counts::KeyCounts;
+pub(crate) use keyspace::{Keyspace, Seen};
 pub(crate) use memory::{Room, Shortfall};
 pub(crate) use merge::{Outcome, ReceivedBy, Removed, Retracted, Retraction};
 pub use origins::TooManyOrigins;
@@ -62,6 +67,8 @@ pub use value::Value;
 pub(crate) use write::increment;
 pub use write::{Lengths, Live, Write, WriteError};
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use clock::Clock;
 use memory::{Growth, Limits};
 use ranges::Ranges;
@@ -70,7 +77,7 @@ use write::Digits;
 use crate::ablation::{Ablation, ablated};
 use crate::model::counter::{Shown, Slot};
 use crate::model::timestamp::ZERO;
-use crate::model::{HashSeed, Incarnation, RangeCount, Time, Timestamp};
+use crate::model::{Database, HashSeed, Incarnation, RangeCount, Time, Timestamp};
 
 /// The settings of a store.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +91,7 @@ pub struct StoreConfig {
     /// Client writes that would grow the live cells beyond this many bytes, or live and dead ones beyond twice as many,
     /// are refused; `None` for no limit. What peers send may take more.
     pub max_memory: Option<u64>,
-    /// The longest key and value that clients may write. What peers send may be longer.
+    /// The longest key and value that clients may write. What peers send may be longer, and so may stored keys.
     pub lengths: Lengths,
     /// Most bytes of changed cells that may wait for the task that sends them to the peers.
     pub feed_limit: u64,
@@ -140,6 +147,8 @@ pub struct Store {
     feed: Feed,
     limits: Limits,
     lengths: Lengths,
+    /// How many expired keys the sweeps have found.
+    expired: AtomicU64,
 }
 
 impl Store {
@@ -155,6 +164,7 @@ impl Store {
             feed: Feed::new(config.feed_limit),
             limits: Limits::new(config.max_memory),
             lengths: config.lengths,
+            expired: AtomicU64::new(0),
         }
     }
 
@@ -267,19 +277,18 @@ impl Store {
         (Some(next), Ok(outcome))
     }
 
-    /// Locks the ranges of all these keys: until the result is dropped, nobody else on this node reads or writes a
-    /// key of theirs.
-    pub(crate) fn lock<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> Locked<'_> {
-        Locked { store: self, ranges: self.ranges.lock(keys) }
-    }
-
-    /// Checks a key and a value that a client wants to write, for commands that must be refused before they change
+    /// Checks a key, as the client knows it, and a value that the client wants to write, for commands that must be refused before they change
     /// anything.
     ///
     /// # Errors
     /// As [`write`](Self::write).
     pub fn check_lengths(&self, key: &[u8], value: &[u8]) -> Result<(), WriteError> {
-        self.lengths.check(key, value)
+        self.lengths.check(key.len(), value.len())
+    }
+
+    /// As [`check_lengths`](Self::check_lengths), for a value of which only the length is known.
+    pub(crate) fn check_length(&self, key: &[u8], value: usize) -> Result<(), WriteError> {
+        self.lengths.check(key.len(), value)
     }
 
     /// Checks whether a client's write that grows the cells by `growth` bytes would be accepted now.
@@ -388,13 +397,47 @@ impl Store {
                 (next, swept)
             })
         });
-        swept.count()
+        let count = swept.count();
+        if count > 0 {
+            self.expired.fetch_add(count as u64, Relaxed);
+        }
+        count
     }
 
-    /// The number of expired keys of a range that still count as live in the [totals](Self::totals), because they were
-    /// not [swept](Self::sweep) yet.
-    pub(crate) fn expired_cells(&self, range: usize, now: Time) -> u64 {
-        self.ranges.count_expired(range, now)
+    /// How many expired keys the [sweeps](Self::sweep) have found since the start.
+    pub(crate) fn swept_keys(&self) -> u64 {
+        self.expired.load(Relaxed)
+    }
+
+    /// The number of expired keys of a range and a database that still count as live in the [totals](Self::totals) and
+    /// [key counts](Self::key_counts), because they were not [swept](Self::sweep) yet.
+    pub(crate) fn expired_keys(&self, range: usize, database: Database, now: Time) -> u64 {
+        self.ranges.count_expired(range, now, |cell| database.key(cell.key()).is_some())
+    }
+
+    /// The number of keys of a database: see [`databases`](Self::databases).
+    pub(crate) fn key_counts(&self, database: Database) -> KeyCounts {
+        match database {
+            Database::ZERO => {
+                let totals = self.totals();
+                let others = self.ranges.memory().keys().all();
+                KeyCounts {
+                    keys: totals.live_cells.saturating_sub(others.keys),
+                    expiring: totals.expiring_cells.saturating_sub(others.expiring),
+                }
+            }
+            database => self.ranges.memory().keys().of(database),
+        }
+    }
+
+    /// The databases that have keys, with the numbers of them, in order.
+    ///
+    /// Expired keys that were not swept yet count. They are exact for a store at rest, except that the keys of a
+    /// [discarded](Self::discard) store count until they are [freed](Self::free), and those of database 0 are what is
+    /// left.
+    pub(crate) fn databases(&self) -> impl Iterator<Item = (Database, KeyCounts)> {
+        let all = (0..=u8::MAX).map(Database::new).map(|database| (database, self.key_counts(database)));
+        all.filter(|(_, counts)| counts.keys > 0)
     }
 
     /// The sums over all ranges. They are exact for a store at rest; during writes each range is read at another time.

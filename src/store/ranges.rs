@@ -90,8 +90,9 @@ impl Ranges {
     }
 
     /// Locks the ranges of all these keys for writing, in the order of the ranges.
-    pub(super) fn lock<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> LockedRanges<'_> {
-        let mut ranges: Vec<usize> = keys.map(|key| self.count.range_of(self.seed.key_hash(key))).collect();
+    pub(super) fn lock(&self, keys: impl Iterator<Item: AsRef<[u8]>>) -> LockedRanges<'_> {
+        let range = |key: &[u8]| self.count.range_of(self.seed.key_hash(key));
+        let mut ranges: Vec<usize> = keys.map(|key| range(key.as_ref())).collect();
         ranges.sort_unstable();
         ranges.dedup();
         let tables = ranges.into_iter().map(|range| (range, self.map.shards()[range].write())).collect();
@@ -208,17 +209,17 @@ impl Ranges {
         self.walk_then(range, visit, || next_deadline.store(earliest_left.get(), Ordering::Relaxed));
     }
 
-    /// The number of cells of a range that count as live although their deadlines have passed.
+    /// The number of those of the `counted` cells of a range that count as live although their deadlines have passed.
     ///
     /// Takes no lock if none can be due.
-    pub(super) fn count_expired(&self, range: usize, now: Time) -> u64 {
+    pub(super) fn count_expired(&self, range: usize, now: Time, counted: impl Fn(&Cell) -> bool) -> u64 {
         if !self.sums[range].next_deadline.load(Ordering::Relaxed) > now.0 {
             return 0;
         }
         let mut expired = 0;
         self.walk(range, |cell| {
             let is_due = cell.pending_deadline().is_some_and(|deadline| deadline <= now);
-            expired += u64::from(is_due && !cell.is_live(now));
+            expired += u64::from(is_due && !cell.is_live(now) && counted(cell));
         });
         expired
     }

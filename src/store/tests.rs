@@ -7,6 +7,7 @@ use super::merge::{Merged, Removed};
 use super::*;
 use crate::ablation::must_fail_without;
 use crate::model::timestamp::{self, incarnation};
+use crate::random_cases::random_cases;
 
 pub(super) fn config(id: u128) -> StoreConfig {
     StoreConfig {
@@ -395,7 +396,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(random_cases(2_000))]
 
     /// Goal: after any history the sums equal their recomputation, and two stores that have exchanged everything are
     /// equal, deadlines included. Method: random writes on two stores, with exchanges and sweeps in between.

@@ -5,6 +5,7 @@ use super::origins::Origin;
 use crate::ablation::{Ablation, ablated};
 use crate::model::Time;
 use crate::model::counter::{Expiry, Shown, Slot, strict_number};
+use crate::model::database;
 use crate::model::timestamp::ZERO;
 
 /// The most slots that a local increment lets a counter have.
@@ -26,8 +27,8 @@ impl Lengths {
     /// No limits but that of a cell.
     pub const UNLIMITED: Lengths = Lengths { key: MAX_KEY, value: usize::MAX };
 
-    pub(super) fn check(&self, key: &[u8], value: &[u8]) -> Result<(), WriteError> {
-        let (key, value) = (key.len(), value.len());
+    /// Checks the lengths of a key and a value.
+    pub(super) fn check(&self, key: usize, value: usize) -> Result<(), WriteError> {
         if key > self.key {
             return Err(WriteError::KeyTooLong { bytes: key, limit: self.key });
         }
@@ -37,13 +38,16 @@ impl Lengths {
         Ok(())
     }
 
-    /// Checks a write that may add a key.
-    pub(super) fn check_write(&self, key: &[u8], write: Write<'_>) -> Result<(), WriteError> {
-        match write {
-            Write::Set { value, .. } => self.check(key, value),
-            Write::Add(_) => self.check(key, b""),
-            Write::Keep | Write::Delete | Write::Deadline(_) => Ok(()),
-        }
+    /// Checks a write that may add a stored key.
+    pub(super) fn check_write(&self, stored: &[u8], write: Write<'_>) -> Result<(), WriteError> {
+        let value = match write {
+            Write::Set { value, .. } => value.len(),
+            Write::Add(_) => 0,
+            Write::Keep | Write::Delete | Write::Deadline(_) => return Ok(()),
+        };
+        // Most stored keys are as long as the key.
+        let key = if stored.len() > self.key { database::key_length(stored) } else { stored.len() };
+        self.check(key, value)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::model::{Incarnation, Time, Timestamp};
+use crate::model::{Database, Incarnation, Time, Timestamp};
 use crate::store::{Cause, Cell};
 
 /// One event of a watcher.
@@ -86,7 +86,8 @@ pub struct WatchItem {
 impl WatchItem {
     /// The key.
     pub fn key(&self) -> &[u8] {
-        self.cell.key()
+        let stored = self.cell.key();
+        Database::of(stored).map_or(stored, |(_, key)| key)
     }
 
     /// The value; `None` if the key was deleted or has expired.

@@ -20,9 +20,11 @@
 mod event;
 mod pace;
 mod page;
+mod prefixes;
 
 pub use event::{BadCursor, Cursor, ResetReason, WatchEvent, WatchItem};
 pub use page::Page;
+pub use prefixes::DatabasePrefixes;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -30,8 +32,8 @@ use std::time::Duration;
 use self::event::ResetReason::{Discarded, Lagged, OtherNode, Start};
 use self::pace::{Pace, Work};
 use self::page::{CachedPages, PAGE, PageCache, Step};
-use crate::model::Time;
-use crate::store::{Cell, Change, Follower, MAX_RECENT, Prefixes, Read, Store, TooDeep};
+use crate::model::{Database, Time};
+use crate::store::{Cell, Change, Follower, MAX_RECENT, Read, Store, TooDeep};
 
 /// Most cells that one step of a walk reads, and most ranges that it passes: either takes under 1 ms. The ranges are
 /// few in tests, so that much happens between two steps.
@@ -62,6 +64,8 @@ impl std::fmt::Debug for Watches {
 /// One watcher. Call [`next`](Self::next) for a page whenever it is [ready](Self::ready).
 pub struct Watcher {
     watches: Arc<Watches>,
+    /// The database that it watches.
+    database: Database,
     follower: Follower,
     cached: Arc<CachedPages>,
     stage: Stage,
@@ -91,17 +95,18 @@ enum Stage {
 }
 
 impl Watcher {
-    /// Watches the keys under `prefixes`: after `cursor` if every later change is recorded, else from a snapshot on.
+    /// Watches the keys of a database under `prefixes`: after `cursor` if every later change is recorded, else from a snapshot on.
     ///
     /// # Errors
     /// As [`Store::follow`].
     pub fn new(
         watches: Arc<Watches>,
-        prefixes: &Prefixes,
+        prefixes: &DatabasePrefixes,
         cursor: Option<Cursor>,
     ) -> Result<Watcher, TooDeep> {
         let store = &watches.store;
-        let follower = store.follow(prefixes)?;
+        let DatabasePrefixes { database, stored } = prefixes;
+        let follower = store.follow(stored)?;
         let stage = match cursor {
             None => Stage::walk(Start),
             Some(cursor) if cursor.incarnation != store.own_incarnation() => Stage::walk(OtherNode),
@@ -110,8 +115,9 @@ impl Watcher {
             }
             Some(_) => Stage::walk(Lagged),
         };
-        let cached = watches.page_cache.cached(prefixes);
-        Ok(Watcher { watches, follower, cached, stage })
+        // Watchers with the same stored prefixes watch the same database.
+        let cached = watches.page_cache.cached(stored);
+        Ok(Watcher { watches, database: *database, follower, cached, stage })
     }
 
     /// Waits until there may be a page and it is this watcher's turn. Cancel-safe.
@@ -194,7 +200,7 @@ impl Watcher {
         while range < end && seen < STEP_CELLS && bytes < PAGE.bytes {
             self.watches.store.walk(range, |cell| {
                 seen += 1;
-                if cell.is_live(now) && prefixes.cover(cell.key()) {
+                if cell.is_live(now) && prefixes.cover(cell.key()) && self.shows(cell) {
                     bytes += cell.memory();
                     cells.push(cell.clone());
                 }
@@ -250,14 +256,23 @@ impl Watcher {
     }
 
     fn events_of(&self, changes: Vec<Change>) -> Vec<WatchEvent> {
-        let skipped: u64 = changes.iter().map(|change| change.skipped).sum();
+        // Of a key that is not shown, none was left out.
+        let shown = changes.iter().filter(|change| self.shows(&change.cell));
+        let skipped: u64 = shown.map(|change| change.skipped).sum();
         let skipped = (skipped > 0).then_some(WatchEvent::Skipped(skipped));
-        let changes = changes.into_iter().map(|Change { sequence, cell, cause, .. }| WatchEvent::Change {
+        let changes = changes.into_iter().filter(|change| self.shows(&change.cell));
+        let changes = changes.map(|Change { sequence, cell, cause, .. }| WatchEvent::Change {
             cause,
             item: self.item(&cell),
             cursor: self.cursor(sequence),
         });
         skipped.into_iter().chain(changes).collect()
+    }
+
+    /// Whether a cell under the prefixes is that of a key of the database: the empty prefix of database 0 covers the
+    /// stored keys of all.
+    fn shows(&self, cell: &Cell) -> bool {
+        self.database.key(cell.key()).is_some()
     }
 
     fn item(&self, cell: &Cell) -> WatchItem {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::model::Time;
 use proptest::prelude::*;
-use proptest::test_runner::{RngAlgorithm, TestError, TestRng, TestRunner};
+use proptest::test_runner::{TestError, TestRng, TestRunner};
 use tokio::time;
 
 use super::*;
@@ -14,6 +14,7 @@ use crate::ablation::{Ablation, ablate};
 use crate::model::counter::strict_number;
 use crate::model::timestamp::incarnation;
 use crate::model::{HashSeed, RangeCount, Timestamp};
+use crate::random_cases::random_cases;
 use crate::store::{Batch, Cause, Lengths, Live, StoreConfig, Write};
 
 impl Deref for Watches {
@@ -137,8 +138,9 @@ impl Client {
     }
 }
 
-fn prefixes(words: &[&str]) -> Prefixes {
-    Prefixes::new(&words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>()).unwrap()
+fn prefixes(words: &[&str]) -> DatabasePrefixes {
+    let words: Vec<_> = words.iter().map(|word| word.as_bytes()).collect();
+    DatabasePrefixes::new(Database::ZERO, &words).unwrap()
 }
 
 fn watch(store: &Arc<Watches>, words: &[&str], cursor: Option<Cursor>) -> Watcher {
@@ -151,7 +153,7 @@ fn held(store: &Store, words: &[&str], now: u64) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut held = BTreeMap::new();
     for range in 0..store.range_count() {
         store.walk(range, |cell| {
-            if cell.is_live(Time(now)) && prefixes.cover(cell.key()) {
+            if cell.is_live(Time(now)) && prefixes.stored.cover(cell.key()) {
                 held.insert(cell.key().to_vec(), cell.as_shown(Time(now)).value().unwrap().to_vec());
             }
         });
@@ -432,8 +434,8 @@ fn follow_through(acts: Vec<Act>) {
 }
 
 fn histories(cases: u32) -> Result<(), TestError<Vec<Act>>> {
-    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
-    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let config = random_cases(cases);
+    let rng = TestRng::deterministic_rng(config.rng_algorithm);
     TestRunner::new_with_rng(config, rng).run(&proptest::collection::vec(act(), 1..120), |acts| {
         follow_through(acts);
         Ok(())

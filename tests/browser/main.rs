@@ -1,7 +1,9 @@
 //! The page in a real browser: what a person sees and does while a cluster comes apart and heals.
 //!
+//! Built only with `RUSTFLAGS="--cfg sapwood_browser"`, because what drives the browser takes long to compile.
+//!
 //! Pictures of the main states go to `target/pictures/`; whoever changes the page looks at them.
-#![cfg(unix)]
+#![cfg(all(unix, sapwood_browser))]
 #![allow(clippy::unwrap_used, reason = "the lint takes the helpers of a test for production code")]
 
 #[path = "../support/mod.rs"]

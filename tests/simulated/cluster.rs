@@ -103,8 +103,9 @@ impl Cluster<'_> {
         let elapsed = Arc::<Mutex<Duration>>::default();
         let mut sim = Builder::new()
             .simulation_duration(Duration::from_secs(3600))
-            .tick_duration(Duration::from_millis(1))
-            .max_message_latency(Duration::from_millis(5))
+            // A simulated second takes 250 steps of each host, and a message up to five of them.
+            .tick_duration(Duration::from_millis(4))
+            .max_message_latency(Duration::from_millis(20))
             .tcp_capacity(1 << 16)
             .rng_seed(seed)
             .epoch(SystemTime::UNIX_EPOCH + EPOCH)
@@ -206,8 +207,8 @@ impl Cluster<'_> {
         let started = self.sim.elapsed();
         while !condition(self) {
             assert!(self.sim.elapsed() - started < DEADLINE, "not within {DEADLINE:?}: {what}");
-            // Looking takes longer than stepping.
-            self.run_for(Duration::from_millis(10));
+            // A look at the totals adds up all ranges of all nodes, which takes longer than many steps.
+            self.run_for(Duration::from_millis(100));
         }
     }
 

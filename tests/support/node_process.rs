@@ -3,12 +3,15 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::{Connection, FromRedisValue};
 use serde_json::{Map, Value};
+
+use super::command::binary;
+pub use super::command::{plain, sapwood};
 
 /// How long anything may take before it counts as failed. A debug build beside other tests on two cores is slow.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -47,33 +50,6 @@ pub fn free_address() -> SocketAddr {
             return address;
         }
     }
-}
-
-/// The `sapwood` binary, which is built with the feature `cli`. Not `env!`: test programs that start no process share
-/// this file, and build without the feature.
-fn binary() -> &'static str {
-    match option_env!("CARGO_BIN_EXE_sapwood") {
-        Some(path) => path,
-        None => panic!("this test runs the command: build it with the feature `cli`"),
-    }
-}
-
-/// The `sapwood` command, in an environment that sets nothing for it.
-pub fn sapwood<I: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = I>) -> Command {
-    let mut command = plain(Command::new(binary()));
-    command.args(args);
-    command
-}
-
-/// The same of any other command.
-pub fn plain(mut command: Command) -> Command {
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("SAPWOOD_") {
-            command.env_remove(name);
-        }
-    }
-    command.stdin(Stdio::null());
-    command
 }
 
 /// Waits until a condition holds, looking again every few milliseconds.

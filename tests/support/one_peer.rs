@@ -218,6 +218,7 @@ pub fn settings(address: SocketAddr, stop: &CancellationToken) -> Settings {
         client_addr: address,
         password: None,
         limits: Limits::default(),
+        databases: 16,
         max_clients: 100,
         max_memory: None,
         enable_flush: true,

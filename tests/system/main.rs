@@ -26,6 +26,7 @@ mod oracle;
 mod page;
 mod refusals;
 mod scale;
+mod slow_peer;
 mod stalls;
 mod stopping;
 mod tools;

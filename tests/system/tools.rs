@@ -78,8 +78,10 @@ fn redis_cli_works_in_both_dialects_and_inline() {
     assert!(piped.contains("errors: 0, replies: 5000"), "{piped}");
 
     // `redis-cli --bigkeys` and `--latency` walk more of the commands that tools ask.
-    let big = cli(a, &["--bigkeys"]);
-    assert!(big.contains("strings with"), "{big}");
+    for option in ["--bigkeys", "--memkeys"] {
+        let big = cli(a, &[option]);
+        assert!(big.contains("strings with"), "{big}");
+    }
     let refused = program("redis-cli")
         .args(["-p", &a.client.port().to_string(), "-e", "RPUSH", "list", "x"])
         .output()

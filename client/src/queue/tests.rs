@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngAlgorithm;
 use tokio::time::Duration;
 
 use super::*;
@@ -56,7 +57,7 @@ fn requests(mut bytes: &[u8]) -> Vec<Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { cases: 400, rng_algorithm: RngAlgorithm::XorShift, ..ProptestConfig::default() })]
 
     /// In any order of operations, a caller gets the reply to its own request or a true account of what became of it,
     /// the limits hold, and in the end no slot is in use.

@@ -14,7 +14,7 @@ use crate::cluster::{MAX_SHOWN_VALUE, PeerState};
 use crate::http::host::NodeApi;
 use crate::http::problem::Problem;
 use crate::http::state::App;
-use crate::model::timestamp;
+use crate::model::{Database, timestamp};
 use crate::store::{CopyState, CountCopy, KeyCopy};
 
 #[derive(Deserialize)]
@@ -80,13 +80,13 @@ pub(super) async fn show(
 }
 
 impl KeyView {
-    /// Collects the copies of `key` on every node. Waits at most 1 s for nodes elsewhere.
+    /// Collects the copies of `key`, of database 0, on every node. Waits at most 1 s for nodes elsewhere.
     pub(super) async fn of(app: &App, key: &[u8]) -> KeyView {
         let apis = app.host.nodes();
         let local: BTreeSet<_> = apis.iter().map(|api| api.name.clone()).collect();
         let mut copies: Vec<(String, Option<KeyCopy>)> = Vec::new();
         for api in &apis {
-            copies.push((api.name.clone(), Some(api.store.copy(key, api.now(), MAX_SHOWN_VALUE))));
+            copies.push((api.name.clone(), Some(api.copy(key))));
         }
         // A node of another process is asked through the first node here that is linked to it.
         let mut asked = local.clone();
@@ -94,7 +94,7 @@ impl KeyView {
             let peers = api.cluster.peers();
             let is_news = |name: &str| !name.is_empty() && !asked.contains(name);
             if peers.iter().any(|peer| peer.state.is_linked() && is_news(&peer.name)) {
-                for (name, copy) in api.cluster.query_key(key).await {
+                for (name, copy) in api.cluster.query_key(&Database::ZERO.stored(key)).await {
                     if asked.insert(name.clone()) {
                         copies.push((name, copy));
                     }

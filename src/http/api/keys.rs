@@ -1,4 +1,4 @@
-//! `/api/keys`: the keys under a prefix, a page at a time.
+//! `/api/keys`: the keys of database 0 under a prefix, a page at a time.
 //!
 //! Keys are in ranges by their hash. So a page holds what a bounded walk through the ranges has found, sorted by key
 //! within each range. The cursor is the position of the walk: a range, and the last key returned from it.
@@ -17,7 +17,7 @@ use crate::cluster::MAX_SHOWN_VALUE;
 use crate::http::host::NodeApi;
 use crate::http::problem::Problem;
 use crate::http::state::App;
-use crate::model::Time;
+use crate::model::{Database, Time};
 
 /// Most cells that one request visits, which takes some milliseconds.
 const MAX_SCANNED: usize = 50_000;
@@ -118,7 +118,7 @@ pub(super) async fn page(api: &NodeApi, prefix: &[u8], from: Place, limit: usize
         let mut keys = Vec::new();
         api.store.walk(range, |cell| {
             scanned += 1;
-            let key = cell.key();
+            let Some(key) = Database::ZERO.key(cell.key()) else { return };
             let is_news = after.as_deref().is_none_or(|after| key > after);
             if key.starts_with(prefix) && is_news && cell.is_live(now) {
                 keys.push(key.to_vec());
@@ -151,7 +151,7 @@ pub(super) async fn page(api: &NodeApi, prefix: &[u8], from: Place, limit: usize
 
 /// The row of a key; `None` if the key has gone meanwhile.
 fn row(api: &NodeApi, key: &[u8], now: Time, values: bool) -> Option<KeyRow> {
-    let copy = api.store.copy(key, now, MAX_SHOWN_VALUE);
+    let copy = api.store.copy(&Database::ZERO.stored(key), now, MAX_SHOWN_VALUE);
     let value = copy.value.as_deref()?;
     Some(KeyRow {
         key: Shown::of(key, MAX_SHOWN_KEY),

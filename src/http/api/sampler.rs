@@ -13,8 +13,6 @@ use super::key::KeyView;
 use super::keys::{DEFAULT_LIMIT, Page, Place, page};
 use super::ranges::Map;
 use super::status::Status;
-use crate::cluster::MAX_SHOWN_VALUE;
-use crate::http::host::NodeApi;
 use crate::http::state::App;
 use crate::http::topics::{Sample, Topic};
 use crate::store::{KeyCopy, Totals};
@@ -78,11 +76,10 @@ struct Held {
 impl Held {
     fn of(app: &App, key: &[u8]) -> Held {
         let apis = app.host.nodes();
-        let copy = |api: &NodeApi| api.store.copy(key, api.now(), MAX_SHOWN_VALUE);
         let links = apis.iter().flat_map(|api| api.cluster.peers());
         Held {
             links: links.filter(|peer| peer.state.is_linked()).map(|peer| peer.name).collect(),
-            copies: apis.iter().map(|api| (api.name.clone(), copy(api))).collect(),
+            copies: apis.iter().map(|api| (api.name.clone(), api.copy(key))).collect(),
         }
     }
 }
@@ -157,7 +154,7 @@ fn json(value: &impl Serialize) -> Option<String> {
 mod tests {
     use super::*;
     use crate::env::SystemEnv;
-    use crate::http::host::Host;
+    use crate::http::host::{Host, NodeApi};
     use crate::http::state::Options;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! Writes from the page: through the same store and by the same rules as those of any client.
+//! Writes from the page, to database 0: through the same store and by the same rules as those of any client.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::query::Sent;
 use crate::http::host::NodeApi;
 use crate::http::problem::Problem;
 use crate::http::state::App;
-use crate::model::{Time, timestamp};
+use crate::model::{Database, Time, timestamp};
 use crate::store::{Batch, Live, Write, increment};
 
 /// Most random increments in one request.
@@ -130,7 +130,8 @@ fn apply<'v, T>(
     let mut batch = Batch::default();
     api.store.begin(&mut batch, api.env.wall_clock());
     let now = batch.now();
-    let outcome = api.store.write(&mut batch, key, |live| decide(now, live))?;
+    let key = Database::ZERO.stored(key);
+    let outcome = api.store.write(&mut batch, &key, |live| decide(now, live))?;
     api.store.publish(&mut batch);
     Ok(outcome)
 }

@@ -118,9 +118,9 @@ fn clients(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
         })?;
     }
     sheet.counters("commands", "Commands executed, by command and result.", None, |reading| {
-        reading.api.stats.calls().flat_map(|(command, calls, failures)| {
-            let row = |result, count| (vec![("command", command), ("result", result)], count);
-            [row("ok", calls.saturating_sub(failures)), row("error", failures)]
+        reading.api.stats.calls().filter(|command| command.calls > 0).flat_map(|command| {
+            let row = |result, count| (vec![("command", command.name), ("result", result)], count);
+            [row("ok", command.calls.saturating_sub(command.failures)), row("error", command.failures)]
         })
     })?;
     sheet.histogram(

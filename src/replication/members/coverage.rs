@@ -130,8 +130,9 @@ impl Membership {
     }
 
     /// Closes the incarnations that were declared away before `acknowledged`, the time up to which every member has
-    /// incorporated every member's state. What any member holds of them is then held by all. Returns whether
-    /// none is left.
+    /// incorporated every member's state. It must be later than the members' agreement on who they are: then what
+    /// any member holds of these incarnations, also from a former member, is held by all. Returns whether none is
+    /// left.
     pub(super) fn close_away(&mut self, acknowledged: Time) -> bool {
         self.away.retain(|&incarnation, declared| {
             let is_due = acknowledged > declared.since;

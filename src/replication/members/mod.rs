@@ -13,7 +13,9 @@
 //! * The stable time is computed only from reports of all members, and only while they agree on who these are.
 //!   It is therefore never above the time of a write that a member has yet to receive (Golding's
 //!   acknowledgement vector, 1992).
-//! * After there was a member more it rises only once all have exchanged states of after they agreed on that.
+//! * After there was a member more or less it rises, and incarnations are closed, only once all have exchanged
+//!   states of after they agreed on that: a new member may lack what the others hold, and one that has left may
+//!   have handed to one member alone what it held of others.
 //! * It does not rise while an incarnation is away and not closed: only some members may hold what was received
 //!   of it.
 
@@ -87,8 +89,8 @@ pub(super) struct Membership {
     linked: BTreeMap<Incarnation, Linked>,
     /// The members that the stable time was computed with, former ones included.
     counted: BTreeSet<Incarnation>,
-    /// When all members were first found to agree on who they are, since the stable time was reset.
-    agreed: Option<Time>,
+    /// Who the members were when all were last found to agree on them; `None` since the stable time was reset.
+    agreed: Option<Agreed>,
     /// A later incarnation of this node's name.
     namesake: Option<Namesake>,
 }
@@ -114,6 +116,15 @@ struct Declared {
     since: Time,
     /// Its latest write that was received by then: it is closed up to there.
     seen: Time,
+}
+
+/// Members that all of them agree on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Agreed {
+    /// Their hash.
+    members: u64,
+    /// Since when all were found to agree, by this node's clock, which had passed the clocks of all reports.
+    since: Time,
 }
 
 /// What a heartbeat contains beyond the clocks and the summary.

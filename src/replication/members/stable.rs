@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Member, Membership, Report, Summary};
+use super::{Agreed, Member, Membership, Report, Summary};
 use crate::ablation::{Ablation, ablated};
 use crate::model::{Incarnation, Time, timestamp};
 
@@ -51,17 +51,27 @@ impl Membership {
         };
         let reports = present.iter().map(report).collect::<Option<Vec<_>>>()?;
         let acknowledged = reports.iter().map(|report| report.acknowledged).min()?;
-        // Before this, a member may have held a delete that another had purged and claimed: only a state of a
-        // later time brings it to all members.
-        let agreed = *self.agreed.get_or_insert(now);
-        let has_exchanged = acknowledged > agreed || ablated(Ablation::ExchangeAfterRegroup);
-        let is_closed = self.close_away(acknowledged);
+        // Before this, a member may have held a delete that another had purged and claimed, and one that has left
+        // may have handed to one member what it held of an incarnation away: only a state of a later time brings
+        // it to all members.
+        let agreed = self.agreed_since(own.members, now);
+        let is_only_one = present.len() == 1;
+        let has_exchanged = is_only_one || acknowledged > agreed || ablated(Ablation::ExchangeAfterRegroup);
+        let is_closed = has_exchanged && self.close_away(acknowledged);
         self.counted = present;
-        (is_closed && has_exchanged).then_some(if ablated(Ablation::EarlyPurge) {
+        is_closed.then_some(if ablated(Ablation::EarlyPurge) {
             timestamp::later(acknowledged, Duration::from_secs(3))
         } else {
             acknowledged
         })
+    }
+
+    /// Returns since when all members agree that they are those with this hash, as they do now.
+    fn agreed_since(&mut self, members: u64, now: Time) -> Time {
+        let is_known = |agreed: &Agreed| agreed.members == members || ablated(Ablation::ExchangeAfterLeave);
+        let agreed = self.agreed.filter(is_known).unwrap_or(Agreed { members, since: now });
+        self.agreed = Some(agreed);
+        agreed.since
     }
 
     /// Returns the names of the members that keep the stable time from rising: the silent ones, or those that

@@ -89,7 +89,7 @@ fn one_that_has_ended_is_closed_once_every_member_has_everyones_state_of_after_t
     heartbeat(&mut a, &mut b, at(2));
     for member in [&mut a, &mut b] {
         member.advance(at(2));
-        assert_eq!(member.agreed, Some(at(2)));
+        assert_eq!(member.agreed.map(|agreed| agreed.since), Some(at(2)));
     }
     sync(&mut a, &mut b, at(3));
     receive(&a, 3, at(5));
@@ -167,6 +167,40 @@ fn a_write_of_one_that_is_away_declares_it_away_anew() {
     assert_eq!(a.origins.coverage_of(id(9)).closed, at(6));
 }
 
+/// A history: `c` alone had received a write of o, by a push, when o ended. It gave the write to `b`, after `a` and
+/// `b` had synced, and left. Without `c`, nobody's acknowledged time was before the end of o: `a` closed o and lacked
+/// the write, and `b` gave it up.
+#[test]
+fn what_one_that_leaves_has_handed_to_another_reaches_all_before_it_is_closed() {
+    let (mut a, mut b, mut c) = (member("a", 1), member("b", 2), member("c", 3));
+    link(&mut a, &mut b, at(1));
+    link(&mut b, &mut c, at(1));
+    for second in 2..5 {
+        heartbeat(&mut a, &mut b, at(second));
+        heartbeat(&mut b, &mut c, at(second));
+    }
+    for member in [&mut a, &mut b, &mut c] {
+        member.roster.note_former(id(9), "o");
+        receive(member, 9, at(4));
+        member.advance(at(5));
+        assert_eq!(member.agreed.map(|agreed| agreed.since), Some(at(5)));
+    }
+    sync(&mut a, &mut b, at(6));
+    // This brings the write to `b`.
+    sync(&mut b, &mut c, at(7));
+    b.on_unlink(id(3));
+    b.on_goodbye(id(3), at(8));
+    for second in 9..12 {
+        heartbeat(&mut a, &mut b, at(second));
+        assert_eq!((a.advance(at(second)), b.advance(at(second))), (None, None));
+        assert!(a.origins.coverage_of(id(9)).is_open(), "a sync has yet to bring what c has given to b");
+    }
+    sync(&mut a, &mut b, at(12));
+    heartbeat(&mut a, &mut b, at(13));
+    assert!(a.advance(at(13)).is_some() && b.advance(at(13)).is_some());
+    assert_eq!(a.origins.coverage_of(id(9)).closed, at(4));
+}
+
 /// A history: a node that was cut off before its first sync had finished, and had merged pushes, counted as
 /// alone. It dropped tombstones beyond the limit, and the values that they shadowed came back.
 #[test]
@@ -230,7 +264,7 @@ fn nothing_is_stable_until_all_have_exchanged_their_states_of_after_there_was_a_
         heartbeat(&mut a, &mut b, at(second));
         b.advance(at(second));
     }
-    assert!(b.agreed < Some(at(15)));
+    assert!(b.agreed.is_some_and(|agreed| agreed.since < at(15)));
     sync(&mut a, &mut b, at(15));
     heartbeat(&mut a, &mut b, at(15));
     assert_eq!(b.advance(at(15)), None, "c has only what a had at 9");
@@ -246,6 +280,10 @@ fn the_reset_of_the_stable_time_is_guarded() {
     must_fail_without(
         Ablation::ExchangeAfterRegroup,
         nothing_is_stable_until_all_have_exchanged_their_states_of_after_there_was_a_member_more,
+    );
+    must_fail_without(
+        Ablation::ExchangeAfterLeave,
+        what_one_that_leaves_has_handed_to_another_reaches_all_before_it_is_closed,
     );
     must_fail_without(Ablation::Regroup, nothing_is_stable_once_there_may_be_a_member_more);
 }

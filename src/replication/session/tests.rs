@@ -9,6 +9,7 @@ use super::exchange::VERIFY_EVERY;
 use super::*;
 use crate::ablation::must_fail_without;
 use crate::model::{HashSeed, RangeCount};
+use crate::random_cases::random_cases;
 use crate::replication::cells::CellsEncoder;
 use crate::replication::codec::take_frame;
 use crate::replication::local::HealingConfig;
@@ -434,7 +435,7 @@ fn any_write() -> impl Strategy<Value = (bool, u32, u8, u64)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(random_cases(300))]
 
     /// Goal: a sync that is interrupted at any frame, and begun again, leaves both sides equal, whatever they
     /// held. Method: random writes on both sides while frames are carried one by one, with the link broken at

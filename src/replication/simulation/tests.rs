@@ -26,15 +26,15 @@ fn histories(first: u64, default: u64) {
     });
     if let Some(failure) = failure {
         panic!(
-            "{failure}\nrerun: SAPWOOD_SIM_SEED={} SAPWOOD_SIM_HISTORIES=1 cargo test a_hundred_histories_hold",
+            "{failure}\nrerun: SAPWOOD_SIM_SEED={} SAPWOOD_SIM_HISTORIES=1 cargo test thirty_histories_hold",
             failure.seed
         );
     }
 }
 
 #[test]
-fn a_hundred_histories_hold() {
-    histories(0, 100);
+fn thirty_histories_hold() {
+    histories(0, 30);
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn of_two_connections_that_cross_both_nodes_keep_the_same_one() {
 }
 
 /// Seeds that have each broken a guarantee once, with the cause.
-const FAILED_ONCE: [(u64, &str); 12] = [
+const FAILED_ONCE: [(u64, &str); 13] = [
     (627, "a probe looked again after twice the time that its offer had waited: 15 s, a standstill"),
     (3513, "the same"),
     (880, "a node whose first sync was cut off took itself for one that is alone, and dropped tombstones"),
@@ -93,6 +93,10 @@ const FAILED_ONCE: [(u64, &str); 12] = [
     ),
     (1_065_150, "a slot was listed as given up because another one beside it was"),
     (1_130_000_012_700, "all were equal, and one was still leaving"),
+    (
+        2_230_511_634_875,
+        "an incarnation was closed by members that lacked what one that had left had handed to another",
+    ),
 ];
 
 #[test]
@@ -213,6 +217,46 @@ fn a_burst_of_deletes_beyond_the_tombstone_limit_lapses_nobody() {
     }
 }
 
+/// A node at the end of a line deletes more keys than the retraction limit while it is cut off, gives the deletes to its
+/// neighbour, and leaves. The neighbour purged them before it had sent them on, and then took the other end for a node
+/// that had lost data: their syncs failed for ever.
+fn deletes_that_one_that_leaves_has_given_to_another_reach_all() {
+    const DELETED: usize = 100;
+    for step in 0..20 {
+        let mut world = quiet_cluster(3, Shape::Line, |plan| plan.keys = 150);
+        world.cut(1, 2);
+        world.cut(2, 1);
+        for key in 0..DELETED {
+            world.write(2, key, Write::Delete);
+        }
+        world.run_until(world.now + 20 * SECOND + step * SECOND / 4);
+        world.mend(1, 2);
+        world.mend(2, 1);
+        let lives = |world: &World, node: usize| {
+            let process = world.nodes[node].process.as_ref().expect("it runs");
+            process.replica.local.store.totals().live_cells
+        };
+        let left = world.plan.keys - DELETED;
+        while lives(&world, 1) != left as u64 && world.now < 100 * SECOND {
+            world.run_until(world.now + SECOND / 20);
+        }
+        assert_eq!(lives(&world, 1), left as u64, "the neighbour lacks the deletes");
+        world.leave(2);
+        world.run_until(world.now + 40 * SECOND);
+        assert_no_violation(&world);
+        assert_eq!([lives(&world, 0), lives(&world, 1)], [left as u64; 2]);
+    }
+}
+
+#[test]
+fn what_one_that_leaves_has_given_to_one_member_reaches_all_before_it_is_purged() {
+    deletes_that_one_that_leaves_has_given_to_another_reach_all();
+    must_fail_without(
+        Ablation::ExchangeAfterLeave,
+        deletes_that_one_that_leaves_has_given_to_another_reach_all,
+    );
+}
+
 #[test]
 fn a_seed_is_one_history() {
     for seed in [3, 8, 49] {
@@ -234,44 +278,46 @@ fn must_be_noticed(rule: Ablation, first: u64, violations: &'static [&'static st
         })
     });
     match noticed.join().expect("a history does not panic") {
-        Some((number, what)) => println!("{rule:?}: noticed after {} histories: {what}", number + 1),
+        Some((number, what)) => println!("{rule:?}: noticed by seed {}: {what}", first + number),
         None => panic!("{rule:?}: {NOTICED_WITHIN} histories held without it"),
     }
 }
 
+/// `after` is the number of histories that held without the rule when it was last noticed. They are skipped, because each
+/// takes a quarter of a second in a debug build. After a change to what histories draw, the number is as good as any other.
 macro_rules! noticed {
-    ($first:expr; $($test:ident: $rule:ident => $violations:expr,)*) => {
+    ($first:expr; $($test:ident: $rule:ident after $held:literal => $violations:expr,)*) => {
         $(#[test]
         fn $test() {
-            must_be_noticed(Ablation::$rule, $first, &$violations);
+            must_be_noticed(Ablation::$rule, $first + $held, &$violations);
         })*
     };
 }
 
 noticed! { 0;
-    deleted_keys_that_return_without_admission_are_noticed: Admission => [" shows "],
-    a_push_taken_for_proof_is_noticed: SyncsAloneRaise => [" lacks "],
-    a_link_that_is_served_before_it_subscribes_is_noticed: SubscribeFirst => [" lacks "],
-    a_digest_without_tombstones_is_noticed: DigestTombstones => [" lacks ", " shows "],
-    a_clock_that_ignores_what_is_received_is_noticed: ObserveReceived => ["although it had seen"],
-    an_exchange_cut_short_is_noticed: ExchangeInFull => ["does not fit its state"],
-    lapses_of_live_members_are_noticed: LapseOnlySilent => ["lapse, to which it is linked"],
-    a_push_that_counts_as_held_although_others_were_lost_is_noticed: StateAfterLoss => [" lacks "],
-    a_write_that_counts_as_held_by_a_sync_that_began_before_it_is_noticed: StateAsOfItsStart => [" lacks "],
-    a_token_that_counts_as_held_although_pushes_were_lost_is_noticed: SyncAfterGap => [" lacks "],
-    purging_ahead_of_what_members_hold_is_noticed: EarlyPurge => ["not converged", " lacks "],
-    leaving_open_what_is_away_is_noticed: Close => ["not converged"],
+    deleted_keys_that_return_without_admission_are_noticed: Admission after 15 => [" shows "],
+    a_push_taken_for_proof_is_noticed: SyncsAloneRaise after 0 => [" lacks "],
+    a_link_that_is_served_before_it_subscribes_is_noticed: SubscribeFirst after 0 => [" lacks "],
+    a_digest_without_tombstones_is_noticed: DigestTombstones after 0 => [" lacks ", " shows "],
+    a_clock_that_ignores_what_is_received_is_noticed: ObserveReceived after 0 => ["although it had seen"],
+    an_exchange_cut_short_is_noticed: ExchangeInFull after 0 => ["does not fit its state"],
+    lapses_of_live_members_are_noticed: LapseOnlySilent after 20 => ["lapse, to which it is linked"],
+    a_push_that_counts_as_held_although_others_were_lost_is_noticed: StateAfterLoss after 32 => [" lacks "],
+    a_write_that_counts_as_held_by_a_sync_that_began_before_it_is_noticed: StateAsOfItsStart after 0 => [" lacks "],
+    a_token_that_counts_as_held_although_pushes_were_lost_is_noticed: SyncAfterGap after 32 => [" lacks "],
+    purging_ahead_of_what_members_hold_is_noticed: EarlyPurge after 0 => ["not converged", " lacks "],
+    leaving_open_what_is_away_is_noticed: Close after 0 => ["not converged"],
 }
 
 noticed! { HARSH_FROM;
-    a_peer_that_counts_for_wait_although_it_has_not_acknowledged_is_noticed: CountAcknowledged => ["WAIT at "],
-    an_acknowledgement_of_a_push_that_was_refused_in_part_is_noticed: AcknowledgeMerged => [" lacks "],
-    a_sync_that_finishes_although_it_refused_cells_is_noticed: FailRefused => [" lacks "],
-    refused_cells_that_are_not_asked_for_again_are_noticed: RetryRefused => ["not equal "],
-    deletes_that_are_refused_are_noticed: AdmitDeletes => ["refused to delete"],
+    a_peer_that_counts_for_wait_although_it_has_not_acknowledged_is_noticed: CountAcknowledged after 0 => ["WAIT at "],
+    an_acknowledgement_of_a_push_that_was_refused_in_part_is_noticed: AcknowledgeMerged after 95 => [" lacks "],
+    a_sync_that_finishes_although_it_refused_cells_is_noticed: FailRefused after 2 => [" lacks "],
+    refused_cells_that_are_not_asked_for_again_are_noticed: RetryRefused after 86 => ["not equal "],
+    deletes_that_are_refused_are_noticed: AdmitDeletes after 28 => ["refused to delete"],
 }
 
 noticed! { REJOIN_FROM;
-    a_link_of_an_incarnation_that_has_ended_is_noticed: Renewed => ["not converged"],
-    links_that_outlive_a_rejoin_are_noticed: RejoinEndsLinks => ["not converged"],
+    a_link_of_an_incarnation_that_has_ended_is_noticed: Renewed after 40 => ["not converged"],
+    links_that_outlive_a_rejoin_are_noticed: RejoinEndsLinks after 0 => ["not converged"],
 }

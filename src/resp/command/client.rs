@@ -7,6 +7,7 @@ use super::context::{Context, DONE, Flow, Long, Outcome, Progress, begin, intege
 use super::entry::Table;
 use super::error::CommandError;
 use super::introspect::explain;
+use crate::model::Time;
 use crate::resp::Args;
 use crate::resp::clients::Client;
 use crate::resp::session::Replies;
@@ -36,6 +37,8 @@ const HELP: &[&str] = &[
     "      Kill connections by type.",
     "    * USER <username>",
     "      Kill connections authenticated by <username>.",
+    "    * MAXAGE <maxage>",
+    "      Kill connections older than the specified age (in seconds).",
     "    * SKIPME (YES|NO)",
     "      Skip killing current connection (default: yes).",
     "LIST [options ...]",
@@ -238,11 +241,13 @@ struct Filter<'a> {
     local: Option<&'a [u8]>,
     kind: Option<Kind>,
     skip_me: bool,
+    /// Only connections that are at least so many seconds old.
+    min_age: u64,
 }
 
 impl<'a> Filter<'a> {
     fn parse(args: Args<'a>) -> Result<Self, CommandError> {
-        let mut filter = Filter { id: None, peer: None, local: None, kind: None, skip_me: true };
+        let mut filter = Filter { id: None, peer: None, local: None, kind: None, skip_me: true, min_age: 0 };
         let mut at = 0;
         while let Some(word) = args.get(at) {
             let value = args.get(at + 1).ok_or(CommandError::Syntax)?;
@@ -260,6 +265,9 @@ impl<'a> Filter<'a> {
                     let user = String::from_utf8_lossy(value);
                     return Err(CommandError::said(format!("ERR No such user '{user}'")));
                 }
+            } else if is(word, "maxage") {
+                let age = integer(value).ok().and_then(|age| u64::try_from(age).ok()).filter(|age| *age > 0);
+                filter.min_age = age.ok_or(CommandError::said("ERR maxage should be greater than 0"))?;
             } else if is(word, "skipme") && (is(value, "yes") || is(value, "no")) {
                 filter.skip_me = is(value, "yes");
             } else {
@@ -270,11 +278,12 @@ impl<'a> Filter<'a> {
         Ok(filter)
     }
 
-    fn holds(&self, client: &Client) -> bool {
+    fn holds(&self, client: &Client, now: Time) -> bool {
         let is_at = |wanted: Option<&[u8]>, address: std::net::SocketAddr| {
             wanted.is_none_or(|wanted| wanted == address.to_string().as_bytes())
         };
         self.kind.is_none_or(|kind| kind.holds(client))
+            && client.age(now) >= self.min_age
             && self.id.is_none_or(|id| id == client.id)
             && is_at(self.peer, client.peer)
             && is_at(self.local, client.local)
@@ -284,13 +293,13 @@ impl<'a> Filter<'a> {
 pub(super) fn kill(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let old_form = args.len() == 3;
     let filter = if old_form {
-        Filter { id: None, peer: args.get(2), local: None, kind: None, skip_me: false }
+        Filter { id: None, peer: args.get(2), local: None, kind: None, skip_me: false, min_age: 0 }
     } else {
         Filter::parse(args.tail(2))?
     };
     let mut clients = cx.shared.clients.all();
-    let own = cx.session.client.id;
-    clients.retain(|client| filter.holds(client) && !(filter.skip_me && client.id == own));
+    let (own, now) = (cx.session.client.id, cx.now());
+    clients.retain(|client| filter.holds(client, now) && !(filter.skip_me && client.id == own));
     let (mine, others): (Vec<Arc<Client>>, _) = clients.iter().cloned().partition(|client| client.id == own);
     others.iter().for_each(|client| client.kill.cancel());
     cx.audit("CLIENT KILL", Some(&format!("{} closed", clients.len())));

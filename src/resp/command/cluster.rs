@@ -80,6 +80,7 @@ fn lost_cell(reply: &mut Reply<'_>, cell: &LostCell) {
     map(
         reply,
         &[
+            ("database", cell.database.map_or(Field::NEVER, |database| Field::Count(database.into()))),
             ("key", Field::Bytes(&cell.key)),
             ("value", cell.value.as_deref().map_or(Field::Null, Field::Bytes)),
             ("value_bytes", Field::Count(cell.value_bytes as u64)),

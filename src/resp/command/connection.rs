@@ -5,12 +5,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::client::label;
 use super::context::{Context, DONE, Flow, Long, Outcome, Progress, begin, integer, is};
 use super::error::CommandError;
+use super::info::REDIS_VERSION;
+use crate::model::Database;
 use crate::resp::session::Replies;
 use crate::resp::{Args, EMPTY_ARRAY, PONG, Proto};
 use crate::time_slice::TimeSlice;
 
 /// The only user.
-const USER: &[u8] = b"default";
+pub(super) const USER: &[u8] = b"default";
 
 pub(super) fn ping(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     match args.get(1) {
@@ -38,9 +40,8 @@ pub(super) fn quit(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
 }
 
 pub(super) fn select(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    if integer(&args[1])? != 0 {
-        return Err(CommandError::said("ERR DB index is out of range"));
-    }
+    let database = cx.database(&args[1])?;
+    cx.select(database);
     cx.reply().ok();
     DONE
 }
@@ -116,7 +117,7 @@ pub(super) fn hello(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let id = cx.session.client.id;
     let mut reply = cx.reply();
     reply.map(7);
-    for (key, value) in [("server", "sapwood"), ("version", env!("CARGO_PKG_VERSION"))] {
+    for (key, value) in [("server", "sapwood"), ("version", REDIS_VERSION)] {
         reply.bulk(key.as_bytes());
         reply.bulk(value.as_bytes());
     }
@@ -134,9 +135,6 @@ pub(super) fn hello(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn set_proto(cx: &mut Context<'_>, proto: Proto) {
-    if proto == Proto::Resp2 {
-        cx.session.stop_tracking(cx.shared);
-    }
     cx.session.client.outbox.switch(proto, cx.out);
     cx.keep();
     cx.session.proto = proto;
@@ -157,8 +155,10 @@ impl Long for Reset {
         }
         cx.session.stop_monitoring(cx.shared);
         cx.session.stop_events(cx.shared);
+        cx.session.stop_tracking(cx.shared);
         cx.session.watch(None);
         cx.session.end_transaction();
+        cx.select(Database::ZERO);
         set_proto(cx, Proto::Resp2);
         cx.session.replies = Replies::On;
         cx.session.authenticated = cx.shared.settings.password.is_none();

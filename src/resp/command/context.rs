@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use super::error::CommandError;
 use crate::cluster::Acknowledgements;
 use crate::env::BoxFuture;
-use crate::model::Time;
 use crate::model::counter::strict_number;
+use crate::model::{Database, Time};
 use crate::resp::session::Session;
 use crate::resp::shared::Shared;
 use crate::resp::{Args, Proto, Reply};
@@ -17,7 +17,8 @@ use crate::store::{Batch, Keyspace};
 /// Everything that a command can use.
 pub(in crate::resp) struct Context<'a> {
     pub(in crate::resp) shared: &'a Shared,
-    /// The keys. What a command does with one of them is a step of its own, unless it is [`together`](Self::together).
+    /// The keys of the selected database. What a command does with one of them is a step of its own, unless it is
+    /// [`together`](Self::together).
     pub(in crate::resp) keyspace: Keyspace<'a>,
     pub(in crate::resp) session: &'a mut Session,
     pub(in crate::resp) batch: &'a mut Batch,
@@ -36,18 +37,58 @@ impl Context<'_> {
         keys: impl Iterator<Item = &'k [u8]>,
         work: impl FnOnce(&mut Self) -> T,
     ) -> T {
-        let Keyspace::Free(store) = self.keyspace else { return work(self) };
-        self.keyspace = Keyspace::Locked(store.lock(keys));
+        let selected = self.keyspace.database;
+        self.together_across(keys.map(|key| (selected, key)), work)
+    }
+
+    /// As [`together`](Self::together), with keys of several databases.
+    pub(super) fn together_across<'k, T>(
+        &mut self,
+        keys: impl Iterator<Item = (Database, &'k [u8])>,
+        work: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let was_free = self.keyspace.lock(keys);
         let outcome = work(self);
-        self.keyspace = Keyspace::Free(store);
+        if was_free {
+            self.keyspace.unlock();
+        }
         outcome
+    }
+
+    /// Runs `work` with the keys of another database.
+    pub(super) fn within<T>(&mut self, database: Database, work: impl FnOnce(&mut Self) -> T) -> T {
+        let selected = std::mem::replace(&mut self.keyspace.database, database);
+        let outcome = work(self);
+        self.keyspace.database = selected;
+        outcome
+    }
+
+    /// Selects the database of this and the next commands.
+    pub(super) fn select(&mut self, database: Database) {
+        self.keyspace.database = database;
+        self.session.select(database);
+    }
+
+    /// The database that `arg` names.
+    ///
+    /// # Errors
+    /// If this node's clients may not select it.
+    pub(super) fn database(&self, arg: &[u8]) -> Result<Database, CommandError> {
+        let number = i32::try_from(integer(arg)?).map_err(|_| {
+            CommandError::said("ERR value is out of range, value must between -2147483648 and 2147483647")
+        })?;
+        let number = u8::try_from(number).ok();
+        let number = number.filter(|number| u16::from(*number) < self.shared.settings.databases);
+        number.map(Database::new).ok_or(CommandError::said("ERR DB index is out of range"))
     }
 
     /// Replies with an error instead of what the output holds from `start` on.
     pub(super) fn fail(&mut self, start: usize, error: &dyn Display) {
         self.out.truncate(start.max(self.session.kept));
         self.session.counts.errors += 1;
-        self.reply().error(&error.to_string());
+        let text = error.to_string();
+        self.shared.stats.error(&text);
+        self.reply().error(&text);
     }
 
     /// Moves the client's pushes from the outbox to the output, before what is written next. While `EXEC` replies with
@@ -78,6 +119,11 @@ impl Context<'_> {
     /// Whether a key is absent here.
     pub(super) fn is_absent(&self, key: &[u8]) -> bool {
         self.keyspace.read(key, self.now(), |live| live.is_none())
+    }
+
+    /// Whether a key of a database is absent here.
+    pub(super) fn is_absent_in(&self, database: Database, key: &[u8]) -> bool {
+        self.keyspace.read_stored(&database.stored(key), self.now(), |live| live.is_none())
     }
 
     pub(super) fn now(&self) -> Time {

@@ -2,6 +2,7 @@
 
 use super::context::Handler;
 use super::error::CommandError;
+use super::refused;
 use crate::resp::Args;
 use crate::resp::args::Keys;
 use crate::resp::call::Call;
@@ -59,10 +60,14 @@ pub(super) const CONDITIONAL: Flags = Flags(256);
 pub(super) const NO_MULTI: Flags = Flags(512);
 /// Executed at once between `MULTI` and `EXEC` too; not shown by `COMMAND`.
 pub(super) const UNQUEUED: Flags = Flags(1024);
+/// Reaches its last key in another database too, which its arguments may name; not shown by `COMMAND`.
+pub(super) const CROSSES: Flags = Flags(2048);
+/// Selects the database that its argument names; not shown by `COMMAND`.
+pub(super) const SELECTS: Flags = Flags(4096);
 /// Where its keys are depends on its arguments.
-pub(super) const MOVABLE_KEYS: Flags = Flags(2048);
+pub(super) const MOVABLE_KEYS: Flags = Flags(8192);
 /// Not executed by scripts. Others that scripts do not execute have no mark.
-pub(super) const NO_SCRIPT: Flags = Flags(4096);
+pub(super) const NO_SCRIPT: Flags = Flags(16384);
 
 impl Flags {
     pub(super) const fn and(self, other: Flags) -> Flags {
@@ -119,7 +124,7 @@ pub(super) fn resolve(
         return Ok((command, call));
     };
     let Some(index) = command.subcommands.iter().position(|sub| sub.is_named(name)) else {
-        return Err(CommandError::unknown_subcommand(command.name, name));
+        return Err(refused::explain_subcommand(command.name, name));
     };
     let sub = &command.subcommands[index];
     if !sub.takes(args.len()) {

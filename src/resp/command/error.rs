@@ -64,6 +64,12 @@ impl CommandError {
         Self::Said(text.into())
     }
 
+    /// The error of what Redis has and this store does not: `what` is a command with the arguments that matter, `why`
+    /// the reason, `instead` the way out.
+    pub(super) fn unsupported(what: &str, why: &str, instead: &str) -> Self {
+        Self::said(format!("UNSUPPORTED {what}: {why}. {instead}"))
+    }
+
     pub(super) fn unknown_subcommand(command: &str, name: &[u8]) -> Self {
         let name = String::from_utf8_lossy(&name[..name.len().min(MAX_ECHO)]);
         let parent = command.to_ascii_uppercase();

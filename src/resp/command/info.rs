@@ -8,9 +8,14 @@ use crate::cluster::PeerState;
 use crate::process;
 use crate::resp::Args;
 use crate::resp::shared::Shared;
+use crate::stats::CommandTotals;
+use crate::store::KeyCounts;
 
-/// The version of Redis that this server is compatible with; tools select features by it.
-const REDIS_VERSION: &str = "7.0.15";
+/// The version of Redis whose commands are meant, in `INFO` and `HELLO`: clients select commands and forms by it.
+///
+/// Redis 7.4 has no command or form for strings, keys and connections that is missing here without a refusal that
+/// names the reason. Sapwood's own version is `sapwood_version` in `INFO`.
+pub(super) const REDIS_VERSION: &str = "7.4.0";
 
 type Section = fn(&Shared, &mut Lines);
 
@@ -24,6 +29,8 @@ const SECTIONS: &[(&str, bool, Section)] = &[
     ("Replication", true, replication),
     ("CPU", true, cpu),
     ("Commandstats", false, commandstats),
+    ("Errorstats", true, errorstats),
+    ("Latencystats", false, latencystats),
     ("Cluster", true, cluster),
     ("Keyspace", true, keyspace),
     ("Sapwood", true, sapwood),
@@ -90,6 +97,9 @@ fn memory(shared: &Shared, lines: &mut Lines) {
     let limit = shared.settings.max_memory.unwrap_or(0);
     lines.add("used_memory", used);
     lines.add("used_memory_human", human(used));
+    let peak = shared.stats.peak_memory(used);
+    lines.add("used_memory_peak", peak);
+    lines.add("used_memory_peak_human", human(peak));
     lines.add("used_memory_tombstones", tombstones);
     lines.add("used_memory_tombstones_human", human(tombstones));
     if let Some(resident) = process::resident_bytes() {
@@ -116,6 +126,7 @@ fn stats(shared: &Shared, lines: &mut Lines) {
     for (name, value) in shared.stats.named() {
         lines.add(name, value);
     }
+    lines.add("expired_keys", shared.store.swept_keys());
     lines.add("evicted_keys", 0);
     let (channels, patterns) = shared.hub.totals();
     lines.add("pubsub_channels", channels);
@@ -139,9 +150,38 @@ fn cpu(_shared: &Shared, lines: &mut Lines) {
     }
 }
 
+/// The time that all calls of a command took is estimated from those that were timed.
 fn commandstats(shared: &Shared, lines: &mut Lines) {
-    for (name, calls, failures) in shared.stats.calls() {
-        lines.add(&format!("cmdstat_{name}"), format_args!("calls={calls},failed_calls={failures}"));
+    for CommandTotals { name, calls, failures, rejections, durations } in shared.stats.calls() {
+        let per_call = durations.micros_per_call();
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let all = per_call * calls as f64;
+        lines.add(
+            &format!("cmdstat_{name}"),
+            format_args!(
+                "calls={calls},usec={all:.0},usec_per_call={per_call:.2},rejected_calls={rejections},\
+                 failed_calls={failures}"
+            ),
+        );
+    }
+}
+
+fn errorstats(shared: &Shared, lines: &mut Lines) {
+    for (code, count) in shared.stats.errors() {
+        lines.add(&format!("errorstat_{code}"), format_args!("count={count}"));
+    }
+}
+
+/// Percentiles of the calls that were timed, rounded up to a power of two.
+fn latencystats(shared: &Shared, lines: &mut Lines) {
+    for CommandTotals { name, durations, .. } in shared.stats.calls() {
+        if durations.timed > 0 {
+            let [p50, p99, p999] = [500, 990, 999].map(|thousandths| durations.percentile(thousandths));
+            lines.add(
+                &format!("latency_percentiles_usec_{name}"),
+                format_args!("p50={p50}.000,p99={p99}.000,p99.9={p999}.000"),
+            );
+        }
     }
 }
 
@@ -149,12 +189,11 @@ fn cluster(_shared: &Shared, lines: &mut Lines) {
     lines.add("cluster_enabled", 0);
 }
 
-/// The average time to live is not computed; tools need the field.
+/// All databases that have keys, also those that clients of this node cannot select. The average time to live is not
+/// computed; tools need the field.
 fn keyspace(shared: &Shared, lines: &mut Lines) {
-    let totals = shared.store.totals();
-    if totals.live_cells > 0 {
-        let (keys, expires) = (totals.live_cells, totals.expiring_cells);
-        lines.add("db0", format_args!("keys={keys},expires={expires},avg_ttl=0"));
+    for (database, KeyCounts { keys, expiring }) in shared.store.databases() {
+        lines.add(&format!("db{database}"), format_args!("keys={keys},expires={expiring},avg_ttl=0"));
     }
 }
 

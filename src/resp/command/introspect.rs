@@ -3,6 +3,7 @@
 use super::context::{Context, DONE, Outcome, is};
 use super::entry::{ADMIN, Command, FAST, READ, Table, WRITE, resolve};
 use super::error::CommandError;
+use super::specs;
 use crate::resp::call::Call;
 use crate::resp::{Args, Reply, glob};
 
@@ -20,6 +21,8 @@ const HELP: &[&str] = &[
     "    Return documentation details about multiple commands, or all.",
     "GETKEYS <full-command>",
     "    Return the keys from a full command.",
+    "GETKEYSANDFLAGS <full-command>",
+    "    Return the keys and the access flags from a full command.",
     "HELP",
     "    Print this help.",
 ];
@@ -81,14 +84,13 @@ fn describe(reply: &mut Reply<'_>, command: &Command) {
     let categories = categories(command);
     reply.set(categories.clone().count());
     categories.for_each(|category| reply.simple(&format!("@{category}")));
-    reply.array(0); // tips
-    reply.array(0); // key specifications: the three numbers above say as much
+    specs::describe(reply, command);
     reply.array(command.subcommands.len());
     command.subcommands.iter().for_each(|sub| describe(reply, sub));
 }
 
 /// The categories of Redis's access control lists.
-fn categories(command: &Command) -> impl Iterator<Item = &'static str> + Clone {
+pub(super) fn categories(command: &Command) -> impl Iterator<Item = &'static str> + Clone {
     let group = match command.group {
         "generic" => "keyspace",
         "server" => "admin",
@@ -127,7 +129,8 @@ fn document(reply: &mut Reply<'_>, command: &Command) {
 }
 
 pub(super) fn list(cx: &mut Context<'_>, args: Args<'_>, table: &Table) -> Outcome {
-    let mut commands: Vec<&Command> = table.commands.iter().collect();
+    let with_subcommands = |command: &'static Command| std::iter::once(command).chain(command.subcommands);
+    let mut commands: Vec<&Command> = table.commands.iter().flat_map(with_subcommands).collect();
     if args.len() > 2 {
         if args.len() != 5 || !is(&args[2], "filterby") {
             return Err(CommandError::Syntax);
@@ -151,6 +154,32 @@ pub(super) fn list(cx: &mut Context<'_>, args: Args<'_>, table: &Table) -> Outco
 
 pub(super) fn getkeys(cx: &mut Context<'_>, args: Args<'_>, table: &Table) -> Outcome {
     let request = args.tail(2);
+    let command = command_of(request, table)?;
+    let places = command.keys.places(request);
+    let mut reply = cx.reply();
+    reply.array(places.len());
+    places.for_each(|place| reply.bulk(&request[place]));
+    DONE
+}
+
+pub(super) fn getkeysandflags(cx: &mut Context<'_>, args: Args<'_>, table: &Table) -> Outcome {
+    let request = args.tail(2);
+    let command = command_of(request, table)?;
+    let places = command.keys.places(request);
+    let mut reply = cx.reply();
+    reply.array(places.len());
+    for (n, place) in places.enumerate() {
+        reply.array(2);
+        reply.bulk(&request[place]);
+        let flags = specs::use_of(command, n);
+        reply.set(flags.len());
+        flags.iter().for_each(|flag| reply.simple(flag));
+    }
+    DONE
+}
+
+/// The command of a request that has keys.
+fn command_of(request: Args<'_>, table: &Table) -> Result<&'static Command, CommandError> {
     let invalid = || CommandError::said("ERR Invalid command specified");
     let index = (table.find)(&request[0]).ok_or_else(invalid)?;
     let (command, _) =
@@ -163,9 +192,5 @@ pub(super) fn getkeys(cx: &mut Context<'_>, args: Args<'_>, table: &Table) -> Ou
     if !command.keys.may_be() {
         return Err(CommandError::said("ERR The command has no key arguments"));
     }
-    let places = command.keys.places(request);
-    let mut reply = cx.reply();
-    reply.array(places.len());
-    places.for_each(|place| reply.bulk(&request[place]));
-    DONE
+    Ok(command)
 }

@@ -13,6 +13,7 @@
 //! - A command that fails leaves nothing but its error in the output.
 //! - Nothing here blocks: no lock of the store is held longer than one closure, and there is no `.await`.
 
+mod acl;
 mod bitfield;
 mod bits;
 mod client;
@@ -21,14 +22,17 @@ mod config;
 mod connection;
 mod context;
 mod counter;
+mod dump;
 mod entry;
 mod error;
 mod expiry;
 mod info;
+mod inspect;
 mod introspect;
 mod keyspace;
 mod lcs;
 mod many;
+mod no_cluster;
 mod options;
 mod parts;
 mod pubsub;
@@ -37,29 +41,34 @@ mod sapwood;
 mod script;
 mod server;
 mod several;
+mod slow;
+mod specs;
 mod string;
 mod sweep;
 mod table;
+mod timing;
 mod tracking;
 mod transaction;
 mod wait;
 mod watch;
 
 pub(super) use context::{Context, Flow, Long, Wait};
+pub(super) use timing::Running;
 
 use std::fmt::Display;
 
 use super::Args;
 use super::call::Call;
 use context::{Handler, Outcome, Progress};
-use entry::{ADMIN, CONDITIONAL, Command, NO_AUTH, READ, SUBSCRIBED, UNQUEUED, resolve};
+use entry::{ADMIN, CONDITIONAL, CROSSES, Command, NO_AUTH, READ, SELECTS, SUBSCRIBED, UNQUEUED, resolve};
 use error::CommandError;
 use options::SetOptions;
 use table::TABLE;
+use timing::Timing;
 
-/// The commands' names, in the order of their indexes in [`Call`] and the counters.
+/// The names of the commands and subcommands, in the order of their counters.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().map(|command| command.name)
+    table::all().map(|command| command.name)
 }
 
 /// Executes one request; appends its reply or error to the output.
@@ -73,7 +82,7 @@ pub(super) fn execute(cx: &mut Context<'_>, args: Args<'_>) -> Flow {
 
 /// Runs one step of a long command, whose reply begins at `start` in the output; `true` once it has ended.
 pub(super) fn step(cx: &mut Context<'_>, long: &mut dyn Long, start: usize) -> bool {
-    match long.step(cx) {
+    timing::step(cx, |cx| match long.step(cx) {
         Ok(Progress::More) => false,
         Ok(Progress::Done) => true,
         Err(error) => {
@@ -81,7 +90,7 @@ pub(super) fn step(cx: &mut Context<'_>, long: &mut dyn Long, start: usize) -> b
             cx.fail(start, &error);
             true
         }
-    }
+    })
 }
 
 /// Lets a waiting command reply, if it can or this is the `last` time; `true` once it has.
@@ -119,13 +128,31 @@ fn run(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 /// Executes a request whose command has this index in the table.
 fn dispatch(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Outcome {
-    cx.session.counts.call(index, &cx.shared.stats);
-    call(cx, args, index).inspect_err(|_| cx.session.counts.fail())
+    cx.session.call = Call::of(index);
+    let command = match admit(cx, args, index) {
+        Ok(command) => command,
+        Err(error) => {
+            cx.shared.stats.reject(table::slot(cx.session.call));
+            return Err(error);
+        }
+    };
+    let slot = table::slot(cx.session.call);
+    cx.session.counts.call(slot, &cx.shared.stats);
+    let timing = Timing::begin(cx, args, command);
+    let outcome = match command.handler {
+        Handler::Plain(handler) => handler(cx, args),
+        Handler::Dispatching(handler) => handler(cx, args, dispatch),
+    };
+    if outcome.is_err() {
+        cx.session.counts.fail();
+    }
+    timing.end(cx, args, slot, matches!(outcome, Ok(Flow::Long(_))));
+    outcome
 }
 
-fn call(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Outcome {
-    let command = &TABLE[index];
-    let (command, call) = resolve(command, Call::of(index), args)?;
+/// Makes the checks that all commands share; returns the command or subcommand.
+fn admit(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Result<&'static Command, CommandError> {
+    let (command, call) = resolve(&TABLE[index], Call::of(index), args)?;
     cx.session.call = call;
     if !cx.session.authenticated && !command.flags.has(NO_AUTH) {
         return Err(CommandError::NoAuth);
@@ -134,7 +161,13 @@ fn call(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Outcome {
         return Err(CommandError::Subscribed(command.name));
     }
     if cx.shared.monitors.any() && !command.flags.has(ADMIN) {
-        cx.shared.monitors.show(cx.now(), cx.session.client.peer, args);
+        let selected = cx.session.database();
+        // As in Redis, a SELECT is shown with the database that it selects.
+        let shown =
+            if command.flags.has(SELECTS) { cx.database(&args[1]).unwrap_or(selected) } else { selected };
+        // A client that ends its own monitoring is not shown that.
+        let unless = (command.name == "reset").then_some(cx.session.client.id);
+        cx.shared.monitors.show(cx.now(), shown, cx.session.client.peer, args, unless);
     }
     if cx.session.may_lack && depends_on_keys(args, command) && lacks(cx, args, command) {
         return Err(CommandError::Loading);
@@ -142,10 +175,7 @@ fn call(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Outcome {
     if cx.session.tracking.is_some() {
         note_reads(cx, args, command, &TABLE[index]);
     }
-    match command.handler {
-        Handler::Plain(handler) => handler(cx, args),
-        Handler::Dispatching(handler) => handler(cx, args, dispatch),
-    }
+    Ok(command)
 }
 
 /// Whether a command reads its keys, or writes depending on their values. `DEL` does not: it deletes existing keys,
@@ -158,8 +188,9 @@ fn depends_on_keys(args: Args<'_>, command: &Command) -> bool {
 
 /// Whether one of a command's keys is absent. Commands with many keys check each when they reach it.
 fn lacks(cx: &Context<'_>, args: Args<'_>, command: &Command) -> bool {
-    let mut keys = command.keys.places(args).filter_map(|place| args.get(place));
-    args.len() <= many::AT_ONCE && keys.any(|key| cx.is_absent(key))
+    let other = if command.flags.has(CROSSES) { several::other_database(cx, args) } else { None };
+    let mut keys = command.keys.reached(args, cx.keyspace.database, other);
+    args.len() <= many::AT_ONCE && keys.any(|(database, key)| cx.is_absent_in(database, key))
 }
 
 /// Records the keys that a tracking client is about to read. `CLIENT CACHING` applies to the next command that is not

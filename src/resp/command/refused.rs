@@ -1,4 +1,7 @@
 //! Redis commands that are not supported, and the reasons.
+//!
+//! The first word of the error is `UNSUPPORTED`: some clients return `false` for an error whose first word is `ERR`,
+//! as if the key were absent, and raise all others.
 
 use super::error::CommandError;
 use crate::resp::Args;
@@ -6,47 +9,42 @@ use crate::resp::Args;
 /// A group of unsupported commands with one reason.
 struct Group {
     why: &'static str,
+    /// The way out.
+    instead: &'static str,
+    /// A subcommand is named `parent|child`.
     names: &'static [&'static str],
 }
 
-const LATER: &str = "is not available yet";
-const NEVER: &str = "is not supported";
-
-/// Commands planned for a later version.
-const AWAITED: &[Group] =
-    &[Group { why: "keeping data on disk arrives in a later version", names: &["waitaof"] }];
-
-/// Commands that cannot keep their meaning in an eventually consistent store of registers.
-const MEANINGLESS: &[Group] = &[
-    Group { why: "two keys cannot change together on every node", names: &["move", "swapdb"] },
+/// The groups. A command is in one of them only if it cannot have the same meaning on every node, or does not exist yet.
+const GROUPS: &[Group] = &[
+    Group {
+        why: "keeping data on disk arrives in a later version",
+        instead: "WAIT waits until peers hold a write in memory",
+        names: &["waitaof"],
+    },
+    Group {
+        why: "all keys of two databases cannot change together on every node",
+        instead: "SELECT the other database in the client",
+        names: &["swapdb"],
+    },
     Group {
         why: "of two concurrent changes to a part of a value one would be lost",
+        instead: "GET the value, change it and SET it, between WATCH and EXEC",
         names: &["incrbyfloat", "pfadd", "pfmerge", "pfdebug", "pfselftest"],
     },
     Group {
-        why: "a function would have to be on every node: send the script with EVAL",
+        why: "a function would have to be on every node",
+        instead: "Send the script with EVAL",
         names: &["function", "fcall", "fcall_ro"],
     },
     Group {
-        why: "every node takes writes and links to its peers by itself (SAPWOOD PEERS shows them)",
-        names: &[
-            "replicaof",
-            "slaveof",
-            "cluster",
-            "asking",
-            "readonly",
-            "readwrite",
-            "failover",
-            "psync",
-            "sync",
-            "replconf",
-            "role",
-            "migrate",
-            "sentinel",
-        ],
+        why: "every node takes writes and links to its peers by itself",
+        instead: "SAPWOOD PEERS shows them",
+        names: &["replicaof", "slaveof", "failover", "psync", "sync", "replconf", "migrate", "sentinel"],
     },
     Group {
         why: "values are plain strings",
+        instead: "Keep one key for each field or member, or the whole as one value, as JSON",
         names: &[
             "blmove",
             "blmpop",
@@ -170,39 +168,66 @@ const MEANINGLESS: &[Group] = &[
     },
     Group {
         why: "the peers hold the data, and nothing is saved to disk on command",
-        names: &["save", "bgsave", "bgrewriteaof", "lastsave"],
+        instead: "WAIT waits until they do; copy keys to files with SCAN and DUMP",
+        names: &["save", "bgsave", "bgrewriteaof"],
     },
-    Group {
-        why: "a value does not leave with the timestamps that merging needs",
-        names: &["dump", "restore", "restore-asking"],
-    },
+    Group { why: "a key does not move between slots", instead: "Use RESTORE", names: &["restore-asking"] },
     Group {
         why: "what it shows or changes is the inside of redis-server",
-        names: &["debug", "object", "memory", "module", "latency", "slowlog", "lolwut"],
+        instead: "INFO and the metrics of the http port describe this node",
+        names: &["debug", "lolwut"],
     },
     Group {
-        why: "there are no shards: SUBSCRIBE and PUBLISH reach every node",
-        names: &["ssubscribe", "sunsubscribe", "spublish"],
+        why: "there are no modules",
+        instead: "Values are plain strings",
+        names: &["module|load", "module|loadex", "module|unload"],
     },
-    Group { why: "there is one user, default, with one password", names: &["acl"] },
+    Group {
+        why: "there are no shards",
+        instead: "SUBSCRIBE and PUBLISH reach every node",
+        names: &["pubsub|shardchannels", "pubsub|shardnumsub", "spublish", "ssubscribe", "sunsubscribe"],
+    },
+    Group {
+        why: "there is one user, default, with one password",
+        instead: "Set it with --client-password-file",
+        names: &["acl|deluser", "acl|dryrun", "acl|genpass", "acl|load", "acl|save", "acl|setuser"],
+    },
+    Group {
+        why: "other clients are not held up here",
+        instead: "CLIENT KILL ends a connection",
+        names: &["client|pause", "client|unpause", "client|unblock"],
+    },
+    Group {
+        why: "settings are fixed while a node runs",
+        instead: "Change the file of settings and restart the node",
+        names: &["config|rewrite"],
+    },
 ];
 
 /// The error for a request whose command is not in the table.
 pub(super) fn explain(args: Args<'_>) -> CommandError {
-    for (groups, verdict) in [(AWAITED, LATER), (MEANINGLESS, NEVER)] {
-        for group in groups {
-            let known = |name: &&&str| args[0].eq_ignore_ascii_case(name.as_bytes());
-            if let Some(name) = group.names.iter().find(known) {
-                let name = name.to_ascii_uppercase();
-                return CommandError::said(format!("ERR {name} {verdict}: {}", group.why));
-            }
-        }
-    }
-    CommandError::unknown_command(args)
+    find(|name| args[0].eq_ignore_ascii_case(name.as_bytes()))
+        .unwrap_or_else(|| CommandError::unknown_command(args))
+}
+
+/// The error for a subcommand that is not in the table; `parent` is its command in lower case.
+pub(super) fn explain_subcommand(parent: &str, child: &[u8]) -> CommandError {
+    let is_it = |name: &str| {
+        let own = name.strip_prefix(parent).and_then(|rest| rest.strip_prefix('|'));
+        own.is_some_and(|own| child.eq_ignore_ascii_case(own.as_bytes()))
+    };
+    find(is_it).unwrap_or_else(|| CommandError::unknown_subcommand(parent, child))
+}
+
+fn find(is_it: impl Fn(&str) -> bool) -> Option<CommandError> {
+    GROUPS.iter().find_map(|group| {
+        let name = group.names.iter().find(|name| is_it(name))?.replace('|', " ").to_ascii_uppercase();
+        Some(CommandError::unsupported(&name, group.why, group.instead))
+    })
 }
 
 /// The names of all unsupported commands.
 #[cfg(test)]
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    AWAITED.iter().chain(MEANINGLESS).flat_map(|group| group.names).copied()
+    GROUPS.iter().flat_map(|group| group.names).copied()
 }

@@ -4,10 +4,12 @@
 
 use super::context::{Context, DONE, Outcome, is};
 use super::error::CommandError;
-use crate::model::Time;
+use crate::model::{Database, Time};
 use crate::resp::Args;
 use crate::resp::transaction::MAX_REQUESTS;
 use crate::store::{Live, Write};
+
+const SAME: &str = "ERR source and destination objects are the same";
 
 /// The value of a key and its deadline.
 struct Held {
@@ -68,29 +70,66 @@ fn move_value(cx: &mut Context<'_>, args: Args<'_>, only_if_free: bool) -> Resul
 pub(super) fn copy(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (from, to) = (&args[1], &args[2]);
     let mut replaces = false;
+    let selected = cx.keyspace.database;
+    let mut target = selected;
     let mut at = 3;
     while let Some(word) = args.get(at) {
         match args.get(at + 1) {
             _ if is(word, "replace") => replaces = true,
             Some(database) if is(word, "db") => {
-                if database != b"0" {
-                    return Err(CommandError::said("ERR DB index is out of range"));
-                }
+                target = cx.database(database)?;
                 at += 1;
             }
             _ => return Err(CommandError::Syntax),
         }
         at += 1;
     }
-    if from == to {
-        return Err(CommandError::said("ERR source and destination objects are the same"));
+    if from == to && target == selected {
+        return Err(CommandError::said(SAME));
     }
-    let is_done = cx.together([from, to].into_iter(), |cx| match held(cx, from) {
-        Some(held) if replaces || !exists(cx, to) => put(cx, to, &held).map(|()| true),
-        _ => Ok(false),
+    let is_done = cx.together_across([(selected, from), (target, to)].into_iter(), |cx| {
+        let Some(held) = held(cx, from) else { return Ok(false) };
+        cx.within(target, |cx| {
+            let may_put = replaces || !exists(cx, to);
+            if may_put { put(cx, to, &held).map(|()| true) } else { Ok(false) }
+        })
     })?;
     cx.reply().int(i64::from(is_done));
     DONE
+}
+
+/// `MOVE`. What other nodes add to a counter meanwhile is deleted with the key.
+pub(super) fn move_key(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let key = &args[1];
+    let (selected, target) = (cx.keyspace.database, cx.database(&args[2])?);
+    if target == selected {
+        return Err(CommandError::said(SAME));
+    }
+    let is_done = cx.together_across([(selected, key), (target, key)].into_iter(), |cx| {
+        let Some(held) = held(cx, key) else { return Ok(false) };
+        let is_put = cx.within(target, |cx| {
+            // First what may be refused.
+            if exists(cx, key) { Ok(false) } else { put(cx, key, &held).map(|()| true) }
+        })?;
+        if is_put {
+            delete(cx, key)?;
+        }
+        Ok::<bool, CommandError>(is_put)
+    })?;
+    cx.reply().int(i64::from(is_done));
+    DONE
+}
+
+/// The other database in which `MOVE` or `COPY` reaches its last key, if the request names one.
+pub(super) fn other_database(cx: &Context<'_>, args: Args<'_>) -> Option<Database> {
+    let named = if is(&args[0], "move") {
+        args.get(2)
+    } else {
+        let options = args.tail(3);
+        let at = options.iter().rposition(|word| is(word, "db"))?;
+        options.get(at + 1)
+    };
+    cx.database(named?).ok()
 }
 
 pub(super) fn msetnx(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {

@@ -4,6 +4,7 @@ use std::mem;
 
 use super::context::{Context, Long, Outcome, Progress, begin};
 use super::error::CommandError;
+use crate::model::Database;
 use crate::resp::glob::MAX_PATTERN;
 use crate::resp::{Args, Reply, glob};
 use crate::store::{Cell, Write};
@@ -11,6 +12,10 @@ use crate::time_slice::TimeSlice;
 
 /// Most bytes of encoded keys in one reply: what `KEYS` may gather before it replies.
 const MAX_KEYS: usize = 64 << 20;
+
+/// Most live cells of other databases that one `SCAN` visits, which takes some milliseconds. It then returns the keys
+/// found so far, like one that has found enough.
+const MAX_OTHERS: usize = 50_000;
 
 /// Visits ranges until the time slice is over; returns whether none is left.
 fn each_range(
@@ -27,6 +32,15 @@ fn each_range(
         *next += 1;
     }
     Ok(true)
+}
+
+/// Live cells that were visited.
+#[derive(Default)]
+struct Visited {
+    /// Those of keys of the selected database.
+    keys: usize,
+    /// All others.
+    others: usize,
 }
 
 /// The matching keys, gathered as an encoded list.
@@ -46,22 +60,27 @@ impl Matches {
         Ok(Self { pattern, encoded: Vec::new(), count: 0 })
     }
 
-    /// Gathers the matching live keys of a range; returns how many live cells it visited.
-    fn gather(&mut self, cx: &Context<'_>, range: usize) -> usize {
-        let mut seen = 0;
+    /// Gathers the matching live keys of a range and the selected database; returns how many live cells it visited.
+    fn gather(&mut self, cx: &Context<'_>, range: usize) -> Visited {
+        let mut seen = Visited::default();
         if cx.shared.store.live_cells(range) == 0 {
             return seen;
         }
         let now = cx.now();
         let Matches { pattern, encoded, count } = self;
         let mut reply = Reply::new(encoded, cx.proto());
+        let database = cx.keyspace.database;
         cx.shared.store.walk(range, |cell| {
             if !cell.is_live(now) {
                 return;
             }
-            seen += 1;
-            if pattern.as_ref().is_none_or(|pattern| glob::matches(pattern, cell.key())) {
-                reply.bulk(cell.key());
+            let Some(key) = database.key(cell.key()) else {
+                seen.others += 1;
+                return;
+            };
+            seen.keys += 1;
+            if pattern.as_ref().is_none_or(|pattern| glob::matches(pattern, key)) {
+                reply.bulk(key);
                 *count += 1;
             }
         });
@@ -108,8 +127,10 @@ impl Long for Keys {
 struct Scan {
     matches: Matches,
     range: usize,
-    /// Live cells still to visit.
+    /// Keys of the database still to visit.
     left: usize,
+    /// Live cells of other databases still to visit.
+    others_left: usize,
 }
 
 /// The arguments of `SCAN`.
@@ -123,20 +144,26 @@ pub(super) struct ScanRequest<'a> {
 
 pub(super) fn scan(cx: &mut Context<'_>, request: &ScanRequest<'_>) -> Outcome {
     let matches = Matches::new(request.pattern)?;
-    let range = if request.strings { request.cursor } else { usize::MAX };
-    begin(cx, Scan { matches, range, left: request.count })
+    let is_empty = cx.keyspace.database != Database::ZERO && keys_of_database(cx) == 0;
+    let range = if request.strings && !is_empty { request.cursor } else { usize::MAX };
+    begin(cx, Scan { matches, range, left: request.count, others_left: MAX_OTHERS })
 }
 
 impl Long for Scan {
     fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
         let ranges = cx.shared.store.range_count();
         let time = TimeSlice::begin();
-        while self.range < ranges && self.left > 0 && self.matches.encoded.len() < MAX_KEYS {
+        while self.range < ranges
+            && self.left > 0
+            && self.others_left > 0
+            && self.matches.encoded.len() < MAX_KEYS
+        {
             if time.is_over() {
                 return Ok(Progress::More);
             }
-            let gathered = self.matches.gather(cx, self.range);
-            self.left = self.left.saturating_sub(gathered);
+            let visited = self.matches.gather(cx, self.range);
+            self.left = self.left.saturating_sub(visited.keys);
+            self.others_left = self.others_left.saturating_sub(visited.others);
             self.range += 1;
         }
         let next = if self.range < ranges { self.range } else { 0 };
@@ -148,23 +175,30 @@ impl Long for Scan {
     }
 }
 
-/// `FLUSHALL`: writes a tombstone for every live key.
+/// `FLUSHALL` and `FLUSHDB`: writes a tombstone for every live key, or for those of one database.
 struct Flush {
+    database: Option<Database>,
     range: usize,
     cells: Vec<Cell>,
 }
 
-pub(super) fn flush(cx: &mut Context<'_>) -> Outcome {
-    begin(cx, Flush { range: 0, cells: Vec::new() })
+/// Clients that track what they have read get one invalidation for all of it, before any key is deleted: what they read
+/// from then on is recorded anew.
+pub(super) fn flush(cx: &mut Context<'_>, database: Option<Database>) -> Outcome {
+    cx.shared.tracking.all_changed();
+    begin(cx, Flush { database, range: 0, cells: Vec::new() })
 }
 
 impl Long for Flush {
     fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
         let (store, now) = (&cx.shared.store, cx.now());
-        let Flush { range, cells } = self;
+        let Flush { database, range, cells } = self;
+        let is_meant = |cell: &Cell| {
+            cell.is_live(now) && database.is_none_or(|database| database.key(cell.key()).is_some())
+        };
         let is_done = each_range(range, store.range_count(), |range| {
             if store.live_cells(range) > 0 {
-                store.walk(range, |cell| cells.extend(cell.is_live(now).then(|| cell.clone())));
+                store.walk(range, |cell| cells.extend(is_meant(cell).then(|| cell.clone())));
             }
             for cell in mem::take(cells) {
                 store.write(cx.batch, cell.key(), |_| (Write::Delete, ()))?;
@@ -174,7 +208,6 @@ impl Long for Flush {
         if !is_done {
             return Ok(Progress::More);
         }
-        cx.shared.tracking.all_changed();
         cx.reply().ok();
         Ok(Progress::Done)
     }
@@ -222,16 +255,21 @@ impl Long for Count {
         let store = &cx.shared.store;
         let Count { range, expired } = self;
         let is_done = each_range(range, store.range_count(), |range| {
-            *expired += store.expired_cells(range, cx.now());
+            *expired += store.expired_keys(range, cx.keyspace.database, cx.now());
             Ok(())
         })?;
         if !is_done {
             return Ok(Progress::More);
         }
-        let keys = store.totals().live_cells.saturating_sub(self.expired);
+        let keys = keys_of_database(cx).saturating_sub(self.expired);
         cx.reply().int(i64::try_from(keys).unwrap_or(i64::MAX));
         Ok(Progress::Done)
     }
+}
+
+/// The number of keys of the selected database; expired ones that were not swept count.
+fn keys_of_database(cx: &Context<'_>) -> u64 {
+    cx.shared.store.key_counts(cx.keyspace.database).keys
 }
 
 /// `RANDOMKEY`: a key of a random range, or of the first later range that has one.
@@ -243,12 +281,14 @@ struct RandomKey {
 
 pub(super) fn random_key(cx: &mut Context<'_>) -> Outcome {
     let random = usize::try_from(cx.shared.env.random() >> 32).unwrap_or_default();
-    begin(cx, RandomKey { random, seen: 0 })
+    let is_empty = cx.keyspace.database != Database::ZERO && keys_of_database(cx) == 0;
+    let seen = if is_empty { cx.shared.store.range_count() } else { 0 };
+    begin(cx, RandomKey { random, seen })
 }
 
 impl Long for RandomKey {
     fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
-        let (store, random) = (&cx.shared.store, self.random);
+        let (store, random, database) = (&cx.shared.store, self.random, cx.keyspace.database);
         let (ranges, time) = (store.range_count(), TimeSlice::begin());
         while self.seen < ranges {
             if time.is_over() {
@@ -256,19 +296,18 @@ impl Long for RandomKey {
             }
             let range = (random + self.seen) % ranges;
             self.seen += 1;
-            let live = usize::try_from(store.live_cells(range)).unwrap_or_default();
-            if live == 0 {
+            if store.live_cells(range) == 0 {
                 continue;
             }
-            let (mut skip, mut found) = (random / ranges % live, None);
+            let mut cells = Vec::new();
             store.walk(range, |cell| {
-                if cell.is_live(cx.batch.now()) && (found.is_none() || skip > 0) {
-                    skip = if found.is_some() { skip - 1 } else { skip };
-                    found = Some(cell.clone());
+                if cell.is_live(cx.batch.now()) && database.key(cell.key()).is_some() {
+                    cells.push(cell.clone());
                 }
             });
-            if let Some(cell) = found {
-                cx.reply().bulk(cell.key());
+            let chosen = (random / ranges).checked_rem(cells.len()).map(|at| &cells[at]);
+            if let Some(key) = chosen.and_then(|cell| database.key(cell.key())) {
+                cx.reply().bulk(key);
                 return Ok(Progress::Done);
             }
         }

@@ -2,16 +2,18 @@
 
 use super::context::{Context, Dispatch, Handler, Outcome};
 use super::entry::{
-    ADMIN, ALL_KEYS, CONDITIONAL, COUNTED_KEYS, Command, DENY_OOM, FAST, FROM_SECOND, Flags, MOVABLE_KEYS,
-    NO_AUTH, NO_KEY, NO_MULTI, NO_SCRIPT, NONE, ONE_KEY, PAIRS, PUBSUB, READ, SECOND_KEY, SUBSCRIBED,
-    TWO_KEYS, Table, UNQUEUED, WRITE,
+    ADMIN, ALL_KEYS, CONDITIONAL, COUNTED_KEYS, CROSSES, Command, DENY_OOM, FAST, FROM_SECOND, Flags,
+    MOVABLE_KEYS, NO_AUTH, NO_KEY, NO_MULTI, NO_SCRIPT, NONE, ONE_KEY, PAIRS, PUBSUB, READ, SECOND_KEY,
+    SELECTS, SUBSCRIBED, TWO_KEYS, Table, UNQUEUED, WRITE,
 };
 use super::{
-    bitfield, bits, client, cluster, config, connection, counter, expiry, info, introspect, keyspace, lcs,
-    parts, pubsub, sapwood, script, server, several, string, tracking, transaction, wait, watch,
+    acl, bitfield, bits, client, cluster, config, connection, counter, dump, expiry, info, inspect,
+    introspect, keyspace, lcs, no_cluster, parts, pubsub, sapwood, script, server, several, slow, string,
+    tracking, transaction, wait, watch,
 };
 use crate::resp::Args;
 use crate::resp::args::Keys;
+use crate::resp::call::Call;
 
 const READS: Flags = READ.and(FAST);
 const STORES: Flags = WRITE.and(DENY_OOM);
@@ -35,19 +37,31 @@ pub(super) static TABLE: &[Command] = &[
     row("ping", -1, FAST.and(SUBSCRIBED), NO_KEY, "connection", "1.0.0", "Returns PONG, or what it is given", connection::ping),
     row("quit", -1, ENDS, NO_KEY, "connection", "1.0.0", "Closes the connection", connection::quit),
     row("reset", 1, ENDS, NO_KEY, "connection", "6.2.0", "Makes the connection as good as new", connection::reset),
-    row("select", 2, FAST, NO_KEY, "connection", "1.0.0", "Chooses the database; there is one, 0", connection::select),
+    row("select", 2, FAST.and(SELECTS), NO_KEY, "connection", "1.0.0", "Chooses the database", connection::select),
     with(row("client", -2, NONE, NO_KEY, "connection", "2.4.0", "Commands about connections", introspect::unreachable), CLIENT),
     // server
     with(row("command", -1, NONE, NO_KEY, "server", "2.8.13", "Describes the commands", |cx, args| introspect::command(cx, args, &WHOLE)), COMMAND),
     with(row("config", -2, NONE, NO_KEY, "server", "2.0.0", "Commands about settings", introspect::unreachable), CONFIG),
+    with(row("acl", -2, NONE, NO_KEY, "server", "6.0.0", "Commands about the user", introspect::unreachable), ACL),
+    row("lastsave", 1, FAST, NO_KEY, "server", "1.0.0", "Returns when the node started: nothing is saved", inspect::lastsave),
+    with(row("latency", -2, NONE, NO_KEY, "server", "2.8.13", "Commands about how long commands take", introspect::unreachable), LATENCY),
+    with(row("memory", -2, NONE, NO_KEY, "server", "4.0.0", "Commands about memory", introspect::unreachable), MEMORY),
+    with(row("module", -2, NONE, NO_KEY, "server", "4.0.0", "Commands about modules, of which there are none", introspect::unreachable), MODULE),
+    row("role", 1, FAST, NO_KEY, "server", "2.8.12", "Returns that this is a master without replicas", inspect::role),
+    with(row("slowlog", -2, NONE, NO_KEY, "server", "2.2.12", "Commands about slow commands", introspect::unreachable), SLOWLOG),
     row("dbsize", 1, READS.and(NO_MULTI), NO_KEY, "server", "1.0.0", "Counts the keys", keyspace::dbsize),
-    row("flushall", -1, WRITE.and(NO_MULTI), NO_KEY, "server", "1.0.0", "Deletes all keys, on every node", server::flush),
-    row("flushdb", -1, WRITE.and(NO_MULTI), NO_KEY, "server", "1.0.0", "Deletes all keys, on every node", server::flush),
+    row("flushall", -1, WRITE.and(NO_MULTI), NO_KEY, "server", "1.0.0", "Deletes all keys of all databases, on every node", server::flushall),
+    row("flushdb", -1, WRITE.and(NO_MULTI), NO_KEY, "server", "1.0.0", "Deletes all keys of the database, on every node", server::flushdb),
     row("info", -1, NONE, NO_KEY, "server", "1.0.0", "Describes the state of the node", info::info),
     row("monitor", 1, ADMIN.and(NO_MULTI), NO_KEY, "server", "1.0.0", "Shows the commands of all connections", server::monitor),
     row("shutdown", -1, ADMIN.and(NO_MULTI), NO_KEY, "server", "1.0.0", "Stops the node", server::shutdown),
     row("time", 1, FAST, NO_KEY, "server", "2.6.0", "Returns the time", server::time),
     with(row("sapwood", -2, NONE, NO_KEY, "server", "0.1.0", "Commands about the cluster", introspect::unreachable), SAPWOOD),
+    // Redis Cluster
+    row("asking", 1, FAST, NO_KEY, "cluster", "3.0.0", "An error: this is no Redis Cluster", no_cluster::disabled),
+    row("cluster", -2, NONE, NO_KEY, "cluster", "3.0.0", "An error: this is no Redis Cluster", no_cluster::cluster),
+    row("readonly", 1, FAST, NO_KEY, "cluster", "3.0.0", "An error: this is no Redis Cluster", no_cluster::disabled),
+    row("readwrite", 1, FAST, NO_KEY, "cluster", "3.0.0", "An error: this is no Redis Cluster", no_cluster::disabled),
     // pubsub
     row("psubscribe", -2, LISTENS, NO_KEY, "pubsub", "2.0.0", "Listens to the channels that match patterns", pubsub::psubscribe),
     row("publish", 3, PUBSUB.and(FAST), NO_KEY, "pubsub", "2.0.0", "Sends a message to the subscribers of a channel, on every node", pubsub::publish),
@@ -115,9 +129,13 @@ pub(super) static TABLE: &[Command] = &[
     row("ttl", 2, READS, ONE_KEY, "generic", "1.0.0", "Returns the seconds left to a key", expiry::ttl),
     row("type", 2, READS, ONE_KEY, "generic", "1.0.0", "Returns the type of a value", keyspace::kind),
     row("unlink", -2, CHANGES, ALL_KEYS, "generic", "4.0.0", "Deletes keys", keyspace::del),
-    row("copy", -3, CONDITIONALLY_STORES, TWO_KEYS, "generic", "6.2.0", "Sets a key to what another holds, with its deadline", several::copy),
+    row("copy", -3, CONDITIONALLY_STORES.and(CROSSES), TWO_KEYS, "generic", "6.2.0", "Sets a key to what another holds, with its deadline", several::copy),
+    row("move", 3, CONDITIONALLY_CHANGES.and(CROSSES), ONE_KEY, "generic", "1.0.0", "Moves a key to another database: one step on this node, two on others", several::move_key),
     row("rename", 3, CONDITIONALLY_CHANGES, TWO_KEYS, "generic", "1.0.0", "Gives a key another name: one step on this node, two on others", several::rename),
     row("renamenx", 3, CONDITIONALLY_CHANGES, TWO_KEYS, "generic", "1.0.0", "Gives a key a name that is free: one step on this node, two on others", several::renamenx),
+    row("dump", 2, READ, ONE_KEY, "generic", "2.6.0", "Returns the value of a key in Redis's serialized form", dump::dump),
+    with(row("object", -2, NONE, NO_KEY, "generic", "2.2.3", "Commands about how a value is held", introspect::unreachable), OBJECT),
+    row("restore", -4, STORES.and(CONDITIONAL), ONE_KEY, "generic", "2.6.0", "Sets a key to a value in Redis's serialized form", dump::restore),
     row("wait", 3, NONE, NO_KEY, "generic", "3.0.0", "Waits until peers hold what this connection wrote", wait::wait),
 ];
 
@@ -148,6 +166,7 @@ const COMMAND: &[Command] = &[
     row("command|count", 2, NONE, NO_KEY, "server", "2.8.13", "Counts the commands", |cx, args| introspect::count(cx, args, &WHOLE)),
     row("command|docs", -2, NONE, NO_KEY, "server", "7.0.0", "Explains commands", |cx, args| introspect::docs(cx, args, &WHOLE)),
     row("command|getkeys", -4, NONE, NO_KEY, "server", "2.8.13", "Returns the keys in a request", |cx, args| introspect::getkeys(cx, args, &WHOLE)),
+    row("command|getkeysandflags", -3, NONE, NO_KEY, "server", "7.0.0", "Returns the keys in a request, and how it uses them", |cx, args| introspect::getkeysandflags(cx, args, &WHOLE)),
     row("command|help", 2, NONE, NO_KEY, "server", "5.0.0", "Explains the subcommands", introspect::help),
     row("command|info", -2, NONE, NO_KEY, "server", "2.8.13", "Describes commands", |cx, args| introspect::info(cx, args, &WHOLE)),
     row("command|list", -2, NONE, NO_KEY, "server", "7.0.0", "Names the commands", |cx, args| introspect::list(cx, args, &WHOLE)),
@@ -159,6 +178,61 @@ const CONFIG: &[Command] = &[
     row("config|help", 2, NONE, NO_KEY, "server", "5.0.0", "Explains the subcommands", config::help),
     row("config|resetstat", 2, ADMIN, NO_KEY, "server", "2.0.0", "Begins counting at zero", config::resetstat),
     row("config|set", -4, ADMIN, NO_KEY, "server", "2.0.0", "Sets notify-keyspace-events; other settings are fixed", config::set),
+];
+
+#[rustfmt::skip]
+const ACL: &[Command] = &[
+    row("acl|cat", -2, NONE, NO_KEY, "server", "6.0.0", "Returns the categories of commands, or the commands of one", |cx, args| acl::cat(cx, args, &WHOLE)),
+    row("acl|getuser", 3, ADMIN, NO_KEY, "server", "6.0.0", "Describes the user", acl::getuser),
+    row("acl|help", 2, NONE, NO_KEY, "server", "6.0.0", "Explains the subcommands", acl::help),
+    row("acl|list", 2, ADMIN, NO_KEY, "server", "6.0.0", "Describes the user in one line", acl::list),
+    row("acl|log", -2, ADMIN, NO_KEY, "server", "6.0.0", "Returns an empty list", acl::log),
+    row("acl|users", 2, ADMIN, NO_KEY, "server", "6.0.0", "Returns the name of the only user", acl::users),
+    row("acl|whoami", 2, NONE, NO_KEY, "server", "6.0.0", "Returns the name of the only user", acl::whoami),
+];
+
+#[rustfmt::skip]
+const LATENCY: &[Command] = &[
+    row("latency|doctor", 2, ADMIN, NO_KEY, "server", "2.8.13", "Says where latencies are shown", slow::doctor),
+    row("latency|graph", 3, ADMIN, NO_KEY, "server", "2.8.13", "An error: there are no events of latency", slow::graph),
+    row("latency|help", 2, NONE, NO_KEY, "server", "2.8.13", "Explains the subcommands", slow::latency_help),
+    row("latency|histogram", -2, ADMIN, NO_KEY, "server", "7.0.0", "Returns how long commands take", slow::histogram),
+    row("latency|history", 3, ADMIN, NO_KEY, "server", "2.8.13", "Returns an empty list", slow::no_events),
+    row("latency|latest", 2, ADMIN, NO_KEY, "server", "2.8.13", "Returns an empty list", slow::no_events),
+    row("latency|reset", -2, ADMIN, NO_KEY, "server", "2.8.13", "Returns 0", slow::no_event_reset),
+];
+
+#[rustfmt::skip]
+const MEMORY: &[Command] = &[
+    row("memory|doctor", 2, NONE, NO_KEY, "server", "4.0.0", "Says whether memory is short", inspect::doctor),
+    row("memory|help", 2, NONE, NO_KEY, "server", "4.0.0", "Explains the subcommands", inspect::memory_help),
+    row("memory|malloc-stats", 2, NONE, NO_KEY, "server", "4.0.0", "Returns that there are none", inspect::malloc_stats),
+    row("memory|purge", 2, NONE, NO_KEY, "server", "4.0.0", "Accepted: there is nothing to purge", inspect::purge),
+    row("memory|stats", 2, NONE, NO_KEY, "server", "4.0.0", "Returns what memory is used for", inspect::stats),
+    row("memory|usage", -3, READ, SECOND_KEY, "server", "4.0.0", "Returns the memory that a key takes", inspect::usage),
+];
+
+#[rustfmt::skip]
+const MODULE: &[Command] = &[
+    row("module|help", 2, NONE, NO_KEY, "server", "5.0.0", "Explains the subcommands", inspect::module_help),
+    row("module|list", 2, ADMIN, NO_KEY, "server", "4.0.0", "Returns an empty list", inspect::modules),
+];
+
+#[rustfmt::skip]
+const OBJECT: &[Command] = &[
+    row("object|encoding", 3, READ, SECOND_KEY, "generic", "2.2.3", "Returns how Redis would hold the value", inspect::encoding),
+    row("object|freq", 3, READ, SECOND_KEY, "generic", "4.0.0", "An error: reads are not counted", inspect::freq),
+    row("object|help", 2, NONE, NO_KEY, "generic", "6.2.0", "Explains the subcommands", inspect::object_help),
+    row("object|idletime", 3, READ, SECOND_KEY, "generic", "2.2.3", "Returns 0: reads are not recorded", inspect::idletime),
+    row("object|refcount", 3, READ, SECOND_KEY, "generic", "2.2.3", "Returns 1", inspect::refcount),
+];
+
+#[rustfmt::skip]
+const SLOWLOG: &[Command] = &[
+    row("slowlog|get", -2, ADMIN, NO_KEY, "server", "2.2.12", "Returns the latest slow commands", slow::get),
+    row("slowlog|help", 2, NONE, NO_KEY, "server", "6.2.0", "Explains the subcommands", slow::help),
+    row("slowlog|len", 2, ADMIN, NO_KEY, "server", "2.2.12", "Counts the slow commands that are kept", slow::len),
+    row("slowlog|reset", 2, ADMIN, NO_KEY, "server", "2.2.12", "Forgets the slow commands", slow::reset),
 ];
 
 #[rustfmt::skip]
@@ -230,6 +304,30 @@ const fn with(command: Command, subcommands: &'static [Command]) -> Command {
     Command { subcommands, ..command }
 }
 
+/// Each command, followed by its subcommands.
+pub(super) fn all() -> impl Iterator<Item = &'static Command> {
+    TABLE.iter().flat_map(|command| std::iter::once(command).chain(command.subcommands))
+}
+
+/// The place of each command of [`TABLE`] in [`all`].
+static PLACES: [u16; SLOTS] = places();
+
+/// The place of a called command or subcommand in [`all`].
+pub(super) fn slot(call: Call) -> usize {
+    usize::from(PLACES[call.command()]) + call.subcommand().map_or(0, |subcommand| subcommand + 1)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the table is small")]
+const fn places() -> [u16; SLOTS] {
+    let (mut places, mut next, mut i) = ([0; SLOTS], 0, 0);
+    while i < TABLE.len() {
+        places[i] = next;
+        next += 1 + TABLE[i].subcommands.len() as u16;
+        i += 1;
+    }
+    places
+}
+
 /// The longest name that [`find`] looks for.
 const MAX_NAME: usize = 16;
 /// Slots of the hash table of names: several times the commands, so that most lookups compare one name.
@@ -294,8 +392,14 @@ mod tests {
     use super::super::refused;
     use super::*;
 
-    fn all() -> impl Iterator<Item = &'static Command> {
-        TABLE.iter().flat_map(|command| std::iter::once(command).chain(command.subcommands))
+    #[test]
+    fn each_command_and_subcommand_has_counters_of_its_own() {
+        let calls = TABLE.iter().enumerate().flat_map(|(index, command)| {
+            let call = Call::of(index);
+            let subcommands = (0..command.subcommands.len()).map(move |sub| call.with_subcommand(sub));
+            std::iter::once(call).chain(subcommands)
+        });
+        assert_eq!(calls.map(slot).collect::<Vec<_>>(), (0..all().count()).collect::<Vec<_>>());
     }
 
     #[test]

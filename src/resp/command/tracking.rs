@@ -2,8 +2,8 @@
 
 use super::context::{Context, DONE, Outcome, is};
 use super::error::CommandError;
+use crate::resp::Args;
 use crate::resp::tracking::{Mode, Which};
-use crate::resp::{Args, Proto};
 use crate::store::{MAX_PREFIXES, Prefixes};
 
 /// The longest prefix in bytes: each changed key is compared with all prefixes.
@@ -32,12 +32,16 @@ impl<'a> Options<'a> {
             } else if is(word, "prefix") {
                 options.prefixes.push(words.next().ok_or(CommandError::Syntax)?);
             } else if is(word, "redirect") {
-                return Err(said(
-                    "REDIRECT is not supported: invalidations come on the connection that tracks, in RESP3",
+                return Err(CommandError::unsupported(
+                    "CLIENT TRACKING REDIRECT",
+                    "invalidations come on the connection that tracks",
+                    "Use RESP3: HELLO 3",
                 ));
             } else if is(word, "noloop") {
-                return Err(said(
-                    "NOLOOP is not supported: a change does not record which connection made it",
+                return Err(CommandError::unsupported(
+                    "CLIENT TRACKING NOLOOP",
+                    "a change does not tell which connection made it",
+                    "Expect invalidations of the client's own writes too",
                 ));
             } else {
                 return Err(CommandError::Syntax);
@@ -123,11 +127,6 @@ pub(super) fn tracking(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         cx.session.stop_tracking(cx.shared);
     } else if is(&args[2], "on") {
         let which = options.which(cx.session.tracking.as_ref().map(|mode| &mode.which))?;
-        if cx.proto() == Proto::Resp2 {
-            return Err(said(
-                "CLIENT TRACKING needs RESP3, in which invalidations differ from replies: HELLO 3",
-            ));
-        }
         cx.session
             .start_tracking(cx.shared, Mode { which, caching: false })
             .map_err(|error| said(&error.to_string()))?;

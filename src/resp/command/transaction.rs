@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   MULTI ──► queue (each is checked, nothing is executed) ──► EXEC:
-//!      lock the ranges of all keys ──► has a watched key changed? ──► execute what has keys ──► unlock
+//!      lock the ranges of all keys ──► has a watched key changed? ──► execute what has keys, and SELECT ──► unlock
 //!      ──► execute what has none (PUBLISH, PING, …) ──► reply
 //! ```
 //!
@@ -14,13 +14,15 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::context::{Context, DONE, Dispatch, Flow, Long, Outcome, Progress, begin};
-use super::entry::{Command, DENY_OOM, MOVABLE_KEYS, NO_MULTI, resolve};
+use super::entry::{CROSSES, Command, DENY_OOM, MOVABLE_KEYS, NO_MULTI, SELECTS, resolve};
 use super::error::CommandError;
 use super::many::{self, Each};
 use super::script;
+use super::several::other_database;
+use crate::model::Database;
 use crate::resp::Args;
 use crate::resp::call::Call;
-use crate::resp::transaction::{MAX_BYTES, MAX_REQUESTS, MAX_WATCHED, Queued};
+use crate::resp::transaction::{Effect, MAX_BYTES, MAX_REQUESTS, MAX_WATCHED, Queued};
 use crate::time_slice::TimeSlice;
 
 pub(super) fn multi(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
@@ -60,9 +62,11 @@ fn admit(
     let (command, _) = resolve(command, Call::of(index), args)?;
     if command.flags.has(NO_MULTI) {
         let name = command.name.replace('|', " ").to_ascii_uppercase();
-        return Err(CommandError::said(format!(
-            "ERR {name} is not allowed inside a transaction: send it before MULTI or after EXEC"
-        )));
+        return Err(CommandError::unsupported(
+            &format!("{name} inside a transaction"),
+            "it concerns all keys, or what the connection receives",
+            "Send it before MULTI or after EXEC",
+        ));
     }
     if command.flags.has(MOVABLE_KEYS) {
         script::check(cx, command.name)?;
@@ -70,8 +74,10 @@ fn admit(
     if command.flags.has(DENY_OOM) {
         cx.keyspace.store().check_write(1)?;
     }
+    let effect = effect(cx, args, command);
     let Some(queue) = &mut cx.session.queue else { return Ok(()) };
-    let is_within = queue.push(index, command.keys, args);
+    let is_within = queue.push(index, command.keys, effect, args);
+    cx.session.client.queued_bytes.store(queue.bytes(), Relaxed);
     cx.session.client.queued.store(i64::try_from(queue.len()).unwrap_or(i64::MAX), Relaxed);
     if !is_within {
         return Err(CommandError::said(format!(
@@ -80,6 +86,17 @@ fn admit(
         )));
     }
     Ok(())
+}
+
+/// What a request is to the others of its transaction. One that names no database that exists will fail.
+fn effect(cx: &Context<'_>, args: Args<'_>, command: &Command) -> Effect {
+    if command.flags.has(SELECTS) {
+        cx.database(&args[1]).map_or(Effect::Own, Effect::Selects)
+    } else if command.flags.has(CROSSES) {
+        other_database(cx, args).map_or(Effect::Own, Effect::Reaches)
+    } else {
+        Effect::Own
+    }
 }
 
 pub(super) fn discard(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
@@ -102,9 +119,9 @@ struct Watch;
 
 impl Each for Watch {
     fn take(&mut self, cx: &mut Context<'_>, args: Args<'_>, at: usize) -> Result<(), CommandError> {
-        let key = &args[at];
-        let seen = cx.keyspace.seen(key, cx.now());
-        if cx.session.watched.get_or_insert_default().add(key, seen) {
+        let stored = cx.keyspace.stored(&args[at]);
+        let seen = cx.keyspace.seen(&stored, cx.now());
+        if cx.session.watched.get_or_insert_default().add(stored, seen) {
             Ok(())
         } else {
             Err(CommandError::said(format!(
@@ -133,17 +150,17 @@ pub(super) fn exec(cx: &mut Context<'_>, _args: Args<'_>, dispatch: Dispatch) ->
     let Some(requests) = queue.and_then(|queue| queue.requests()) else {
         return Err(CommandError::said("EXECABORT Transaction discarded because of previous errors."));
     };
-    if cx.session.may_lack && requests.iter().any(|request| request.keys().len() > 0) {
+    if cx.session.may_lack && requests.iter().any(Queued::has_keys) {
         return Err(CommandError::said(format!(
             "EXECABORT Transaction discarded because of: {}",
             CommandError::Loading
         )));
     }
-    let watched_keys = watched.iter().map(|(key, _)| key);
+    let watched_keys = watched.iter().filter_map(|(stored, _)| Database::of(stored));
     let keys = requests.iter().flat_map(Queued::keys).chain(watched_keys);
-    let replies = cx.together(keys, |cx| {
+    let replies = cx.together_across(keys, |cx| {
         let now = cx.now();
-        let is_changed = watched.iter().any(|(key, seen)| seen.is_changed(cx.keyspace.seen(key, now)));
+        let is_changed = watched.iter().any(|(stored, seen)| seen.is_changed(cx.keyspace.seen(stored, now)));
         (!is_changed).then(|| execute_with_keys(cx, &requests, dispatch))
     });
     cx.publish();
@@ -152,7 +169,7 @@ pub(super) fn exec(cx: &mut Context<'_>, _args: Args<'_>, dispatch: Dispatch) ->
             cx.reply().null_array();
             DONE
         }
-        Some(_) if requests.iter().all(has_keys) => DONE,
+        Some(_) if requests.iter().all(Queued::needs_lock) => DONE,
         Some(Replies { begin: first, ends }) => {
             let replies = cx.out.split_off(first);
             begin(cx, Rest { requests, replies, ends, at: 0, dispatch, running: None })
@@ -160,15 +177,11 @@ pub(super) fn exec(cx: &mut Context<'_>, _args: Args<'_>, dispatch: Dispatch) ->
     }
 }
 
-fn has_keys(request: &Queued) -> bool {
-    request.keys().len() > 0
-}
-
-/// The replies of the requests that have keys, in the output.
+/// The replies of the requests that were executed while the keys were locked, in the output.
 struct Replies {
     /// Where the first of them begins.
     begin: usize,
-    /// Where that of each request ends, relative to `begin`; for a request without keys, where it would be.
+    /// Where that of each request ends, relative to `begin`; for another request, where it would be.
     ends: Vec<usize>,
 }
 
@@ -176,7 +189,7 @@ fn execute_with_keys(cx: &mut Context<'_>, requests: &[Queued], dispatch: Dispat
     cx.reply().array(requests.len());
     let begin = cx.out.len();
     let ends = requests.iter().map(|request| {
-        if has_keys(request) {
+        if request.needs_lock() {
             let start = cx.out.len();
             if let Err(error) = complete(cx, request, dispatch) {
                 cx.fail(start, &error);
@@ -230,7 +243,7 @@ impl Rest {
     /// Replies to the next request, or runs a step of the long one that has begun.
     fn advance(&mut self, cx: &mut Context<'_>) {
         let request = &self.requests[self.at];
-        if has_keys(request) {
+        if request.needs_lock() {
             let begin = self.at.checked_sub(1).map_or(0, |before| self.ends[before]);
             cx.out.extend_from_slice(&self.replies[begin..self.ends[self.at]]);
         } else {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::context::{Context, DONE, Outcome, is};
 use super::error::CommandError;
 use crate::resp::Args;
-use crate::store::{MAX_PREFIXES, Prefixes};
-use crate::watch::{Cursor, Watcher};
+use crate::store::MAX_PREFIXES;
+use crate::watch::{Cursor, DatabasePrefixes, Watcher};
 
 pub(super) fn watch(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if cx.session.watcher.is_some() {
@@ -15,7 +15,8 @@ pub(super) fn watch(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (prefixes, cursor) = request(args)?;
     prefixes.iter().try_for_each(|prefix| cx.shared.store.check_lengths(prefix, b""))?;
     let refused = |reason: &dyn std::fmt::Display| CommandError::said(format!("ERR {reason}"));
-    let prefixes = Prefixes::new(&prefixes).map_err(|error| refused(&error))?;
+    let database = cx.keyspace.database;
+    let prefixes = DatabasePrefixes::new(database, &prefixes).map_err(|error| refused(&error))?;
     let watcher = Watcher::new(Arc::clone(&cx.shared.watches), &prefixes, cursor);
     cx.session.watch(Some(watcher.map_err(|error| refused(&error))?));
     DONE

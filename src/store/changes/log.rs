@@ -153,7 +153,7 @@ mod tests {
         };
         let cell = Cell::pack(&mut Vec::new(), &key.to_le_bytes(), &parts);
         // Few hashes, so that they collide.
-        Record::new(sequence, cell, key % 7, Cause::Set, true)
+        Record::new(sequence, cell, key % 7, Cause::Set, (true, false))
     }
 
     const ALL: ReadLimit = ReadLimit { changes: usize::MAX, bytes: u64::MAX };
@@ -253,7 +253,7 @@ mod tests {
             let small = change(n, 1);
             let parts = Parts { value: Some(&value), ..small.cell.parts() };
             let cell = Cell::pack(&mut Vec::new(), small.cell.key(), &parts);
-            log.push(Record::new(n, cell, 1, Cause::Set, true), None, &mut total);
+            log.push(Record::new(n, cell, 1, Cause::Set, (true, false)), None, &mut total);
         }
         assert_eq!((log.recent.len(), total.changes), (2, 1));
         assert_eq!(sequences(&mut log, 0), (vec![2, 3, 4], 1));

@@ -64,6 +64,8 @@ pub struct Change {
     pub cause: Cause,
     /// Whether the key was live before.
     pub was_live: bool,
+    /// Whether the key was live before and has kept its deadline, or its lack of one.
+    pub keeps_deadline: bool,
     /// The least number of earlier changes of the key that this reader misses, because they were conflated into this
     /// one.
     pub skipped: u64,
@@ -189,9 +191,12 @@ impl Changes {
     #[inline(never)]
     fn note(&self, key_hash: u64, old: Option<&Cell>, new: &Cell) {
         let Some(cause) = Cause::between(old, new) else { return };
-        let was_live = old.is_some_and(|old| old.is_live(new.latest()));
+        let live_before = old.filter(|old| old.is_live(new.latest()));
+        let keeps_deadline =
+            live_before.is_some_and(|old| old.deadline_at_last_sweep() == new.deadline_at_last_sweep());
+        let before = (live_before.is_some(), keeps_deadline);
         let mut book = self.book.lock();
-        book.note(old, new.key(), |sequence| Record::new(sequence, new.clone(), key_hash, cause, was_live));
+        book.note(old, new.key(), |sequence| Record::new(sequence, new.clone(), key_hash, cause, before));
         if book.empty_groups > 0 && book.head.is_multiple_of(LOOK_EVERY) {
             book.forget_empty_groups(Instant::now());
             self.logs.store(book.logs.len(), Ordering::Relaxed);

@@ -15,6 +15,8 @@ pub(super) struct Record {
     pub(super) bytes: u32,
     pub(super) cause: Cause,
     pub(super) was_live: bool,
+    /// Whether the key was live before and has the same deadline since.
+    pub(super) keeps_deadline: bool,
     /// The earlier changes of the key that this one replaced: their number, and the sequences of the first and the
     /// last.
     replaced: u32,
@@ -23,16 +25,34 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(sequence: u64, cell: Cell, key_hash: u64, cause: Cause, was_live: bool) -> Record {
+    pub(super) fn new(
+        sequence: u64,
+        cell: Cell,
+        key_hash: u64,
+        cause: Cause,
+        (was_live, keeps_deadline): (bool, bool),
+    ) -> Record {
         let bytes = u32::try_from(cell.memory()).unwrap_or(u32::MAX);
         let (replaced, first_replaced, last_replaced) = (0, 0, 0);
-        Record { sequence, cell, key_hash, bytes, cause, was_live, replaced, first_replaced, last_replaced }
+        Record {
+            sequence,
+            cell,
+            key_hash,
+            bytes,
+            cause,
+            was_live,
+            keeps_deadline,
+            replaced,
+            first_replaced,
+            last_replaced,
+        }
     }
 
     /// Conflates the previous change of the same key into this one.
     pub(super) fn replace(&mut self, earlier: &Record) {
         self.cause = self.cause.after(earlier.cause);
         self.was_live = earlier.was_live;
+        self.keeps_deadline &= earlier.keeps_deadline;
         if self.replaced == 0 {
             self.last_replaced = earlier.sequence;
         }
@@ -42,9 +62,9 @@ impl Record {
 
     /// The change for a reader that has read up to `from`.
     pub(super) fn change(&self, from: u64) -> Change {
-        let &Record { sequence, key_hash, cause, was_live, .. } = self;
+        let &Record { sequence, key_hash, cause, was_live, keeps_deadline, .. } = self;
         let skipped = self.unseen_since(from);
-        Change { sequence, cell: self.cell.clone(), cause, was_live, skipped, key_hash }
+        Change { sequence, cell: self.cell.clone(), cause, was_live, keeps_deadline, skipped, key_hash }
     }
 
     /// How many of the replaced changes a reader that has read up to `from` will miss; a lower bound.

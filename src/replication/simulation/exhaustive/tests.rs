@@ -293,6 +293,9 @@ const SEEN_BY_ONE: Scenario = Scenario {
         Action::Pass,
         Action::Lapse { node: 0 },
         Action::Lapse { node: 1 },
+        Action::Deliver { from: 1, to: 0 },
+        Action::Upkeep,
+        Action::Pass,
     ],
     limits: Limits { restarts: 1, passes: 1, ..Limits::NONE },
     depth: 6,
@@ -300,7 +303,45 @@ const SEEN_BY_ONE: Scenario = Scenario {
     ..DELETES
 };
 
-const ALL: [&Scenario; 25] = [
+/// A node has restarted. Of two keys that its earlier process had pushed, one member had received the second alone. The
+/// other had received both, and has given them to the restarted node before it is declared away.
+const HANDED_ON: Scenario = Scenario {
+    name: "handed on by one that is away",
+    nodes: 3,
+    writes: &[Set(0), Set(1)],
+    before: &[
+        Action::Write { node: 1, write: Set(0) },
+        Action::Deliver { from: 1, to: 2 },
+        Action::Lose { from: 1, to: 0 },
+        Action::Write { node: 1, write: Set(1) },
+        Action::Deliver { from: 1, to: 2 },
+        Action::Deliver { from: 1, to: 0 },
+        Action::Deliver { from: 1, to: 0 },
+        Action::Cut { a: 0, b: 1 },
+        Action::Cut { a: 1, b: 2 },
+        Action::Restart { node: 1 },
+        Action::Upkeep,
+        Action::Link { a: 0, b: 1 },
+        Action::Sync { node: 0, peer: 1 },
+        Action::Upkeep,
+        Action::Pass,
+        Action::Upkeep,
+        Action::Upkeep,
+        Action::Cut { a: 0, b: 2 },
+        Action::Pass,
+        Action::Sync { node: 0, peer: 1 },
+        Action::Link { a: 1, b: 2 },
+        Action::Sync { node: 1, peer: 2 },
+        Action::Cut { a: 1, b: 2 },
+        Action::Pass,
+    ],
+    limits: Limits { lapses: 2, passes: 1, ..Limits::NONE },
+    depth: 5,
+    may_undo: true,
+    ..DELETES
+};
+
+const ALL: [&Scenario; 26] = [
     &DELETES,
     &FRAMES,
     &HEARTBEATS,
@@ -320,6 +361,7 @@ const ALL: [&Scenario; 25] = [
     &SUCCESSORS,
     &NEWCOMER,
     &SEEN_BY_ONE,
+    &HANDED_ON,
     &ALL_OF_TWO,
     &ALL_OF_A_RESTART,
     &ALL_OF_AN_ABSENCE,
@@ -329,7 +371,7 @@ const ALL: [&Scenario; 25] = [
 ];
 
 /// The rules that `SAPWOOD_EXPLORE_RULE` can name.
-const RULES: [Ablation; 15] = [
+const RULES: [Ablation; 16] = [
     Ablation::Admission,
     Ablation::Close,
     Ablation::WaitAway,
@@ -345,6 +387,7 @@ const RULES: [Ablation; 15] = [
     Ablation::ObserveReceived,
     Ablation::ExchangeInFull,
     Ablation::LapseOnlySilent,
+    Ablation::ExchangeAfterLeave,
 ];
 
 /// In `cargo test`: one thread and no time limit, so that every machine explores the same histories.
@@ -451,6 +494,7 @@ macro_rules! found {
 found! {
     a_replaced_deadline_that_spares_what_it_ended_fails_a_history: EndedBySuccessor in SUCCESSORS to 3,
     what_one_member_alone_has_seen_of_one_away_fails_a_history: SeenExchanged in SEEN_BY_ONE to 3,
+    what_one_that_left_has_handed_on_to_one_member_fails_a_history: ExchangeAfterLeave in HANDED_ON to 2,
     one_away_that_is_never_closed_fails_a_history: Close in SEEN_BY_ONE to 2,
     a_stable_time_that_does_not_wait_for_those_away_fails_a_history: WaitAway in PUSHED to 4,
     a_digest_without_tombstones_fails_a_history: DigestTombstones in DELETES to 2,

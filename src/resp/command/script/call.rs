@@ -6,9 +6,12 @@ use mlua::{Lua, MultiValue, Value};
 use sapwood_client::resp::{Decoded, FrameDecoder, FrameLimits};
 
 use super::super::context::{Context, Dispatch, Flow, Progress};
-use super::super::entry::{ADMIN, Command, NO_MULTI, NO_SCRIPT, PUBSUB, Table, UNQUEUED, WRITE, resolve};
+use super::super::entry::{
+    ADMIN, CROSSES, Command, NO_MULTI, NO_SCRIPT, PUBSUB, Table, UNQUEUED, WRITE, resolve,
+};
 use super::super::error::CommandError;
 use super::super::refused;
+use super::super::several::other_database;
 use super::limits::{Limit, Limits, MAX_BYTES};
 use super::{number, value};
 use crate::resp::args::{OwnedArgs, Span};
@@ -119,7 +122,9 @@ impl Caller<'_, '_> {
                 }
                 other => other,
             })?;
-        if !is_allowed(command) {
+        // Only the declared keys of the selected database are locked.
+        let crosses = command.flags.has(CROSSES) && other_database(self.cx, args).is_some();
+        if crosses || !is_allowed(command) {
             return Err(not_allowed());
         }
         if self.only_reads && command.flags.has(WRITE) {

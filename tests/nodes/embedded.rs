@@ -1,14 +1,12 @@
 //! The node as a program embeds it: no listener it did not ask for, reads and writes without I/O.
 
-mod support;
-
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::support::*;
 use sapwood::config::ConfigError;
 use sapwood::status::{EventKind, Events, NodeState, PeerState, Way};
 use sapwood::{Node, NodeBuilder, NodeError, StartError, Watch, WatchEvent};
-use support::*;
 
 fn any_port() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
@@ -186,7 +184,7 @@ async fn next(events: &mut Events, kind: EventKind) -> (String, String) {
     tokio::time::timeout(DEADLINE, found).await.unwrap_or_else(|_| panic!("no event {kind:?}"))
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn subscribers_receive_events_of_links_healing_and_refusals() {
     let a = builder("a").peer(any_port()).configure(|config| config.enable_faults = true);
     let a = a.start().await.unwrap();

@@ -1,13 +1,13 @@
 //! Whole nodes in one process, over real sockets on loopback.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::peer_frames;
+use crate::support::*;
 use sapwood::Node;
 use sapwood::config::Config;
 use sapwood::internal::Internals as _;
@@ -15,8 +15,6 @@ use sapwood::internal::env::{BoxFuture, BoxStream, Env, Listener, SystemEnv};
 use sapwood::internal::model::{Time, timestamp};
 use sapwood::internal::store::Write;
 use sapwood::status::{EventKind, NodeState, PeerState};
-use support::peer_frames;
-use support::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -218,7 +216,8 @@ async fn a_stopping_node_hands_its_last_writes_over_first() {
 /// A clean stop once lost what a peer was still being sent in its first sync.
 #[tokio::test]
 async fn a_node_that_stops_right_after_a_peer_joined_hands_its_whole_state_over() {
-    let a = start("a", &[]).await;
+    // A debug build beside other tests may need longer than the default.
+    let a = Node::start(Config { drain_timeout: DEADLINE, ..config("a", &[]) }).await.unwrap();
     for key in 0..100_000u32 {
         set(&a, &key.to_le_bytes(), &[1; 100]);
     }

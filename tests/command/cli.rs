@@ -1,33 +1,13 @@
 //! The `sapwood` command as a shell sees it: what it prints, where, and the code it ends with.
 
-#![allow(clippy::unwrap_used, reason = "the lint takes the helpers of a test for production code")]
-
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-/// The command, in an environment that sets nothing for it.
-fn sapwood(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sapwood"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("SAPWOOD_") {
-            command.env_remove(name);
-        }
-    }
-    command.args(args).stdin(Stdio::null());
-    command
-}
+use crate::command::{sapwood, stderr, stdout};
 
 fn run(args: &[&str]) -> Output {
     sapwood(args).output().unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 /// What `check-config` prints for `key`: its value, and the source in the comment.
@@ -132,7 +112,7 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
         &dir.path().join("s.toml"),
         "name = 'f'\ncluster = 'f'\nmax-clients = 5\ntombstone-limit = 5\n",
     );
-    let output = sapwood(&["check-config", "--config", &file, "--name", "flag", "--enable-faults"])
+    let output = sapwood(["check-config", "--config", &file, "--name", "flag", "--enable-faults"])
         .env("SAPWOOD_NAME", "env")
         .env("SAPWOOD_CLUSTER", "env")
         .env("SAPWOOD_JOIN", "a:1,b:2")
@@ -156,7 +136,7 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
 #[test]
 fn a_variable_that_no_setting_reads_ends_with_2_and_the_name_that_was_meant() {
     for command in ["serve", "check-config"] {
-        let mut misspelled = sapwood(&[command]);
+        let mut misspelled = sapwood([command]);
         misspelled.env("SAPWOOD_MAX_MEMROY", "1GiB").env("SAPWOOD_XYZZY", "hunter2");
         let output = misspelled.output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{command}");
@@ -165,9 +145,9 @@ fn a_variable_that_no_setting_reads_ends_with_2_and_the_name_that_was_meant() {
         assert!(reason.contains("SAPWOOD_XYZZY") && !reason.contains("hunter2"), "{reason}");
         assert_eq!(stdout(&output), "");
     }
-    let output = sapwood(&["check-config"]).env("SAPWOOD_SIM_SEED", "1").env("SAPWOOD_NODE", "a:1").output();
+    let output = sapwood(["check-config"]).env("SAPWOOD_SIM_SEED", "1").env("SAPWOOD_NODE", "a:1").output();
     assert!(output.unwrap().status.success());
-    let output = sapwood(&["check-config"]).env("SAPWOOD_LOG", "inof").output().unwrap();
+    let output = sapwood(["check-config"]).env("SAPWOOD_LOG", "inof").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("--log \"inof\""), "{}", stderr(&output));
 }
@@ -258,7 +238,7 @@ impl NodeProcess {
     /// Starts it and reads its banner, which ends with the `try` line.
     fn start() -> NodeProcess {
         let mut command =
-            sapwood(&["serve", "--client", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+            sapwood(["serve", "--client", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut banner = Vec::new();
         for line in BufReader::new(process.stdout.take().unwrap()).lines() {

@@ -2,21 +2,17 @@
 //!
 //! TCP's own checksum has 16 bits, and what damages bytes inside a host, a switch or a proxy is often past it.
 
-#![allow(clippy::unwrap_used, reason = "the lint takes the helpers of a test for production code")]
-
-mod support;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::support::{config, get, linked, set, until, until_equal};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use sapwood::Node;
 use sapwood::config::Config;
 use sapwood::internal::Internals as _;
 use sapwood::internal::env::{Env as _, SystemEnv};
-use support::{config, get, linked, set, until, until_equal};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;

@@ -1,13 +1,5 @@
 //! `SAPWOOD WATCH` over TCP, on one node and between nodes.
 
-#![allow(clippy::unwrap_used, reason = "the lint takes the helpers of a test for production code")]
-
-#[path = "support/one_peer.rs"]
-mod one_peer;
-#[path = "support/raw_client.rs"]
-mod raw_client;
-mod support;
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -18,8 +10,8 @@ use sapwood::internal::store::Write;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
-use raw_client::{Client, PATIENCE, TestServer};
-use support::{delete, set, start, three, until_equal, write};
+use crate::raw_client::{Client, PATIENCE, TestServer};
+use crate::support::{delete, set, start, three, until_equal, write};
 
 /// One message, its parts as text: `nil` for none.
 type Message = Vec<String>;

@@ -1,7 +1,4 @@
 //! The client against real nodes in this process: fail-over, restarts, cut connections, many tasks.
-#![allow(clippy::unwrap_used, reason = "the lint takes the helpers of a test for production code")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::support::*;
 use sapwood::Node;
 use sapwood::client::resp::Frame;
 use sapwood::client::{
@@ -16,7 +14,6 @@ use sapwood::client::{
 };
 use sapwood::config::Config;
 use sapwood::internal::store::Write;
-use support::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 

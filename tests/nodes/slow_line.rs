@@ -1,14 +1,10 @@
 //! A line that carries little: what takes long on it is not taken for a standstill.
 
-#![allow(clippy::unwrap_used, reason = "the lint takes the helpers of a test for production code")]
-
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{config, get, linked, set, start, until};
 use sapwood::config::Config;
 use sapwood::internal::Internals as _;
-use support::{config, get, linked, set, start, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::interval;
@@ -42,7 +38,7 @@ fn slow_proxy(listener: TcpListener, target: std::net::SocketAddr) {
 
 /// The sender has handed all of the value to its socket at once, and receives nothing of the sync until it has arrived: that
 /// takes longer than a sync may stand still.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_sync_on_a_slow_line_is_not_ended_while_its_bytes_arrive() {
     const VALUE: usize = 1_900_000;
     let a = start("a", &[]).await;

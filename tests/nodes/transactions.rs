@@ -1,13 +1,8 @@
 //! Transactions against a live server: what other clients of the node see of them.
 
-#[path = "support/one_peer.rs"]
-mod one_peer;
-#[path = "support/raw_client.rs"]
-mod raw_client;
-
+use crate::raw_client::TestServer;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use raw_client::TestServer;
 
 const MAX_BULK: usize = 1000;
 
@@ -67,7 +62,8 @@ async fn whoever_reads_while_clients_transfer_sees_the_same_sum() {
         let address = server.address;
         tokio::spawn(async move {
             let mut random = StdRng::seed_from_u64(seed);
-            let mut client = raw_client::Client(tokio::net::TcpStream::connect(address).await.unwrap());
+            let mut client =
+                crate::raw_client::Client(tokio::net::TcpStream::connect(address).await.unwrap());
             let mut lost = 0;
             for _ in 0..TRANSFERS {
                 let (from, to) = (random.random_range(0..KEYS), random.random_range(0..KEYS));

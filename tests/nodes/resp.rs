@@ -3,11 +3,6 @@
 //! `SAPWOOD_FUZZ_CASES_LIVE` says how many hostile connections to make (default 10,000), `SAPWOOD_FUZZ_SEED` the first
 //! one's seed.
 
-#[path = "support/one_peer.rs"]
-mod one_peer;
-#[path = "support/raw_client.rs"]
-mod raw_client;
-
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -20,7 +15,7 @@ use sapwood::internal::model::timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use raw_client::{PATIENCE, TestServer};
+use crate::raw_client::{PATIENCE, TestServer};
 
 /// Conversations in both dialects: one client each, from an empty store.
 const CONVERSATIONS: &[&[(&str, &str)]] = &[
@@ -31,8 +26,13 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         ("ECHO", "-ERR wrong number of arguments for 'echo' command\r\n"),
         ("foo a b", "-ERR unknown command 'foo', with args beginning with: 'a' 'b' \r\n"),
         ("SELECT 0", "+OK\r\n"),
-        ("SELECT 1", "-ERR DB index is out of range\r\n"),
+        ("SELECT 16", "-ERR DB index is out of range\r\n"),
+        ("SELECT -1", "-ERR DB index is out of range\r\n"),
         ("SELECT x", "-ERR value is not an integer or out of range\r\n"),
+        (
+            "SELECT 4294967296",
+            "-ERR value is out of range, value must between -2147483648 and 2147483647\r\n",
+        ),
         ("RESET", "+RESET\r\n"),
         ("AUTH default x", "+OK\r\n"),
         ("AUTH other x", "-WRONGPASS invalid username-password pair or user is disabled.\r\n"),
@@ -69,6 +69,107 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         ("DBSIZE", ":2\r\n"),
     ],
     &[
+        ("SELECT 15", "+OK\r\n"),
+        ("SET k v", "+OK\r\n"),
+        ("DBSIZE", ":1\r\n"),
+        ("SELECT 0", "+OK\r\n"),
+        ("GET k", "$-1\r\n"),
+        ("DBSIZE", ":0\r\n"),
+        ("RANDOMKEY", "$-1\r\n"),
+        ("SET k w EX 100", "+OK\r\n"),
+        ("MOVE k 15", ":0\r\n"),
+        ("MOVE k 0", "-ERR source and destination objects are the same\r\n"),
+        ("MOVE k x", "-ERR value is not an integer or out of range\r\n"),
+        ("MOVE k 16", "-ERR DB index is out of range\r\n"),
+        ("MOVE absent 3", ":0\r\n"),
+        ("MOVE k 3", ":1\r\n"),
+        ("GET k", "$-1\r\n"),
+        ("SELECT 3", "+OK\r\n"),
+        ("TTL k", ":100\r\n"),
+        ("COPY k k", "-ERR source and destination objects are the same\r\n"),
+        ("COPY k k DB 3", "-ERR source and destination objects are the same\r\n"),
+        ("COPY k k DB 4", ":1\r\n"),
+        ("COPY k k DB 4", ":0\r\n"),
+        ("COPY k k DB 4 REPLACE", ":1\r\n"),
+        ("COPY k j DB 99", "-ERR DB index is out of range\r\n"),
+        ("COPY k j DB x", "-ERR value is not an integer or out of range\r\n"),
+        ("COPY k j DB", "-ERR syntax error\r\n"),
+        ("COPY k j DB 5 DB 6", ":1\r\n"),
+        ("COPY absent j DB 5", ":0\r\n"),
+        ("RENAME k l", "+OK\r\n"),
+        ("KEYS *", "*1\r\n$1\r\nl\r\n"),
+        ("SCAN 0", "*2\r\n$1\r\n0\r\n*1\r\n$1\r\nl\r\n"),
+        ("RANDOMKEY", "$1\r\nl\r\n"),
+        ("INCR n", ":1\r\n"),
+        (
+            "INFO keyspace",
+            "$141\r\n# Keyspace\r\ndb3:keys=2,expires=1,avg_ttl=0\r\ndb4:keys=1,expires=1,avg_ttl=0\r\n\
+             db6:keys=1,expires=1,avg_ttl=0\r\ndb15:keys=1,expires=0,avg_ttl=0\r\n\r\n",
+        ),
+        ("FLUSHDB", "+OK\r\n"),
+        ("DBSIZE", ":0\r\n"),
+        ("KEYS *", "*0\r\n"),
+        ("SELECT 4", "+OK\r\n"),
+        ("DBSIZE", ":1\r\n"),
+        ("EXPIRE k -1", ":1\r\n"),
+        ("DBSIZE", ":0\r\n"),
+        ("SELECT 15", "+OK\r\n"),
+        ("RESET", "+RESET\r\n"),
+        ("GET k", "$-1\r\n"),
+        ("SELECT 15", "+OK\r\n"),
+        ("GET k", "$1\r\nv\r\n"),
+        ("FLUSHALL", "+OK\r\n"),
+        ("INFO keyspace", "$12\r\n# Keyspace\r\n\r\n"),
+        ("CONFIG GET databases", "*2\r\n$9\r\ndatabases\r\n$2\r\n16\r\n"),
+    ],
+    &[
+        ("SET k 0", "+OK\r\n"),
+        ("MULTI", "+OK\r\n"),
+        ("SELECT 4", "+QUEUED\r\n"),
+        ("GET k", "+QUEUED\r\n"),
+        ("SET m 1", "+QUEUED\r\n"),
+        ("PING", "+QUEUED\r\n"),
+        ("SELECT 99", "+QUEUED\r\n"),
+        ("SELECT 5", "+QUEUED\r\n"),
+        ("SET m 2", "+QUEUED\r\n"),
+        ("MOVE m 6", "+QUEUED\r\n"),
+        ("COPY m n DB 7", "+QUEUED\r\n"),
+        ("SELECT 6", "+QUEUED\r\n"),
+        ("COPY m n DB 7", "+QUEUED\r\n"),
+        (
+            "EXEC",
+            "*11\r\n+OK\r\n$-1\r\n+OK\r\n+PONG\r\n-ERR DB index is out of range\r\n+OK\r\n+OK\r\n:1\r\n:0\r\n+OK\r\n:1\r\n",
+        ),
+        ("GET m", "$1\r\n2\r\n"),
+        ("SELECT 7", "+OK\r\n"),
+        ("GET n", "$1\r\n2\r\n"),
+        ("SELECT 4", "+OK\r\n"),
+        ("GET m", "$1\r\n1\r\n"),
+        ("WATCH w", "+OK\r\n"),
+        ("SELECT 0", "+OK\r\n"),
+        ("SET w 2", "+OK\r\n"),
+        ("MULTI", "+OK\r\n"),
+        ("PING", "+QUEUED\r\n"),
+        ("EXEC", "*1\r\n+PONG\r\n"),
+        ("WATCH w", "+OK\r\n"),
+        ("SELECT 9", "+OK\r\n"),
+        ("MULTI", "+OK\r\n"),
+        ("SELECT 10", "+QUEUED\r\n"),
+        ("EXEC", "*1\r\n+OK\r\n"),
+        ("SELECT 0", "+OK\r\n"),
+        ("WATCH w", "+OK\r\n"),
+        ("SET w 3", "+OK\r\n"),
+        ("SELECT 9", "+OK\r\n"),
+        ("MULTI", "+OK\r\n"),
+        ("SELECT 10", "+QUEUED\r\n"),
+        ("EXEC", "*-1\r\n"),
+        ("SET x 1", "+OK\r\n"),
+        ("MULTI", "+OK\r\n"),
+        ("SELECT 7", "+QUEUED\r\n"),
+        ("DISCARD", "+OK\r\n"),
+        ("GET x", "$1\r\n1\r\n"),
+    ],
+    &[
         ("EXEC", "-ERR EXEC without MULTI\r\n"),
         ("DISCARD", "-ERR DISCARD without MULTI\r\n"),
         ("MULTI", "+OK\r\n"),
@@ -90,7 +191,11 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         ("EXEC", "*0\r\n"),
         ("MULTI", "+OK\r\n"),
         ("SET k 9", "+QUEUED\r\n"),
-        ("DBSIZE", "-ERR DBSIZE is not allowed inside a transaction: send it before MULTI or after EXEC\r\n"),
+        (
+            "DBSIZE",
+            "-UNSUPPORTED DBSIZE inside a transaction: it concerns all keys, or what the connection receives. Send it \
+             before MULTI or after EXEC\r\n",
+        ),
         ("SET k 8", "+QUEUED\r\n"),
         ("EXEC", "-EXECABORT Transaction discarded because of previous errors.\r\n"),
         ("GET k", "$1\r\n2\r\n"),
@@ -264,11 +369,23 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         (
             "COMMAND INFO get nothing",
             "*2\r\n*10\r\n$3\r\nget\r\n:2\r\n*2\r\n+readonly\r\n+fast\r\n:1\r\n:1\r\n:1\r\n\
-             *3\r\n+@read\r\n+@string\r\n+@fast\r\n*0\r\n*0\r\n*0\r\n$-1\r\n",
+             *3\r\n+@read\r\n+@string\r\n+@fast\r\n*0\r\n*1\r\n*6\r\n$5\r\nflags\r\n*2\r\n+RO\r\n+access\r\n\
+             $12\r\nbegin_search\r\n*4\r\n$4\r\ntype\r\n$5\r\nindex\r\n$4\r\nspec\r\n*2\r\n$5\r\nindex\r\n:1\r\n\
+             $9\r\nfind_keys\r\n*4\r\n$4\r\ntype\r\n$5\r\nrange\r\n$4\r\nspec\r\n*6\r\n$7\r\nlastkey\r\n:0\r\n\
+             $7\r\nkeystep\r\n:1\r\n$5\r\nlimit\r\n:0\r\n*0\r\n$-1\r\n",
         ),
-        ("CONFIG GET save APPENDONLY", "*4\r\n$10\r\nappendonly\r\n$2\r\nno\r\n$4\r\nsave\r\n$0\r\n\r\n"),
+        (
+            "COMMAND LIST FILTERBY PATTERN config|*",
+            "*4\r\n$10\r\nconfig|get\r\n$11\r\nconfig|help\r\n$16\r\nconfig|resetstat\r\n$10\r\nconfig|set\r\n",
+        ),
+        ("COMMAND GETKEYSANDFLAGS getdel k", "*1\r\n*2\r\n$1\r\nk\r\n*3\r\n+RW\r\n+access\r\n+delete\r\n"),
+        ("CONFIG GET MAXMEMORY", "*2\r\n$9\r\nMAXMEMORY\r\n$1\r\n0\r\n"),
+        (
+            "CONFIG GET maxmemory maxmemory*y",
+            "*4\r\n$9\r\nmaxmemory\r\n$1\r\n0\r\n$16\r\nmaxmemory-policy\r\n$10\r\nnoeviction\r\n",
+        ),
+        ("CONFIG GET save APPENDONLY", "*4\r\n$10\r\nAPPENDONLY\r\n$2\r\nno\r\n$4\r\nsave\r\n$0\r\n\r\n"),
         ("CONFIG RESETSTAT", "+OK\r\n"),
-        ("SWAPDB 0 1", "-ERR SWAPDB is not supported: two keys cannot change together on every node\r\n"),
         ("SAPWOOD META k", "$-1\r\n"),
     ],
     &[
@@ -278,8 +395,7 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         (
             "HELLO 3 SETNAME me",
             concat!(
-                "%7\r\n$6\r\nserver\r\n$7\r\nsapwood\r\n$7\r\nversion\r\n$5\r\n",
-                env!("CARGO_PKG_VERSION"),
+                "%7\r\n$6\r\nserver\r\n$7\r\nsapwood\r\n$7\r\nversion\r\n$5\r\n7.4.0",
                 "\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:1\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n",
                 "$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n"
             ),
@@ -329,6 +445,120 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         ),
         ("GET k", "$-1\r\n"),
     ],
+];
+
+/// Looking around: as Redis 7.0.15 replies, except where the documentation says otherwise.
+const LOOKING: &[(&str, &str)] = &[
+    ("ROLE", "*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"),
+    ("ACL WHOAMI", "$7\r\ndefault\r\n"),
+    ("ACL USERS", "*1\r\n$7\r\ndefault\r\n"),
+    ("ACL LIST", "*1\r\n$34\r\nuser default on nopass ~* &* +@all\r\n"),
+    ("ACL GETUSER other", "$-1\r\n"),
+    (
+        "ACL CAT transaction",
+        "*5\r\n$7\r\ndiscard\r\n$4\r\nexec\r\n$5\r\nmulti\r\n$7\r\nunwatch\r\n$5\r\nwatch\r\n",
+    ),
+    ("ACL CAT foo", "-ERR Unknown category 'foo'\r\n"),
+    ("ACL LOG", "*0\r\n"),
+    (
+        "ACL SETUSER a",
+        "-UNSUPPORTED ACL SETUSER: there is one user, default, with one password. Set it with --client-password-file\r\n",
+    ),
+    ("MODULE LIST", "*0\r\n"),
+    ("OBJECT ENCODING k", "$-1\r\n"),
+    ("OBJECT FREQ k", "$-1\r\n"),
+    ("SET k abc", "+OK\r\n"),
+    ("OBJECT ENCODING k", "$6\r\nembstr\r\n"),
+    ("OBJECT IDLETIME k", ":0\r\n"),
+    ("OBJECT REFCOUNT k", ":1\r\n"),
+    (
+        "OBJECT FREQ k",
+        "-ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
+         between policies at runtime LRU and LFU data will take some time to adjust.\r\n",
+    ),
+    ("INCR n", ":1\r\n"),
+    ("OBJECT ENCODING n", "$3\r\nint\r\n"),
+    ("SET long aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "+OK\r\n"),
+    ("OBJECT ENCODING long", "$3\r\nraw\r\n"),
+    ("MEMORY USAGE nokey", "$-1\r\n"),
+    ("MEMORY USAGE k SAMPLES -1", "-ERR syntax error\r\n"),
+    ("MEMORY DOCTOR", "$21\r\nNo problem was found.\r\n"),
+    ("MEMORY PURGE", "+OK\r\n"),
+    ("LATENCY LATEST", "*0\r\n"),
+    ("LATENCY HISTORY x", "*0\r\n"),
+    ("LATENCY RESET", ":0\r\n"),
+    ("LATENCY GRAPH x", "-ERR No samples available for event 'x'\r\n"),
+    ("SLOWLOG LEN", ":0\r\n"),
+    ("SLOWLOG GET -2", "-ERR count should be greater than or equal to -1\r\n"),
+    ("SLOWLOG GET -1", "*0\r\n"),
+    (
+        "CONFIG SET slowlog-max-len 2 slowlog-log-slower-than x",
+        "-ERR CONFIG SET failed (possibly related to argument 'slowlog-log-slower-than') - argument couldn't be parsed into \
+         an integer\r\n",
+    ),
+    ("CONFIG GET slowlog-max-len", "*2\r\n$15\r\nslowlog-max-len\r\n$3\r\n128\r\n"),
+    (
+        "CONFIG SET slowlog-log-slower-than -2",
+        "-ERR CONFIG SET failed (possibly related to argument 'slowlog-log-slower-than') - argument must be between -1 and \
+         9223372036854775807 inclusive\r\n",
+    ),
+    ("CONFIG SET foo 1", "-ERR Unknown option or number of arguments for CONFIG SET - 'foo'\r\n"),
+    (
+        "CONFIG SET maxmemory 1",
+        "-UNSUPPORTED CONFIG SET maxmemory: this setting is fixed while a node runs. Restart the node with another one\r\n",
+    ),
+    ("DUMP nokey", "$-1\r\n"),
+];
+
+/// Refusals: clients raise errors by their first word, and some return `false` for `ERR`.
+const REFUSED: &[(&str, &str)] = &[
+    // As a standalone Redis 7.0.15 says.
+    ("READONLY", "-ERR This instance has cluster support disabled\r\n"),
+    ("READWRITE", "-ERR This instance has cluster support disabled\r\n"),
+    ("ASKING", "-ERR This instance has cluster support disabled\r\n"),
+    ("READONLY x", "-ERR wrong number of arguments for 'readonly' command\r\n"),
+    ("CLUSTER", "-ERR wrong number of arguments for 'cluster' command\r\n"),
+    ("CLUSTER INFO", "-ERR This instance has cluster support disabled\r\n"),
+    ("cluster slots", "-ERR This instance has cluster support disabled\r\n"),
+    ("CLUSTER KEYSLOT", "-ERR wrong number of arguments for 'cluster|keyslot' command\r\n"),
+    ("CLUSTER FOO", "-ERR unknown subcommand 'FOO'. Try CLUSTER HELP.\r\n"),
+    ("FOO BAR", "-ERR unknown command 'FOO', with args beginning with: 'BAR' \r\n"),
+    // What Redis would do and this store does not.
+    (
+        "SWAPDB 0 1",
+        "-UNSUPPORTED SWAPDB: all keys of two databases cannot change together on every node. SELECT the other database in the client\r\n",
+    ),
+    (
+        "hset h f v",
+        "-UNSUPPORTED HSET: values are plain strings. Keep one key for each field or member, or the whole as one value, \
+         as JSON\r\n",
+    ),
+    (
+        "CLIENT PAUSE 100",
+        "-UNSUPPORTED CLIENT PAUSE: other clients are not held up here. CLIENT KILL ends a connection\r\n",
+    ),
+    (
+        "CONFIG REWRITE",
+        "-UNSUPPORTED CONFIG REWRITE: settings are fixed while a node runs. Change the file of settings and restart the \
+         node\r\n",
+    ),
+    (
+        "CLIENT TRACKING on REDIRECT 9",
+        "-UNSUPPORTED CLIENT TRACKING REDIRECT: invalidations come on the connection that tracks. Use RESP3: HELLO 3\r\n",
+    ),
+    (
+        "CLIENT TRACKING on NOLOOP",
+        "-UNSUPPORTED CLIENT TRACKING NOLOOP: a change does not tell which connection made it. Expect invalidations of \
+         the client's own writes too\r\n",
+    ),
+    (
+        "SHUTDOWN ABORT",
+        "-UNSUPPORTED SHUTDOWN ABORT: a shutdown that has begun is completed. Start the node again: it fetches the keys \
+         from its peers\r\n",
+    ),
+    ("CLIENT KILL MAXAGE 0", "-ERR maxage should be greater than 0\r\n"),
+    ("CLIENT KILL MAXAGE 100 SKIPME NO", ":0\r\n"),
+    ("PING", "+PONG\r\n"),
 ];
 
 /// Counters, reply for reply as Redis 7.0.15 gives them.
@@ -456,6 +686,140 @@ async fn every_reply_is_what_redis_clients_expect() {
             client.ask(request, reply).await;
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_not_supported_is_an_error_that_clients_raise_and_that_names_the_way_out() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    for (request, reply) in REFUSED {
+        println!("{request}");
+        client.ask(request, reply).await;
+    }
+}
+
+#[tokio::test]
+async fn tools_that_look_around_get_the_replies_of_a_redis() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    for (request, reply) in LOOKING {
+        println!("{request}");
+        client.ask(request, reply).await;
+    }
+    let usage = client.reply("MEMORY USAGE k").await;
+    let bytes: u64 = usage[1..].trim_end().parse().expect("a number of bytes");
+    assert!((4..200).contains(&bytes), "{usage}");
+}
+
+#[tokio::test]
+async fn slow_commands_are_logged_without_passwords_and_long_ones_with_all_their_steps() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    client.ask("CLIENT SETNAME me", "+OK\r\n").await;
+    client.ask("GET k", "$-1\r\n").await;
+    client.ask("SLOWLOG LEN", ":0\r\n").await;
+    client.ask("CONFIG SET slowlog-log-slower-than 0", "+OK\r\n").await;
+    client.ask("SLOWLOG RESET", "+OK\r\n").await;
+    client.ask("AUTH default secret", "+OK\r\n").await;
+    client.ask("GET k", "$-1\r\n").await;
+    client.reply("KEYS *").await;
+    client.send("MULTI\r\nSET a 1\r\nEXEC\r\n").await;
+    client.expect("+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n").await;
+    let log = client.reply("SLOWLOG GET -1").await;
+    let in_order =
+        ["$4\r\nEXEC", "$5\r\nMULTI", "$4\r\nKEYS", "$3\r\nGET", "$10\r\n(redacted)", "$7\r\nSLOWLOG"];
+    let places: Vec<_> = in_order.iter().map(|part| log.find(part).expect(part)).collect();
+    assert!(places.is_sorted() && !log.contains("secret") && log.contains("$2\r\nme\r\n"), "{log}");
+    client.ask("CONFIG SET slowlog-max-len 1", "+OK\r\n").await;
+    client.ask("SLOWLOG LEN", ":1\r\n").await;
+    client.ask("CONFIG SET slowlog-log-slower-than -1", "+OK\r\n").await;
+    client.ask("SLOWLOG RESET", "+OK\r\n").await;
+    client.ask("GET k", "$-1\r\n").await;
+    client.ask("SLOWLOG LEN", ":0\r\n").await;
+}
+
+#[tokio::test]
+async fn commands_are_counted_one_by_one_with_the_fields_that_exporters_read() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    client.ask("GET a", "$-1\r\n").await;
+    client.ask("CONFIG GET save", "*2\r\n$4\r\nsave\r\n$0\r\n\r\n").await;
+    client.ask("SET text abc", "+OK\r\n").await;
+    client.ask("INCR text", "-ERR value is not an integer or out of range\r\n").await;
+    client.ask("INCR", "-ERR wrong number of arguments for 'incr' command\r\n").await;
+    client.reply("SWAPDB 0 1").await;
+    let stats = client.reply("INFO commandstats").await;
+    let of = |name: &str| {
+        let start = format!("cmdstat_{name}:");
+        stats.lines().find_map(|line| line.strip_prefix(&start)).expect(name).to_owned()
+    };
+    assert!(of("incr").ends_with(",rejected_calls=1,failed_calls=1"), "{stats}");
+    assert_eq!(of("config|get"), "calls=1,usec=0,usec_per_call=0.00,rejected_calls=0,failed_calls=0");
+    let (get, fields) = (of("get"), ["calls=1,usec=", ",usec_per_call=", ",rejected_calls=0,failed_calls=0"]);
+    assert!(get.starts_with(fields[0]) && fields[1..].iter().all(|field| get.contains(field)), "{get}");
+    let errors = client.reply("INFO errorstats").await;
+    assert!(errors.contains("errorstat_ERR:count=2\r\nerrorstat_UNSUPPORTED:count=1\r\n"), "{errors}");
+    assert!(client.reply("INFO latencystats").await.contains("latency_percentiles_usec_get:p50="));
+    assert!(
+        client
+            .reply("LATENCY HISTOGRAM get")
+            .await
+            .starts_with("*2\r\n$3\r\nget\r\n*4\r\n$5\r\ncalls\r\n:1\r\n")
+    );
+    assert!(client.reply("INFO memory").await.contains("used_memory_peak:"));
+    assert!(client.reply("INFO stats").await.contains("expired_keys:0\r\n"));
+    client.ask("CONFIG RESETSTAT", "+OK\r\n").await;
+    assert!(!client.reply("INFO commandstats").await.contains("cmdstat_get:"));
+}
+
+/// What redis-server 7.0.15 dumps: an integer, a short text, and a value that it packs.
+const DUMPS: &[(&[u8], &[u8])] = &[
+    (b"12", b"\x00\xC0\x0C\x0A\x00\x3C\x2A\xF8\x51\x5C\x04\xBC\xD5"),
+    (b"abc", b"\x00\x03\x61\x62\x63\x0A\x00\xD9\xAC\x30\x3D\x41\x72\xA2\xE2"),
+    (
+        &[b'a'; 64],
+        b"\x00\xC3\x09\x40\x40\x01\x61\x61\xE0\x33\x00\x01\x61\x61\x0A\x00\xC3\x65\x96\x12\xCE\x1C\xC4\x6C",
+    ),
+];
+
+#[tokio::test]
+async fn values_are_dumped_and_restored_as_redis_does() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    client.send("SET k abc\r\nDUMP k\r\n").await;
+    client.expect(b"+OK\r\n$15\r\n\x00\x03\x61\x62\x63\x06\x00\x4F\x41\x58\xBD\xB4\x27\x9E\x71\r\n").await;
+    let restore = |key: &str, rest: &str, payload: &[u8]| {
+        let words = rest.split_whitespace().count();
+        let mut bytes = format!(
+            "*{}\r\n$7\r\nRESTORE\r\n${}\r\n{key}\r\n$1\r\n0\r\n${}\r\n",
+            4 + words,
+            key.len(),
+            payload.len()
+        )
+        .into_bytes();
+        bytes.extend_from_slice(payload);
+        bytes.extend_from_slice(b"\r\n");
+        rest.split_whitespace()
+            .for_each(|word| bytes.extend(format!("${}\r\n{word}\r\n", word.len()).into_bytes()));
+        bytes
+    };
+    for (value, payload) in DUMPS {
+        client.send(restore("r", "REPLACE", payload)).await;
+        client.expect("+OK\r\n").await;
+        client.send("GET r\r\n").await;
+        client.expect([format!("${}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat()).await;
+        let mut damaged = payload.to_vec();
+        damaged[1] ^= 1;
+        client.send(restore("bad", "", &damaged)).await;
+        client.expect("-ERR DUMP payload version or checksum are wrong\r\n").await;
+    }
+    client.send(restore("r", "", DUMPS[0].1)).await;
+    client.expect("-BUSYKEY Target key name already exists.\r\n").await;
+    client.send(restore("s", "FREQ 256", DUMPS[0].1)).await;
+    client.expect("-ERR Invalid FREQ value, must be >= 0 and <= 255\r\n").await;
+    client.ask("RESTORE s -1 x", "-ERR Invalid TTL value, must be >= 0\r\n").await;
+    client.ask("RESTORE s 0 foo", "-ERR DUMP payload version or checksum are wrong\r\n").await;
+    client.ask("EXISTS s bad", ":0\r\n").await;
 }
 
 #[tokio::test]
@@ -609,6 +973,26 @@ async fn a_monitor_sees_the_commands_of_others_but_no_passwords() {
     }
     let seen = String::from_utf8(seen).unwrap();
     assert!(seen.contains(r#""AUTH" "(redacted)" "(redacted)""#) && !seen.contains("secret"), "{seen}");
+    monitor.ask("RESET\r\nPING", "+RESET\r\n+PONG\r\n").await;
+}
+
+#[tokio::test]
+async fn connections_are_described_with_the_fields_of_redis() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    client.ask("CLIENT SETINFO lib-name lib", "+OK\r\n").await;
+    let line = client.reply("CLIENT INFO").await;
+    let fields: Vec<&str> =
+        line.lines().nth(1).unwrap().split(' ').map(|field| field.split_once('=').unwrap().0).collect();
+    let expected = "id addr laddr fd name age idle flags db sub psub ssub multi qbuf qbuf-free argv-mem multi-mem rbs rbp obl \
+                    oll omem tot-mem events cmd user redir resp lib-name lib-ver";
+    assert_eq!(fields.join(" "), expected);
+    client.send("MULTI\r\nSET k 12345\r\nCLIENT LIST\r\nDISCARD\r\n").await;
+    client.expect("+OK\r\n+QUEUED\r\n+QUEUED\r\n+OK\r\n").await;
+    assert!(
+        client.reply("CLIENT LIST").await.contains(" multi=-1 ") && line.contains(" multi-mem=0 "),
+        "{line}"
+    );
 }
 
 #[tokio::test]
@@ -640,7 +1024,7 @@ async fn every_key_is_found_by_keys_and_scan_and_none_after_a_flush() {
 async fn a_flush_needs_to_be_enabled() {
     let server = TestServer::with(|settings| settings.enable_flush = false).await;
     let reply = server.client().await.reply("FLUSHALL").await;
-    assert!(reply.starts_with("-ERR") && reply.contains("--enable-flush"), "{reply}");
+    assert!(reply.starts_with("-UNSUPPORTED FLUSHALL: ") && reply.contains("--enable-flush"), "{reply}");
 }
 
 #[tokio::test]
@@ -668,11 +1052,11 @@ async fn what_was_given_up_is_shown_byte_for_byte() {
         )
     };
     let mut expected =
-        b"*2\r\n*16\r\n$3\r\nkey\r\n$2\r\nk\xff\r\n$5\r\nvalue\r\n$1\r\nv\r\n$11\r\nvalue_bytes\r\n:1\r\n"
+        b"*2\r\n*18\r\n$8\r\ndatabase\r\n:0\r\n$3\r\nkey\r\n$2\r\nk\xff\r\n$5\r\nvalue\r\n$1\r\nv\r\n$11\r\nvalue_bytes\r\n:1\r\n"
             .to_vec();
     expected.extend(rest(-1).bytes());
     expected
-        .extend(b"*16\r\n$3\r\nkey\r\n$1\r\nl\r\n$5\r\nvalue\r\n$-1\r\n$11\r\nvalue_bytes\r\n:9000000\r\n");
+        .extend(b"*18\r\n$8\r\ndatabase\r\n:0\r\n$3\r\nkey\r\n$1\r\nl\r\n$5\r\nvalue\r\n$-1\r\n$11\r\nvalue_bytes\r\n:9000000\r\n");
     expected.extend(rest(20_000).bytes());
     client.expect(expected).await;
 }
@@ -893,6 +1277,16 @@ fn hostile(random: &mut StdRng) -> Vec<u8> {
         "no",
         "string",
         "PING",
+        "DUMP",
+        "RESTORE",
+        "OBJECT",
+        "MEMORY",
+        "USAGE",
+        "SLOWLOG",
+        "LATENCY",
+        "HISTOGRAM",
+        "ACL",
+        "CLUSTER",
     ];
     let mut bytes = Vec::new();
     for _ in 0..random.random_range(1..6) {

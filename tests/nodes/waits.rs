@@ -1,17 +1,13 @@
 //! `WAIT`, `SAPWOOD WAITFOR` and tokens: whole nodes in one process, clients over TCP.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of tests fail by panicking, as tests do")]
-
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::*;
 use sapwood::Node;
 use sapwood::client::resp::Frame;
 use sapwood::client::{ClientError, Connection, Options};
 use sapwood::config::Config;
-use support::*;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -96,7 +92,7 @@ async fn wait_counts_the_peers_that_hold_all_and_no_more_while_one_is_cut_off() 
 }
 
 /// The property that matters most: what an overflow dropped is held only after a sync has brought it.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_an_overflow_dropped_is_not_counted_before_a_sync_has_brought_it() {
     let [a, _b, c] = three_faulty(|config| {
         (config.max_key, config.max_value, config.peer_queue) = (256, 256, 2048);
@@ -235,7 +231,7 @@ async fn a_client_that_leaves_while_it_waits_is_noticed() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_was_written_with_a_token_is_read_on_every_other_node_under_load() {
     let nodes = three_faulty(|config| {
         (config.max_key, config.max_value, config.peer_queue) = (256, 8 << 10, 10 << 10);
@@ -266,7 +262,7 @@ async fn what_was_written_with_a_token_is_read_on_every_other_node_under_load() 
     tokio::join!(c0, c1, c2, c3);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_token_is_waited_for_and_says_no_while_the_nodes_are_cut_apart() {
     let [a, b, c] = three_faulty(|_| ()).await;
     let (mut on_a, mut on_b, mut on_c) = (connect(&a).await, connect(&b).await, connect(&c).await);
@@ -288,7 +284,7 @@ async fn a_token_is_waited_for_and_says_no_while_the_nodes_are_cut_apart() {
     assert!(get(&b, b"of-a").is_some());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_token_outlives_the_link_but_not_a_restart_of_its_node() {
     let [a, b, c] = three_faulty(|_| ()).await;
     let (mut on_a, mut on_b, mut on_c) = (connect(&a).await, connect(&b).await, connect(&c).await);

@@ -1,15 +1,11 @@
 //! What the operator of a cluster sees and types, against a node whose cluster is made up.
 
-#![allow(clippy::unwrap_used, reason = "the lint takes the helpers of a test for production code")]
-
-#[path = "support/one_peer.rs"]
-mod one_peer;
-
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
-use one_peer::{OnePeer, verification};
+use crate::command::{sapwood, stderr, stdout};
+use crate::one_peer::{self, OnePeer, verification};
 use sapwood::internal::cluster::{Verification, VerificationState};
 use sapwood::internal::env::{Env as _, SystemEnv};
 use serde_json::{Value, json};
@@ -40,8 +36,8 @@ impl Made {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sapwood"));
-        command.args(args).env("SAPWOOD_NODE", &self.address).stdin(Stdio::null());
+        let mut command = sapwood(args);
+        command.env("SAPWOOD_NODE", &self.address);
         command
     }
 
@@ -62,14 +58,6 @@ impl Made {
         let value = serde_json::from_slice(&output.stdout);
         (value.unwrap_or_else(|error| panic!("{args:?}: {error}: {output:?}")), output.status.code())
     }
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 #[test]
@@ -195,9 +183,12 @@ fn what_was_lost_is_listed() {
     let node = Made::up();
     let table = node.said(&["lost"]);
     let lines: Vec<&str> = table.lines().collect();
-    assert!(lines[0].starts_with("KEY ") && lines.len() == 3, "{table}");
-    assert!(lines[1].starts_with("base64:a/8= ") && lines[1].ends_with(" ago  1B      b     v"), "{table}");
-    assert!(lines[2].starts_with("l ") && lines[2].ends_with(" 8.5MiB  b"), "{table}");
+    assert!(lines[0].starts_with("DB  KEY ") && lines.len() == 3, "{table}");
+    assert!(
+        lines[1].starts_with("0   base64:a/8= ") && lines[1].ends_with(" ago  1B      b     v"),
+        "{table}"
+    );
+    assert!(lines[2].starts_with("0   l ") && lines[2].ends_with(" 8.5MiB  b"), "{table}");
 
     let (lost, code) = node.json(&["lost"]);
     assert_eq!((&lost[0]["key_base64"], &lost[1]["key"], code), (&"a/8=".into(), &"l".into(), Some(0)));

@@ -1,8 +1,5 @@
 //! `sapwood demo`, as a person or a script runs it.
 
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "the lint takes the helpers of a test for production code")]
-
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
@@ -10,10 +7,10 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::command::sapwood;
+
 fn demo(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sapwood"));
-    command.arg("demo").args(args).env_remove("SAPWOOD_NODE").stdin(Stdio::null());
-    command
+    sapwood([&["demo"], args].concat())
 }
 
 #[test]

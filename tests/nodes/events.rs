@@ -1,13 +1,8 @@
 //! `SAPWOOD EVENTS` over TCP, byte for byte, against a cluster that is made up.
 
-#[path = "support/one_peer.rs"]
-mod one_peer;
-#[path = "support/raw_client.rs"]
-mod raw_client;
-
 use std::time::{Duration, UNIX_EPOCH};
 
-use raw_client::TestServer;
+use crate::raw_client::TestServer;
 use sapwood::status::{Event, EventKind};
 
 fn event(kind: EventKind, reason: &str) -> Event {

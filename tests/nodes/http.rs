@@ -1,15 +1,13 @@
 //! The http port of real nodes, over TCP: the page, health, metrics, the JSON API and its stream.
-#![allow(clippy::unwrap_used, reason = "the lint takes the helpers of a test for production code")]
-
-mod support;
 
 use std::net::SocketAddr;
 
+use crate::support::http::{Events, get, json, post, send, token};
+use crate::support::{config, linked, until, until_equal};
 use sapwood::Node;
 use sapwood::config::Config;
+use sapwood::internal::model::Database;
 use serde_json::{Value, json};
-use support::http::{Events, get, json, post, send, token};
-use support::{config, linked, until, until_equal};
 
 /// A node with an http port, on which anything goes.
 async fn start(name: &str, join: &[Option<SocketAddr>]) -> (Node, SocketAddr) {
@@ -357,7 +355,7 @@ async fn only_the_servers_own_page_may_write_and_only_where_that_is_allowed() {
     let token = token(http).await;
     let own = format!("http://{http}");
     let body = json!({"key": "k", "value": "v"}).to_string();
-    let (token, its_token) = (token.as_str(), support::http::token(its_http).await);
+    let (token, its_token) = (token.as_str(), crate::support::http::token(its_http).await);
     for (what, headers) in [
         ("no token", vec![]),
         ("a wrong token", vec![("x-sapwood-token", "0123456789abcdef0123456789abcdef")]),
@@ -440,6 +438,25 @@ async fn keys_come_a_page_at_a_time_each_once() {
 }
 
 #[tokio::test]
+async fn a_key_of_database_0_may_begin_with_any_byte_and_others_are_not_shown() {
+    let [(a, http), (b, _)] = pair().await;
+    let mut copies = Events::open(http, "/api/stream?key64=_w", &[]).await;
+    let mut pages = Events::open(http, "/api/stream?prefix64=_w", &[]).await;
+    let answer = post(http, "/api/write", &json!({"key": {"base64": "_w"}, "value": "v"})).await;
+    assert_eq!(answer.status, 204);
+    until("b has it", || b.get(b"\xff").is_some()).await;
+    assert_eq!(a.get(b"\xff").unwrap(), "v");
+    crate::support::set(&a, &Database::new(5).stored(b"other"), b"v");
+    assert_eq!(json(http, "/api/keys").await["keys"].as_array().unwrap().len(), 1);
+    let view = json(http, "/api/key?key64=_w").await;
+    for node in 0..2 {
+        assert_eq!(view["copies"][node]["state"], "live", "{view}");
+    }
+    copies.until("key", |view| view["copies"][0]["state"] == "live").await;
+    pages.until("keys", |page| page["keys"][0]["key"]["base64"] == "/w==").await;
+}
+
+#[tokio::test]
 async fn values_are_not_shown_unless_that_was_asked_for() {
     let (node, http) = start_with("a", &[], |config| config.http_writes = true).await;
     node.set("k", "a very secret value").unwrap();
@@ -483,7 +500,7 @@ async fn hostile_keys_and_values_come_out_as_json_and_cut() {
     assert_eq!(get(http, "/api/key?key64=__4").await.json()["copies"][0]["state"], "live");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_key_is_shown_side_by_side_and_the_larger_timestamp_wins() {
     let [(a, http), (b, _)] = pair().await;
     a.set("tree", "oak").unwrap();
@@ -545,7 +562,7 @@ async fn ranges_of_a_linked_pair_are_a_bit_each() {
     assert_eq!(get(http, "/api/ranges?from=a").await.status, 400);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_stream_sends_what_changes_and_continues_where_another_was() {
     let [(a, http), (b, _)] = pair().await;
     let mut stream = Events::open(http, "/api/stream?key=k&prefix=tree/&map=a,b", &[]).await;
@@ -612,7 +629,7 @@ async fn the_description_for_programs_has_every_path_and_no_other() {
         let is_there = answer.status != 404 && answer.status != 405;
         assert!(is_there || path.starts_with("/api/demo/"), "{path}: {}", answer.status);
     }
-    let docs = include_str!("../docs/http.md");
+    let docs = include_str!("../../docs/http.md");
     for path in described["paths"].as_object().unwrap().keys().filter(|path| !path.starts_with("/api/demo/"))
     {
         assert!(docs.contains(path.as_str()), "docs/http.md says nothing of {path}");
@@ -642,9 +659,9 @@ async fn every_metric_of_the_alerts_the_dashboard_and_the_documentation_exists()
             _ => known.extend([name.to_owned()]),
         }
     }
-    let alerts = include_str!("../deploy/prometheus/sapwood.rules.yml");
-    let dashboard = include_str!("../deploy/grafana/sapwood.json");
-    let docs = include_str!("../docs/http.md");
+    let alerts = include_str!("../../deploy/prometheus/sapwood.rules.yml");
+    let dashboard = include_str!("../../deploy/grafana/sapwood.json");
+    let docs = include_str!("../../docs/http.md");
     serde_json::from_str::<Value>(dashboard).unwrap();
     for (file, text) in [("alerts", alerts), ("dashboard", dashboard), ("docs", docs)] {
         let unknown: Vec<_> = names(text).into_iter().filter(|name| !known.contains(*name)).collect();

@@ -1,0 +1,110 @@
+//! What `COMMAND` says of a command beyond its row in the table: how it uses its keys, and tips for proxies. As in Redis.
+
+use super::entry::Command;
+use crate::resp::Reply;
+
+/// How a command uses each of its keys, for Redis's `COMMAND`.
+fn uses(name: &str) -> &'static [&'static [&'static str]] {
+    const READS: &[&str] = &["RO", "access"];
+    const OVERWRITES: &[&str] = &["OW", "update"];
+    const INSERTS: &[&str] = &["OW", "insert"];
+    const TAKES: &[&str] = &["RW", "access", "delete"];
+    match name {
+        "get" | "mget" | "expiretime" | "pexpiretime" | "pttl" | "ttl" | "dump" | "sapwood|counter" => {
+            &[READS]
+        }
+        "decr" | "decrby" | "getex" | "getset" | "incr" | "incrby" => &[&["RW", "access", "update"]],
+        "set" => &[&["RW", "access", "update", "variable_flags"]],
+        "getdel" => &[TAKES],
+        "mset" | "psetex" | "setex" | "restore" => &[OVERWRITES],
+        "msetnx" | "setnx" => &[INSERTS],
+        "del" | "unlink" => &[&["RM", "delete"]],
+        "expire" | "expireat" | "persist" | "pexpire" | "pexpireat" => &[&["RW", "update"]],
+        "copy" => &[READS, OVERWRITES],
+        "rename" => &[TAKES, OVERWRITES],
+        "renamenx" => &[TAKES, INSERTS],
+        _ => &[&["RO"]],
+    }
+}
+
+/// Hints for proxies and clients of many nodes.
+fn tips(name: &str) -> &'static [&'static str] {
+    match name {
+        "ping" | "flushall" | "flushdb" => &["request_policy:all_shards", "response_policy:all_succeeded"],
+        "command" | "command|docs" | "command|info" | "command|list" | "module|list" => {
+            &["nondeterministic_output_order"]
+        }
+        "dbsize" => &["request_policy:all_shards", "response_policy:agg_sum"],
+        "info" | "memory|stats" => {
+            &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"]
+        }
+        "time" | "pttl" | "ttl" | "client|info" | "client|list" | "dump" | "lastsave" | "object|encoding"
+        | "object|freq" | "object|idletime" | "object|refcount" => &["nondeterministic_output"],
+        "mget" => &["request_policy:multi_shard"],
+        "mset" => &["request_policy:multi_shard", "response_policy:all_succeeded"],
+        "msetnx" => &["request_policy:multi_shard", "response_policy:agg_min"],
+        "del" | "exists" | "touch" | "unlink" => &["request_policy:multi_shard", "response_policy:agg_sum"],
+        "keys" => &["request_policy:all_shards", "nondeterministic_output_order"],
+        "randomkey" => &["request_policy:all_shards", "nondeterministic_output"],
+        "scan" => &["nondeterministic_output", "request_policy:special"],
+        "wait" => &["request_policy:all_shards", "response_policy:agg_min"],
+        "config|set" | "slowlog|reset" | "latency|reset" => {
+            &["request_policy:all_nodes", "response_policy:all_succeeded"]
+        }
+        "slowlog|get" => &["request_policy:all_nodes", "nondeterministic_output"],
+        "slowlog|len" => &["request_policy:all_nodes", "response_policy:agg_sum", "nondeterministic_output"],
+        "latency|latest" | "latency|histogram" => {
+            &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"]
+        }
+        _ => &[],
+    }
+}
+
+/// How the command uses the key that is its argument `place`, of its first keys; see `COMMAND GETKEYSANDFLAGS`.
+pub(super) fn use_of(command: &Command, nth_key: usize) -> &'static [&'static str] {
+    let uses = uses(command.name);
+    uses.get(nth_key).or(uses.last()).copied().unwrap_or_default()
+}
+
+/// Writes the tips, and a specification for each of the command's keys, or one for all if their number varies.
+pub(super) fn describe(reply: &mut Reply<'_>, command: &Command) {
+    let tips = tips(command.name);
+    reply.array(tips.len());
+    tips.iter().for_each(|tip| reply.bulk(tip.as_bytes()));
+    if command.keys.first == 0 {
+        reply.array(0);
+        return;
+    }
+    let uses = uses(command.name);
+    reply.array(uses.len());
+    for (n, flags) in (0_i64..).zip(uses) {
+        reply.map(3);
+        reply.bulk(b"flags");
+        reply.set(flags.len());
+        flags.iter().for_each(|flag| reply.simple(flag));
+        let first = i64::from(command.keys.first) + n;
+        // Relative to the first key of the specification, but from the end if negative.
+        let last = if uses.len() == 1 && command.keys.last < 0 { command.keys.last } else { 0 };
+        search(reply, "begin_search", "index", &[("index", first)]);
+        let step = if uses.len() == 1 { command.keys.step } else { 1 };
+        search(
+            reply,
+            "find_keys",
+            "range",
+            &[("lastkey", last.into()), ("keystep", step.into()), ("limit", 0)],
+        );
+    }
+}
+
+fn search(reply: &mut Reply<'_>, what: &str, kind: &str, spec: &[(&str, i64)]) {
+    reply.bulk(what.as_bytes());
+    reply.map(2);
+    reply.bulk(b"type");
+    reply.bulk(kind.as_bytes());
+    reply.bulk(b"spec");
+    reply.map(spec.len());
+    for (name, value) in spec {
+        reply.bulk(name.as_bytes());
+        reply.int(*value);
+    }
+}
