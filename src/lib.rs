@@ -101,6 +101,7 @@
 //! | Feature | Default | Brings |
 //! |---|---|---|
 //! | `cli` | yes | the `sapwood` command; a program that embeds a node leaves it out: `default-features = false` |
+//! | `scripts` | no | scripts of clients (`EVAL`), by Luau; takes a C++ compiler |
 //!
 //! A program that only talks to nodes uses the crate `sapwood-client`, which this one shows as [`client`].
 

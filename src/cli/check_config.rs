@@ -36,7 +36,7 @@ pub(crate) fn run(args: Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
 }
 
 /// Every setting in the form of the file, in the order of the help; `None` if an unset value cannot be written there.
-fn entries(Loaded { config, log, password_file, .. }: &Loaded) -> [(&'static str, Option<Value>); 30] {
+fn entries(Loaded { config, log, password_file, .. }: &Loaded) -> [(&'static str, Option<Value>); 32] {
     let text = |value: &dyn ToString| Some(Value::String(value.to_string()));
     let size = |bytes: u64| text(&Size(bytes));
     [
@@ -65,6 +65,8 @@ fn entries(Loaded { config, log, password_file, .. }: &Loaded) -> [(&'static str
         ("client-password-file", password_file.as_ref().and_then(|path| text(&path.display()))),
         ("insecure", Some(config.insecure.into())),
         ("enable-flush", Some(config.enable_flush.into())),
+        ("enable-scripts", Some(config.enable_scripts.into())),
+        ("script-time-limit", text(&Span(config.script_time_limit))),
         ("enable-faults", Some(config.enable_faults.into())),
         ("http-writes", Some(config.http_writes.into())),
         ("http-show-values", Some(config.http_show_values.into())),

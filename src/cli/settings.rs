@@ -163,6 +163,17 @@ pub(crate) struct Settings {
     #[arg(help_heading = SECURITY, hide_env_values = true, hide_possible_values = true)]
     pub(crate) enable_flush: Option<bool>,
 
+    /// Execute scripts (EVAL), which clients write in Lua [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = BoolishValueParser::new(), env = "SAPWOOD_ENABLE_SCRIPTS")]
+    #[arg(help_heading = SECURITY, hide_env_values = true, hide_possible_values = true)]
+    pub(crate) enable_scripts: Option<bool>,
+
+    /// How long a script may run, and other clients may wait for its keys [default: 100ms]
+    #[arg(long, value_name = "DURATION", env = "SAPWOOD_SCRIPT_TIME_LIMIT")]
+    #[arg(help_heading = SECURITY, hide_env_values = true)]
+    pub(crate) script_time_limit: Option<Span>,
+
     /// Allow SAPWOOD CUT, which keeps nodes apart as a broken network would, for tests [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(value_parser = BoolishValueParser::new(), env = "SAPWOOD_ENABLE_FAULTS")]
@@ -330,6 +341,8 @@ impl Settings {
         put(&mut config.notify_keyspace_events, self.notify_keyspace_events);
         put(&mut config.insecure, self.insecure);
         put(&mut config.enable_flush, self.enable_flush);
+        put(&mut config.enable_scripts, self.enable_scripts);
+        put(&mut config.script_time_limit, self.script_time_limit.map(|span| span.0));
         put(&mut config.enable_faults, self.enable_faults);
         put(&mut config.http_writes, self.http_writes);
         put(&mut config.http_show_values, self.http_show_values);
@@ -480,6 +493,7 @@ mod tests {
 
     #[test]
     fn every_setting_can_be_given_in_the_file() {
+        const SCRIPTS: bool = cfg!(feature = "scripts");
         let password = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(password.path(), "pass\n").unwrap();
         let file = format!(
@@ -487,7 +501,8 @@ mod tests {
              cluster = 'c'\nmax-clock-skew = '1s'\ndrain-timeout = '2s'\nready-alone-after = '3s'\n\
              serve-while-joining = true\nmax-memory = '1GiB'\nmax-key = '1KiB'\n\
              max-value = '1MiB'\nmax-command = '2MiB'\nmax-clients = 7\npeer-queue = '3MiB'\n\
-             client-password-file = '{}'\ninsecure = true\nenable-flush = true\nlog = 'debug'\n\
+             client-password-file = '{}'\ninsecure = true\nenable-flush = true\n\
+             enable-scripts = {SCRIPTS}\nscript-time-limit = '50ms'\nlog = 'debug'\n\
              log-format = 'json'\nforget-after = 'never'\nlost-file = '/lost'\n\
              http = '127.0.0.1:3'\nhttp-writes = true\nhttp-show-values = true\n\
              databases = 4\ntombstone-limit = 9\nenable-faults = true\nnotify-keyspace-events = 'KEx'\n",
@@ -517,6 +532,8 @@ mod tests {
             peer_queue: 3 << 20,
             insecure: true,
             enable_flush: true,
+            enable_scripts: SCRIPTS,
+            script_time_limit: Duration::from_millis(50),
             notify_keyspace_events: "KEx".parse().unwrap(),
             enable_faults: true,
             drain_timeout: Duration::from_secs(2),
@@ -599,6 +616,8 @@ mod tests {
             ("peer_queue", size(c.peer_queue)),
             ("insecure", c.insecure.to_string()),
             ("enable_flush", c.enable_flush.to_string()),
+            ("enable_scripts", c.enable_scripts.to_string()),
+            ("script_time_limit", Span(c.script_time_limit).to_string()),
             ("log", LogSettings::default().filter),
         ];
         let command = command();

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::MIN_FORGET_AFTER;
 use super::units::{Size, Span};
+use super::{MAX_SCRIPT_TIME, MIN_FORGET_AFTER};
 
 /// A setting is invalid, or settings contradict each other. Nothing was started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -98,6 +98,15 @@ pub enum ConfigError {
         least = Span(MIN_FORGET_AFTER)
     )]
     ForgetAfter(Span),
+    /// The build cannot execute scripts.
+    #[error(
+        "--enable-scripts needs a build with scripts, as the packaged ones are: build with \
+         `cargo build --release --features scripts`, which takes a C++ compiler"
+    )]
+    NoScripts,
+    /// Scripts could lock keys for longer than clients wait.
+    #[error("--script-time-limit {0} is more than {most}", most = Span(MAX_SCRIPT_TIME))]
+    ScriptTime(Span),
     /// The path does not end in a file name.
     #[error("--lost-file {0:?} names no file: give a path such as /var/lib/sapwood/lost.jsonl")]
     LostFile(PathBuf),

@@ -41,6 +41,9 @@ pub const MAX_ENTRY: u64 = 512 << 20;
 /// The shortest `--forget-after`: a member is not counted as away before.
 pub const MIN_FORGET_AFTER: Duration = Duration::from_secs(60);
 
+/// The longest `--script-time-limit`: for as long, clients may wait for keys that a script has locked.
+pub const MAX_SCRIPT_TIME: Duration = Duration::from_secs(5);
+
 /// The least default number of tombstones that are kept, however small [`Config::max_memory`] is.
 pub const MIN_TOMBSTONES: u64 = 1_000_000;
 
@@ -112,6 +115,11 @@ pub struct Config {
     pub insecure: bool,
     /// Allow `FLUSHALL`.
     pub enable_flush: bool,
+    /// Execute scripts (`EVAL`). Needs the feature `scripts`.
+    pub enable_scripts: bool,
+    /// How long a script may run; one that takes longer is ended, and nothing of it is applied. For as long, other
+    /// clients may wait for the keys that the script has locked.
+    pub script_time_limit: Duration,
     /// Which changes of keys subscribers are notified of.
     pub notify_keyspace_events: KeyspaceEvents,
     /// Allow `SAPWOOD CUT`, which separates nodes as a network partition does.
@@ -151,6 +159,8 @@ impl Default for Config {
             peer_queue: 64 << 20,
             insecure: false,
             enable_flush: false,
+            enable_scripts: false,
+            script_time_limit: Duration::from_millis(100),
             notify_keyspace_events: KeyspaceEvents::NONE,
             enable_faults: false,
             drain_timeout: Duration::from_secs(5),
@@ -198,6 +208,7 @@ impl Config {
         self.check_addresses()?;
         self.check_exposure()?;
         self.check_limits()?;
+        self.check_scripts()?;
         self.check_forgetting()
     }
 
@@ -237,6 +248,16 @@ impl Config {
         self.http.filter(exposed).map_or(Ok(()), |http| Err(ConfigError::OpenHttp(http)))
     }
 
+    fn check_scripts(&self) -> Result<(), ConfigError> {
+        if self.enable_scripts && !cfg!(feature = "scripts") {
+            return Err(ConfigError::NoScripts);
+        }
+        if self.script_time_limit > MAX_SCRIPT_TIME {
+            return Err(ConfigError::ScriptTime(Span(self.script_time_limit)));
+        }
+        Ok(())
+    }
+
     fn check_forgetting(&self) -> Result<(), ConfigError> {
         if let Some(after) = self.forget_after.filter(|after| *after < MIN_FORGET_AFTER) {
             return Err(ConfigError::ForgetAfter(Span(after)));
@@ -253,6 +274,7 @@ impl Config {
             ("--max-value", self.max_value == 0),
             ("--max-clients", self.max_clients == 0),
             ("--max-clock-skew", self.max_clock_skew.is_zero()),
+            ("--script-time-limit", self.script_time_limit.is_zero()),
             ("--tombstone-limit", self.tombstone_limit == Some(0)),
         ];
         if !(1..=MAX_DATABASES).contains(&self.databases) {

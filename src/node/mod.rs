@@ -345,6 +345,8 @@ fn settings(
         max_clients: config.max_clients,
         max_memory: config.max_memory,
         enable_flush: config.enable_flush,
+        enable_scripts: config.enable_scripts,
+        script_time_limit: config.script_time_limit,
         serve_while_joining: config.serve_while_joining,
         notify_keyspace_events: config.notify_keyspace_events,
         shutdown: stop.clone(),

@@ -3,6 +3,7 @@
 use std::{fmt, iter::FusedIterator, ops::Index};
 
 use crate::model::Database;
+use crate::model::counter::strict_number;
 
 /// The position of one argument. Eight bytes, because a request of a million small arguments keeps a million of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,13 @@ impl<'a> Args<'a> {
         Self { bytes: self.bytes, spans: self.spans.get(from..).unwrap_or_default() }
     }
 
+    /// The first `len` arguments, or as many as there are.
+    #[cfg(feature = "scripts")]
+    #[must_use]
+    pub(super) fn head(&self, len: usize) -> Self {
+        Self { bytes: self.bytes, spans: self.spans.get(..len).unwrap_or(self.spans) }
+    }
+
     /// A copy that does not borrow.
     pub(super) fn to_owned(self) -> OwnedArgs {
         let end = self.spans.iter().map(|span| span.start as usize + span.len as usize).max().unwrap_or(0);
@@ -78,21 +86,39 @@ impl<'a> Args<'a> {
     }
 }
 
-/// Which arguments are keys: from `first` to `last` (-1: to the end), every `step`th; none if `first` is 0.
+/// Which arguments are keys: from `first` to `last` (-1: to the end), every `step`th; none if `first` is 0. If
+/// `counted_at` is not 0, that argument says how many keys follow it.
 #[derive(Clone, Copy)]
 pub(super) struct Keys {
     pub(super) first: i8,
     pub(super) last: i8,
     pub(super) step: i8,
+    pub(super) counted_at: i8,
 }
 
 impl Keys {
-    /// The indexes of the keys among `args` arguments.
-    pub(super) fn places(self, args: usize) -> impl ExactSizeIterator<Item = usize> {
+    /// Whether a request can have keys.
+    pub(super) fn may_be(self) -> bool {
+        self.first > 0 || self.counted_at > 0
+    }
+
+    /// The indexes of the keys in a request; none if it counts more than it has.
+    pub(super) fn places(self, args: Args<'_>) -> impl ExactSizeIterator<Item = usize> + use<> {
         let place = |place: i8| usize::try_from(place).ok();
-        let first = place(self.first).filter(|first| *first > 0);
-        let end = place(self.last).map_or(args, |last| last + 1);
-        (first.unwrap_or(end)..end).step_by(place(self.step).filter(|step| *step > 0).unwrap_or(1))
+        let (first, end, step) = match place(self.counted_at).filter(|at| *at > 0) {
+            Some(at) => {
+                let count =
+                    args.get(at).and_then(strict_number).and_then(|count| usize::try_from(count).ok());
+                let end = count.and_then(|count| (at + 1).checked_add(count));
+                (Some(at + 1), end.filter(|end| *end <= args.len()).unwrap_or(0), 1)
+            }
+            None => {
+                let first = place(self.first).filter(|first| *first > 0);
+                let end = place(self.last).map_or(args.len(), |last| last + 1);
+                (first, end, place(self.step).filter(|step| *step > 0).unwrap_or(1))
+            }
+        };
+        (first.unwrap_or(end)..end).step_by(step)
     }
 
     /// The keys among `args` with their databases: all in the `selected` one, and the last in the `other` one too.
@@ -102,7 +128,7 @@ impl Keys {
         selected: Database,
         other: Option<Database>,
     ) -> impl Iterator<Item = (Database, &[u8])> {
-        let keys = move || self.places(args.len()).filter_map(move |place| args.get(place));
+        let keys = move || self.places(args).filter_map(move |place| args.get(place));
         let last = other.and_then(|other| Some((other, keys().last()?)));
         keys().map(move |key| (selected, key)).chain(last)
     }

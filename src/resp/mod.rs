@@ -39,6 +39,8 @@ mod outbox;
 mod publication;
 mod rdb;
 mod request;
+#[cfg(feature = "scripts")]
+mod scripts;
 mod server;
 mod session;
 mod shared;

@@ -20,6 +20,8 @@ use super::hub::Hub;
 use super::monitor::Monitors;
 use super::observer::Observer;
 use super::publication::deliver_backlog;
+#[cfg(feature = "scripts")]
+use super::scripts::Scripts;
 use super::shared::{Settings, Shared};
 use super::slowlog::SlowLog;
 use super::tracking::Tracking;
@@ -82,6 +84,8 @@ impl Server {
             observer,
             tracking,
             stats,
+            #[cfg(feature = "scripts")]
+            scripts: Scripts::default(),
             slowlog: SlowLog::default(),
             started: Instant::now(),
             cut: CancellationToken::new(),

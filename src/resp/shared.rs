@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +14,8 @@ use super::events::EventReaders;
 use super::hub::Hub;
 use super::monitor::Monitors;
 use super::observer::Observer;
+#[cfg(feature = "scripts")]
+use super::scripts::Scripts;
 use super::slowlog::SlowLog;
 use super::tracking::Tracking;
 use crate::cluster::Cluster;
@@ -47,6 +50,10 @@ pub struct Settings {
     pub max_memory: Option<u64>,
     /// Whether `FLUSHALL` is executed.
     pub enable_flush: bool,
+    /// Whether scripts are executed.
+    pub enable_scripts: bool,
+    /// How long a script may run.
+    pub script_time_limit: Duration,
     /// Whether reads of absent keys report them as absent while the peers' states are being fetched.
     pub serve_while_joining: bool,
     /// The enabled keyspace events, until `CONFIG SET` changes them.
@@ -71,6 +78,8 @@ pub(super) struct Shared {
     pub(super) observer: Observer,
     pub(super) tracking: Arc<Tracking>,
     pub(super) stats: Arc<Stats>,
+    #[cfg(feature = "scripts")]
+    pub(super) scripts: Scripts,
     pub(super) slowlog: SlowLog,
     pub(super) started: Instant,
     /// Closes every connection that waits for its client to read.

@@ -59,7 +59,7 @@ impl Queued {
     }
 
     pub(super) fn has_keys(&self) -> bool {
-        self.places.places(self.args().len()).len() > 0
+        self.places.places(self.args()).len() > 0
     }
 
     /// The keys that it may reach, with their databases.
@@ -86,7 +86,7 @@ impl Queue {
 
     /// Adds a request, unless a limit is reached; returns whether it did.
     pub(super) fn push(&mut self, command: usize, places: Keys, effect: Effect, args: Args<'_>) -> bool {
-        self.keys += places.places(args.len()).len();
+        self.keys += places.places(args).len();
         self.bytes += args.iter().map(<[u8]>::len).sum::<usize>();
         let is_within =
             self.requests.len() < MAX_REQUESTS && self.keys <= MAX_REQUESTS && self.bytes <= MAX_BYTES;

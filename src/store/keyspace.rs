@@ -9,6 +9,7 @@
 
 use std::borrow::Cow;
 
+use super::buffered::Buffered;
 use super::ranges::{LockedRanges, Ranges};
 use super::{Batch, Count, Live, Meta, Store, Write, WriteError, trim};
 use crate::model::{Database, Time};
@@ -28,12 +29,15 @@ enum Reach<'s> {
     Free(&'s Store),
     /// All calls are one step. They must be of keys that were locked.
     Locked(Locked<'s>),
+    /// As `Locked`, and what is written is applied at the end, or never.
+    #[cfg_attr(not(feature = "scripts"), allow(dead_code, reason = "only scripts buffer writes"))]
+    Buffered(Box<Buffered<'s>>),
 }
 
 /// The ranges of some keys, locked together.
-struct Locked<'s> {
-    store: &'s Store,
-    ranges: LockedRanges<'s>,
+pub(super) struct Locked<'s> {
+    pub(super) store: &'s Store,
+    pub(super) ranges: LockedRanges<'s>,
 }
 
 impl<'s> Keyspace<'s> {
@@ -46,6 +50,7 @@ impl<'s> Keyspace<'s> {
         match &self.reach {
             Reach::Free(store) => store,
             Reach::Locked(locked) => locked.store,
+            Reach::Buffered(buffered) => buffered.locked.store,
         }
     }
 
@@ -61,7 +66,7 @@ impl<'s> Keyspace<'s> {
 
     /// Whether ranges are locked.
     pub(crate) fn is_locked(&self) -> bool {
-        matches!(self.reach, Reach::Locked(_))
+        !matches!(self.reach, Reach::Free(_))
     }
 
     /// Unlocks all ranges.
@@ -85,10 +90,8 @@ impl<'s> Keyspace<'s> {
     ) -> T {
         match &self.reach {
             Reach::Free(store) => store.read(stored, now, read),
-            Reach::Locked(locked) => locked.ranges.read(stored, |cell| {
-                let mut digits = Digits::new();
-                read(cell.and_then(|cell| Live::at(cell, now, &mut digits)))
-            }),
+            Reach::Locked(locked) => locked.ranges.read(stored, |cell| read_live(cell, now, read)),
+            Reach::Buffered(buffered) => buffered.read(stored, |cell| read_live(cell, now, read)),
         }
     }
 
@@ -111,6 +114,7 @@ impl<'s> Keyspace<'s> {
                 trim(&mut batch.scratch);
                 outcome
             }
+            Reach::Buffered(buffered) => buffered.write(batch, key, decide),
         }
     }
 
@@ -120,6 +124,7 @@ impl<'s> Keyspace<'s> {
         match &self.reach {
             Reach::Free(store) => store.meta(key, now),
             Reach::Locked(locked) => locked.ranges.read(key, |cell| locked.store.meta_of(cell?, now)),
+            Reach::Buffered(buffered) => buffered.read(key, |cell| buffered.locked.store.meta_of(cell?, now)),
         }
     }
 
@@ -130,6 +135,7 @@ impl<'s> Keyspace<'s> {
         match &self.reach {
             Reach::Free(store) => store.ranges.read(key, of),
             Reach::Locked(locked) => locked.ranges.read(key, of),
+            Reach::Buffered(buffered) => buffered.read(key, of),
         }
     }
 
@@ -139,6 +145,7 @@ impl<'s> Keyspace<'s> {
         match &self.reach {
             Reach::Free(store) => store.count(key, now),
             Reach::Locked(locked) => locked.ranges.read(key, |cell| locked.store.counted(cell?, now)),
+            Reach::Buffered(buffered) => buffered.read(key, |cell| buffered.locked.store.counted(cell?, now)),
         }
     }
 
@@ -153,8 +160,40 @@ impl<'s> Keyspace<'s> {
         match &self.reach {
             Reach::Free(_) => ranges.read(stored, |cell| Seen::of(cell, now, ranges)),
             Reach::Locked(locked) => locked.ranges.read(stored, |cell| Seen::of(cell, now, ranges)),
+            Reach::Buffered(buffered) => buffered.read(stored, |cell| Seen::of(cell, now, ranges)),
         }
     }
+
+    /// Keeps the writes of locked keys in a buffer from here on, until [`end`](Self::end).
+    #[cfg_attr(not(feature = "scripts"), allow(dead_code, reason = "only scripts buffer writes"))]
+    pub(crate) fn buffer(&mut self) {
+        let free = Reach::Free(self.store());
+        self.reach = match std::mem::replace(&mut self.reach, free) {
+            Reach::Locked(locked) => Reach::Buffered(Box::new(Buffered::new(locked))),
+            other => other,
+        };
+    }
+
+    /// The bytes of all cells in the buffer.
+    #[cfg_attr(not(feature = "scripts"), allow(dead_code, reason = "only scripts buffer writes"))]
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        if let Reach::Buffered(buffered) = &self.reach { buffered.bytes() } else { 0 }
+    }
+
+    /// Applies what the buffer holds, or drops it. The keys stay locked.
+    #[cfg_attr(not(feature = "scripts"), allow(dead_code, reason = "only scripts buffer writes"))]
+    pub(crate) fn end(&mut self, batch: &mut Batch, is_kept: bool) {
+        let free = Reach::Free(self.store());
+        self.reach = match std::mem::replace(&mut self.reach, free) {
+            Reach::Buffered(buffered) => Reach::Locked(buffered.end(batch, is_kept)),
+            other => other,
+        };
+    }
+}
+
+fn read_live<T>(cell: Option<&Cell>, now: Time, read: impl FnOnce(Option<Live<'_>>) -> T) -> T {
+    let mut digits = Digits::new();
+    read(cell.and_then(|cell| Live::at(cell, now, &mut digits)))
 }
 
 /// What a key held at some time: whether it was there, and the version of it.

@@ -118,6 +118,11 @@ impl Growth {
         Growth { live: live_after.saturating_sub(live_before), total: after.saturating_sub(before) }
     }
 
+    /// The growth by both.
+    pub(super) fn plus(self, other: Growth) -> Growth {
+        Growth { live: self.live.saturating_add(other.live), total: self.total.saturating_add(other.total) }
+    }
+
     /// The growth by a new key of this size, or by one that replaces a tombstone.
     pub(super) fn of_new(bytes: u64) -> Growth {
         Growth { live: bytes, total: bytes }

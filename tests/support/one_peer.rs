@@ -222,6 +222,8 @@ pub fn settings(address: SocketAddr, stop: &CancellationToken) -> Settings {
         max_clients: 100,
         max_memory: None,
         enable_flush: true,
+        enable_scripts: cfg!(feature = "scripts"),
+        script_time_limit: Duration::from_millis(100),
         serve_while_joining: false,
         notify_keyspace_events: KeyspaceEvents::NONE,
         shutdown: stop.clone(),

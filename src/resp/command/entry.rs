@@ -64,6 +64,10 @@ pub(super) const UNQUEUED: Flags = Flags(1024);
 pub(super) const CROSSES: Flags = Flags(2048);
 /// Selects the database that its argument names; not shown by `COMMAND`.
 pub(super) const SELECTS: Flags = Flags(4096);
+/// Where its keys are depends on its arguments.
+pub(super) const MOVABLE_KEYS: Flags = Flags(8192);
+/// Not executed by scripts. Others that scripts do not execute have no mark.
+pub(super) const NO_SCRIPT: Flags = Flags(16384);
 
 impl Flags {
     pub(super) const fn and(self, other: Flags) -> Flags {
@@ -85,19 +89,27 @@ impl Flags {
             (PUBSUB, "pubsub"),
             (FAST, "fast"),
             (NO_MULTI, "no_multi"),
+            (NO_SCRIPT, "noscript"),
+            (MOVABLE_KEYS, "movablekeys"),
         ]
         .into_iter()
         .filter_map(move |(flag, name)| self.has(flag).then_some(name))
     }
 }
 
-pub(super) const NO_KEY: Keys = Keys { first: 0, last: 0, step: 0 };
-pub(super) const ONE_KEY: Keys = Keys { first: 1, last: 1, step: 1 };
-pub(super) const TWO_KEYS: Keys = Keys { first: 1, last: 2, step: 1 };
-pub(super) const FROM_SECOND: Keys = Keys { first: 2, last: -1, step: 1 };
-pub(super) const ALL_KEYS: Keys = Keys { first: 1, last: -1, step: 1 };
-pub(super) const PAIRS: Keys = Keys { first: 1, last: -1, step: 2 };
-pub(super) const SECOND_KEY: Keys = Keys { first: 2, last: 2, step: 1 };
+const fn keys(first: i8, last: i8, step: i8) -> Keys {
+    Keys { first, last, step, counted_at: 0 }
+}
+
+pub(super) const NO_KEY: Keys = keys(0, 0, 0);
+pub(super) const ONE_KEY: Keys = keys(1, 1, 1);
+pub(super) const TWO_KEYS: Keys = keys(1, 2, 1);
+pub(super) const FROM_SECOND: Keys = keys(2, -1, 1);
+pub(super) const ALL_KEYS: Keys = keys(1, -1, 1);
+pub(super) const PAIRS: Keys = keys(1, -1, 2);
+pub(super) const SECOND_KEY: Keys = keys(2, 2, 1);
+/// As many as the second argument says.
+pub(super) const COUNTED_KEYS: Keys = Keys { counted_at: 2, ..NO_KEY };
 
 /// The subcommand that `args` name, if `command` has any; checks the number of arguments.
 pub(super) fn resolve(

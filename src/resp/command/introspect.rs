@@ -155,7 +155,7 @@ pub(super) fn list(cx: &mut Context<'_>, args: Args<'_>, table: &Table) -> Outco
 pub(super) fn getkeys(cx: &mut Context<'_>, args: Args<'_>, table: &Table) -> Outcome {
     let request = args.tail(2);
     let command = command_of(request, table)?;
-    let places = command.keys.places(request.len());
+    let places = command.keys.places(request);
     let mut reply = cx.reply();
     reply.array(places.len());
     places.for_each(|place| reply.bulk(&request[place]));
@@ -165,7 +165,7 @@ pub(super) fn getkeys(cx: &mut Context<'_>, args: Args<'_>, table: &Table) -> Ou
 pub(super) fn getkeysandflags(cx: &mut Context<'_>, args: Args<'_>, table: &Table) -> Outcome {
     let request = args.tail(2);
     let command = command_of(request, table)?;
-    let places = command.keys.places(request.len());
+    let places = command.keys.places(request);
     let mut reply = cx.reply();
     reply.array(places.len());
     for (n, place) in places.enumerate() {
@@ -189,7 +189,7 @@ fn command_of(request: Args<'_>, table: &Table) -> Result<&'static Command, Comm
             }
             _ => invalid(),
         })?;
-    if command.keys.first == 0 {
+    if !command.keys.may_be() {
         return Err(CommandError::said("ERR The command has no key arguments"));
     }
     Ok(command)

@@ -38,6 +38,7 @@ mod parts;
 mod pubsub;
 mod refused;
 mod sapwood;
+mod script;
 mod server;
 mod several;
 mod slow;
@@ -197,7 +198,7 @@ fn lacks(cx: &Context<'_>, args: Args<'_>, command: &Command) -> bool {
 fn note_reads(cx: &mut Context<'_>, args: Args<'_>, command: &Command, parent: &Command) {
     let Some(mode) = cx.session.tracking.as_mut().filter(|_| parent.name != "client") else { return };
     if mode.notes_reads() && command.flags.has(READ) {
-        let keys = command.keys.places(args.len()).filter_map(|place| args.get(place));
+        let keys = command.keys.places(args).filter_map(|place| args.get(place));
         cx.shared.tracking.note(cx.session.client.id, keys);
     }
     mode.caching = false;

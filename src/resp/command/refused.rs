@@ -33,9 +33,9 @@ const GROUPS: &[Group] = &[
         names: &["incrbyfloat", "pfadd", "pfmerge", "pfdebug", "pfselftest"],
     },
     Group {
-        why: "a script cannot run atomically on every node",
-        instead: "Send its commands between MULTI and EXEC, with WATCH for what it depends on",
-        names: &["eval", "eval_ro", "evalsha", "evalsha_ro", "script", "function", "fcall", "fcall_ro"],
+        why: "a function would have to be on every node",
+        instead: "Send the script with EVAL",
+        names: &["function", "fcall", "fcall_ro"],
     },
     Group {
         why: "every node takes writes and links to its peers by itself",

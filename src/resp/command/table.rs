@@ -2,14 +2,14 @@
 
 use super::context::{Context, Dispatch, Handler, Outcome};
 use super::entry::{
-    ADMIN, ALL_KEYS, CONDITIONAL, CROSSES, Command, DENY_OOM, FAST, FROM_SECOND, Flags, NO_AUTH, NO_KEY,
-    NO_MULTI, NONE, ONE_KEY, PAIRS, PUBSUB, READ, SECOND_KEY, SELECTS, SUBSCRIBED, TWO_KEYS, Table, UNQUEUED,
-    WRITE,
+    ADMIN, ALL_KEYS, CONDITIONAL, COUNTED_KEYS, CROSSES, Command, DENY_OOM, FAST, FROM_SECOND, Flags,
+    MOVABLE_KEYS, NO_AUTH, NO_KEY, NO_MULTI, NO_SCRIPT, NONE, ONE_KEY, PAIRS, PUBSUB, READ, SECOND_KEY,
+    SELECTS, SUBSCRIBED, TWO_KEYS, Table, UNQUEUED, WRITE,
 };
 use super::{
     acl, bitfield, bits, client, cluster, config, connection, counter, dump, expiry, info, inspect,
-    introspect, keyspace, lcs, no_cluster, parts, pubsub, sapwood, server, several, slow, string, tracking,
-    transaction, wait, watch,
+    introspect, keyspace, lcs, no_cluster, parts, pubsub, sapwood, script, server, several, slow, string,
+    tracking, transaction, wait, watch,
 };
 use crate::resp::Args;
 use crate::resp::args::Keys;
@@ -24,6 +24,8 @@ const OPENS: Flags = FAST.and(NO_AUTH);
 const ENDS: Flags = OPENS.and(SUBSCRIBED).and(UNQUEUED);
 const LISTENS: Flags = PUBSUB.and(SUBSCRIBED).and(NO_MULTI);
 const LEADS: Flags = FAST.and(UNQUEUED);
+
+const SCRIPT: Flags = NO_SCRIPT.and(MOVABLE_KEYS);
 
 /// Every command that is executed: name, arity, flags, keys, group, first version, summary, function.
 #[rustfmt::skip] // a row a command
@@ -97,6 +99,12 @@ pub(super) static TABLE: &[Command] = &[
     row("setrange", 4, CONDITIONALLY_STORES, ONE_KEY, "string", "2.2.0", "Changes a part of a value; writes it whole", parts::setrange),
     row("strlen", 2, READS, ONE_KEY, "string", "2.2.0", "Returns the length of a value", string::strlen),
     row("substr", 4, READS, ONE_KEY, "string", "1.0.0", "Returns a part of a value; GETRANGE is its newer name", parts::getrange),
+    // scripting
+    dispatching(row("eval", -3, SCRIPT, COUNTED_KEYS, "scripting", "2.6.0", "Runs a script: one step on this node; others receive its writes key by key", introspect::unreachable), |cx, args, dispatch| script::eval(cx, args, dispatch, &WHOLE)),
+    dispatching(row("eval_ro", -3, SCRIPT.and(READ), COUNTED_KEYS, "scripting", "7.0.0", "Runs a script that only reads", introspect::unreachable), |cx, args, dispatch| script::eval_ro(cx, args, dispatch, &WHOLE)),
+    dispatching(row("evalsha", -3, SCRIPT, COUNTED_KEYS, "scripting", "2.6.0", "Runs a script that this node has seen", introspect::unreachable), |cx, args, dispatch| script::evalsha(cx, args, dispatch, &WHOLE)),
+    dispatching(row("evalsha_ro", -3, SCRIPT.and(READ), COUNTED_KEYS, "scripting", "7.0.0", "Runs a script that this node has seen and that only reads", introspect::unreachable), |cx, args, dispatch| script::evalsha_ro(cx, args, dispatch, &WHOLE)),
+    with(row("script", -2, NONE, NO_KEY, "scripting", "2.6.0", "Commands about scripts", introspect::unreachable), SCRIPTS),
     // transactions
     row("discard", 1, LEADS, NO_KEY, "transactions", "2.0.0", "Forgets the commands since MULTI", transaction::discard),
     dispatching(row("exec", 1, UNQUEUED, NO_KEY, "transactions", "1.2.0", "Executes the commands since MULTI: one step on this node; others receive it key by key, and decide key by key against concurrent writes", introspect::unreachable), transaction::exec),
@@ -258,6 +266,16 @@ const SAPWOOD: &[Command] = &[
     row("sapwood|watch", -3, SUBSCRIBED.and(NO_MULTI), NO_KEY, "server", "0.1.0", "Sends the keys under some prefixes, then every change of them", watch::watch),
 ];
 
+#[rustfmt::skip]
+const SCRIPTS: &[Command] = &[
+    row("script|exists", -3, NO_SCRIPT, NO_KEY, "scripting", "2.6.0", "Says which scripts this node has", script::exists),
+    row("script|flush", -2, NO_SCRIPT, NO_KEY, "scripting", "2.6.0", "Drops all scripts of this node", script::flush),
+    row("script|help", 2, NONE, NO_KEY, "scripting", "5.0.0", "Explains the subcommands", script::help),
+    row("script|kill", 2, NO_SCRIPT, NO_KEY, "scripting", "2.6.0", "Ends the scripts that run; nothing of them is applied", script::kill),
+    row("script|load", 3, NO_SCRIPT, NO_KEY, "scripting", "2.6.0", "Keeps a script on this node for EVALSHA", script::load),
+    row("script|show", 3, NO_SCRIPT, NO_KEY, "scripting", "8.0.0", "Returns the text of a script", script::show),
+];
+
 #[expect(clippy::too_many_arguments, reason = "the columns of the table")]
 const fn row(
     name: &'static str,
@@ -332,15 +350,15 @@ pub(super) fn find(name: &[u8]) -> Option<usize> {
             return None;
         }
         if found == key {
-            return Some(usize::from(index)).filter(|index| TABLE[*index].name.len() == name.len());
+            return Some(usize::from(index))
+                .filter(|index| TABLE[*index].name.as_bytes().eq_ignore_ascii_case(name));
         }
         slot = (slot + 1) % SLOTS;
     }
 }
 
-/// The bytes of a name as one number, with bit 5 of each byte cleared, so that case is ignored. Two bytes that become
-/// equal by this are the two cases of one letter if one of them is a letter. A blank becomes a zero byte, so lengths
-/// are compared too.
+/// The bytes of a name as one number, with bit 5 of each byte cleared, so that case is ignored. Other names become equal
+/// by this too (with a blank at the end, with a byte 127 for `_`), so what is found is compared once more.
 const fn folded(name: &[u8]) -> u128 {
     let mut bytes = [0; MAX_NAME];
     bytes.split_at_mut(name.len()).0.copy_from_slice(name);
@@ -390,7 +408,9 @@ mod tests {
             assert_eq!(find(command.name.as_bytes()), Some(i));
             assert_eq!(find(command.name.to_ascii_uppercase().as_bytes()), Some(i));
         }
-        for other in ["", "ge", "gett", "get ", "get\0", "g\u{5}t", "a name longer than any command"] {
+        for other in
+            ["", "eval\u{7f}ro", "ge", "gett", "get ", "get\0", "g\u{5}t", "a name longer than any command"]
+        {
             assert_eq!(find(other.as_bytes()), None, "{other:?}");
         }
     }

@@ -14,9 +14,10 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::context::{Context, DONE, Dispatch, Flow, Long, Outcome, Progress, begin};
-use super::entry::{CROSSES, Command, DENY_OOM, NO_MULTI, SELECTS, resolve};
+use super::entry::{CROSSES, Command, DENY_OOM, MOVABLE_KEYS, NO_MULTI, SELECTS, resolve};
 use super::error::CommandError;
 use super::many::{self, Each};
+use super::script;
 use super::several::other_database;
 use crate::model::Database;
 use crate::resp::Args;
@@ -66,6 +67,9 @@ fn admit(
             "it concerns all keys, or what the connection receives",
             "Send it before MULTI or after EXEC",
         ));
+    }
+    if command.flags.has(MOVABLE_KEYS) {
+        script::check(cx, command.name)?;
     }
     if command.flags.has(DENY_OOM) {
         cx.keyspace.store().check_write(1)?;

@@ -1,0 +1,85 @@
+//! Writes of locked keys that are applied together, or not at all.
+//!
+//! The cells are decided as ever, against what the same buffer holds of a key already, but kept here in the order in
+//! which they were written. At the end they are put into the ranges one after the other, as if they had been written
+//! only now, or dropped: then nobody has seen anything of them, neither peers nor watchers.
+
+#![cfg_attr(not(feature = "scripts"), allow(dead_code, reason = "only scripts buffer writes"))]
+
+use std::collections::HashMap;
+
+use super::cell::Cell;
+use super::keyspace::Locked;
+use super::memory::Growth;
+use super::{Batch, Live, Write, WriteError, trim};
+
+/// Locked ranges, and writes that they do not hold yet.
+pub(crate) struct Buffered<'s> {
+    pub(super) locked: Locked<'s>,
+    /// In the order in which they were written.
+    written: Vec<Cell>,
+    /// The index in `written` of the last cell of each key.
+    latest: HashMap<Box<[u8]>, usize>,
+    /// What the buffered writes add to the cells, at most.
+    growth: Growth,
+    bytes: usize,
+}
+
+impl<'s> Buffered<'s> {
+    pub(crate) fn new(locked: Locked<'s>) -> Self {
+        Buffered { locked, written: Vec::new(), latest: HashMap::new(), growth: Growth::default(), bytes: 0 }
+    }
+
+    /// The bytes of the buffered cells, those that later ones replace included.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Calls `read` with the cell of `key`, as the buffered writes leave it.
+    pub(super) fn read<T>(&self, key: &[u8], read: impl FnOnce(Option<&Cell>) -> T) -> T {
+        match self.latest.get(key) {
+            Some(&at) => read(Some(&self.written[at])),
+            None => self.locked.ranges.read(key, read),
+        }
+    }
+
+    /// As [`Store::write`](super::Store::write), into the buffer.
+    pub(super) fn write<'v, T>(
+        &mut self,
+        batch: &mut Batch,
+        key: &[u8],
+        decide: impl FnOnce(Option<Live<'_>>) -> (Write<'v>, T),
+    ) -> Result<T, WriteError> {
+        let store = self.locked.store;
+        let applied = batch.applied.len();
+        let (next, growth, outcome) = self.read(key, |cell| {
+            let (next, outcome) = store.decide(batch, key, cell, decide);
+            let growth = next.as_ref().map(|next| Growth::of(cell, next));
+            (next, growth, outcome)
+        });
+        batch.applied.truncate(applied);
+        trim(&mut batch.scratch);
+        if let (Some(next), Some(growth)) = (next, growth) {
+            let sum = self.growth.plus(growth);
+            if next.counts_as_live() && !store.limits.admit_clients(store.ranges.memory(), sum) {
+                return Err(WriteError::OutOfMemory);
+            }
+            self.growth = sum;
+            self.bytes += next.size();
+            self.latest.insert(key.into(), self.written.len());
+            self.written.push(next);
+        }
+        outcome
+    }
+
+    /// Applies the writes if they are to be kept; returns the locked ranges.
+    pub(crate) fn end(mut self, batch: &mut Batch, is_kept: bool) -> Locked<'s> {
+        if is_kept {
+            for cell in &self.written {
+                self.locked.ranges.update(cell.key(), |_| (Some(cell.clone()), ()));
+            }
+            batch.applied.append(&mut self.written);
+        }
+        self.locked
+    }
+}
