@@ -40,7 +40,6 @@ use crate::model::Database;
 use crate::stats::ONE_IN;
 use crate::store::{Batch, Keyspace, PREFETCH_AHEAD};
 use crate::time_slice::TimeSlice;
-use crate::watch::Watcher;
 
 /// Output is written once it is larger than this.
 const FLUSH_AT: usize = 256 << 10;
@@ -152,7 +151,7 @@ impl Connection {
                     self.flush().await?;
                     continue;
                 }
-                () = ready(self.session.watcher.as_deref()) => {
+                () = watch::ready(self.session.watcher.as_deref()) => {
                     self.send_page().await?;
                     continue;
                 }
@@ -169,7 +168,7 @@ impl Connection {
             if self.session.watcher.is_some() {
                 tokio::select! {
                     biased;
-                    () = ready(self.session.watcher.as_deref()) => self.send_page().await?,
+                    () = watch::ready(self.session.watcher.as_deref()) => self.send_page().await?,
                     () = std::future::ready(()) => {}
                 }
             }
@@ -409,7 +408,7 @@ impl Connection {
                 watcher.pay(started.elapsed());
                 written
             });
-            unless_cut(&self.shared.cut, write).await?;
+            self.shared.unless_cut(write).await?;
             self.session.counts.bytes_out += messages.len() as u64;
             self.shared.stats.add(&mut self.session.counts);
         }
@@ -420,28 +419,11 @@ impl Connection {
     async fn write(&mut self) -> io::Result<()> {
         self.session.kept = 0;
         if !self.output.is_empty() {
-            unless_cut(&self.shared.cut, self.stream.write_all(&self.output)).await?;
+            self.shared.unless_cut(self.stream.write_all(&self.output)).await?;
         }
         self.output.clear();
         self.output.shrink_to(KEPT);
         Ok(())
-    }
-}
-
-/// Completes a write; fails once `cut` is cancelled while the write waits for the client.
-async fn unless_cut(cut: &CancellationToken, write: impl Future<Output = io::Result<()>>) -> io::Result<()> {
-    tokio::select! {
-        biased;
-        written = write => written,
-        () = cut.cancelled() => Err(io::ErrorKind::TimedOut.into()),
-    }
-}
-
-/// Waits until the watcher has a page; for ever without a watcher.
-async fn ready(watcher: Option<&Watcher>) {
-    match watcher {
-        Some(watcher) => watcher.ready().await,
-        None => std::future::pending().await,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The state that the connections of a server share.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,6 +93,15 @@ impl Shared {
     /// Whether reads of absent keys are answered with `-LOADING`, because peers may hold them.
     pub(super) fn is_loading(&self) -> bool {
         !self.settings.serve_while_joining && self.cluster.is_fetching()
+    }
+
+    /// Completes a write to a client; fails once [`cut`](Self::cut) is cancelled while the write waits for the client.
+    pub(super) async fn unless_cut(&self, write: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+        tokio::select! {
+            biased;
+            written = write => written,
+            () = self.cut.cancelled() => Err(io::ErrorKind::TimedOut.into()),
+        }
     }
 
     /// Must be called whenever a client has begun or ceased to want changes. Events are best effort, so a failure to

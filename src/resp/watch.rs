@@ -1,8 +1,16 @@
-//! Encodes the messages of `SAPWOOD WATCH`.
+//! `SAPWOOD WATCH` of a connection: waits for its next page, and encodes the messages.
 
 use super::{Proto, Reply};
 use crate::model::{Time, timestamp};
-use crate::watch::{Page, WatchEvent, WatchItem};
+use crate::watch::{Page, WatchEvent, WatchItem, Watcher};
+
+/// Waits until the watcher has a page; for ever without a watcher.
+pub(super) async fn ready(watcher: Option<&Watcher>) {
+    match watcher {
+        Some(watcher) => watcher.ready().await,
+        None => std::future::pending().await,
+    }
+}
 
 /// A page encoded as messages of a protocol version. All watchers of the page share them.
 pub(super) fn render(page: &Page, proto: Proto) -> bytes::Bytes {
