@@ -31,6 +31,15 @@ const SHOWN_BYTES: usize = 128;
 /// The arguments of a request, shortened.
 pub(super) type Shown = Vec<Box<[u8]>>;
 
+/// A long command that is timed, between its steps.
+pub(super) struct Running {
+    /// The index of its counters.
+    pub(super) slot: usize,
+    pub(super) is_sampled: bool,
+    pub(super) took: Duration,
+    pub(super) shown: Shown,
+}
+
 /// The log of a server.
 pub(super) struct SlowLog {
     /// In microseconds; negative for none, 0 for all commands.

@@ -9,9 +9,15 @@
 use std::collections::HashMap;
 
 use super::cell::Cell;
-use super::keyspace::Locked;
 use super::memory::Growth;
-use super::{Batch, Live, Write, WriteError, trim};
+use super::ranges::LockedRanges;
+use super::{Batch, Live, Store, Write, WriteError, trim};
+
+/// The ranges of some keys, locked together.
+pub(super) struct Locked<'s> {
+    pub(super) store: &'s Store,
+    pub(super) ranges: LockedRanges<'s>,
+}
 
 /// Locked ranges, and writes that they do not hold yet.
 pub(crate) struct Buffered<'s> {
@@ -43,7 +49,7 @@ impl<'s> Buffered<'s> {
         }
     }
 
-    /// As [`Store::write`](super::Store::write), into the buffer.
+    /// As [`Store::write`], into the buffer.
     pub(super) fn write<'v, T>(
         &mut self,
         batch: &mut Batch,

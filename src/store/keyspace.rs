@@ -9,8 +9,8 @@
 
 use std::borrow::Cow;
 
-use super::buffered::Buffered;
-use super::ranges::{LockedRanges, Ranges};
+use super::buffered::{Buffered, Locked};
+use super::ranges::Ranges;
 use super::{Batch, Count, Live, Meta, Store, Write, WriteError, trim};
 use crate::model::{Database, Time};
 use crate::store::Digits;
@@ -32,12 +32,6 @@ enum Reach<'s> {
     /// As `Locked`, and what is written is applied at the end, or never.
     #[cfg_attr(not(feature = "scripts"), allow(dead_code, reason = "only scripts buffer writes"))]
     Buffered(Box<Buffered<'s>>),
-}
-
-/// The ranges of some keys, locked together.
-pub(super) struct Locked<'s> {
-    pub(super) store: &'s Store,
-    pub(super) ranges: LockedRanges<'s>,
 }
 
 impl<'s> Keyspace<'s> {

@@ -53,7 +53,6 @@ mod wait;
 mod watch;
 
 pub(super) use context::{Context, Flow, Long, Wait};
-pub(super) use timing::Running;
 
 use std::fmt::Display;
 

@@ -12,21 +12,12 @@ use super::context::{Context, Handler};
 use super::entry::Command;
 use crate::model::timestamp;
 use crate::resp::Args;
-use crate::resp::slowlog::{self, Shown};
+use crate::resp::slowlog::{self, Running, Shown};
 
 /// A request whose execution has begun.
 pub(super) struct Timing {
     started: Option<Instant>,
     is_sampled: bool,
-}
-
-/// A long command between its steps.
-pub(in crate::resp) struct Running {
-    /// The index of its counters.
-    slot: usize,
-    is_sampled: bool,
-    took: Duration,
-    shown: Shown,
 }
 
 impl Timing {

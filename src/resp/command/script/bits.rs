@@ -2,7 +2,7 @@
 
 use mlua::{Lua, Table, Value, Variadic};
 
-use super::machine::Guarded;
+use super::value::Guarded;
 
 type Named<F> = (&'static str, F);
 type One = fn(i32) -> i32;

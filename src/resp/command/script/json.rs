@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use mlua::{Lua, LuaString, Table, Value};
 
 use super::limits::{Limits, MAX_DEPTH};
-use super::machine::Guarded;
 use super::number::general;
+use super::value::Guarded;
 
 /// A number's digits, as in lua-cjson.
 const DIGITS: usize = 14;

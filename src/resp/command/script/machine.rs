@@ -12,9 +12,6 @@ use super::{bits, json, redis, value};
 use crate::resp::scripts::Script;
 use crate::resp::{Args, Proto};
 
-/// What a function returns to `prelude.lua`: whether it has succeeded, and its value or the error's text.
-pub(super) type Guarded = mlua::Result<(bool, Value)>;
-
 /// How a script ended that was not ended by a limit.
 pub(super) enum Ended {
     /// Its reply, encoded.

@@ -7,6 +7,9 @@ use super::limits::{Limits, MAX_DEPTH};
 use super::number::integral;
 use crate::resp::{Proto, Reply};
 
+/// What a function returns to `prelude.lua`: whether it has succeeded, and its value or the error's text.
+pub(super) type Guarded = mlua::Result<(bool, Value)>;
+
 /// The value of a reply that a script receives.
 pub(super) fn decode(lua: &Lua, frame: Frame, proto: Proto) -> mlua::Result<Value> {
     let text = |text: &[u8]| lua.create_string(text).map(Value::String);
