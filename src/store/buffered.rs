@@ -4,8 +4,6 @@
 //! which they were written. At the end they are put into the ranges one after the other, as if they had been written
 //! only now, or dropped: then nobody has seen anything of them, neither peers nor watchers.
 
-#![cfg_attr(not(feature = "scripts"), allow(dead_code, reason = "only scripts buffer writes"))]
-
 use std::collections::HashMap;
 
 use super::cell::Cell;
@@ -13,15 +11,9 @@ use super::memory::Growth;
 use super::ranges::LockedRanges;
 use super::{Batch, Live, Store, Write, WriteError, trim};
 
-/// The ranges of some keys, locked together.
-pub(super) struct Locked<'s> {
-    pub(super) store: &'s Store,
-    pub(super) ranges: LockedRanges<'s>,
-}
-
 /// Locked ranges, and writes that they do not hold yet.
-pub(crate) struct Buffered<'s> {
-    pub(super) locked: Locked<'s>,
+pub(super) struct Buffered<'s> {
+    ranges: LockedRanges<'s>,
     /// In the order in which they were written.
     written: Vec<Cell>,
     /// The index in `written` of the last cell of each key.
@@ -32,12 +24,12 @@ pub(crate) struct Buffered<'s> {
 }
 
 impl<'s> Buffered<'s> {
-    pub(crate) fn new(locked: Locked<'s>) -> Self {
-        Buffered { locked, written: Vec::new(), latest: HashMap::new(), growth: Growth::default(), bytes: 0 }
+    pub(super) fn new(ranges: LockedRanges<'s>) -> Self {
+        Buffered { ranges, written: Vec::new(), latest: HashMap::new(), growth: Growth::default(), bytes: 0 }
     }
 
     /// The bytes of the buffered cells, those that later ones replace included.
-    pub(crate) fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
@@ -45,18 +37,18 @@ impl<'s> Buffered<'s> {
     pub(super) fn read<T>(&self, key: &[u8], read: impl FnOnce(Option<&Cell>) -> T) -> T {
         match self.latest.get(key) {
             Some(&at) => read(Some(&self.written[at])),
-            None => self.locked.ranges.read(key, read),
+            None => self.ranges.read(key, read),
         }
     }
 
     /// As [`Store::write`], into the buffer.
     pub(super) fn write<'v, T>(
         &mut self,
+        store: &Store,
         batch: &mut Batch,
         key: &[u8],
         decide: impl FnOnce(Option<Live<'_>>) -> (Write<'v>, T),
     ) -> Result<T, WriteError> {
-        let store = self.locked.store;
         let applied = batch.applied.len();
         let (next, growth, outcome) = self.read(key, |cell| {
             let (next, outcome) = store.decide(batch, key, cell, decide);
@@ -79,13 +71,13 @@ impl<'s> Buffered<'s> {
     }
 
     /// Applies the writes if they are to be kept; returns the locked ranges.
-    pub(crate) fn end(mut self, batch: &mut Batch, is_kept: bool) -> Locked<'s> {
+    pub(super) fn end(mut self, batch: &mut Batch, is_kept: bool) -> LockedRanges<'s> {
         if is_kept {
             for cell in &self.written {
-                self.locked.ranges.update(cell.key(), |_| (Some(cell.clone()), ()));
+                self.ranges.update(cell.key(), |_| (Some(cell.clone()), ()));
             }
             batch.applied.append(&mut self.written);
         }
-        self.locked
+        self.ranges
     }
 }

@@ -9,63 +9,73 @@
 
 use std::borrow::Cow;
 
-use super::buffered::{Buffered, Locked};
-use super::ranges::Ranges;
+#[cfg(feature = "scripts")]
+use super::buffered::Buffered;
+use super::cell::Cell;
+use super::ranges::{LockedRanges, Ranges};
+use super::write::read_live;
 use super::{Batch, Count, Live, Meta, Store, Write, WriteError, trim};
 use crate::model::{Database, Time};
-use crate::store::Digits;
-use crate::store::cell::Cell;
 
 /// The keys of a database, as a command reaches them. A command knows keys as its client does; here they become
 /// [stored keys](Database::stored).
 pub(crate) struct Keyspace<'s> {
     /// The database that the keys are of.
     pub(crate) database: Database,
+    store: &'s Store,
     reach: Reach<'s>,
 }
 
 enum Reach<'s> {
     /// Each call is one step of its own.
-    Free(&'s Store),
+    Free,
     /// All calls are one step. They must be of keys that were locked.
-    Locked(Locked<'s>),
+    Locked(LockedRanges<'s>),
     /// As `Locked`, and what is written is applied at the end, or never.
-    #[cfg_attr(not(feature = "scripts"), allow(dead_code, reason = "only scripts buffer writes"))]
+    #[cfg(feature = "scripts")]
     Buffered(Box<Buffered<'s>>),
 }
 
 impl<'s> Keyspace<'s> {
     /// The keys of a database; each call is one step of its own.
     pub(crate) fn new(store: &'s Store, database: Database) -> Self {
-        Keyspace { database, reach: Reach::Free(store) }
+        Keyspace { database, store, reach: Reach::Free }
     }
 
     pub(crate) fn store(&self) -> &'s Store {
-        match &self.reach {
-            Reach::Free(store) => store,
-            Reach::Locked(locked) => locked.store,
-            Reach::Buffered(buffered) => buffered.locked.store,
-        }
+        self.store
     }
 
     /// Locks the ranges of these keys of some databases: until [`unlock`](Self::unlock) all calls are one step, and
     /// nobody else on this node reads or writes a key of theirs. Does nothing and returns `false` if ranges are locked
     /// already.
     pub(crate) fn lock<'k>(&mut self, keys: impl Iterator<Item = (Database, &'k [u8])>) -> bool {
-        let Reach::Free(store) = self.reach else { return false };
-        let ranges = store.ranges.lock(keys.map(|(database, key)| database.stored(key)));
-        self.reach = Reach::Locked(Locked { store, ranges });
+        if self.is_locked() {
+            return false;
+        }
+        self.reach = Reach::Locked(self.store.ranges.lock(keys.map(|(database, key)| database.stored(key))));
         true
     }
 
     /// Whether ranges are locked.
     pub(crate) fn is_locked(&self) -> bool {
-        !matches!(self.reach, Reach::Free(_))
+        !matches!(self.reach, Reach::Free)
     }
 
     /// Unlocks all ranges.
     pub(crate) fn unlock(&mut self) {
-        self.reach = Reach::Free(self.store());
+        self.reach = Reach::Free;
+    }
+
+    /// Calls `read` with the cell of a stored key.
+    #[inline]
+    fn cell<T>(&self, stored: &[u8], read: impl FnOnce(Option<&Cell>) -> T) -> T {
+        match &self.reach {
+            Reach::Free => self.store.ranges.read(stored, read),
+            Reach::Locked(ranges) => ranges.read(stored, read),
+            #[cfg(feature = "scripts")]
+            Reach::Buffered(buffered) => buffered.read(stored, read),
+        }
     }
 
     /// As [`Store::read`].
@@ -82,11 +92,7 @@ impl<'s> Keyspace<'s> {
         now: Time,
         read: impl FnOnce(Option<Live<'_>>) -> T,
     ) -> T {
-        match &self.reach {
-            Reach::Free(store) => store.read(stored, now, read),
-            Reach::Locked(locked) => locked.ranges.read(stored, |cell| read_live(cell, now, read)),
-            Reach::Buffered(buffered) => buffered.read(stored, |cell| read_live(cell, now, read)),
-        }
+        self.cell(stored, |cell| read_live(cell, now, read))
     }
 
     /// As [`Store::write`].
@@ -100,47 +106,32 @@ impl<'s> Keyspace<'s> {
         key: &[u8],
         decide: impl FnOnce(Option<Live<'_>>) -> (Write<'v>, T),
     ) -> Result<T, WriteError> {
-        let key = &*self.database.stored(key);
+        let (key, store) = (&*self.database.stored(key), self.store);
         match &mut self.reach {
-            Reach::Free(store) => store.write(batch, key, decide),
-            Reach::Locked(Locked { store, ranges }) => {
+            Reach::Free => store.write(batch, key, decide),
+            Reach::Locked(ranges) => {
                 let outcome = ranges.update(key, |cell| store.decide(batch, key, cell, decide));
                 trim(&mut batch.scratch);
                 outcome
             }
-            Reach::Buffered(buffered) => buffered.write(batch, key, decide),
+            #[cfg(feature = "scripts")]
+            Reach::Buffered(buffered) => buffered.write(store, batch, key, decide),
         }
     }
 
     /// As [`Store::meta`].
     pub(crate) fn meta(&self, key: &[u8], now: Time) -> Option<Meta> {
-        let key = &*self.database.stored(key);
-        match &self.reach {
-            Reach::Free(store) => store.meta(key, now),
-            Reach::Locked(locked) => locked.ranges.read(key, |cell| locked.store.meta_of(cell?, now)),
-            Reach::Buffered(buffered) => buffered.read(key, |cell| buffered.locked.store.meta_of(cell?, now)),
-        }
+        self.cell(&self.stored(key), |cell| self.store.meta_of(cell?, now))
     }
 
     /// The bytes that the cell of `key` takes, if it is live at `now`.
     pub(crate) fn memory(&self, key: &[u8], now: Time) -> Option<u64> {
-        let of = |cell: Option<&Cell>| cell.filter(|cell| cell.is_live(now)).map(Cell::memory);
-        let key = &*self.database.stored(key);
-        match &self.reach {
-            Reach::Free(store) => store.ranges.read(key, of),
-            Reach::Locked(locked) => locked.ranges.read(key, of),
-            Reach::Buffered(buffered) => buffered.read(key, of),
-        }
+        self.cell(&self.stored(key), |cell| cell.filter(|cell| cell.is_live(now)).map(Cell::memory))
     }
 
     /// As [`Store::count`].
     pub(crate) fn count(&self, key: &[u8], now: Time) -> Option<Count> {
-        let key = &*self.database.stored(key);
-        match &self.reach {
-            Reach::Free(store) => store.count(key, now),
-            Reach::Locked(locked) => locked.ranges.read(key, |cell| locked.store.counted(cell?, now)),
-            Reach::Buffered(buffered) => buffered.read(key, |cell| buffered.locked.store.counted(cell?, now)),
-        }
+        self.cell(&self.stored(key), |cell| self.store.counted(cell?, now))
     }
 
     /// The stored key of a key of the database.
@@ -150,44 +141,33 @@ impl<'s> Keyspace<'s> {
 
     /// What a stored key holds at `now`, to see later whether it was changed.
     pub(crate) fn seen(&self, stored: &[u8], now: Time) -> Seen {
-        let ranges = &self.store().ranges;
-        match &self.reach {
-            Reach::Free(_) => ranges.read(stored, |cell| Seen::of(cell, now, ranges)),
-            Reach::Locked(locked) => locked.ranges.read(stored, |cell| Seen::of(cell, now, ranges)),
-            Reach::Buffered(buffered) => buffered.read(stored, |cell| Seen::of(cell, now, ranges)),
-        }
+        self.cell(stored, |cell| Seen::of(cell, now, &self.store.ranges))
     }
+}
 
+/// Writes that are kept in a buffer, for scripts.
+#[cfg(feature = "scripts")]
+impl Keyspace<'_> {
     /// Keeps the writes of locked keys in a buffer from here on, until [`end`](Self::end).
-    #[cfg_attr(not(feature = "scripts"), allow(dead_code, reason = "only scripts buffer writes"))]
     pub(crate) fn buffer(&mut self) {
-        let free = Reach::Free(self.store());
-        self.reach = match std::mem::replace(&mut self.reach, free) {
-            Reach::Locked(locked) => Reach::Buffered(Box::new(Buffered::new(locked))),
+        self.reach = match std::mem::replace(&mut self.reach, Reach::Free) {
+            Reach::Locked(ranges) => Reach::Buffered(Box::new(Buffered::new(ranges))),
             other => other,
         };
     }
 
     /// The bytes of all cells in the buffer.
-    #[cfg_attr(not(feature = "scripts"), allow(dead_code, reason = "only scripts buffer writes"))]
     pub(crate) fn buffered_bytes(&self) -> usize {
         if let Reach::Buffered(buffered) = &self.reach { buffered.bytes() } else { 0 }
     }
 
     /// Applies what the buffer holds, or drops it. The keys stay locked.
-    #[cfg_attr(not(feature = "scripts"), allow(dead_code, reason = "only scripts buffer writes"))]
     pub(crate) fn end(&mut self, batch: &mut Batch, is_kept: bool) {
-        let free = Reach::Free(self.store());
-        self.reach = match std::mem::replace(&mut self.reach, free) {
+        self.reach = match std::mem::replace(&mut self.reach, Reach::Free) {
             Reach::Buffered(buffered) => Reach::Locked(buffered.end(batch, is_kept)),
             other => other,
         };
     }
-}
-
-fn read_live<T>(cell: Option<&Cell>, now: Time, read: impl FnOnce(Option<Live<'_>>) -> T) -> T {
-    let mut digits = Digits::new();
-    read(cell.and_then(|cell| Live::at(cell, now, &mut digits)))
 }
 
 /// What a key held at some time: whether it was there, and the version of it.

@@ -25,6 +25,7 @@
 //!   builds panic if two locks are ever taken in both orders, except those of the ranges: a call takes one, and a
 //!   transaction takes several in the order of the ranges, all at its start ([`Keyspace::lock`]).
 
+#[cfg(feature = "scripts")]
 mod buffered;
 mod cell;
 mod changes;
@@ -202,10 +203,7 @@ impl Store {
     ///
     /// `read` runs under the range's read lock: it should copy what it needs and return.
     pub fn read<T>(&self, key: &[u8], now: Time, read: impl FnOnce(Option<Live<'_>>) -> T) -> T {
-        self.ranges.read(key, |cell| {
-            let mut digits = Digits::new();
-            read(cell.and_then(|cell| Live::at(cell, now, &mut digits)))
-        })
+        self.ranges.read(key, |cell| write::read_live(cell, now, read))
     }
 
     /// The value of `key`, if there is one.

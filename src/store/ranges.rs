@@ -1,15 +1,20 @@
 //! The concurrent map of cells, divided into the ranges that have digests.
 //!
 //! It is a `dashmap` with one shard per range. The shard's lock guards the range's cells and its sums together, so the
-//! sums always match the cells that the same lock shows. No code outside this file touches the map, and no lock of it
-//! is ever held across an `.await` or a second call into it.
+//! sums always match the cells that the same lock shows. No code outside this module touches the map. No lock of it is
+//! ever held across an `.await`, nor across a second call into it, except the locks of [`LockedRanges`], which its own
+//! calls use.
+
+mod locked;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use dashmap::{DashMap, RwLockWriteGuard, SharedValue};
+use dashmap::{DashMap, SharedValue};
 use hashbrown::raw::RawTable;
 use xxhash_rust::xxh3::Xxh3Builder;
+
+pub(super) use locked::LockedRanges;
 
 use super::cell::{Cell, Part};
 use super::changes::Changes;
@@ -431,46 +436,6 @@ impl Ranges {
         (fresh.totals(), self.sums[range].totals())
     }
 }
-
-/// Ranges that are locked for writing together.
-pub(super) struct LockedRanges<'r> {
-    ranges: &'r Ranges,
-    /// In the order of the ranges.
-    tables: Vec<(usize, RwLockWriteGuard<'r, Table>)>,
-}
-
-impl LockedRanges<'_> {
-    /// As [`Ranges::read`].
-    ///
-    /// # Panics
-    /// If the range of `key` is not locked.
-    pub(super) fn read<T>(&self, key: &[u8], read: impl FnOnce(Option<&Cell>) -> T) -> T {
-        let hash = self.ranges.seed.key_hash(key);
-        let place = self.place(self.ranges.count.range_of(hash)).expect(DECLARED);
-        read(find(&self.tables[place].1, hash, key))
-    }
-
-    /// As [`Ranges::update`].
-    ///
-    /// # Panics
-    /// If the range of `key` is not locked.
-    pub(super) fn update<T>(
-        &mut self,
-        key: &[u8],
-        decide: impl FnOnce(Option<&Cell>) -> (Option<Cell>, T),
-    ) -> T {
-        let hash = self.ranges.seed.key_hash(key);
-        let range = self.ranges.count.range_of(hash);
-        let place = self.place(range).expect(DECLARED);
-        self.ranges.update_in(&mut self.tables[place].1, range, hash, key, decide).1
-    }
-
-    fn place(&self, range: usize) -> Option<usize> {
-        self.tables.binary_search_by_key(&range, |(range, _)| *range).ok()
-    }
-}
-
-const DECLARED: &str = "a transaction locks the ranges of all keys that it touches";
 
 fn find<'t>(table: &'t Table, hash: u64, key: &[u8]) -> Option<&'t Cell> {
     table.get(hash, |(cell, _)| same_key(cell, key)).map(|(cell, _)| cell)

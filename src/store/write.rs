@@ -136,6 +136,13 @@ pub(crate) fn increment(live: Option<Live<'_>>, by: i64) -> (Write<'static>, Res
     (if sum.is_ok() { Write::Add(by) } else { Write::Keep }, sum)
 }
 
+/// Calls `read` with the view of a cell at `now`, if there is one that is live.
+#[inline]
+pub(super) fn read_live<T>(cell: Option<&Cell>, now: Time, read: impl FnOnce(Option<Live<'_>>) -> T) -> T {
+    let mut digits = Digits::new();
+    read(cell.and_then(|cell| Live::at(cell, now, &mut digits)))
+}
+
 /// A change to a cell.
 #[derive(Clone, Copy, Debug)]
 pub enum Write<'a> {
