@@ -104,26 +104,21 @@ impl SlowLog {
         self.entries.lock().all.truncate(max_len);
     }
 
-    /// Records a command that took so long, if that is long enough. `shown` returns its arguments.
-    pub(super) fn note(
-        &self,
-        took: Duration,
-        unix_seconds: u64,
-        client: &Client,
-        shown: impl FnOnce() -> Shown,
-    ) {
-        let (slower_than, max_len) = (self.slower_than(), self.max_len());
+    /// Whether a command that took so long is recorded.
+    pub(super) fn is_slow(&self, took: Duration) -> bool {
+        u128::try_from(self.slower_than()).is_ok_and(|slower_than| took.as_micros() >= slower_than)
+    }
+
+    /// Records a command that [is slow](Self::is_slow).
+    pub(super) fn add(&self, took: Duration, unix_seconds: u64, client: &Client, args: Shown) {
+        let Some(others) = self.max_len().checked_sub(1) else { return };
+        let (peer, name) = (client.peer.to_string(), client.labels().name.clone());
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let is_slow = u64::try_from(slower_than).is_ok_and(|slower_than| micros >= slower_than);
-        if !is_slow || max_len == 0 {
-            return;
-        }
-        let (args, name) = (shown(), client.labels().name.clone());
         let mut entries = self.entries.lock();
         let id = entries.next;
         entries.next += 1;
-        entries.all.truncate(max_len - 1);
-        let entry = Entry { id, seconds: unix_seconds, micros, args, peer: client.peer.to_string(), name };
+        entries.all.truncate(others);
+        let entry = Entry { id, seconds: unix_seconds, micros, args, peer, name };
         entries.all.push_front(Arc::new(entry));
     }
 
@@ -183,7 +178,12 @@ mod tests {
         let clients = Clients::default();
         let client = clients.add(9, (address, address), timestamp::ZERO, CancellationToken::new()).unwrap();
         let log = SlowLog::default();
-        let note = |micros| log.note(Duration::from_micros(micros), 7, &client, Vec::new);
+        let note = |micros| {
+            let took = Duration::from_micros(micros);
+            if log.is_slow(took) {
+                log.add(took, 7, &client, Vec::new());
+            }
+        };
         note(9_999);
         assert_eq!(log.len(), 0);
         (0..200).for_each(|n| note(10_000 + n));

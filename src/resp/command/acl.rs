@@ -121,9 +121,9 @@ pub(super) fn cat(cx: &mut Context<'_>, args: Args<'_>, table: &Table) -> Outcom
                 let wanted = String::from_utf8_lossy(&wanted[..wanted.len().min(128)]).into_owned();
                 return Err(CommandError::said(format!("ERR Unknown category '{wanted}'")));
             };
-            let all =
-                table.commands.iter().flat_map(|command| [command].into_iter().chain(command.subcommands));
-            all.filter(|command| categories(command).any(|other| other == *category))
+            table
+                .all()
+                .filter(|command| categories(command).any(|other| other == *category))
                 .map(|command| command.name)
                 .collect()
         }

@@ -3,9 +3,9 @@
 use super::context::{Context, DONE, Outcome, integer, is};
 use super::error::CommandError;
 use super::parts::{clip, grow, modify, slice};
+use super::several::check_number;
 use crate::model::counter::strict_number;
 use crate::resp::Args;
-use crate::resp::transaction::MAX_REQUESTS;
 use crate::store::{Live, Write};
 
 /// What Redis lets a bit's offset be: a value has at most 512 MiB there.
@@ -168,11 +168,7 @@ pub(super) fn bitop(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         }
         _ => return Err(CommandError::Syntax),
     };
-    if args.len() > MAX_REQUESTS {
-        return Err(CommandError::said(format!(
-            "ERR BITOP takes at most {MAX_REQUESTS} keys: they are locked together"
-        )));
-    }
+    check_number("BITOP", args.len())?;
     let result = cx.together(args.tail(2).iter(), |cx| {
         let (mut result, mut read) = (None, 0);
         for key in args.tail(3) {

@@ -25,8 +25,7 @@ pub(super) struct Command {
 
 impl Command {
     pub(super) fn takes(&self, args: usize) -> bool {
-        let arity = usize::from(self.arity.unsigned_abs());
-        if self.arity < 0 { args >= arity } else { args == arity }
+        takes(self.arity, args)
     }
 
     /// Whether `name` is its name; for a subcommand, without its parent's.
@@ -34,6 +33,12 @@ impl Command {
         let own = self.name.split_once('|').map_or(self.name, |(_, own)| own);
         name.eq_ignore_ascii_case(own.as_bytes())
     }
+}
+
+/// Whether a command of this [`arity`](Command::arity) takes so many arguments.
+pub(super) fn takes(arity: i8, args: usize) -> bool {
+    let least = usize::from(arity.unsigned_abs());
+    if arity < 0 { args >= least } else { args == least }
 }
 
 /// Properties of a command, as a set of bits.
@@ -142,6 +147,11 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// Each command, followed by its subcommands.
+    pub(super) fn all(&self) -> impl Iterator<Item = &'static Command> + use<> {
+        self.commands.iter().flat_map(|command| std::iter::once(command).chain(command.subcommands))
+    }
+
     /// The full name of a called command, or what Redis shows before the first call.
     pub(super) fn name_of(&self, call: Call) -> &'static str {
         let Some(command) = self.commands.get(call.command()) else { return "NULL" };

@@ -59,6 +59,11 @@ fn in_words_of_redis(error: WriteError) -> Cow<'static, str> {
     })
 }
 
+/// The name of a command as people write it, from that of its row.
+pub(super) fn shown_name(name: &str) -> String {
+    name.replace('|', " ").to_ascii_uppercase()
+}
+
 impl CommandError {
     pub(super) fn said(text: impl Into<Cow<'static, str>>) -> Self {
         Self::Said(text.into())

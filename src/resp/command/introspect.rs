@@ -129,8 +129,7 @@ fn document(reply: &mut Reply<'_>, command: &Command) {
 }
 
 pub(super) fn list(cx: &mut Context<'_>, args: Args<'_>, table: &Table) -> Outcome {
-    let with_subcommands = |command: &'static Command| std::iter::once(command).chain(command.subcommands);
-    let mut commands: Vec<&Command> = table.commands.iter().flat_map(with_subcommands).collect();
+    let mut commands: Vec<&Command> = table.all().collect();
     if args.len() > 2 {
         if args.len() != 5 || !is(&args[2], "filterby") {
             return Err(CommandError::Syntax);

@@ -62,12 +62,12 @@ use context::{Handler, Outcome, Progress};
 use entry::{ADMIN, CONDITIONAL, CROSSES, Command, NO_AUTH, READ, SELECTS, SUBSCRIBED, UNQUEUED, resolve};
 use error::CommandError;
 use options::SetOptions;
-use table::TABLE;
+use table::{TABLE, WHOLE};
 use timing::Timing;
 
 /// The names of the commands and subcommands, in the order of their counters.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    table::all().map(|command| command.name)
+    WHOLE.all().map(|command| command.name)
 }
 
 /// Executes one request; appends its reply or error to the output.

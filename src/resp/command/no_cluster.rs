@@ -3,6 +3,7 @@
 //! Clients and tools send them to find out whether they talk to a Redis Cluster, and look for the words of the error.
 
 use super::context::{Context, Outcome, is};
+use super::entry::takes;
 use super::error::CommandError;
 use super::refused;
 use crate::resp::Args;
@@ -47,9 +48,7 @@ pub(super) fn cluster(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let Some((name, arity)) = SUBCOMMANDS.iter().find(|(name, _)| is(&args[1], name)) else {
         return Err(refused::explain_subcommand("cluster", &args[1]));
     };
-    let least = usize::from(arity.unsigned_abs());
-    let is_right = if *arity < 0 { args.len() >= least } else { args.len() == least };
-    if !is_right {
+    if !takes(*arity, args.len()) {
         return Err(CommandError::said(format!(
             "ERR wrong number of arguments for 'cluster|{name}' command"
         )));

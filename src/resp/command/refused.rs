@@ -3,7 +3,7 @@
 //! The first word of the error is `UNSUPPORTED`: some clients return `false` for an error whose first word is `ERR`,
 //! as if the key were absent, and raise all others.
 
-use super::error::CommandError;
+use super::error::{CommandError, shown_name};
 use crate::resp::Args;
 
 /// A group of unsupported commands with one reason.
@@ -221,8 +221,8 @@ pub(super) fn explain_subcommand(parent: &str, child: &[u8]) -> CommandError {
 
 fn find(is_it: impl Fn(&str) -> bool) -> Option<CommandError> {
     GROUPS.iter().find_map(|group| {
-        let name = group.names.iter().find(|name| is_it(name))?.replace('|', " ").to_ascii_uppercase();
-        Some(CommandError::unsupported(&name, group.why, group.instead))
+        let name = group.names.iter().find(|name| is_it(name))?;
+        Some(CommandError::unsupported(&shown_name(name), group.why, group.instead))
     })
 }
 

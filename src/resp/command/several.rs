@@ -132,15 +132,21 @@ pub(super) fn other_database(cx: &Context<'_>, args: Args<'_>) -> Option<Databas
     cx.database(named?).ok()
 }
 
+/// Checks that a command locks no more keys than a transaction may.
+pub(super) fn check_number(command: &str, keys: usize) -> Result<(), CommandError> {
+    if keys > MAX_REQUESTS {
+        return Err(CommandError::said(format!(
+            "ERR {command} takes at most {MAX_REQUESTS} keys: they are locked together"
+        )));
+    }
+    Ok(())
+}
+
 pub(super) fn msetnx(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if args.len().is_multiple_of(2) {
         return Err(CommandError::Arity("msetnx"));
     }
-    if args.len() / 2 > MAX_REQUESTS {
-        return Err(CommandError::said(format!(
-            "ERR MSETNX takes at most {MAX_REQUESTS} keys: they are locked together"
-        )));
-    }
+    check_number("MSETNX", args.len() / 2)?;
     let pairs = || (1..args.len()).step_by(2).map(|at| (&args[at], &args[at + 1]));
     pairs().try_for_each(|(key, value)| cx.shared.store.check_lengths(key, value))?;
     let is_done = cx.together(pairs().map(|(key, _)| key), |cx| -> Result<bool, CommandError> {

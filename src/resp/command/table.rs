@@ -101,9 +101,9 @@ pub(super) static TABLE: &[Command] = &[
     row("substr", 4, READS, ONE_KEY, "string", "1.0.0", "Returns a part of a value; GETRANGE is its newer name", parts::getrange),
     // scripting
     dispatching(row("eval", -3, SCRIPT, COUNTED_KEYS, "scripting", "2.6.0", "Runs a script: one step on this node; others receive its writes key by key", introspect::unreachable), |cx, args, dispatch| script::eval(cx, args, dispatch, &WHOLE)),
-    dispatching(row("eval_ro", -3, SCRIPT.and(READ), COUNTED_KEYS, "scripting", "7.0.0", "Runs a script that only reads", introspect::unreachable), |cx, args, dispatch| script::eval_ro(cx, args, dispatch, &WHOLE)),
+    dispatching(row("eval_ro", -3, SCRIPT.and(READ), COUNTED_KEYS, "scripting", "7.0.0", "Runs a script that only reads", introspect::unreachable), |cx, args, dispatch| script::eval(cx, args, dispatch, &WHOLE)),
     dispatching(row("evalsha", -3, SCRIPT, COUNTED_KEYS, "scripting", "2.6.0", "Runs a script that this node has seen", introspect::unreachable), |cx, args, dispatch| script::evalsha(cx, args, dispatch, &WHOLE)),
-    dispatching(row("evalsha_ro", -3, SCRIPT.and(READ), COUNTED_KEYS, "scripting", "7.0.0", "Runs a script that this node has seen and that only reads", introspect::unreachable), |cx, args, dispatch| script::evalsha_ro(cx, args, dispatch, &WHOLE)),
+    dispatching(row("evalsha_ro", -3, SCRIPT.and(READ), COUNTED_KEYS, "scripting", "7.0.0", "Runs a script that this node has seen and that only reads", introspect::unreachable), |cx, args, dispatch| script::evalsha(cx, args, dispatch, &WHOLE)),
     with(row("script", -2, NONE, NO_KEY, "scripting", "2.6.0", "Commands about scripts", introspect::unreachable), SCRIPTS),
     // transactions
     row("discard", 1, LEADS, NO_KEY, "transactions", "2.0.0", "Forgets the commands since MULTI", transaction::discard),
@@ -140,7 +140,7 @@ pub(super) static TABLE: &[Command] = &[
 ];
 
 /// The table, for the commands that describe it.
-static WHOLE: Table = Table { commands: TABLE, find };
+pub(super) static WHOLE: Table = Table { commands: TABLE, find };
 
 #[rustfmt::skip]
 const CLIENT: &[Command] = &[
@@ -304,15 +304,10 @@ const fn with(command: Command, subcommands: &'static [Command]) -> Command {
     Command { subcommands, ..command }
 }
 
-/// Each command, followed by its subcommands.
-pub(super) fn all() -> impl Iterator<Item = &'static Command> {
-    TABLE.iter().flat_map(|command| std::iter::once(command).chain(command.subcommands))
-}
-
-/// The place of each command of [`TABLE`] in [`all`].
+/// The place of each command of [`TABLE`] in [`Table::all`].
 static PLACES: [u16; SLOTS] = places();
 
-/// The place of a called command or subcommand in [`all`].
+/// The place of a called command or subcommand in [`Table::all`].
 pub(super) fn slot(call: Call) -> usize {
     usize::from(PLACES[call.command()]) + call.subcommand().map_or(0, |subcommand| subcommand + 1)
 }
@@ -389,6 +384,7 @@ const fn index() -> [(u128, u8); SLOTS] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::error::shown_name;
     use super::super::refused;
     use super::*;
 
@@ -399,7 +395,7 @@ mod tests {
             let subcommands = (0..command.subcommands.len()).map(move |sub| call.with_subcommand(sub));
             std::iter::once(call).chain(subcommands)
         });
-        assert_eq!(calls.map(slot).collect::<Vec<_>>(), (0..all().count()).collect::<Vec<_>>());
+        assert_eq!(calls.map(slot).collect::<Vec<_>>(), (0..WHOLE.all().count()).collect::<Vec<_>>());
     }
 
     #[test]
@@ -417,7 +413,7 @@ mod tests {
 
     #[test]
     fn every_command_is_documented_and_takes_its_keys() {
-        for command in all() {
+        for command in WHOLE.all() {
             assert!(!command.summary.is_empty() && !command.summary.ends_with('.'), "{}", command.name);
             assert!(!command.since.is_empty() && !command.group.is_empty(), "{}", command.name);
             assert!(command.arity != 0, "{}", command.name);
@@ -447,8 +443,8 @@ mod tests {
     #[test]
     fn the_documentation_has_a_row_for_every_command() {
         let docs = include_str!("../../../docs/commands.md");
-        for name in all().map(|command| command.name).chain(refused::names()) {
-            let shown = name.replace('|', " ").to_ascii_uppercase();
+        for name in WHOLE.all().map(|command| command.name).chain(refused::names()) {
+            let shown = shown_name(name);
             let named = [' ', '`'].iter().any(|end| docs.contains(&format!("`{shown}{end}")));
             assert!(named, "{shown}");
         }

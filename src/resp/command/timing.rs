@@ -74,8 +74,10 @@ pub(super) fn step(cx: &mut Context<'_>, run: impl FnOnce(&mut Context<'_>) -> b
 }
 
 fn note(cx: &Context<'_>, took: Duration, shown: impl FnOnce() -> Shown) {
-    let seconds = timestamp::unix_millis(cx.shared.env.wall_clock()) / 1000;
-    cx.shared.slowlog.note(took, seconds, &cx.session.client, shown);
+    if cx.shared.slowlog.is_slow(took) {
+        let seconds = timestamp::unix_millis(cx.shared.env.wall_clock()) / 1000;
+        cx.shared.slowlog.add(took, seconds, &cx.session.client, shown());
+    }
 }
 
 /// The arguments for the log, without passwords.

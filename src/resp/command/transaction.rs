@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::context::{Context, DONE, Dispatch, Flow, Long, Outcome, Progress, begin};
 use super::entry::{CROSSES, Command, DENY_OOM, MOVABLE_KEYS, NO_MULTI, SELECTS, resolve};
-use super::error::CommandError;
+use super::error::{CommandError, shown_name};
 use super::many::{self, Each};
 use super::script;
 use super::several::other_database;
@@ -61,7 +61,7 @@ fn admit(
 ) -> Result<(), CommandError> {
     let (command, _) = resolve(command, Call::of(index), args)?;
     if command.flags.has(NO_MULTI) {
-        let name = command.name.replace('|', " ").to_ascii_uppercase();
+        let name = shown_name(command.name);
         return Err(CommandError::unsupported(
             &format!("{name} inside a transaction"),
             "it concerns all keys, or what the connection receives",
@@ -242,37 +242,42 @@ impl Long for Rest {
 impl Rest {
     /// Replies to the next request, or runs a step of the long one that has begun.
     fn advance(&mut self, cx: &mut Context<'_>) {
-        let request = &self.requests[self.at];
-        if request.needs_lock() {
+        if self.requests[self.at].needs_lock() {
             let begin = self.at.checked_sub(1).map_or(0, |before| self.ends[before]);
             cx.out.extend_from_slice(&self.replies[begin..self.ends[self.at]]);
         } else {
-            let (start, outcome) = match self.running.take() {
-                Some((mut long, start)) => (start, long.step(cx).map(|progress| (progress, Some(long)))),
+            let (start, progress) = match self.running.take() {
+                Some((long, start)) => (start, Self::step_of(cx, long)),
                 None => (cx.out.len(), self.begin(cx)),
             };
-            match outcome {
-                Ok((Progress::More, Some(long))) => {
+            match progress {
+                Ok(Some(long)) => {
                     self.running = Some((long, start));
                     return;
                 }
-                Ok(_) => {}
+                Ok(None) => {}
                 Err(error) => cx.fail(start, &error),
             }
         }
         self.at += 1;
     }
 
-    fn begin(&self, cx: &mut Context<'_>) -> Result<(Progress, Option<Box<dyn Long>>), CommandError> {
+    /// Begins the next request; returns it if it is long.
+    fn begin(&self, cx: &mut Context<'_>) -> Result<Option<Box<dyn Long>>, CommandError> {
         let request = &self.requests[self.at];
-        Ok(match (self.dispatch)(cx, request.args(), request.command)? {
-            Flow::Continue | Flow::Close => (Progress::Done, None),
-            Flow::Long(long) => (Progress::More, Some(long)),
+        match (self.dispatch)(cx, request.args(), request.command)? {
+            Flow::Continue | Flow::Close => Ok(None),
+            Flow::Long(long) => Ok(Some(long)),
             // It replies with what holds now: in Redis, too, nothing in a transaction waits.
-            Flow::Wait(mut wait, _) => {
-                wait.try_reply(cx, true)?;
-                (Progress::Done, None)
-            }
+            Flow::Wait(mut wait, _) => wait.try_reply(cx, true).map(|_| None),
+        }
+    }
+
+    /// Runs a step of a long command; returns it if there is more to do.
+    fn step_of(cx: &mut Context<'_>, mut long: Box<dyn Long>) -> Result<Option<Box<dyn Long>>, CommandError> {
+        Ok(match long.step(cx)? {
+            Progress::More => Some(long),
+            Progress::Done => None,
         })
     }
 }

@@ -14,20 +14,17 @@ macro_rules! absent {
     )*};
 }
 
-macro_rules! absent_runners {
-    ($($name:ident $text:literal)*) => {$(
-        pub(in super::super) fn $name(
-            cx: &mut Context<'_>,
-            _args: Args<'_>,
-            _dispatch: Dispatch,
-            _table: &Table,
-        ) -> Outcome {
-            Err(check(cx, $text).err().unwrap_or(CommandError::Syntax))
-        }
-    )*};
-}
-
 absent! {
     exists "script|exists" flush "script|flush" kill "script|kill" load "script|load" show "script|show"
 }
-absent_runners! { eval "eval" eval_ro "eval_ro" evalsha "evalsha" evalsha_ro "evalsha_ro" }
+
+pub(in super::super) fn eval(
+    cx: &mut Context<'_>,
+    _args: Args<'_>,
+    _dispatch: Dispatch,
+    table: &Table,
+) -> Outcome {
+    Err(check(cx, table.name_of(cx.session.call)).err().unwrap_or(CommandError::Syntax))
+}
+
+pub(in super::super) use eval as evalsha;

@@ -8,56 +8,28 @@ use super::super::error::CommandError;
 use super::call::Caller;
 use super::check;
 use super::limits::Limits;
-use super::machine::{self, Ended};
+use super::machine::{self, Ended, Job};
 use crate::resp::Args;
 use crate::resp::scripts::Script;
 
+/// `EVAL` and `EVAL_RO`.
 pub(in super::super) fn eval(
     cx: &mut Context<'_>,
     args: Args<'_>,
     dispatch: Dispatch,
     table: &Table,
 ) -> Outcome {
-    check(cx, "eval")?;
-    let count = count_keys(args)?;
-    let script = cx.shared.scripts.load(&args[1]).map_err(CommandError::said)?;
-    run(cx, args, count, &script, false, dispatch, table)
+    run(cx, args, compiled, dispatch, table)
 }
 
-pub(in super::super) fn eval_ro(
-    cx: &mut Context<'_>,
-    args: Args<'_>,
-    dispatch: Dispatch,
-    table: &Table,
-) -> Outcome {
-    check(cx, "eval_ro")?;
-    let count = count_keys(args)?;
-    let script = cx.shared.scripts.load(&args[1]).map_err(CommandError::said)?;
-    run(cx, args, count, &script, true, dispatch, table)
-}
-
+/// `EVALSHA` and `EVALSHA_RO`.
 pub(in super::super) fn evalsha(
     cx: &mut Context<'_>,
     args: Args<'_>,
     dispatch: Dispatch,
     table: &Table,
 ) -> Outcome {
-    check(cx, "evalsha")?;
-    let count = count_keys(args)?;
-    let script = find(cx, &args[1])?;
-    run(cx, args, count, &script, false, dispatch, table)
-}
-
-pub(in super::super) fn evalsha_ro(
-    cx: &mut Context<'_>,
-    args: Args<'_>,
-    dispatch: Dispatch,
-    table: &Table,
-) -> Outcome {
-    check(cx, "evalsha_ro")?;
-    let count = count_keys(args)?;
-    let script = find(cx, &args[1])?;
-    run(cx, args, count, &script, true, dispatch, table)
+    run(cx, args, find, dispatch, table)
 }
 
 fn count_keys(args: Args<'_>) -> Result<usize, CommandError> {
@@ -70,31 +42,40 @@ fn count_keys(args: Args<'_>) -> Result<usize, CommandError> {
     Ok(count)
 }
 
+/// The script of this text.
+fn compiled(cx: &Context<'_>, source: &[u8]) -> Result<Arc<Script>, CommandError> {
+    cx.shared.scripts.load(source).map_err(CommandError::said)
+}
+
+/// The script of this SHA-1.
 fn find(cx: &Context<'_>, sha: &[u8]) -> Result<Arc<Script>, CommandError> {
     let script = cx.shared.scripts.find(sha);
     script.ok_or_else(|| CommandError::said("NOSCRIPT No matching script. Please use EVAL."))
 }
 
-/// Runs a script with its keys locked.
+/// Runs a script with its keys locked; `script` returns the one that the first argument means.
 fn run(
     cx: &mut Context<'_>,
     args: Args<'_>,
-    count: usize,
-    script: &Script,
-    only_reads: bool,
+    script: fn(&Context<'_>, &[u8]) -> Result<Arc<Script>, CommandError>,
     dispatch: Dispatch,
     table: &Table,
 ) -> Outcome {
+    let call = cx.session.call;
+    let name = table.name_of(call);
+    check(cx, name)?;
+    let count = count_keys(args)?;
+    let script = script(cx, &args[1])?;
     if cx.session.may_lack && count > 0 {
         return Err(CommandError::Loading);
     }
-    let (keys, argv) = (args.tail(3).head(count), args.tail(3 + count));
+    let keys = args.tail(3).head(count);
     let shared = cx.shared;
     let running = shared.scripts.run();
-    let call = cx.session.call;
-    let proto = cx.session.proto;
+    let client = cx.session.proto;
     let ended = cx.together(keys.iter(), |cx| {
         let limits = Limits::begin(shared.settings.script_time_limit, running.kill.clone());
+        let job = Job { script: &script, keys, argv: args.tail(3 + count), client, limits: &limits };
         cx.keyspace.buffer();
         let is_executing = std::mem::replace(&mut cx.session.is_executing, true);
         let mut caller = Caller {
@@ -102,10 +83,10 @@ fn run(
             dispatch,
             table,
             declared: keys.iter().collect(),
-            only_reads: only_reads || script.only_reads,
+            only_reads: script.only_reads || name.ends_with("_ro"),
             limits: &limits,
         };
-        let ended = machine::run(script, keys, argv, proto, &limits, &mut caller);
+        let ended = machine::run(&job, &mut caller);
         cx.session.is_executing = is_executing;
         cx.keyspace.end(cx.batch, ended.is_ok());
         ended
@@ -150,7 +131,7 @@ pub(in super::super) fn kill(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
 
 pub(in super::super) fn load(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     check(cx, "script|load")?;
-    let script = cx.shared.scripts.load(&args[2]).map_err(CommandError::said)?;
+    let script = compiled(cx, &args[2])?;
     cx.reply().bulk(script.sha.as_bytes());
     DONE
 }

@@ -12,6 +12,16 @@ use super::{bits, json, redis, value};
 use crate::resp::scripts::Script;
 use crate::resp::{Args, Proto};
 
+/// A script to run.
+pub(super) struct Job<'a> {
+    pub(super) script: &'a Script,
+    pub(super) keys: Args<'a>,
+    pub(super) argv: Args<'a>,
+    /// The protocol version of the client.
+    pub(super) client: Proto,
+    pub(super) limits: &'a Limits,
+}
+
 /// How a script ended that was not ended by a limit.
 pub(super) enum Ended {
     /// Its reply, encoded.
@@ -29,16 +39,9 @@ static PRELUDE: LazyLock<Result<Vec<u8>, String>> = LazyLock::new(|| {
 ///
 /// # Errors
 /// The limit that ended it.
-pub(super) fn run(
-    script: &Script,
-    keys: Args<'_>,
-    argv: Args<'_>,
-    proto: Proto,
-    limits: &Limits,
-    caller: &mut Caller<'_, '_>,
-) -> Result<Ended, Limit> {
-    let outcome = begin(limits).and_then(|lua| execute(&lua, script, keys, argv, proto, limits, caller));
-    match (limits.exceeded(), outcome) {
+pub(super) fn run(job: &Job<'_>, caller: &mut Caller<'_, '_>) -> Result<Ended, Limit> {
+    let outcome = begin(job.limits).and_then(|lua| execute(&lua, job, caller));
+    match (job.limits.exceeded(), outcome) {
         (Some(limit), _) => Err(limit),
         (None, Ok(ended)) => Ok(ended),
         (None, Err(error)) if is_memory(&error) => Err(Limit::Memory),
@@ -56,15 +59,8 @@ fn begin(limits: &Limits) -> mlua::Result<Lua> {
     Ok(lua)
 }
 
-fn execute(
-    lua: &Lua,
-    script: &Script,
-    keys: Args<'_>,
-    argv: Args<'_>,
-    client: Proto,
-    limits: &Limits,
-    caller: &mut Caller<'_, '_>,
-) -> mlua::Result<Ended> {
+fn execute(lua: &Lua, job: &Job<'_>, caller: &mut Caller<'_, '_>) -> mlua::Result<Ended> {
+    let Job { script, keys, argv, client, limits } = *job;
     let proto = Cell::new(Proto::Resp2);
     lua.scope(|scope| {
         let host = lua.create_table()?;

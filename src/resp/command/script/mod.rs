@@ -50,7 +50,7 @@ pub(super) use absent::*;
 pub(super) use eval::*;
 
 use super::context::{Context, Outcome};
-use super::error::CommandError;
+use super::error::{CommandError, shown_name};
 use super::introspect::explain;
 use crate::resp::Args;
 
@@ -79,7 +79,7 @@ pub(super) fn check(cx: &Context<'_>, command: &str) -> Result<(), CommandError>
     if cfg!(feature = "scripts") && cx.shared.settings.enable_scripts {
         return Ok(());
     }
-    let name = command.replace('|', " ").to_ascii_uppercase();
+    let name = shown_name(command);
     let way = if cfg!(feature = "scripts") {
         "start the node with --enable-scripts"
     } else {
