@@ -326,57 +326,79 @@ const fn places() -> [u16; SLOTS] {
 /// The longest name that [`find`] looks for.
 const MAX_NAME: usize = 16;
 /// Slots of the hash table of names: several times the commands, so that most lookups compare one name.
-const SLOTS: usize = 256;
-const EMPTY: u8 = u8::MAX;
+const SLOTS: usize = 512;
 
-/// A hash table with open addressing, keyed by the name's [`folded`] bytes and built by the compiler.
-static INDEX: [(u128, u8); SLOTS] = index();
+/// A name in the hash table.
+#[derive(Clone, Copy)]
+struct Name {
+    /// The [`padded`] bytes.
+    bytes: u128,
+    /// Bit 5 of each byte that is a letter: set in a name of any case, it makes it lower case.
+    letters: u128,
+    len: u8,
+    /// The command's index in [`TABLE`].
+    index: u8,
+}
+
+/// A hash table with open addressing, built by the compiler.
+static INDEX: [Option<Name>; SLOTS] = index();
 
 /// The index of a command in [`TABLE`], ignoring the case of its name.
 pub(super) fn find(name: &[u8]) -> Option<usize> {
     if name.len() > MAX_NAME {
         return None;
     }
-    let key = folded(name);
-    let mut slot = slot_of(key);
-    loop {
-        let (found, index) = INDEX[slot];
-        if index == EMPTY {
-            return None;
-        }
-        if found == key {
-            return Some(usize::from(index))
-                .filter(|index| TABLE[*index].name.as_bytes().eq_ignore_ascii_case(name));
+    let bytes = padded(name);
+    let mut slot = slot_of(bytes);
+    while let Some(known) = &INDEX[slot] {
+        if bytes | known.letters == known.bytes && name.len() == usize::from(known.len) {
+            return Some(known.index.into());
         }
         slot = (slot + 1) % SLOTS;
     }
+    None
 }
 
-/// The bytes of a name as one number, with bit 5 of each byte cleared, so that case is ignored. Other names become equal
-/// by this too (with a blank at the end, with a byte 127 for `_`), so what is found is compared once more.
-const fn folded(name: &[u8]) -> u128 {
+/// The bytes of a name as one number.
+const fn padded(name: &[u8]) -> u128 {
     let mut bytes = [0; MAX_NAME];
     bytes.split_at_mut(name.len()).0.copy_from_slice(name);
-    u128::from_le_bytes(bytes) & !u128::from_le_bytes([0x20; MAX_NAME])
+    u128::from_le_bytes(bytes)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "both halves of the key are folded into one")]
-const fn slot_of(key: u128) -> usize {
-    let mixed = (key as u64 ^ (key >> 64) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    (mixed >> 56) as usize % SLOTS
+/// Bit 5 of every byte, in which the cases of a letter differ.
+const CASE: u128 = u128::from_le_bytes([0x20; MAX_NAME]);
+
+/// Where a name is, in any case.
+#[expect(clippy::cast_possible_truncation, reason = "both halves of the name are folded into one")]
+const fn slot_of(bytes: u128) -> usize {
+    let folded = bytes & !CASE;
+    let mixed = (folded as u64 ^ (folded >> 64) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> 55) as usize % SLOTS
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "there are fewer commands than slots")]
-const fn index() -> [(u128, u8); SLOTS] {
-    let mut index = [(0, EMPTY); SLOTS];
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "there are fewer commands than slots, and names are short"
+)]
+const fn index() -> [Option<Name>; SLOTS] {
+    let mut index = [None; SLOTS];
     let mut i = 0;
     while i < TABLE.len() {
-        let key = folded(TABLE[i].name.as_bytes());
-        let mut slot = slot_of(key);
-        while index[slot].1 != EMPTY {
+        let name = TABLE[i].name.as_bytes();
+        let mut letters = [0; MAX_NAME];
+        let mut at = 0;
+        while at < name.len() {
+            letters[at] = if name[at].is_ascii_alphabetic() { 0x20 } else { 0 };
+            at += 1;
+        }
+        let bytes = padded(name);
+        let mut slot = slot_of(bytes);
+        while index[slot].is_some() {
             slot = (slot + 1) % SLOTS;
         }
-        index[slot] = (key, i as u8);
+        let letters = u128::from_le_bytes(letters);
+        index[slot] = Some(Name { bytes, letters, len: name.len() as u8, index: i as u8 });
         i += 1;
     }
     index
