@@ -5,8 +5,7 @@
 //!   1 byte       │                                                   │ 2 bytes     │ 8 bytes
 //! ```
 //!
-//! The formats are those of Redis's `rdb.c`, `crc64.c` and of `lzf_d.c`. The CRC is that of Jones, as in the ECMA-182
-//! family: reflected, initial value 0. What is written is never packed, which Redis accepts.
+//! The formats are those of Redis's `rdb.c` and of `lzf_d.c`. What is written is never packed, which Redis accepts.
 
 /// The RDB version that is written: the first in which `DUMP` existed, so that every Redis accepts it. Strings are the
 /// same in all later ones.
@@ -27,53 +26,28 @@ pub(super) enum PayloadError {
     NotAString,
 }
 
-/// The CRC-64 of bytes that come in parts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Crc(u64);
+/// Redis's checksum, by tables for 16 bytes at a time.
+static REDIS: crc::Crc<u64, crc::Table<16>> = crc::Crc::<u64, crc::Table<16>>::new(&crc::CRC_64_REDIS);
 
-/// For each byte, the remainder that it leaves `n` bytes later, for n below 8.
-static TABLES: [[u64; 256]; 8] = tables();
+/// The checksum of bytes that come in parts.
+#[derive(Clone)]
+pub(super) struct Crc(crc::Digest<'static, u64, crc::Table<16>>);
 
-const fn tables() -> [[u64; 256]; 8] {
-    /// The polynomial 0xad93d23594c935a9, its bits reversed.
-    const POLYNOMIAL: u64 = 0x95ac_9329_ac4b_c9b5;
-    let mut tables = [[0; 256]; 8];
-    let mut byte = 0;
-    while byte < 256 {
-        let mut rest = byte as u64;
-        let mut bit = 0;
-        while bit < 8 {
-            rest = if rest & 1 == 1 { (rest >> 1) ^ POLYNOMIAL } else { rest >> 1 };
-            bit += 1;
-        }
-        tables[0][byte] = rest;
-        byte += 1;
+impl Default for Crc {
+    fn default() -> Self {
+        Crc(REDIS.digest())
     }
-    let mut n = 1;
-    while n < 8 {
-        let mut byte = 0;
-        while byte < 256 {
-            let rest = tables[n - 1][byte];
-            tables[n][byte] = (rest >> 8) ^ tables[0][(rest & 0xff) as usize];
-            byte += 1;
-        }
-        n += 1;
-    }
-    tables
 }
 
 impl Crc {
-    /// Adds the next bytes, eight at a time (slicing-by-8: Kounavis and Berry, 2005).
+    /// Adds the next bytes.
     pub(super) fn add(&mut self, bytes: &[u8]) {
-        let (eights, rest) = bytes.as_chunks::<8>();
-        for eight in eights {
-            let mixed = (self.0 ^ u64::from_le_bytes(*eight)).to_le_bytes();
-            let remainders = mixed.iter().enumerate().map(|(n, byte)| TABLES[7 - n][usize::from(*byte)]);
-            self.0 = remainders.fold(0, |all, remainder| all ^ remainder);
-        }
-        for byte in rest {
-            self.0 = (self.0 >> 8) ^ TABLES[0][usize::from(self.0.to_le_bytes()[0] ^ byte)];
-        }
+        self.0.update(bytes);
+    }
+
+    /// The checksum of all bytes so far, as it stands in a payload.
+    fn to_bytes(&self) -> [u8; 8] {
+        self.0.clone().finalize().to_le_bytes()
     }
 }
 
@@ -93,8 +67,8 @@ pub(super) fn body(value: &[u8]) -> Vec<u8> {
 }
 
 /// Ends a payload with the checksum of its body.
-pub(super) fn seal(body: &mut Vec<u8>, crc: Crc) {
-    body.extend_from_slice(&crc.0.to_le_bytes());
+pub(super) fn seal(body: &mut Vec<u8>, crc: &Crc) {
+    body.extend_from_slice(&crc.to_bytes());
 }
 
 /// The integer whose digits `value` is, if it has 32 bits.
@@ -151,9 +125,9 @@ pub(super) enum Stored<'a> {
 }
 
 /// Reads a payload whose [`covered`] part has this CRC.
-pub(super) fn parse(payload: &[u8], crc: Crc) -> Result<Stored<'_>, PayloadError> {
+pub(super) fn parse<'a>(payload: &'a [u8], crc: &Crc) -> Result<Stored<'a>, PayloadError> {
     let body = covered(payload)?;
-    if payload[body.len()..] != crc.0.to_le_bytes() {
+    if payload[body.len()..] != crc.to_bytes() {
         return Err(PayloadError::Checksum);
     }
     let mut input = Input(&body[..body.len() - 2]);
@@ -282,20 +256,20 @@ mod tests {
     fn dump(value: &[u8]) -> Vec<u8> {
         let mut payload = body(value);
         let crc = crc(&payload);
-        seal(&mut payload, crc);
+        seal(&mut payload, &crc);
         payload
     }
 
     fn read(payload: &[u8]) -> Result<Stored<'_>, PayloadError> {
-        parse(payload, crc(covered(payload)?))
+        parse(payload, &crc(covered(payload)?))
     }
 
     #[test]
     fn the_checksum_is_that_of_redis() {
-        assert_eq!(crc(b"123456789").0, 0xe9c6_d914_c4b8_d9ca);
+        assert_eq!(crc(b"123456789").to_bytes(), 0xe9c6_d914_c4b8_d9ca_u64.to_le_bytes());
         let mut parts = Crc::default();
         [&b"1"[..], b"23456789a", b"bcdefghijklmnopq", b""].into_iter().for_each(|part| parts.add(part));
-        assert_eq!(parts, crc(b"123456789abcdefghijklmnopq"));
+        assert_eq!(parts.to_bytes(), crc(b"123456789abcdefghijklmnopq").to_bytes());
     }
 
     #[test]
@@ -303,7 +277,7 @@ mod tests {
         let packed = b"\0\xc3\x09\x40\x40\x01aa\xe0\x33\x00\x01aa\x0a\0";
         let mut unpacking = Unpacking::default();
         let mut payload = packed.to_vec();
-        seal(&mut payload, crc(packed));
+        seal(&mut payload, &crc(packed));
         let Ok(Stored::Packed(bytes, 64)) = read(&payload) else { panic!("{:?}", read(&payload)) };
         assert_eq!(unpacking.step(bytes, 64, 10), Ok(None));
         assert_eq!(unpacking.step(bytes, 64, 100), Ok(Some(vec![b'a'; 64])));
@@ -328,7 +302,7 @@ mod tests {
         }
         let sealed = |body: &[u8]| {
             let mut payload = body.to_vec();
-            seal(&mut payload, crc(body));
+            seal(&mut payload, &crc(body));
             payload
         };
         assert_eq!(read(&sealed(b"\x04\x01a\x06\0")), Err(PayloadError::NotAString), "a hash");

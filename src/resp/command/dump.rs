@@ -3,7 +3,7 @@
 //! A value leaves without the timestamps by which nodes merge it, and is a new write where it is restored. Checksums and
 //! packed values take a while for large values, so both commands run in steps.
 
-use super::context::{Context, Long, Outcome, Progress, begin, integer, is};
+use super::context::{Context, DONE, Long, Outcome, Progress, begin, integer, is};
 use super::error::CommandError;
 use super::options::Moment;
 use crate::model::Time;
@@ -22,7 +22,7 @@ impl From<PayloadError> for CommandError {
     }
 }
 
-/// The checksum of bytes, as far as it has come.
+/// Computes the checksum of bytes, in steps.
 #[derive(Default)]
 struct Checking {
     crc: Crc,
@@ -55,7 +55,7 @@ pub(super) fn dump(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     cx.session.counts.lookup(body.is_some());
     let Some(payload) = body else {
         cx.reply().null();
-        return super::context::DONE;
+        return DONE;
     };
     begin(cx, Dump { payload, checking: Checking::default() })
 }
@@ -65,7 +65,7 @@ impl Long for Dump {
         if !self.checking.step(&self.payload, &TimeSlice::begin()) {
             return Ok(Progress::More);
         }
-        rdb::seal(&mut self.payload, self.checking.crc);
+        rdb::seal(&mut self.payload, &self.checking.crc);
         cx.reply().bulk(&self.payload);
         Ok(Progress::Done)
     }
@@ -131,7 +131,7 @@ impl Long for Restore {
             return Ok(Progress::More);
         }
         let owned;
-        let value = match rdb::parse(payload, checking.crc)? {
+        let value = match rdb::parse(payload, &checking.crc)? {
             Stored::Plain(value) => value,
             Stored::Number(number) => {
                 owned = number.to_string().into_bytes();
