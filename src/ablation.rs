@@ -20,7 +20,7 @@ pub(crate) enum Ablation {
     /// After a member is added or leaves, the stable time rises and incarnations are closed before all members have
     /// exchanged the states they had after that.
     ExchangeAfterRegroup,
-    /// The same after a member has left, but not after one was added.
+    /// As [`ExchangeAfterRegroup`](Self::ExchangeAfterRegroup), but only after a member has left.
     ExchangeAfterLeave,
     /// A part that is dead at the stable time is purged although the summary vector does not cover it.
     PurgeUncovered,

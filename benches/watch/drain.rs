@@ -63,7 +63,7 @@ impl Watchers {
     }
 
     /// # Errors
-    /// What was wrong with what a watcher received.
+    /// What a watcher received that it should not have, or did not receive.
     pub(crate) fn end(mut self) -> Result<()> {
         self.progress.stop.store(true, Relaxed);
         let thread = self.thread.take().context("ended already")?;

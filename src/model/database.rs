@@ -1,7 +1,7 @@
 //! How a key of a database is stored.
 //!
 //! Clients see up to 256 databases, each with keys of its own. The store, the digests and the peers know one set of
-//! keys, which are plain bytes: the *stored keys*. A stored key says of which database it is:
+//! keys, the *stored keys*. A stored key is the key and its database, as plain bytes:
 //!
 //! | key | stored as |
 //! |---|---|

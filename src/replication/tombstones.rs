@@ -79,8 +79,8 @@ impl TombstoneLimit {
         !is_raised
     }
 
-    /// Returns the time of death up to which tombstones are dropped, estimated from the sample: the share of the sample
-    /// that died earlier equals the share of all tombstones that is to be dropped.
+    /// Returns the time of death up to which tombstones are dropped. It is estimated from a sample of tombstones: as large a
+    /// share of the sample died earlier as is to be dropped of all.
     fn newest_of_surplus(&self, mut deaths: Vec<Time>) -> Option<Time> {
         let last = deaths.len().checked_sub(1)?;
         let share = u128::from(self.surplus) * deaths.len() as u128 / u128::from(self.dead.max(1));

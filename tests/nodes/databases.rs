@@ -7,17 +7,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::raw_client::{Client, PATIENCE, TestServer};
-
-/// The request of these arguments.
-fn request(args: &[&[u8]]) -> Vec<u8> {
-    let mut bytes = format!("*{}\r\n", args.len()).into_bytes();
-    for arg in args {
-        bytes.extend(format!("${}\r\n", arg.len()).bytes());
-        bytes.extend_from_slice(arg);
-        bytes.extend(b"\r\n");
-    }
-    bytes
-}
+use crate::support::node_process::request;
 
 fn bulk(value: &[u8]) -> Vec<u8> {
     [format!("${}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat()

@@ -19,6 +19,8 @@ mod events;
 mod http;
 mod pubsub;
 mod resp;
+#[cfg(feature = "scripts")]
+mod scripts;
 mod slow_line;
 mod transactions;
 mod waits;

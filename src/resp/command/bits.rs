@@ -64,7 +64,7 @@ struct Part {
 }
 
 impl Part {
-    /// Parses `start`, `end` and the unit, of which `BYTE` is the default.
+    /// Parses `start`, `end` (the last by default) and the unit (`BYTE` by default).
     fn parse(start: &[u8], end: Option<&[u8]>, unit: Option<&[u8]>) -> Result<Part, CommandError> {
         let in_bits = match unit {
             None => false,

@@ -70,9 +70,11 @@ struct Lcs {
     row: usize,
 }
 
-/// The same bytes in both values, up to before these ends.
+/// A run of bytes that both values have.
 struct Match {
+    /// The index behind its last byte in the first value.
     a: usize,
+    /// The same in the second value.
     b: usize,
     length: usize,
 }

@@ -2,27 +2,13 @@
 //!
 //! The scripts of frameworks are written here from what they do, in the way those are written.
 
-#[path = "support/one_peer.rs"]
-mod one_peer;
-#[path = "support/raw_client.rs"]
-mod raw_client;
-
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngCore, SeedableRng};
-use raw_client::{Client, TestServer};
 
-/// A request in the protocol's own form.
-fn request(args: &[&[u8]]) -> Vec<u8> {
-    let mut bytes = format!("*{}\r\n", args.len()).into_bytes();
-    for arg in args {
-        bytes.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
-        bytes.extend_from_slice(arg);
-        bytes.extend_from_slice(b"\r\n");
-    }
-    bytes
-}
+use crate::raw_client::{Client, TestServer};
+use crate::support::node_process::request;
 
 /// The reply to a request, up to a marker after it.
 async fn ask(client: &mut Client, args: &[&str]) -> String {
