@@ -51,6 +51,8 @@ pub(super) struct Local {
     pub(super) write_acks: Arc<WriteAcks>,
     /// How many links have refused data for want of memory and have not received it since.
     pub(super) refusing: AtomicUsize,
+    /// How many syncs that brought cells have finished. What was refused from one peer may have come from another.
+    pub(super) deliveries: AtomicU64,
     /// Whether some peer lacks a link to another member, so that pushes are relayed.
     pub(super) relays: AtomicBool,
     /// Whether tombstones wait for the stable time: syncs are then more frequent.
@@ -102,6 +104,7 @@ impl Local {
             counts: Counts::default(),
             write_acks: Arc::default(),
             refusing: AtomicUsize::new(0),
+            deliveries: AtomicU64::new(0),
             relays: AtomicBool::new(false),
             has_dead: AtomicBool::new(false),
             handed_over: Mutex::default(),

@@ -131,6 +131,8 @@ struct Withheld {
     retried: bool,
     /// The room that was missing since the last sync began.
     shortfall: Shortfall,
+    /// [`Local::deliveries`](super::local::Local) at `since`.
+    deliveries: u64,
 }
 
 struct Current {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Accepted, Current, Event, Finished, LinkError, Offer, Session, Wanted};
+use super::{Accepted, Current, Event, Finished, LinkError, Offer, Session, Wanted, Withheld};
 use crate::ablation::{Ablation, ablated};
 use crate::model::timestamp::ZERO;
 use crate::model::{Incarnation, Time};
@@ -90,10 +90,10 @@ impl Session {
             }
         }
         if let Some(withheld) = &mut self.inbound.refused
-            && let Some(pause) = retry_pause(local.store.room_for(&withheld.shortfall))
+            && let Some(pause) = withheld.retry_pause(local)
             && now - withheld.since >= pause
         {
-            withheld.since = now;
+            withheld.note_sync(local, now);
             self.want_sync(now);
         }
         self.note_handed_over(local, local.store.now(ZERO));
@@ -312,12 +312,15 @@ impl Session {
         self.events.push(Event::TurnOver);
         self.failed = outcome.is_err();
         if let Some(withheld) = &mut self.inbound.refused {
-            withheld.since = now;
+            withheld.note_sync(local, now);
         }
         local.counts.retractions.fetch_add(sync.retracted(), Ordering::Relaxed);
         if let Err(why) = outcome {
             self.events.push(Event::Failed { deep, why });
             return;
+        }
+        if progress.cells_in > 0 {
+            local.deliveries.fetch_add(1, Ordering::Relaxed);
         }
         let mut members = local.members.lock();
         if members.incarnation() != self.own {
@@ -373,12 +376,21 @@ impl Current {
     }
 }
 
-/// Returns how long to wait before asking again for refused data, or `None` as long as there is no room.
-fn retry_pause(room: Room) -> Option<Duration> {
-    match room {
-        _ if ablated(Ablation::RetryRefused) => None,
-        Room::None => None,
-        Room::Some => Some(PARTIAL_RETRY),
-        Room::All => Some(REFUSED_RETRY),
+impl Withheld {
+    /// Returns how long to wait before asking again, or `None` as long as neither there is room nor another peer may have
+    /// sent what this one was refused for.
+    fn retry_pause(&self, local: &Local) -> Option<Duration> {
+        let may_be_here = local.deliveries.load(Ordering::Relaxed) != self.deliveries;
+        match local.store.room_for(&self.shortfall) {
+            _ if ablated(Ablation::RetryRefused) => None,
+            Room::None => may_be_here.then_some(PARTIAL_RETRY),
+            Room::Some => Some(PARTIAL_RETRY),
+            Room::All => Some(REFUSED_RETRY),
+        }
+    }
+
+    /// Records that a sync was wanted, or has ended.
+    fn note_sync(&mut self, local: &Local, now: Instant) {
+        (self.since, self.deliveries) = (now, local.deliveries.load(Ordering::Relaxed));
     }
 }

@@ -158,6 +158,7 @@ impl Session {
             since: now,
             retried: false,
             shortfall: Shortfall::default(),
+            deliveries: local.deliveries.load(Ordering::Relaxed),
         });
         withheld.retried = false;
         withheld.shortfall.add(bytes);

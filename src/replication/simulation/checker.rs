@@ -92,6 +92,8 @@ pub(super) struct Checker {
     stable: Time,
     /// Whether a member lapsed or was removed by an operator.
     pub(super) has_lapsed: bool,
+    /// Incarnations that ended while two nodes that had met them had not heard of one another.
+    last_in_common: BTreeSet<Incarnation>,
     /// How far the claims of a link's queue were checked.
     drained: BTreeMap<(u64, u64), usize>,
     held: held::Checked,
@@ -170,9 +172,14 @@ impl Checker {
         self.note(now, None, || format!("n{node} starts as {}", process.incarnation()));
     }
 
-    /// A process ends.
-    pub(super) fn end(&mut self, node: usize, now: Duration) {
+    /// An incarnation ends at a node, while these processes run.
+    pub(super) fn end(&mut self, node: usize, of: Incarnation, running: &[&Process], now: Duration) {
         self.ledgers.remove(&node);
+        let knows = |process: &Process, of| process.replica.local.members.lock().name_of(of).is_some();
+        let met: Vec<_> = running.iter().filter(|process| knows(process, of)).collect();
+        if met.iter().any(|process| met.iter().any(|other| !knows(process, other.incarnation()))) {
+            self.last_in_common.insert(of);
+        }
         self.note(now, None, || format!("n{node} ends"));
     }
 
@@ -378,7 +385,8 @@ impl Checker {
         let slots = held.into_iter().flat_map(|held| held.counter.slots);
         let retracted = slots.filter(|(_, slot)| slot.reset.at == slot.last);
         self.lost.extend(retracted.map(|(owner, slot)| (key, Timestamp::new(slot.last, owner))));
-        if !self.has_lapsed && !self.may_be_removed(key, lost.timestamp) {
+        let was_held_apart = self.last_in_common.contains(&lost.timestamp.incarnation());
+        if !self.has_lapsed && !was_held_apart && !self.may_be_removed(key, lost.timestamp) {
             self.fail_at(Some(key), format!("n{node} gave up {lost:?} although nobody was away"));
         }
     }

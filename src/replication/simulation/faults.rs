@@ -8,15 +8,15 @@ use super::network::{Frame, Stage};
 use super::node::{Leaving, LinkEnd};
 use super::world::{DRAIN_LIMIT, Due, GOODBYE_LIMIT, World};
 use crate::cluster::Figures;
+use crate::model::Incarnation;
 use crate::replication::replica::Leave;
 
 impl World {
     /// Ends the process at a node. Its peers notice at once, or by its silence.
     pub(super) fn crash(&mut self, node: usize) {
-        if self.nodes[node].process.take().is_none() {
+        if !self.end_process(node) {
             return;
         }
-        self.checker.end(node, self.now);
         let silent = self.rng.random_bool(0.3);
         for number in self.network.of(node) {
             let lost = self.rng.random_bool(0.5);
@@ -31,6 +31,19 @@ impl World {
                 self.send(number, 1 - side, Frame::End);
             }
         }
+    }
+
+    /// Ends the process at a node, if one runs. Returns whether one did.
+    fn end_process(&mut self, node: usize) -> bool {
+        let Some(ended) = self.nodes[node].process.take() else { return false };
+        self.note_end(node, ended.incarnation());
+        true
+    }
+
+    /// Tells the checker that an incarnation has ended at a node.
+    pub(super) fn note_end(&mut self, node: usize, incarnation: Incarnation) {
+        let running: Vec<_> = self.nodes.iter().filter_map(|node| node.process.as_ref()).collect();
+        self.checker.end(node, incarnation, &running, self.now);
     }
 
     /// Starts an orderly stop: no more writes, and a goodbye as soon as a peer holds everything.
@@ -64,10 +77,9 @@ impl World {
     pub(super) fn stop(&mut self, node: usize) {
         self.end_waits(node);
         self.drop_links(node);
-        if self.nodes[node].process.take().is_none() {
+        if !self.end_process(node) {
             return;
         }
-        self.checker.end(node, self.now);
         for number in self.network.of(node) {
             let side = usize::from(self.network.connections[&number].ends[1] == node);
             self.close(number, side);

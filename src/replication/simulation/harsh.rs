@@ -50,14 +50,17 @@ impl World {
         else {
             return;
         };
+        let ended = process.incarnation();
         let discarded = process.replica.rejoin(incarnation, wall);
         let mut discarded = discarded.expect("a history has few incarnations");
         while process.replica.local.store.free(&mut discarded) {}
         self.processes += 1;
         process.number = self.processes;
         process.feed_woken = true;
-        self.checker.end(node, now);
-        self.checker.begin(node, process, now);
+        self.note_end(node, ended);
+        if let Some(process) = &self.nodes[node].process {
+            self.checker.begin(node, process, now);
+        }
         self.after(Duration::ZERO, Due::Feed(node, self.processes));
         self.after(SECOND, Due::Tick(node, self.processes));
     }

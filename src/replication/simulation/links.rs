@@ -60,12 +60,16 @@ impl World {
         }
     }
 
-    /// Sends what is due on every link that may have something to send, and closes what is to be closed.
-    pub(super) fn run_links(&mut self) {
-        loop {
-            (0..self.plan.nodes).for_each(|node| self.look_at_links(node));
-            let Some((node, peer)) = self.stirred.pop_first() else { return };
+    /// Sends what is due on every link that may have something to send after an event, and closes what is to be closed.
+    /// An event at one node wakes no link of another.
+    pub(super) fn run_links(&mut self, at: Option<usize>) {
+        match at {
+            Some(node) => self.look_at_links(node),
+            None => (0..self.plan.nodes).for_each(|node| self.look_at_links(node)),
+        }
+        while let Some((node, peer)) = self.stirred.pop_first() {
             self.pump(node, peer);
+            self.look_at_links(node);
         }
     }
 

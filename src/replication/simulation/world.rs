@@ -133,10 +133,10 @@ impl World {
             let ((at, _), due) = next.remove_entry();
             self.now = at;
             let node = self.step(due);
-            self.run_links();
+            self.run_links(node);
             if let Some(node) = node {
                 self.reply_to_waits(node);
-                self.run_links();
+                self.run_links(Some(node));
                 self.check(node);
             }
         }
@@ -233,7 +233,7 @@ impl World {
             while !limit.step(&process.replica.local) {}
         }
         let hlc = store.now(wall);
-        if !self.plan.is_full_size() || self.rng.random_bool(0.2) {
+        if !self.plan.is_full_size() || now >= self.plan.active || self.rng.random_bool(0.2) {
             for range in 0..store.range_count() {
                 store.sweep(range, hlc);
                 process.replica.local.purge(range);
