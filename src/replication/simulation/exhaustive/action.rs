@@ -164,6 +164,10 @@ pub(super) struct Scenario {
     pub(super) may_give_up: bool,
     /// Whether the nodes have met before the history begins.
     pub(super) met: bool,
+    /// How many milliseconds the clock of each node is ahead; a node that is not listed is not ahead.
+    pub(super) ahead: &'static [u64],
+    /// Every node's `--max-memory`. In the end clients delete every key at every node.
+    pub(super) max_memory: Option<u64>,
 }
 
 /// How often each kind of step may happen in one history.

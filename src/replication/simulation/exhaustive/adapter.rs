@@ -117,13 +117,13 @@ pub(super) fn incarnation(node: usize, restarts: u8) -> Incarnation {
 }
 
 /// Creates a node that starts empty.
-pub(super) fn start(node: usize, restarts: u8, wall: Time) -> Local {
+pub(super) fn start(node: usize, restarts: u8, max_memory: Option<u64>, wall: Time) -> Local {
     let own = incarnation(node, restarts);
     let store = Arc::new(Store::new(StoreConfig {
         seed: HashSeed::of_cluster("exhaustive"),
         ranges: RangeCount::power_of_two(2),
         incarnation: own,
-        max_memory: None,
+        max_memory,
         lengths: Lengths::UNLIMITED,
         feed_limit: 1 << 20,
     }));

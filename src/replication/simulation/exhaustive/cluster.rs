@@ -74,7 +74,10 @@ impl<'s> Cluster<'s> {
         let count = scenario.nodes;
         let wall = adapter::epoch();
         let keys = scenario.writes.iter().map(|write| write.key() + 1).max().unwrap_or(1);
-        let node = |node| Node { local: adapter::start(node, 0, wall), restarts: 0, links: BTreeMap::new() };
+        let node = |node| {
+            let local = adapter::start(node, 0, scenario.max_memory, later_by(scenario, node, wall));
+            Node { local, restarts: 0, links: BTreeMap::new() }
+        };
         let keys = &KEYS[..keys];
         let mut cluster = Cluster {
             scenario,
@@ -121,6 +124,11 @@ impl<'s> Cluster<'s> {
             self.scenario.never_linked.iter().any(|&(c, d)| (usize::from(c), usize::from(d)) == (a, b))
         };
         pairs.filter(|&(a, b)| !is_never(a, b)).collect()
+    }
+
+    /// The clock of a node.
+    fn wall_of(&self, node: usize) -> Time {
+        later_by(self.scenario, node, self.wall)
     }
 
     fn is_linked(&self, a: usize, b: usize) -> bool {
@@ -222,7 +230,9 @@ impl<'s> Cluster<'s> {
             Action::Heartbeat { from, to } => self.heartbeat(usize::from(from), usize::from(to)),
             Action::Tick { node } => self.tick(usize::from(node)),
             Action::Upkeep => self.upkeep(),
-            Action::Lapse { node } => adapter::let_lapse(&self.nodes[usize::from(node)].local, self.wall),
+            Action::Lapse { node } => {
+                adapter::let_lapse(&self.nodes[usize::from(node)].local, self.wall_of(usize::from(node)))
+            }
             Action::Restart { node } => self.restart(usize::from(node)),
             Action::Pass => {
                 self.wall = timestamp::later(self.wall, STEP);
@@ -235,18 +245,19 @@ impl<'s> Cluster<'s> {
 
     fn look_at_all(&mut self) {
         for (node, Node { local, .. }) in self.nodes.iter().enumerate() {
-            self.checker.look(node, local, self.wall);
+            self.checker.look(node, local, later_by(self.scenario, node, self.wall));
         }
     }
 
     fn write(&mut self, node: usize, write: ClientWrite) -> bool {
+        let wall = self.wall_of(node);
         let Node { local, restarts, .. } = &self.nodes[node];
         let key = self.keys[write.key()];
         let before = adapter::view(local, key);
         let value = format!("{}{restarts}", node + 1);
-        let deadline = Some(timestamp::later(self.wall, STEP / 2));
+        let deadline = Some(timestamp::later(wall, STEP / 2));
         let mut batch = Batch::default();
-        local.store.begin(&mut batch, self.wall);
+        local.store.begin(&mut batch, wall);
         let now = batch.now();
         let written = local.store.write(&mut batch, key, |live| {
             let value = value.as_bytes();
@@ -281,9 +292,10 @@ impl<'s> Cluster<'s> {
     }
 
     fn tick(&mut self, node: usize) -> bool {
+        let wall = self.wall_of(node);
         let local = &self.nodes[node].local;
-        adapter::tick(local, self.wall);
-        self.checker.look(node, local, self.wall);
+        adapter::tick(local, wall);
+        self.checker.look(node, local, wall);
         true
     }
 
@@ -307,10 +319,19 @@ impl<'s> Cluster<'s> {
             self.cut(node, peer);
         }
         let restarts = self.nodes[node].restarts + 1;
-        let local = adapter::start(node, restarts, self.wall);
+        let local = adapter::start(node, restarts, self.scenario.max_memory, self.wall_of(node));
         self.nodes[node] = Node { local, restarts, links: BTreeMap::new() };
         self.checker.begin(node);
         true
+    }
+
+    /// Lets clients delete every key at every node, as far as it shows it.
+    fn delete_everything(&mut self) {
+        for node in 0..self.nodes.len() {
+            for key in (0..).take(self.keys.len()) {
+                self.write(node, ClientWrite::Del(key));
+            }
+        }
     }
 
     /// Ends all faults, lets all nodes sync until they are equal and nothing is left to purge, and checks the
@@ -318,6 +339,9 @@ impl<'s> Cluster<'s> {
     pub(super) fn quiesce(&mut self) {
         for (a, b) in self.pairs() {
             self.cut(a, b);
+        }
+        if self.scenario.max_memory.is_some() {
+            self.delete_everything();
         }
         let mut difference = None;
         for _ in 0..QUIESCE_LIMIT {
@@ -346,4 +370,9 @@ impl<'s> Cluster<'s> {
         let locals: Vec<&Local> = self.nodes.iter().map(|node| &node.local).collect();
         self.checker.check_end(&locals, self.wall);
     }
+}
+
+/// The clock of a node when one that is not ahead shows `wall`.
+fn later_by(scenario: &Scenario, node: usize, wall: Time) -> Time {
+    timestamp::later(wall, Duration::from_millis(scenario.ahead.get(node).copied().unwrap_or_default()))
 }

@@ -35,8 +35,10 @@
 //! state and a step to the next. Wrapped around a list of steps it would replace only `search`, some 200 lines,
 //! without a time limit, and could not leave out a rule on each of its threads.
 //!
-//! Not explored: clocks that differ, memory limits, full queues other than by [`Lose`](action::Action::Lose),
-//! probes, goodbyes and operators, corrupted messages, and threads inside a node.
+//! A damaged frame closes its link, so it is a [`Cut`](action::Action::Cut); two nodes of one name do not link.
+//!
+//! Not explored: full queues other than by [`Lose`](action::Action::Lose), probes, goodbyes and operators, and threads
+//! inside a node.
 //!
 //! To try another rule of healing, change `adapter` alone.
 

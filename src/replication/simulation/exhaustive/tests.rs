@@ -29,6 +29,8 @@ const DELETES: Scenario = Scenario {
     may_undo: false,
     may_give_up: false,
     met: true,
+    ahead: &[],
+    max_memory: None,
 };
 
 /// Writes while the frames of a sync are under way.
@@ -341,7 +343,30 @@ const HANDED_ON: Scenario = Scenario {
     ..DELETES
 };
 
-const ALL: [&Scenario; 26] = [
+/// The second node's clock is ahead, by less than `--max-clock-skew`.
+const SKEWED: Scenario = Scenario { name: "clocks that differ", ahead: &[0, 400], ..DELETES };
+
+const SKEWED_DEADLINES: Scenario =
+    Scenario { name: "deadlines by clocks that differ", ahead: &[0, 400], ..DEADLINES };
+
+/// Each node has room for one of the two keys.
+const FULL: Scenario = Scenario {
+    name: "nodes that are full",
+    writes: &[Set(0), Set(1), Del(0), Del(1)],
+    max_memory: Some(60),
+    limits: Limits { writes: 3, cuts: 1, passes: 1, ..Limits::NONE },
+    depth: 4,
+    ..DELETES
+};
+
+const FULL_FRAMES: Scenario = Scenario {
+    name: "frames of a sync of nodes that are full",
+    grain: Grain::Syncs,
+    limits: Limits { writes: 3, passes: 1, ..Limits::NONE },
+    ..FULL
+};
+
+const ALL: [&Scenario; 30] = [
     &DELETES,
     &FRAMES,
     &HEARTBEATS,
@@ -362,6 +387,10 @@ const ALL: [&Scenario; 26] = [
     &NEWCOMER,
     &SEEN_BY_ONE,
     &HANDED_ON,
+    &SKEWED,
+    &SKEWED_DEADLINES,
+    &FULL,
+    &FULL_FRAMES,
     &ALL_OF_TWO,
     &ALL_OF_A_RESTART,
     &ALL_OF_AN_ABSENCE,
@@ -371,7 +400,7 @@ const ALL: [&Scenario; 26] = [
 ];
 
 /// The rules that `SAPWOOD_EXPLORE_RULE` can name.
-const RULES: [Ablation; 16] = [
+const RULES: [Ablation; 17] = [
     Ablation::Admission,
     Ablation::Close,
     Ablation::WaitAway,
@@ -388,6 +417,7 @@ const RULES: [Ablation; 16] = [
     Ablation::ExchangeInFull,
     Ablation::LapseOnlySilent,
     Ablation::ExchangeAfterLeave,
+    Ablation::FailRefused,
 ];
 
 /// In `cargo test`: one thread and no time limit, so that every machine explores the same histories.
@@ -432,6 +462,16 @@ fn every_interleaving_of_two_nodes_that_count_converges() {
 #[test]
 fn every_interleaving_of_two_nodes_that_restart_converges() {
     must_hold(&to_depth(&RESTARTS, 4), QUICK);
+}
+
+#[test]
+fn every_interleaving_of_two_nodes_with_other_clocks_converges() {
+    must_hold(&to_depth(&SKEWED, 3), QUICK);
+}
+
+#[test]
+fn every_interleaving_of_two_full_nodes_converges_once_clients_delete() {
+    must_hold(&to_depth(&FULL, 3), QUICK);
 }
 
 /// If a fingerprint omitted something that matters, a search that treats no states as equal would find other
@@ -503,4 +543,5 @@ found! {
     a_push_taken_for_proof_fails_a_history: SyncsAloneRaise in DELETES to 4,
     a_deleted_key_that_returns_without_admission_fails_a_history: Admission in STALE to 4,
     a_clock_that_ignores_what_is_received_fails_a_history: ObserveReceived in FRAMES to 4,
+    a_sync_that_counts_what_was_refused_fails_a_history: FailRefused in FULL to 3,
 }
