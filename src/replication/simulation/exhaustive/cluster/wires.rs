@@ -60,7 +60,7 @@ impl Cluster<'_> {
                     }
                 }
                 Event::Failed { why, .. } if self.scenario.max_memory.is_none() => {
-                    self.checker.fail(|| format!("a sync of n{node} failed: {why}"))
+                    self.checker.fail(|| format!("a sync of n{node} failed: {why}"));
                 }
                 Event::Lost(lost) => self.checker.on_lost(node, &lost.key, lost.timestamp),
                 _ => {}
