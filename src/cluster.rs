@@ -15,7 +15,7 @@ pub use figures::{Activity, Figures, RemoteNode, Traffic, TrafficKind};
 pub use roles::{Acknowledgements, Administration, Cluster, Copies, Healing, Publisher, Statistics, Status};
 pub use token::{Token, TokenError};
 
-use crate::model::{Incarnation, Time, Timestamp};
+use crate::model::{Deadline, Incarnation, Timestamp};
 
 /// Most bytes of a value that [`Copies::query_key`] returns.
 pub const MAX_SHOWN_VALUE: usize = 1 << 10;
@@ -134,7 +134,7 @@ pub struct LostCell {
     /// The timestamp of the write.
     pub timestamp: Timestamp,
     /// When the key would have expired.
-    pub deadline: Option<Time>,
+    pub deadline: Option<Deadline>,
     /// The peer that retracted it.
     pub peer: String,
 }

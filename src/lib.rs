@@ -129,7 +129,7 @@ mod watch;
 
 pub use sapwood_client as client;
 
-pub use model::{BadIncarnation, Digest, Incarnation, Time, Timestamp};
+pub use model::{BadIncarnation, Deadline, Digest, Incarnation, Time, Timestamp};
 pub use node::{JoinError, Node, NodeBuilder, NodeError, StartError, Watch, WatchError};
 pub use replication::ShutdownReport;
 pub use store::{Cause, Value};

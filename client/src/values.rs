@@ -200,7 +200,8 @@ impl Meta {
     }
 }
 
-/// Converts milliseconds since 1970; `None` for a negative number, which stands for no time.
+/// Converts milliseconds since 1970; `None` for a negative number, which stands for no time, and for a time beyond the
+/// scale of the system.
 pub(crate) fn moment(millis: i64) -> Option<SystemTime> {
-    u64::try_from(millis).ok().map(|millis| UNIX_EPOCH + Duration::from_millis(millis))
+    UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(millis).ok()?))
 }

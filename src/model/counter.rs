@@ -16,6 +16,7 @@
 
 use std::borrow::Borrow;
 
+use super::deadline::Deadline;
 use super::timestamp::{Time, ZERO};
 
 /// One incarnation's running totals for one counter.
@@ -137,13 +138,18 @@ impl Reset {
 /// It is a register of its own: the one set later wins, and `SET` and `DEL` clear it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expiry {
-    /// Every life that began at or before this time ends at it; `None` means never.
-    pub deadline: Option<Time>,
+    /// Every life that began at or before its moment ends at it; `None` means never.
+    pub deadline: Option<Deadline>,
     /// The time of the write that set it; with the writer it is the dot.
     pub set_at: Time,
 }
 
 impl Expiry {
+    /// The moment at which the deadline passes; `None` means never.
+    pub fn expires_at(&self) -> Option<Time> {
+        self.deadline.map(Deadline::moment)
+    }
+
     /// The rank that orders two deadlines of one key: the later dot wins and, at equal dots, a retraction.
     pub fn rank<I: Ord>(&self, writer: I) -> impl Ord + use<I> {
         (self.set_at, writer, self.deadline.is_none(), self.deadline)
@@ -226,7 +232,7 @@ pub struct RegisterLife {
     /// The later of the register's timestamps.
     pub written: Time,
     /// The register, and all slots that began at or before this time, are absent from then on.
-    pub deadline: Option<Time>,
+    pub expires_at: Option<Time>,
     /// Whether the register holds a value.
     pub has_value: bool,
 }
@@ -243,7 +249,7 @@ pub struct Lives {
 impl Lives {
     /// The latest deadline that has passed at `now`; [`ZERO`] if none has.
     pub fn passed(&self, now: Time) -> Time {
-        let deadlines = [self.register.deadline, self.expiry.and_then(|expiry| expiry.deadline)];
+        let deadlines = [self.register.expires_at, self.expiry.and_then(|expiry| expiry.expires_at())];
         deadlines.into_iter().flatten().filter(|&deadline| deadline <= now).max().unwrap_or(ZERO)
     }
 
@@ -256,8 +262,8 @@ impl Lives {
         let by = |deadline: Option<Time>, set_at: Time| {
             deadline.filter(|&deadline| slot.start <= deadline).map(|deadline| deadline.max(set_at))
         };
-        let register = by(self.register.deadline, self.register.written);
-        let expiry = self.expiry.and_then(|expiry| by(expiry.deadline, expiry.set_at));
+        let register = by(self.register.expires_at, self.register.written);
+        let expiry = self.expiry.and_then(|expiry| by(expiry.expires_at(), expiry.set_at));
         [reset, register, expiry].into_iter().flatten().min().map(|cause| cause.max(slot.last))
     }
 
@@ -265,11 +271,11 @@ impl Lives {
     ///
     /// A register outlives the slots that its deadline ends.
     pub fn register_death(&self, slots: impl IntoIterator<Item: Borrow<Slot>>) -> Option<Time> {
-        let RegisterLife { written, deadline, has_value } = self.register;
-        if has_value && deadline.is_none() {
+        let RegisterLife { written, expires_at, has_value } = self.register;
+        if has_value && expires_at.is_none() {
             return None;
         }
-        Some(written.max(deadline.unwrap_or(ZERO)).max(self.last_ended(deadline, slots)))
+        Some(written.max(expires_at.unwrap_or(ZERO)).max(self.last_ended(expires_at, slots)))
     }
 
     /// The stable time from which the counter's deadline is dead.
@@ -277,7 +283,7 @@ impl Lives {
     /// It outlives the slots that it ends, and is dead without any.
     pub fn expiry_death(&self, slots: impl IntoIterator<Item: Borrow<Slot>>) -> Option<Time> {
         let expiry = self.expiry?;
-        Some(expiry.set_at.max(self.last_ended(expiry.deadline, slots)))
+        Some(expiry.set_at.max(self.last_ended(expiry.expires_at(), slots)))
     }
 
     /// The latest death of the slots that a deadline ends.
@@ -325,7 +331,7 @@ pub fn strict_number(text: &[u8]) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Time;
+    use crate::model::timestamp::ms;
     use crate::random_cases::random_cases;
     use proptest::prelude::*;
 
@@ -333,8 +339,8 @@ mod tests {
         let seen = (0..3u64, 0..3u64);
         (0..3u64, 0..5u64, 0..3u64, 0..3u64, 0..5u64, seen).prop_map(
             |(start, last, up, down, mark, (at, seen))| {
-                let reset = Reset { mark: Time(mark), at: Time(at), up: seen, down: 0 };
-                Slot { start: Time(start), last: Time(last), up, down, reset }
+                let reset = Reset { mark: ms(mark), at: ms(at), up: seen, down: 0 };
+                Slot { start: ms(start), last: ms(last), up, down, reset }
             },
         )
     }
@@ -355,10 +361,10 @@ mod tests {
         fn additions_sum_up_whatever_makes_room_for_them(
             amounts in proptest::collection::vec(any::<i64>(), 0..40)
         ) {
-            let mut slot = Slot::begin(Time(1));
+            let mut slot = Slot::begin(ms(1));
             let mut sum = 0i128;
             for (at, &by) in (2..).zip(&amounts) {
-                if let Some(next) = slot.add(by, Time(at)) {
+                if let Some(next) = slot.add(by, ms(at)) {
                     slot = next;
                     sum += i128::from(by);
                 }
@@ -368,14 +374,14 @@ mod tests {
     }
 
     fn slot(start: u64, last: u64, up: u64) -> Slot {
-        Slot { up, last: Time(last), ..Slot::begin(Time(start)) }
+        Slot { up, last: ms(last), ..Slot::begin(ms(start)) }
     }
 
     #[test]
     fn a_reset_takes_what_it_has_seen_and_no_more() {
         let seen = slot(10, 20, 5);
-        let later = seen.add(2, Time(30)).unwrap();
-        let reset = seen.reset(Time(25));
+        let later = seen.add(2, ms(30)).unwrap();
+        let reset = seen.reset(ms(25));
         let merged = reset.merge(later);
         assert!(merged.is_active(ZERO) && !reset.is_active(ZERO));
         assert_eq!((merged.net(), merged.up()), (2, 2));
@@ -385,29 +391,29 @@ mod tests {
     /// more.
     #[test]
     fn a_slot_that_is_reset_twice_dies_by_the_first() {
-        let (first, second) = (slot(10, 20, 5).reset(Time(30)), slot(10, 20, 5).reset(Time(90)));
-        assert_eq!(first.reset(Time(90)), first);
+        let (first, second) = (slot(10, 20, 5).reset(ms(30)), slot(10, 20, 5).reset(ms(90)));
+        assert_eq!(first.reset(ms(90)), first);
         assert_eq!((first.merge(second), second.merge(first)), (first, first));
         let mut counter =
             Counter { slots: vec![(1, slot(10, 12, 5)), (2, slot(40, 45, 5))], ..Counter::NONE };
-        counter.end(Time(15));
-        counter.end(Time(70));
+        counter.end(ms(15));
+        counter.end(ms(70));
         let deaths: Vec<_> =
             counter.slots.iter().map(|(_, slot)| Lives::default().slot_death(slot)).collect();
-        assert_eq!(deaths, [Some(Time(15)), Some(Time(70))]);
+        assert_eq!(deaths, [Some(ms(15)), Some(ms(70))]);
     }
 
     #[test]
     fn a_new_life_replaces_one_that_was_reset() {
-        let reborn = Slot::begin(Time(40)).add(1, Time(40)).unwrap();
-        let merged = slot(10, 20, 5).reset(Time(30)).merge(reborn);
+        let reborn = Slot::begin(ms(40)).add(1, ms(40)).unwrap();
+        let merged = slot(10, 20, 5).reset(ms(30)).merge(reborn);
         assert_eq!((merged.net(), merged.is_active(ZERO)), (1, true));
     }
 
     #[test]
     fn what_was_set_and_what_was_counted_add_up_and_the_later_text_hides_the_count() {
         let two = [slot(10, 20, 1), slot(11, 21, 1)];
-        let at = |value: &'static str, time| Some((value.as_bytes(), Time(time)));
+        let at = |value: &'static str, time| Some((value.as_bytes(), ms(time)));
         assert_eq!(shown(at("10", 5), two), Some(Shown::Number(12)));
         assert_eq!(shown(at("ten", 5), two), Some(Shown::Number(2)));
         assert_eq!(shown(at("ten", 30), two), Some(Shown::Text(b"ten")));
@@ -417,46 +423,45 @@ mod tests {
     }
 
     fn expiring(deadline: u64, written: u64) -> Lives {
-        let register =
-            RegisterLife { written: Time(written), deadline: Some(Time(deadline)), has_value: true };
+        let register = RegisterLife { written: ms(written), expires_at: Some(ms(deadline)), has_value: true };
         Lives { register, expiry: None }
     }
 
     #[test]
     fn a_passed_deadline_ends_the_lives_that_began_before_it() {
         let lives = expiring(60, 5);
-        assert!(slot(10, 20, 1).is_active(lives.passed(Time(59))));
-        assert!(!slot(10, 70, 1).is_active(lives.passed(Time(60))));
-        assert!(slot(61, 61, 1).is_active(lives.passed(Time(70))));
-        let expiry = Some(Expiry { deadline: Some(Time(65)), set_at: Time(7) });
-        assert_eq!(Lives { expiry, ..lives }.passed(Time(70)), Time(65));
+        assert!(slot(10, 20, 1).is_active(lives.passed(ms(59))));
+        assert!(!slot(10, 70, 1).is_active(lives.passed(ms(60))));
+        assert!(slot(61, 61, 1).is_active(lives.passed(ms(70))));
+        let expiry = Some(Expiry { deadline: Some(Deadline(65)), set_at: ms(7) });
+        assert_eq!(Lives { expiry, ..lives }.passed(ms(70)), ms(65));
     }
 
     #[test]
     fn a_slot_dies_when_the_last_of_what_ended_it_has_passed() {
         let none = Lives::default();
         assert_eq!(none.slot_death(&slot(10, 20, 1)), None);
-        assert_eq!(none.slot_death(&slot(10, 20, 1).reset(Time(30))), Some(Time(30)));
-        assert_eq!(none.slot_death(&slot(10, 20, 1).retracted()), Some(Time(20)));
+        assert_eq!(none.slot_death(&slot(10, 20, 1).reset(ms(30))), Some(ms(30)));
+        assert_eq!(none.slot_death(&slot(10, 20, 1).retracted()), Some(ms(20)));
         let lives = expiring(40, 30);
-        assert_eq!(lives.slot_death(&slot(10, 50, 1)), Some(Time(50)));
-        assert_eq!(lives.register_death([slot(10, 50, 1)]), Some(Time(50)));
+        assert_eq!(lives.slot_death(&slot(10, 50, 1)), Some(ms(50)));
+        assert_eq!(lives.register_death([slot(10, 50, 1)]), Some(ms(50)));
     }
 
     #[test]
     fn the_deadline_of_a_counter_outlives_the_slots_that_it_ends_and_no_longer() {
-        let expiry = Some(Expiry { deadline: Some(Time(90)), set_at: Time(30) });
+        let expiry = Some(Expiry { deadline: Some(Deadline(90)), set_at: ms(30) });
         let lives = Lives { expiry, ..Lives::default() };
-        assert_eq!(lives.expiry_death([slot(10, 20, 1)]), Some(Time(90)));
-        assert_eq!(lives.expiry_death([slot(10, 20, 1).reset(Time(40))]), Some(Time(40)));
-        assert_eq!(lives.expiry_death([] as [Slot; 0]), Some(Time(30)));
+        assert_eq!(lives.expiry_death([slot(10, 20, 1)]), Some(ms(90)));
+        assert_eq!(lives.expiry_death([slot(10, 20, 1).reset(ms(40))]), Some(ms(40)));
+        assert_eq!(lives.expiry_death([] as [Slot; 0]), Some(ms(30)));
         assert_eq!(Lives::default().expiry_death([] as [Slot; 0]), None);
     }
 
     #[test]
     fn of_two_deadlines_of_a_counter_the_one_set_later_wins_and_a_retraction_at_equal_dots() {
         let at =
-            |deadline: Option<u64>, set_at| Expiry { deadline: deadline.map(Time), set_at: Time(set_at) };
+            |deadline: Option<u64>, set_at| Expiry { deadline: deadline.map(Deadline), set_at: ms(set_at) };
         assert!(at(None, 5).rank(1) > at(Some(90), 4).rank(2));
         assert!(at(None, 5).rank(1) > at(Some(90), 5).rank(1));
         assert!(at(Some(9), 5).rank(2) > at(None, 5).rank(1));

@@ -155,7 +155,7 @@ impl RangeCount {
 mod tests {
     use super::super::timestamp::{Timestamp, incarnation};
     use super::*;
-    use crate::model::Time;
+    use crate::model::{Deadline, Time};
 
     fn timestamp(time: u64, id: u128) -> Timestamp {
         Timestamp::new(Time(time), incarnation(id).unwrap())
@@ -173,8 +173,8 @@ mod tests {
         assert_eq!(register_hash(seed, key, &qualified), 2_490_437_990_085_366_424);
         let slot = Slot { last: Time(3 << 32), ..Slot::begin(Time(1 << 32)) };
         assert_eq!(slot_hash(seed, key, incarnation(7).unwrap(), &slot), 9_391_353_630_768_811_334);
-        let expiry = Expiry { deadline: Some(Time(9 << 32)), set_at: Time(1 << 32) };
-        assert_eq!(expiry_hash(seed, key, incarnation(7).unwrap(), &expiry), 6_414_607_167_227_282_935);
+        let expiry = Expiry { deadline: Some(Deadline(9_000)), set_at: Time(1 << 32) };
+        assert_eq!(expiry_hash(seed, key, incarnation(7).unwrap(), &expiry), 3_101_973_910_276_962_781);
         assert_eq!(register_hash(seed, key, &register.retracted()), 2_615_291_585_194_101_724);
         assert_eq!(RangeCount::FULL.range_of(key), ((key << 7) >> 50) as usize);
     }
@@ -183,7 +183,7 @@ mod tests {
     fn a_register_hash_depends_on_timestamps_and_not_on_the_value() {
         let seed = HashSeed::of_cluster("sapwood");
         let one = Register::live(timestamp(1, 1), b"a", None);
-        let expiring = Register { deadline: Some(Time(9)), ..one };
+        let expiring = Register { deadline: Some(Deadline(9)), ..one };
         let swept = Register { value: None, ..expiring };
         assert_eq!(register_hash(seed, 9, &one), register_hash(seed, 9, &expiring));
         assert_eq!(register_hash(seed, 9, &expiring), register_hash(seed, 9, &swept));

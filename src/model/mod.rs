@@ -10,6 +10,7 @@
 
 pub mod counter;
 pub mod database;
+mod deadline;
 pub mod digest;
 pub mod register;
 pub mod timestamp;
@@ -17,6 +18,7 @@ mod tree_node;
 mod vector;
 
 pub use database::Database;
+pub use deadline::Deadline;
 pub use digest::{Digest, HashSeed, RangeCount};
 pub use register::Register;
 pub use timestamp::{BadIncarnation, Incarnation, Time, Timestamp};

@@ -1,5 +1,6 @@
 //! The last-writer-wins register: the value and deadline of a key, and how two copies merge.
 
+use super::deadline::Deadline;
 use super::timestamp::{Time, Timestamp};
 
 /// One copy of a key's value and deadline. It is borrowed, so that stored, received and decoded registers share one
@@ -16,14 +17,14 @@ pub struct Register<'a> {
     /// dropped to save memory.
     pub value: Option<&'a [u8]>,
     /// The time from which the register is absent to every reader.
-    pub deadline: Option<Time>,
+    pub deadline: Option<Deadline>,
     /// The timestamp of the write that set the deadline: equal to `timestamp` unless an `EXPIRE` or `PERSIST` did.
     pub deadline_timestamp: Timestamp,
 }
 
 impl<'a> Register<'a> {
     /// A freshly written value.
-    pub fn live(timestamp: Timestamp, value: &'a [u8], deadline: Option<Time>) -> Self {
+    pub fn live(timestamp: Timestamp, value: &'a [u8], deadline: Option<Deadline>) -> Self {
         Register { timestamp, value: Some(value), deadline, deadline_timestamp: timestamp }
     }
 
@@ -50,7 +51,7 @@ impl<'a> Register<'a> {
 
     /// Whether the deadline has passed at `now`.
     pub fn is_expired(&self, now: Time) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= now)
+        self.deadline.is_some_and(|deadline| deadline.has_passed(now))
     }
 
     /// Whether a later write than that of the value set the deadline.
@@ -81,7 +82,7 @@ impl<'a> Register<'a> {
             return None;
         }
         let written = (self.timestamp.time()).max(self.deadline_timestamp.time());
-        Some(self.deadline.map_or(written, |deadline| deadline.max(written)))
+        Some(self.deadline.map_or(written, |deadline| deadline.moment().max(written)))
     }
 }
 
@@ -89,7 +90,7 @@ impl<'a> Register<'a> {
 mod tests {
     use super::super::timestamp::incarnation;
     use super::*;
-    use crate::model::Time;
+    use crate::model::timestamp::ms;
     use crate::random_cases::random_cases;
     use proptest::prelude::*;
 
@@ -98,13 +99,13 @@ mod tests {
     /// Few times, writers and values, so that timestamps, deadline timestamps and deadlines collide often.
     fn any_register() -> impl Strategy<Value = Register<'static>> {
         let timestamp =
-            || (0..4u64, 1..4u128).prop_map(|(t, id)| Timestamp::new(Time(t), incarnation(id).unwrap()));
+            || (0..4u64, 1..4u128).prop_map(|(t, id)| Timestamp::new(ms(t), incarnation(id).unwrap()));
         let values: [Option<&'static [u8]>; 4] = [None, Some(b""), Some(b"a"), Some(b"b")];
         (timestamp(), 0..4usize, proptest::option::of(0..4u64), timestamp()).prop_map(
             move |(timestamp, value, deadline, deadline_timestamp)| Register {
                 timestamp,
                 value: values[value],
-                deadline: deadline.map(Time),
+                deadline: deadline.map(Deadline),
                 deadline_timestamp,
             },
         )
@@ -146,48 +147,48 @@ mod tests {
     }
 
     fn timestamp(time: u64) -> Timestamp {
-        Timestamp::new(Time(time), incarnation(1).unwrap())
+        Timestamp::new(ms(time), incarnation(1).unwrap())
     }
 
     #[test]
     fn an_expire_does_not_revert_a_concurrent_set() {
         let v1 = Register::live(timestamp(1), b"v1", None);
-        let expired_v1 = Register { deadline: Some(Time(60)), deadline_timestamp: timestamp(7), ..v1 };
+        let expired_v1 = Register { deadline: Some(Deadline(60)), deadline_timestamp: timestamp(7), ..v1 };
         let v2 = Register::live(timestamp(5), b"v2", None);
         assert_eq!(expired_v1.merge(v2), v2);
     }
 
     #[test]
     fn a_later_expire_of_the_same_value_replaces_the_deadline() {
-        let v1 = Register::live(timestamp(1), b"v1", Some(Time(60)));
+        let v1 = Register::live(timestamp(1), b"v1", Some(Deadline(60)));
         let persisted = Register { deadline: None, deadline_timestamp: timestamp(2), ..v1 };
         assert_eq!(v1.merge(persisted), persisted);
     }
 
     #[test]
     fn a_dropped_value_comes_back_from_the_copy_that_kept_it() {
-        let v1 = Register::live(timestamp(1), b"v1", Some(Time(60)));
+        let v1 = Register::live(timestamp(1), b"v1", Some(Deadline(60)));
         let dropped = Register { value: None, ..v1 };
-        let extended = Register { deadline: Some(Time(90)), deadline_timestamp: timestamp(50), ..v1 };
+        let extended = Register { deadline: Some(Deadline(90)), deadline_timestamp: timestamp(50), ..v1 };
         assert_eq!(dropped.merge(extended), extended);
     }
 
     #[test]
     fn a_register_dies_when_the_last_of_what_made_it_dead_has_passed() {
         assert_eq!(Register::live(timestamp(1), b"v", None).death(), None);
-        assert_eq!(Register::live(timestamp(1), b"v", Some(Time(60))).death(), Some(Time(60)));
-        assert_eq!(Register::tombstone(timestamp(5)).death(), Some(Time(5)));
+        assert_eq!(Register::live(timestamp(1), b"v", Some(Deadline(60))).death(), Some(ms(60)));
+        assert_eq!(Register::tombstone(timestamp(5)).death(), Some(ms(5)));
         let expired = Register {
-            deadline: Some(Time(60)),
+            deadline: Some(Deadline(60)),
             deadline_timestamp: timestamp(70),
             ..Register::tombstone(timestamp(5))
         };
-        assert_eq!(expired.death(), Some(Time(70)));
+        assert_eq!(expired.death(), Some(ms(70)));
     }
 
     #[test]
     fn a_retraction_beats_exactly_the_copy_it_answers() {
-        let v1 = Register::live(timestamp(1), b"v1", Some(Time(60)));
+        let v1 = Register::live(timestamp(1), b"v1", Some(Deadline(60)));
         assert_eq!(v1.merge(v1.retracted()), v1.retracted());
         let persisted = Register { deadline: None, deadline_timestamp: timestamp(9), ..v1 };
         assert_eq!(persisted.merge(v1.retracted()), persisted, "a deadline that is news keeps the value");
@@ -197,14 +198,14 @@ mod tests {
 
     #[test]
     fn an_empty_value_is_not_a_missing_one() {
-        assert!(Register::live(timestamp(1), b"", None).is_live(Time(0)));
-        assert!(!Register::tombstone(timestamp(1)).is_live(Time(0)));
+        assert!(Register::live(timestamp(1), b"", None).is_live(ms(0)));
+        assert!(!Register::tombstone(timestamp(1)).is_live(ms(0)));
     }
 
     #[test]
     fn a_reader_at_the_deadline_sees_nothing() {
-        let register = Register::live(timestamp(1), b"v", Some(Time(60)));
-        assert!(register.is_live(Time(59)));
-        assert!(!register.is_live(Time(60)));
+        let register = Register::live(timestamp(1), b"v", Some(Deadline(60)));
+        assert!(register.is_live(ms(59)));
+        assert!(!register.is_live(ms(60)));
     }
 }

@@ -191,6 +191,12 @@ pub fn distance(a: Time, b: Time) -> Duration {
     Duration::from_secs(ticks >> 32) + Duration::from_nanos(nanos)
 }
 
+/// The moment this many milliseconds after the epoch, for tests that compare small times with deadlines.
+#[cfg(test)]
+pub fn ms(millis: u64) -> Time {
+    from_unix_millis(millis).expect("it is on the scale")
+}
+
 /// The incarnation with this number, or `None` for zero, which is not an id.
 pub fn incarnation(id: u128) -> Option<Incarnation> {
     id.to_le_bytes().try_into().ok()

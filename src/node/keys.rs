@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Node, NodeError};
-use crate::model::{Database, Time, timestamp};
+use crate::model::{Database, Deadline, Time};
 use crate::store::{Batch, Live, Value, Write, increment};
 
 impl Node {
@@ -78,7 +78,7 @@ impl Node {
     /// [`NodeError`]; nothing was changed.
     pub fn expire(&self, key: impl AsRef<[u8]>, ttl: Duration) -> Result<bool, NodeError> {
         self.write(key.as_ref(), |now, live| {
-            (Write::Deadline(Some(timestamp::later(now, ttl))), live.is_some())
+            (Write::Deadline(Some(Deadline::after(now, ttl))), live.is_some())
         })
     }
 
@@ -95,7 +95,7 @@ impl Node {
 
     fn put(&self, key: &[u8], value: &[u8], ttl: Option<Duration>) -> Result<(), NodeError> {
         self.write(key, |now, _| {
-            (Write::Set { value, deadline: ttl.map(|ttl| timestamp::later(now, ttl)) }, ())
+            (Write::Set { value, deadline: ttl.map(|ttl| Deadline::after(now, ttl)) }, ())
         })
     }
 

@@ -9,7 +9,7 @@ use super::message::{
 };
 use crate::model::counter::{Expiry, Reset, Slot};
 use crate::model::database::MAX_OVERHEAD;
-use crate::model::{Incarnation, Time, timestamp};
+use crate::model::{Deadline, Incarnation, Time, timestamp};
 use crate::store::{
     Cell, Counter, MAX_STORED_KEY, Origin, Parts, Removed, Retraction, Store, TooManyOrigins,
 };
@@ -196,7 +196,7 @@ impl<'a> Cells<'a> {
                 time: Time(wire.time),
                 origin: origin(wire.origin)?,
                 value: wire.value,
-                deadline: wire.deadline.map(Time),
+                deadline: wire.deadline.map(Deadline),
                 deadline_timestamp,
             };
             // A register that was never set holds nothing.
@@ -288,7 +288,10 @@ fn read_counter(
     origin: impl Fn(u32) -> Result<Origin, CellsError>,
 ) -> Result<Counter, CellsError> {
     let expiry = wire.expiry.map(|WireExpiry { writer, set_at, deadline }| {
-        Ok::<_, CellsError>((origin(writer)?, Expiry { deadline: deadline.map(Time), set_at: Time(set_at) }))
+        Ok::<_, CellsError>((
+            origin(writer)?,
+            Expiry { deadline: deadline.map(Deadline), set_at: Time(set_at) },
+        ))
     });
     let mut counter = Counter { expiry: expiry.transpose()?, ..Counter::NONE };
     for slot in wire.slots.items::<WireSlot>() {

@@ -16,7 +16,7 @@ use super::codec::{self, CodecError, Packed};
 use super::message::{Message, WireCopy, WireCopyState, WireCount, WireTotals};
 use crate::cluster::{Copies, MAX_SHOWN_VALUE};
 use crate::env::BoxFuture;
-use crate::model::{Incarnation, Time, Timestamp};
+use crate::model::{Deadline, Incarnation, Time, Timestamp};
 use crate::store::{CopyState, CountCopy, KeyCopy, SlotCopy, Store};
 
 /// How long the replies are waited for.
@@ -117,7 +117,7 @@ pub(super) fn read(copy: &WireCopy<'_>) -> Result<KeyCopy, CodecError> {
         value: copy.value.map(|value| value[..value.len().min(MAX_SHOWN_VALUE)].to_vec()),
         value_bytes: copy.value_bytes,
         timestamp,
-        deadline: copy.deadline.map(Time),
+        deadline: copy.deadline.map(Deadline),
         counter: counter.transpose()?,
     })
 }

@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use tracing_mutex::parkinglot::Mutex;
 
 use crate::cluster::LostCell;
-use crate::model::timestamp;
+use crate::model::{Deadline, timestamp};
 
 /// The most cells that may wait for the file: as many as `sapwood lost` lists.
 const MAX_WAITING: usize = 10_000;
@@ -146,7 +146,7 @@ fn line(lost: &LostCell) -> String {
         "value_bytes": lost.value_bytes,
         "timestamp_ms": timestamp::unix_millis(lost.timestamp.time()),
         "origin": lost.timestamp.incarnation().to_string(),
-        "deadline_ms": lost.deadline.map(timestamp::unix_millis),
+        "deadline_ms": lost.deadline.map(Deadline::as_unix_millis),
         "peer": lost.peer,
     });
     format!("{object}\n")

@@ -8,7 +8,7 @@ use crate::model::Incarnation;
 use bincode::{BorrowDecode, Encode};
 
 /// The protocol versions that this build speaks.
-pub(super) const VERSIONS: Versions = Versions { oldest: 4, newest: 4 };
+pub(super) const VERSIONS: Versions = Versions { oldest: 5, newest: 5 };
 
 /// A range of protocol versions, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]

@@ -706,7 +706,7 @@ fn golden_bytes_pin_the_wire() {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(
         hex(&codec::frame(&hello)),
-        "0000002a666bd0ecfb3fa5c7736170776f6f64000404036f616b016107fd0000000001000000fb2c01053a37313732fc000010000300"
+        "0000002a42a67012c3eab62d736170776f6f64000505036f616b016107fd0000000001000000fb2c01053a37313732fc000010000300"
     );
     assert_eq!(
         hex(&put(b"k", 1 << 32)),

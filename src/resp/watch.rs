@@ -1,7 +1,7 @@
 //! `SAPWOOD WATCH` of a connection: waits for its next page, and encodes the messages.
 
 use super::{Proto, Reply};
-use crate::model::{Time, timestamp};
+use crate::model::Deadline;
 use crate::watch::{Page, WatchEvent, WatchItem, Watcher};
 
 /// Waits until the watcher has a page; for ever without a watcher.
@@ -66,12 +66,8 @@ fn describe(reply: &mut Reply<'_>, item: &WatchItem) {
         Some(value) => reply.bulk(value),
         None => reply.null(),
     }
-    reply.int(item.deadline().filter(|_| item.value().is_some()).map_or(-1, millis));
+    reply.int(Deadline::reply(item.deadline().filter(|_| item.value().is_some())));
     // As text, because the upper half of the range exceeds the protocol's integers.
     reply.bulk(item.time().0.to_string().as_bytes());
     reply.bulk(item.origin().to_string().as_bytes());
-}
-
-fn millis(time: Time) -> i64 {
-    i64::try_from(timestamp::unix_millis(time)).unwrap_or(i64::MAX)
 }

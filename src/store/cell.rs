@@ -22,7 +22,7 @@ use super::origins::{Origin, Origins};
 use super::raw;
 use crate::model::counter::Lives;
 use crate::model::database::MAX_OVERHEAD;
-use crate::model::{Register, Time};
+use crate::model::{Deadline, Register, Time};
 
 const HAS_VALUE: u32 = 1 << 31;
 const HAS_DEADLINE: u32 = 1 << 30;
@@ -128,7 +128,7 @@ impl Cell {
         let parts = self.parts();
         let value = parts.value.filter(|_| !self.is_expired(now));
         let counter = self.counter();
-        let ended = counter.expiry.is_some_and(|(_, expiry)| expiry.deadline.is_some_and(|at| at <= now));
+        let ended = counter.expiry.is_some_and(|(_, expiry)| expiry.expires_at().is_some_and(|at| at <= now));
         Cell::pack_with(scratch, self.key(), &Parts { value, ..parts }, &counter, ended)
     }
 
@@ -142,8 +142,13 @@ impl Cell {
     }
 
     /// The time from which the register is absent to every reader.
-    pub fn deadline(&self) -> Option<Time> {
-        self.has(HAS_DEADLINE).then(|| Time(self.u64_at(0)))
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.has(HAS_DEADLINE).then(|| Deadline(self.u64_at(0)))
+    }
+
+    /// The moment at which the register's deadline passes.
+    pub(super) fn expires_at(&self) -> Option<Time> {
+        self.deadline().map(Deadline::moment)
     }
 
     pub(super) fn deadline_timestamp(&self) -> Option<(Time, Origin)> {
@@ -290,7 +295,7 @@ mod tests {
                 time: Time(time),
                 origin,
                 value: value.as_deref(),
-                deadline: deadline.map(Time),
+                deadline: deadline.map(Deadline),
                 deadline_timestamp: deadline_timestamp.map(|(t, o)| (Time(t), o)),
             };
             let cell = Cell::pack(&mut Vec::new(), &key, &parts);

@@ -4,7 +4,7 @@ use super::Store;
 use super::cell::Cell;
 use super::write::{Digits, Live};
 use crate::model::counter::Shown;
-use crate::model::{Incarnation, Time, Timestamp};
+use crate::model::{Deadline, Incarnation, Time, Timestamp};
 
 /// A node's copy of a key.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -18,7 +18,7 @@ pub struct KeyCopy {
     /// The timestamp of the latest `SET`, `DEL` or increment; `None` only if the key is absent.
     pub timestamp: Option<Timestamp>,
     /// The time from which the key is absent.
-    pub deadline: Option<Time>,
+    pub deadline: Option<Deadline>,
     /// The counter, if the key has one.
     pub counter: Option<CountCopy>,
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::Time;
+use crate::model::Deadline;
+use crate::model::timestamp::ms;
 use proptest::prelude::*;
 
 use super::tests::{answer, assert_sums_are_exact, at, config, delete, get, replicate, set, sync};
@@ -16,7 +17,7 @@ fn add(store: &Store, now: u64, key: &[u8], by: i64) {
 }
 
 fn expire(store: &Store, now: u64, key: &[u8], deadline: u64) {
-    store.write(&mut at(store, now), key, |_| (Write::Deadline(Some(Time(deadline))), ())).unwrap();
+    store.write(&mut at(store, now), key, |_| (Write::Deadline(Some(Deadline(deadline))), ())).unwrap();
 }
 
 fn number(store: &Store, now: u64, key: &[u8]) -> Option<i64> {
@@ -33,7 +34,7 @@ fn exchange([a, b]: &[Store; 2]) {
 }
 
 fn sweep(store: &Store, now: u64) -> usize {
-    (0..store.range_count()).map(|range| store.sweep(range, Time(now))).sum()
+    (0..store.range_count()).map(|range| store.sweep(range, ms(now))).sum()
 }
 
 fn purge(store: &Store) -> usize {
@@ -135,7 +136,7 @@ fn a_counter_without_a_base_expires_and_begins_anew() {
     exchange(&stores);
     for store in &stores {
         assert_eq!(number(store, 80, b"k"), Some(1));
-        assert_eq!(store.read(b"k", Time(80), |live| live.unwrap().deadline()), None);
+        assert_eq!(store.read(b"k", ms(80), |live| live.unwrap().deadline()), None);
         assert_sums_are_exact(store);
     }
     // A new deadline does not bring back what had expired.
@@ -191,7 +192,7 @@ fn the_deadline_of_a_counter_hides_no_set_and_brings_back_no_deleted_one() {
     set(&late, 60, b"k", b"7", None);
     sync(&late, b, 62);
     delete(b, 65, b"k");
-    b.raise_stable_time(Time(70));
+    b.raise_stable_time(ms(70));
     assert_eq!(purge(b), 1);
     add(a, 80, b"k", 1);
     expire(a, 90, b"k", 500);
@@ -258,13 +259,13 @@ fn a_purge_drops_what_was_reset_and_leaves_what_counts() {
     sync(a, b, 35);
     sync(b, a, 35);
     let before = a.memory();
-    a.raise_stable_time(Time(25));
+    a.raise_stable_time(ms(25));
     assert_eq!((purge(a), number(a, 40, b"k")), (0, Some(2)));
     assert!(a.memory() < before);
     assert_sums_are_exact(a);
     // One store has purged, the other has not: their digests at the stable time are equal.
     for range in 0..a.range_count() {
-        assert_eq!(a.ranges.digest(range, Time(25)), b.ranges.digest(range, Time(25)));
+        assert_eq!(a.ranges.digest(range, ms(25)), b.ranges.digest(range, ms(25)));
     }
     assert_eq!(a.totals().live, b.totals().live);
     // An exchange brings nothing of it back.
@@ -274,7 +275,7 @@ fn a_purge_drops_what_was_reset_and_leaves_what_counts() {
     sync(a, b, 55);
     sync(b, a, 55);
     for store in &stores {
-        store.raise_stable_time(Time(60));
+        store.raise_stable_time(ms(60));
         assert_eq!(purge(store), 1);
         assert_eq!((store.totals().live_cells + store.totals().dead_cells, store.memory()), (0, 0));
     }
@@ -287,7 +288,7 @@ fn a_slot_that_was_removed_is_retracted_and_its_owner_begins_anew() {
     add(a, 10, b"k", 5);
     sync(a, b, 15);
     delete(b, 20, b"k");
-    b.raise_stable_time(Time(50));
+    b.raise_stable_time(ms(50));
     assert_eq!(purge(b), 1);
     let mut retraction = *answer(a, b, b"k").retraction.unwrap();
     assert_eq!(number(b, 60, b"k"), None);
@@ -308,7 +309,7 @@ fn increments_that_were_not_seen_bring_their_slot_back_whole() {
     sync(a, b, 15);
     add(a, 30, b"k", 2);
     delete(b, 20, b"k");
-    b.raise_stable_time(Time(25));
+    b.raise_stable_time(ms(25));
     assert_eq!(purge(b), 1);
     replicate(a, b);
     assert_eq!(number(b, 60, b"k"), Some(7));
@@ -324,7 +325,7 @@ fn another_incarnation_of_a_node_counts_in_a_slot_of_its_own() {
     replicate(&restarted, &b);
     replicate(&b, &restarted);
     assert_eq!((number(&b, 30, b"k"), number(&restarted, 30, b"k")), (Some(7), Some(7)));
-    let count = b.count(b"k", Time(30)).unwrap();
+    let count = b.count(b"k", ms(30)).unwrap();
     assert_eq!((count.sum, count.base, count.slots.len()), (7, 0, 2));
 }
 
@@ -340,9 +341,9 @@ fn counters_stop_at_the_memory_limit_and_at_the_limit_of_slots() {
     let mut counter = Counter::NONE;
     for id in 0..MAX_SLOTS {
         let origin = crowded.intern(crate::model::timestamp::incarnation(id as u128 + 10).unwrap()).unwrap();
-        counter.put(origin, Slot { up: 1, ..Slot::begin(Time(5)) });
+        counter.put(origin, Slot { up: 1, ..Slot::begin(ms(5)) });
     }
-    crowded.observe(Time(5));
+    crowded.observe(ms(5));
     crowded.merge(&mut Vec::new(), b"k", &Parts::EMPTY, &counter, ReceivedBy::Sync { cutoff: ZERO });
     let refused = crowded.write(&mut at(&crowded, 5), b"k", |_| (Write::Add(1), ()));
     assert_eq!(refused, Err(WriteError::TooManySlots));

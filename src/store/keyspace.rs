@@ -199,10 +199,12 @@ impl Seen {
 mod tests {
     use super::super::tests::{at, config, delete, get, replicate, set};
     use super::*;
+    use crate::model::Deadline;
+    use crate::model::timestamp::ms;
     use crate::store::StoreConfig;
 
     fn seen(store: &Store, now: u64) -> Seen {
-        Keyspace::new(store, Database::ZERO).seen(b"key", Time(now))
+        Keyspace::new(store, Database::ZERO).seen(b"key", ms(now))
     }
 
     #[test]
@@ -216,14 +218,14 @@ mod tests {
         assert!(absent.is_changed(there), "a peer has written it");
         set(&store, 30, b"other", b"value", None);
         assert!(!there.is_changed(seen(&store, 40)));
-        peer.write(&mut at(&peer, 50), b"key", |_| (Write::Deadline(Some(Time(90))), ())).unwrap();
+        peer.write(&mut at(&peer, 50), b"key", |_| (Write::Deadline(Some(Deadline(90))), ())).unwrap();
         replicate(&peer, &store);
         let expires = seen(&store, 60);
         assert!(there.is_changed(expires), "a deadline was set");
         let expired = seen(&store, 100);
         assert!(expires.is_changed(expired), "it has expired");
         for range in 0..store.range_count() {
-            store.sweep(range, Time(100));
+            store.sweep(range, ms(100));
         }
         assert!(!expired.is_changed(seen(&store, 110)), "it was swept");
         set(&store, 120, b"key", b"value", None);
@@ -245,9 +247,9 @@ mod tests {
             keyspace.write(&mut batch, key, |_| (Write::Set { value: key, deadline: None }, ())).unwrap();
             keyspace.write(&mut batch, key, |live| (Write::Keep, live.unwrap().value().to_vec())).unwrap();
         }
-        let found = keyspace.read(b"b", Time(10), |live| live.map(|live| live.value().to_vec()));
+        let found = keyspace.read(b"b", ms(10), |live| live.map(|live| live.value().to_vec()));
         assert_eq!(found.as_deref(), Some(&b"b"[..]));
-        assert!(keyspace.meta(b"c", Time(10)).is_some_and(|meta| meta.value_bytes == Some(1)));
+        assert!(keyspace.meta(b"c", ms(10)).is_some_and(|meta| meta.value_bytes == Some(1)));
         drop(keyspace);
         assert_eq!(get(&store, 10, b"a").as_deref(), Some(&b"a"[..]));
         super::super::tests::assert_sums_are_exact(&store);

@@ -220,7 +220,8 @@ pub(crate) enum Room {
 
 #[cfg(test)]
 mod tests {
-    use crate::model::{Database, Time};
+    use crate::model::timestamp::ms;
+    use crate::model::{Database, Deadline};
     use crate::random_cases::random_cases;
     use proptest::prelude::*;
 
@@ -311,17 +312,17 @@ mod tests {
                 let mut write = |write| store.write(&mut batch, key, |_| (write, ())).unwrap();
                 match step {
                     Step::Set(size, ttl) => {
-                        let deadline = ttl.map(|ttl| Time(now + ttl));
+                        let deadline = ttl.map(|ttl| Deadline(now + ttl));
                         write(Write::Set { value: &vec![0; size], deadline });
                     }
                     Step::Delete => write(Write::Delete),
                     Step::Add => write(Write::Add(1)),
-                    Step::Expire(ttl) => write(Write::Deadline(Some(Time(now + ttl)))),
+                    Step::Expire(ttl) => write(Write::Deadline(Some(Deadline(now + ttl)))),
                     Step::Sweep => (0..store.range_count()).for_each(|range| {
-                        store.sweep(range, Time(now));
+                        store.sweep(range, ms(now));
                     }),
                     Step::Purge => {
-                        store.raise_stable_time(Time(now - 30));
+                        store.raise_stable_time(ms(now - 30));
                         (0..store.range_count()).for_each(|range| {
                             store.purge(range);
                         });
@@ -401,12 +402,12 @@ mod tests {
         let mut sizes = (0..100).rev();
         sizes.find(|&size| try_set(&store, 2, b"k0", &vec![0; size]).is_ok()).expect("as large as before");
         let before = store.memory();
-        for deadline in [None, Some(Time(1_000_000))] {
+        for deadline in [None, Some(Deadline(1_000_000))] {
             let written = store.write(&mut at(&store, 3), b"counter", |_| (Write::Deadline(deadline), ()));
             assert!(matches!(written, Err(WriteError::OutOfMemory)), "{deadline:?}");
         }
         assert_eq!(store.memory(), before);
-        let past = Write::Deadline(Some(Time(2)));
+        let past = Write::Deadline(Some(Deadline(2)));
         store.write(&mut at(&store, 4), b"counter", |_| (past, ())).expect("a delete is taken");
     }
 
@@ -459,7 +460,7 @@ mod tests {
         }
         replicate(&peer, &full);
         assert_eq!(full.totals().live_cells, 1, "what it has counted itself");
-        assert_eq!(full.count(b"n", Time(20)).unwrap().sum, 1);
+        assert_eq!(full.count(b"n", ms(20)).unwrap().sum, 1);
     }
 
     #[test]
@@ -469,7 +470,7 @@ mod tests {
             set(&peer, 3, &n.to_be_bytes(), &[0; 1], None);
         }
         set(&peer, 1000, b"expired", &[0; 200], Some(1005));
-        full.observe(Time(1010));
+        full.observe(ms(1010));
         replicate(&peer, &full);
         let ceiling = MAX_MEMORY + MAX_MEMORY / CEILING_SHARE;
         assert!(full.memory() > ceiling, "what has expired is taken beyond the ceiling: {}", full.memory());
@@ -492,9 +493,9 @@ mod tests {
     fn a_peer_that_sends_tombstones_without_end_meets_a_limit() {
         let store = limited(1);
         let origin = store.intern(crate::model::timestamp::incarnation(2).unwrap()).unwrap();
-        store.observe(Time(100));
+        store.observe(ms(100));
         let merge = |n: u32| {
-            let parts = Parts { time: Time(100), origin, ..Parts::EMPTY };
+            let parts = Parts { time: ms(100), origin, ..Parts::EMPTY };
             store.merge(&mut Vec::new(), &n.to_be_bytes(), &parts, &Counter::NONE, ReceivedBy::Push).outcome
         };
         let taken = (0..100_000).take_while(|&n| merge(n) == Outcome::Applied).count() as u64;

@@ -10,8 +10,8 @@ use super::memory::Growth;
 use super::origins::Origin;
 use super::{Store, trim};
 use crate::ablation::{Ablation, ablated};
-use crate::model::Time;
 use crate::model::counter::{Expiry, Slot};
+use crate::model::{Deadline, Time};
 
 /// How a cell was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,8 +199,8 @@ impl Store {
 
     /// Whether a deadline has passed. What it ended needs no retraction: that would remove the deadline and so bring
     /// back the slots that it ended.
-    fn has_passed(&self, deadline: Option<Time>, stable: Time) -> bool {
-        deadline.is_some_and(|deadline| deadline <= stable.max(self.now(Time::default())))
+    fn has_passed(&self, deadline: Option<Deadline>, stable: Time) -> bool {
+        deadline.is_some_and(|deadline| deadline.has_passed(stable.max(self.now(Time::default()))))
     }
 
     /// Whether the merge law keeps the held register and not the received one.
@@ -247,10 +247,10 @@ impl Store {
         // node. A received deadline that does not win has ended the received ones too, if it has passed.
         ours.end(self.ended_by_successor(&own, &parts, before.expiry, expiry));
         let now = self.now(Time::default());
-        let register = received.deadline.filter(|_| parts != *received);
+        let register = received.expires_at().filter(|_| parts != *received);
         let counted =
-            theirs.expiry.filter(|_| expiry != theirs.expiry).and_then(|(_, expiry)| expiry.deadline);
-        let passed = [register, counted].into_iter().flatten().filter(|&deadline| deadline <= now);
+            theirs.expiry.filter(|_| expiry != theirs.expiry).and_then(|(_, expiry)| expiry.expires_at());
+        let passed = [register, counted].into_iter().flatten().filter(|&at| at <= now);
         theirs.end(passed.max().unwrap_or_default());
         for &(owner, slot) in &theirs.slots {
             self.admit_slot(&mut ours, owner, slot, stable, &mut retraction);
@@ -267,7 +267,7 @@ impl Store {
         (Some(next), Merged { outcome: Outcome::Applied, retraction: retraction.boxed() })
     }
 
-    /// The latest held deadline that had passed when its replacement was written.
+    /// The moment of the latest held deadline that had passed when its replacement was written.
     fn ended_by_successor(
         &self,
         held: &Parts<'_>,
@@ -279,11 +279,10 @@ impl Store {
             return Time::default();
         }
         let is_replaced = (held.time, held.origin) != (register.time, register.origin);
-        let register = held.deadline.filter(|&deadline| is_replaced && deadline <= register.time);
+        let register = held.expires_at().filter(|&at| is_replaced && at <= register.time);
         let successor =
             expiry.filter(|_| held_expiry != expiry).map_or(Time::default(), |(_, expiry)| expiry.set_at);
-        let counted =
-            held_expiry.and_then(|(_, expiry)| expiry.deadline).filter(|&deadline| deadline <= successor);
+        let counted = held_expiry.and_then(|(_, expiry)| expiry.expires_at()).filter(|&at| at <= successor);
         register.max(counted).unwrap_or_default()
     }
 

@@ -79,7 +79,7 @@ use write::Digits;
 use crate::ablation::{Ablation, ablated};
 use crate::model::counter::{Shown, Slot};
 use crate::model::timestamp::ZERO;
-use crate::model::{HashSeed, Incarnation, RangeCount, Time, Timestamp};
+use crate::model::{Deadline, HashSeed, Incarnation, RangeCount, Time, Timestamp};
 
 /// The settings of a store.
 #[derive(Clone, Copy, Debug)]
@@ -126,7 +126,7 @@ pub struct Meta {
     /// The timestamp of the write that set the deadline; equals `timestamp` unless an `EXPIRE` or `PERSIST` did.
     pub deadline_timestamp: Timestamp,
     /// The time from which the key is absent.
-    pub deadline: Option<Time>,
+    pub deadline: Option<Deadline>,
     /// The length in bytes of the value that a reader sees; `None` if there is none.
     pub value_bytes: Option<usize>,
 }

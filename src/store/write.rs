@@ -3,10 +3,10 @@
 use super::cell::{Cell, Counter, MAX_KEY, Parts};
 use super::origins::Origin;
 use crate::ablation::{Ablation, ablated};
-use crate::model::Time;
 use crate::model::counter::{Expiry, Shown, Slot, strict_number};
 use crate::model::database;
 use crate::model::timestamp::ZERO;
+use crate::model::{Deadline, Time};
 
 /// The most slots that a local increment lets a counter have.
 ///
@@ -94,7 +94,7 @@ pub(super) type Digits = itoa::Buffer;
 #[derive(Clone, Copy)]
 pub struct Live<'a> {
     value: &'a [u8],
-    deadline: Option<Time>,
+    deadline: Option<Deadline>,
 }
 
 impl<'a> Live<'a> {
@@ -118,7 +118,7 @@ impl<'a> Live<'a> {
     }
 
     /// The time from which the cell is absent.
-    pub fn deadline(self) -> Option<Time> {
+    pub fn deadline(self) -> Option<Deadline> {
         self.deadline
     }
 }
@@ -154,13 +154,13 @@ pub enum Write<'a> {
         /// The value.
         value: &'a [u8],
         /// The time from which the key is absent; `None` for never.
-        deadline: Option<Time>,
+        deadline: Option<Deadline>,
     },
     /// Replaces a live cell by a tombstone and resets its counter; does nothing if there is no live cell.
     Delete,
     /// Sets the deadline of the present value; does nothing if there is no live cell. If the deadline has passed it
     /// is a [`Write::Delete`].
-    Deadline(Option<Time>),
+    Deadline(Option<Deadline>),
     /// Adds to this node's slot. The caller must check that the value is an integer.
     Add(i64),
 }
@@ -174,7 +174,7 @@ pub(super) fn apply<'a>(
     counter: &mut Counter,
 ) -> Result<Option<Parts<'a>>, WriteError> {
     counter.clear();
-    let passed = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= drawn);
+    let passed = |deadline: Option<Deadline>| deadline.is_some_and(|deadline| deadline.has_passed(drawn));
     let write = match write {
         Write::Set { deadline, .. } | Write::Deadline(deadline) if passed(deadline) => Write::Delete,
         write => write,

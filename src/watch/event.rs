@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::model::{Database, Incarnation, Time, Timestamp};
+use crate::model::{Database, Deadline, Incarnation, Time, Timestamp};
 use crate::store::{Cause, Cell};
 
 /// One event of a watcher.
@@ -96,7 +96,7 @@ impl WatchItem {
     }
 
     /// The time from which the key is absent.
-    pub fn deadline(&self) -> Option<Time> {
+    pub fn deadline(&self) -> Option<Deadline> {
         self.cell.deadline()
     }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::model::Time;
+use crate::model::Deadline;
+use crate::model::timestamp::ms;
 use proptest::prelude::*;
 use proptest::test_runner::{TestError, TestRng, TestRunner};
 use tokio::time;
@@ -39,7 +40,7 @@ fn store(id: u128) -> Arc<Watches> {
 
 fn write(store: &Store, now: u64, key: &str, write: Write<'_>) {
     let mut batch = Batch::default();
-    store.begin(&mut batch, Time(now));
+    store.begin(&mut batch, ms(now));
     store.write(&mut batch, key.as_bytes(), |_| (write, ())).unwrap();
 }
 
@@ -50,7 +51,7 @@ fn set(store: &Store, now: u64, key: &str, value: &[u8]) {
 /// Adds to a counter; does nothing if the key holds text.
 fn add(store: &Store, now: u64, key: &str, by: i64) {
     let mut batch = Batch::default();
-    store.begin(&mut batch, Time(now));
+    store.begin(&mut batch, ms(now));
     let write = |live: Option<Live<'_>>| {
         let is_text = live.is_some_and(|live| strict_number(live.value()).is_none());
         (if is_text { Write::Keep } else { Write::Add(by) }, ())
@@ -74,7 +75,7 @@ fn replicate(from: &Store, to: &Store, key: &str) {
 }
 
 fn sweep(store: &Store, now: u64) {
-    (0..store.range_count()).for_each(|range| _ = store.sweep(range, Time(now)));
+    (0..store.range_count()).for_each(|range| _ = store.sweep(range, ms(now)));
 }
 
 /// A client that applies the events of a watcher; it panics on an event that breaks a rule.
@@ -131,7 +132,7 @@ impl Client {
 
     /// Takes all pages there are.
     fn drain(&mut self, watcher: &mut Watcher, now: u64) {
-        while let Some(page) = watcher.next(Time(now)) {
+        while let Some(page) = watcher.next(ms(now)) {
             self.take(&page);
         }
         assert!(self.live);
@@ -153,8 +154,8 @@ fn held(store: &Store, words: &[&str], now: u64) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut held = BTreeMap::new();
     for range in 0..store.range_count() {
         store.walk(range, |cell| {
-            if cell.is_live(Time(now)) && prefixes.stored.cover(cell.key()) {
-                held.insert(cell.key().to_vec(), cell.as_shown(Time(now)).value().unwrap().to_vec());
+            if cell.is_live(ms(now)) && prefixes.stored.cover(cell.key()) {
+                held.insert(cell.key().to_vec(), cell.as_shown(ms(now)).value().unwrap().to_vec());
             }
         });
     }
@@ -262,7 +263,7 @@ fn watchers_at_one_place_share_pages_and_their_rendering() {
     let rendered = AtomicUsize::new(0);
     let mut sync = |now| {
         for (watcher, client) in watchers.iter_mut().zip(&mut clients) {
-            while let Some(page) = watcher.next(Time(now)) {
+            while let Some(page) = watcher.next(ms(now)) {
                 let bytes = page.rendered(0, |events| {
                     rendered.fetch_add(1, Ordering::Relaxed);
                     vec![0; events.len()]
@@ -288,7 +289,7 @@ fn pages_are_bounded_but_for_a_single_value() {
     let mut watcher = watch(&store, &[""], None);
     let mut check = || {
         let mut seen = 0;
-        while let Some(page) = watcher.next(Time(2)) {
+        while let Some(page) = watcher.next(ms(2)) {
             let items = page.events().iter().filter_map(|event| match event {
                 WatchEvent::Entry(item) | WatchEvent::Change { item, .. } => {
                     Some(item.value().unwrap().len())
@@ -315,14 +316,14 @@ async fn watchers_are_ready_when_there_is_something_and_not_before() {
     let mut client = Client::default();
     while !client.live {
         watcher.ready().await;
-        client.take(&watcher.next(Time(1)).unwrap());
+        client.take(&watcher.next(ms(1)).unwrap());
     }
     assert!(time::timeout(Duration::from_millis(5), watcher.ready()).await.is_err());
     set(&store, 2, "b", b"v");
     assert!(time::timeout(Duration::from_millis(5), watcher.ready()).await.is_err());
     set(&store, 2, "a", b"v");
     time::timeout(Duration::from_secs(10), watcher.ready()).await.unwrap();
-    client.take(&watcher.next(Time(1)).unwrap());
+    client.take(&watcher.next(ms(1)).unwrap());
     assert_eq!(client.held.len(), 1);
 }
 
@@ -388,18 +389,18 @@ fn follow_through(acts: Vec<Act>) {
     for act in acts {
         match act {
             Act::Set(n, ttl) => {
-                let deadline = ttl.map(|ttl| Time(now + ttl));
+                let deadline = ttl.map(|ttl| Deadline(now + ttl));
                 write(&here, now, &key(n), Write::Set { value: value(now).as_bytes(), deadline });
             }
             Act::Delete(n) => write(&here, now, &key(n), Write::Delete),
             Act::Deadline(n, ttl) => {
-                write(&here, now, &key(n), Write::Deadline(ttl.map(|ttl| Time(now + ttl))));
+                write(&here, now, &key(n), Write::Deadline(ttl.map(|ttl| Deadline(now + ttl))));
             }
             Act::Add(n, by) => add(&here, now, &key(n), by),
             Act::SetThere(n) => set(&there, now, &key(n), value(1000 + now).as_bytes()),
             Act::AddThere(n, by) => add(&there, now, &key(n), by),
             Act::DeadlineThere(n, ttl) => {
-                write(&there, now, &key(n), Write::Deadline(Some(Time(now + ttl))));
+                write(&there, now, &key(n), Write::Deadline(Some(Deadline(now + ttl))));
             }
             Act::DeleteThere(n) => write(&there, now, &key(n), Write::Delete),
             Act::Merge(n) => replicate(&there, &here, &key(n)),
@@ -411,7 +412,7 @@ fn follow_through(acts: Vec<Act>) {
             }
             Act::Read(n, pages) => {
                 let (watcher, client) = &mut watched[n];
-                for page in std::iter::from_fn(|| watcher.next(Time(now))).take(pages) {
+                for page in std::iter::from_fn(|| watcher.next(ms(now))).take(pages) {
                     client.take(&page);
                 }
             }
@@ -482,7 +483,7 @@ fn watchers_that_begin_while_threads_write_end_with_what_the_store_holds() {
                 loop {
                     let done = writers_left.load(Ordering::Acquire) == 0;
                     let (mut watcher, mut client) = (watch(&store, &["k"], None), Client::default());
-                    for page in std::iter::from_fn(|| watcher.next(Time(1))).take(20) {
+                    for page in std::iter::from_fn(|| watcher.next(ms(1))).take(20) {
                         client.take(&page);
                     }
                     if done {
@@ -496,7 +497,7 @@ fn watchers_that_begin_while_threads_write_end_with_what_the_store_holds() {
         // A watcher that stays.
         let (mut watcher, mut client) = (watch(&store, &["k"], None), Client::default());
         while writers_left.load(Ordering::Acquire) > 0 {
-            if let Some(page) = watcher.next(Time(1)) {
+            if let Some(page) = watcher.next(ms(1)) {
                 client.take(&page);
             }
         }

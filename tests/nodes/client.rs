@@ -58,6 +58,9 @@ async fn every_method_means_what_it_says() {
         let meta = client.meta("k").await.unwrap().unwrap();
         assert!(meta.live && meta.deadline.is_some() && meta.value_bytes == Some(1), "{meta:?}");
         assert!(meta.timestamp.at() > std::time::UNIX_EPOCH + Duration::from_secs(1_500_000_000));
+        let year_9999 = std::time::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+        assert!(client.set_with("k", "v", SetOptions::new().expire_at(year_9999)).await.unwrap());
+        assert_eq!(client.meta("k").await.unwrap().unwrap().deadline, Some(year_9999));
         assert!(client.persist("k").await.unwrap());
         assert!(!client.set_with("k", "v", SetOptions::new().if_absent()).await.unwrap());
         assert_eq!(client.get_string("k").await.unwrap().as_deref(), Some("v"));

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use crate::support::peer_frames;
 use crate::support::*;
-use sapwood::Node;
 use sapwood::config::Config;
 use sapwood::internal::Internals as _;
 use sapwood::internal::env::{BoxFuture, BoxStream, Env, Listener, SystemEnv};
 use sapwood::internal::model::{Time, timestamp};
 use sapwood::internal::store::Write;
 use sapwood::status::{EventKind, NodeState, PeerState};
+use sapwood::{Deadline, Node};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -359,7 +359,8 @@ async fn expiry_needs_no_message_and_holds_everywhere() {
     let a = start("a", &[]).await;
     let b = start("b", &[a.peer_addr()]).await;
     until("linked", || linked(&b) == 1).await;
-    let deadline = timestamp::later(a.store().now(SystemEnv.wall_clock()), Duration::from_millis(300));
+    let now = a.store().now(SystemEnv.wall_clock());
+    let deadline = Deadline::from_unix_millis(now.as_unix_millis() + 300);
     write(&a, b"k", Write::Set { value: b"v", deadline: Some(deadline) });
     until("replicated", || get(&b, b"k").is_some()).await;
     until("expired on both", || get(&a, b"k").is_none() && get(&b, b"k").is_none()).await;

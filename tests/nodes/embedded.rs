@@ -309,6 +309,25 @@ async fn a_watch_goes_on_where_another_was() {
 }
 
 #[tokio::test]
+async fn a_ttl_beyond_the_end_of_the_clock_is_kept_on_every_node() {
+    let a = builder("a").peer(any_port()).start().await.unwrap();
+    let b = builder("b").join(a.peer_addr()).start().await.unwrap();
+    let mut watch = b.watch([""]).unwrap();
+    a.set("tree", "oak").unwrap();
+    for (ttl, millis) in [(Duration::from_secs(1 << 40), 1000 << 40), (Duration::MAX, i64::MAX as u64)] {
+        assert_eq!(a.expire("tree", ttl), Ok(true));
+        let has_arrived = |event| match event {
+            Some(WatchEvent::Change { item, .. }) => {
+                item.deadline().is_some_and(|deadline| deadline.as_unix_millis() >= millis)
+            }
+            _ => false,
+        };
+        while !has_arrived(tokio::time::timeout(DEADLINE, watch.next()).await.expect("an event comes")) {}
+        assert!(a.get("tree").is_some() && b.get("tree").is_some());
+    }
+}
+
+#[tokio::test]
 async fn what_several_nodes_count_at_the_same_time_counts_once_each() {
     let a = builder("a").peer(any_port()).start().await.unwrap();
     let b = builder("b").join(a.peer_addr()).start().await.unwrap();

@@ -317,6 +317,10 @@ async fn what_the_page_writes_is_written_like_any_clients() {
         204
     );
     until("it has expired", || a.get("brief").is_none()).await;
+    let lasting = json!({"key": "lasting", "value": "x", "ttl_ms": 9_000_000_000_000_000_u64});
+    assert_eq!(post(http, "/api/write", &lasting).await.status, 204);
+    let listed = json(http, "/api/keys?prefix=lasting").await;
+    assert_eq!(listed["keys"][0]["deadline"], "9999-12-31T23:59:59.999Z");
     let added = post(http, "/api/random-incr", &json!({"key": "m", "times": 100})).await.json();
     assert_eq!(a.get("m").unwrap(), added["added"]["a"].to_string());
 

@@ -311,6 +311,30 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         ("PEXPIREAT k 4000000000123", ":1\r\n"),
         ("PEXPIRETIME k", ":4000000000123\r\n"),
         ("EXPIRETIME k", ":4000000000\r\n"),
+        // Beyond the scale of the clock, which ends in 2106.
+        ("SET far v EXAT 4294967295", "+OK\r\n"),
+        ("PEXPIREAT far 4294967296000", ":1\r\n"),
+        ("PEXPIRETIME far", ":4294967296000\r\n"),
+        ("PEXPIREAT far 4294967296001 GT", ":1\r\n"),
+        ("EXPIREAT far 253402300799 GT", ":1\r\n"),
+        ("EXPIREAT far 253402300798 GT", ":0\r\n"),
+        ("EXPIRETIME far", ":253402300799\r\n"),
+        ("SET far w EX 3153600000", "+OK\r\n"),
+        ("TTL far", ":3153600000\r\n"),
+        ("COPY far copy", ":1\r\n"),
+        ("TTL copy", ":3153600000\r\n"),
+        ("INCR far:count", ":1\r\n"),
+        ("EXPIREAT far:count 253402300799", ":1\r\n"),
+        ("INCR far:count", ":2\r\n"),
+        ("EXPIRETIME far:count", ":253402300799\r\n"),
+        ("PERSIST far:count", ":1\r\n"),
+        ("TTL far:count", ":-1\r\n"),
+        ("GETEX far PXAT 9223372036854775807", "$1\r\nw\r\n"),
+        ("PEXPIRETIME far", ":9223372036854775807\r\n"),
+        ("EXPIREAT far 9223372036854776", "-ERR invalid expire time in 'expireat' command\r\n"),
+        ("PEXPIRE far 9223372036854775807", "-ERR invalid expire time in 'pexpire' command\r\n"),
+        ("SET far w PXAT 9223372036854775808", "-ERR value is not an integer or out of range\r\n"),
+        ("GET far", "$1\r\nw\r\n"),
         ("GETEX k EX 0", "-ERR invalid expire time in 'getex' command\r\n"),
         ("GETEX none EX 0", "$-1\r\n"),
         ("GETEX k PERSIST EX 1", "-ERR syntax error\r\n"),
@@ -819,6 +843,11 @@ async fn values_are_dumped_and_restored_as_redis_does() {
     client.expect("-ERR Invalid FREQ value, must be >= 0 and <= 255\r\n").await;
     client.ask("RESTORE s -1 x", "-ERR Invalid TTL value, must be >= 0\r\n").await;
     client.ask("RESTORE s 0 foo", "-ERR DUMP payload version or checksum are wrong\r\n").await;
+    let forever = restore("far", "ABSTTL", DUMPS[0].1);
+    let ttl = forever.windows(7).position(|bytes| bytes == b"$1\r\n0\r\n").unwrap();
+    client.send([&forever[..ttl], b"$15\r\n253402300799000\r\n", &forever[ttl + 7..]].concat()).await;
+    client.expect("+OK\r\n").await;
+    client.ask("PEXPIRETIME far", ":253402300799000\r\n").await;
     client.ask("EXISTS s bad", ":0\r\n").await;
 }
 

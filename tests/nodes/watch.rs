@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use sapwood::Deadline;
 use sapwood::client::resp::Frame;
 use sapwood::client::{ClientError, Connection, Options};
 use sapwood::internal::Internals as _;
@@ -230,7 +231,7 @@ async fn what_is_written_deleted_or_expires_elsewhere_is_watched_here() {
     watch.expect(&["change set a:new 2 -1"]).await;
     delete(&c, b"a:old");
     watch.expect(&["change del a:old nil -1"]).await;
-    let soon = sapwood::internal::model::timestamp::later(now(), std::time::Duration::from_millis(300));
+    let soon = Deadline::from_unix_millis(now().as_unix_millis() + 300);
     write(&c, b"a:new", Write::Deadline(Some(soon)));
     assert!(watch.next_line().await.starts_with("change expire a:new 2 "));
     watch.expect(&["change expired a:new nil -1"]).await;
@@ -255,7 +256,7 @@ async fn a_counter_is_shown_in_digits_whoever_counts() {
     watch.expect(&["change del a:n nil -1"]).await;
     write(&a, b"a:new", Write::Add(-7));
     watch.expect(&["change counter a:new -7 -1"]).await;
-    let soon = sapwood::internal::model::timestamp::later(now(), std::time::Duration::from_millis(300));
+    let soon = Deadline::from_unix_millis(now().as_unix_millis() + 300);
     write(&a, b"a:new", Write::Deadline(Some(soon)));
     assert!(watch.next_line().await.starts_with("change expire a:new -7 "));
     watch.expect(&["change expired a:new nil -1"]).await;

@@ -13,7 +13,7 @@ use sapwood::internal::cluster::{
     RemoteNode, Scope, Statistics, Status, Token, TokenError, Verification, VerificationState, Way,
 };
 use sapwood::internal::env::{BoxFuture, SystemEnv};
-use sapwood::internal::model::{HashSeed, RangeCount, Timestamp, timestamp};
+use sapwood::internal::model::{Deadline, HashSeed, RangeCount, Timestamp, timestamp};
 use sapwood::internal::resp::{Limits, Server, Settings};
 use sapwood::internal::store::{KeyCopy, Lengths, Store, StoreConfig};
 use tokio_util::sync::CancellationToken;
@@ -108,7 +108,7 @@ impl Healing for OnePeer {
         let cell = LostCell::new(b"k\xff".to_vec(), b"v".to_vec(), timestamp, "b");
         let mut large = LostCell::new(b"l".to_vec(), Vec::new(), timestamp, "b");
         (large.value, large.value_bytes) = (None, 9_000_000);
-        large.deadline = Some(timestamp::time_since_epoch(Duration::from_secs(20)));
+        large.deadline = Some(Deadline::from_unix_millis(20_000));
         vec![cell, large]
     }
 

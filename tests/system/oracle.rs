@@ -12,8 +12,8 @@ use crate::support::node_process::*;
 
 /// The commands. A word in braces stands for a random one of its kind: see [`word`].
 ///
-/// Left out is what differs by design: orders that are not defined (`SCAN`), times that pass (`TTL`), deadlines after 2106,
-/// and `BITCOUNT` and `BITPOS` with wrong arguments, which Redis 7.0 does not look at if the key is absent.
+/// Left out is what differs by design: orders that are not defined (`SCAN`), times that pass (`TTL`), and `BITCOUNT` and
+/// `BITPOS` with wrong arguments, which Redis 7.0 does not look at if the key is absent.
 const COMMANDS: &[&str] = &[
     "SET {key} {value}",
     "SET {key} {value} NX",
@@ -21,6 +21,8 @@ const COMMANDS: &[&str] = &[
     "SET {key} {value} GET",
     "SET {key} {value} KEEPTTL",
     "SET {key} {value} EXAT {time}",
+    "SET {key} {value} PXAT {milliseconds}",
+    "SET {key} {value} EX {far}",
     "SET {key} {value} NX XX",
     "SETNX {key} {value}",
     "SETEX {key} 100000 {value}",
@@ -47,6 +49,8 @@ const COMMANDS: &[&str] = &[
     "COPY {key} {key}",
     "COPY {key} {key} REPLACE",
     "EXPIREAT {key} {time}",
+    "EXPIRE {key} {far}",
+    "PEXPIRE {key} {far}",
     "EXPIREAT {key} {time} {condition}",
     "PEXPIREAT {key} {milliseconds}",
     "PERSIST {key}",
@@ -113,8 +117,26 @@ fn word(kind: &str, random: &mut StdRng) -> Vec<u8> {
         "value" => &["1", "12", "", "text", "ohmytext", "mynewtext", "\0\0\0", "-5"],
         "number" => SOME_NUMBERS,
         "small" => &["0", "1", "-1", "7", "127", "128", "-129", "x"],
-        "time" => &["1", "4000000000", "4000000001", "4100000000"],
-        "milliseconds" => &["-5", "1", "4000000000123", "4100000000000"],
+        "time" => &[
+            "1",
+            "4000000000",
+            "4000000001",
+            "4294967296",
+            "253402300799",
+            "9223372036854775",
+            "9223372036854776",
+        ],
+        "milliseconds" => &[
+            "-5",
+            "1",
+            "4000000000123",
+            "4294967295999",
+            "4294967296000",
+            "253402300799000",
+            "9223372036854775000",
+        ],
+        // From now on: none is a deadline, which the two would set at different times.
+        "far" => &["-1", "9223372036854775806", "9223372036854775807", "-9223372036854775808"],
         "condition" => &["NX", "XX", "GT", "LT"],
         "index" => &["0", "1", "2", "3", "5", "9", "16", "40", "-1", "-2", "-3", "-9", "-40"],
         "offset" => &["0", "1", "5", "7", "8", "15", "16", "23", "40", "100", "-1", "x"],

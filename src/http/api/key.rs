@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bytes::Shown;
 use super::keys::MAX_SHOWN_KEY;
-use super::query::{Asked, bytes, moment};
+use super::query::{Asked, bytes, deadline, moment};
 use crate::cluster::{MAX_SHOWN_VALUE, PeerState};
 use crate::http::host::NodeApi;
 use crate::http::problem::Problem;
@@ -146,7 +146,7 @@ impl HeldRow {
             time: copy.timestamp.map(|timestamp| moment(timestamp.time())),
             timestamp: copy.timestamp.map(|timestamp| format!("{:016x}", timestamp.time().0)),
             origin: copy.timestamp.map(|timestamp| api.name_of(timestamp.incarnation())),
-            deadline: copy.deadline.map(moment),
+            deadline: copy.deadline.map(deadline),
             counter: copy.counter.as_ref().filter(|_| values).map(|count| CounterRow::of(api, count)),
         }
     }

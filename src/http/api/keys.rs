@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use super::bytes::{Shown, decode};
-use super::query::{Asked, bytes, moment};
+use super::query::{Asked, bytes, deadline, moment};
 use crate::cluster::MAX_SHOWN_VALUE;
 use crate::http::host::NodeApi;
 use crate::http::problem::Problem;
@@ -161,7 +161,7 @@ fn row(api: &NodeApi, key: &[u8], now: Time, values: bool) -> Option<KeyRow> {
         time: copy.timestamp.map(|timestamp| moment(timestamp.time())),
         timestamp: copy.timestamp.map(|timestamp| format!("{:016x}", timestamp.time().0)),
         origin: copy.timestamp.map(|timestamp| api.name_of(timestamp.incarnation())),
-        deadline: copy.deadline.map(moment),
+        deadline: copy.deadline.map(deadline),
     })
 }
 

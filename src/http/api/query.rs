@@ -1,6 +1,6 @@
 //! Extracts queries and bodies of requests; errors become problems.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::bytes::decode;
 use crate::http::problem::Problem;
-use crate::model::{Time, timestamp};
+use crate::model::{Deadline, Time, timestamp};
 
 /// Extracts the query of a request. Unknown parameters are refused, so that a typing error shows.
 pub(super) struct Asked<T>(pub(super) T);
@@ -57,6 +57,12 @@ pub(super) fn bytes(
 /// Formats a time as RFC 3339, in milliseconds.
 pub(super) fn moment(time: Time) -> String {
     point(SystemTime::UNIX_EPOCH + timestamp::distance(time, timestamp::ZERO))
+}
+
+/// Formats a deadline in the same way; one after the year 9999, the last of RFC 3339, as the end of that year.
+pub(super) fn deadline(deadline: Deadline) -> String {
+    const LAST: u64 = 253_402_300_799_999;
+    point(SystemTime::UNIX_EPOCH + Duration::from_millis(deadline.as_unix_millis().min(LAST)))
 }
 
 /// Formats a time of the machine's clock in the same way.

@@ -15,7 +15,7 @@ use super::query::Sent;
 use crate::http::host::NodeApi;
 use crate::http::problem::Problem;
 use crate::http::state::App;
-use crate::model::{Database, Time, timestamp};
+use crate::model::{Database, Deadline, Time};
 use crate::store::{Batch, Live, Write, increment};
 
 /// Most random increments in one request.
@@ -59,7 +59,7 @@ pub(super) struct RandomIncr {
 pub(super) async fn write(State(app): State<Arc<App>>, Sent(put): Sent<Put>) -> Result<StatusCode, Problem> {
     let api = app.api(put.node.as_deref())?;
     let (key, value) = (put.key.bytes()?, put.value.bytes()?);
-    let deadline = |now| put.ttl_ms.map(|ttl| timestamp::later(now, Duration::from_millis(ttl)));
+    let deadline = |now| put.ttl_ms.map(|ttl| Deadline::after(now, Duration::from_millis(ttl)));
     apply(&api, &key, |now, _| (Write::Set { value: &value, deadline: deadline(now) }, ()))?;
     Ok(StatusCode::NO_CONTENT)
 }

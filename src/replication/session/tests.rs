@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::exchange::VERIFY_EVERY;
 use super::*;
 use crate::ablation::must_fail_without;
-use crate::model::{HashSeed, RangeCount};
+use crate::model::{Deadline, HashSeed, RangeCount};
 use crate::random_cases::random_cases;
 use crate::replication::cells::CellsEncoder;
 use crate::replication::codec::take_frame;
@@ -450,7 +450,7 @@ proptest! {
         let write = |pair: &mut Pair, (first, n, what, millis): (bool, u32, u8, u64)| {
             pair.pass(Duration::from_millis(millis));
             let side = if first { &pair.a } else { &pair.b };
-            let deadline = Some(timestamp::later(pair.wall, Duration::from_millis(500)));
+            let deadline = Some(Deadline::after(pair.wall, Duration::from_millis(500)));
             let write = match what {
                 0 => Write::Delete,
                 1 => Write::Deadline(deadline),

@@ -212,7 +212,7 @@ impl Checker {
         let counts = Checker::counts_of(before, &after);
         let counted = &mut self.counted[key];
         counts.iter().for_each(|count| counted.note(count));
-        let expiry = after.counter.expiry.and_then(|(_, expiry)| expiry.deadline);
+        let expiry = after.counter.expiry.and_then(|(_, expiry)| expiry.expires_at());
         counted.deadline = counted.deadline.max(expiry.max(after.deadline).unwrap_or_default());
         let register = is_changed.then_some(Register {
             timestamp: after.timestamp,

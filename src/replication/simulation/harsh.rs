@@ -13,7 +13,7 @@ use super::network::{Frame, Stage};
 use super::node::Address;
 use super::plan::Act;
 use super::world::{DRAIN_LIMIT, Due, SECOND, World};
-use crate::model::timestamp;
+use crate::model::{Deadline, timestamp};
 use crate::replication::codec;
 use crate::store::Write;
 
@@ -147,7 +147,7 @@ impl World {
     /// Makes a client extend or remove the deadlines of keys.
     pub(super) fn keep_alive(&mut self, node: usize) {
         for key in 0..self.plan.keys {
-            let deadline = timestamp::later(self.wall(node), self.millis(20_000..90_000));
+            let deadline = Deadline::after(self.wall(node), self.millis(20_000..90_000));
             match self.rng.random_range(0..4) {
                 0 => _ = self.write(node, key, Write::Deadline(None)),
                 1 => _ = self.write(node, key, Write::Deadline(Some(deadline))),

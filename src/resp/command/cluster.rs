@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::context::{Context, DONE, Outcome, is};
 use super::error::CommandError;
 use crate::cluster::{ClusterError, Heal, LostCell, PeerStatus, Verification, VerificationState, Way};
-use crate::model::{Time, timestamp};
+use crate::model::timestamp;
 use crate::resp::{Args, Reply};
 
 pub(super) fn peers(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
@@ -88,10 +88,7 @@ fn lost_cell(reply: &mut Reply<'_>, cell: &LostCell) {
             ("timestamp", Field::text(time.0.to_string())),
             ("timestamp_ms", Field::Count(timestamp::unix_millis(time))),
             ("origin", Field::text(cell.timestamp.incarnation().to_string())),
-            (
-                "deadline_ms",
-                cell.deadline.map_or(Field::NEVER, |at: Time| Field::Count(timestamp::unix_millis(at))),
-            ),
+            ("deadline_ms", cell.deadline.map_or(Field::NEVER, |at| Field::Count(at.as_unix_millis()))),
             ("peer", Field::text(&cell.peer)),
         ],
     );

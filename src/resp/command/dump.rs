@@ -6,7 +6,7 @@
 use super::context::{Context, DONE, Long, Outcome, Progress, begin, integer, is};
 use super::error::CommandError;
 use super::options::Moment;
-use crate::model::Time;
+use crate::model::Deadline;
 use crate::resp::Args;
 use crate::resp::args::OwnedArgs;
 use crate::resp::rdb::{self, Crc, PayloadError, Stored, Unpacking};
@@ -75,7 +75,7 @@ impl Long for Dump {
 struct Restore {
     args: OwnedArgs,
     replaces: bool,
-    deadline: Option<Time>,
+    deadline: Option<Deadline>,
     checking: Checking,
     unpacking: Unpacking,
 }

@@ -2,7 +2,7 @@
 
 use super::context::{Context, DONE, Outcome};
 use super::options::{ExpireOptions, Moment};
-use crate::model::{Time, timestamp};
+use crate::model::{Deadline, Time};
 use crate::resp::Args;
 use crate::store::{Live, Write};
 
@@ -43,7 +43,7 @@ pub(super) fn persist(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 pub(super) fn ttl(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    show_deadline(cx, args, |deadline, now| (left(deadline, now) + 500) / 1000)
+    show_deadline(cx, args, |deadline, now| seconds(left(deadline, now)))
 }
 
 pub(super) fn pttl(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
@@ -51,20 +51,25 @@ pub(super) fn pttl(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 pub(super) fn expiretime(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    show_deadline(cx, args, |deadline, _| (timestamp::unix_millis(deadline) + 500) / 1000)
+    show_deadline(cx, args, |deadline, _| seconds(deadline.as_unix_millis()))
 }
 
 pub(super) fn pexpiretime(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    show_deadline(cx, args, |deadline, _| timestamp::unix_millis(deadline))
+    show_deadline(cx, args, |deadline, _| deadline.as_unix_millis())
 }
 
 /// Milliseconds from `now` to a future deadline.
-fn left(deadline: Time, now: Time) -> u64 {
-    timestamp::unix_millis(deadline).saturating_sub(timestamp::unix_millis(now))
+fn left(deadline: Deadline, now: Time) -> u64 {
+    deadline.as_unix_millis().saturating_sub(now.as_unix_millis())
+}
+
+/// Milliseconds in seconds, rounded as Redis rounds them.
+fn seconds(millis: u64) -> u64 {
+    millis.saturating_add(500) / 1000
 }
 
 /// Replies with `show` of the deadline and the present time; -1 without a deadline, -2 without the key.
-fn show_deadline(cx: &mut Context<'_>, args: Args<'_>, show: fn(Time, Time) -> u64) -> Outcome {
+fn show_deadline(cx: &mut Context<'_>, args: Args<'_>, show: fn(Deadline, Time) -> u64) -> Outcome {
     let now = cx.now();
     let shown = cx.keyspace.read(&args[1], now, |live| match live.map(Live::deadline) {
         None => -2,

@@ -2,7 +2,7 @@
 
 use super::context::{integer, is};
 use super::error::CommandError;
-use crate::model::{Time, timestamp};
+use crate::model::{Deadline, Time};
 use crate::resp::Args;
 
 /// A time as a client gives it: in seconds or milliseconds, from now or since the Unix epoch.
@@ -17,12 +17,12 @@ impl Moment<'_> {
     /// Milliseconds since the Unix epoch, possibly negative; `None` if they exceed 64 bits.
     fn unix_millis(self, amount: i64, now: Time) -> Option<i64> {
         let millis = if self.in_seconds { amount.checked_mul(1000)? } else { amount };
-        let base = if self.from_now { i64::try_from(timestamp::unix_millis(now)).ok()? } else { 0 };
+        let base = if self.from_now { i64::try_from(now.as_unix_millis()).ok()? } else { 0 };
         base.checked_add(millis)
     }
 
     /// The deadline, for `command`. It may be in the past, but an amount of zero or less is an error.
-    pub(super) fn deadline(self, now: Time, command: &'static str) -> Result<Time, CommandError> {
+    pub(super) fn deadline(self, now: Time, command: &'static str) -> Result<Deadline, CommandError> {
         let amount = integer(self.amount)?;
         if amount <= 0 {
             return Err(CommandError::ExpireTime(command));
@@ -32,13 +32,11 @@ impl Moment<'_> {
 
     /// [`Self::deadline`] for `EXPIRE` and the like, which delete the key if the deadline is in the past, however
     /// far.
-    pub(super) fn signed_deadline(self, now: Time, command: &'static str) -> Result<Time, CommandError> {
+    pub(super) fn signed_deadline(self, now: Time, command: &'static str) -> Result<Deadline, CommandError> {
         let millis = self.unix_millis(integer(self.amount)?, now);
         let millis = millis.ok_or(CommandError::ExpireTime(command))?;
-        match u64::try_from(millis) {
-            Ok(millis) => timestamp::from_unix_millis(millis).ok_or(CommandError::ExpireTime(command)),
-            Err(_) => Ok(timestamp::ZERO),
-        }
+        // A negative one has passed whatever the clock says, as has zero.
+        Ok(Deadline::from_unix_millis(u64::try_from(millis).unwrap_or(0)))
     }
 }
 
@@ -185,7 +183,7 @@ impl ExpireOptions {
     }
 
     /// Whether the deadline `next` may replace `current`.
-    pub(super) fn allow(self, current: Option<Time>, next: Time) -> bool {
+    pub(super) fn allow(self, current: Option<Deadline>, next: Deadline) -> bool {
         match current {
             None => !self.xx && !self.gt,
             Some(current) => !(self.nx || self.gt && next <= current || self.lt && next >= current),
@@ -197,6 +195,7 @@ impl ExpireOptions {
 mod tests {
     use super::super::super::{Limits, RequestParser, Step};
     use super::*;
+    use crate::model::timestamp::ms;
 
     fn parsed<T: std::fmt::Debug>(
         words: &str,
@@ -226,36 +225,37 @@ mod tests {
             let options = SetOptions::parse(args)?;
             assert_eq!((options.condition, options.returns_old), (Condition::Absent, true));
             let Expiry::At(moment) = options.expiry else { panic!("an expiry was said") };
-            moment.deadline(timestamp::ZERO, "set").map(timestamp::unix_millis)
+            moment.deadline(Time::default(), "set").map(Deadline::as_unix_millis)
         });
         assert_eq!(options, "5");
     }
 
     #[test]
-    fn a_deadline_beyond_the_scale_is_an_error_and_one_before_it_has_passed() {
+    fn a_deadline_beyond_64_bits_is_an_error_and_one_before_1970_has_passed() {
         let moment = |amount, in_seconds, from_now| Moment { amount, in_seconds, from_now };
-        let now = timestamp::from_unix_millis(1_700_000_000_000).unwrap();
-        for (amount, in_seconds) in
-            [(&b"9223372036854775807"[..], true), (b"9223372036854775807", false), (b"4294967296", true)]
-        {
+        let now = ms(1_700_000_000_000);
+        for (amount, in_seconds) in [(&b"9223372036854775807"[..], true), (b"9223372036854775", true)] {
             assert!(moment(amount, in_seconds, true).deadline(now, "set").is_err());
-            assert!(moment(amount, in_seconds, false).signed_deadline(now, "set").is_err() || !in_seconds);
         }
+        assert!(moment(b"9223372036854775807", false, true).signed_deadline(now, "expire").is_err());
+        assert!(moment(b"9223372036854776", true, false).signed_deadline(now, "expire").is_err());
         assert!(moment(b"0", true, true).deadline(now, "set").is_err());
-        assert_eq!(moment(b"-5", true, false).signed_deadline(now, "expire").unwrap(), timestamp::ZERO);
-        let later = moment(b"1500", false, true).deadline(now, "set").unwrap();
-        assert_eq!(timestamp::unix_millis(later), 1_700_000_001_500);
+        let set =
+            |amount, in_seconds, from_now| moment(amount, in_seconds, from_now).signed_deadline(now, "set");
+        assert_eq!(set(b"-5", true, false).unwrap(), Deadline(0));
+        assert_eq!(set(b"1500", false, true).unwrap(), Deadline(1_700_000_001_500));
+        assert_eq!(set(b"9223372036854775807", false, false).unwrap(), Deadline(i64::MAX as u64));
+        assert_eq!(set(b"9223372036854775", true, false).unwrap(), Deadline(9_223_372_036_854_775_000));
     }
 
     #[test]
     fn a_key_without_a_deadline_lives_longest() {
-        let time = |n| timestamp::from_unix_millis(n).unwrap();
         let options = |nx, xx, gt, lt| ExpireOptions { nx, xx, gt, lt };
-        assert!(!options(false, false, true, false).allow(None, time(5)));
-        assert!(options(false, false, false, true).allow(None, time(5)));
-        assert!(!options(false, true, false, true).allow(None, time(5)));
-        assert!(options(false, false, true, false).allow(Some(time(4)), time(5)));
-        assert!(!options(false, false, true, false).allow(Some(time(5)), time(5)));
-        assert!(!options(true, false, false, false).allow(Some(time(4)), time(5)));
+        assert!(!options(false, false, true, false).allow(None, Deadline(5)));
+        assert!(options(false, false, false, true).allow(None, Deadline(5)));
+        assert!(!options(false, true, false, true).allow(None, Deadline(5)));
+        assert!(options(false, false, true, false).allow(Some(Deadline(4)), Deadline(5)));
+        assert!(!options(false, false, true, false).allow(Some(Deadline(5)), Deadline(5)));
+        assert!(!options(true, false, false, false).allow(Some(Deadline(4)), Deadline(5)));
     }
 }

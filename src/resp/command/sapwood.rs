@@ -3,7 +3,7 @@
 use super::context::{Context, DONE, Outcome};
 use super::introspect::explain;
 use super::sweep;
-use crate::model::{Time, Timestamp, timestamp};
+use crate::model::{Deadline, Time, Timestamp, timestamp};
 use crate::resp::{Args, Reply};
 
 const HELP: &[&str] = &[
@@ -80,7 +80,7 @@ pub(super) fn meta(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     reply.bulk(b"live");
     reply.bool(meta.value_bytes.is_some());
     reply.bulk(b"deadline_ms");
-    reply.int(meta.deadline.map_or(-1, millis));
+    reply.int(Deadline::reply(meta.deadline));
     reply.bulk(b"value_bytes");
     reply.int(meta.value_bytes.map_or(-1, |len| i64::try_from(len).unwrap_or(i64::MAX)));
     DONE

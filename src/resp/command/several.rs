@@ -4,7 +4,7 @@
 
 use super::context::{Context, DONE, Outcome, is};
 use super::error::CommandError;
-use crate::model::{Database, Time};
+use crate::model::{Database, Deadline};
 use crate::resp::Args;
 use crate::resp::transaction::MAX_REQUESTS;
 use crate::store::{Live, Write};
@@ -14,7 +14,7 @@ const SAME: &str = "ERR source and destination objects are the same";
 /// The value of a key and its deadline.
 struct Held {
     value: Vec<u8>,
-    deadline: Option<Time>,
+    deadline: Option<Deadline>,
 }
 
 /// What a key holds; `None` if it is absent.

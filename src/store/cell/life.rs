@@ -3,7 +3,7 @@
 use super::{Cell, HAS_COUNTER, HAS_DEADLINE, HAS_VALUE, Parts, SWEPT};
 use crate::model::counter::{Expiry, Shown, Slot, shown};
 use crate::model::timestamp::ZERO;
-use crate::model::{Time, Timestamp};
+use crate::model::{Deadline, Time, Timestamp};
 use crate::store::origins::{Origin, Origins};
 
 /// A part of a cell. The cell's hash is the sum of the hashes of its parts.
@@ -24,14 +24,14 @@ impl Cell {
         self.has(HAS_VALUE) || self.slots().any(|(_, slot)| slot.is_active(passed))
     }
 
-    /// The earliest deadline that the sweep has not processed yet.
+    /// The moment of the earliest deadline that the sweep has not processed yet.
     pub(in crate::store) fn pending_deadline(&self) -> Option<Time> {
         let flags = self.header().key_length_and_flags;
-        let register = self.deadline().filter(|_| flags & HAS_VALUE != 0);
+        let register = self.expires_at().filter(|_| flags & HAS_VALUE != 0);
         if flags & (HAS_COUNTER | SWEPT) != HAS_COUNTER {
             return register;
         }
-        let expiry = self.expiry().and_then(|(_, expiry)| expiry.deadline);
+        let expiry = self.expiry().and_then(|(_, expiry)| expiry.expires_at());
         [register, expiry].into_iter().flatten().min()
     }
 
@@ -70,10 +70,10 @@ impl Cell {
         }
     }
 
-    /// The latest deadline that has passed and that the sweep has processed.
+    /// The moment of the latest deadline that has passed and that the sweep has processed.
     fn passed_at_last_sweep(&self) -> Time {
-        let register = self.deadline().filter(|_| !self.has(HAS_VALUE));
-        let expiry = self.expiry().and_then(|(_, expiry)| expiry.deadline).filter(|_| self.has(SWEPT));
+        let register = self.expires_at().filter(|_| !self.has(HAS_VALUE));
+        let expiry = self.expiry().and_then(|(_, expiry)| expiry.expires_at()).filter(|_| self.has(SWEPT));
         register.max(expiry).unwrap_or(ZERO)
     }
 
@@ -141,11 +141,11 @@ impl Cell {
 
     /// The death of the register of a cell without a counter, as [`Register::death`](crate::model::Register::death).
     fn register_death(&self) -> Option<Time> {
-        let deadline = self.deadline();
-        if self.has(HAS_VALUE) && deadline.is_none() {
+        let expires_at = self.expires_at();
+        if self.has(HAS_VALUE) && expires_at.is_none() {
             return None;
         }
-        Some(deadline.unwrap_or(ZERO).max(self.latest()))
+        Some(expires_at.unwrap_or(ZERO).max(self.latest()))
     }
 
     /// Whether the whole cell is dead at the stable time.
@@ -155,7 +155,7 @@ impl Cell {
 
     /// Whether the register's deadline has passed at `now`.
     pub(in crate::store) fn is_expired(&self, now: Time) -> bool {
-        self.deadline().is_some_and(|deadline| deadline <= now)
+        self.deadline().is_some_and(|deadline| deadline.has_passed(now))
     }
 
     /// Whether the cell is a tombstone: it has no counter, no value and no deadline.
@@ -172,11 +172,11 @@ impl Cell {
     }
 
     /// The time from which the value that a reader sees at `now` is absent; `None` for never.
-    pub(in crate::store) fn deadline_at(&self, now: Time) -> Option<Time> {
+    pub(in crate::store) fn deadline_at(&self, now: Time) -> Option<Deadline> {
         if self.has(HAS_VALUE) && !self.is_expired(now) {
             return self.deadline();
         }
-        self.expiry().and_then(|(_, expiry)| expiry.deadline).filter(|&deadline| deadline > now)
+        self.expiry().and_then(|(_, expiry)| expiry.deadline).filter(|deadline| !deadline.has_passed(now))
     }
 
     /// The timestamp of the latest `SET`, `DEL` or increment, whether or not it still shows.
@@ -211,7 +211,7 @@ impl Cell {
     }
 
     /// The deadline of the value that [`as_at_last_sweep`](Self::as_at_last_sweep) shows.
-    pub(in crate::store) fn deadline_at_last_sweep(&self) -> Option<Time> {
+    pub(in crate::store) fn deadline_at_last_sweep(&self) -> Option<Deadline> {
         if self.has(HAS_VALUE) {
             return self.deadline();
         }
@@ -224,7 +224,7 @@ impl Cell {
     }
 
     #[cold]
-    fn without_counter(&self, shown: Option<Shown<'_>>, deadline: Option<Time>) -> Cell {
+    fn without_counter(&self, shown: Option<Shown<'_>>, deadline: Option<Deadline>) -> Cell {
         let mut digits = itoa::Buffer::new();
         let value = shown.map(|shown| match shown {
             Shown::Text(text) => text,

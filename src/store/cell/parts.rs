@@ -2,7 +2,7 @@
 
 use crate::model::counter::RegisterLife;
 use crate::model::timestamp::ZERO;
-use crate::model::{Register, Time, Timestamp};
+use crate::model::{Deadline, Register, Time, Timestamp};
 use crate::store::origins::{Origin, Origins};
 
 /// A register with interned origins: the input and output of packing a cell.
@@ -11,7 +11,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) time: Time,
     pub(crate) origin: Origin,
     pub(crate) value: Option<&'a [u8]>,
-    pub(crate) deadline: Option<Time>,
+    pub(crate) deadline: Option<Deadline>,
     /// `None` if the write of the value set the deadline.
     pub(crate) deadline_timestamp: Option<(Time, Origin)>,
 }
@@ -40,6 +40,11 @@ impl<'a> Parts<'a> {
         self.deadline_timestamp.unwrap_or((self.time, self.origin))
     }
 
+    /// The moment at which the deadline passes; `None` means never.
+    pub(in crate::store) fn expires_at(&self) -> Option<Time> {
+        self.deadline.map(Deadline::moment)
+    }
+
     /// This register after a retraction.
     pub(crate) fn retracted(self) -> Self {
         Parts { value: None, deadline: None, ..self }
@@ -52,6 +57,10 @@ impl<'a> Parts<'a> {
 
     /// The times that decide when the register and the slots are dead.
     pub(in crate::store) fn life(&self) -> RegisterLife {
-        RegisterLife { written: self.latest(), deadline: self.deadline, has_value: self.value.is_some() }
+        RegisterLife {
+            written: self.latest(),
+            expires_at: self.expires_at(),
+            has_value: self.value.is_some(),
+        }
     }
 }

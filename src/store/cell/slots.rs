@@ -1,6 +1,6 @@
 //! The counter of a cell, in its last bytes.
 
-use crate::model::Time;
+use crate::model::{Deadline, Time};
 
 use super::{Cell, Counter, array};
 use crate::model::counter::{Expiry, Reset, Slot};
@@ -67,7 +67,7 @@ impl Cell {
         (flags & HAS_EXPIRY != 0).then(|| {
             let at = self.0.slice.len() - COUNT_SIZE - EXPIRY_SIZE;
             let origin = Origin::from_le_bytes(array(&self.0.slice[at..at + 4]));
-            let deadline = (flags & EXPIRES != 0).then(|| Time(self.u64_at(at + 12)));
+            let deadline = (flags & EXPIRES != 0).then(|| Deadline(self.u64_at(at + 12)));
             (origin, Expiry { deadline, set_at: Time(self.u64_at(at + 4)) })
         })
     }

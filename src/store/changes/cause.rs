@@ -34,7 +34,7 @@ impl Cause {
             // has expired before.
             let lives = new.lives();
             let has_deadline =
-                lives.register.deadline.or(lives.expiry.and_then(|expiry| expiry.deadline)).is_some();
+                lives.register.expires_at.or(lives.expiry.and_then(|expiry| expiry.expires_at())).is_some();
             let expired = has_deadline || old.lives().passed(new.time()) > ZERO;
             return Some(if expired { Cause::Expired } else { Cause::Delete });
         }
@@ -64,7 +64,8 @@ impl Cause {
 
 #[cfg(test)]
 mod tests {
-    use crate::model::Time;
+    use crate::model::timestamp::ms;
+    use crate::model::{Deadline, Time};
 
     use super::*;
     use crate::model::counter::Slot;
@@ -75,11 +76,11 @@ mod tests {
 
     #[test]
     fn the_cause_follows_from_both_cells() {
-        let tombstone = |time| Parts { time: Time(time), value: None, ..LIVE };
-        let until = |deadline| Parts { deadline: Some(Time(deadline)), ..LIVE };
-        let qualified = |at, parts| Parts { deadline_timestamp: Some((Time(at), 0)), ..parts };
+        let tombstone = |time| Parts { time: ms(time), value: None, ..LIVE };
+        let until = |deadline| Parts { deadline: Some(Deadline(deadline)), ..LIVE };
+        let qualified = |at, parts| Parts { deadline_timestamp: Some((ms(at), 0)), ..parts };
         let swept = Parts { value: None, ..until(30) };
-        let later = Parts { time: Time(40), ..LIVE };
+        let later = Parts { time: ms(40), ..LIVE };
         let other_origin = Parts { origin: 1, ..LIVE };
         let cases = [
             ("first write", None, LIVE, Some(Cause::Set)),
@@ -119,11 +120,11 @@ mod tests {
     fn a_counter_counts_whether_or_not_a_value_is_below_it() {
         let counted = |up| {
             let mut counter = Counter::NONE;
-            counter.put(0, Slot::begin(Time(20)).add(up, Time(20)).unwrap());
+            counter.put(0, Slot::begin(ms(20)).add(up, ms(20)).unwrap());
             counter
         };
-        let dead = Parts { time: Time(15), value: None, ..LIVE };
-        let expiring = Parts { deadline: Some(Time(30)), ..LIVE };
+        let dead = Parts { time: ms(15), value: None, ..LIVE };
+        let expiring = Parts { deadline: Some(Deadline(30)), ..LIVE };
         let five = Parts { value: Some(b"5"), ..LIVE };
         let (none, one, two) = (Counter::NONE, counted(1), counted(2));
         let cases = [
@@ -153,9 +154,9 @@ mod tests {
             assert_eq!(Cause::between(old.map(pack).as_ref(), &pack(new)), Some(cause), "{case}");
         }
         // Another node has counted after the deadline that ends the value.
-        let expiring = Parts { deadline: Some(Time(15)), ..five };
+        let expiring = Parts { deadline: Some(Deadline(15)), ..five };
         let old = Cell::pack_with(&mut Vec::new(), b"k", &expiring, &one, false);
-        assert_eq!(Cause::between(Some(&old), &old.swept(&mut Vec::new(), Time(15))), Some(Cause::Counter));
+        assert_eq!(Cause::between(Some(&old), &old.swept(&mut Vec::new(), ms(15))), Some(Cause::Counter));
     }
 
     #[test]

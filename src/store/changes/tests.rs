@@ -2,7 +2,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::Time;
+use crate::model::Deadline;
+use crate::model::timestamp::ms;
 use tokio::time::{self, advance};
 
 use super::*;
@@ -23,13 +24,13 @@ fn store() -> Store {
 
 fn write(store: &Store, now: u64, key: &str, write: Write<'_>) {
     let mut batch = Batch::default();
-    store.begin(&mut batch, Time(now));
+    store.begin(&mut batch, ms(now));
     store.write(&mut batch, key.as_bytes(), |_| (write, ())).unwrap();
     store.publish(&mut batch);
 }
 
 fn set(store: &Store, now: u64, key: &str, deadline: Option<u64>) {
-    write(store, now, key, Write::Set { value: b"v", deadline: deadline.map(Time) });
+    write(store, now, key, Write::Set { value: b"v", deadline: deadline.map(Deadline) });
 }
 
 fn follow(store: &Store, prefixes: &[&str]) -> Follower {
@@ -63,7 +64,7 @@ fn writes_merges_and_expiries_are_followed_with_their_cause() {
     let start = follower.last();
     set(&here, 10, "a1", Some(50));
     set(&here, 10, "b1", None);
-    write(&here, 11, "a1", Write::Deadline(Some(Time(40))));
+    write(&here, 11, "a1", Write::Deadline(Some(Deadline(40))));
     set(&there, 12, "a2", None);
     let theirs = there.cell(b"a2").unwrap();
     for _ in 0..2 {
@@ -73,7 +74,7 @@ fn writes_merges_and_expiries_are_followed_with_their_cause() {
         here.merge(&mut Vec::new(), b"a2", &parts, &Counter::NONE, ReceivedBy::Push);
     }
     write(&here, 20, "a2", Write::Delete);
-    (0..here.range_count()).for_each(|range| _ = here.sweep(range, Time(40)));
+    (0..here.range_count()).for_each(|range| _ = here.sweep(range, ms(40)));
     set(&here, 41, "a1", None);
     let expected = [
         ("a1", Cause::Set),

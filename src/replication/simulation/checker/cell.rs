@@ -2,7 +2,7 @@
 
 use crate::model::counter::{Counter, Lives, RegisterLife, Shown, shown};
 use crate::model::timestamp::{ZERO, incarnation};
-use crate::model::{Incarnation, Time, Timestamp};
+use crate::model::{Deadline, Incarnation, Time, Timestamp};
 use crate::store::Cell;
 
 use super::Process;
@@ -17,6 +17,7 @@ pub(super) fn nobodys() -> Timestamp {
 pub(in super::super) struct Held {
     pub(in super::super) timestamp: Timestamp,
     pub(in super::super) deadline_timestamp: Timestamp,
+    /// The moment at which the deadline passes.
     pub(in super::super) deadline: Option<Time>,
     pub(in super::super) value: Option<Vec<u8>>,
     pub(in super::super) counter: Counter<Incarnation>,
@@ -37,7 +38,7 @@ impl Held {
             deadline_timestamp: parts
                 .deadline_timestamp
                 .map_or(timestamp, |(time, origin)| dot(time, origin)),
-            deadline: parts.deadline,
+            deadline: parts.deadline.map(Deadline::moment),
             value: parts.value.map(<[u8]>::to_vec),
             counter,
         }
@@ -57,7 +58,7 @@ impl Held {
 
     fn lives(&self) -> Lives {
         let written = (self.timestamp.time()).max(self.deadline_timestamp.time());
-        let register = RegisterLife { written, deadline: self.deadline, has_value: self.value.is_some() };
+        let register = RegisterLife { written, expires_at: self.deadline, has_value: self.value.is_some() };
         Lives { register, expiry: self.counter.expiry.map(|(_, expiry)| expiry) }
     }
 

@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::cluster::{Figures, TrafficKind};
 use crate::model::counter::{Expiry, Lives, RegisterLife, Slot};
-use crate::model::{HashSeed, Incarnation, RangeCount, Time, Timestamp, timestamp};
+use crate::model::{Deadline, HashSeed, Incarnation, RangeCount, Time, Timestamp, timestamp};
 use crate::replication::cells::{Carrier, CellsEncoder};
 use crate::replication::codec;
 use crate::replication::heartbeat;
@@ -46,6 +46,7 @@ pub(super) struct View {
     /// The timestamp of the `SET` or `DEL`; `None` if there was none, as for a key that only has a counter.
     pub(super) timestamp: Option<Timestamp>,
     pub(super) value: Option<Vec<u8>>,
+    /// The moment at which the deadline passes.
     pub(super) deadline: Option<Time>,
     /// The timestamp of the write that set the deadline.
     pub(super) deadline_by: Option<Timestamp>,
@@ -68,7 +69,7 @@ impl View {
     fn lives(&self) -> Lives {
         let timestamps = [self.timestamp, self.deadline_by].into_iter().flatten();
         let written = timestamps.map(|timestamp| timestamp.time()).max().unwrap_or_default();
-        let register = RegisterLife { written, deadline: self.deadline, has_value: self.value.is_some() };
+        let register = RegisterLife { written, expires_at: self.deadline, has_value: self.value.is_some() };
         Lives { register, expiry: self.expiry.map(|(_, expiry)| expiry) }
     }
 
@@ -83,7 +84,7 @@ impl View {
         let is_after = |deadline: Option<Time>, successor: Option<Timestamp>| {
             deadline.is_some_and(|deadline| successor.is_none_or(|by| by.time() < deadline))
         };
-        let expiry = before.expiry.and_then(|(_, expiry)| expiry.deadline);
+        let expiry = before.expiry.and_then(|(_, expiry)| expiry.expires_at());
         before.timestamp == self.timestamp && before.deadline_by != self.deadline_by
             || before.timestamp != self.timestamp && is_after(before.deadline, self.timestamp)
             || before.expiry != self.expiry && is_after(expiry, self.expiry_by())
@@ -224,7 +225,7 @@ pub(super) fn view(local: &Local, key: &[u8]) -> Option<View> {
     Some(View {
         timestamp,
         value: parts.value.map(<[u8]>::to_vec),
-        deadline: parts.deadline,
+        deadline: parts.deadline.map(Deadline::moment),
         deadline_by: deadline_timestamp.or(timestamp),
         slots,
         expiry: counter.expiry.map(|(writer, expiry)| (store.incarnation(writer), expiry)),

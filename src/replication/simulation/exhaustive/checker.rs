@@ -169,7 +169,7 @@ impl Checker {
                 }
                 let by = before.and_then(View::expiry_by);
                 if let Some(dot) = after.expiry_by().filter(|dot| Some(*dot) != by) {
-                    let deadline = after.expiry.and_then(|(_, expiry)| expiry.deadline);
+                    let deadline = after.expiry.and_then(|(_, expiry)| expiry.expires_at());
                     self.note(Write { dot, key, kind: Kind::Deadline(None), deadline });
                 }
             }

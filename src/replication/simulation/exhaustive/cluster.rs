@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::action::{Action, ClientWrite, Grain, Limits, Scenario};
 use super::adapter::{self, STEP};
 use super::checker::Checker;
-use crate::model::{Time, timestamp};
+use crate::model::{Deadline, Time, timestamp};
 use crate::replication::cells::CellsEncoder;
 use crate::replication::local::Local;
 use crate::replication::push;
@@ -255,7 +255,7 @@ impl<'s> Cluster<'s> {
         let key = self.keys[write.key()];
         let before = adapter::view(local, key);
         let value = format!("{}{restarts}", node + 1);
-        let deadline = Some(timestamp::later(wall, STEP / 2));
+        let deadline = Some(Deadline::after(wall, STEP / 2));
         let mut batch = Batch::default();
         local.store.begin(&mut batch, wall);
         let now = batch.now();
