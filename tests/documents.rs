@@ -56,3 +56,25 @@ fn the_tests_and_the_rules_that_guard_invariants_exist() {
     }
     assert!(tests > 15 && ablations > 15, "{tests} tests, {ablations} rules");
 }
+
+#[test]
+fn every_script_of_a_framework_has_a_row() {
+    let folder = "tests/system/frameworks";
+    let document = read("docs/compatibility.md");
+    let entries = fs::read_dir(root().join(folder)).expect("the project has this folder");
+    let names = entries.map(|entry| entry.expect("a folder can be read").file_name().display().to_string());
+    let scripts: Vec<_> =
+        names.filter(|name| !name.starts_with("shared.") && !name.ends_with(".txt")).collect();
+    assert!(scripts.len() > 10, "{scripts:?}");
+    for script in &scripts {
+        assert!(
+            document.contains(&format!("](../{folder}/{script})")),
+            "docs/compatibility.md has no {script}"
+        );
+    }
+    assert_eq!(
+        document.matches(&format!("](../{folder}/")).count(),
+        scripts.len(),
+        "rows of scripts that exist"
+    );
+}

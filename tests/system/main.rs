@@ -16,6 +16,7 @@ mod counters;
 mod cuts;
 mod deletes;
 mod descriptors;
+mod frameworks;
 mod logs;
 mod meeting;
 mod members;
