@@ -1,7 +1,7 @@
 //! `MONITOR`: shows every command of every connection to the monitoring clients.
 
+use std::fmt::Display;
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -43,12 +43,13 @@ impl Monitors {
         self.count.store(all.len(), Ordering::Relaxed);
     }
 
-    /// Shows a command on a database to all monitors, `unless` it is this client.
+    /// Shows a command on a database to all monitors, `unless` it is this client. It comes `from` an address, or from a
+    /// script.
     pub(super) fn show(
         &self,
         now: Time,
         database: Database,
-        from: SocketAddr,
+        from: &dyn Display,
         args: Args<'_>,
         unless: Option<u64>,
     ) {
@@ -59,7 +60,7 @@ impl Monitors {
     }
 }
 
-fn line(now: Time, database: Database, from: SocketAddr, args: Args<'_>) -> Vec<u8> {
+fn line(now: Time, database: Database, from: &dyn Display, args: Args<'_>) -> Vec<u8> {
     let micros = timestamp::distance(now, timestamp::ZERO).as_micros();
     let mut line = Vec::new();
     write!(line, "+{}.{:06} [{database} {from}]", micros / 1_000_000, micros % 1_000_000)
@@ -104,8 +105,8 @@ mod tests {
             let mut parser = RequestParser::new(Limits::default());
             let bytes = format!("{request}\n");
             let Ok(Step::Request { args, .. }) = parser.next(bytes.as_bytes()) else { panic!("{request}") };
-            let (now, from) = (timestamp::from_unix_millis(1500).unwrap(), ([127, 0, 0, 1], 9).into());
-            let line = line(now, Database::new(5), from, args);
+            let now = timestamp::from_unix_millis(1500).unwrap();
+            let line = line(now, Database::new(5), &"127.0.0.1:9", args);
             assert_eq!(String::from_utf8(line).unwrap(), format!("+1.500000 [5 127.0.0.1:9] {shown}\r\n"));
         }
     }

@@ -70,6 +70,11 @@ impl Cached {
 }
 
 impl Scripts {
+    /// How many scripts are kept.
+    pub(super) fn len(&self) -> usize {
+        self.cached.lock().by_digest.len()
+    }
+
     /// The script of this text, compiled now unless it is cached.
     ///
     /// # Errors

@@ -55,6 +55,8 @@ pub(super) struct Session {
     pub(super) watched: Option<Box<WatchedKeys>>,
     /// Whether a request of a transaction is being executed.
     pub(super) is_executing: bool,
+    /// Whether what is being executed comes from a script.
+    pub(super) runs_script: bool,
     /// Set while the connection tracks keys.
     pub(super) tracking: Option<Mode>,
     /// Set while the connection watches: see [`watch`](Self::watch).
@@ -79,6 +81,7 @@ impl Session {
             database: Database::ZERO,
             watched: None,
             is_executing: false,
+            runs_script: false,
             tracking: None,
             watcher: None,
         }

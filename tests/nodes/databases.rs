@@ -152,7 +152,7 @@ async fn events_and_lists_name_the_database() {
     client
         .ask("MULTI\r\nSELECT 3\r\nGET k\r\nEXEC", "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n$-1\r\n")
         .await;
-    let lines = read_until(&mut monitor, |bytes| bytes.ends_with(b"\"GET\" \"k\"\r\n")).await;
+    let lines = read_until(&mut monitor, |bytes| bytes.ends_with(b"\"EXEC\"\r\n")).await;
     for line in [r#"[12 127.0.0.1:"#, r#""SELECT" "12""#, r#""SET" "\xffk" "v""#, r#"[3 127.0.0.1:"#] {
         assert!(lines.contains(line), "{line} in {lines}");
     }

@@ -12,7 +12,7 @@ use rand::{Rng, SeedableRng};
 use sapwood::config::Secret;
 use sapwood::internal::env::{BoxFuture, BoxStream, Env, Listener, SystemEnv};
 use sapwood::internal::model::timestamp;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use crate::raw_client::{PATIENCE, TestServer};
@@ -772,17 +772,26 @@ async fn commands_are_counted_one_by_one_with_the_fields_that_exporters_read() {
     client.ask("INCR text", "-ERR value is not an integer or out of range\r\n").await;
     client.ask("INCR", "-ERR wrong number of arguments for 'incr' command\r\n").await;
     client.reply("SWAPDB 0 1").await;
+    // Refused when it was queued.
+    client.send("MULTI\r\nINCR\r\nEXEC\r\n").await;
+    client.expect("+OK\r\n-ERR wrong number of arguments for 'incr' command\r\n").await;
+    client.expect("-EXECABORT Transaction discarded because of previous errors.\r\n").await;
     let stats = client.reply("INFO commandstats").await;
     let of = |name: &str| {
         let start = format!("cmdstat_{name}:");
         stats.lines().find_map(|line| line.strip_prefix(&start)).expect(name).to_owned()
     };
-    assert!(of("incr").ends_with(",rejected_calls=1,failed_calls=1"), "{stats}");
+    assert!(of("incr").ends_with(",rejected_calls=2,failed_calls=1"), "{stats}");
     assert_eq!(of("config|get"), "calls=1,usec=0,usec_per_call=0.00,rejected_calls=0,failed_calls=0");
     let (get, fields) = (of("get"), ["calls=1,usec=", ",usec_per_call=", ",rejected_calls=0,failed_calls=0"]);
     assert!(get.starts_with(fields[0]) && fields[1..].iter().all(|field| get.contains(field)), "{get}");
     let errors = client.reply("INFO errorstats").await;
-    assert!(errors.contains("errorstat_ERR:count=2\r\nerrorstat_UNSUPPORTED:count=1\r\n"), "{errors}");
+    assert!(
+        errors.contains(
+            "errorstat_ERR:count=3\r\nerrorstat_EXECABORT:count=1\r\nerrorstat_UNSUPPORTED:count=1\r\n"
+        ),
+        "{errors}"
+    );
     assert!(client.reply("INFO latencystats").await.contains("latency_percentiles_usec_get:p50="));
     assert!(
         client
@@ -996,13 +1005,31 @@ async fn a_monitor_sees_the_commands_of_others_but_no_passwords() {
     let (mut monitor, mut client) = (server.client().await, server.client().await);
     monitor.ask("MONITOR", "+OK\r\n").await;
     client.ask("AUTH default secret\r\nSET k \"v\\n\"", "+OK\r\n+OK\r\n").await;
-    let mut seen = Vec::new();
-    while !seen.ends_with(b"\"v\\n\"\r\n") {
-        assert!(timeout(PATIENCE, monitor.0.read_buf(&mut seen)).await.unwrap().unwrap() > 0);
-    }
-    let seen = String::from_utf8(seen).unwrap();
+    let seen = monitor.until("\"v\\n\"\r\n").await;
     assert!(seen.contains(r#""AUTH" "(redacted)" "(redacted)""#) && !seen.contains("secret"), "{seen}");
     monitor.ask("RESET\r\nPING", "+RESET\r\n+PONG\r\n").await;
+}
+
+#[tokio::test]
+async fn a_monitor_sees_a_transaction_in_the_order_of_its_execution() {
+    let server = TestServer::start().await;
+    let (mut monitor, mut client) = (server.client().await, server.client().await);
+    monitor.ask("MONITOR", "+OK\r\n").await;
+    // `PING` has no keys, and is executed once the locks are released.
+    for (requests, replies, order) in [
+        ("SET k v\r\n", "+QUEUED\r\n*1\r\n+OK\r\n", &["MULTI", "SET", "EXEC"][..]),
+        (
+            "PING\r\nGET k\r\n",
+            "+QUEUED\r\n+QUEUED\r\n*2\r\n+PONG\r\n$1\r\nv\r\n",
+            &["MULTI", "GET", "PING", "EXEC"],
+        ),
+    ] {
+        client.send(&format!("MULTI\r\n{requests}EXEC\r\n")).await;
+        client.expect(&format!("+OK\r\n{replies}")).await;
+        let seen = monitor.until("\"EXEC\"\r\n").await;
+        let commands: Vec<_> = seen.lines().map(|line| line.split('"').nth(1).unwrap()).collect();
+        assert_eq!(commands, order, "{seen}");
+    }
 }
 
 #[tokio::test]
@@ -1140,6 +1167,7 @@ async fn info_has_what_monitoring_reads() {
         "keyspace_misses:1",
         "role:master",
         "connected_slaves:0",
+        "master_repl_offset:0",
         "cmdstat_get:calls=2",
         "db0:keys=1,expires=0,avg_ttl=0",
         "# Sapwood",

@@ -52,6 +52,9 @@ async fn values_of_lua_become_the_replies_that_redis_sends() {
         ("return redis.status_reply(1)", "-ERR wrong number or type of arguments\r\n"),
         ("return redis.error_reply('-My Err')", "-My Err\r\n"),
         ("return redis.error_reply('MYERR foo')", "-MYERR foo\r\n"),
+        ("return redis.error_reply('oneword')", "-ERR oneword\r\n"),
+        ("return redis.error_reply('-oneword')", "-ERR oneword\r\n"),
+        ("return redis.error_reply('')", "-ERR \r\n"),
         ("return {double=3.25}", "$4\r\n3.25\r\n"),
         ("return {map={a=1}}", "*2\r\n$1\r\na\r\n:1\r\n"),
         ("return {set={a=true}}", "*1\r\n$1\r\na\r\n"),
@@ -117,6 +120,32 @@ async fn values_of_lua_become_the_replies_that_redis_sends() {
     ] {
         assert_eq!(eval(&mut client, script, &["absent"], &[]).await, reply, "{script}");
     }
+}
+
+#[tokio::test]
+async fn an_error_that_a_script_returns_counts_as_one() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    assert_eq!(eval(&mut client, "return redis.error_reply('MINE is')", &[], &[]).await, "-MINE is\r\n");
+    assert_eq!(eval(&mut client, "return {err='MINE too'}", &[], &[]).await, "-MINE too\r\n");
+    assert!(client.reply("INFO errorstats").await.contains("errorstat_MINE:count=2\r\n"));
+    let stats = client.reply("INFO commandstats").await;
+    let line = stats.lines().find(|line| line.starts_with("cmdstat_eval:calls=2,"));
+    assert!(line.is_some_and(|line| line.ends_with(",failed_calls=2")), "{stats}");
+    assert!(client.reply("INFO memory").await.contains("number_of_cached_scripts:2\r\n"));
+}
+
+#[tokio::test]
+async fn a_monitor_sees_the_commands_of_a_script_and_that_they_come_from_one() {
+    let server = TestServer::start().await;
+    let (mut monitor, mut client) = (server.client().await, server.client().await);
+    monitor.ask("MONITOR", "+OK\r\n").await;
+    assert_eq!(eval(&mut client, "return redis.call('set', KEYS[1], 'v')", &["k"], &[]).await, "+OK\r\n");
+    client.ask("PING", "+PONG\r\n").await;
+    let seen = monitor.until("\"PING\"\r\n").await;
+    let lines: Vec<_> = seen.lines().collect();
+    assert!(lines[0].contains("[0 127.0.0.1:") && lines[0].contains("\"EVAL\""), "{seen}");
+    assert!(lines[1].ends_with("[0 lua] \"set\" \"k\" \"v\""), "{seen}");
 }
 
 #[tokio::test]

@@ -134,6 +134,16 @@ impl Client {
         }
     }
 
+    /// What is read up to this end.
+    pub async fn until(&mut self, end: &str) -> String {
+        let mut seen = Vec::new();
+        while !seen.ends_with(end.as_bytes()) {
+            let read = timeout(PATIENCE, self.0.read_buf(&mut seen)).await.unwrap().unwrap();
+            assert!(read > 0, "the connection was closed after {}", String::from_utf8_lossy(&seen));
+        }
+        String::from_utf8(seen).unwrap()
+    }
+
     /// What is left to read, up to the server closing the connection.
     pub async fn rest(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -112,6 +112,8 @@ fn memory(shared: &Shared, lines: &mut Lines) {
     lines.add("maxmemory_human", human(limit));
     lines.add("maxmemory_tombstones", shared.store.tombstone_reserve().unwrap_or(0));
     lines.add("maxmemory_policy", "noeviction");
+    #[cfg(feature = "scripts")]
+    lines.add("number_of_cached_scripts", shared.scripts.len());
 }
 
 fn persistence(shared: &Shared, lines: &mut Lines) {
@@ -141,6 +143,7 @@ fn stats(shared: &Shared, lines: &mut Lines) {
 fn replication(_shared: &Shared, lines: &mut Lines) {
     lines.add("role", "master");
     lines.add("connected_slaves", 0);
+    lines.add("master_repl_offset", 0);
 }
 
 fn cpu(_shared: &Shared, lines: &mut Lines) {

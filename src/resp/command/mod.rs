@@ -159,14 +159,9 @@ fn admit(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Result<&'static 
     if cx.session.is_subscribed() && !command.flags.has(SUBSCRIBED) {
         return Err(CommandError::Subscribed(command.name));
     }
-    if cx.shared.monitors.any() && !command.flags.has(ADMIN) {
-        let selected = cx.session.database();
-        // As in Redis, a SELECT is shown with the database that it selects.
-        let shown =
-            if command.flags.has(SELECTS) { cx.database(&args[1]).unwrap_or(selected) } else { selected };
-        // A client that ends its own monitoring is not shown that.
-        let unless = (command.name == "reset").then_some(cx.session.client.id);
-        cx.shared.monitors.show(cx.now(), shown, cx.session.client.peer, args, unless);
+    // `EXEC` is shown after what it executes.
+    if cx.shared.monitors.any() && command.name != "exec" {
+        show(cx, args, command);
     }
     if cx.session.may_lack && depends_on_keys(args, command) && lacks(cx, args, command) {
         return Err(CommandError::Loading);
@@ -175,6 +170,20 @@ fn admit(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Result<&'static 
         note_reads(cx, args, command, &TABLE[index]);
     }
     Ok(command)
+}
+
+/// Shows a request to the monitors.
+fn show(cx: &Context<'_>, args: Args<'_>, command: &Command) {
+    if command.flags.has(ADMIN) {
+        return;
+    }
+    let selected = cx.session.database();
+    // As in Redis, a SELECT is shown with the database that it selects.
+    let shown = if command.flags.has(SELECTS) { cx.database(&args[1]).unwrap_or(selected) } else { selected };
+    // A client that ends its own monitoring is not shown that.
+    let unless = (command.name == "reset").then_some(cx.session.client.id);
+    let from: &dyn Display = if cx.session.runs_script { &"lua" } else { &cx.session.client.peer };
+    cx.shared.monitors.show(cx.now(), shown, from, args, unless);
 }
 
 /// Whether a command reads its keys, or writes depending on their values. `DEL` does not: it deletes existing keys,

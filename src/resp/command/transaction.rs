@@ -19,8 +19,10 @@ use super::error::{CommandError, shown_name};
 use super::many::{self, Each};
 use super::script;
 use super::several::other_database;
+use super::table::slot;
 use crate::model::Database;
 use crate::resp::Args;
+use crate::resp::args::OwnedArgs;
 use crate::resp::call::Call;
 use crate::resp::transaction::{Effect, MAX_BYTES, MAX_REQUESTS, MAX_WATCHED, Queued};
 use crate::time_slice::TimeSlice;
@@ -44,11 +46,14 @@ pub(super) fn queue(
     command: &'static Command,
     index: usize,
 ) -> Outcome {
-    let queued = admit(cx, args, command, index);
-    if let (Err(_), Some(queue)) = (&queued, &mut cx.session.queue) {
-        queue.break_off();
+    cx.session.call = Call::of(index);
+    if let Err(error) = admit(cx, args, command, index) {
+        cx.shared.stats.reject(slot(cx.session.call));
+        if let Some(queue) = &mut cx.session.queue {
+            queue.break_off();
+        }
+        return Err(error);
     }
-    queued?;
     cx.reply().simple("QUEUED");
     DONE
 }
@@ -59,7 +64,8 @@ fn admit(
     command: &'static Command,
     index: usize,
 ) -> Result<(), CommandError> {
-    let (command, _) = resolve(command, Call::of(index), args)?;
+    let (command, call) = resolve(command, Call::of(index), args)?;
+    cx.session.call = call;
     if command.flags.has(NO_MULTI) {
         let name = shown_name(command.name);
         return Err(CommandError::unsupported(
@@ -142,7 +148,26 @@ pub(super) fn unwatch(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
 }
 
 /// Executes the queued requests, each by `dispatch`.
-pub(super) fn exec(cx: &mut Context<'_>, _args: Args<'_>, dispatch: Dispatch) -> Outcome {
+pub(super) fn exec(cx: &mut Context<'_>, args: Args<'_>, dispatch: Dispatch) -> Outcome {
+    let outcome = execute(cx, dispatch);
+    if let Ok(Some((requests, Replies { begin: first, ends }))) = outcome {
+        let replies = cx.out.split_off(first);
+        let exec = args.to_owned();
+        return begin(cx, Rest { requests, replies, ends, at: 0, dispatch, running: None, exec });
+    }
+    show_exec(cx, args);
+    outcome.and(DONE)
+}
+
+/// Shows `EXEC` to the monitors, once what it executes was shown.
+fn show_exec(cx: &Context<'_>, args: Args<'_>) {
+    if cx.shared.monitors.any() {
+        cx.shared.monitors.show(cx.now(), cx.session.database(), &cx.session.client.peer, args, None);
+    }
+}
+
+/// Executes the requests with keys; returns all requests if there are others.
+fn execute(cx: &mut Context<'_>, dispatch: Dispatch) -> Result<Option<(Vec<Queued>, Replies)>, CommandError> {
     if cx.session.queue.is_none() {
         return Err(CommandError::said("ERR EXEC without MULTI"));
     }
@@ -167,13 +192,10 @@ pub(super) fn exec(cx: &mut Context<'_>, _args: Args<'_>, dispatch: Dispatch) ->
     match replies {
         None => {
             cx.reply().null_array();
-            DONE
+            Ok(None)
         }
-        Some(_) if requests.iter().all(Queued::needs_lock) => DONE,
-        Some(Replies { begin: first, ends }) => {
-            let replies = cx.out.split_off(first);
-            begin(cx, Rest { requests, replies, ends, at: 0, dispatch, running: None })
-        }
+        Some(_) if requests.iter().all(Queued::needs_lock) => Ok(None),
+        Some(replies) => Ok(Some((requests, replies))),
     }
 }
 
@@ -219,6 +241,8 @@ struct Rest {
     dispatch: Dispatch,
     /// A long command that has begun, and where its reply begins in the output.
     running: Option<(Box<dyn Long>, usize)>,
+    /// The request `EXEC` itself, for monitors.
+    exec: OwnedArgs,
 }
 
 impl Long for Rest {
@@ -235,6 +259,9 @@ impl Long for Rest {
             self.advance(cx);
         };
         cx.session.is_executing = false;
+        if is_done {
+            show_exec(cx, self.exec.as_args());
+        }
         Ok(if is_done { Progress::Done } else { Progress::More })
     }
 }

@@ -78,6 +78,7 @@ fn run(
         let job = Job { script: &script, keys, argv: args.tail(3 + count), client, limits: &limits };
         cx.keyspace.buffer();
         let is_executing = std::mem::replace(&mut cx.session.is_executing, true);
+        cx.session.runs_script = true;
         let mut caller = Caller {
             cx: &mut *cx,
             dispatch,
@@ -87,6 +88,7 @@ fn run(
             limits: &limits,
         };
         let ended = machine::run(&job, &mut caller);
+        cx.session.runs_script = false;
         cx.session.is_executing = is_executing;
         cx.keyspace.end(cx.batch, ended.is_ok());
         ended

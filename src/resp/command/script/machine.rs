@@ -84,6 +84,12 @@ fn execute(lua: &Lua, job: &Job<'_>, caller: &mut Caller<'_, '_>) -> mlua::Resul
         let (is_done, outcome): (bool, Value) = run.call(function)?;
         limits.check()?;
         if is_done {
+            // So that an error that the script returns counts as one.
+            if let Value::Table(table) = &outcome
+                && let Value::String(text) = table.raw_get("err")?
+            {
+                return Ok(Ended::Failed(text.to_string_lossy()));
+            }
             let mut out = Vec::new();
             value::encode(&mut out, &outcome, client, proto.get(), limits)?;
             return Ok(Ended::Reply(out));

@@ -99,7 +99,11 @@ local function reply_of(field, text, ...)
 end
 
 function redis.error_reply(text, ...)
-    if type(text) == "string" and string.sub(text, 1, 1) == "-" then text = string.sub(text, 2) end
+    if type(text) == "string" then
+        if string.sub(text, 1, 1) == "-" then text = string.sub(text, 2) end
+        -- An error begins with a code: one word alone is the text of an error without one.
+        if not string.find(text, " ", 1, true) then text = "ERR " .. text end
+    end
     return reply_of("err", text, ...)
 end
 
