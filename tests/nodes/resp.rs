@@ -557,6 +557,12 @@ const REFUSED: &[(&str, &str)] = &[
         "-UNSUPPORTED HSET: values are plain strings. Keep one key for each field or member, or the whole as one value, \
          as JSON\r\n",
     ),
+    // New in 7.4, the version that `HELLO` says.
+    (
+        "HEXPIRE h 10 FIELDS 1 f",
+        "-UNSUPPORTED HEXPIRE: values are plain strings. Keep one key for each field or member, or the whole as one value, \
+         as JSON\r\n",
+    ),
     (
         "CLIENT PAUSE 100",
         "-UNSUPPORTED CLIENT PAUSE: other clients are not held up here. CLIENT KILL ends a connection\r\n",
