@@ -183,7 +183,8 @@ impl Stats {
     /// Counts an error reply by its first word.
     pub(crate) fn error(&self, text: &str) {
         let code = text.split_once(' ').map_or(text, |(code, _)| code);
-        if code.len() > MAX_ERROR_CODE || !code.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        let is_of_code = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        if code.len() > MAX_ERROR_CODE || !code.bytes().all(is_of_code) {
             return;
         }
         let mut errors = self.errors_by_code.lock();

@@ -126,9 +126,9 @@ async fn values_of_lua_become_the_replies_that_redis_sends() {
 async fn an_error_that_a_script_returns_counts_as_one() {
     let server = TestServer::start().await;
     let mut client = server.client().await;
-    assert_eq!(eval(&mut client, "return redis.error_reply('MINE is')", &[], &[]).await, "-MINE is\r\n");
-    assert_eq!(eval(&mut client, "return {err='MINE too'}", &[], &[]).await, "-MINE too\r\n");
-    assert!(client.reply("INFO errorstats").await.contains("errorstat_MINE:count=2\r\n"));
+    assert_eq!(eval(&mut client, "return redis.error_reply('MY_OWN is')", &[], &[]).await, "-MY_OWN is\r\n");
+    assert_eq!(eval(&mut client, "return {err='MY_OWN too'}", &[], &[]).await, "-MY_OWN too\r\n");
+    assert!(client.reply("INFO errorstats").await.contains("errorstat_MY_OWN:count=2\r\n"));
     let stats = client.reply("INFO commandstats").await;
     let line = stats.lines().find(|line| line.starts_with("cmdstat_eval:calls=2,"));
     assert!(line.is_some_and(|line| line.ends_with(",failed_calls=2")), "{stats}");

@@ -12,8 +12,8 @@ run = Run("cashews", "cashews")
 
 async def connect():
     cache = Cache()
-    # Without `suppress=False` cashews hides errors of the server. Its own limit of 1 s is short for a busy machine.
-    cache.setup(run.url(database=7), suppress=False, socket_timeout=60)
+    # Without `suppress=False` cashews hides errors of the server. Its own time limits are short for a busy machine.
+    cache.setup(run.url(database=7), suppress=False, socket_timeout=60, wait_for_connection_timeout=60)
     await cache.init()
     return cache
 
