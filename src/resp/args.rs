@@ -68,7 +68,6 @@ impl<'a> Args<'a> {
     }
 
     /// The first `len` arguments, or as many as there are.
-    #[cfg(feature = "scripts")]
     #[must_use]
     pub(super) fn head(&self, len: usize) -> Self {
         Self { bytes: self.bytes, spans: self.spans.get(..len).unwrap_or(self.spans) }
@@ -87,7 +86,7 @@ impl<'a> Args<'a> {
 }
 
 /// Which arguments are keys: from `first` to `last` (-1: to the end), every `step`th; none if `first` is 0. If
-/// `counted_at` is not 0, that argument says how many keys follow it.
+/// `counted_at` is not 0, that argument says how many keys follow it, every `step`th argument.
 #[derive(Clone, Copy)]
 pub(super) struct Keys {
     pub(super) first: i8,
@@ -105,17 +104,18 @@ impl Keys {
     /// The indexes of the keys in a request; none if it counts more than it has.
     pub(super) fn places(self, args: Args<'_>) -> impl ExactSizeIterator<Item = usize> + use<> {
         let place = |place: i8| usize::try_from(place).ok();
-        let (first, end, step) = match place(self.counted_at).filter(|at| *at > 0) {
+        let step = place(self.step).filter(|step| *step > 0).unwrap_or(1);
+        let (first, end) = match place(self.counted_at).filter(|at| *at > 0) {
             Some(at) => {
                 let count =
                     args.get(at).and_then(strict_number).and_then(|count| usize::try_from(count).ok());
-                let end = count.and_then(|count| (at + 1).checked_add(count));
-                (Some(at + 1), end.filter(|end| *end <= args.len()).unwrap_or(0), 1)
+                let end = count.and_then(|count| count.checked_mul(step)?.checked_add(at + 1));
+                (Some(at + 1), end.filter(|end| *end <= args.len()).unwrap_or(0))
             }
             None => {
                 let first = place(self.first).filter(|first| *first > 0);
                 let end = place(self.last).map_or(args.len(), |last| last + 1);
-                (first, end, place(self.step).filter(|step| *step > 0).unwrap_or(1))
+                (first, end)
             }
         };
         (first.unwrap_or(end)..end).step_by(step)

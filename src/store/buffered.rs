@@ -29,6 +29,7 @@ impl<'s> Buffered<'s> {
     }
 
     /// The bytes of the buffered cells, those that later ones replace included.
+    #[cfg(feature = "scripts")]
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

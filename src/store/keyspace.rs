@@ -9,7 +9,6 @@
 
 use std::borrow::Cow;
 
-#[cfg(feature = "scripts")]
 use super::buffered::Buffered;
 use super::cell::Cell;
 use super::ranges::{LockedRanges, Ranges};
@@ -32,7 +31,6 @@ enum Reach<'s> {
     /// All calls are one step. They must be of keys that were locked.
     Locked(LockedRanges<'s>),
     /// As `Locked`, and what is written is applied at the end, or never.
-    #[cfg(feature = "scripts")]
     Buffered(Box<Buffered<'s>>),
 }
 
@@ -73,7 +71,6 @@ impl<'s> Keyspace<'s> {
         match &self.reach {
             Reach::Free => self.store.ranges.read(stored, read),
             Reach::Locked(ranges) => ranges.read(stored, read),
-            #[cfg(feature = "scripts")]
             Reach::Buffered(buffered) => buffered.read(stored, read),
         }
     }
@@ -114,7 +111,6 @@ impl<'s> Keyspace<'s> {
                 trim(&mut batch.scratch);
                 outcome
             }
-            #[cfg(feature = "scripts")]
             Reach::Buffered(buffered) => buffered.write(store, batch, key, decide),
         }
     }
@@ -145,18 +141,22 @@ impl<'s> Keyspace<'s> {
     }
 }
 
-/// Writes that are kept in a buffer, for scripts.
-#[cfg(feature = "scripts")]
+/// Writes that are kept in a buffer, so that all of them are applied or none.
 impl Keyspace<'_> {
-    /// Keeps the writes of locked keys in a buffer from here on, until [`end`](Self::end).
-    pub(crate) fn buffer(&mut self) {
-        self.reach = match std::mem::replace(&mut self.reach, Reach::Free) {
+    /// Keeps the writes of locked keys in a buffer from here on, until [`end`](Self::end). Does nothing and returns
+    /// `false` if they are kept already.
+    pub(crate) fn buffer(&mut self) -> bool {
+        let reach = std::mem::replace(&mut self.reach, Reach::Free);
+        let is_first = matches!(reach, Reach::Locked(_));
+        self.reach = match reach {
             Reach::Locked(ranges) => Reach::Buffered(Box::new(Buffered::new(ranges))),
             other => other,
         };
+        is_first
     }
 
     /// The bytes of all cells in the buffer.
+    #[cfg(feature = "scripts")]
     pub(crate) fn buffered_bytes(&self) -> usize {
         if let Reach::Buffered(buffered) = &self.reach { buffered.bytes() } else { 0 }
     }

@@ -119,7 +119,6 @@ impl Growth {
     }
 
     /// The growth by both.
-    #[cfg(feature = "scripts")]
     pub(super) fn plus(self, other: Growth) -> Growth {
         Growth { live: self.live.saturating_add(other.live), total: self.total.saturating_add(other.total) }
     }

@@ -25,7 +25,6 @@
 //!   builds panic if two locks are ever taken in both orders, except those of the ranges: a call takes one, and a
 //!   transaction takes several in the order of the ranges, all at its start ([`Keyspace::lock`]).
 
-#[cfg(feature = "scripts")]
 mod buffered;
 mod cell;
 mod changes;

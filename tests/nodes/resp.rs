@@ -291,6 +291,74 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         ("MSETNX d 1 e 2 d 3", ":1\r\n"),
         ("MGET d e", "*2\r\n$1\r\n3\r\n$1\r\n2\r\n"),
     ],
+    // As of Redis 8.4.
+    &[
+        ("SET k v IFEQ w", "$-1\r\n"),
+        ("SET k v IFNE w", "+OK\r\n"),
+        ("SET k w IFNE v", "$-1\r\n"),
+        ("SET k w IFEQ V", "$-1\r\n"),
+        ("SET k w IFEQ v EX 100 GET", "$1\r\nv\r\n"),
+        ("SET k x IFEQ v GET", "$1\r\nw\r\n"),
+        ("SET k x IFEQ v IFEQ w KEEPTTL", "+OK\r\n"),
+        ("TTL k", ":100\r\n"),
+        ("SET k x IFEQ x NX", "-ERR syntax error\r\n"),
+        ("SET k x XX IFNE x", "-ERR syntax error\r\n"),
+        ("SET k x IFEQ x IFNE y", "-ERR syntax error\r\n"),
+        ("SET k x IFEQ", "-ERR syntax error\r\n"),
+        ("SET text Hello", "+OK\r\n"),
+        ("DIGEST none", "$-1\r\n"),
+        ("SET none v IFDEQ 2d06800538d394c2", "$-1\r\n"),
+        ("SET empty v IFDNE 2d06800538d394c2", "+OK\r\n"),
+        ("SET empty v IFDEQ 2d06800538d394c", "-ERR must be exactly 16 hexadecimal characters\r\n"),
+        ("SETRANGE empty 0 vv", ":2\r\n"),
+        ("GETSET empty \"\"", "$2\r\nvv\r\n"),
+        ("DIGEST empty", "$16\r\n2d06800538d394c2\r\n"),
+        ("SET empty v IFDNE 2d06800538d394c2", "$-1\r\n"),
+        ("SET empty v IFDEQ 2D06800538D394C2", "+OK\r\n"),
+        ("DELEX empty IFDEQ 2d06800538d394c2", ":0\r\n"),
+        ("DELEX empty IFDNE 2d06800538d394c2", ":1\r\n"),
+        ("INCRBY n 12", ":12\r\n"),
+        ("SET n 13 IFEQ 12", "+OK\r\n"),
+        ("DELEX n IFEQ 12", ":0\r\n"),
+        ("DELEX n IFNE 13", ":0\r\n"),
+        ("DELEX n IFNE 12", ":1\r\n"),
+        ("DELEX n IFNE 12", ":0\r\n"),
+        ("DELEX k", ":1\r\n"),
+        ("DELEX k IFEQ", "-ERR wrong number of arguments for 'delex' command\r\n"),
+        ("DELEX k IF v", "-ERR Invalid condition. Use IFEQ, IFNE, IFDEQ, or IFDNE\r\n"),
+    ],
+    &[
+        ("MSETEX 2 a 1 b 2 EX 100", ":1\r\n"),
+        ("TTL b", ":100\r\n"),
+        ("MSETEX 2 b 3 c 4 NX", ":0\r\n"),
+        ("MSETEX 2 b 3 c 4 XX", ":0\r\n"),
+        ("EXISTS c", ":0\r\n"),
+        ("MSETEX 2 a 5 b 6 KEEPTTL XX", ":1\r\n"),
+        ("MGET a b", "*2\r\n$1\r\n5\r\n$1\r\n6\r\n"),
+        ("TTL a", ":100\r\n"),
+        ("MSETEX 3 a 1 a 2 c 3", ":1\r\n"),
+        ("MGET a c", "*2\r\n$1\r\n2\r\n$1\r\n3\r\n"),
+        ("TTL a", ":-1\r\n"),
+        ("MSETEX 1 d 1 EXAT 1 NX", ":1\r\n"),
+        ("EXISTS d", ":0\r\n"),
+        ("MSETEX 1 ex ex PXAT 4294967296000", ":1\r\n"),
+        ("PEXPIRETIME ex", ":4294967296000\r\n"),
+        ("MSETEX 0 a 1", "-ERR invalid numkeys value\r\n"),
+        ("MSETEX x a 1", "-ERR invalid numkeys value\r\n"),
+        ("MSETEX 9999999999 a 1", "-ERR invalid numkeys value\r\n"),
+        ("MSETEX 2 a 1 b", "-ERR wrong number of key-value pairs\r\n"),
+        ("MSETEX 1 a", "-ERR wrong number of arguments for 'msetex' command\r\n"),
+        ("MSETEX 1 a 1 b 2", "-ERR syntax error\r\n"),
+        ("MSETEX 1 a 1 GET", "-ERR syntax error\r\n"),
+        ("MSETEX 1 a 1 IFEQ 2", "-ERR syntax error\r\n"),
+        ("MSETEX 1 a 1 EX 1 PX 1", "-ERR syntax error\r\n"),
+        ("MSETEX 1 a 1 EX 0", "-ERR invalid expire time in 'msetex' command\r\n"),
+        ("COMMAND GETKEYS MSETEX 2 a 1 b 2 EX 1", "*2\r\n$1\r\na\r\n$1\r\nb\r\n"),
+        ("MULTI", "+OK\r\n"),
+        ("MSETEX 2 x 1 y 2", "+QUEUED\r\n"),
+        ("GET y", "+QUEUED\r\n"),
+        ("EXEC", "*2\r\n:1\r\n$1\r\n2\r\n"),
+    ],
     &[
         ("TTL k", ":-2\r\n"),
         ("SET k v", "+OK\r\n"),
@@ -954,7 +1022,13 @@ async fn a_write_beyond_the_memory_limit_replies_with_the_error_alone() {
     let oom = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
     client.ask(&format!("GETSET k {big}"), oom).await;
     client.ask(&format!("SET k {big} GET"), oom).await;
-    client.ask("DEL k", ":1\r\n").await;
+    // Of several keys none is set.
+    client.ask(&format!("MSETEX 3 k w l w m {big}"), oom).await;
+    client.ask(&format!("MSETNX l w m {big}"), oom).await;
+    client.ask("MGET k l m", "*3\r\n$1\r\nv\r\n$-1\r\n$-1\r\n").await;
+    client.send(format!("MULTI\r\nMSETEX 3 k w l w m {big}\r\nGET k\r\nEXEC\r\n")).await;
+    client.expect(format!("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n{oom}$1\r\nv\r\n")).await;
+    client.ask("DEL k l", ":1\r\n").await;
 }
 
 #[tokio::test]
@@ -1409,6 +1483,9 @@ async fn while_the_state_of_peers_is_fetched_no_write_depends_on_a_key_that_may_
             ("SET _ 1 XX", "$-1\r\n", "+OK\r\n"),
             ("SET _ 1 GET", "$-1\r\n", "$1\r\n1\r\n"),
             ("SET _ 1 KEEPTTL", "+OK\r\n", "+OK\r\n"),
+            ("SET _ 1 IFNE 2", "+OK\r\n", "+OK\r\n"),
+            ("MSETEX 1 _ 1 XX", ":0\r\n", ":1\r\n"),
+            ("DELEX _ IFEQ 2", ":0\r\n", ":0\r\n"),
             ("GETSET _ 1", "$-1\r\n", "$1\r\n1\r\n"),
             ("GETEX _ PERSIST", "$-1\r\n", "$1\r\n1\r\n"),
             ("EXPIRE _ 100", ":0\r\n", ":1\r\n"),
@@ -1439,6 +1516,7 @@ async fn while_the_state_of_peers_is_fetched_no_write_depends_on_a_key_that_may_
         client.ask("SET elsewhere 1 EX 100", "+OK\r\n").await;
         client.ask("SETEX elsewhere 100 1", "+OK\r\n").await;
         client.ask("MSET elsewhere 1 a 1", "+OK\r\n").await;
+        client.ask("MSETEX 2 elsewhere 1 a 1 EX 100", ":1\r\n").await;
         client.ask("DEL elsewhere a nowhere", ":2\r\n").await;
         client.ask("UNLINK nowhere", ":0\r\n").await;
     }

@@ -55,6 +55,20 @@ impl Context<'_> {
         outcome
     }
 
+    /// Runs `work`, which is [`together`](Self::together), so that all of its writes are applied, or none if it fails. In a
+    /// script, the script decides about what was written before the failure.
+    pub(super) fn wholly<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, CommandError>,
+    ) -> Result<T, CommandError> {
+        let is_own = self.keyspace.buffer();
+        let outcome = work(self);
+        if is_own {
+            self.keyspace.end(self.batch, outcome.is_ok());
+        }
+        outcome
+    }
+
     /// Runs `work` with the keys of another database.
     pub(super) fn within<T>(&mut self, database: Database, work: impl FnOnce(&mut Self) -> T) -> T {
         let selected = std::mem::replace(&mut self.keyspace.database, database);

@@ -73,6 +73,8 @@ pub(super) const SELECTS: Flags = Flags(4096);
 pub(super) const MOVABLE_KEYS: Flags = Flags(8192);
 /// Not executed by scripts. Others that scripts do not execute have no mark.
 pub(super) const NO_SCRIPT: Flags = Flags(16384);
+/// Runs a script; not shown by `COMMAND`.
+pub(super) const RUNS_SCRIPT: Flags = Flags(32768);
 
 impl Flags {
     pub(super) const fn and(self, other: Flags) -> Flags {
@@ -115,6 +117,8 @@ pub(super) const PAIRS: Keys = keys(1, -1, 2);
 pub(super) const SECOND_KEY: Keys = keys(2, 2, 1);
 /// As many as the second argument says.
 pub(super) const COUNTED_KEYS: Keys = Keys { counted_at: 2, ..NO_KEY };
+/// As many as the first argument says, each with a value.
+pub(super) const COUNTED_PAIRS: Keys = Keys { counted_at: 1, step: 2, ..NO_KEY };
 
 /// The subcommand that `args` name, if `command` has any; checks the number of arguments.
 pub(super) fn resolve(

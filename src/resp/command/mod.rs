@@ -189,8 +189,11 @@ fn show(cx: &Context<'_>, args: Args<'_>, command: &Command) {
 /// Whether a command reads its keys, or writes depending on their values. `DEL` does not: it deletes existing keys,
 /// and only counts them.
 fn depends_on_keys(args: Args<'_>, command: &Command) -> bool {
-    let is_conditional_set =
-        || command.name == "set" && SetOptions::parse(args.tail(3)).is_ok_and(SetOptions::depends_on_key);
+    let is_conditional_set = || match command.name {
+        "set" => SetOptions::parse(args.tail(3)).is_ok_and(SetOptions::depends_on_key),
+        "msetex" => several::msetex_depends_on_keys(args),
+        _ => false,
+    };
     command.flags.has(READ) || command.flags.has(CONDITIONAL) || is_conditional_set()
 }
 

@@ -1,5 +1,9 @@
 //! The options of `SET` and `GETEX`, and deadlines.
 
+use std::mem::discriminant;
+
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::context::{integer, is};
 use super::error::CommandError;
 use crate::model::{Deadline, Time};
@@ -71,31 +75,74 @@ impl<'a> Expiry<'a> {
     }
 }
 
-/// The condition of `SET`.
+/// The condition of `SET`, `MSETEX` and `DELEX`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Condition {
+pub(super) enum Condition<'a> {
     #[default]
     Always,
-    /// Set only if the key is absent (`NX`).
+    /// The key is absent (`NX`).
     Absent,
-    /// Set only if the key exists (`XX`).
+    /// The key exists (`XX`).
     Present,
+    /// The key holds this value (`IFEQ`).
+    Equal(&'a [u8]),
+    /// The key is absent or holds another value (`IFNE`).
+    NotEqual(&'a [u8]),
+    /// The key holds a value with this [`digest`] (`IFDEQ`).
+    DigestEqual(&'a [u8]),
+    /// The key is absent or holds a value with another [`digest`] (`IFDNE`).
+    DigestNotEqual(&'a [u8]),
 }
 
-impl Condition {
-    pub(super) fn holds(self, present: bool) -> bool {
+impl<'a> Condition<'a> {
+    /// Parses `IFEQ`, `IFNE`, `IFDEQ` or `IFDNE` and its argument.
+    pub(super) fn of_value(word: &[u8], argument: &'a [u8]) -> Result<Option<Self>, CommandError> {
+        let (condition, is_digest) = if is(word, "ifeq") {
+            (Condition::Equal(argument), false)
+        } else if is(word, "ifne") {
+            (Condition::NotEqual(argument), false)
+        } else if is(word, "ifdeq") {
+            (Condition::DigestEqual(argument), true)
+        } else if is(word, "ifdne") {
+            (Condition::DigestNotEqual(argument), true)
+        } else {
+            return Ok(None);
+        };
+        if is_digest && argument.len() != DIGEST_LENGTH {
+            return Err(CommandError::said(format!(
+                "ERR must be exactly {DIGEST_LENGTH} hexadecimal characters"
+            )));
+        }
+        Ok(Some(condition))
+    }
+
+    /// Whether it holds for a key with this value; `None` if it is absent.
+    pub(super) fn holds(self, value: Option<&[u8]>) -> bool {
+        let has = |expected: &[u8]| value.is_some_and(|value| digest(value).eq_ignore_ascii_case(expected));
         match self {
             Condition::Always => true,
-            Condition::Absent => !present,
-            Condition::Present => present,
+            Condition::Absent => value.is_none(),
+            Condition::Present => value.is_some(),
+            Condition::Equal(expected) => value == Some(expected),
+            Condition::NotEqual(other) => value != Some(other),
+            Condition::DigestEqual(expected) => has(expected),
+            Condition::DigestNotEqual(other) => !has(other),
         }
     }
+}
+
+/// The length of a [`digest`].
+const DIGEST_LENGTH: usize = 16;
+
+/// The digest of a value that `DIGEST` returns: its XXH3 hash in hexadecimal digits. It takes as long as a copy.
+pub(super) fn digest(value: &[u8]) -> Vec<u8> {
+    format!("{:016x}", xxh3_64(value)).into_bytes()
 }
 
 /// The options of `SET`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct SetOptions<'a> {
-    pub(super) condition: Condition,
+    pub(super) condition: Condition<'a>,
     pub(super) expiry: Expiry<'a>,
     /// Reply with the old value (`GET`).
     pub(super) returns_old: bool,
@@ -107,18 +154,29 @@ impl<'a> SetOptions<'a> {
         self.returns_old || self.condition != Condition::Always || self.expiry == Expiry::Keep
     }
 
+    /// The deadline, for `command`, that the options give.
+    pub(super) fn deadline(self, now: Time, command: &'static str) -> Result<Option<Deadline>, CommandError> {
+        match self.expiry {
+            Expiry::At(moment) => moment.deadline(now, command).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// Parses the arguments after the key and the value.
     pub(super) fn parse(args: Args<'a>) -> Result<Self, CommandError> {
         let mut options = Self::default();
         let mut at = 0;
         while let Some(word) = args.get(at) {
             at += 1;
-            let free = options.condition == Condition::Always;
             let unsaid = options.expiry == Expiry::Unsaid;
-            if is(word, "nx") && (free || options.condition == Condition::Absent) {
-                options.condition = Condition::Absent;
-            } else if is(word, "xx") && (free || options.condition == Condition::Present) {
-                options.condition = Condition::Present;
+            let (condition, width) = Self::condition(word, args.get(at))?;
+            if let Some(condition) = condition {
+                let is_kind = discriminant(&condition) == discriminant(&options.condition);
+                if options.condition != Condition::Always && !is_kind {
+                    return Err(CommandError::Syntax);
+                }
+                options.condition = condition;
+                at += width;
             } else if is(word, "get") {
                 options.returns_old = true;
             } else if is(word, "keepttl") && (unsaid || options.expiry == Expiry::Keep) {
@@ -130,6 +188,20 @@ impl<'a> SetOptions<'a> {
             }
         }
         Ok(options)
+    }
+
+    /// Parses a condition; also returns how many arguments it has.
+    fn condition(
+        word: &[u8],
+        next: Option<&'a [u8]>,
+    ) -> Result<(Option<Condition<'a>>, usize), CommandError> {
+        Ok(if is(word, "nx") {
+            (Some(Condition::Absent), 0)
+        } else if is(word, "xx") {
+            (Some(Condition::Present), 0)
+        } else {
+            (next.map(|next| Condition::of_value(word, next)).transpose()?.flatten(), 1)
+        })
     }
 }
 

@@ -2,8 +2,10 @@
 //!
 //! Peers take the changes key by key, like those of `EXEC`.
 
-use super::context::{Context, DONE, Outcome, is};
+use super::context::{Context, DONE, Outcome, integer, is};
+use super::entry::COUNTED_PAIRS;
 use super::error::CommandError;
+use super::options::{Condition, Expiry, SetOptions};
 use crate::model::{Database, Deadline};
 use crate::resp::Args;
 use crate::resp::transaction::MAX_REQUESTS;
@@ -146,23 +148,67 @@ pub(super) fn msetnx(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if args.len().is_multiple_of(2) {
         return Err(CommandError::Arity("msetnx"));
     }
-    check_number("MSETNX", args.len() / 2)?;
-    let pairs = || (1..args.len()).step_by(2).map(|at| (&args[at], &args[at + 1]));
+    let options = SetOptions { condition: Condition::Absent, ..SetOptions::default() };
+    set_all(cx, args.tail(1), options, None, "MSETNX")
+}
+
+pub(super) fn msetex(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let numkeys = integer(&args[1]).ok().and_then(|number| i32::try_from(number).ok());
+    let numkeys = numkeys.and_then(|number| usize::try_from(number).ok()).filter(|number| *number > 0);
+    let numkeys = numkeys.ok_or(CommandError::said("ERR invalid numkeys value"))?;
+    if numkeys.saturating_mul(2) + 2 > args.len() {
+        return Err(CommandError::said("ERR wrong number of key-value pairs"));
+    }
+    let options = SetOptions::parse(args.tail(2 + 2 * numkeys))?;
+    let is_known = matches!(options.condition, Condition::Always | Condition::Absent | Condition::Present);
+    if options.returns_old || !is_known {
+        return Err(CommandError::Syntax);
+    }
+    let deadline = options.deadline(cx.now(), "msetex")?;
+    set_all(cx, args.tail(2).head(2 * numkeys), options, deadline, "MSETEX")
+}
+
+/// Whether what `MSETEX` does depends on the present values of its keys.
+pub(super) fn msetex_depends_on_keys(args: Args<'_>) -> bool {
+    let end = COUNTED_PAIRS.places(args).last().map_or(args.len(), |last| last + 2);
+    SetOptions::parse(args.tail(end)).is_ok_and(SetOptions::depends_on_key)
+}
+
+/// Sets all pairs of keys and values, or none; replies with whether it did.
+fn set_all(
+    cx: &mut Context<'_>,
+    pairs: Args<'_>,
+    options: SetOptions<'_>,
+    deadline: Option<Deadline>,
+    command: &str,
+) -> Outcome {
+    check_number(command, pairs.len() / 2)?;
+    let pairs = || {
+        (0..pairs.len())
+            .step_by(2)
+            .map(move |at| (at, at + 1))
+            .filter_map(move |(key, value)| pairs.get(key).zip(pairs.get(value)))
+    };
     pairs().try_for_each(|(key, value)| cx.shared.store.check_lengths(key, value))?;
-    let is_done = cx.together(pairs().map(|(key, _)| key), |cx| -> Result<bool, CommandError> {
-        if pairs().any(|(key, _)| exists(cx, key)) {
+    let keeps = options.expiry == Expiry::Keep;
+    let is_done = cx.together(pairs().map(|(key, _)| key), |cx| {
+        let holds = |key| match options.condition {
+            Condition::Absent => !exists(cx, key),
+            Condition::Present => exists(cx, key),
+            _ => true,
+        };
+        if !pairs().all(|(key, _)| holds(key)) {
             return Ok(false);
         }
-        for (written, (key, value)) in pairs().enumerate() {
-            if let Err(error) =
-                cx.keyspace.write(cx.batch, key, |_| (Write::Set { value, deadline: None }, ()))
-            {
-                // Memory is full. None of the keys was there before.
-                pairs().take(written).try_for_each(|(key, _)| delete(cx, key))?;
-                return Err(error.into());
+        cx.wholly(|cx| {
+            for (key, value) in pairs() {
+                cx.keyspace.write(cx.batch, key, |live| {
+                    let kept = live.filter(|_| keeps).and_then(Live::deadline);
+                    (Write::Set { value, deadline: deadline.or(kept) }, ())
+                })?;
             }
-        }
-        Ok(true)
+            Ok(true)
+        })
     })?;
     cx.reply().int(i64::from(is_done));
     DONE

@@ -10,13 +10,15 @@ fn uses(name: &str) -> &'static [&'static [&'static str]] {
     const INSERTS: &[&str] = &["OW", "insert"];
     const TAKES: &[&str] = &["RW", "access", "delete"];
     match name {
-        "get" | "mget" | "expiretime" | "pexpiretime" | "pttl" | "ttl" | "dump" | "sapwood|counter" => {
-            &[READS]
+        "get" | "mget" | "digest" | "eval_ro" | "evalsha_ro" | "expiretime" | "pexpiretime" | "pttl"
+        | "ttl" | "dump" | "sapwood|counter" => &[READS],
+        "decr" | "decrby" | "eval" | "evalsha" | "getex" | "getset" | "incr" | "incrby" => {
+            &[&["RW", "access", "update"]]
         }
-        "decr" | "decrby" | "getex" | "getset" | "incr" | "incrby" => &[&["RW", "access", "update"]],
         "set" => &[&["RW", "access", "update", "variable_flags"]],
         "getdel" => &[TAKES],
-        "mset" | "psetex" | "setex" | "restore" => &[OVERWRITES],
+        "delex" => &[&["RW", "delete", "variable_flags"]],
+        "mset" | "msetex" | "psetex" | "setex" | "restore" => &[OVERWRITES],
         "msetnx" | "setnx" => &[INSERTS],
         "del" | "unlink" => &[&["RM", "delete"]],
         "expire" | "expireat" | "persist" | "pexpire" | "pexpireat" => &[&["RW", "update"]],
@@ -41,7 +43,7 @@ fn tips(name: &str) -> &'static [&'static str] {
         "time" | "pttl" | "ttl" | "client|info" | "client|list" | "dump" | "lastsave" | "object|encoding"
         | "object|freq" | "object|idletime" | "object|refcount" => &["nondeterministic_output"],
         "mget" => &["request_policy:multi_shard"],
-        "mset" => &["request_policy:multi_shard", "response_policy:all_succeeded"],
+        "mset" | "msetex" => &["request_policy:multi_shard", "response_policy:all_succeeded"],
         "msetnx" => &["request_policy:multi_shard", "response_policy:agg_min"],
         "del" | "exists" | "touch" | "unlink" => &["request_policy:multi_shard", "response_policy:agg_sum"],
         "keys" => &["request_policy:all_shards", "nondeterministic_output_order"],
@@ -71,11 +73,22 @@ pub(super) fn describe(reply: &mut Reply<'_>, command: &Command) {
     let tips = tips(command.name);
     reply.array(tips.len());
     tips.iter().for_each(|tip| reply.bulk(tip.as_bytes()));
+    let uses = uses(command.name);
+    if command.keys.counted_at > 0 {
+        reply.array(1);
+        reply.map(3);
+        reply.bulk(b"flags");
+        reply.set(uses[0].len());
+        uses[0].iter().for_each(|flag| reply.simple(flag));
+        search(reply, "begin_search", "index", &[("index", command.keys.counted_at.into())]);
+        let step = command.keys.step.max(1).into();
+        search(reply, "find_keys", "keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", step)]);
+        return;
+    }
     if command.keys.first == 0 {
         reply.array(0);
         return;
     }
-    let uses = uses(command.name);
     reply.array(uses.len());
     for (n, flags) in (0_i64..).zip(uses) {
         reply.map(3);

@@ -3,7 +3,7 @@
 use super::context::{Context, DONE, Outcome};
 use super::error::CommandError;
 use super::many::{self, Each};
-use super::options::{Condition, Expiry, Moment, SetOptions, getex as getex_options};
+use super::options::{Condition, Expiry, Moment, SetOptions, digest, getex as getex_options};
 use crate::resp::{Args, Reply};
 use crate::store::{Live, Write};
 
@@ -73,17 +73,14 @@ pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let options = SetOptions::parse(args.tail(3))?;
     // Refused whether or not the condition holds.
     cx.shared.store.check_lengths(key, value)?;
-    let deadline = match options.expiry {
-        Expiry::At(moment) => Some(moment.deadline(cx.now(), "set")?),
-        _ => None,
-    };
+    let deadline = options.deadline(cx.now(), "set")?;
     let keep = options.expiry == Expiry::Keep;
     let mut reply = Reply::new(cx.out, cx.session.proto);
     let done = cx.keyspace.write(cx.batch, key, |live| {
         if options.returns_old {
             value_of(&mut reply, live);
         }
-        if !options.condition.holds(live.is_some()) {
+        if !options.condition.holds(live.map(Live::value)) {
             return (Write::Keep, false);
         }
         let kept = live.filter(|_| keep).and_then(Live::deadline);
@@ -101,11 +98,7 @@ pub(super) fn setnx(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (key, value) = (&args[1], &args[2]);
     cx.shared.store.check_lengths(key, value)?;
     let done = cx.keyspace.write(cx.batch, key, |live| {
-        if Condition::Absent.holds(live.is_some()) {
-            (Write::Set { value, deadline: None }, true)
-        } else {
-            (Write::Keep, false)
-        }
+        if live.is_none() { (Write::Set { value, deadline: None }, true) } else { (Write::Keep, false) }
     })?;
     cx.reply().int(i64::from(done));
     DONE
@@ -177,6 +170,31 @@ fn replace(cx: &mut Context<'_>, key: &[u8], write: Write<'_>) -> Outcome {
         (write, live.is_some())
     })?;
     cx.session.counts.lookup(found);
+    DONE
+}
+
+pub(super) fn delex(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    const WHICH: &str = "ERR Invalid condition. Use IFEQ, IFNE, IFDEQ, or IFDNE";
+    let condition = match args.len() {
+        2 => Condition::Always,
+        4 => Condition::of_value(&args[2], &args[3])?.ok_or(CommandError::said(WHICH))?,
+        _ => return Err(CommandError::Arity("delex")),
+    };
+    let is_deleted = cx.keyspace.write(cx.batch, &args[1], |live| {
+        let may_delete = live.is_some() && condition.holds(live.map(Live::value));
+        (if may_delete { Write::Delete } else { Write::Keep }, may_delete)
+    })?;
+    cx.reply().int(i64::from(is_deleted));
+    DONE
+}
+
+pub(super) fn digest_of(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let found = cx.keyspace.read(&args[1], cx.now(), |live| live.map(|live| digest(live.value())));
+    cx.session.counts.lookup(found.is_some());
+    match found {
+        Some(digest) => cx.reply().bulk(&digest),
+        None => cx.reply().null(),
+    }
     DONE
 }
 

@@ -2,9 +2,9 @@
 
 use super::context::{Context, Dispatch, Handler, Outcome};
 use super::entry::{
-    ADMIN, ALL_KEYS, CONDITIONAL, COUNTED_KEYS, CROSSES, Command, DENY_OOM, FAST, FROM_SECOND, Flags,
-    MOVABLE_KEYS, NO_AUTH, NO_KEY, NO_MULTI, NO_SCRIPT, NONE, ONE_KEY, PAIRS, PUBSUB, READ, SECOND_KEY,
-    SELECTS, SUBSCRIBED, TWO_KEYS, Table, UNQUEUED, WRITE,
+    ADMIN, ALL_KEYS, CONDITIONAL, COUNTED_KEYS, COUNTED_PAIRS, CROSSES, Command, DENY_OOM, FAST, FROM_SECOND,
+    Flags, MOVABLE_KEYS, NO_AUTH, NO_KEY, NO_MULTI, NO_SCRIPT, NONE, ONE_KEY, PAIRS, PUBSUB, READ,
+    RUNS_SCRIPT, SECOND_KEY, SELECTS, SUBSCRIBED, TWO_KEYS, Table, UNQUEUED, WRITE,
 };
 use super::{
     acl, bitfield, bits, client, cluster, config, connection, counter, dump, expiry, info, inspect,
@@ -25,7 +25,7 @@ const ENDS: Flags = OPENS.and(SUBSCRIBED).and(UNQUEUED);
 const LISTENS: Flags = PUBSUB.and(SUBSCRIBED).and(NO_MULTI);
 const LEADS: Flags = FAST.and(UNQUEUED);
 
-const SCRIPT: Flags = NO_SCRIPT.and(MOVABLE_KEYS);
+const SCRIPT: Flags = RUNS_SCRIPT.and(NO_SCRIPT).and(MOVABLE_KEYS);
 
 /// Every command that is executed: name, arity, flags, keys, group, first version, summary, function.
 #[rustfmt::skip] // a row a command
@@ -81,6 +81,8 @@ pub(super) static TABLE: &[Command] = &[
     row("append", 3, CONDITIONALLY_STORES, ONE_KEY, "string", "2.0.0", "Extends a value; writes it whole", parts::append),
     row("decr", 2, STORES.and(FAST), ONE_KEY, "string", "1.0.0", "Subtracts one from a counter", counter::decr),
     row("decrby", 3, STORES.and(FAST), ONE_KEY, "string", "1.0.0", "Subtracts from a counter", counter::decrby),
+    row("delex", -2, CONDITIONALLY_CHANGES, ONE_KEY, "string", "8.4.0", "Deletes a key if it holds a value; this node alone decides", string::delex),
+    row("digest", 2, READS, ONE_KEY, "string", "8.4.0", "Returns the hash of a value", string::digest_of),
     row("get", 2, READS, ONE_KEY, "string", "1.0.0", "Returns the value of a key", string::get),
     row("getdel", 2, CONDITIONALLY_CHANGES, ONE_KEY, "string", "6.2.0", "Returns the value of a key and deletes it", string::getdel),
     row("getex", -2, CONDITIONALLY_CHANGES, ONE_KEY, "string", "6.2.0", "Returns the value of a key and sets its deadline", string::getex),
@@ -91,6 +93,7 @@ pub(super) static TABLE: &[Command] = &[
     row("lcs", -3, READ, TWO_KEYS, "string", "7.0.0", "Finds the longest common subsequence of two values", lcs::lcs),
     row("mget", -2, READS, ALL_KEYS, "string", "1.0.0", "Returns the values of many keys", string::mget),
     row("mset", -3, STORES, PAIRS, "string", "1.0.1", "Sets many keys, one after the other", string::mset),
+    row("msetex", -4, STORES.and(MOVABLE_KEYS), COUNTED_PAIRS, "string", "8.4.0", "Sets many keys with a deadline: one step on this node, one for each key on others", several::msetex),
     row("msetnx", -3, CONDITIONALLY_STORES, PAIRS, "string", "1.0.1", "Sets many keys if none of them is there: one step on this node, one for each key on others", several::msetnx),
     row("psetex", 4, STORES, ONE_KEY, "string", "2.6.0", "Sets a key with a deadline in milliseconds", string::psetex),
     row("set", -3, STORES, ONE_KEY, "string", "1.0.0", "Sets a key; NX and XX are decided by this node alone, so a lock made of them holds among its clients only", string::set),

@@ -14,7 +14,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::context::{Context, DONE, Dispatch, Flow, Long, Outcome, Progress, begin};
-use super::entry::{CROSSES, Command, DENY_OOM, MOVABLE_KEYS, NO_MULTI, SELECTS, resolve};
+use super::entry::{CROSSES, Command, DENY_OOM, NO_MULTI, RUNS_SCRIPT, SELECTS, resolve};
 use super::error::{CommandError, shown_name};
 use super::many::{self, Each};
 use super::script;
@@ -74,7 +74,7 @@ fn admit(
             "Send it before MULTI or after EXEC",
         ));
     }
-    if command.flags.has(MOVABLE_KEYS) {
+    if command.flags.has(RUNS_SCRIPT) {
         script::check(cx, command.name)?;
     }
     if command.flags.has(DENY_OOM) {
