@@ -25,6 +25,8 @@ pub(super) struct Mode {
     pub(super) which: Which,
     /// `CLIENT CACHING` was called for the next command.
     pub(super) caching: bool,
+    /// The client wants no invalidations of its own writes.
+    pub(super) no_loop: bool,
 }
 
 /// The keys that a client tracks.
@@ -118,6 +120,13 @@ impl Tracking {
         keys.for_each(|key| table.note(client, key));
     }
 
+    /// Drops the records that the client has read these keys, which it is about to write. As in Redis it tracks them
+    /// again once it reads them again.
+    pub(super) fn forget<'k>(&self, client: u64, keys: impl Iterator<Item = &'k [u8]>) {
+        let mut table = self.table.lock();
+        keys.for_each(|key| table.forget(client, key));
+    }
+
     /// Sends invalidations for a changed key.
     pub(super) fn changed(&self, key: &[u8]) {
         if !self.any() {
@@ -166,6 +175,17 @@ impl Table {
         readers.insert(place, client);
         self.reads += 1;
         self.make_room();
+    }
+
+    fn forget(&mut self, client: u64, key: &[u8]) {
+        let Some(noted) = self.noted.get_mut(key) else { return };
+        let Ok(place) = noted.readers.binary_search(&client) else { return };
+        noted.readers.remove(place);
+        self.reads -= 1;
+        if noted.readers.is_empty() {
+            self.noted.remove(key);
+            self.bytes -= key.len();
+        }
     }
 
     fn make_room(&mut self) {
@@ -283,5 +303,18 @@ mod tests {
             drop(table);
             tracking.changed(&key(n));
         }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_invalidated_and_takes_no_room() {
+        let (clients, tracking) = (Clients::default(), Tracking::default());
+        let (writer, other) = (client(&clients), client(&clients));
+        [&writer, &other].into_iter().for_each(|client| tracking.start(client, &Which::Read));
+        tracking.note(writer.id, [&b"a"[..], b"b"].into_iter());
+        tracking.note(other.id, [&b"a"[..]].into_iter());
+        tracking.forget(writer.id, [&b"a"[..], b"b", b"c"].into_iter());
+        assert_eq!((tracking.totals().keys, tracking.totals().reads, tracking.table.lock().bytes), (1, 1, 1));
+        [b"a", b"b"].into_iter().for_each(|key| tracking.changed(key));
+        assert_eq!((invalidated(&writer), invalidated(&other)), ("".into(), "a".into()));
     }
 }

@@ -23,5 +23,6 @@ mod resp;
 mod scripts;
 mod slow_line;
 mod transactions;
+mod versions;
 mod waits;
 mod watch;

@@ -450,12 +450,15 @@ async fn tracking_is_switched_as_in_redis() {
         ("CACHING yes", error("CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.")),
         ("CACHING no", ok()),
         ("TRACKINGINFO", tracking_info(&["on", "optout", "caching-no"], 0, &[])),
+        ("TRACKING OFF", ok()),
+        ("TRACKING ON NOLOOP", ok()),
+        ("TRACKINGINFO", tracking_info(&["on", "noloop"], 0, &[])),
     ] {
         client.ask(&format!("CLIENT {request}"), &reply).await;
     }
     assert!(client.reply("CLIENT LIST").await.contains(" flags=t "));
     assert!(client.reply("INFO clients").await.contains("tracking_clients:1\r\n"));
-    for refused in ["REDIRECT 1", "NOLOOP"] {
+    for refused in ["REDIRECT 1", "BCAST NOLOOP"] {
         let reply = client.reply(&format!("CLIENT TRACKING ON {refused}")).await;
         assert!(reply.starts_with("-UNSUPPORTED CLIENT TRACKING "), "{reply}");
     }
@@ -463,6 +466,24 @@ async fn tracking_is_switched_as_in_redis() {
     assert!(client.reply("INFO clients").await.contains("tracking_clients:1\r\n"));
     client.ask("RESET", "+RESET\r\n").await;
     assert!(client.reply("INFO clients").await.contains("tracking_clients:0\r\n"));
+}
+
+#[tokio::test]
+async fn a_client_that_wants_no_loop_gets_invalidations_of_what_others_write_only() {
+    let server = TestServer::start().await;
+    let (mut tracker, mut writer) = (server.client().await, server.client().await);
+    tracker.reply("HELLO 3").await;
+    writer.ask("MSET a 1 b 1 c 1", "+OK\r\n").await;
+    tracker.ask("CLIENT TRACKING on NOLOOP", "+OK\r\n").await;
+    tracker.ask("MGET a b c", "*3\r\n$1\r\n1\r\n$1\r\n1\r\n$1\r\n1\r\n").await;
+    tracker.ask("SET a 2", "+OK\r\n").await;
+    tracker.ask("MULTI\r\nINCR b\r\nEXEC", "+OK\r\n+QUEUED\r\n*1\r\n:2\r\n").await;
+    writer.ask("SET c 2", "+OK\r\n").await;
+    // It comes after those of the tracker's own writes would have come.
+    tracker.expect(">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nc\r\n").await;
+    tracker.ask("GET a", "$1\r\n2\r\n").await;
+    writer.ask("SET a 3", "+OK\r\n").await;
+    tracker.expect(">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n").await;
 }
 
 #[tokio::test]

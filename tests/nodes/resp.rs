@@ -645,9 +645,9 @@ const REFUSED: &[(&str, &str)] = &[
         "-UNSUPPORTED CLIENT TRACKING REDIRECT: invalidations come on the connection that tracks. Use RESP3: HELLO 3\r\n",
     ),
     (
-        "CLIENT TRACKING on NOLOOP",
-        "-UNSUPPORTED CLIENT TRACKING NOLOOP: a change does not tell which connection made it. Expect invalidations of \
-         the client's own writes too\r\n",
+        "CLIENT TRACKING on BCAST NOLOOP",
+        "-UNSUPPORTED CLIENT TRACKING BCAST NOLOOP: a change does not tell which connection made it. Leave out BCAST, or \
+         expect invalidations of the client's own writes too\r\n",
     ),
     (
         "SHUTDOWN ABORT",

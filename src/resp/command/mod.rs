@@ -59,7 +59,9 @@ use std::fmt::Display;
 use super::Args;
 use super::call::Call;
 use context::{Handler, Outcome, Progress};
-use entry::{ADMIN, CONDITIONAL, CROSSES, Command, NO_AUTH, READ, SELECTS, SUBSCRIBED, UNQUEUED, resolve};
+use entry::{
+    ADMIN, CONDITIONAL, CROSSES, Command, NO_AUTH, READ, SELECTS, SUBSCRIBED, UNQUEUED, WRITE, resolve,
+};
 use error::CommandError;
 use options::SetOptions;
 use table::{TABLE, WHOLE};
@@ -204,13 +206,16 @@ fn lacks(cx: &Context<'_>, args: Args<'_>, command: &Command) -> bool {
     args.len() <= many::AT_ONCE && keys.any(|(database, key)| cx.is_absent_in(database, key))
 }
 
-/// Records the keys that a tracking client is about to read. `CLIENT CACHING` applies to the next command that is not
+/// Records the keys that a tracking client is about to read, and drops those that it is about to write if it wants no
+/// invalidations of its own writes. `CLIENT CACHING` applies to the next command that is not
 /// `CLIENT`.
 fn note_reads(cx: &mut Context<'_>, args: Args<'_>, command: &Command, parent: &Command) {
     let Some(mode) = cx.session.tracking.as_mut().filter(|_| parent.name != "client") else { return };
+    let keys = command.keys.places(args).filter_map(|place| args.get(place));
     if mode.notes_reads() && command.flags.has(READ) {
-        let keys = command.keys.places(args).filter_map(|place| args.get(place));
         cx.shared.tracking.note(cx.session.client.id, keys);
+    } else if mode.no_loop && command.flags.has(WRITE) {
+        cx.shared.tracking.forget(cx.session.client.id, keys);
     }
     mode.caching = false;
 }

@@ -15,6 +15,7 @@ struct Options<'a> {
     broadcasts: bool,
     opt_in: bool,
     opt_out: bool,
+    no_loop: bool,
     prefixes: Vec<&'a [u8]>,
 }
 
@@ -38,14 +39,17 @@ impl<'a> Options<'a> {
                     "Use RESP3: HELLO 3",
                 ));
             } else if is(word, "noloop") {
-                return Err(CommandError::unsupported(
-                    "CLIENT TRACKING NOLOOP",
-                    "a change does not tell which connection made it",
-                    "Expect invalidations of the client's own writes too",
-                ));
+                options.no_loop = true;
             } else {
                 return Err(CommandError::Syntax);
             }
+        }
+        if options.no_loop && options.broadcasts {
+            return Err(CommandError::unsupported(
+                "CLIENT TRACKING BCAST NOLOOP",
+                "a change does not tell which connection made it",
+                "Leave out BCAST, or expect invalidations of the client's own writes too",
+            ));
         }
         Ok(options)
     }
@@ -126,9 +130,10 @@ pub(super) fn tracking(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if is(&args[2], "off") {
         cx.session.stop_tracking(cx.shared);
     } else if is(&args[2], "on") {
+        let no_loop = options.no_loop;
         let which = options.which(cx.session.tracking.as_ref().map(|mode| &mode.which))?;
         cx.session
-            .start_tracking(cx.shared, Mode { which, caching: false })
+            .start_tracking(cx.shared, Mode { which, caching: false, no_loop })
             .map_err(|error| said(&error.to_string()))?;
     } else {
         return Err(CommandError::Syntax);
@@ -189,6 +194,7 @@ pub(super) fn info(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
                     prefixes = all;
                 }
             }
+            flags.extend(mode.no_loop.then_some("noloop"));
         }
     }
     let redirect = if cx.session.tracking.is_some() { 0 } else { -1 };
