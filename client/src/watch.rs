@@ -79,6 +79,8 @@ pub enum Cause {
     Delete,
     /// Its deadline has passed.
     Expired,
+    /// The node deleted it to make room. Other nodes report a delete.
+    Evicted,
     /// It was incremented or decremented.
     Counter,
     /// It was given a deadline.
@@ -88,8 +90,15 @@ pub enum Cause {
 }
 
 impl Cause {
-    const ALL: [Cause; 6] =
-        [Cause::Set, Cause::Delete, Cause::Expired, Cause::Counter, Cause::Expire, Cause::Persist];
+    const ALL: [Cause; 7] = [
+        Cause::Set,
+        Cause::Delete,
+        Cause::Expired,
+        Cause::Evicted,
+        Cause::Counter,
+        Cause::Expire,
+        Cause::Persist,
+    ];
 
     /// The name on the wire.
     pub fn name(self) -> &'static str {
@@ -97,6 +106,7 @@ impl Cause {
             Cause::Set => "set",
             Cause::Delete => "del",
             Cause::Expired => "expired",
+            Cause::Evicted => "evicted",
             Cause::Counter => "counter",
             Cause::Expire => "expire",
             Cause::Persist => "persist",

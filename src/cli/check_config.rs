@@ -36,7 +36,7 @@ pub(crate) fn run(args: Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
 }
 
 /// Every setting in the form of the file, in the order of the help; `None` if an unset value cannot be written there.
-fn entries(Loaded { config, log, password_file, .. }: &Loaded) -> [(&'static str, Option<Value>); 32] {
+fn entries(Loaded { config, log, password_file, .. }: &Loaded) -> [(&'static str, Option<Value>); 33] {
     let text = |value: &dyn ToString| Some(Value::String(value.to_string()));
     let size = |bytes: u64| text(&Size(bytes));
     [
@@ -54,6 +54,7 @@ fn entries(Loaded { config, log, password_file, .. }: &Loaded) -> [(&'static str
         ("forget-after", text(&SpanOrNever(config.forget_after))),
         ("lost-file", config.lost_file.as_ref().and_then(|path| text(&path.display()))),
         ("max-memory", size(config.max_memory.unwrap_or(0))),
+        ("max-memory-policy", text(&config.max_memory_policy)),
         ("tombstone-limit", config.tombstone_limit.and_then(|n| i64::try_from(n).ok()).map(Value::Integer)),
         ("max-key", size(config.max_key as u64)),
         ("max-value", size(config.max_value as u64)),

@@ -10,7 +10,9 @@ use std::str::FromStr;
 use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
-use sapwood::config::{Config, ConfigError, KeyspaceEvents, Secret, SecretError, Size, Span, SpanOrNever};
+use sapwood::config::{
+    Config, ConfigError, EvictionPolicy, KeyspaceEvents, Secret, SecretError, Size, Span, SpanOrNever,
+};
 use serde::{Deserialize, Deserializer};
 
 use super::address::{HttpAddress, ListenAddress};
@@ -102,6 +104,11 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "SIZE", env = "SAPWOOD_MAX_MEMORY", help_heading = LIMITS, hide_env_values = true)]
     #[arg(allow_hyphen_values = true)]
     pub(crate) max_memory: Option<Size>,
+
+    /// Keys deleted, on all nodes, to make room from 95% of --max-memory on: noeviction, volatile-ttl, allkeys-lru or
+    /// allkeys-lfu. noeviction refuses writes instead [default: noeviction]
+    #[arg(long, value_name = "POLICY", env = "SAPWOOD_MAX_MEMORY_POLICY", help_heading = LIMITS, hide_env_values = true)]
+    pub(crate) max_memory_policy: Option<EvictionPolicy>,
 
     /// Tombstones to hold before they no longer wait for nodes that are away, nor beyond as much memory as --max-memory
     /// [default: 1000000, or as many as fit 10% of --max-memory if that is more]
@@ -332,6 +339,7 @@ impl Settings {
         put(&mut config.lost_file, self.lost_file.map(Some));
         put(&mut config.tombstone_limit, self.tombstone_limit.map(Some));
         put(&mut config.max_memory, self.max_memory.map(|size| Some(size.0).filter(|&bytes| bytes != 0)));
+        put(&mut config.max_memory_policy, self.max_memory_policy);
         put_size(&mut config.max_key, "--max-key", self.max_key)?;
         put_size(&mut config.max_value, "--max-value", self.max_value)?;
         put_size(&mut config.max_command, "--max-command", self.max_command)?;
@@ -499,7 +507,7 @@ mod tests {
         let file = format!(
             "client = '0.0.0.0:1'\npeer = '0.0.0.0:2'\nadvertise = 'here:2'\njoin = ['a:1']\nname = 'n'\n\
              cluster = 'c'\nmax-clock-skew = '1s'\ndrain-timeout = '2s'\nready-alone-after = '3s'\n\
-             serve-while-joining = true\nmax-memory = '1GiB'\nmax-key = '1KiB'\n\
+             serve-while-joining = true\nmax-memory = '1GiB'\nmax-memory-policy = 'volatile-ttl'\nmax-key = '1KiB'\n\
              max-value = '1MiB'\nmax-command = '2MiB'\nmax-clients = 7\npeer-queue = '3MiB'\n\
              client-password-file = '{}'\ninsecure = true\nenable-flush = true\n\
              enable-scripts = {SCRIPTS}\nscript-time-limit = '50ms'\nlog = 'debug'\n\
@@ -522,6 +530,7 @@ mod tests {
             lost_file: Some("/lost".into()),
             advertise: Some("here:2".into()),
             max_memory: Some(1 << 30),
+            max_memory_policy: EvictionPolicy::VolatileTtl,
             max_clock_skew: Duration::from_secs(1),
             client_password: Secret::new(*b"pass").ok(),
             max_key: 1 << 10,

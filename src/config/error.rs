@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::units::{Size, Span};
-use super::{MAX_SCRIPT_TIME, MIN_FORGET_AFTER};
+use super::{EvictionPolicy, MAX_SCRIPT_TIME, MIN_FORGET_AFTER};
 
 /// A setting is invalid, or settings contradict each other. Nothing was started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -92,6 +92,9 @@ pub enum ConfigError {
         /// The least it must be.
         entry: Size,
     },
+    /// A policy evicts keys, and there is no limit at which it would.
+    #[error("--max-memory-policy {0} needs a --max-memory at which keys are evicted")]
+    NothingToEvict(EvictionPolicy),
     /// The time is so short that a restart could count as the end of a member.
     #[error(
         "--forget-after {0} is too short: give {least} or more, or never",

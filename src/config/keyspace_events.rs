@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 /// Letters of the event classes and of a channel, in the order in which Redis shows them. Lists, sets, hashes, sorted
-/// sets, evictions, streams and modules never occur here.
+/// sets, streams and modules never occur here.
 const LETTERS: &[u8; 12] = b"g$lshzxetdnK";
 const EVERYTHING: u16 = bits("g$lshzxetd");
 
@@ -30,7 +30,7 @@ impl KeyspaceEvents {
 
     /// Whether any event can be published.
     pub(crate) const fn can_publish(self) -> bool {
-        self.has("KE") && self.has("g$xn")
+        self.has("KE") && self.has("g$xen")
     }
 
     /// All letters as a number.
@@ -122,9 +122,15 @@ mod tests {
 
     #[test]
     fn nothing_is_published_without_a_channel_or_a_class_that_comes_up() {
-        for (letters, can_publish) in
-            [("", false), ("KE", false), ("A", false), ("Kl", false), ("Kg", true), ("EA", true)]
-        {
+        for (letters, can_publish) in [
+            ("", false),
+            ("KE", false),
+            ("A", false),
+            ("Kl", false),
+            ("Kg", true),
+            ("Ke", true),
+            ("EA", true),
+        ] {
             assert_eq!(letters.parse::<KeyspaceEvents>().unwrap().can_publish(), can_publish, "{letters}");
         }
     }

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use crate::model::database::MAX_DATABASES;
 
+pub use crate::store::{EvictionPolicy, UnknownPolicy};
 pub use error::ConfigError;
 pub use keyspace_events::{KeyspaceEvents, UnknownEvents};
 pub use secret::{Secret, SecretError};
@@ -87,6 +88,10 @@ pub struct Config {
     /// Most bytes of keys and values; `None` is unlimited. Cells from peers may take a quarter more, and tombstones as
     /// much again before writes are refused because of them.
     pub max_memory: Option<u64>,
+    /// Which keys are deleted, on all nodes, to make room for clients' writes from 95 % of [`Config::max_memory`] on. Any
+    /// but [`EvictionPolicy::NoEviction`] needs a [`Config::max_memory`]; `AllKeysLru` and `AllKeysLfu` take a
+    /// thirty-second of it more.
+    pub max_memory_policy: EvictionPolicy,
     /// Largest difference between a peer's clock and ours; a peer beyond it is refused.
     pub max_clock_skew: Duration,
     /// Number of tombstones from which the stable time no longer waits for members that are away; `None`: see
@@ -146,6 +151,7 @@ impl Default for Config {
             join: Vec::new(),
             advertise: None,
             max_memory: None,
+            max_memory_policy: EvictionPolicy::NoEviction,
             max_clock_skew: Duration::from_millis(500),
             tombstone_limit: None,
             forget_after: Some(Duration::from_secs(7 * 24 * 3600)),
@@ -284,6 +290,9 @@ impl Config {
             return Err(ConfigError::Zero(flag));
         }
 
+        if self.max_memory_policy.evicts() && self.max_memory.is_none() {
+            return Err(ConfigError::NothingToEvict(self.max_memory_policy));
+        }
         let entry = (self.max_key as u64).saturating_add(self.max_value as u64);
         if entry > MAX_ENTRY || self.max_key > crate::store::MAX_KEY {
             return Err(ConfigError::TooLarge { entry: Size(entry), limit: Size(MAX_ENTRY) });

@@ -115,6 +115,14 @@ fn every_limit_that_carries_an_entry_has_room_for_the_largest() {
     assert!(with(|c| c.max_memory = Some(1 << 20)).unwrap_err().starts_with("--max-memory 1MiB is less"));
     assert!(with(|c| (c.max_key, c.max_value) = (usize::MAX, usize::MAX)).is_err());
     assert_eq!(with(|c| c.max_memory = Some(1 << 30)), Ok(()));
+    let evicting = |max_memory| {
+        with(|c| {
+            c.max_memory_policy = EvictionPolicy::AllKeysLru;
+            c.max_memory = max_memory;
+        })
+    };
+    assert_eq!(evicting(Some(1 << 30)), Ok(()));
+    assert!(evicting(None).unwrap_err().starts_with("--max-memory-policy allkeys-lru needs a --max-memory"));
 }
 
 #[test]

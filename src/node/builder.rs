@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{Node, StartError};
-use crate::config::{Config, Secret};
+use crate::config::{Config, EvictionPolicy, Secret};
 
 /// The settings of an embedded node; [`Node::builder`] makes one.
 ///
@@ -66,6 +66,22 @@ impl NodeBuilder {
     /// Bytes of keys and values to hold at most. Tombstones may take as much again beside them.
     pub fn max_memory(mut self, bytes: u64) -> Self {
         self.config.max_memory = Some(bytes);
+        self
+    }
+
+    /// Which keys are deleted, on all nodes, to make room from 95 % of [`max_memory`](Self::max_memory) on. By default a
+    /// write that needs more than there is is refused.
+    ///
+    /// ```
+    /// use sapwood::config::EvictionPolicy;
+    ///
+    /// let cache = sapwood::Node::builder()
+    ///     .name("a")
+    ///     .max_memory(1 << 30)
+    ///     .max_memory_policy(EvictionPolicy::AllKeysLru);
+    /// ```
+    pub fn max_memory_policy(mut self, policy: EvictionPolicy) -> Self {
+        self.config.max_memory_policy = policy;
         self
     }
 

@@ -111,6 +111,7 @@ impl Node {
             ranges: RangeCount::FULL,
             incarnation,
             max_memory: config.max_memory,
+            eviction: config.max_memory_policy,
             lengths: Lengths { key: config.max_key, value: config.max_value },
             feed_limit: config.peer_queue as u64,
         }));

@@ -340,6 +340,7 @@ impl Replication {
         shared.spawn(&shared.stop, push::run(Arc::clone(&shared)));
         shared.spawn(&shared.stop, upkeep::tick(Arc::clone(&shared)));
         shared.spawn(&shared.stop, upkeep::sweep(Arc::clone(&shared)));
+        shared.spawn(&shared.stop, upkeep::evict(Arc::clone(&shared)));
         shared.spawn(&shared.stop, upkeep::limit_tombstones(Arc::clone(&shared)));
         if let Some(listener) = listener {
             shared.spawn(&shared.draining, accept(Arc::clone(&shared), listener, handshakes));

@@ -37,6 +37,7 @@ async fn node(name: &str, id: u128, join: &[String]) -> TestNode {
         ranges: RangeCount::power_of_two(4),
         incarnation,
         max_memory: None,
+        eviction: crate::store::EvictionPolicy::NoEviction,
         lengths: Lengths::UNLIMITED,
         feed_limit: 1 << 20,
     }));
@@ -636,6 +637,7 @@ fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
         ranges: RangeCount::power_of_two(4),
         incarnation: timestamp::incarnation(1).unwrap(),
         max_memory: None,
+        eviction: crate::store::EvictionPolicy::NoEviction,
         lengths: Lengths::UNLIMITED,
         feed_limit: 0,
     });

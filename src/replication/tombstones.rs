@@ -138,6 +138,7 @@ mod tests {
             ranges: RangeCount::power_of_two(8),
             incarnation: own,
             max_memory: None,
+            eviction: crate::store::EvictionPolicy::NoEviction,
             lengths: Lengths::UNLIMITED,
             feed_limit: 1 << 20,
         });

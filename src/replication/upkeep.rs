@@ -11,6 +11,7 @@ use super::local::LocalEvent;
 use super::members::Verdict;
 use super::tombstones::TombstoneLimit;
 use crate::cluster::EventKind;
+use crate::store::Batch;
 use crate::time_slice::TimeSlice;
 
 /// How often the stable time is computed.
@@ -18,6 +19,9 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// How often a slice of the ranges is swept.
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
+
+/// The number of times out of which a node draws the one at which it begins to evict, so within a second.
+const EVICTION_STAGGER: u64 = 10;
 
 /// The number of slices in which all ranges are swept, so within a second.
 const SWEEP_SLICES: usize = 10;
@@ -66,6 +70,42 @@ pub(super) async fn limit_tombstones(shared: Arc<Shared>) {
         if dropped > 0 {
             tracing::warn!(dropped, "more tombstones than their limit on a node that is alone");
         }
+    }
+}
+
+/// Evicts keys of a node that its peers have grown beyond its mark.
+///
+/// Nodes that exceed theirs at the same time begin at random times. So the evictions of the first reach the others before
+/// they evict as much again.
+pub(super) async fn evict(shared: Arc<Shared>) {
+    let store = &shared.replica.local.store;
+    if !store.evicts() {
+        return;
+    }
+    let mut ticks = interval(SWEEP_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut left = None;
+    loop {
+        ticks.tick().await;
+        if !store.exceeds_mark() {
+            left = None;
+            continue;
+        }
+        let left = left.get_or_insert_with(|| shared.env.random() % EVICTION_STAGGER);
+        if *left > 0 {
+            *left -= 1;
+            continue;
+        }
+        let mut batch = Batch::default();
+        let mut slice = TimeSlice::begin();
+        store.begin(&mut batch, shared.env.wall_clock());
+        while store.evict_excess(&mut batch) {
+            if slice.is_over() {
+                store.publish(&mut batch);
+                slice.give_way().await;
+            }
+        }
+        store.publish(&mut batch);
     }
 }
 

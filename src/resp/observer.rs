@@ -179,6 +179,7 @@ async fn publish_events(hub: &Hub, events: KeyspaceEvents, database: Database, k
         Cause::Set => &[("$", "set")],
         Cause::Delete => &[("g", "del")],
         Cause::Expired => &[("x", "expired")],
+        Cause::Evicted => &[("e", "evicted")],
         Cause::Counter => &[("$", "incrby")],
         Cause::Expire => &[("g", "expire")],
         Cause::Persist => &[("g", "persist")],

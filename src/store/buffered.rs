@@ -35,10 +35,14 @@ impl<'s> Buffered<'s> {
     }
 
     /// Calls `read` with the cell of `key`, as the buffered writes leave it.
-    pub(super) fn read<T>(&self, key: &[u8], read: impl FnOnce(Option<&Cell>) -> T) -> T {
+    pub(super) fn read<const TOUCHES: bool, T>(
+        &self,
+        key: &[u8],
+        read: impl FnOnce(Option<&Cell>) -> T,
+    ) -> T {
         match self.latest.get(key) {
             Some(&at) => read(Some(&self.written[at])),
-            None => self.ranges.read(key, read),
+            None => self.ranges.read::<TOUCHES, T>(key, read),
         }
     }
 
@@ -50,17 +54,19 @@ impl<'s> Buffered<'s> {
         key: &[u8],
         decide: impl FnOnce(Option<Live<'_>>) -> (Write<'v>, T),
     ) -> Result<T, WriteError> {
-        let applied = batch.applied.len();
-        let (next, growth, outcome) = self.read(key, |cell| {
+        let (next, growth, outcome) = self.read::<false, _>(key, |cell| {
             let (next, outcome) = store.decide(batch, key, cell, decide);
             let growth = next.as_ref().map(|next| Growth::of(cell, next));
             (next, growth, outcome)
         });
-        batch.applied.truncate(applied);
+        if next.is_some() {
+            // What was evicted for it stays.
+            batch.applied.pop();
+        }
         trim(&mut batch.scratch);
         if let (Some(next), Some(growth)) = (next, growth) {
             let sum = self.growth.plus(growth);
-            if next.counts_as_live() && !store.limits.admit_clients(store.ranges.memory(), sum) {
+            if next.counts_as_live() && !store.admit(batch, sum) {
                 return Err(WriteError::OutOfMemory);
             }
             self.growth = sum;

@@ -66,24 +66,35 @@ impl<'s> Keyspace<'s> {
     }
 
     /// Calls `read` with the cell of a stored key.
-    #[inline]
     fn cell<T>(&self, stored: &[u8], read: impl FnOnce(Option<&Cell>) -> T) -> T {
+        self.access::<false, T>(stored, read)
+    }
+
+    /// Calls `read` with the cell of a stored key. It is an access of the key if it `TOUCHES` it.
+    #[inline]
+    fn access<const TOUCHES: bool, T>(&self, stored: &[u8], read: impl FnOnce(Option<&Cell>) -> T) -> T {
         match &self.reach {
-            Reach::Free => self.store.ranges.read(stored, read),
-            Reach::Locked(ranges) => ranges.read(stored, read),
-            Reach::Buffered(buffered) => buffered.read(stored, read),
+            Reach::Free => self.store.ranges.read::<TOUCHES, T>(stored, read),
+            Reach::Locked(ranges) => ranges.read::<TOUCHES, T>(stored, read),
+            Reach::Buffered(buffered) => buffered.read::<TOUCHES, T>(stored, read),
         }
     }
 
-    /// As [`Store::read`].
+    /// As [`Store::read`]. It is an access of the key, which keeps it from being evicted.
     #[inline]
     pub(crate) fn read<T>(&self, key: &[u8], now: Time, read: impl FnOnce(Option<Live<'_>>) -> T) -> T {
-        self.read_stored(&self.database.stored(key), now, read)
+        self.access::<true, T>(&self.database.stored(key), |cell| read_live(cell, now, read))
     }
 
-    /// As [`Store::read`], of a stored key.
+    /// As [`read`](Self::read), without being an access.
     #[inline]
-    pub(crate) fn read_stored<T>(
+    pub(crate) fn peek<T>(&self, key: &[u8], now: Time, read: impl FnOnce(Option<Live<'_>>) -> T) -> T {
+        self.peek_stored(&self.database.stored(key), now, read)
+    }
+
+    /// As [`peek`](Self::peek), of a stored key.
+    #[inline]
+    pub(crate) fn peek_stored<T>(
         &self,
         stored: &[u8],
         now: Time,

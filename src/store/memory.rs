@@ -46,6 +46,13 @@ const WITH_TOMBSTONES: u64 = 2;
 /// a peer that is broken or hostile, or has a larger `--max-memory`, sends more.
 const HARD_LIMIT: u64 = 16;
 
+/// The divisor of `--max-memory` that gives the bytes below it from which on clients' writes evict. They stay free for
+/// what peers send, and for writes that need more room than one of them may make.
+const MARK_SHARE: u64 = 20;
+
+/// The same for the background task. It lies between, so that the node whose client writes evicts, and not every node.
+const BACKGROUND_SHARE: u64 = 40;
+
 /// Bytes that all cells take, and the numbers of keys. Each cell is counted under the lock of its range.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -142,17 +149,24 @@ pub(super) struct Limits {
     hard: u64,
     /// Bytes that dead cells may take before clients may be refused because of them.
     reserve: u64,
+    /// Bytes of live cells beyond which a client's write evicts; `max_memory` without a policy that evicts.
+    mark: u64,
+    /// The same for the background task.
+    background_mark: u64,
 }
 
 impl Limits {
-    pub(super) fn new(max_memory: Option<u64>) -> Limits {
+    pub(super) fn new(max_memory: Option<u64>, evicts: bool) -> Limits {
         let max_memory = max_memory.unwrap_or(u64::MAX);
+        let below = |share: u64| if evicts { max_memory - max_memory / share } else { max_memory };
         Limits {
             max_memory,
             ceiling: max_memory.saturating_add(max_memory / CEILING_SHARE),
             with_tombstones: max_memory.saturating_mul(WITH_TOMBSTONES),
             hard: max_memory.saturating_mul(HARD_LIMIT),
             reserve: max_memory.saturating_mul(WITH_TOMBSTONES - 1),
+            mark: below(MARK_SHARE),
+            background_mark: below(BACKGROUND_SHARE),
         }
     }
 
@@ -163,8 +177,29 @@ impl Limits {
 
     /// Whether a client may grow the cells by `growth`.
     pub(super) fn admit_clients(&self, memory: &Memory, growth: Growth) -> bool {
+        self.fits_clients(memory, growth, self.max_memory)
+    }
+
+    /// Whether a client may grow the cells by `growth` and nothing needs to be evicted.
+    #[inline]
+    pub(super) fn is_below_mark(&self, memory: &Memory, growth: Growth) -> bool {
+        self.fits_clients(memory, growth, self.mark)
+    }
+
+    /// Whether the live cells are so few that the background task need not evict.
+    pub(super) fn is_below_background_mark(&self, memory: &Memory) -> bool {
+        memory.live() <= self.background_mark
+    }
+
+    /// Whether a client could grow the cells by `growth` if there were no others.
+    pub(super) fn could_ever_fit(&self, growth: Growth) -> bool {
+        growth.live <= self.max_memory
+    }
+
+    #[inline]
+    fn fits_clients(&self, memory: &Memory, growth: Growth, live: u64) -> bool {
         let fits = |used: u64, more, limit| more == 0 || used.saturating_add(more) <= limit;
-        fits(memory.live(), growth.live, self.max_memory)
+        fits(memory.live(), growth.live, live)
             && fits(memory.live() + memory.dead(), growth.total, self.with_tombstones)
     }
 

@@ -31,6 +31,7 @@ mod changes;
 mod clock;
 mod copy;
 mod discard;
+mod eviction;
 mod feed;
 mod figures;
 mod healing;
@@ -53,6 +54,7 @@ pub use changes::{
 };
 pub use copy::{CopyState, CountCopy, KeyCopy, SlotCopy};
 pub(crate) use discard::Discarded;
+pub use eviction::{EvictionPolicy, UnknownPolicy};
 pub(crate) use feed::Feed;
 pub(crate) use healing::Entry;
 pub(crate) use key_counts::KeyCounts;
@@ -71,6 +73,7 @@ pub use write::{Lengths, Live, Write, WriteError};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use clock::Clock;
+use eviction::{Accesses, Eviction};
 use memory::{Growth, Limits};
 use ranges::Ranges;
 use write::Digits;
@@ -92,6 +95,8 @@ pub struct StoreConfig {
     /// Client writes that would grow the live cells beyond this many bytes, or live and dead ones beyond twice as many,
     /// are refused; `None` for no limit. What peers send may take more.
     pub max_memory: Option<u64>,
+    /// Which keys are deleted to make room for clients' writes.
+    pub eviction: EvictionPolicy,
     /// The longest key and value that clients may write. What peers send may be longer, and so may stored keys.
     pub lengths: Lengths,
     /// Most bytes of changed cells that may wait for the task that sends them to the peers.
@@ -147,6 +152,7 @@ pub struct Store {
     clock: Clock,
     feed: Feed,
     limits: Limits,
+    eviction: Eviction,
     lengths: Lengths,
     /// How many expired keys the sweeps have found.
     expired: AtomicU64,
@@ -159,11 +165,13 @@ impl Store {
     /// If the longest key exceeds [`MAX_KEY`].
     pub fn new(config: StoreConfig) -> Self {
         assert!(config.lengths.key <= MAX_KEY, "a cell holds every key that may be written");
+        let accesses = Accesses::of(config.eviction, config.max_memory);
         Store {
-            ranges: Ranges::new(config.seed, config.ranges, Origins::new(config.incarnation)),
+            ranges: Ranges::new(config.seed, config.ranges, Origins::new(config.incarnation), accesses),
             clock: Clock::new(),
             feed: Feed::new(config.feed_limit),
-            limits: Limits::new(config.max_memory),
+            limits: Limits::new(config.max_memory, config.eviction.evicts()),
+            eviction: Eviction::new(config.eviction, config.incarnation),
             lengths: config.lengths,
             expired: AtomicU64::new(0),
         }
@@ -184,6 +192,9 @@ impl Store {
     /// Starts a batch of commands at the current time.
     pub fn begin(&self, batch: &mut Batch, wall: Time) {
         batch.now = self.clock.read(wall);
+        if let Some(accesses) = self.ranges.accesses() {
+            accesses.set_clock(batch.now);
+        }
     }
 
     /// Passes the batch's changes to the peers; returns the feed sequence of the last one, or 0 if there is none.
@@ -202,7 +213,7 @@ impl Store {
     ///
     /// `read` runs under the range's read lock: it should copy what it needs and return.
     pub fn read<T>(&self, key: &[u8], now: Time, read: impl FnOnce(Option<Live<'_>>) -> T) -> T {
-        self.ranges.read(key, |cell| write::read_live(cell, now, read))
+        self.ranges.read::<false, _>(key, |cell| write::read_live(cell, now, read))
     }
 
     /// The value of `key`, if there is one.
@@ -210,7 +221,7 @@ impl Store {
     /// `clock` returns the machine's time. It is called only if a deadline or a counter makes a difference.
     #[inline]
     pub fn get(&self, key: &[u8], clock: impl FnOnce() -> Time) -> Option<Value> {
-        self.ranges.read(key, |cell| {
+        self.ranges.read::<true, _>(key, |cell| {
             let cell = cell?;
             if cell.is_lasting() {
                 return Some(Value::of(cell, ZERO));
@@ -242,16 +253,17 @@ impl Store {
         outcome
     }
 
-    /// Decides a write of `key`, whose range is locked: the new cell, if there is one, and the outcome.
+    /// Decides a write of `key`, whose range is locked: the new cell, if there is one, and the outcome. The new cell is
+    /// the last that was applied, after those of evictions that have made room for it.
     #[inline(always)]
     fn decide<'v, T>(
         &self,
-        Batch { now, applied, scratch, counter }: &mut Batch,
+        batch: &mut Batch,
         key: &[u8],
         cell: Option<&Cell>,
         decide: impl FnOnce(Option<Live<'_>>) -> (Write<'v>, T),
     ) -> (Option<Cell>, Result<T, WriteError>) {
-        let drawn = self.clock.draw(*now, cell.map_or(ZERO, Cell::latest));
+        let drawn = self.clock.draw(batch.now, cell.map_or(ZERO, Cell::latest));
         let mut digits = Digits::new();
         let live = cell.and_then(|cell| Live::at(cell, drawn, &mut digits));
         let is_live = live.is_some();
@@ -260,18 +272,18 @@ impl Store {
             return (None, Err(error));
         }
         let timestamp = (drawn, self.ranges.origins().own());
-        let parts = match write::apply(write, timestamp, cell, is_live, counter) {
+        let parts = match write::apply(write, timestamp, cell, is_live, &mut batch.counter) {
             Ok(Some(parts)) => parts,
             Ok(None) => return (None, Ok(outcome)),
             Err(error) => return (None, Err(error)),
         };
-        let next = Cell::pack_with(scratch, key, &parts, counter, false);
+        let next = Cell::pack_with(&mut batch.scratch, key, &parts, &batch.counter, false);
         // Deletes are accepted beyond the limits.
         let may_grow = next.counts_as_live() || ablated(Ablation::AdmitDeletes);
-        if may_grow && !self.limits.admit_clients(self.ranges.memory(), Growth::of(cell, &next)) {
+        if may_grow && !self.admit(batch, Growth::of(cell, &next)) {
             return (None, Err(WriteError::OutOfMemory));
         }
-        applied.push(next.clone());
+        batch.applied.push(next.clone());
         (Some(next), Ok(outcome))
     }
 
@@ -289,15 +301,14 @@ impl Store {
         self.lengths.check(key.len(), value)
     }
 
-    /// Checks whether a client's write that grows the cells by `growth` bytes would be accepted now.
+    /// Checks whether a client's write that grows the cells by `growth` bytes would be accepted now, perhaps after an
+    /// eviction.
     ///
     /// # Errors
     /// As [`write`](Self::write).
     pub fn check_write(&self, growth: u64) -> Result<(), WriteError> {
-        if !self.limits.admit_clients(self.ranges.memory(), Growth::of_new(growth)) {
-            return Err(WriteError::OutOfMemory);
-        }
-        Ok(())
+        let is_full = !self.limits.admit_clients(self.ranges.memory(), Growth::of_new(growth));
+        if is_full && !self.may_evict() { Err(WriteError::OutOfMemory) } else { Ok(()) }
     }
 
     /// Interns `incarnation`: returns the origin by which cells refer to it.
@@ -333,7 +344,7 @@ impl Store {
 
     /// The metadata of `key`, also if it is a tombstone.
     pub fn meta(&self, key: &[u8], now: Time) -> Option<Meta> {
-        self.ranges.read(key, |cell| self.meta_of(cell?, now))
+        self.ranges.read::<false, _>(key, |cell| self.meta_of(cell?, now))
     }
 
     fn meta_of(&self, cell: &Cell, now: Time) -> Option<Meta> {
@@ -353,7 +364,7 @@ impl Store {
 
     /// The counter of `key`, with the slot of each incarnation; `None` if it is not a counter at `now`.
     pub fn count(&self, key: &[u8], now: Time) -> Option<Count> {
-        self.ranges.read(key, |cell| self.counted(cell?, now))
+        self.ranges.read::<false, _>(key, |cell| self.counted(cell?, now))
     }
 
     fn counted(&self, cell: &Cell, now: Time) -> Option<Count> {

@@ -6,6 +6,7 @@
 //! calls use.
 
 mod locked;
+mod sample;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,9 +16,11 @@ use hashbrown::raw::RawTable;
 use xxhash_rust::xxh3::Xxh3Builder;
 
 pub(super) use locked::LockedRanges;
+pub(super) use sample::Sampled;
 
 use super::cell::{Cell, Part};
 use super::changes::Changes;
+use super::eviction::Accesses;
 use super::memory::Memory;
 use super::origins::Origins;
 use super::raw;
@@ -42,10 +45,17 @@ pub(super) struct Ranges {
     origins: Arc<Origins>,
     memory: Memory,
     changes: Arc<Changes>,
+    /// What LRU or LFU needs; `None` without such a policy.
+    accesses: Option<Accesses>,
 }
 
 impl Ranges {
-    pub(super) fn new(seed: HashSeed, count: RangeCount, origins: Origins) -> Self {
+    pub(super) fn new(
+        seed: HashSeed,
+        count: RangeCount,
+        origins: Origins,
+        accesses: Option<Accesses>,
+    ) -> Self {
         let hasher = Xxh3Builder::new().with_seed(seed.get());
         Ranges {
             map: DashMap::with_hasher_and_shard_amount(hasher, count.get()),
@@ -55,6 +65,7 @@ impl Ranges {
             origins: Arc::new(origins),
             memory: Memory::default(),
             changes: Arc::default(),
+            accesses,
         }
     }
 
@@ -76,11 +87,44 @@ impl Ranges {
         &self.memory
     }
 
-    /// Calls `read` with the cell of `key`, under the range's read lock.
-    pub(super) fn read<T>(&self, key: &[u8], read: impl FnOnce(Option<&Cell>) -> T) -> T {
+    /// When or how often keys were accessed.
+    pub(super) fn accesses(&self) -> Option<&Accesses> {
+        self.accesses.as_ref()
+    }
+
+    /// Calls `read` with the cell of `key`, under the range's read lock. It is an access of the key if it `TOUCHES` it.
+    pub(super) fn read<const TOUCHES: bool, T>(
+        &self,
+        key: &[u8],
+        read: impl FnOnce(Option<&Cell>) -> T,
+    ) -> T {
         let hash = self.seed.key_hash(key);
         let table = self.map.shards()[self.count.range_of(hash)].read();
-        read(find(&table, hash, key))
+        let cell = find(&table, hash, key);
+        if TOUCHES {
+            self.touch(hash, cell);
+        }
+        read(cell)
+    }
+
+    /// Records an access of a key, if it is there.
+    #[inline(always)]
+    fn touch(&self, hash: u64, cell: Option<&Cell>) {
+        if let Some(accesses) = &self.accesses
+            && cell.is_some_and(Cell::counts_as_live)
+        {
+            accesses.touch(hash);
+        }
+    }
+
+    /// Records the access of a write.
+    #[inline(always)]
+    fn touch_written(&self, hash: u64, old: Option<&Cell>, new: &Cell) {
+        let Some(accesses) = &self.accesses else { return };
+        if !new.counts_as_live() {
+            return;
+        }
+        if old.is_some_and(Cell::counts_as_live) { accesses.touch(hash) } else { accesses.begin(hash) }
     }
 
     /// Calls `decide` with the cell of `key` under the range's write lock, and stores the cell that it returns.
@@ -88,7 +132,7 @@ impl Ranges {
         let hash = self.seed.key_hash(key);
         let range = self.count.range_of(hash);
         let mut table = self.map.shards()[range].write();
-        let (replaced, outcome) = self.update_in(&mut table, range, hash, key, decide);
+        let (replaced, outcome) = self.update_in::<false, T>(&mut table, range, hash, key, decide);
         drop(table);
         drop(replaced);
         outcome
@@ -105,9 +149,10 @@ impl Ranges {
     }
 
     /// Calls `decide` with the cell of `key` in the locked table of its range, and stores the cell that it returns.
-    /// Returns the cell that was replaced too: whoever holds no other lock frees it after this one.
+    /// Returns the cell that was replaced too: whoever holds no other lock frees it after this one. Watchers see the
+    /// change as an eviction if it `EVICTS`.
     #[inline(always)]
-    fn update_in<T>(
+    fn update_in<const EVICTS: bool, T>(
         &self,
         table: &mut Table,
         range: usize,
@@ -120,7 +165,8 @@ impl Ranges {
             let (cell, outcome) = decide(None);
             if let Some(cell) = cell {
                 sums.add(&cell, self.hash(hash, &cell));
-                self.changes.record(hash, None, &cell);
+                self.changes.record(hash, None, &cell, EVICTS);
+                self.touch_written(hash, None, &cell);
                 self.memory.add(&cell);
                 let rehash = |(cell, _): &(Cell, SharedValue<()>)| self.seed.key_hash(cell.key());
                 table.insert(hash, (cell, SharedValue::new(())), rehash);
@@ -132,7 +178,8 @@ impl Ranges {
         if !ablated(Ablation::Sums) {
             sums.replace(slot, self.hash(hash, slot), &cell, self.hash(hash, &cell));
         }
-        self.changes.record(hash, Some(slot), &cell);
+        self.changes.record(hash, Some(slot), &cell, EVICTS);
+        self.touch_written(hash, Some(slot), &cell);
         self.memory.replace(slot, &cell);
         (Some(std::mem::replace(slot, cell)), outcome)
     }

@@ -12,6 +12,16 @@ pub(super) fn entries<T>(table: &RawTable<T>) -> impl Iterator<Item = &T> {
     }
 }
 
+/// Every entry of a table, beginning at any slot.
+pub(super) fn entries_from<T>(table: &RawTable<T>, slot: usize) -> impl Iterator<Item = &T> {
+    let slots = table.buckets();
+    let slots = (0..slots).map(move |n| slot.wrapping_add(n) & (slots - 1));
+    // SAFETY: the number of slots is a power of two, so each index is below it, and only full ones are read. The iterator
+    // borrows the table, as above. An empty table has one slot, which is not full.
+    #[expect(unsafe_code, reason = "the raw table has no safe access to a slot")]
+    slots.filter_map(|slot| unsafe { table.is_bucket_full(slot).then(|| table.bucket(slot).as_ref()) })
+}
+
 /// Whether [`prefetch`] does anything on this processor.
 pub(super) const CAN_PREFETCH: bool = cfg!(target_arch = "x86_64");
 

@@ -11,12 +11,12 @@ use crate::model::Time;
 pub(super) struct Sums {
     /// Sum of the hashes of values and active slots, and the number of cells with any.
     live: AtomicU64,
-    live_cells: AtomicU32,
+    pub(super) live_cells: AtomicU32,
     /// The same for all other parts: tombstones, registers that were swept as expired, slots that were reset.
     dead: AtomicU64,
     dead_cells: AtomicU32,
     /// The number of live cells with a deadline.
-    expiring_cells: AtomicU32,
+    pub(super) expiring_cells: AtomicU32,
     /// The inverted bits of a time at or before the earliest deadline that the sweep awaits in the range; 0 means
     /// none.
     pub(super) next_deadline: AtomicU64,

@@ -16,6 +16,7 @@ pub(super) fn config(id: u128) -> StoreConfig {
         ranges: RangeCount::power_of_two(4),
         incarnation: incarnation(id).unwrap(),
         max_memory: None,
+        eviction: EvictionPolicy::NoEviction,
         lengths: Lengths::UNLIMITED,
         feed_limit: 1 << 20,
     }

@@ -69,6 +69,7 @@ impl Cause {
             Cause::Set => "set",
             Cause::Delete => "del",
             Cause::Expired => "expired",
+            Cause::Evicted => "evicted",
             Cause::Counter => "counter",
             Cause::Expire => "expire",
             Cause::Persist => "persist",

@@ -33,6 +33,7 @@ fn store(id: u128) -> Arc<Watches> {
         ranges: RangeCount::power_of_two(3),
         incarnation: incarnation(id).unwrap(),
         max_memory: None,
+        eviction: crate::store::EvictionPolicy::NoEviction,
         lengths: Lengths::UNLIMITED,
         feed_limit: 1 << 20,
     }))))
@@ -107,7 +108,10 @@ impl Client {
                     self.cursor = Some(*cursor);
                 }
                 WatchEvent::Change { cause, item, cursor } => {
-                    assert_eq!(item.value().is_none(), matches!(cause, Cause::Delete | Cause::Expired));
+                    assert_eq!(
+                        item.value().is_none(),
+                        matches!(cause, Cause::Delete | Cause::Expired | Cause::Evicted)
+                    );
                     if self.live {
                         assert!(self.cursor.unwrap().sequence < cursor.sequence);
                         self.cursor = Some(*cursor);

@@ -15,7 +15,7 @@ use sapwood::internal::cluster::{
 use sapwood::internal::env::{BoxFuture, SystemEnv};
 use sapwood::internal::model::{Deadline, HashSeed, RangeCount, Timestamp, timestamp};
 use sapwood::internal::resp::{Limits, Server, Settings};
-use sapwood::internal::store::{KeyCopy, Lengths, Store, StoreConfig};
+use sapwood::internal::store::{EvictionPolicy, KeyCopy, Lengths, Store, StoreConfig};
 use tokio_util::sync::CancellationToken;
 
 /// A cluster of one peer that never changes. It records the calls that would change it.
@@ -237,6 +237,7 @@ pub fn server(cluster: OnePeer, settings: Settings) -> Server {
         ranges: RangeCount::FULL,
         incarnation: settings.incarnation,
         max_memory: settings.max_memory,
+        eviction: EvictionPolicy::NoEviction,
         lengths: Lengths { key: 1024, value: 1 << 20 },
         feed_limit: 1 << 20,
     });

@@ -51,6 +51,12 @@ fn keys(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
         BYTES,
         |reading| reading.api.store.memory() as f64,
     )?;
+    sheet.counter(
+        "evicted_keys",
+        "Keys that this node deleted by --max-memory-policy.",
+        None,
+        |reading| reading.api.store.evicted_keys(),
+    )?;
     sheet.gauges("resident_memory", "What the process takes of the host's RAM.", BYTES, |_| {
         process::resident_bytes().map(|bytes| (Labels::new(), bytes as f64))
     })?;

@@ -50,6 +50,7 @@ impl Side {
             ranges,
             incarnation: id(own),
             max_memory: None,
+            eviction: crate::store::EvictionPolicy::NoEviction,
             lengths: Lengths::UNLIMITED,
             feed_limit: 0,
         }));

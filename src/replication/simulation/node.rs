@@ -156,6 +156,7 @@ impl Process {
             ranges: plan.ranges,
             incarnation,
             max_memory: plan.max_memory,
+            eviction: crate::store::EvictionPolicy::NoEviction,
             lengths: Lengths::UNLIMITED,
             feed_limit: plan.feed_limit,
         }));

@@ -43,7 +43,7 @@ fn parameters(shared: &Shared) -> [(&'static str, String); 20] {
         ("maxclients", settings.max_clients.to_string()),
         ("maxmemory", settings.max_memory.unwrap_or(0).to_string()),
         ("maxmemory-clients", zero()),
-        ("maxmemory-policy", "noeviction".to_owned()),
+        ("maxmemory-policy", shared.store.eviction_policy().to_string()),
         ("min-replicas-to-write", zero()),
         (EVENTS, shared.observer.events().to_string()),
         ("port", settings.client_addr.port().to_string()),

@@ -132,12 +132,12 @@ impl Context<'_> {
 
     /// Whether a key is absent here.
     pub(super) fn is_absent(&self, key: &[u8]) -> bool {
-        self.keyspace.read(key, self.now(), |live| live.is_none())
+        self.keyspace.peek(key, self.now(), |live| live.is_none())
     }
 
     /// Whether a key of a database is absent here.
     pub(super) fn is_absent_in(&self, database: Database, key: &[u8]) -> bool {
-        self.keyspace.read_stored(&database.stored(key), self.now(), |live| live.is_none())
+        self.keyspace.peek_stored(&database.stored(key), self.now(), |live| live.is_none())
     }
 
     pub(super) fn now(&self) -> Time {

@@ -71,7 +71,7 @@ fn seconds(millis: u64) -> u64 {
 /// Replies with `show` of the deadline and the present time; -1 without a deadline, -2 without the key.
 fn show_deadline(cx: &mut Context<'_>, args: Args<'_>, show: fn(Deadline, Time) -> u64) -> Outcome {
     let now = cx.now();
-    let shown = cx.keyspace.read(&args[1], now, |live| match live.map(Live::deadline) {
+    let shown = cx.keyspace.peek(&args[1], now, |live| match live.map(Live::deadline) {
         None => -2,
         Some(None) => -1,
         Some(Some(deadline)) => i64::try_from(show(deadline, now)).unwrap_or(i64::MAX),

@@ -111,7 +111,8 @@ fn memory(shared: &Shared, lines: &mut Lines) {
     lines.add("maxmemory", limit);
     lines.add("maxmemory_human", human(limit));
     lines.add("maxmemory_tombstones", shared.store.tombstone_reserve().unwrap_or(0));
-    lines.add("maxmemory_policy", "noeviction");
+    lines.add("maxmemory_policy", shared.store.eviction_policy());
+    lines.add("maxmemory_policy_bytes", shared.store.accesses_bytes());
     #[cfg(feature = "scripts")]
     lines.add("number_of_cached_scripts", shared.scripts.len());
 }
@@ -129,7 +130,7 @@ fn stats(shared: &Shared, lines: &mut Lines) {
         lines.add(name, value);
     }
     lines.add("expired_keys", shared.store.swept_keys());
-    lines.add("evicted_keys", 0);
+    lines.add("evicted_keys", shared.store.evicted_keys());
     let (channels, patterns) = shared.hub.totals();
     lines.add("pubsub_channels", channels);
     lines.add("pubsub_patterns", patterns);

@@ -9,6 +9,7 @@ use crate::model::counter::strict_number;
 use crate::model::timestamp;
 use crate::process;
 use crate::resp::{Args, EMPTY_ARRAY};
+use crate::store::EvictionPolicy;
 
 /// The longest string that Redis embeds in the object that holds it.
 const MAX_EMBEDDED: usize = 44;
@@ -56,9 +57,9 @@ pub(super) fn object_help(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
             "ENCODING <key>",
             "    Return how Redis would represent the value: int, embstr or raw.",
             "FREQ <key>",
-            "    Not tracked: an error, as in a Redis without an LFU policy.",
+            "    Return how often the key is accessed, by a logarithm. Needs --max-memory-policy allkeys-lfu.",
             "IDLETIME <key>",
-            "    Not tracked: 0.",
+            "    Return the seconds since the key was accessed; 0 unless --max-memory-policy is allkeys-lru.",
             "REFCOUNT <key>",
             "    Return 1.",
             "HELP",
@@ -68,7 +69,7 @@ pub(super) fn object_help(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
 }
 
 pub(super) fn encoding(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let encoding = cx.keyspace.read(&args[2], cx.now(), |live| {
+    let encoding = cx.keyspace.peek(&args[2], cx.now(), |live| {
         live.map(|live| match live.value() {
             value if strict_number(value).is_some() => "int",
             value if value.len() <= MAX_EMBEDDED => "embstr",
@@ -86,9 +87,16 @@ pub(super) fn refcount(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     constant(cx, &args[2], 1)
 }
 
-/// Reads are not recorded. 0 keeps tools from deleting keys that nobody seems to read.
+/// Without LRU reads are not recorded. 0 keeps tools from deleting keys that nobody seems to read.
 pub(super) fn idletime(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    constant(cx, &args[2], 0)
+    if cx.shared.store.eviction_policy() == EvictionPolicy::AllKeysLfu && !cx.is_absent(&args[2]) {
+        return Err(CommandError::said(
+            "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between \
+             policies at runtime LRU and LFU data will take some time to adjust.",
+        ));
+    }
+    let idle = cx.keyspace.idle(&args[2]).unwrap_or_default().as_secs();
+    constant(cx, &args[2], i64::try_from(idle).unwrap_or(i64::MAX))
 }
 
 /// Replies with `value`, or null if the key is absent.
@@ -102,6 +110,9 @@ fn constant(cx: &mut Context<'_>, key: &[u8], value: i64) -> Outcome {
 }
 
 pub(super) fn freq(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    if let Some(frequency) = cx.keyspace.frequency(&args[2]) {
+        return constant(cx, &args[2], i64::from(frequency));
+    }
     if !cx.is_absent(&args[2]) {
         return Err(CommandError::said(
             "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
@@ -158,7 +169,7 @@ pub(super) fn doctor(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     let text = match (limit, tombstones) {
         (Some(limit), _) if near(used, limit) => format!(
             "Keys and values take {used} bytes, more than nine tenths of --max-memory. At the limit writes that need more \
-             are refused. Delete keys, set deadlines, or raise --max-memory on every node."
+             are refused, if no --max-memory-policy deletes keys. Delete keys, set deadlines, or raise --max-memory on every node."
         ),
         (_, (dead, Some(reserve))) if near(dead, reserve) => format!(
             "Tombstones take {dead} bytes, more than nine tenths of what they may take. SAPWOOD HEALING says which members \

@@ -30,15 +30,21 @@ pub(super) fn del(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     many::each(cx, args, Delete::default())
 }
 
-/// Counts the keys that exist.
+/// Counts the keys that exist; with `TOUCHES` it accesses them too.
 #[derive(Default)]
-struct Exists(i64);
+struct Exists<const TOUCHES: bool>(i64);
 
-impl Each for Exists {
+impl<const TOUCHES: bool> Each for Exists<TOUCHES> {
     const READS: bool = true;
 
     fn take(&mut self, cx: &mut Context<'_>, args: Args<'_>, at: usize) -> Result<(), CommandError> {
-        self.0 += i64::from(cx.keyspace.read(&args[at], cx.now(), |live| live.is_some()));
+        let (key, now) = (&args[at], cx.now());
+        let exists = if TOUCHES {
+            cx.keyspace.read(key, now, |live| live.is_some())
+        } else {
+            cx.keyspace.peek(key, now, |live| live.is_some())
+        };
+        self.0 += i64::from(exists);
         Ok(())
     }
 
@@ -48,11 +54,15 @@ impl Each for Exists {
 }
 
 pub(super) fn exists(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    many::each(cx, args, Exists::default())
+    many::each(cx, args, Exists::<false>::default())
+}
+
+pub(super) fn touch(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    many::each(cx, args, Exists::<true>::default())
 }
 
 pub(super) fn kind(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let live = cx.keyspace.read(&args[1], cx.now(), |live| live.is_some());
+    let live = cx.keyspace.peek(&args[1], cx.now(), |live| live.is_some());
     cx.reply().simple(if live { "string" } else { "none" });
     DONE
 }

@@ -37,6 +37,7 @@ mod options;
 mod parts;
 mod pubsub;
 mod refused;
+mod room;
 mod sapwood;
 mod script;
 mod server;
@@ -137,6 +138,15 @@ fn dispatch(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Outcome {
             return Err(error);
         }
     };
+    match room::for_request(cx, args, command, index, invoke) {
+        Some(outcome) => outcome,
+        None => invoke(cx, args, index),
+    }
+}
+
+/// Executes a request that was admitted.
+fn invoke(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Outcome {
+    let command = TABLE[index].called(cx.session.call);
     let slot = table::slot(cx.session.call);
     cx.session.counts.call(slot, &cx.shared.stats);
     let timing = Timing::begin(cx, args, command);

@@ -128,7 +128,7 @@ pub(super) static TABLE: &[Command] = &[
     row("pttl", 2, READS, ONE_KEY, "generic", "2.6.0", "Returns the milliseconds left to a key", expiry::pttl),
     row("randomkey", 1, READ.and(NO_MULTI), NO_KEY, "generic", "1.0.0", "Returns a key", keyspace::randomkey),
     row("scan", -2, READ.and(NO_MULTI), NO_KEY, "generic", "2.8.0", "Returns the keys, a part at a time", keyspace::scan),
-    row("touch", -2, READS, ALL_KEYS, "generic", "3.2.1", "Counts the keys that are there", keyspace::exists),
+    row("touch", -2, READS, ALL_KEYS, "generic", "3.2.1", "Counts the keys that are there, and accesses them", keyspace::touch),
     row("ttl", 2, READS, ONE_KEY, "generic", "1.0.0", "Returns the seconds left to a key", expiry::ttl),
     row("type", 2, READS, ONE_KEY, "generic", "1.0.0", "Returns the type of a value", keyspace::kind),
     row("unlink", -2, CHANGES, ALL_KEYS, "generic", "4.0.0", "Deletes keys", keyspace::del),
@@ -224,9 +224,9 @@ const MODULE: &[Command] = &[
 #[rustfmt::skip]
 const OBJECT: &[Command] = &[
     row("object|encoding", 3, READ, SECOND_KEY, "generic", "2.2.3", "Returns how Redis would hold the value", inspect::encoding),
-    row("object|freq", 3, READ, SECOND_KEY, "generic", "4.0.0", "An error: reads are not counted", inspect::freq),
+    row("object|freq", 3, READ, SECOND_KEY, "generic", "4.0.0", "Returns how often a key is accessed, by a logarithm; an error unless the policy is allkeys-lfu", inspect::freq),
     row("object|help", 2, NONE, NO_KEY, "generic", "6.2.0", "Explains the subcommands", inspect::object_help),
-    row("object|idletime", 3, READ, SECOND_KEY, "generic", "2.2.3", "Returns 0: reads are not recorded", inspect::idletime),
+    row("object|idletime", 3, READ, SECOND_KEY, "generic", "2.2.3", "Returns the seconds since a key was accessed; 0 unless the policy is allkeys-lru", inspect::idletime),
     row("object|refcount", 3, READ, SECOND_KEY, "generic", "2.2.3", "Returns 1", inspect::refcount),
 ];
 

@@ -13,6 +13,8 @@ pub enum Cause {
     Delete,
     /// The deadline passed. Published when the sweep finds it, up to 1 s later; readers miss the key at once.
     Expired,
+    /// A delete by this node, to make room. Other nodes receive it as a delete.
+    Evicted,
     /// A counter changed.
     Counter,
     /// A new deadline for the same value.

@@ -174,16 +174,17 @@ impl Changes {
         Ok(Follower { changes: Arc::clone(self), group })
     }
 
-    /// Records the change from `old` to `new`. The caller holds the range's lock and has updated its sums.
-    pub(super) fn record(&self, key_hash: u64, old: Option<&Cell>, new: &Cell) {
+    /// Records the change from `old` to `new`, which may be an eviction by this node. The caller holds the range's lock and has updated its sums.
+    pub(super) fn record(&self, key_hash: u64, old: Option<&Cell>, new: &Cell, is_eviction: bool) {
         if self.logs.load(Ordering::Relaxed) > 0 {
-            self.note(key_hash, old, new);
+            self.note(key_hash, old, new, is_eviction);
         }
     }
 
     #[inline(never)]
-    fn note(&self, key_hash: u64, old: Option<&Cell>, new: &Cell) {
+    fn note(&self, key_hash: u64, old: Option<&Cell>, new: &Cell, is_eviction: bool) {
         let Some(cause) = Cause::between(old, new) else { return };
+        let cause = if is_eviction && cause == Cause::Delete { Cause::Evicted } else { cause };
         let live_before = old.filter(|old| old.is_live(new.latest()));
         let keeps_deadline =
             live_before.is_some_and(|old| old.deadline_at_last_sweep() == new.deadline_at_last_sweep());

@@ -17,6 +17,7 @@ fn store() -> Store {
         ranges: RangeCount::power_of_two(4),
         incarnation: incarnation(1).unwrap(),
         max_memory: None,
+        eviction: crate::store::EvictionPolicy::NoEviction,
         lengths: Lengths::UNLIMITED,
         feed_limit: 1 << 20,
     })

@@ -17,10 +17,18 @@ impl LockedRanges<'_> {
     ///
     /// # Panics
     /// If the range of `key` is not locked.
-    pub(in crate::store) fn read<T>(&self, key: &[u8], read: impl FnOnce(Option<&Cell>) -> T) -> T {
+    pub(in crate::store) fn read<const TOUCHES: bool, T>(
+        &self,
+        key: &[u8],
+        read: impl FnOnce(Option<&Cell>) -> T,
+    ) -> T {
         let hash = self.ranges.seed.key_hash(key);
         let place = self.place(self.ranges.count.range_of(hash)).expect(DECLARED);
-        read(find(&self.tables[place].1, hash, key))
+        let cell = find(&self.tables[place].1, hash, key);
+        if TOUCHES {
+            self.ranges.touch(hash, cell);
+        }
+        read(cell)
     }
 
     /// As [`Ranges::update`].
@@ -35,7 +43,7 @@ impl LockedRanges<'_> {
         let hash = self.ranges.seed.key_hash(key);
         let range = self.ranges.count.range_of(hash);
         let place = self.place(range).expect(DECLARED);
-        self.ranges.update_in(&mut self.tables[place].1, range, hash, key, decide).1
+        self.ranges.update_in::<false, T>(&mut self.tables[place].1, range, hash, key, decide).1
     }
 
     fn place(&self, range: usize) -> Option<usize> {

@@ -125,6 +125,7 @@ pub(super) fn start(node: usize, restarts: u8, max_memory: Option<u64>, wall: Ti
         ranges: RangeCount::power_of_two(2),
         incarnation: own,
         max_memory,
+        eviction: crate::store::EvictionPolicy::NoEviction,
         lengths: Lengths::UNLIMITED,
         feed_limit: 1 << 20,
     }));
