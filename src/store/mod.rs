@@ -110,6 +110,8 @@ pub struct Batch {
     applied: Vec<Cell>,
     scratch: Vec<u8>,
     counter: Counter,
+    /// The bytes by which the last write that was refused for lack of room would have grown the cells.
+    refused: u64,
 }
 
 /// Largest capacity, in bytes, of the scratch buffer that is kept after a write.
@@ -119,6 +121,11 @@ impl Batch {
     /// The time at which the batch's commands read the store.
     pub fn now(&self) -> Time {
         self.now
+    }
+
+    /// The bytes by which the last write that was refused for lack of room would have grown the cells.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused
     }
 }
 

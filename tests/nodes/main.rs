@@ -16,6 +16,7 @@ mod damage;
 mod databases;
 mod embedded;
 mod events;
+mod eviction;
 mod http;
 mod pubsub;
 mod resp;

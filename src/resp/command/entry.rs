@@ -28,12 +28,6 @@ impl Command {
         takes(self.arity, args)
     }
 
-    /// The subcommand that was called, or else the command itself.
-    #[inline]
-    pub(super) fn called(&'static self, call: Call) -> &'static Command {
-        call.subcommand().map_or(self, |index| &self.subcommands[index])
-    }
-
     /// Whether `name` is its name; for a subcommand, without its parent's.
     pub(super) fn is_named(&self, name: &[u8]) -> bool {
         let own = self.name.split_once('|').map_or(self.name, |(_, own)| own);

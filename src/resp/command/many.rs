@@ -2,6 +2,7 @@
 
 use super::context::{Context, DONE, Long, Outcome, Progress, begin};
 use super::error::CommandError;
+use super::room;
 use crate::resp::Args;
 use crate::resp::args::OwnedArgs;
 use crate::time_slice::TimeSlice;
@@ -55,7 +56,14 @@ impl<E: Each> Long for Many<E> {
             if E::READS && cx.session.may_lack && cx.is_absent(&args[self.at]) {
                 return Err(CommandError::Loading);
             }
-            self.each.take(cx, args, self.at)?;
+            match self.each.take(cx, args, self.at) {
+                // There is room for it in the next step, or nothing left to evict.
+                Err(error) if room::can_retry(cx, &error) => {
+                    cx.shared.store.evict_for(cx.batch, cx.batch.refused());
+                    return Ok(Progress::More);
+                }
+                taken => taken?,
+            }
             self.at += E::WIDTH;
         }
         self.each.end(cx);

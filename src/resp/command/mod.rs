@@ -138,22 +138,10 @@ fn dispatch(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Outcome {
             return Err(error);
         }
     };
-    match room::for_request(cx, args, command, index, invoke) {
-        Some(outcome) => outcome,
-        None => invoke(cx, args, index),
-    }
-}
-
-/// Executes a request that was admitted.
-fn invoke(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Outcome {
-    let command = TABLE[index].called(cx.session.call);
     let slot = table::slot(cx.session.call);
     cx.session.counts.call(slot, &cx.shared.stats);
     let timing = Timing::begin(cx, args, command);
-    let outcome = match command.handler {
-        Handler::Plain(handler) => handler(cx, args),
-        Handler::Dispatching(handler) => handler(cx, args, dispatch),
-    };
+    let outcome = room::run(cx, args, command, dispatch);
     if outcome.is_err() {
         cx.session.counts.fail();
     }

@@ -59,8 +59,6 @@ pub(super) struct Eviction {
     evicted: AtomicU64,
     /// Nothing is searched before this time: there was nothing to evict.
     rests_until: AtomicU64,
-    /// The bytes of the largest write that was refused for lack of room since the background task last made some.
-    wanted: AtomicU64,
 }
 
 impl Eviction {
@@ -72,7 +70,6 @@ impl Eviction {
             draws: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
             rests_until: AtomicU64::new(0),
-            wanted: AtomicU64::new(0),
         }
     }
 
@@ -96,8 +93,8 @@ impl Store {
             self.evict(batch, |memory| self.limits.is_below_mark(memory, growth));
         }
         let is_admitted = self.limits.admit_clients(memory, growth);
-        if !is_admitted && self.limits.could_ever_fit(growth) {
-            self.eviction.wanted.fetch_max(growth.live.max(growth.total), Relaxed);
+        if !is_admitted {
+            batch.refused = growth.live.max(growth.total);
         }
         is_admitted
     }
@@ -183,24 +180,19 @@ impl Store {
             && self.evict(batch, |memory| self.limits.admit_clients(memory, Growth::of_new(bytes))) > 0
     }
 
-    /// Whether the cells have grown so far beyond the mark that the node evicts without a client's write, or a client's
-    /// write was refused for lack of room.
+    /// Whether a write of the batch that was refused for lack of room might be accepted after evictions.
+    pub(crate) fn can_make_room(&self, batch: &Batch) -> bool {
+        self.may_evict() && self.limits.could_ever_fit(Growth::of_new(batch.refused))
+    }
+
+    /// Whether the cells have grown so far beyond the mark that the node evicts without a client's write.
     pub(crate) fn exceeds_mark(&self) -> bool {
-        let wanted = self.eviction.wanted.load(Relaxed);
-        let is_wanted = self.needs_eviction(wanted);
-        if wanted > 0 && !is_wanted {
-            self.eviction.wanted.store(0, Relaxed);
-        }
-        is_wanted || self.evicts() && !self.limits.is_below_background_mark(self.ranges.memory())
+        self.evicts() && !self.limits.is_below_background_mark(self.ranges.memory())
     }
 
     /// Evicts some keys if the node [has to](Self::exceeds_mark); returns whether to call it again.
     pub(crate) fn evict_excess(&self, batch: &mut Batch) -> bool {
-        let wanted = Growth::of_new(self.eviction.wanted.load(Relaxed));
-        let is_enough = |memory: &Memory| {
-            self.limits.is_below_background_mark(memory) && self.limits.admit_clients(memory, wanted)
-        };
-        self.exceeds_mark() && self.evict(batch, is_enough) > 0
+        self.exceeds_mark() && self.evict(batch, |memory| self.limits.is_below_background_mark(memory)) > 0
     }
 
     /// How many keys this node has evicted.

@@ -168,39 +168,31 @@ fn an_eviction_is_a_write_that_peers_receive_before_the_one_that_needed_the_room
 }
 
 #[test]
-fn a_write_evicts_a_bounded_number_of_keys_and_what_it_was_refused_is_made_room_for() {
+fn a_write_evicts_a_bounded_number_of_keys_and_who_was_refused_makes_room_in_steps() {
     let store = store(1, EvictionPolicy::AllKeysLru);
     (0..900).for_each(|n| try_set(&store, SECOND + n * TICK, n, None).unwrap());
     let now = SECOND + 900 * TICK;
-    let before = (store.evicted_keys(), store.totals().live_cells);
-    // It is larger than all that is below the limit and may be evicted at once.
+    let (before, mut batch) = (store.evicted_keys(), at(&store, now));
+    // It is larger than what is free and what one write may evict.
     let large = vec![1; 40_000];
-    let set = |store: &Store| {
-        let write = Write::Set { value: &large, deadline: None };
-        store.write(&mut at(store, now), b"large", |_| (write, ()))
+    let set = |store: &Store, batch: &mut Batch| {
+        store.write(batch, b"large", |_| (Write::Set { value: &large, deadline: None }, ()))
     };
-    assert_eq!(set(&store), Err(WriteError::OutOfMemory));
-    assert_eq!(store.evicted_keys() - before.0, VICTIMS as u64);
-    assert!(store.exceeds_mark(), "the background task makes room for the next try");
-    let mut batch = at(&store, now);
-    while store.evict_excess(&mut batch) {}
-    assert!(!store.exceeds_mark());
-    assert_eq!(set(&store), Ok(()));
-    assert!(get(&store, now, b"large").is_some() && store.memory() <= MAX_MEMORY);
-
-    // As a request does that knows its size.
-    let store = tests::store(2, EvictionPolicy::AllKeysLru);
-    (0..900).for_each(|n| try_set(&store, SECOND + n * TICK, n, None).unwrap());
-    let mut batch = at(&store, now);
-    let steps = std::iter::repeat_with(|| store.evict_for(&mut batch, 40_100)).take_while(|more| *more);
+    assert_eq!(set(&store, &mut batch), Err(WriteError::OutOfMemory));
+    assert_eq!(store.evicted_keys() - before, VICTIMS as u64);
+    assert!(store.can_make_room(&batch));
+    let bytes = batch.refused();
+    let steps = std::iter::repeat_with(|| store.evict_for(&mut batch, bytes)).take_while(|more| *more);
     assert!(steps.count() > 10);
-    assert_eq!(set(&store), Ok(()));
+    assert_eq!(set(&store, &mut batch), Ok(()));
+    assert!(get(&store, now, b"large").is_some() && store.memory() <= MAX_MEMORY);
     // What could never fit evicts nothing.
     let evicted = store.evicted_keys();
     assert!(!store.evict_for(&mut batch, MAX_MEMORY + 1));
     let huge = vec![0; 100_000];
     let write = Write::Set { value: &huge, deadline: None };
-    let refused = store.write(&mut at(&store, now), b"huge", |_| (write, ()));
+    let refused = store.write(&mut batch, b"huge", |_| (write, ()));
+    assert!(!store.can_make_room(&batch));
     assert_eq!((refused, store.evicted_keys()), (Err(WriteError::OutOfMemory), evicted));
 }
 
