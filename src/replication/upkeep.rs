@@ -87,6 +87,9 @@ pub(super) async fn evict(shared: Arc<Shared>) {
     let mut left = None;
     loop {
         ticks.tick().await;
+        // It also sets the clock by which a program's reads of its embedded node are recorded.
+        let mut batch = Batch::default();
+        store.begin(&mut batch, shared.env.wall_clock());
         if !store.exceeds_mark() {
             left = None;
             continue;
@@ -96,9 +99,7 @@ pub(super) async fn evict(shared: Arc<Shared>) {
             *left -= 1;
             continue;
         }
-        let mut batch = Batch::default();
         let mut slice = TimeSlice::begin();
-        store.begin(&mut batch, shared.env.wall_clock());
         while store.evict_excess(&mut batch) {
             if slice.is_over() {
                 store.publish(&mut batch);

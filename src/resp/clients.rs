@@ -34,6 +34,8 @@ pub(super) struct Client {
     pub(super) monitors: AtomicBool,
     /// Whether it has subscribed to events.
     pub(super) reads_events: AtomicBool,
+    /// Whether its reads are no accesses (`CLIENT NO-TOUCH`).
+    pub(super) reads_untouched: AtomicBool,
     /// Whether it tracks keys, and whether it tracks all keys under some prefixes.
     pub(super) tracks: AtomicBool,
     pub(super) broadcasts: AtomicBool,
@@ -98,6 +100,7 @@ impl Client {
             ('x', self.queued.load(Relaxed) != NO_TRANSACTION),
             ('t', self.tracks.load(Relaxed)),
             ('B', self.broadcasts.load(Relaxed)),
+            ('T', self.reads_untouched.load(Relaxed)),
         ] {
             if set {
                 flags.push(letter);
@@ -173,6 +176,7 @@ impl Clients {
             resp3: AtomicBool::new(false),
             monitors: AtomicBool::new(false),
             reads_events: AtomicBool::new(false),
+            reads_untouched: AtomicBool::new(false),
             tracks: AtomicBool::new(false),
             broadcasts: AtomicBool::new(false),
             watches: AtomicBool::new(false),

@@ -38,7 +38,7 @@ use super::{ProtocolError, Reply, RequestParser, Step};
 use crate::env::BoxStream;
 use crate::model::Database;
 use crate::stats::ONE_IN;
-use crate::store::{Batch, Keyspace, PREFETCH_AHEAD};
+use crate::store::{Batch, PREFETCH_AHEAD};
 use crate::time_slice::TimeSlice;
 
 /// Output is written once it is larger than this.
@@ -250,7 +250,7 @@ impl Connection {
     fn next(&mut self, at: &mut usize) -> Next {
         let mut cx = Context {
             shared: &self.shared,
-            keyspace: Keyspace::new(&self.shared.store, self.session.database()),
+            keyspace: self.session.keyspace(&self.shared.store),
             session: &mut self.session,
             batch: &mut self.batch,
             out: &mut self.output,
@@ -309,7 +309,7 @@ impl Connection {
             }
             let mut cx = Context {
                 shared: &self.shared,
-                keyspace: Keyspace::new(&self.shared.store, self.session.database()),
+                keyspace: self.session.keyspace(&self.shared.store),
                 session: &mut self.session,
                 batch: &mut self.batch,
                 out: &mut self.output,
@@ -350,7 +350,7 @@ impl Connection {
         let (start, last) = (self.output.len(), last || waiting.is_due());
         let mut cx = Context {
             shared: &self.shared,
-            keyspace: Keyspace::new(&self.shared.store, self.session.database()),
+            keyspace: self.session.keyspace(&self.shared.store),
             session: &mut self.session,
             batch: &mut self.batch,
             out: &mut self.output,

@@ -13,7 +13,7 @@ use super::tracking::{Mode, Which};
 use super::transaction::{Queue, WatchedKeys};
 use crate::model::Database;
 use crate::stats::Counts;
-use crate::store::{Batch, Store, TooDeep};
+use crate::store::{Batch, Keyspace, Store, TooDeep};
 use crate::time_slice::TimeSlice;
 use crate::watch::Watcher;
 
@@ -35,6 +35,8 @@ pub(super) struct Session {
     /// Whether the client has authenticated, or need not.
     pub(super) authenticated: bool,
     pub(super) replies: Replies,
+    /// Whether its reads are no accesses (`CLIENT NO-TOUCH`).
+    reads_untouched: bool,
     /// The current or the last command.
     pub(super) call: Call,
     pub(super) counts: Counts,
@@ -70,6 +72,7 @@ impl Session {
             proto: Proto::default(),
             authenticated,
             replies: Replies::On,
+            reads_untouched: false,
             call: Call::NONE,
             counts: Counts::default(),
             running: None,
@@ -92,10 +95,25 @@ impl Session {
         self.database
     }
 
+    /// The keys of the selected database.
+    pub(super) fn keyspace<'s>(&self, store: &'s Store) -> Keyspace<'s> {
+        let mut keyspace = Keyspace::new(store, self.database);
+        if self.reads_untouched {
+            keyspace.stop_touching();
+        }
+        keyspace
+    }
+
     /// Selects a database.
     pub(super) fn select(&mut self, database: Database) {
         self.database = database;
         self.client.database.store(database.number(), Relaxed);
+    }
+
+    /// Sets whether reads are no accesses, of which LRU and LFU would take account.
+    pub(super) fn read_untouched(&mut self, untouched: bool) {
+        self.reads_untouched = untouched;
+        self.client.reads_untouched.store(untouched, Relaxed);
     }
 
     /// Starts to queue requests.

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use super::accesses::Accesses;
 use super::cell::Cell;
 use super::memory::Growth;
 use super::ranges::LockedRanges;
@@ -35,14 +36,15 @@ impl<'s> Buffered<'s> {
     }
 
     /// Calls `read` with the cell of `key`, as the buffered writes leave it.
-    pub(super) fn read<const TOUCHES: bool, T>(
+    pub(super) fn read<T>(
         &self,
         key: &[u8],
+        accesses: Option<&Accesses>,
         read: impl FnOnce(Option<&Cell>) -> T,
     ) -> T {
         match self.latest.get(key) {
             Some(&at) => read(Some(&self.written[at])),
-            None => self.ranges.read::<TOUCHES, T>(key, read),
+            None => self.ranges.read(key, accesses, read),
         }
     }
 
@@ -54,7 +56,7 @@ impl<'s> Buffered<'s> {
         key: &[u8],
         decide: impl FnOnce(Option<Live<'_>>) -> (Write<'v>, T),
     ) -> Result<T, WriteError> {
-        let (next, growth, outcome) = self.read::<false, _>(key, |cell| {
+        let (next, growth, outcome) = self.read(key, None, |cell| {
             let (next, outcome) = store.decide(batch, key, cell, decide);
             let growth = next.as_ref().map(|next| Growth::of(cell, next));
             (next, growth, outcome)

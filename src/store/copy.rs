@@ -73,9 +73,8 @@ pub struct SlotCopy {
 impl Store {
     /// The copy of `key`, with at most `limit` bytes of its value.
     pub fn copy(&self, key: &[u8], now: Time, limit: usize) -> KeyCopy {
-        self.ranges.read::<false, _>(key, |cell| {
-            cell.map_or_else(KeyCopy::default, |cell| self.copy_of(cell, now, limit))
-        })
+        self.ranges
+            .read(key, None, |cell| cell.map_or_else(KeyCopy::default, |cell| self.copy_of(cell, now, limit)))
     }
 
     fn copy_of(&self, cell: &Cell, now: Time, limit: usize) -> KeyCopy {

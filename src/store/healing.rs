@@ -138,6 +138,6 @@ impl Store {
 
     /// The cell of `key`, also if it is a tombstone.
     pub(crate) fn cell(&self, key: &[u8]) -> Option<Cell> {
-        self.ranges.read::<false, _>(key, |cell| cell.cloned())
+        self.ranges.read(key, None, |cell| cell.cloned())
     }
 }

@@ -9,6 +9,7 @@
 
 use std::borrow::Cow;
 
+use super::accesses::Accesses;
 use super::buffered::Buffered;
 use super::cell::Cell;
 use super::ranges::{LockedRanges, Ranges};
@@ -22,6 +23,8 @@ pub(crate) struct Keyspace<'s> {
     /// The database that the keys are of.
     pub(crate) database: Database,
     store: &'s Store,
+    /// Where reads are recorded, if they are.
+    accesses: Option<&'s Accesses>,
     reach: Reach<'s>,
 }
 
@@ -37,7 +40,18 @@ enum Reach<'s> {
 impl<'s> Keyspace<'s> {
     /// The keys of a database; each call is one step of its own.
     pub(crate) fn new(store: &'s Store, database: Database) -> Self {
-        Keyspace { database, store, reach: Reach::Free }
+        Keyspace { database, store, accesses: store.ranges.accesses(), reach: Reach::Free }
+    }
+
+    /// Has reads count as accesses no more.
+    pub(crate) fn stop_touching(&mut self) {
+        self.accesses = None;
+    }
+
+    /// Records an access of a key, if it is there at `now`, whether or not reads count; returns whether it is.
+    pub(crate) fn touch(&self, key: &[u8], now: Time) -> bool {
+        let accesses = self.store.ranges.accesses();
+        self.access(&self.stored(key), accesses, |cell| read_live(cell, now, |live| live.is_some()))
     }
 
     pub(crate) fn store(&self) -> &'s Store {
@@ -67,23 +81,28 @@ impl<'s> Keyspace<'s> {
 
     /// Calls `read` with the cell of a stored key.
     fn cell<T>(&self, stored: &[u8], read: impl FnOnce(Option<&Cell>) -> T) -> T {
-        self.access::<false, T>(stored, read)
+        self.access(stored, None, read)
     }
 
-    /// Calls `read` with the cell of a stored key. It is an access of the key if it `TOUCHES` it.
+    /// Calls `read` with the cell of a stored key. It is an access of the key for these `accesses`.
     #[inline]
-    fn access<const TOUCHES: bool, T>(&self, stored: &[u8], read: impl FnOnce(Option<&Cell>) -> T) -> T {
+    fn access<T>(
+        &self,
+        stored: &[u8],
+        accesses: Option<&Accesses>,
+        read: impl FnOnce(Option<&Cell>) -> T,
+    ) -> T {
         match &self.reach {
-            Reach::Free => self.store.ranges.read::<TOUCHES, T>(stored, read),
-            Reach::Locked(ranges) => ranges.read::<TOUCHES, T>(stored, read),
-            Reach::Buffered(buffered) => buffered.read::<TOUCHES, T>(stored, read),
+            Reach::Free => self.store.ranges.read(stored, accesses, read),
+            Reach::Locked(ranges) => ranges.read(stored, accesses, read),
+            Reach::Buffered(buffered) => buffered.read(stored, accesses, read),
         }
     }
 
     /// As [`Store::read`]. It is an access of the key, which keeps it from being evicted.
     #[inline]
     pub(crate) fn read<T>(&self, key: &[u8], now: Time, read: impl FnOnce(Option<Live<'_>>) -> T) -> T {
-        self.access::<true, T>(&self.database.stored(key), |cell| read_live(cell, now, read))
+        self.access(&self.stored(key), self.accesses, |cell| read_live(cell, now, read))
     }
 
     /// As [`read`](Self::read), without being an access.

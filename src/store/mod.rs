@@ -25,6 +25,7 @@
 //!   builds panic if two locks are ever taken in both orders, except those of the ranges: a call takes one, and a
 //!   transaction takes several in the order of the ranges, all at its start ([`Keyspace::lock`]).
 
+mod accesses;
 mod buffered;
 mod cell;
 mod changes;
@@ -73,7 +74,7 @@ pub use write::{Lengths, Live, Write, WriteError};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use clock::Clock;
-use eviction::{Accesses, Eviction};
+use eviction::Eviction;
 use memory::{Growth, Limits};
 use ranges::Ranges;
 use write::Digits;
@@ -172,7 +173,7 @@ impl Store {
     /// If the longest key exceeds [`MAX_KEY`].
     pub fn new(config: StoreConfig) -> Self {
         assert!(config.lengths.key <= MAX_KEY, "a cell holds every key that may be written");
-        let accesses = Accesses::of(config.eviction, config.max_memory);
+        let accesses = Eviction::accesses(config.eviction, config.max_memory);
         Store {
             ranges: Ranges::new(config.seed, config.ranges, Origins::new(config.incarnation), accesses),
             clock: Clock::new(),
@@ -220,7 +221,7 @@ impl Store {
     ///
     /// `read` runs under the range's read lock: it should copy what it needs and return.
     pub fn read<T>(&self, key: &[u8], now: Time, read: impl FnOnce(Option<Live<'_>>) -> T) -> T {
-        self.ranges.read::<false, _>(key, |cell| write::read_live(cell, now, read))
+        self.ranges.read(key, None, |cell| write::read_live(cell, now, read))
     }
 
     /// The value of `key`, if there is one.
@@ -228,7 +229,7 @@ impl Store {
     /// `clock` returns the machine's time. It is called only if a deadline or a counter makes a difference.
     #[inline]
     pub fn get(&self, key: &[u8], clock: impl FnOnce() -> Time) -> Option<Value> {
-        self.ranges.read::<true, _>(key, |cell| {
+        self.ranges.read(key, self.ranges.accesses(), |cell| {
             let cell = cell?;
             if cell.is_lasting() {
                 return Some(Value::of(cell, ZERO));
@@ -351,7 +352,7 @@ impl Store {
 
     /// The metadata of `key`, also if it is a tombstone.
     pub fn meta(&self, key: &[u8], now: Time) -> Option<Meta> {
-        self.ranges.read::<false, _>(key, |cell| self.meta_of(cell?, now))
+        self.ranges.read(key, None, |cell| self.meta_of(cell?, now))
     }
 
     fn meta_of(&self, cell: &Cell, now: Time) -> Option<Meta> {
@@ -371,7 +372,7 @@ impl Store {
 
     /// The counter of `key`, with the slot of each incarnation; `None` if it is not a counter at `now`.
     pub fn count(&self, key: &[u8], now: Time) -> Option<Count> {
-        self.ranges.read::<false, _>(key, |cell| self.counted(cell?, now))
+        self.ranges.read(key, None, |cell| self.counted(cell?, now))
     }
 
     fn counted(&self, cell: &Cell, now: Time) -> Option<Count> {

@@ -18,9 +18,9 @@ use xxhash_rust::xxh3::Xxh3Builder;
 pub(super) use locked::LockedRanges;
 pub(super) use sample::Sampled;
 
+use super::accesses::Accesses;
 use super::cell::{Cell, Part};
 use super::changes::Changes;
-use super::eviction::Accesses;
 use super::memory::Memory;
 use super::origins::Origins;
 use super::raw;
@@ -92,29 +92,18 @@ impl Ranges {
         self.accesses.as_ref()
     }
 
-    /// Calls `read` with the cell of `key`, under the range's read lock. It is an access of the key if it `TOUCHES` it.
-    pub(super) fn read<const TOUCHES: bool, T>(
+    /// Calls `read` with the cell of `key`, under the range's read lock. It is an access of the key for these `accesses`.
+    pub(super) fn read<T>(
         &self,
         key: &[u8],
+        accesses: Option<&Accesses>,
         read: impl FnOnce(Option<&Cell>) -> T,
     ) -> T {
         let hash = self.seed.key_hash(key);
         let table = self.map.shards()[self.count.range_of(hash)].read();
         let cell = find(&table, hash, key);
-        if TOUCHES {
-            self.touch(hash, cell);
-        }
+        touch(hash, cell, accesses);
         read(cell)
-    }
-
-    /// Records an access of a key, if it is there.
-    #[inline(always)]
-    fn touch(&self, hash: u64, cell: Option<&Cell>) {
-        if let Some(accesses) = &self.accesses
-            && cell.is_some_and(Cell::counts_as_live)
-        {
-            accesses.touch(hash);
-        }
     }
 
     /// Records the access of a write.
@@ -486,6 +475,16 @@ impl Ranges {
 
 fn find<'t>(table: &'t Table, hash: u64, key: &[u8]) -> Option<&'t Cell> {
     table.get(hash, |(cell, _)| same_key(cell, key)).map(|(cell, _)| cell)
+}
+
+/// Records an access of a key, if it is there.
+#[inline(always)]
+fn touch(hash: u64, cell: Option<&Cell>, accesses: Option<&Accesses>) {
+    if let Some(accesses) = accesses
+        && cell.is_some_and(Cell::counts_as_live)
+    {
+        accesses.touch(hash);
+    }
 }
 
 fn same_key(cell: &Cell, key: &[u8]) -> bool {

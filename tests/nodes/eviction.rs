@@ -255,6 +255,27 @@ async fn what_is_read_stays_and_tools_see_when_and_how_often() {
             let freq: u32 = freq.trim().trim_start_matches(':').parse().unwrap();
             assert!((6..50).contains(&freq), "{freq}");
         }
+        // Of reads that are no access, only TOUCH is one.
+        let rank = async |client: &mut Client| {
+            let idle = client.reply("OBJECT IDLETIME 00000000").await;
+            let freq = client.reply("OBJECT FREQ 00000000").await;
+            format!("{idle}{freq}")
+        };
+        client.ask("SET 00000000 v", "+OK\r\n").await;
+        client.ask("CLIENT NO-TOUCH on", "+OK\r\n").await;
+        assert!(client.reply("CLIENT INFO").await.contains("flags=T"));
+        let before = rank(&mut client).await;
+        for _ in 0..20 {
+            client.ask("GET 00000000", "$1\r\nv\r\n").await;
+            client.ask("EXISTS 00000000", ":1\r\n").await;
+        }
+        if policy == EvictionPolicy::AllKeysLfu {
+            assert_eq!(rank(&mut client).await, before);
+            for _ in 0..20 {
+                client.ask("TOUCH 00000000", ":1\r\n").await;
+            }
+            assert_ne!(rank(&mut client).await, before);
+        }
         client.ask("OBJECT FREQ absent", "$-1\r\n").await;
         client.ask("OBJECT IDLETIME absent", "$-1\r\n").await;
         node.shutdown().await;

@@ -82,6 +82,14 @@ fn redis_cli_works_in_both_dialects_and_inline() {
         let big = cli(a, &[option]);
         assert!(big.contains("strings with"), "{big}");
     }
+    let lfu =
+        NodeProcess::start("lfu", &[], &["--max-memory", "32MiB", "--max-memory-policy", "allkeys-lfu"]);
+    cli(&lfu, &["SET", "in:use", "v"]);
+    for _ in 0..50 {
+        cli(&lfu, &["GET", "in:use"]);
+    }
+    let hot = cli(&lfu, &["--hotkeys"]);
+    assert!(hot.contains("hot key found with counter:") && hot.contains("in:use"), "{hot}");
     let refused = program("redis-cli")
         .args(["-p", &a.client.port().to_string(), "-e", "RPUSH", "list", "x"])
         .output()

@@ -19,7 +19,7 @@ use super::target::{Session, Target, bytes};
 const SECTION: &str = "Sapwood";
 
 /// Fields of Redis's own sections that are shown too, if the node has them.
-const TOTALS: [&str; 7] = [
+const TOTALS: [&str; 8] = [
     "uptime_in_seconds",
     "connected_clients",
     "instantaneous_ops_per_sec",
@@ -27,6 +27,7 @@ const TOTALS: [&str; 7] = [
     "used_memory_tombstones_human",
     "total_commands_processed",
     "expired_keys",
+    "evicted_keys",
 ];
 
 /// Fields that are text in JSON even if they look like a number.

@@ -40,6 +40,9 @@ fn own(Status { own, healing, peers, .. }: &Status) -> Table {
     table.row(["digest", &own.text("digest")]);
     table.row(["keys", &grouped(own.count("keys"))]);
     table.row(["memory", &own.text("used_memory_human")]);
+    if let Some(evicted) = own.number("evicted_keys").filter(|evicted| *evicted > 0) {
+        table.row(["evicted", &format!("{} keys, to make room", grouped(evicted))]);
+    }
     table.row(["clients", &grouped(own.count("connected_clients"))]);
     table.row(["commands", &format!("{}/s", grouped(own.count("instantaneous_ops_per_sec")))]);
     table.row(["members", &grouped(healing.count("members"))]);

@@ -51,6 +51,9 @@ fn keys(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
         BYTES,
         |reading| reading.api.store.memory() as f64,
     )?;
+    sheet.gauge("evicts", "Whether --max-memory-policy deletes keys.", None, |reading| {
+        f64::from(u8::from(reading.api.store.evicts()))
+    })?;
     sheet.counter(
         "evicted_keys",
         "Keys that this node deleted by --max-memory-policy.",

@@ -123,13 +123,23 @@ pub(super) fn label(value: &[u8], what: &str) -> Result<String, CommandError> {
     Ok(String::from_utf8_lossy(value).into_owned())
 }
 
-/// Checks for `ON` or `OFF`, and does nothing: what the command switches does not exist here.
-pub(super) fn on_or_off(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    if !is(&args[2], "on") && !is(&args[2], "off") {
-        return Err(CommandError::Syntax);
-    }
+/// Does nothing: no connection is ever evicted.
+pub(super) fn no_evict(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    is_on(&args[2])?;
     cx.reply().ok();
     DONE
+}
+
+/// From the next command on.
+pub(super) fn no_touch(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    cx.session.read_untouched(is_on(&args[2])?);
+    cx.reply().ok();
+    DONE
+}
+
+fn is_on(arg: &[u8]) -> Result<bool, CommandError> {
+    let is_on = is(arg, "on");
+    if is_on || is(arg, "off") { Ok(is_on) } else { Err(CommandError::Syntax) }
 }
 
 pub(super) fn reply(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {

@@ -161,6 +161,7 @@ impl Long for Reset {
         cx.select(Database::ZERO);
         set_proto(cx, Proto::Resp2);
         cx.session.replies = Replies::On;
+        cx.session.read_untouched(false);
         cx.session.authenticated = cx.shared.settings.password.is_none();
         cx.session.client.labels().name.clear();
         cx.reply().simple("RESET");

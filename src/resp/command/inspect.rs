@@ -167,9 +167,9 @@ pub(super) fn doctor(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     let tombstones = (store.tombstone_memory(), store.tombstone_reserve());
     let near = |used: u64, limit: u64| used > limit / 10 * 9;
     let text = match (limit, tombstones) {
-        (Some(limit), _) if near(used, limit) => format!(
+        (Some(limit), _) if near(used, limit) && !store.evicts() => format!(
             "Keys and values take {used} bytes, more than nine tenths of --max-memory. At the limit writes that need more \
-             are refused, if no --max-memory-policy deletes keys. Delete keys, set deadlines, or raise --max-memory on every node."
+             are refused. Delete keys, set deadlines, or raise --max-memory on every node."
         ),
         (_, (dead, Some(reserve))) if near(dead, reserve) => format!(
             "Tombstones take {dead} bytes, more than nine tenths of what they may take. SAPWOOD HEALING says which members \

@@ -39,11 +39,7 @@ impl<const TOUCHES: bool> Each for Exists<TOUCHES> {
 
     fn take(&mut self, cx: &mut Context<'_>, args: Args<'_>, at: usize) -> Result<(), CommandError> {
         let (key, now) = (&args[at], cx.now());
-        let exists = if TOUCHES {
-            cx.keyspace.read(key, now, |live| live.is_some())
-        } else {
-            cx.keyspace.peek(key, now, |live| live.is_some())
-        };
+        let exists = if TOUCHES { cx.keyspace.touch(key, now) } else { !cx.is_absent(key) };
         self.0 += i64::from(exists);
         Ok(())
     }

@@ -14,23 +14,22 @@
 //! have added, and not that many times. A node that peers alone grow evicts from 97.5 % on, in the background.
 //!
 //! Victims are the best of a few random cells, as in Redis. That needs no order of the keys, only when or how often each
-//! was accessed ([`accesses`]).
+//! was accessed ([`Accesses`]).
 //!
 //! A client's write evicts while it holds the lock of its range, or those of its transaction: only there is known by how
 //! much it grows the cells. So eviction never waits for a lock. It passes by ranges that are locked. What a range lock
 //! costs others stays small, because one write evicts at most [`VICTIMS`] keys. A request that needs more room than that
 //! makes it before it begins: see [`Store::evict_for`].
 
-mod accesses;
 mod policy;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-pub(super) use accesses::Accesses;
 pub use policy::{EvictionPolicy, UnknownPolicy};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::accesses::{Accesses, Kind};
 use super::memory::{Growth, Memory};
 use super::ranges::Sampled;
 use super::{Batch, Cell, Keyspace, Store, Write};
@@ -71,6 +70,16 @@ impl Eviction {
             evicted: AtomicU64::new(0),
             rests_until: AtomicU64::new(0),
         }
+    }
+
+    /// What the policy needs to know of the keys, if it needs anything.
+    pub(super) fn accesses(policy: EvictionPolicy, max_memory: Option<u64>) -> Option<Accesses> {
+        let kind = match policy {
+            EvictionPolicy::AllKeysLru => Kind::Recency,
+            EvictionPolicy::AllKeysLfu => Kind::Frequency,
+            EvictionPolicy::NoEviction | EvictionPolicy::VolatileTtl => return None,
+        };
+        Some(Accesses::new(kind, max_memory?))
     }
 
     fn draw(&self) -> u64 {

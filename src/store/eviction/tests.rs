@@ -47,6 +47,18 @@ fn is_there(store: &Store, now: u64, n: u64) -> bool {
 }
 
 #[test]
+fn a_policy_takes_a_thirty_second_of_the_memory_or_nothing() {
+    for (policy, bytes) in [
+        (EvictionPolicy::NoEviction, 0),
+        (EvictionPolicy::VolatileTtl, 0),
+        (EvictionPolicy::AllKeysLru, MAX_MEMORY / 32 / 4 * 4),
+        (EvictionPolicy::AllKeysLfu, MAX_MEMORY / 32 / 4 * 4),
+    ] {
+        assert_eq!((store(1, policy).accesses_bytes(), policy.as_str().parse()), (bytes, Ok(policy)));
+    }
+}
+
+#[test]
 fn a_full_store_takes_every_write_and_stays_below_its_limit() {
     for policy in [EvictionPolicy::AllKeysLru, EvictionPolicy::AllKeysLfu, EvictionPolicy::VolatileTtl] {
         let store = store(1, policy);

@@ -2,7 +2,8 @@
 
 use dashmap::RwLockWriteGuard;
 
-use super::{Ranges, Table, find};
+use super::{Ranges, Table, find, touch};
+use crate::store::accesses::Accesses;
 use crate::store::cell::Cell;
 
 /// Ranges that are locked for writing together.
@@ -17,17 +18,16 @@ impl LockedRanges<'_> {
     ///
     /// # Panics
     /// If the range of `key` is not locked.
-    pub(in crate::store) fn read<const TOUCHES: bool, T>(
+    pub(in crate::store) fn read<T>(
         &self,
         key: &[u8],
+        accesses: Option<&Accesses>,
         read: impl FnOnce(Option<&Cell>) -> T,
     ) -> T {
         let hash = self.ranges.seed.key_hash(key);
         let place = self.place(self.ranges.count.range_of(hash)).expect(DECLARED);
         let cell = find(&self.tables[place].1, hash, key);
-        if TOUCHES {
-            self.ranges.touch(hash, cell);
-        }
+        touch(hash, cell, accesses);
         read(cell)
     }
 

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::EvictionPolicy;
 use crate::model::Time;
 
 /// Bytes of `--max-memory` for one entry. Most cells take more, so there is one entry for each, and the table takes a
@@ -33,9 +32,9 @@ const NEW: u32 = 5;
 /// million accesses.
 const GROWTH: u32 = 10;
 
-/// What the entries count.
+/// What is recorded of each key.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// The tick of the last access.
     Recency,
     /// A Morris counter of accesses that loses 1 a minute (Morris, *Counting Large Numbers of Events in Small
@@ -44,7 +43,7 @@ enum Kind {
 }
 
 /// The last access or the number of accesses of each key.
-pub(in crate::store) struct Accesses {
+pub(super) struct Accesses {
     kind: Kind,
     /// The present tick or minute.
     now: AtomicU32,
@@ -52,16 +51,11 @@ pub(in crate::store) struct Accesses {
 }
 
 impl Accesses {
-    /// The table that a policy needs, if it needs one.
-    pub(in crate::store) fn of(policy: EvictionPolicy, max_memory: Option<u64>) -> Option<Accesses> {
-        let kind = match policy {
-            EvictionPolicy::AllKeysLru => Kind::Recency,
-            EvictionPolicy::AllKeysLfu => Kind::Frequency,
-            EvictionPolicy::NoEviction | EvictionPolicy::VolatileTtl => return None,
-        };
-        let count = usize::try_from(max_memory? / BYTES_PER_ENTRY).unwrap_or(usize::MAX).max(1);
+    /// A table for cells that take so many bytes together.
+    pub(super) fn new(kind: Kind, max_memory: u64) -> Accesses {
+        let count = usize::try_from(max_memory / BYTES_PER_ENTRY).unwrap_or(usize::MAX).max(1);
         let entries = std::iter::repeat_with(AtomicU32::default).take(count).collect();
-        Some(Accesses { kind, now: AtomicU32::new(0), entries })
+        Accesses { kind, now: AtomicU32::new(0), entries }
     }
 
     /// The bytes that it takes.
@@ -70,7 +64,7 @@ impl Accesses {
     }
 
     /// Sets the clock by which accesses are recorded.
-    pub(in crate::store) fn set_clock(&self, now: Time) {
+    pub(super) fn set_clock(&self, now: Time) {
         let now = match self.kind {
             Kind::Recency => now.0 >> TICK_BITS,
             Kind::Frequency => (now.0 >> 32) / 60,
@@ -84,7 +78,7 @@ impl Accesses {
 
     /// Records an access of an existing key.
     #[inline]
-    pub(in crate::store) fn touch(&self, key_hash: u64) {
+    pub(super) fn touch(&self, key_hash: u64) {
         self.set(key_hash, |was, now| match self.kind {
             Kind::Recency => now,
             Kind::Frequency => incremented(was, now, draw()),
@@ -92,7 +86,7 @@ impl Accesses {
     }
 
     /// Records that a key is there from now on.
-    pub(in crate::store) fn begin(&self, key_hash: u64) {
+    pub(super) fn begin(&self, key_hash: u64) {
         self.set(key_hash, |was, now| match self.kind {
             Kind::Recency => now,
             Kind::Frequency => frequency_entry(decayed(was, now).max(NEW), now),
@@ -181,8 +175,8 @@ fn draw() -> u64 {
 mod tests {
     use super::*;
 
-    fn table(policy: EvictionPolicy) -> Accesses {
-        Accesses::of(policy, Some(1 << 20)).unwrap()
+    fn table(kind: Kind) -> Accesses {
+        Accesses::new(kind, 1 << 20)
     }
 
     fn seconds(seconds: u64) -> Time {
@@ -190,20 +184,8 @@ mod tests {
     }
 
     #[test]
-    fn a_table_takes_a_thirty_second_of_the_memory_and_none_without_need() {
-        assert_eq!(table(EvictionPolicy::AllKeysLru).bytes(), (1 << 20) / 32);
-        for (policy, memory) in [
-            (EvictionPolicy::NoEviction, Some(1 << 20)),
-            (EvictionPolicy::VolatileTtl, Some(1 << 20)),
-            (EvictionPolicy::AllKeysLfu, None),
-        ] {
-            assert!(Accesses::of(policy, memory).is_none());
-        }
-    }
-
-    #[test]
     fn the_least_recently_accessed_key_is_the_best_victim() {
-        let accesses = table(EvictionPolicy::AllKeysLru);
+        let accesses = table(Kind::Recency);
         let [old, read, new] = [1 << 60, 2 << 60, 3 << 60];
         accesses.set_clock(seconds(1_000));
         accesses.begin(old);
@@ -221,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_another_thread_sets_back_makes_no_key_look_old() {
-        let accesses = table(EvictionPolicy::AllKeysLru);
+        let accesses = table(Kind::Recency);
         accesses.set_clock(Time(1_000 << TICK_BITS));
         accesses.touch(0);
         accesses.set_clock(Time(999 << TICK_BITS));
@@ -230,7 +212,7 @@ mod tests {
 
     #[test]
     fn the_counter_grows_with_the_logarithm_of_accesses_and_decays() {
-        let accesses = table(EvictionPolicy::AllKeysLfu);
+        let accesses = table(Kind::Frequency);
         accesses.set_clock(seconds(6_000_000));
         accesses.begin(0);
         assert_eq!(accesses.frequency(0), Some(NEW));
@@ -252,7 +234,7 @@ mod tests {
 
     #[test]
     fn the_least_frequently_accessed_key_is_the_best_victim() {
-        let accesses = table(EvictionPolicy::AllKeysLfu);
+        let accesses = table(Kind::Frequency);
         let [rare, frequent] = [1 << 60, 2 << 60];
         accesses.set_clock(seconds(60_000));
         accesses.begin(rare);
