@@ -59,7 +59,7 @@ use std::fmt::Display;
 
 use super::Args;
 use super::call::Call;
-use context::{Handler, Outcome, Progress};
+use context::{Outcome, Progress};
 use entry::{
     ADMIN, CONDITIONAL, CROSSES, Command, NO_AUTH, READ, SELECTS, SUBSCRIBED, UNQUEUED, WRITE, resolve,
 };

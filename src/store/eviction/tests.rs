@@ -4,10 +4,10 @@ use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::super::tests::{assert_sums_are_exact, at, config, get, replicate};
+use super::super::tests::{assert_sums_are_exact, config, replicate};
 use super::super::{Keyspace, StoreConfig, Write, WriteError};
 use super::*;
-use crate::model::{Database, RangeCount};
+use crate::model::{Database, Deadline, RangeCount};
 use crate::random_cases::random_cases;
 
 const MAX_MEMORY: u64 = 100_000;
@@ -28,12 +28,27 @@ fn store(id: u128, policy: EvictionPolicy) -> Store {
     })
 }
 
+/// Starts a batch at this NTP64 number.
+fn at(store: &Store, now: u64) -> Batch {
+    let mut batch = Batch::default();
+    store.begin(&mut batch, Time(now));
+    batch
+}
+
+/// The value of a key at this NTP64 number.
+fn get(store: &Store, now: u64, key: &[u8]) -> Option<Vec<u8>> {
+    store.read(key, Time(now), |live| live.map(|live| live.value().to_vec()))
+}
+
 fn key(n: u64) -> [u8; 4] {
     u32::try_from(n).unwrap().to_le_bytes()
 }
 
 fn try_set(store: &Store, now: u64, n: u64, deadline: Option<u64>) -> Result<(), WriteError> {
-    let write = Write::Set { value: VALUE, deadline: deadline.map(Time) };
+    let write = Write::Set {
+        value: VALUE,
+        deadline: deadline.map(|at| Deadline::from_unix_millis(Time(at).as_unix_millis())),
+    };
     store.write(&mut at(store, now), &key(n), |_| (write, ()))
 }
 
