@@ -177,6 +177,14 @@ impl Cell {
         u64::from_le_bytes(array(&self.0.slice[at..at + 8]))
     }
 
+    /// Whether a deadline of the cell passes at exactly this time.
+    pub(super) fn has_deadline_at(&self, time: Time) -> bool {
+        let is_at = |deadline: Deadline| deadline.moment() == time;
+        self.has(HAS_DEADLINE | HAS_COUNTER)
+            && (self.deadline().is_some_and(is_at)
+                || self.expiry().is_some_and(|(_, expiry)| expiry.deadline.is_some_and(is_at)))
+    }
+
     /// The latest time of all timestamps in the cell; the next local write must exceed it.
     pub(crate) fn latest(&self) -> Time {
         let register = self.deadline_timestamp().map_or(self.time(), |(time, _)| time.max(self.time()));

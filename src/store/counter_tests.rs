@@ -55,6 +55,25 @@ fn what_is_counted_apart_adds_up_once_however_often_it_is_exchanged() {
     assert_eq!(a.totals(), b.totals());
 }
 
+/// A timestamp that is drawn at the very moment of a deadline would begin a life that the deadline has ended.
+#[test]
+fn what_is_counted_at_the_moment_of_a_deadline_counts() {
+    let just_before = |store: &Store| {
+        let mut batch = Batch::default();
+        store.begin(&mut batch, Time(ms(50).0 - 1));
+        batch
+    };
+    let stores = [two(), two()];
+    set(&stores[0][0], 10, b"k", b"7", Some(50));
+    add(&stores[1][0], 10, b"k", 7);
+    expire(&stores[1][0], 20, b"k", 50);
+    for [a, b] in &stores {
+        a.write(&mut just_before(a), b"k", |_| (Write::Add(3), ())).unwrap();
+        replicate(a, b);
+        assert_eq!((number(a, 60, b"k"), number(b, 60, b"k")), (Some(3), Some(3)));
+    }
+}
+
 #[test]
 fn increments_on_both_sides_of_a_set_count_from_what_was_set() {
     let stores = two();

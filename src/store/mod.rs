@@ -271,7 +271,11 @@ impl Store {
         cell: Option<&Cell>,
         decide: impl FnOnce(Option<Live<'_>>) -> (Write<'v>, T),
     ) -> (Option<Cell>, Result<T, WriteError>) {
-        let drawn = self.clock.draw(batch.now, cell.map_or(ZERO, Cell::latest));
+        let mut drawn = self.clock.draw(batch.now, cell.map_or(ZERO, Cell::latest));
+        if cell.is_some_and(|cell| cell.has_deadline_at(drawn)) {
+            // A counter that began at this moment would count as ended by the deadline.
+            drawn = self.clock.draw(drawn, drawn);
+        }
         let mut digits = Digits::new();
         let live = cell.and_then(|cell| Live::at(cell, drawn, &mut digits));
         let is_live = live.is_some();

@@ -77,7 +77,7 @@ fn of_two_connections_that_cross_both_nodes_keep_the_same_one() {
 }
 
 /// Seeds that have each broken a guarantee once, with the cause.
-const FAILED_ONCE: [(u64, &str); 16] = [
+const FAILED_ONCE: [(u64, &str); 18] = [
     (627, "a probe looked again after twice the time that its offer had waited: 15 s, a standstill"),
     (3513, "the same"),
     (880, "a node whose first sync was cut off took itself for one that is alone, and dropped tombstones"),
@@ -106,6 +106,8 @@ const FAILED_ONCE: [(u64, &str); 16] = [
         1_099_512_332_420,
         "a node that had got from one peer what it had refused from another left that one waiting for 30 s",
     ),
+    (30_001_945, "what was counted at the very moment of a deadline had ended at once"),
+    (30_002_306, "the same"),
 ];
 
 #[test]
