@@ -102,9 +102,13 @@ impl Counts {
         is_timed
     }
 
-    /// Counts a failure of the last command.
-    pub(crate) fn fail(&mut self) {
-        self.failures += 1;
+    /// Counts a failure of the command with this index. A script has called others since.
+    pub(crate) fn fail(&mut self, command: usize, stats: &Stats) {
+        if command == self.command {
+            self.failures += 1;
+        } else {
+            stats.failures[command].fetch_add(1, Relaxed);
+        }
     }
 
     /// Counts a read that found its key, or did not.

@@ -35,6 +35,7 @@ const SCRIPTS: &[&str] = &[
     "limits_app.py",
     "walrus_app.py",
     "laravel_cache.php",
+    "symfony_cache.php",
     "php_sessions.php",
     "rails_cache.rb",
 ];

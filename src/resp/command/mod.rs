@@ -88,7 +88,7 @@ pub(super) fn step(cx: &mut Context<'_>, long: &mut dyn Long, start: usize) -> b
         Ok(Progress::More) => false,
         Ok(Progress::Done) => true,
         Err(error) => {
-            cx.session.counts.fail();
+            cx.session.counts.fail(table::slot(cx.session.call), &cx.shared.stats);
             cx.fail(start, &error);
             true
         }
@@ -99,7 +99,7 @@ pub(super) fn step(cx: &mut Context<'_>, long: &mut dyn Long, start: usize) -> b
 pub(super) fn try_reply(cx: &mut Context<'_>, wait: &mut dyn Wait, last: bool) -> bool {
     let start = cx.out.len();
     wait.try_reply(cx, last).unwrap_or_else(|error| {
-        cx.session.counts.fail();
+        cx.session.counts.fail(table::slot(cx.session.call), &cx.shared.stats);
         cx.fail(start, &error);
         true
     })
@@ -143,7 +143,7 @@ fn dispatch(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Outcome {
     let timing = Timing::begin(cx, args, command);
     let outcome = room::run(cx, args, command, dispatch);
     if outcome.is_err() {
-        cx.session.counts.fail();
+        cx.session.counts.fail(slot, &cx.shared.stats);
     }
     timing.end(cx, args, slot, matches!(outcome, Ok(Flow::Long(_))));
     outcome
