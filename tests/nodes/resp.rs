@@ -655,6 +655,8 @@ const REFUSED: &[(&str, &str)] = &[
          from its peers\r\n",
     ),
     ("CLIENT KILL MAXAGE 0", "-ERR maxage should be greater than 0\r\n"),
+    ("CLIENT KILL MAXAGE -1", "-ERR maxage should be greater than 0\r\n"),
+    ("CLIENT KILL MAXAGE old", "-ERR value is not an integer or out of range\r\n"),
     ("CLIENT KILL MAXAGE 100 SKIPME NO", ":0\r\n"),
     ("PING", "+PONG\r\n"),
 ];

@@ -276,7 +276,7 @@ impl<'a> Filter<'a> {
                     return Err(CommandError::said(format!("ERR No such user '{user}'")));
                 }
             } else if is(word, "maxage") {
-                let age = integer(value).ok().and_then(|age| u64::try_from(age).ok()).filter(|age| *age > 0);
+                let age = u64::try_from(integer(value)?).ok().filter(|age| *age > 0);
                 filter.min_age = age.ok_or(CommandError::said("ERR maxage should be greater than 0"))?;
             } else if is(word, "skipme") && (is(value, "yes") || is(value, "no")) {
                 filter.skip_me = is(value, "yes");
