@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, RngCore, SeedableRng};
 
-use crate::raw_client::{Client, TestServer};
+use crate::raw_client::{Client, PATIENCE, TestServer};
 use crate::support::node_process::request;
 
 /// The reply to a request, up to a marker after it.
@@ -84,6 +84,11 @@ async fn values_of_lua_become_the_replies_that_redis_sends() {
             "*3\r\n:3\r\n:2\r\n:1\r\n",
         ),
         // cjson and bit, as redis-server 7.0.15 replies.
+        ("return cjson.encode({-2^63, 2^53})", "$41\r\n[-9.2233720368548e+18,9.007199254741e+15]\r\n"),
+        (
+            "return redis.call('echo', 2^53)..' '..redis.call('echo', -2^63)",
+            "$40\r\n9007199254740992 -9.2233720368547758e+18\r\n",
+        ),
         (
             "return cjson.encode({1,2,{a='x/y'},0.1,1e20,true,cjson.null})",
             "$38\r\n[1,2,{\"a\":\"x\\/y\"},0.1,1e+20,true,null]\r\n",
@@ -236,6 +241,26 @@ async fn errors_are_in_redis_words() {
     );
     let reply = ask(&mut client, &["EVAL_RO", "return redis.call('set', KEYS[1], 1)", "1", "s"]).await;
     assert_eq!(cause(&reply), "-ERR Write commands are not allowed from read-only scripts.");
+}
+
+/// On two threads: one runs the script.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_script_that_is_killed_has_done_nothing() {
+    let server = TestServer::with(|settings| settings.script_time_limit = PATIENCE).await;
+    let (mut client, mut other) = (server.client().await, server.client().await);
+    const ENDLESS: &[u8] = b"while true do redis.call('set', KEYS[1], 'x') end";
+    for _ in 0..5 {
+        client.send(request(&[b"EVAL", ENDLESS, b"1", b"k"])).await;
+        while other.reply("SCRIPT KILL").await != "+OK\r\n" {}
+        client
+            .ask(
+                "GET k",
+                "-ABORTED the script was ended, and nothing of it is applied: SCRIPT KILL\r\n$-1\r\n",
+            )
+            .await;
+    }
+    other.ask("SCRIPT KILL", "-NOTBUSY No scripts in execution right now.\r\n").await;
+    other.ask("SET k y", "+OK\r\n").await;
 }
 
 #[tokio::test]

@@ -72,7 +72,9 @@ impl Caller<'_, '_> {
                     self.limits.check_bytes(bytes.len() + text.as_bytes().len())?;
                     bytes.extend_from_slice(&text.as_bytes());
                 }
-                Value::Integer(number) => bytes.extend_from_slice(number.to_string().as_bytes()),
+                Value::Integer(number) => {
+                    bytes.extend_from_slice(number::argument(number::of_lua(*number)).as_bytes());
+                }
                 Value::Number(number) => bytes.extend_from_slice(number::argument(*number).as_bytes()),
                 _ => return Ok(Err("ERR Lua redis lib command arguments must be strings or integers")),
             }

@@ -1,11 +1,14 @@
 //! The library `cjson`: JSON as lua-cjson writes and reads it.
+//!
+//! `serde_json` would not do: values of Redis are bytes, and it refuses strings that are not UTF-8 or have bare control
+//! characters, writes numbers with other digits, and knows no limits of a script.
 
 use std::fmt::Write as _;
 
 use mlua::{Lua, LuaString, Table, Value};
 
 use super::limits::{Limits, MAX_DEPTH};
-use super::number::general;
+use super::number::{general, of_lua};
 use super::value::Guarded;
 
 /// A number's digits, as in lua-cjson.
@@ -74,7 +77,7 @@ impl Encoder<'_> {
         match value {
             Value::Nil | Value::LightUserData(_) => self.out.extend_from_slice(b"null"),
             Value::Boolean(truth) => self.out.extend_from_slice(truth.to_string().as_bytes()),
-            Value::Integer(number) => self.out.extend_from_slice(number.to_string().as_bytes()),
+            Value::Integer(number) => self.out.extend_from_slice(general(of_lua(*number), DIGITS).as_bytes()),
             Value::Number(number) if number.is_finite() => {
                 self.out.extend_from_slice(general(*number, DIGITS).as_bytes());
             }
@@ -134,7 +137,7 @@ impl Encoder<'_> {
             }
             match &key {
                 Value::String(text) => self.string(&text.as_bytes())?,
-                Value::Integer(number) => self.string(number.to_string().as_bytes())?,
+                Value::Integer(number) => self.string(general(of_lua(*number), DIGITS).as_bytes())?,
                 Value::Number(number) => self.string(general(*number, DIGITS).as_bytes())?,
                 other => {
                     let kind = other.type_name();

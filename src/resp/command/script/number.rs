@@ -32,6 +32,12 @@ pub(super) fn argument(value: f64) -> String {
     }
 }
 
+/// A number of Lua that is whole, as one like all others.
+#[expect(clippy::cast_precision_loss, reason = "a number of Lua has no more digits")]
+pub(super) fn of_lua(whole: i64) -> f64 {
+    whole as f64
+}
+
 /// The integer that `value` is, if it is one that a number of Lua holds exactly.
 pub(super) fn integral(value: f64) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
