@@ -59,6 +59,8 @@ pub(super) struct Session {
     pub(super) is_executing: bool,
     /// Whether what is being executed comes from a script.
     pub(super) runs_script: bool,
+    /// The channels and messages that scripts have published, to be sent once no keys are locked.
+    pub(super) deferred: Vec<[Box<[u8]>; 2]>,
     /// Set while the connection tracks keys.
     pub(super) tracking: Option<Mode>,
     /// Set while the connection watches: see [`watch`](Self::watch).
@@ -85,6 +87,7 @@ impl Session {
             watched: None,
             is_executing: false,
             runs_script: false,
+            deferred: Vec::new(),
             tracking: None,
             watcher: None,
         }

@@ -74,6 +74,11 @@ impl<'s> Keyspace<'s> {
         !matches!(self.reach, Reach::Free)
     }
 
+    /// Whether writes are kept in a buffer.
+    pub(crate) fn is_buffered(&self) -> bool {
+        matches!(self.reach, Reach::Buffered(_))
+    }
+
     /// Unlocks all ranges.
     pub(crate) fn unlock(&mut self) {
         self.reach = Reach::Free;

@@ -243,6 +243,36 @@ async fn errors_are_in_redis_words() {
     assert_eq!(cause(&reply), "-ERR Write commands are not allowed from read-only scripts.");
 }
 
+#[tokio::test]
+async fn what_a_script_publishes_is_sent_once_it_has_ended_and_only_if_it_is_applied() {
+    let server = TestServer::start().await;
+    let (mut client, mut listener) = (server.client().await, server.client().await);
+    listener.ask("SUBSCRIBE c", "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n").await;
+    let message = |text: &str| format!("*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n${}\r\n{text}\r\n", text.len());
+    let publish = "redis.call('set', KEYS[1], ARGV[1]) return redis.call('publish', 'c', ARGV[1])";
+    assert_eq!(eval(&mut client, publish, &["k"], &["one"]).await, ":1\r\n");
+    listener.expect(message("one")).await;
+    // A script that fails has done what it did before.
+    let fails = "redis.call('publish', 'c', 'two') return redis.call('incr', KEYS[1])";
+    assert!(eval(&mut client, fails, &["k"], &[]).await.starts_with("-ERR value is not an integer"));
+    listener.expect(message("two")).await;
+    // One that is ended has not.
+    let ended = "redis.call('publish', 'c', 'never') while true do end";
+    assert!(eval(&mut client, ended, &["k"], &[]).await.starts_with("-ABORTED "));
+    client.send("MULTI\r\n").await;
+    client.send(request(&[b"EVAL", publish.as_bytes(), b"1", b"k", b"three"])).await;
+    client.send(request(&[b"EVAL", b"return redis.call('publish', 'c', 'four')", b"0"])).await;
+    client.send("EXEC\r\n").await;
+    client.expect("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n:1\r\n:1\r\n").await;
+    listener.expect([message("three"), message("four")].concat()).await;
+    let only_reads = ask(&mut client, &["EVAL_RO", "return redis.call('publish', 'c', 'm')", "0"]).await;
+    assert_eq!(cause(&only_reads), "-ERR Write commands are not allowed from read-only scripts.");
+    let large = "while true do redis.call('publish', 'c', string.rep('x', 2^20)) end";
+    assert!(eval(&mut client, large, &[], &[]).await.starts_with("-ABORTED "));
+    client.ask("PUBLISH c last", ":1\r\n").await;
+    listener.expect(message("last")).await;
+}
+
 /// On two threads: one runs the script.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_script_that_is_killed_has_done_nothing() {

@@ -172,6 +172,13 @@ fn confirm(cx: &mut Context<'_>, word: &[u8], name: Option<&[u8]>) {
 pub(super) fn publish(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (channel, message) = (&args[1], &args[2]);
     check_channel(channel.len())?;
+    if cx.keyspace.is_buffered() {
+        // In a script: it is sent once the script has ended, unless nothing of that is applied.
+        let listeners = cx.shared.hub.listeners(channel);
+        cx.session.deferred.push([channel.into(), message.into()]);
+        cx.reply().int(number(listeners));
+        return DONE;
+    }
     // Peers must receive this connection's writes before the message.
     cx.session.publish(&cx.shared.store, cx.batch);
     cx.shared.cluster.publish(channel, message);
@@ -196,6 +203,44 @@ impl Long for Publication<Box<[u8]>> {
             published(cx, delivered);
             Progress::Done
         }))
+    }
+}
+
+/// What scripts have published, to be sent now that no keys are locked. Then a script that failed replies with its error.
+#[derive(Default)]
+pub(super) struct Deferred {
+    messages: std::vec::IntoIter<[Box<[u8]>; 2]>,
+    publication: Option<Publication<Box<[u8]>>>,
+    failure: Option<CommandError>,
+}
+
+impl Deferred {
+    pub(super) fn take(cx: &mut Context<'_>, failure: Option<CommandError>) -> Deferred {
+        let messages = std::mem::take(&mut cx.session.deferred).into_iter();
+        Deferred { messages, publication: None, failure }
+    }
+}
+
+impl Long for Deferred {
+    fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
+        let time = TimeSlice::begin();
+        loop {
+            if let Some(publication) = &mut self.publication {
+                if publication.step(&cx.shared.hub, &time).is_none() {
+                    return Ok(Progress::More);
+                }
+                self.publication = None;
+            }
+            if time.is_over() {
+                return Ok(Progress::More);
+            }
+            let Some([channel, message]) = self.messages.next() else { break };
+            // As in `publish`.
+            cx.session.publish(&cx.shared.store, cx.batch);
+            cx.shared.cluster.publish(&channel, &message);
+            self.publication = cx.shared.hub.has_listeners().then(|| Publication::new(channel, message));
+        }
+        self.failure.take().map_or(Ok(Progress::Done), Err)
     }
 }
 

@@ -17,6 +17,7 @@ use super::context::{Context, DONE, Dispatch, Flow, Long, Outcome, Progress, beg
 use super::entry::{CROSSES, Command, DENY_OOM, NO_MULTI, RUNS_SCRIPT, SELECTS, resolve};
 use super::error::{CommandError, shown_name};
 use super::many::{self, Each};
+use super::pubsub::Deferred;
 use super::script;
 use super::several::other_database;
 use super::table::slot;
@@ -150,13 +151,15 @@ pub(super) fn unwatch(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
 /// Executes the queued requests, each by `dispatch`.
 pub(super) fn exec(cx: &mut Context<'_>, args: Args<'_>, dispatch: Dispatch) -> Outcome {
     let outcome = execute(cx, dispatch);
+    let deferred = Deferred::take(cx, None);
     if let Ok(Some((requests, Replies { begin: first, ends }))) = outcome {
         let replies = cx.out.split_off(first);
         let exec = args.to_owned();
-        return begin(cx, Rest { requests, replies, ends, at: 0, dispatch, running: None, exec });
+        return begin(cx, Rest { deferred, requests, replies, ends, at: 0, dispatch, running: None, exec });
     }
     show_exec(cx, args);
-    outcome.and(DONE)
+    outcome?;
+    begin(cx, deferred)
 }
 
 /// Shows `EXEC` to the monitors, once what it executes was shown.
@@ -233,6 +236,7 @@ fn complete(cx: &mut Context<'_>, request: &Queued, dispatch: Dispatch) -> Resul
 
 /// `EXEC`, once the requests with keys have been executed: executes the others, and replies to all in their order.
 struct Rest {
+    deferred: Deferred,
     requests: Vec<Queued>,
     replies: Vec<u8>,
     ends: Vec<usize>,
@@ -247,6 +251,9 @@ struct Rest {
 
 impl Long for Rest {
     fn step(&mut self, cx: &mut Context<'_>) -> Result<Progress, CommandError> {
+        if let Progress::More = self.deferred.step(cx)? {
+            return Ok(Progress::More);
+        }
         cx.session.is_executing = true;
         let time = TimeSlice::begin();
         let is_done = loop {

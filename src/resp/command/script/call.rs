@@ -7,7 +7,7 @@ use sapwood_client::resp::{Decoded, FrameDecoder, FrameLimits};
 
 use super::super::context::{Context, Dispatch, Flow, Progress};
 use super::super::entry::{
-    ADMIN, CROSSES, Command, NO_MULTI, NO_SCRIPT, PUBSUB, Table, UNQUEUED, WRITE, resolve,
+    ADMIN, CROSSES, Command, NO_MULTI, NO_SCRIPT, PUBSUB, SELECTS, Table, UNQUEUED, WRITE, resolve,
 };
 use super::super::error::CommandError;
 use super::super::refused;
@@ -18,8 +18,9 @@ use crate::resp::args::{OwnedArgs, Span};
 use crate::resp::call::Call;
 use crate::resp::{Args, Proto};
 
-/// Commands without keys that scripts may execute: they neither wait nor take long.
-const WITHOUT_KEYS: &[&str] = &["echo", "ping", "time"];
+/// Commands without keys that scripts may execute: they neither wait nor take long. `PUBLISH` is completed after the
+/// script.
+const WITHOUT_KEYS: &[&str] = &["echo", "ping", "publish", "time"];
 
 /// Executes the commands of one script.
 pub(super) struct Caller<'a, 'c> {
@@ -30,6 +31,8 @@ pub(super) struct Caller<'a, 'c> {
     pub(super) declared: HashSet<&'a [u8]>,
     pub(super) only_reads: bool,
     pub(super) limits: &'a Limits,
+    /// The bytes of what the script has published.
+    pub(super) published: usize,
 }
 
 impl Caller<'_, '_> {
@@ -51,7 +54,7 @@ impl Caller<'_, '_> {
         if let Err(failure) = outcome? {
             return error(lua, &failure.to_string());
         }
-        self.limits.check_bytes(self.cx.keyspace.buffered_bytes())?;
+        self.limits.check_bytes(self.cx.keyspace.buffered_bytes() + self.published)?;
         match FrameDecoder::new(FrameLimits { max_bytes: MAX_BYTES, ..FrameLimits::default() }).next(&reply) {
             Ok(Decoded::Frame { frame, .. }) => value::decode(lua, frame, proto),
             Ok(Decoded::Incomplete { .. }) => error(lua, "ERR the command has not replied"),
@@ -89,6 +92,9 @@ impl Caller<'_, '_> {
             Ok(index) => index,
             Err(error) => return Ok(Err(error)),
         };
+        if self.table.commands[index].flags.has(PUBSUB) {
+            self.published += args.bytes();
+        }
         let mut long = match (self.dispatch)(self.cx, args, index) {
             Ok(Flow::Continue) => return Ok(Ok(())),
             Ok(Flow::Long(long)) => long,
@@ -125,11 +131,17 @@ impl Caller<'_, '_> {
                 other => other,
             })?;
         // Only the declared keys of the selected database are locked.
+        if command.flags.has(SELECTS) {
+            return Err(CommandError::said(
+                "ERR This Redis command is not allowed from script: only keys of the selected database are locked. \
+                 SELECT the other one before EVAL",
+            ));
+        }
         let crosses = command.flags.has(CROSSES) && other_database(self.cx, args).is_some();
         if crosses || !is_allowed(command) {
             return Err(not_allowed());
         }
-        if self.only_reads && command.flags.has(WRITE) {
+        if self.only_reads && (command.flags.has(WRITE) || command.flags.has(PUBSUB)) {
             return Err(CommandError::said("ERR Write commands are not allowed from read-only scripts."));
         }
         let mut keys = command.keys.places(args).filter_map(|place| args.get(place));
@@ -149,8 +161,7 @@ fn not_allowed() -> CommandError {
 }
 
 fn is_allowed(command: &Command) -> bool {
-    let is_barred =
-        [NO_SCRIPT, NO_MULTI, UNQUEUED, ADMIN, PUBSUB].into_iter().any(|flag| command.flags.has(flag));
+    let is_barred = [NO_SCRIPT, NO_MULTI, UNQUEUED, ADMIN].into_iter().any(|flag| command.flags.has(flag));
     !is_barred && (command.keys.may_be() || WITHOUT_KEYS.contains(&command.name))
 }
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::super::context::{Context, DONE, Dispatch, Outcome, integer, is};
+use super::super::context::{Context, DONE, Dispatch, Outcome, begin, integer, is};
 use super::super::entry::Table;
 use super::super::error::CommandError;
+use super::super::pubsub::Deferred;
 use super::call::Caller;
 use super::check;
 use super::limits::Limits;
@@ -73,6 +74,7 @@ fn run(
     let shared = cx.shared;
     let running = shared.scripts.run();
     let client = cx.session.proto;
+    let deferred = cx.session.deferred.len();
     let ended = cx.together(keys.iter(), |cx| {
         let limits = Limits::begin(shared.settings.script_time_limit, running.kill.clone());
         let job = Job { script: &script, keys, argv: args.tail(3 + count), client, limits: &limits };
@@ -86,6 +88,7 @@ fn run(
             declared: keys.iter().collect(),
             only_reads: script.only_reads || name.ends_with("_ro"),
             limits: &limits,
+            published: 0,
         };
         let ended = machine::run(&job, &mut caller);
         cx.session.runs_script = false;
@@ -94,12 +97,23 @@ fn run(
         ended
     });
     cx.session.call = call;
-    match ended {
-        Ok(Ended::Reply(reply)) => cx.out.extend_from_slice(&reply),
-        Ok(Ended::Failed(text)) => return Err(CommandError::said(text)),
-        Err(limit) => return Err(CommandError::said(limit.to_string())),
+    let failure = match ended {
+        Ok(Ended::Reply(reply)) => {
+            cx.out.extend_from_slice(&reply);
+            None
+        }
+        Ok(Ended::Failed(text)) => Some(CommandError::said(text)),
+        Err(limit) => {
+            cx.session.deferred.truncate(deferred);
+            Some(CommandError::said(limit.to_string()))
+        }
+    };
+    // `EXEC` sends it once it has released its locks.
+    if cx.session.deferred.is_empty() || cx.keyspace.is_locked() {
+        return failure.map_or(DONE, Err);
     }
-    DONE
+    let deferred = Deferred::take(cx, failure);
+    begin(cx, deferred)
 }
 
 pub(in super::super) fn exists(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {

@@ -57,11 +57,34 @@ pub(super) struct Limits {
     time: Duration,
     exceeded: Rc<Cell<Option<Limit>>>,
     kill: Kill,
+    /// Whether another worker was [woken](wake_another_worker).
+    has_woken: Rc<Cell<bool>>,
+}
+
+/// How long a script may run before another worker is woken.
+const ALONE: Duration = Duration::from_millis(1);
+
+/// Lets another worker of the runtime wait for I/O. The worker that runs the script may have been the only one that did:
+/// then nobody else would be served, not even a `SCRIPT KILL`, although other workers are idle.
+fn wake_another_worker() {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        // A worker keeps the task that it has spawned last for itself; the one before wakes another to take it.
+        for _ in 0..2 {
+            runtime.spawn(async {});
+        }
+    }
 }
 
 impl Limits {
     pub(super) fn begin(time: Duration, kill: Kill) -> Limits {
-        Limits { began: Instant::now(), worked: worked(), time, exceeded: Rc::default(), kill }
+        Limits {
+            began: Instant::now(),
+            worked: worked(),
+            time,
+            exceeded: Rc::default(),
+            kill,
+            has_woken: Rc::default(),
+        }
     }
 
     /// Ends the script.
@@ -84,6 +107,9 @@ impl Limits {
         }
         // A machine that is busy with others does not end a script that has hardly run.
         let elapsed = self.began.elapsed();
+        if elapsed >= ALONE && !self.has_woken.replace(true) {
+            wake_another_worker();
+        }
         if elapsed >= self.time
             && (elapsed >= self.time * STRETCH || worked().saturating_sub(self.worked) >= self.time)
         {
