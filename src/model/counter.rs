@@ -146,6 +146,7 @@ pub struct Expiry {
 
 impl Expiry {
     /// The moment at which the deadline passes; `None` means never.
+    #[inline]
     pub fn expires_at(&self) -> Option<Time> {
         self.deadline.map(Deadline::moment)
     }

@@ -32,6 +32,7 @@ impl Time {
     }
 
     /// Whole milliseconds since the Unix epoch, rounded down.
+    #[inline]
     pub fn as_unix_millis(self) -> u64 {
         unix_millis(self)
     }
@@ -174,6 +175,7 @@ pub fn from_unix_millis(millis: u64) -> Option<Time> {
 }
 
 /// Whole milliseconds since the Unix epoch, rounded down.
+#[inline]
 pub fn unix_millis(time: Time) -> u64 {
     let (secs, fraction) = (time.0 >> 32, time.0 & u64::from(u32::MAX));
     secs * 1000 + ((fraction * 1000) >> 32)

@@ -147,6 +147,7 @@ impl Cell {
     }
 
     /// The moment at which the register's deadline passes.
+    #[inline]
     pub(super) fn expires_at(&self) -> Option<Time> {
         self.deadline().map(Deadline::moment)
     }

@@ -57,7 +57,7 @@ impl AllKeyCounts {
         // By the difference, because cells of other ranges are counted at the same time.
         let by_one = change(0, 1);
         keys.fetch_add(by_one, Ordering::Relaxed);
-        if cell.pending_deadline().is_some() {
+        if cell.has_pending_deadline() {
             expiring.fetch_add(by_one, Ordering::Relaxed);
         }
     }

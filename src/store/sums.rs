@@ -125,7 +125,7 @@ impl Sums {
         let less = |count: &AtomicU32| count.store(count.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
         self.shift(hash, u64::wrapping_sub);
         less(self.count(is_live));
-        if is_live && cell.pending_deadline().is_some() {
+        if is_live && cell.has_pending_deadline() {
             less(&self.expiring_cells);
         }
     }

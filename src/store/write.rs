@@ -196,9 +196,10 @@ pub(super) fn apply<'a>(
     }
     let parts = match write {
         Write::Set { .. } | Write::Delete => {
-            let passed = cell.lives().passed(drawn);
-            counter.end(passed);
-            counter.reset(drawn);
+            if cell.has_counter() {
+                counter.end(cell.lives().passed(drawn));
+                counter.reset(drawn);
+            }
             if counter.expiry.is_some_and(|(_, expiry)| expiry.deadline.is_some()) {
                 counter.expiry = Some((own, Expiry { deadline: None, set_at: drawn }));
             }
@@ -210,7 +211,7 @@ pub(super) fn apply<'a>(
         Write::Deadline(deadline) => {
             let is_set = cell.value().is_some() && !cell.is_expired(drawn);
             // A new deadline does not bring back the lives that a passed one has ended.
-            if !ablated(Ablation::EndedBySuccessor) {
+            if cell.has_counter() && !ablated(Ablation::EndedBySuccessor) {
                 counter.end(cell.lives().passed(drawn));
             }
             if !is_set || counter.expiry.is_some() {

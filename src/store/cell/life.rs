@@ -35,6 +35,15 @@ impl Cell {
         [register, expiry].into_iter().flatten().min()
     }
 
+    /// Whether there is a [pending deadline](Self::pending_deadline).
+    #[inline]
+    pub(in crate::store) fn has_pending_deadline(&self) -> bool {
+        let flags = self.header().key_length_and_flags;
+        flags & (HAS_VALUE | HAS_DEADLINE) == HAS_VALUE | HAS_DEADLINE
+            || flags & (HAS_COUNTER | SWEPT) == HAS_COUNTER
+                && self.expiry().is_some_and(|(_, expiry)| expiry.deadline.is_some())
+    }
+
     /// The stable time from which the whole cell is dead; `None` if a part of it never will be as it is.
     pub(in crate::store) fn death(&self) -> Option<Time> {
         if self.has_counter() { self.deaths(|_, death| death) } else { self.register_death() }
@@ -154,6 +163,7 @@ impl Cell {
     }
 
     /// Whether the register's deadline has passed at `now`.
+    #[inline]
     pub(in crate::store) fn is_expired(&self, now: Time) -> bool {
         self.deadline().is_some_and(|deadline| deadline.has_passed(now))
     }

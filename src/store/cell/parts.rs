@@ -41,6 +41,7 @@ impl<'a> Parts<'a> {
     }
 
     /// The moment at which the deadline passes; `None` means never.
+    #[inline]
     pub(in crate::store) fn expires_at(&self) -> Option<Time> {
         self.deadline.map(Deadline::moment)
     }
@@ -56,6 +57,7 @@ impl<'a> Parts<'a> {
     }
 
     /// The times that decide when the register and the slots are dead.
+    #[inline]
     pub(in crate::store) fn life(&self) -> RegisterLife {
         RegisterLife {
             written: self.latest(),
