@@ -13,6 +13,8 @@
 //! M is `--max-memory`. A cell is live if it holds a value or counts ([`Cell::counts_as_live`]), dead otherwise: a tombstone,
 //! an expired cell that was swept, a counter that was reset.
 //!
+//! With a policy that evicts, a client's growth beyond 0.95 M deletes keys first (see the module `eviction`).
+//!
 //! A node converges with its peers only if it accepts all their deletes: a sync that leaves one out fails, and
 //! tombstones are purged only after syncs that succeed. So dead cells have a [reserve](Limits::with_tombstones) of
 //! their own. If they shared one limit with the live ones, the tombstones of several full nodes would fill it for

@@ -152,6 +152,30 @@ fn with_keys(command: &[&str], name: &str, value: Option<&str>) -> Vec<String> {
     command.iter().map(|&word| word.to_owned()).chain(keys).collect()
 }
 
+/// Each of two nodes is full of keys that the other has not, and then they meet: both cannot be kept.
+#[tokio::test]
+async fn nodes_that_were_full_of_different_keys_when_they_met_converge() {
+    let (a, b) = (
+        start("a", &[], EvictionPolicy::AllKeysLru).await,
+        start("b", &[], EvictionPolicy::AllKeysLru).await,
+    );
+    fill(&mut client(&a).await, 0..MAX_MEMORY / CELL, "").await;
+    fill(&mut client(&b).await, 100_000..100_000 + MAX_MEMORY / CELL, "").await;
+    let started = std::time::Instant::now();
+    let c = start("c", &[&a, &b], EvictionPolicy::AllKeysLru).await;
+    let nodes = [&a, &b, &c];
+    until("all are linked", || nodes.iter().all(|node| linked(node) == 2)).await;
+    until("each is within its limit, and all are equal", || {
+        let totals = nodes.map(|node| node.store().totals());
+        nodes.iter().all(|node| node.store().memory() <= MAX_MEMORY)
+            && totals[1..].iter().all(|it| *it == totals[0])
+    })
+    .await;
+    let kept = a.store().totals().live_cells;
+    println!("{kept} keys kept after {:?}", started.elapsed());
+    assert!(kept * CELL > MAX_MEMORY / 2, "{kept} keys kept");
+}
+
 #[tokio::test]
 async fn whatever_a_client_sends_to_a_full_node_is_executed() {
     let node = start("a", &[], EvictionPolicy::AllKeysLru).await;
