@@ -106,16 +106,6 @@ impl Ranges {
         read(cell)
     }
 
-    /// Records the access of a write.
-    #[inline(always)]
-    fn touch_written(&self, hash: u64, old: Option<&Cell>, new: &Cell) {
-        let Some(accesses) = &self.accesses else { return };
-        if !new.counts_as_live() {
-            return;
-        }
-        if old.is_some_and(Cell::counts_as_live) { accesses.touch(hash) } else { accesses.begin(hash) }
-    }
-
     /// Calls `decide` with the cell of `key` under the range's write lock, and stores the cell that it returns.
     pub(super) fn update<T>(&self, key: &[u8], decide: impl FnOnce(Option<&Cell>) -> (Option<Cell>, T)) -> T {
         let hash = self.seed.key_hash(key);
@@ -155,7 +145,7 @@ impl Ranges {
             if let Some(cell) = cell {
                 sums.add(&cell, self.hash(hash, &cell));
                 self.changes.record(hash, None, &cell, EVICTS);
-                self.touch_written(hash, None, &cell);
+                touch_written(hash, None, &cell, self.accesses());
                 self.memory.add(&cell);
                 let rehash = |(cell, _): &(Cell, SharedValue<()>)| self.seed.key_hash(cell.key());
                 table.insert(hash, (cell, SharedValue::new(())), rehash);
@@ -168,7 +158,7 @@ impl Ranges {
             sums.replace(slot, self.hash(hash, slot), &cell, self.hash(hash, &cell));
         }
         self.changes.record(hash, Some(slot), &cell, EVICTS);
-        self.touch_written(hash, Some(slot), &cell);
+        touch_written(hash, Some(slot), &cell, self.accesses());
         self.memory.replace(slot, &cell);
         (Some(std::mem::replace(slot, cell)), outcome)
     }
@@ -480,11 +470,33 @@ fn find<'t>(table: &'t Table, hash: u64, key: &[u8]) -> Option<&'t Cell> {
 /// Records an access of a key, if it is there.
 #[inline(always)]
 fn touch(hash: u64, cell: Option<&Cell>, accesses: Option<&Accesses>) {
-    if let Some(accesses) = accesses
-        && cell.is_some_and(Cell::counts_as_live)
-    {
+    if let Some(accesses) = accesses {
+        record_access(hash, cell, accesses);
+    }
+}
+
+/// Out of line, so that a node without LRU or LFU pays for one branch.
+#[inline(never)]
+fn record_access(hash: u64, cell: Option<&Cell>, accesses: &Accesses) {
+    if cell.is_some_and(Cell::counts_as_live) {
         accesses.touch(hash);
     }
+}
+
+/// Records the access of a write.
+#[inline(always)]
+fn touch_written(hash: u64, old: Option<&Cell>, new: &Cell, accesses: Option<&Accesses>) {
+    if let Some(accesses) = accesses {
+        record_write(hash, old, new, accesses);
+    }
+}
+
+#[inline(never)]
+fn record_write(hash: u64, old: Option<&Cell>, new: &Cell, accesses: &Accesses) {
+    if !new.counts_as_live() {
+        return;
+    }
+    if old.is_some_and(Cell::counts_as_live) { accesses.touch(hash) } else { accesses.begin(hash) }
 }
 
 fn same_key(cell: &Cell, key: &[u8]) -> bool {

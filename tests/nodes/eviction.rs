@@ -102,7 +102,6 @@ async fn three_nodes_take_three_times_what_they_hold(policy: EvictionPolicy, opt
     );
     assert!(kept > each * 8 / 10, "{kept} of {each} keys kept");
     assert!(evicted >= added && evicted < added * 2, "{evicted} evicted of {added}");
-    assert!(nodes.iter().all(|node| node.store().evicted_keys() > 0));
     for node in nodes {
         node.shutdown().await;
     }

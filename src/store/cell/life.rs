@@ -16,12 +16,14 @@ pub(in crate::store) enum Part {
 
 impl Cell {
     /// Whether the cell counts as live: it has a value or an active slot, and was not swept as expired.
+    #[inline]
     pub(crate) fn counts_as_live(&self) -> bool {
-        if !self.has_counter() {
-            return self.has(HAS_VALUE);
-        }
+        self.has(HAS_VALUE) || self.has_counter() && self.has_active_slot()
+    }
+
+    fn has_active_slot(&self) -> bool {
         let passed = self.passed_at_last_sweep();
-        self.has(HAS_VALUE) || self.slots().any(|(_, slot)| slot.is_active(passed))
+        self.slots().any(|(_, slot)| slot.is_active(passed))
     }
 
     /// The moment of the earliest deadline that the sweep has not processed yet.
