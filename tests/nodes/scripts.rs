@@ -161,6 +161,14 @@ async fn errors_are_in_redis_words() {
     let mut client = server.client().await;
     client.ask("SET s abc", "+OK\r\n").await;
     for (script, error) in [
+        (
+            "return cmsgpack.pack({1})",
+            "-ERR user_script:1: cmsgpack is not supported: no library is kept for it. Use cjson, or encode in the client",
+        ),
+        (
+            "return struct.pack('>I4', 1)",
+            "-ERR user_script:1: struct is not supported: no library is kept for it. Use cjson, or encode in the client",
+        ),
         ("return x.y", "-ERR user_script:1: Script attempted to access nonexistent global variable 'x'"),
         ("x=1", "-ERR user_script:1: Attempt to modify a readonly table"),
         ("return redis.call('get')", "-ERR Wrong number of args calling Redis command from script"),

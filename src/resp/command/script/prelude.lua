@@ -145,6 +145,9 @@ strings.__index = env.string
 freeze(strings)
 freeze(setmetatable(env, freeze({
     __index = function(_, name)
+        if name == "cmsgpack" or name == "struct" then
+            error(name .. " is not supported: no library is kept for it. Use cjson, or encode in the client", 2)
+        end
         error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
     end,
     __newindex = function()
