@@ -27,7 +27,12 @@ impl Cell {
     }
 
     /// The moment of the earliest deadline that the sweep has not processed yet.
+    #[inline]
     pub(in crate::store) fn pending_deadline(&self) -> Option<Time> {
+        if self.has_pending_deadline() { self.earliest_deadline() } else { None }
+    }
+
+    fn earliest_deadline(&self) -> Option<Time> {
         let flags = self.header().key_length_and_flags;
         let register = self.expires_at().filter(|_| flags & HAS_VALUE != 0);
         if flags & (HAS_COUNTER | SWEPT) != HAS_COUNTER {
@@ -83,6 +88,9 @@ impl Cell {
 
     /// The moment of the latest deadline that has passed and that the sweep has processed.
     fn passed_at_last_sweep(&self) -> Time {
+        if !self.has(HAS_DEADLINE | SWEPT) {
+            return ZERO;
+        }
         let register = self.expires_at().filter(|_| !self.has(HAS_VALUE));
         let expiry = self.expiry().and_then(|(_, expiry)| expiry.expires_at()).filter(|_| self.has(SWEPT));
         register.max(expiry).unwrap_or(ZERO)
