@@ -487,7 +487,7 @@ const CONVERSATIONS: &[&[(&str, &str)]] = &[
         (
             "HELLO 3 SETNAME me",
             concat!(
-                "%7\r\n$6\r\nserver\r\n$7\r\nsapwood\r\n$7\r\nversion\r\n$5\r\n7.4.0",
+                "%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.4.0",
                 "\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:1\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n",
                 "$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n"
             ),

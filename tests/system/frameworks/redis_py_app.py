@@ -57,10 +57,13 @@ run.raises("a lock that is lost cannot be released", LockNotOwnedError, lock.rel
 run.raises("nor one that was not taken", LockError, r.lock("held").release)
 run.equal("a script", r.register_script("return redis.call('INCRBY', KEYS[1], ARGV[1])")(["scripted"], [7]), 7)
 
-# redis-py asks the server for its name before it keeps copies.
+# redis-py keeps copies only of a server that calls itself redis.
 cached = run.redis(protocol=3, decode_responses=True, cache_config=CacheConfig())
-run.raises("the cache in the client", redis.ConnectionError, lambda: cached.get("copied"))
-run.refused.append("`CacheConfig` (only of a server that is named redis)")
+r.set("copied", "old")
+run.equal("the cache in the client", [cached.get("copied") for _ in range(3)], ["old"] * 3)
+run.equal("what it has kept", cached.get_cache().size, 1)
+r.set("copied", "new")
+run.eventually("a copy is dropped when another client writes", lambda: cached.get("copied") == "new")
 check = r.lock("moved", timeout=60)
 run.check("a lock before the move", check.acquire(blocking=False))
 

@@ -7,6 +7,7 @@ holds all of that, and continues on the second. It ends with a line of JSON that
 import json
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 
@@ -37,6 +38,12 @@ class Run:
 
     def check(self, what, holds):
         self.equal(what, bool(holds), True)
+
+    def eventually(self, what, holds):
+        limit = time.monotonic() + 30
+        while not holds():
+            assert time.monotonic() < limit, what
+        self.checks[self.node] += 1
 
     def raises(self, what, error, call):
         """Checks that a call raises, and returns the error."""
