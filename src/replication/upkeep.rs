@@ -20,7 +20,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often a slice of the ranges is swept.
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
 
-/// The number of times out of which a node draws the one at which it begins to evict, so within a second.
+/// A node begins to evict at a random one of this many turns of the sweep, so within a second.
 const EVICTION_STAGGER: u64 = 10;
 
 /// The number of slices in which all ranges are swept, so within a second.

@@ -113,7 +113,7 @@ impl Session {
         self.client.database.store(database.number(), Relaxed);
     }
 
-    /// Sets whether reads are no accesses, of which LRU and LFU would take account.
+    /// Sets whether LRU and LFU ignore the reads of this connection.
     pub(super) fn read_untouched(&mut self, untouched: bool) {
         self.reads_untouched = untouched;
         self.client.reads_untouched.store(untouched, Relaxed);

@@ -74,7 +74,7 @@ struct Lcs {
 struct Match {
     /// The index behind its last byte in the first value.
     a: usize,
-    /// The same in the second value.
+    /// The index behind its last byte in the second value.
     b: usize,
     length: usize,
 }

@@ -91,7 +91,7 @@ struct MakeRoom {
     dispatch: Dispatch,
     bytes: u64,
     tries: u32,
-    /// What the request has begun, if it is long itself.
+    /// The rest of the request, if it takes several steps and has begun.
     running: Option<Box<dyn Long>>,
 }
 

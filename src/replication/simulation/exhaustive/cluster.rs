@@ -325,7 +325,7 @@ impl<'s> Cluster<'s> {
         true
     }
 
-    /// Lets clients delete every key at every node, as far as it shows it.
+    /// Lets clients delete, at each node, all keys that it shows.
     fn delete_everything(&mut self) {
         for node in 0..self.nodes.len() {
             for key in (0..).take(self.keys.len()) {
