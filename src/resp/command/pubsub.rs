@@ -179,9 +179,7 @@ pub(super) fn publish(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         cx.reply().int(number(listeners));
         return DONE;
     }
-    // Peers must receive this connection's writes before the message.
-    cx.session.publish(&cx.shared.store, cx.batch);
-    cx.shared.cluster.publish(channel, message);
+    send_to_peers(cx, channel, message);
     if !cx.shared.hub.has_listeners() {
         cx.reply().int(0);
         return DONE;
@@ -235,13 +233,17 @@ impl Long for Deferred {
                 return Ok(Progress::More);
             }
             let Some([channel, message]) = self.messages.next() else { break };
-            // As in `publish`.
-            cx.session.publish(&cx.shared.store, cx.batch);
-            cx.shared.cluster.publish(&channel, &message);
+            send_to_peers(cx, &channel, &message);
             self.publication = cx.shared.hub.has_listeners().then(|| Publication::new(channel, message));
         }
         self.failure.take().map_or(Ok(Progress::Done), Err)
     }
+}
+
+/// Sends a message to the peers, behind this connection's writes.
+fn send_to_peers(cx: &mut Context<'_>, channel: &[u8], message: &[u8]) {
+    cx.session.publish(&cx.shared.store, cx.batch);
+    cx.shared.cluster.publish(channel, message);
 }
 
 fn published(cx: &mut Context<'_>, delivered: usize) {
