@@ -309,10 +309,7 @@ impl Replication {
             MembershipConfig { name: own.name.clone(), incarnation, forget_after: healing.forget_after };
         let now = store.now(env.wall_clock());
         let shared = Arc::new_cyclic(|itself| Shared {
-            replica: Replica {
-                local: Local::new(store, healing, membership, now),
-                peers: Peers::new(own, queue_limit),
-            },
+            replica: Replica::new(Local::new(store, healing, membership, now), Peers::new(own, queue_limit)),
             announcer: Announcer::new(Arc::clone(&env)),
             env,
             faults: Faults::new(enable_faults),
@@ -336,7 +333,12 @@ impl Replication {
             tracker: TaskTracker::new(),
             itself: itself.clone(),
         });
-        shared.replica.local.store.feed().open();
+        let pusher = Arc::downgrade(&shared);
+        shared.replica.local.store.feed().open(move || {
+            if let Some(shared) = pusher.upgrade() {
+                shared.replica.try_push();
+            }
+        });
         shared.spawn(&shared.stop, push::run(Arc::clone(&shared)));
         shared.spawn(&shared.stop, upkeep::tick(Arc::clone(&shared)));
         shared.spawn(&shared.stop, upkeep::sweep(Arc::clone(&shared)));

@@ -1,31 +1,39 @@
-//! The push task: encodes local changes and published messages once, and queues them to every link.
+//! Encodes local changes and published messages once, and queues them to every link.
 
 use std::sync::Arc;
+
+use tokio::time::sleep;
 
 use super::Shared;
 use super::cells::{Carrier, CellsEncoder};
 use super::peers::Link;
-use crate::store::{Cell, Store};
+use crate::store::{Cell, GATHER, Store};
+
+/// What a push needs besides the links; kept for the next one.
+#[derive(Default)]
+pub(super) struct PushBuffers {
+    pub(super) encoder: CellsEncoder,
+    pub(super) cells: Vec<Cell>,
+}
 
 /// Takes changes from the store's feed and queues them to all links, for as long as the node runs.
 pub(super) async fn run(shared: Arc<Shared>) {
     let store = &shared.replica.local.store;
-    let mut cells = Vec::new();
-    let mut encoder = CellsEncoder::default();
+    let mut gathers = false;
     loop {
-        // Cancel-safe: neither branch takes anything.
+        // Cancel-safe: no branch takes anything.
         tokio::select! {
             () = store.feed().ready() => {}
             () = shared.messages.ready() => {}
+            () = sleep(GATHER), if gathers => {}
         }
         // Every connection that is ready to run writes first: their changes then share one frame, and the tasks
         // of the links are woken once.
         tokio::task::yield_now().await;
+        gathers = store.feed().pace(store.now(shared.env.wall_clock()));
         // Taken before the cells and sent after them: no message overtakes an earlier write of its client.
         let messages = shared.messages.take();
-        let links = shared.replica.push(&mut encoder, &mut cells);
-        shared.messages.spread(messages, &links);
-        store.feed().handed_on();
+        shared.replica.push(|links| shared.messages.spread(messages, links));
     }
 }
 

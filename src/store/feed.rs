@@ -1,19 +1,38 @@
 //! The change feed: local changes on their way to the peers.
 
+mod pace;
+
+use std::sync::OnceLock;
+
 use tokio::sync::Notify;
 use tracing_mutex::parkinglot::Mutex;
 
 use super::cell::Cell;
+use crate::model::Time;
+use pace::Pace;
+
+pub(crate) use pace::GATHER;
+
+/// The bytes of waiting cells that are pushed at once: enough that a frame's own cost is small beside its cells', few
+/// enough that they are still in the processor's cache.
+const FULL: u64 = 32 << 10;
 
 /// A bounded buffer of changed cells between the writers and the one task that pushes them.
 ///
 /// The store has everything that the buffer has. If the reader falls behind by more than the limit, the buffer is
 /// emptied and [`Taken`] reports it, so that nodes compare states instead. Writers never wait.
+///
+/// Under load the reader is woken once for many changes (see [`Pace`]). A writer that fills the buffer has them pushed
+/// itself: when the reader runs, dozens of connections may have been served, and their cells are in the cache no more.
 pub(crate) struct Feed {
     buffer: Mutex<Buffer>,
     ready: Notify,
+    push: OnceLock<Push>,
     limit: u64,
 }
+
+/// Pushes what waits in a feed, unless that is being done.
+type Push = Box<dyn Fn() + Send + Sync>;
 
 #[derive(Default)]
 struct Buffer {
@@ -25,6 +44,7 @@ struct Buffer {
     overflowed: bool,
     /// Whether the reader has yet to hand on what it took last.
     in_hand: bool,
+    pace: Pace,
 }
 
 /// The position of the feed after a [`take`](Feed::take).
@@ -39,16 +59,20 @@ pub(crate) struct Taken {
 impl Feed {
     /// Creates a feed that buffers at most `limit` bytes of cells.
     pub(crate) fn new(limit: u64) -> Self {
-        Feed { buffer: Mutex::default(), ready: Notify::new(), limit }
+        Feed { buffer: Mutex::default(), ready: Notify::new(), push: OnceLock::new(), limit }
     }
 
-    /// Opens the feed for its reader; changes published before are not kept.
-    pub(crate) fn open(&self) {
+    /// Opens the feed for its reader; changes published before are not kept. A writer that has filled the buffer calls
+    /// `push`, while it holds no lock.
+    pub(crate) fn open(&self, push: impl Fn() + Send + Sync + 'static) {
+        // Only one reader ever opens a feed.
+        let _ = self.push.set(Box::new(push));
         self.buffer.lock().open = true;
     }
 
-    /// Publishes changes and leaves `changes` empty; returns the sequence of the last one, or 0 if there is none.
-    pub(crate) fn publish(&self, changes: &mut Vec<Cell>) -> u64 {
+    /// Publishes changes at the time `now` and leaves `changes` empty; returns the sequence of the last one, or 0 if there
+    /// is none.
+    pub(crate) fn publish(&self, changes: &mut Vec<Cell>, now: Time) -> u64 {
         if changes.is_empty() {
             return 0;
         }
@@ -71,9 +95,23 @@ impl Feed {
         } else {
             buffer.cells.append(changes);
         }
+        let (is_full, is_due) = (buffer.bytes >= FULL, buffer.overflowed || buffer.pace.is_due(now));
         drop(buffer);
-        self.ready.notify_one();
+        if is_full && let Some(push) = self.push.get() {
+            push();
+        }
+        if is_due {
+            self.ready.notify_one();
+        }
         sequence
+    }
+
+    /// Notes that the reader is about to take at the time `now`. Returns whether it must come back [`GATHER`] later even if
+    /// it is not woken.
+    pub(crate) fn pace(&self, now: Time) -> bool {
+        let mut buffer = self.buffer.lock();
+        let sequence = buffer.sequence;
+        buffer.pace.take(sequence, now)
     }
 
     /// The sequence of the last change published. The store has all changes up to it.
@@ -122,11 +160,11 @@ mod tests {
     #[tokio::test]
     async fn a_reader_gets_what_was_published_since_it_opened() {
         let feed = Feed::new(1 << 20);
-        assert_eq!(feed.publish(&mut cells(3)), 3);
-        feed.open();
-        assert_eq!(feed.publish(&mut cells(2)), 5);
-        assert_eq!(feed.publish(&mut cells(0)), 0);
-        assert_eq!(feed.publish(&mut cells(4)), 9);
+        assert_eq!(feed.publish(&mut cells(3), Time(0)), 3);
+        feed.open(|| ());
+        assert_eq!(feed.publish(&mut cells(2), Time(0)), 5);
+        assert_eq!(feed.publish(&mut cells(0), Time(0)), 0);
+        assert_eq!(feed.publish(&mut cells(4), Time(0)), 9);
         let mut taken = Vec::new();
         feed.ready().await;
         assert_eq!(feed.take(&mut taken), Taken { through: 9, overflowed: false });
@@ -136,8 +174,8 @@ mod tests {
     #[test]
     fn what_the_reader_took_and_has_not_handed_on_is_still_in_the_feed() {
         let feed = Feed::new(1 << 20);
-        feed.open();
-        feed.publish(&mut cells(1));
+        feed.open(|| ());
+        feed.publish(&mut cells(1), Time(0));
         assert!(!feed.is_empty());
         feed.take(&mut Vec::new());
         assert!(!feed.is_empty());
@@ -148,14 +186,14 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_falls_behind_gets_an_error_and_costs_no_more_than_the_limit() {
         let feed = Feed::new(10 * cells(1)[0].memory());
-        feed.open();
+        feed.open(|| ());
         for _ in 0..100 {
-            feed.publish(&mut cells(3));
+            feed.publish(&mut cells(3), Time(0));
             assert!(feed.buffer.lock().cells.len() <= 10);
         }
         let mut taken = Vec::new();
         assert_eq!(feed.take(&mut taken), Taken { through: 300, overflowed: true });
-        feed.publish(&mut cells(1));
+        feed.publish(&mut cells(1), Time(0));
         taken.clear();
         assert_eq!(feed.take(&mut taken), Taken { through: 301, overflowed: false });
         assert_eq!(taken.len(), 1);

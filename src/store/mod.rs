@@ -56,7 +56,7 @@ pub use changes::{
 pub use copy::{CopyState, CountCopy, KeyCopy, SlotCopy};
 pub(crate) use discard::Discarded;
 pub use eviction::{EvictionPolicy, UnknownPolicy};
-pub(crate) use feed::Feed;
+pub(crate) use feed::{Feed, GATHER};
 pub(crate) use healing::Entry;
 pub(crate) use key_counts::KeyCounts;
 pub(crate) use keyspace::{Keyspace, Seen};
@@ -209,7 +209,7 @@ impl Store {
     ///
     /// Never waits.
     pub fn publish(&self, batch: &mut Batch) -> u64 {
-        self.feed.publish(&mut batch.applied)
+        self.feed.publish(&mut batch.applied, batch.now)
     }
 
     /// Prefetches what the next operations will load, for the first [`PREFETCH_AHEAD`] of these keys.

@@ -26,6 +26,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use tracing_mutex::parkinglot::Mutex;
 
 pub(super) use handshake::{Agreed, Handshake, Reply, Verdict};
 pub(super) use leave::Leave;
@@ -38,18 +39,20 @@ use super::local::Local;
 use super::members::ForgetError;
 use super::message::Refusal;
 use super::peers::{Admitted, Link, Peers};
-use super::push;
+use super::push::{self, PushBuffers};
 use super::session::{Event, Finished};
 use super::sync::SyncFailed;
 use crate::ablation::{Ablation, ablated};
 use crate::cluster::{Direction, Figures, LostCell};
 use crate::model::{Incarnation, Time};
-use crate::store::{Cell, Discarded, KeyCopy, TooManyOrigins};
+use crate::store::{Discarded, KeyCopy, TooManyOrigins};
 
 /// The state of one node that decides about its peers.
 pub(super) struct Replica {
     pub(super) local: Local,
     pub(super) peers: Peers,
+    /// Locked for each push, so that pushes are queued in the order of the feed.
+    buffers: Mutex<PushBuffers>,
 }
 
 /// A task for the driver.
@@ -90,6 +93,10 @@ pub(super) struct Polled {
 }
 
 impl Replica {
+    pub(super) fn new(local: Local, peers: Peers) -> Self {
+        Replica { local, peers, buffers: Mutex::default() }
+    }
+
     /// Returns the incarnation as which this node goes now.
     pub(super) fn incarnation(&self) -> Incarnation {
         self.local.members.lock().incarnation()
@@ -195,10 +202,20 @@ impl Replica {
         heartbeat::frame(&self.local, wall, peers, figures)
     }
 
-    /// Queues this node's writes of late to all links. `cells` is scratch space. Returns the links.
-    ///
-    /// The caller says [`handed_on`](crate::store::Feed::handed_on) once it has queued what must follow them.
-    pub(super) fn push(&self, encoder: &mut CellsEncoder, cells: &mut Vec<Cell>) -> Vec<Arc<Link>> {
+    /// Queues this node's writes of late to all links, and then what `follow` adds.
+    pub(super) fn push(&self, follow: impl FnOnce(&[Arc<Link>])) {
+        self.push_with(&mut self.buffers.lock(), follow);
+    }
+
+    /// Queues this node's writes of late to all links, unless another thread does.
+    pub(super) fn try_push(&self) {
+        if let Some(mut buffers) = self.buffers.try_lock() {
+            self.push_with(&mut buffers, |_| ());
+        }
+    }
+
+    fn push_with(&self, buffers: &mut PushBuffers, follow: impl FnOnce(&[Arc<Link>])) {
+        let PushBuffers { encoder, cells } = buffers;
         let store = &self.local.store;
         let taken = store.feed().take(cells);
         let mut links = self.peers.links();
@@ -213,7 +230,8 @@ impl Replica {
         } else {
             push::spread(store, encoder, cells.drain(..), taken.through, &links);
         }
-        links
+        follow(&links);
+        store.feed().handed_on();
     }
 
     /// Does what events of one link's session require of others. Returns what is left for the driver.
@@ -294,7 +312,7 @@ impl Replica {
     ///
     /// Everything is discarded when this returns. The caller frees the memory, in short slices.
     pub(super) fn rejoin(&self, incarnation: Incarnation, wall: Time) -> Result<Discarded, TooManyOrigins> {
-        let Replica { local, peers } = self;
+        let Replica { local, peers, .. } = self;
         let end_links = || {
             if !ablated(Ablation::RejoinEndsLinks) {
                 peers.links().iter().for_each(|link| link.stop.cancel());

@@ -491,7 +491,7 @@ proptest! {
         let mut pair = Pair::new(RangeCount::power_of_two(4));
         pair.a.queue = Arc::new(Queue::new(limit));
         pair.a.session = Session::new(id(1), id(2), "2", Arc::clone(&pair.a.queue), pair.now);
-        pair.a.local.store.feed().open();
+        pair.a.local.store.feed().open(|| ());
         let mut written = Vec::new();
         for (what, n, size) in steps {
             match what {

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 use super::plan::Plan;
 use crate::env::BoxFuture;
 use crate::model::{HashSeed, Incarnation, RangeCount, Time, timestamp};
-use crate::replication::cells::CellsEncoder;
 use crate::replication::hello::Identity;
 use crate::replication::local::{HealingConfig, Local};
 use crate::replication::members::MembershipConfig;
@@ -44,7 +43,6 @@ pub(super) struct Process {
     pub(super) replica: Replica,
     /// The ends of its links, by the node at the other end.
     pub(super) links: BTreeMap<usize, LinkEnd>,
-    pub(super) encoder: CellsEncoder,
     /// Whether the task that takes from the feed has been woken.
     pub(super) feed_woken: bool,
     /// Clients that have no reply to their `WAIT` yet.
@@ -179,12 +177,11 @@ impl Process {
         if plan.ranges != RangeCount::FULL {
             local.list_limit = ListLimit(4);
         }
-        local.store.feed().open();
+        local.store.feed().open(|| ());
         Process {
             number,
-            replica: Replica { local, peers },
+            replica: Replica::new(local, peers),
             links: BTreeMap::new(),
-            encoder: CellsEncoder::default(),
             feed_woken: false,
             waits: Vec::new(),
             leaving: None,

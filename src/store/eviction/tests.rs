@@ -178,7 +178,7 @@ fn a_store_that_can_evict_nothing_refuses_as_one_without_a_policy() {
 #[test]
 fn an_eviction_is_a_write_that_peers_receive_before_the_one_that_needed_the_room() {
     let (here, there) = (store(1, EvictionPolicy::AllKeysLru), Store::new(config(2)));
-    here.feed().open();
+    here.feed().open(|| ());
     for n in 0..3 * MAX_MEMORY / CELL {
         let mut batch = at(&here, SECOND + n);
         here.write(&mut batch, &key(n), |_| (Write::Set { value: VALUE, deadline: None }, ())).unwrap();

@@ -134,7 +134,7 @@ pub(super) fn start(node: usize, restarts: u8, max_memory: Option<u64>, wall: Ti
     let now = store.now(wall);
     let mut local = Local::new(store, healing, membership, now);
     local.list_limit = ListLimit(4);
-    local.store.feed().open();
+    local.store.feed().open(|| ());
     local
 }
 
