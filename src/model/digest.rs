@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::counter::{Expiry, Slot};
 use super::register::Register;
-use super::timestamp::Incarnation;
+use super::timestamp::{Incarnation, Time};
 
 /// A digest of keys with their timestamps: nodes that hold the same show the same. As text, 16 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -57,21 +57,45 @@ impl HashSeed {
 /// The hash of a cell is the sum of the hashes of its parts: its register, its [slots](slot_hash) and its counter's
 /// [deadline](expiry_hash). So a digest can leave out a part that is dead at a stable time.
 pub fn register_hash(seed: HashSeed, key_hash: u64, register: &Register<'_>) -> u64 {
-    let mut identity = [0u8; 64];
-    identity[..8].copy_from_slice(&key_hash.to_le_bytes());
-    identity[8..16].copy_from_slice(&register.timestamp.time().0.to_le_bytes());
-    identity[16..32].copy_from_slice(&register.timestamp.incarnation().to_le_bytes());
-    // Every kind of part has lengths of its own: 32 and 56 bytes here, one more for a tombstone; 64 for a slot, 41 for a
-    // counter's deadline.
-    let mut end = 32;
-    if register.has_deadline_timestamp() {
-        identity[32..40].copy_from_slice(&register.deadline_timestamp.time().0.to_le_bytes());
-        identity[40..56].copy_from_slice(&register.deadline_timestamp.incarnation().to_le_bytes());
-        end = 56;
+    let written = register.timestamp;
+    if !register.has_deadline_timestamp() {
+        return written_hash(seed, key_hash, written.time(), written.incarnation(), register.is_tombstone());
     }
-    // A retracted register keeps its timestamps, so the length sets it apart.
-    end += usize::from(register.is_tombstone());
-    xxh3_64_with_seed(&identity[..end], seed.0)
+    let mut identity = [0u8; 57];
+    identity[..32].copy_from_slice(&write_identity(key_hash, written.time(), written.incarnation()));
+    identity[32..40].copy_from_slice(&register.deadline_timestamp.time().0.to_le_bytes());
+    identity[40..56].copy_from_slice(&register.deadline_timestamp.incarnation().to_le_bytes());
+    xxh3_64_with_seed(&identity[..56 + usize::from(register.is_tombstone())], seed.0)
+}
+
+/// The [`register_hash`] of a register whose deadline, if it has one, was set by the write of its value.
+#[inline]
+pub fn written_hash(
+    seed: HashSeed,
+    key_hash: u64,
+    time: Time,
+    incarnation: Incarnation,
+    is_tombstone: bool,
+) -> u64 {
+    let identity = write_identity(key_hash, time, incarnation);
+    // Every kind of part has lengths of its own: 32 and 56 bytes for registers, one more for a tombstone, because a
+    // retracted register keeps its timestamps; 64 for a slot, 41 for a counter's deadline.
+    if !is_tombstone {
+        return xxh3_64_with_seed(&identity, seed.0);
+    }
+    let mut longer = [0u8; 33];
+    longer[..32].copy_from_slice(&identity);
+    xxh3_64_with_seed(&longer, seed.0)
+}
+
+/// The bytes that identify a write of a key.
+#[inline(always)]
+fn write_identity(key_hash: u64, time: Time, incarnation: Incarnation) -> [u8; 32] {
+    let mut identity = [0u8; 32];
+    identity[..8].copy_from_slice(&key_hash.to_le_bytes());
+    identity[8..16].copy_from_slice(&time.0.to_le_bytes());
+    identity[16..].copy_from_slice(&incarnation.to_le_bytes());
+    identity
 }
 
 /// The hash of a register's identity and its value, to detect values that differ at equal timestamps.

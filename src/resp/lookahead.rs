@@ -1,5 +1,7 @@
 //! Finds the keys of the requests that wait in the input, to prefetch them.
 
+use super::plain;
+
 /// Finds the second argument, which usually is the key, of the complete requests at the start of `input`; returns how
 /// many it found.
 ///
@@ -17,37 +19,19 @@ pub(super) fn keys<'a>(input: &'a [u8], keys: &mut [&'a [u8]]) -> usize {
 }
 
 /// The second argument of one complete request, and the bytes after the request.
+#[inline]
 fn request(input: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (arguments, mut rest) = header(input, b'*')?;
+    let (arguments, mut at) = plain::header(input, 0, b'*')?;
     let mut key = None;
     for n in 0..arguments {
-        let (length, after) = header(rest, b'$')?;
-        let argument = after.get(..length)?;
+        let (length, start) = plain::header(input, at, b'$')?;
         if n == 1 {
-            key = Some(argument);
+            key = Some(start..start + length);
         }
-        rest = after.get(length + 2..)?;
+        at = start + length + 2;
     }
-    key.map(|key| (key, rest))
-}
-
-/// The number in a line that starts with `kind`, and the bytes after the line.
-fn header(input: &[u8], kind: u8) -> Option<(usize, &[u8])> {
-    /// Most digits of a length: longer ones are not worth a prefetch.
-    const DIGITS: usize = 7;
-    let (&first, digits) = input.split_first()?;
-    if first != kind {
-        return None;
-    }
-    let mut number = 0;
-    for (n, &byte) in digits.iter().take(DIGITS).enumerate() {
-        match byte {
-            b'0'..=b'9' => number = number * 10 + usize::from(byte - b'0'),
-            b'\r' if n > 0 => return Some((number, digits.get(n + 2..)?)),
-            _ => return None,
-        }
-    }
-    None
+    let rest = input.get(at..)?;
+    Some((&input[key?], rest))
 }
 
 #[cfg(test)]

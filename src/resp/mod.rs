@@ -36,6 +36,7 @@ mod monitor;
 mod number;
 mod observer;
 mod outbox;
+mod plain;
 mod publication;
 mod rdb;
 mod request;

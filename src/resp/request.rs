@@ -22,6 +22,7 @@ use super::{
     inline,
     limits::{Limits, TooLarge},
     number::short_number,
+    plain,
 };
 use crate::config::DEFAULT_PEER_PORT;
 use crate::model::counter::strict_number;
@@ -190,6 +191,12 @@ impl RequestParser {
     /// `buf` must begin at the first byte not consumed, and grow only at its end. After an error the parser must not
     /// be used again.
     pub fn next<'a>(&'a mut self, buf: &'a [u8]) -> Result<Step<'a>, ProtocolError> {
+        if self.may_be_plain()
+            && let Some(consumed) = plain::request(buf, &self.limits, &mut self.spans)
+        {
+            self.scanned = 0;
+            return Ok(Step::Request { args: Args::new(buf, &self.spans), consumed });
+        }
         let mut start = 0;
         loop {
             let request = &buf[start..];
@@ -218,6 +225,16 @@ impl RequestParser {
                 }
             });
         }
+    }
+
+    /// Whether the fast path may take the next request: it knows neither the limits before authentication nor what is left
+    /// of large requests.
+    #[inline]
+    fn may_be_plain(&self) -> bool {
+        self.args_left == 0
+            && self.authenticated
+            && self.spans.capacity() <= KEPT_SPANS
+            && self.text.capacity() <= KEPT_TEXT
     }
 
     /// Parses `*count`, then the arguments.

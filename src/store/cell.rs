@@ -187,7 +187,12 @@ impl Cell {
     }
 
     /// The latest time of all timestamps in the cell; the next local write must exceed it.
+    #[inline]
     pub(crate) fn latest(&self) -> Time {
+        if self.is_plain() { self.time() } else { self.latest_of_parts() }
+    }
+
+    fn latest_of_parts(&self) -> Time {
         let register = self.deadline_timestamp().map_or(self.time(), |(time, _)| time.max(self.time()));
         let register = self.expiry().map_or(register, |(_, expiry)| expiry.set_at.max(register));
         self.slots().fold(register, |latest, (_, slot)| latest.max(slot.last))

@@ -97,12 +97,17 @@ impl Memory {
         self.keys.replace(Some(cell), None);
     }
 
-    /// Adds once if both cells are of one kind; otherwise changes both counts, which are in the same cache line.
+    /// Adds once if both cells are of one kind, and not at all if they have one size; otherwise changes both counts,
+    /// which are in the same cache line.
     pub(super) fn replace(&self, old: &Cell, new: &Cell) {
         self.keys.replace(Some(old), Some(new));
         let (from, to) = (self.of(old), self.of(new));
         if std::ptr::eq(from, to) {
-            to.fetch_add(new.memory().wrapping_sub(old.memory()), Ordering::Relaxed);
+            let growth = new.memory().wrapping_sub(old.memory());
+            // All workers write this cache line, so one that need not, does not.
+            if growth != 0 {
+                to.fetch_add(growth, Ordering::Relaxed);
+            }
         } else {
             from.fetch_sub(old.memory(), Ordering::Relaxed);
             to.fetch_add(new.memory(), Ordering::Relaxed);

@@ -284,12 +284,15 @@ impl Store {
             return (None, Err(error));
         }
         let timestamp = (drawn, self.ranges.origins().own());
-        let parts = match write::apply(write, timestamp, cell, is_live, &mut batch.counter) {
-            Ok(Some(parts)) => parts,
-            Ok(None) => return (None, Ok(outcome)),
-            Err(error) => return (None, Err(error)),
+        let next = if let Some(parts) = write::plain_set(write, timestamp, cell) {
+            Cell::pack(&mut batch.scratch, key, &parts)
+        } else {
+            match write::apply(write, timestamp, cell, is_live, &mut batch.counter) {
+                Ok(Some(parts)) => Cell::pack_with(&mut batch.scratch, key, &parts, &batch.counter, false),
+                Ok(None) => return (None, Ok(outcome)),
+                Err(error) => return (None, Err(error)),
+            }
         };
-        let next = Cell::pack_with(&mut batch.scratch, key, &parts, &batch.counter, false);
         // Deletes are accepted beyond the limits.
         let may_grow = next.counts_as_live() || ablated(Ablation::AdmitDeletes);
         if may_grow && !self.admit(batch, Growth::of(cell, &next)) {

@@ -27,7 +27,9 @@ use super::origins::Origins;
 use super::raw;
 use super::sums::{Digest, Hash, Sums, Totals};
 use crate::ablation::{Ablation, ablated};
-use crate::model::digest::{deep_register_hash, deep_slot_hash, expiry_hash, register_hash, slot_hash};
+use crate::model::digest::{
+    deep_register_hash, deep_slot_hash, expiry_hash, register_hash, slot_hash, written_hash,
+};
 use crate::model::timestamp::ZERO;
 use crate::model::{HashSeed, RangeCount, Time};
 
@@ -304,7 +306,12 @@ impl Ranges {
         if cell.has_counter() {
             return self.hash_of_parts(key_hash, cell);
         }
-        let hash = register_hash(self.seed, key_hash, &cell.register(&self.origins));
+        let hash = if cell.is_plain() {
+            let incarnation = self.origins.incarnation(cell.origin());
+            written_hash(self.seed, key_hash, cell.time(), incarnation, cell.is_tombstone())
+        } else {
+            register_hash(self.seed, key_hash, &cell.register(&self.origins))
+        };
         if cell.counts_as_live() { Hash { live: hash, dead: 0 } } else { Hash { live: 0, dead: hash } }
     }
 

@@ -165,6 +165,26 @@ pub enum Write<'a> {
     Add(i64),
 }
 
+/// The register that a `SET` without a deadline writes over a cell without a counter, or over none; `None` for every other
+/// write. This is [`apply`] for nearly all writes.
+#[inline(always)]
+pub(super) fn plain_set<'a>(
+    write: Write<'a>,
+    (drawn, own): (Time, Origin),
+    cell: Option<&Cell>,
+) -> Option<Parts<'a>> {
+    match write {
+        Write::Set { value, deadline: None } if !cell.is_some_and(Cell::has_counter) => Some(Parts {
+            time: drawn,
+            origin: own,
+            value: Some(value),
+            deadline: None,
+            deadline_timestamp: None,
+        }),
+        _ => None,
+    }
+}
+
 /// Applies `write` with this timestamp to a cell; `None` if nothing changes. The new counter is in `counter`.
 pub(super) fn apply<'a>(
     write: Write<'a>,

@@ -1,0 +1,102 @@
+//! The fast path for requests that have arrived whole and are plain: an array of a few bulk strings. Nearly all are.
+//!
+//! It reports nothing: whatever is unusual, incomplete or wrong is left to the careful path.
+
+use super::args::Span;
+use super::limits::Limits;
+
+/// Most arguments of a plain request.
+const MAX_ARGS: usize = 64;
+
+/// Bytes of the longest header line of a plain request: five digits.
+const LINE: usize = 8;
+
+/// Parses the number in the header line at `at`, which begins with `kind`; returns it and the end of the line.
+#[inline(always)]
+pub(super) fn header(bytes: &[u8], at: usize, kind: u8) -> Option<(usize, usize)> {
+    let rest = bytes.get(at..)?;
+    let line = rest.first_chunk::<LINE>().copied().unwrap_or_else(|| padded(rest));
+    if line[0] != kind {
+        return None;
+    }
+    let (mut number, mut n) = (0, 1);
+    while n < LINE - 1 {
+        let digit = line[n].wrapping_sub(b'0');
+        if digit > 9 {
+            let is_whole = line[n] == b'\r' && line[n + 1] == b'\n' && n > 1;
+            let has_leading_zero = line[1] == b'0' && n > 2;
+            return (is_whole && !has_leading_zero).then_some((number, at + n + 2));
+        }
+        number = number * 10 + usize::from(digit);
+        n += 1;
+    }
+    None
+}
+
+/// The end of the input, too short for a whole line of the longest kind.
+#[cold]
+fn padded(rest: &[u8]) -> [u8; LINE] {
+    let mut line = [0; LINE];
+    line[..rest.len()].copy_from_slice(rest);
+    line
+}
+
+/// Finds the arguments of the plain request at the start of `bytes`; returns its length.
+#[inline]
+pub(super) fn request(bytes: &[u8], limits: &Limits, spans: &mut Vec<Span>) -> Option<usize> {
+    let (count, mut at) = header(bytes, 0, b'*')?;
+    if count == 0 || count > MAX_ARGS.min(limits.max_args) {
+        return None;
+    }
+    spans.clear();
+    for _ in 0..count {
+        let (len, start) = header(bytes, at, b'$')?;
+        at = start + len + 2;
+        if bytes.get(start + len..at)? != b"\r\n" || len > limits.max_bulk {
+            return None;
+        }
+        spans.push(Span::new(start, len));
+    }
+    (at <= limits.max_command).then_some(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_header_is_well_formed_or_left_to_the_careful_path() {
+        assert_eq!(header(b"$0\r\n", 0, b'$'), Some((0, 4)));
+        assert_eq!(header(b"ab$12345\r\nrest", 2, b'$'), Some((12_345, 10)));
+        let others: [&[u8]; 11] = [
+            b"",
+            b"$",
+            b"$\r\n",
+            b"$1",
+            b"$1\r",
+            b"$1\rx",
+            b"$01\r\n",
+            b"$-1\r\n",
+            b"$1 \r\n",
+            b"$123456\r\n",
+            b"*1\r\n",
+        ];
+        for other in others {
+            assert_eq!(header(other, 0, b'$'), None, "{}", other.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_request_over_a_limit_or_without_arguments_is_left_to_the_careful_path() {
+        let get = b"*2\r\n$3\r\nGET\r\n$4\r\nabcd\r\n";
+        let parsed = |request: &[u8], limits: &Limits| super::request(request, limits, &mut Vec::new());
+        let limits = Limits::default();
+        assert_eq!(parsed(get, &limits), Some(get.len()));
+        assert_eq!(parsed(&get[..get.len() - 1], &limits), None);
+        assert_eq!(parsed(get, &Limits { max_args: 1, ..limits }), None);
+        assert_eq!(parsed(get, &Limits { max_bulk: 3, ..limits }), None);
+        assert_eq!(parsed(get, &Limits { max_command: get.len() - 1, ..limits }), None);
+        assert_eq!(parsed(b"*0\r\n", &limits), None);
+        assert_eq!(parsed(b"*1\r\n$1\r\naxx", &limits), None);
+    }
+}
