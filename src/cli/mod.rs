@@ -28,8 +28,11 @@ mod log_filter;
 mod logging;
 mod lost;
 mod man;
+#[cfg(unix)]
+mod open_files;
 mod output;
 mod peers;
+mod progress;
 mod rejoin;
 mod release;
 mod reload;

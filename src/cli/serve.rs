@@ -50,23 +50,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let filter = logging::start(&loaded.log)?;
     let reload = Reload::new(args.config, loaded, filter);
     #[cfg(unix)]
-    raise_open_files();
+    super::open_files::raise();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let exit = runtime.block_on(serve(config, &reload));
     // Remaining tasks must not delay the end; after a second Ctrl-C there may be many.
     runtime.shutdown_background();
     exit
-}
-
-/// Raises the limit of open files to the maximum: the default of shells is for programs that use few.
-#[cfg(unix)]
-fn raise_open_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // Without a limit there is nothing to raise. If the system refuses, the node adapts to the present limit.
-    if current.is_some() && current != maximum {
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-    }
 }
 
 async fn serve(config: Config, reload: &Reload) -> anyhow::Result<Exit> {

@@ -44,23 +44,31 @@ pub(crate) struct BadPassword {
 
 impl Target {
     pub(crate) async fn connect(&self) -> anyhow::Result<Session> {
-        let password = self.password()?;
         // RESP3 distinguishes maps from lists and booleans from numbers.
-        let options = Options { password, timeout: self.timeout.0, resp3: true };
-        let connection = Connection::connect(&self.node, options).await.map_err(|error| explain(&error))?;
-        Ok(Session { connection })
+        Ok(Session { connection: self.connection(true).await? })
+    }
+
+    /// A plain connection. Any server has RESP2.
+    pub(crate) async fn connection(&self, resp3: bool) -> anyhow::Result<Connection> {
+        let options = Options { password: self.password()?, timeout: self.timeout.0, resp3 };
+        Connection::connect(&self.node, options).await.map_err(|error| explain(&error))
     }
 
     /// A client that reconnects automatically, for long-running subcommands.
     pub(crate) async fn client(&self) -> anyhow::Result<Client> {
+        let options = self.client_options()?;
+        Client::connect_with([&self.node], options).await.map_err(|error| explain(&error))
+    }
+
+    /// The options of such a client.
+    pub(crate) fn client_options(&self) -> Result<ClientOptions, BadPassword> {
         let (password, timeout) = (self.password()?, self.timeout.0);
-        let options = ClientOptions {
+        Ok(ClientOptions {
             password,
             connect_timeout: timeout,
             request_timeout: timeout,
             ..ClientOptions::default()
-        };
-        Client::connect_with([&self.node], options).await.map_err(|error| explain(&error))
+        })
     }
 
     /// Reports success: `outcome` with `--json`, else a word on a terminal.

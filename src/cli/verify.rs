@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use console::Term;
 use sapwood::config::Span;
 use tokio::time::{Instant, sleep};
 
 use super::Exit;
 use super::fields::{self, Fields};
 use super::output::{self, Paint, Stream, Table, grouped, rough_time};
+use super::progress::Progress;
 use super::target::Target;
 
 /// How often the node is asked for the progress.
@@ -112,33 +112,6 @@ fn table(rows: &[Fields]) -> Table {
         ]);
     }
     table
-}
-
-/// A progress line on a terminal, removed at the end. Without a terminal there is none.
-struct Progress(Option<Term>);
-
-impl Default for Progress {
-    fn default() -> Self {
-        Progress(Stream::Stderr.is_terminal().then(Term::stderr))
-    }
-}
-
-impl Progress {
-    fn show(&mut self, text: &str) -> std::io::Result<()> {
-        let Some(term) = &self.0 else { return Ok(()) };
-        let width = usize::from(term.size().1).saturating_sub(1);
-        term.clear_line()?;
-        term.write_str(&console::truncate_str(text, width, "…"))
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if let Some(term) = &self.0 {
-            // A line that cannot be removed does no harm.
-            let _ = term.clear_line();
-        }
-    }
 }
 
 #[cfg(test)]
