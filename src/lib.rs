@@ -75,7 +75,8 @@
 //!
 //! The files in `docs/` define the technical words (`glossary.md`) and what users can rely on (`consistency.md`), and
 //! describe how nodes converge and deletes stay deleted (`healing.md`), the protocol between nodes
-//! (`peer-protocol.md`), the commands (`commands.md`) and how to run a node (`operations.md`).
+//! (`peer-protocol.md`), the commands (`commands.md`), how to run a node (`operations.md`) and how to measure one
+//! (`bench.md`).
 //!
 //! # Embedding a node
 //!

@@ -3,7 +3,7 @@
 //! ```text
 //! serve ──────────────► settings ► Config ► Node        check-config prints that Config
 //! get set del incr ───► target ► a connection to a node ► output
-//! keys watch ──────────┤
+//! keys watch bench ────┤
 //! status peers ────────┤
 //! verify lost ─────────┤
 //! cut mend forget ────┘
@@ -12,6 +12,7 @@
 //! Results go to stdout, messages to stderr; colours are used only on a terminal.
 
 mod address;
+mod bench;
 mod check_config;
 mod completions;
 mod cut;
@@ -87,6 +88,7 @@ enum Command {
     Incr(incr::Args),
     Keys(keys::Args),
     Watch(watch::Args),
+    Bench(bench::Args),
     Status(status::Args),
     Peers(peers::Args),
     Verify(verify::Args),
@@ -134,6 +136,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<Exit> {
         Command::Incr(args) => client(incr::run(args)),
         Command::Keys(args) => client(keys::run(args)),
         Command::Watch(args) => client(watch::run(args)),
+        Command::Bench(args) => client(bench::run(args)),
         Command::Status(args) => client(status::run(args)),
         Command::Peers(args) => client(peers::run(args)),
         Command::Verify(args) => client(verify::run(args)),

@@ -42,7 +42,7 @@ fn the_help_of_serve_is_grouped_and_has_no_colours_in_a_pipe() {
 
 #[test]
 fn wrong_usage_ends_with_2_and_a_reason_on_stderr() {
-    let cases: [(&[&str], &str); 31] = [
+    let cases: [(&[&str], &str); 36] = [
         (&[], "Usage:"),
         (&["plant"], "plant"),
         (&["get"], "<KEY>"),
@@ -80,6 +80,11 @@ fn wrong_usage_ends_with_2_and_a_reason_on_stderr() {
         (&["watch"], "<PREFIX>..."),
         (&["status", "--interval", "1s"], "--watch"),
         (&["status", "--watch", "--interval", "10ms"], "write 100ms or more"),
+        (&["bench", "--mix", "mget=1"], "the commands are set, get, incr and del"),
+        (&["bench", "--distribution", "zipf:-1"], "write uniform, zipf or zipf:S"),
+        (&["bench", "--value-size", "9..1"], "such as 100, 4KiB or 64..4096"),
+        (&["bench", "--verify", "--value-size", "55"], "give --value-size 56 or more"),
+        (&["bench", "--connections", "1000", "--pipeline", "1001"], "lower one of them"),
     ];
     for (args, reason) in cases {
         let output = run(args);

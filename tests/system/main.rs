@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bench;
 mod clients;
 mod clocks;
 mod containers;
