@@ -143,10 +143,9 @@ impl From<io::Error> for ClientError {
 
 /// The system's message without the error number, if the standard library has it.
 fn reason(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(_) => error.kind().to_string(),
-        None => error.to_string(),
-    }
+    let kind = error.kind().to_string();
+    // The kind of an error that has no name there, such as of too many open files.
+    if error.raw_os_error().is_none() || kind == "uncategorized error" { error.to_string() } else { kind }
 }
 
 fn trouble(cause: Option<&ClientError>) -> String {
@@ -157,5 +156,19 @@ fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "; is `sapwood serve` running there?",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_of_an_error_is_never_a_word_that_says_nothing() {
+        let error = |number| ClientError::from(io::Error::from_raw_os_error(number)).while_connecting("a:1");
+        let (refused, many) = if cfg!(target_os = "linux") { (111, 24) } else { return };
+        let text = "could not reach a:1: connection refused; is `sapwood serve` running there?";
+        assert_eq!(error(refused).to_string(), text);
+        assert_eq!(error(many).to_string(), "could not reach a:1: Too many open files (os error 24)");
     }
 }
