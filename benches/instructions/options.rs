@@ -18,6 +18,8 @@ Examples:
   Before a change, and after it:
     cargo bench --bench instructions -- --json before.json
     cargo bench --bench instructions -- --against before.json
+  Has anything become more than 5% slower than the figures in the repository say?
+    cargo bench --bench instructions -- --runs 1 --against benches/instructions/baseline.json --limit 5
   Does it still run? For CI:
     cargo bench --bench instructions -- --quick
 
@@ -43,6 +45,10 @@ pub(crate) struct Options {
     /// The figures of an earlier run, whose change is shown
     #[arg(long, value_name = "PATH")]
     pub(crate) against: Option<PathBuf>,
+
+    /// Fail if a figure is more than so many per cent above that of --against
+    #[arg(long, value_name = "PERCENT", requires = "against", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) limit: Option<u32>,
 
     /// Does the operations of this figure: what this program runs under valgrind
     #[arg(long, value_enum, hide = true)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::options::{Figure, Options};
@@ -41,7 +41,7 @@ impl Report {
         if self.earlier.is_some() {
             rows[0].extend(["before".to_owned(), "change".to_owned()]);
         }
-        let mut all = Vec::new();
+        let (mut all, mut risen) = (Vec::new(), Vec::new());
         for (figure, values) in &mut self.figures {
             values.sort_by(f64::total_cmp);
             let (name, middle) = (figure.name(), median(values));
@@ -53,6 +53,10 @@ impl Report {
                 let change = |before: &f64| format!("{:+.1}%", (middle / before - 1.0) * 100.0);
                 row.push(before.map_or_else(String::new, |&before| number(before, 0)));
                 row.push(before.map_or_else(String::new, change));
+                let rise = before.map_or(0.0, |before| (middle / before - 1.0) * 100.0);
+                if options.limit.is_some_and(|limit| rise > f64::from(limit)) {
+                    risen.push(format!("{name} by {rise:.1}%"));
+                }
             }
             rows.push(row);
             all.push(json!({ "figure": name, "median": middle, "values": values }));
@@ -65,7 +69,9 @@ impl Report {
             "quick": options.common.is_quick(),
         });
         let figures = json!({ "about": about, "unit": "instructions", "figures": all });
-        options.common.write("instructions", &figures)
+        options.common.write("instructions", &figures)?;
+        ensure!(risen.is_empty(), "more instructions than allowed: {}", risen.join(", "));
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
 
 /// The cores of this machine that this process may use, by their use.
 #[derive(Clone, Debug)]
@@ -42,14 +42,27 @@ impl Cores {
     }
 }
 
-/// Runs `work` with this thread on `cpus`. Threads and processes it starts meanwhile stay there.
-pub(crate) fn on<T>(cpus: &[usize], work: impl FnOnce() -> T) -> io::Result<T> {
-    let before = sched_getaffinity(None)?;
+/// Moves all threads of a running process to `cpus`.
+pub(crate) fn move_to(cpus: &[usize], process: u32) -> io::Result<()> {
+    for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {
+        let id = thread?.file_name().to_string_lossy().parse().ok().and_then(Pid::from_raw);
+        sched_setaffinity(id, &set_of(cpus))?;
+    }
+    Ok(())
+}
+
+fn set_of(cpus: &[usize]) -> CpuSet {
     let mut set = CpuSet::new();
     for &cpu in cpus {
         set.set(cpu);
     }
-    sched_setaffinity(None, &set)?;
+    set
+}
+
+/// Runs `work` with this thread on `cpus`. Threads and processes it starts meanwhile stay there.
+pub(crate) fn on<T>(cpus: &[usize], work: impl FnOnce() -> T) -> io::Result<T> {
+    let before = sched_getaffinity(None)?;
+    sched_setaffinity(None, &set_of(cpus))?;
     let result = work();
     sched_setaffinity(None, &before)?;
     Ok(result)

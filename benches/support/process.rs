@@ -28,6 +28,11 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.pid
+    }
+
     /// Starts `command` on `cpus`, what it prints going to the file `log`. Without any it may use all.
     pub(crate) fn start(mut command: Command, cpus: &[usize], log: PathBuf) -> Result<Process> {
         let out = File::create(&log)?;

@@ -21,13 +21,19 @@
 //! The measured server has a core of its own, the load another. Sapwood's peers share the load's core when there are
 //! only two, which costs requests per second, not CPU a request. Latencies are measured unpinned.
 //!
-//! The load generator is this program, not `redis-benchmark`: that one needs more CPU a request than the servers from
-//! pipelines of 16 on, and hides every difference. Here requests are encoded once, only the keys are overwritten, and
-//! replies, all of one size, are counted by their first bytes.
+//! By default the load generator is this program, not `redis-benchmark`: that one needs more CPU a request than the
+//! servers from pipelines of 16 on, and hides every difference. Here requests are encoded once, only the keys are
+//! overwritten, and replies, all of one size, are counted by their first bytes.
+//!
+//! With `--generator redis-benchmark` a node with peers looks worse at pipeline 1. This program's connections send
+//! together, so a server executes dozens of requests in a turn, and what a turn costs, such as pushes to peers, is
+//! shared. Those of `redis-benchmark` send when their reply has come: a turn has one to four requests.
 //!
 //! Servers start anew for every run, and runs alternate between the servers. Medians are quoted with the smallest
 //! and the largest.
 
+#[cfg(target_os = "linux")]
+mod generator;
 #[cfg(target_os = "linux")]
 mod measure;
 #[cfg(target_os = "linux")]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::options::{Measure, Options};
+use crate::options::{Measure, Options, Pinning};
 use crate::server::{Contender, Server};
 use crate::support::cores::{self, Cores};
 use crate::support::figures::{millis, quantile};
@@ -59,15 +59,16 @@ impl Bench<'_> {
     }
 
     fn throughput(&self) -> Result<Vec<Sample>> {
-        let server = self.contender.alone(self.scratch, self.cores.server())?;
+        let server = self.contender.alone(self.scratch, self.while_starting(self.cores.server()))?;
         let linked = if self.contender.has_peers() { self.options.linked as usize } else { 0 };
         let peers: Vec<_> = (0..linked)
-            .map(|_| self.contender.follower(self.scratch, self.cores.peers(), &server))
+            .map(|_| self.contender.follower(self.scratch, self.in_use(self.cores.peers()), &server))
             .collect::<Result<_>>()?;
         server.until_ready()?;
         if linked > 0 {
             server.until_linked(linked)?;
         }
+        cores::move_to(self.in_use(self.cores.server()), server.process.id())?;
         self.fill(&server)?;
 
         let mut samples = Vec::new();
@@ -85,13 +86,15 @@ impl Bench<'_> {
     fn throughput_of(&self, load: Load, server: &Server, peers: &[Server]) -> Result<Sample> {
         let seed = u64::from(self.run) << 32 | u64::from(load.pipeline) << 8;
         let warm_up = self.options.duration() / 10;
-        self.drive(server, || load.run(server.client, warm_up, seed + 2))?;
+        let generator = self.options.generator;
+        let first = self.drive(server, || generator.run(load, server.client, warm_up, seed + 2, None))?;
         server.until_held_by(peers)?;
 
         let peers_before = total_cpu(peers)?;
         let before = server.process.cpu()?;
+        let duration = self.options.duration();
         let done =
-            cores::on(self.cores.load(), || load.run(server.client, self.options.duration(), seed + 4))??;
+            self.drive(server, || generator.run(load, server.client, duration, seed + 4, Some(first)))?;
         let sent = server.process.cpu()?.since(before);
         let ended = Instant::now();
         server.until_held_by(peers)?;
@@ -194,6 +197,16 @@ impl Bench<'_> {
         )])
     }
 
+    /// The cores on which the measured server starts: these, or all.
+    fn while_starting<'c>(&'c self, cores: &'c [usize]) -> &'c [usize] {
+        if self.options.pinning == Pinning::Start { cores } else { self.cores.all() }
+    }
+
+    /// The cores on which something runs during the measurement: these, or all.
+    fn in_use<'c>(&'c self, cores: &'c [usize]) -> &'c [usize] {
+        if self.options.pinning == Pinning::Never { self.cores.all() } else { cores }
+    }
+
     fn fill(&self, server: &Server) -> Result<()> {
         let load = Load { command: Command::Set, pipeline: 100, connections: 4, keys: self.options.keys() };
         self.drive(server, || load.each(server.client))?;
@@ -202,7 +215,7 @@ impl Bench<'_> {
 
     /// Runs a load on the load's core. If it fails because the server ended, that is the error.
     fn drive(&self, server: &Server, load: impl FnOnce() -> Result<Done>) -> Result<Done> {
-        cores::on(self.cores.load(), load)?.map_err(|error| match server.check() {
+        cores::on(self.in_use(self.cores.load()), load)?.map_err(|error| match server.check() {
             Ok(()) => error,
             Err(ended) => error.context(ended),
         })

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::support::options::Common;
 
+use crate::generator::Generator;
 use crate::support::load::Command;
 
 /// Measure Sapwood beside redis-server, and print the ratios
@@ -20,6 +21,8 @@ Examples:
     cargo bench --bench versus
   Does it still run? For CI, some seconds a server:
     cargo bench --bench versus -- --quick
+  As a user of redis-benchmark sees it, with the server free to use all cores:
+    cargo bench --bench versus -- --only throughput --generator redis-benchmark --pinning never
   Only the memory a key costs, with another server beside:
     SAPWOOD_BENCH_PEERS=valkey=/usr/bin/valkey-server cargo bench --bench versus -- --only memory
 
@@ -59,6 +62,14 @@ pub(crate) struct Options {
         value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) pipelines: Vec<u32>,
 
+    /// What sends the requests, under throughput
+    #[arg(long, value_name = "NAME", value_enum, default_value_t = Generator::Own)]
+    pub(crate) generator: Generator,
+
+    /// Which cores servers and load use, under throughput
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Pinning::Start)]
+    pub(crate) pinning: Pinning,
+
     /// How many peers are linked to the measured Sapwood node under throughput
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=8))]
     pub(crate) linked: u32,
@@ -76,6 +87,18 @@ pub(crate) enum Measure {
     Lag,
     /// A fresh server takes all keys
     CatchUp,
+}
+
+/// When the measured server is bound to one core, and load and peers to another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Pinning {
+    /// From its start, so that it has as many workers as cores: one
+    Start,
+    /// Once it runs: it has a worker for each core of the machine, and all of them share one
+    Later,
+    /// Never
+    Never,
 }
 
 impl Options {

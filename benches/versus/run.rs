@@ -15,6 +15,7 @@ use crate::support::process;
 /// If a server is missing, ends, does not answer or never agrees with its peers. All of them are ended first.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let contenders = contenders(options)?;
+    options.generator.check()?;
     let cores = Cores::detect()?;
     let scratch = tempfile::tempdir()?;
     process::end_children_on_signals()?;
