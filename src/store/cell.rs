@@ -238,6 +238,7 @@ impl Cell {
 /// Writes everything but the counter to `scratch`; returns the flags of the parts that are present.
 fn lay_out(scratch: &mut Vec<u8>, key: &[u8], parts: &Parts<'_>) -> u32 {
     scratch.clear();
+    scratch.reserve(DEADLINE_SIZE + DEADLINE_TIMESTAMP_SIZE + key.len() + parts.value.map_or(0, <[u8]>::len));
     let mut flags = 0;
     if let Some(deadline) = parts.deadline {
         flags |= HAS_DEADLINE;
