@@ -599,6 +599,11 @@ const LOOKING: &[(&str, &str)] = &[
         "CONFIG SET maxmemory 1",
         "-UNSUPPORTED CONFIG SET maxmemory: this setting is fixed while a node runs. Restart the node with another one\r\n",
     ),
+    (
+        "CONFIG SET requirepass secret",
+        "-UNSUPPORTED CONFIG SET requirepass: this setting is fixed while a node runs. Restart the node with another \
+         --client-password-file\r\n",
+    ),
     ("DUMP nokey", "$-1\r\n"),
 ];
 

@@ -106,8 +106,22 @@ pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     DONE
 }
 
+/// Settings that `CONFIG GET` does not show, with the flags that set them.
+const AT_START: [(&str, &str); 3] = [
+    ("requirepass", "--client-password-file"),
+    ("lua-time-limit", "--script-time-limit"),
+    ("busy-reply-threshold", "--script-time-limit"),
+];
+
 fn setting(shared: &Shared, name: &[u8], value: Option<&[u8]>) -> Result<Setting, CommandError> {
     let known = parameters(shared).into_iter().map(|(name, _)| name).find(|known| is(name, known));
+    if let Some((name, flag)) = AT_START.iter().find(|(hidden, _)| is(name, hidden)) {
+        return Err(CommandError::unsupported(
+            &format!("CONFIG SET {name}"),
+            "this setting is fixed while a node runs",
+            &format!("Restart the node with another {flag}"),
+        ));
+    }
     let (Some(name), Some(value)) = (known, value) else {
         let name = String::from_utf8_lossy(&name[..name.len().min(128)]).into_owned();
         let text = format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'");
