@@ -31,6 +31,7 @@
 
 mod frontier;
 mod incoming;
+mod lists;
 mod outgoing;
 mod sums;
 
