@@ -46,6 +46,10 @@ pub(crate) enum Ablation {
     ObserveReceived,
     /// A tree node counts as exchanged before the requested cells have arrived.
     ExchangeInFull,
+    /// A range counts as equal once its uncovered cells were exchanged, without another comparison.
+    VerifyUncovered,
+    /// Ranges whose brief sums look equal count as equal.
+    VerifyRest,
     /// Members lapse although others receive their heartbeats.
     LapseOnlySilent,
     /// A watcher that catches up is sent changes that later ones of their keys follow.

@@ -23,6 +23,7 @@ pub(crate) enum Kind {
     Digests,
     Differ,
     List,
+    Uncovered,
     Cells,
     Retract,
     Credit,
@@ -34,7 +35,7 @@ pub(crate) enum Kind {
 }
 
 /// The kinds by their number on the wire.
-const NUMBERED: [Kind; 18] = [
+const NUMBERED: [Kind; 19] = [
     Kind::Welcome,
     Kind::Refuse,
     Kind::Heartbeat,
@@ -47,6 +48,7 @@ const NUMBERED: [Kind; 18] = [
     Kind::Digests,
     Kind::Differ,
     Kind::List,
+    Kind::Uncovered,
     Kind::Cells,
     Kind::Retract,
     Kind::Credit,

@@ -77,6 +77,16 @@ impl TreeNode {
         }
     }
 
+    /// The 32 bits of a key's hash that follow those that a group fixes: the first are those of its range.
+    pub fn brief_hash(self, key_hash: u64) -> u32 {
+        ((key_hash << (TAG_BITS + self.bits)) >> 32) as u32
+    }
+
+    /// The index of the range of a group that contains the keys with this [brief hash](Self::brief_hash).
+    pub fn child_of_brief(self, count: RangeCount, brief: u32) -> usize {
+        (u64::from(brief) << self.child_bits(count).unwrap_or(0) >> 32) as usize
+    }
+
     /// How many bits a child fixes beyond its parent; `None` at the bottom of the tree.
     fn child_bits(self, count: RangeCount) -> Option<u32> {
         if self.bits < count.bits() {
@@ -122,6 +132,9 @@ mod tests {
                 let mut holding = children.enumerate().filter(|(_, child)| child.contains(hash));
                 let Some((index, child)) = holding.next() else { break };
                 prop_assert_eq!(index, tree_node.child_of(count, hash));
+                if tree_node.bits() < bits {
+                    prop_assert_eq!(index, tree_node.child_of_brief(count, tree_node.brief_hash(hash)));
+                }
                 prop_assert!(holding.next().is_none());
                 tree_node = child;
             }

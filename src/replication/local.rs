@@ -45,6 +45,8 @@ pub(super) struct Local {
     pub(super) members: Mutex<Membership>,
     pub(super) config: HealingConfig,
     pub(super) list_limit: ListLimit,
+    /// Whether syncs exchange uncovered cells first; only simulations do without.
+    pub(super) lists_uncovered: bool,
     pub(super) permits: Arc<SyncPermits>,
     pub(super) lost: Mutex<Lost>,
     pub(super) counts: Counts,
@@ -99,6 +101,7 @@ impl Local {
             members: Mutex::new(members),
             config,
             list_limit: ListLimit::default(),
+            lists_uncovered: true,
             permits: Arc::default(),
             lost: Mutex::default(),
             counts: Counts::default(),

@@ -8,7 +8,7 @@ use crate::model::Incarnation;
 use bincode::{BorrowDecode, Encode};
 
 /// The protocol versions that this build speaks.
-pub(super) const VERSIONS: Versions = Versions { oldest: 5, newest: 5 };
+pub(super) const VERSIONS: Versions = Versions { oldest: 6, newest: 6 };
 
 /// A range of protocol versions, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
@@ -93,13 +93,15 @@ pub(super) enum Message<'a> {
     /// The sender's coverage of incarnations that are not members: packs [`WireCoverage`]. Only of the buckets
     /// whose hashes in the two summaries differ.
     Coverage { sync: u32, items: Packed<'a> },
-    /// Digests to compare: packs [`Digests`]. With `compare_only` the receiver only answers which differ.
-    Digests { sync: u32, compare_only: bool, items: Packed<'a> },
+    /// Digests to compare: packs [`Digests`].
+    Digests { sync: u32, answer: Answer, items: Packed<'a> },
     /// Answers the digests of the initiator: packs [`Differ`]s.
     Differ { sync: u32, items: Packed<'a> },
     /// What the sender holds of some tree nodes, without values. `origins` packs 16-byte ids, `items` packs
     /// [`List`]s.
     List { sync: u32, origins: &'a [u8], items: Packed<'a> },
+    /// The sender's uncovered cells in ranges that differ: packs [`Uncovered`].
+    Uncovered { sync: u32, items: Packed<'a> },
     /// Cells that the receiver lacks. `ends` packs the [`End`]s of tree nodes that are complete with this message.
     Cells { sync: u32, cells: Cells<'a>, ends: Packed<'a> },
     /// Retractions of what the receiver has sent and the sender has removed: packs [`WireRetraction`]s, whose
@@ -125,8 +127,8 @@ pub(super) enum Message<'a> {
 pub(super) fn kind(message: &[u8]) -> TrafficKind {
     match message.first() {
         Some(3..=5) => TrafficKind::Pushes,
-        Some(6..=16) => TrafficKind::Syncs,
-        Some(18..) => TrafficKind::Messages,
+        Some(6..=17) => TrafficKind::Syncs,
+        Some(19..) => TrafficKind::Messages,
         _ => TrafficKind::Heartbeats,
     }
 }
@@ -267,6 +269,17 @@ pub(super) struct WireTreeNode {
     pub(super) path: u64,
 }
 
+/// How the responder answers digests, beside saying which differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) enum Answer {
+    /// With nothing more.
+    Differ,
+    /// With its uncovered cells in the ranges that differ.
+    Uncovered,
+    /// With what it holds of each child that differs.
+    Exact,
+}
+
 /// The digests of a tree node's children, 8 bytes each: all of them, or those that are set in `mask`. If there
 /// are none, the sender holds nothing of the tree node and asks for all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
@@ -276,11 +289,13 @@ pub(super) struct Digests<'a> {
     pub(super) sums: &'a [u8],
 }
 
-/// Which children of a tree node differ: one bit each, lowest first.
+/// Which children of a tree node differ: one bit each, lowest first. If their sums were brief, `rest` is the sum of the
+/// digests of all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub(super) struct Differ<'a> {
     pub(super) tree_node: WireTreeNode,
     pub(super) children: &'a [u8],
+    pub(super) rest: Option<u64>,
 }
 
 /// What the sender holds of one tree node: packs [`WireEntry`]s.
@@ -299,8 +314,20 @@ pub(super) struct WireEntry {
     pub(super) time: [u8; 8],
 }
 
+/// The sender's uncovered cells in some ranges of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct Uncovered<'a> {
+    pub(super) group: WireTreeNode,
+    /// One bit for each range of the group, lowest first.
+    pub(super) ranges: &'a [u8],
+    /// Whether more ranges of this group follow.
+    pub(super) more: bool,
+    /// For each cell 4 bytes of its key's hash and 4 bytes of its content.
+    pub(super) cells: &'a [u8],
+}
+
 /// A completed tree node: everything that the receiver lacks of it has been sent. The sender asks for the keys
-/// with these hashes, 8 bytes each.
+/// with these hashes: 8 bytes each, or 4 in answer to [`Uncovered`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub(super) struct End<'a> {
     pub(super) tree_node: WireTreeNode,

@@ -300,9 +300,9 @@ impl Session {
                     self.retract(local, retractions);
                 }
             }
-            Message::Digests { sync, compare_only, items } => {
+            Message::Digests { sync, answer, items } => {
                 if let Some(current) = self.current(sync, now) {
-                    current.sync.on_digests(items, compare_only, &local.store)?;
+                    current.sync.on_digests(items, answer, &local.store)?;
                 }
             }
             Message::Differ { sync, items } => {
@@ -313,6 +313,11 @@ impl Session {
             Message::List { sync, origins, items } => {
                 if let Some(current) = self.current(sync, now) {
                     current.sync.on_list(origins, items, &local.store)?;
+                }
+            }
+            Message::Uncovered { sync, items } => {
+                if let Some(current) = self.current(sync, now) {
+                    current.sync.on_uncovered(items, &local.store)?;
                 }
             }
             Message::Credit { sync, bytes } => {

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::codec::{self, MAX_FRAME, Packed};
 use super::members::Summary;
 use super::message::{
-    Cells, Hello, MAGIC, Message, PeerAddress, Refusal, VERSIONS, WireCell, WireCopy, WireCopyState,
+    Answer, Cells, Hello, MAGIC, Message, PeerAddress, Refusal, VERSIONS, WireCell, WireCopy, WireCopyState,
     WireCount, WireRemovedRegister, WireRetraction,
 };
 use super::*;
@@ -650,7 +650,7 @@ fn random_and_mutated_bytes_never_panic_nor_over_allocate() {
         codec::frame(&Message::Refuse { refusal: Refusal::Skewed, text: "late" }).to_vec(),
         codec::frame(&Message::Ack { epoch: 1, puts: 1 << 40 }).to_vec(),
         start(7),
-        codec::frame(&Message::Digests { sync: 1, compare_only: true, items: Packed(b"items") }).to_vec(),
+        codec::frame(&Message::Digests { sync: 1, answer: Answer::Differ, items: Packed(b"items") }).to_vec(),
         retract(),
     ]
     .map(|frame| codec::open(&frame).unwrap().to_vec())
@@ -708,7 +708,7 @@ fn golden_bytes_pin_the_wire() {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(
         hex(&codec::frame(&hello)),
-        "0000002a42a67012c3eab62d736170776f6f64000505036f616b016107fd0000000001000000fb2c01053a37313732fc000010000300"
+        "0000002a2ff0911000fa39d7736170776f6f64000606036f616b016107fd0000000001000000fb2c01053a37313732fc000010000300"
     );
     assert_eq!(
         hex(&put(b"k", 1 << 32)),
@@ -723,9 +723,10 @@ fn golden_bytes_pin_the_wire() {
         start(5).into(),
         codec::frame(&Message::Accept { sync: 5, summary: SUMMARY, sums: b"s" }),
         codec::frame(&Message::Coverage { sync: 5, items: Packed(b"x") }),
-        codec::frame(&Message::Digests { sync: 5, compare_only: false, items: Packed(b"x") }),
+        codec::frame(&Message::Digests { sync: 5, answer: Answer::Exact, items: Packed(b"x") }),
         codec::frame(&Message::Differ { sync: 5, items: Packed(b"x") }),
         codec::frame(&Message::List { sync: 5, origins: b"o", items: Packed(b"x") }),
+        codec::frame(&Message::Uncovered { sync: 5, items: Packed(b"x") }),
         codec::frame(&Message::Cells {
             sync: 5,
             cells: Cells { origins: b"", cells: Packed(b"") },
@@ -742,9 +743,9 @@ fn golden_bytes_pin_the_wire() {
     ];
     assert_eq!(
         few.iter().map(|frame| hex(codec::open(frame).unwrap())).collect::<Vec<_>>().join(" "),
-        "0005 0100026e6f 020102000500000000027879000000 0401fb2c01 05 060500000005000000 070500050000000173 08050178 0905000178 0a050178 \
-         0b05016f0178 0c0500000165 0d05016f0178 0e0506 0f05 1005026e6f 11 120163016d 1307016b \
-         1407020101390101050707070707070707070707070707070701060111010200"
+        "0005 0100026e6f 020102000500000000027879000000 0401fb2c01 05 060500000005000000 070500050000000173 08050178 0905020178 0a050178 \
+         0b05016f0178 0c050178 0d0500000165 0e05016f0178 0f0506 1005 1105026e6f 12 130163016d 1407016b \
+         1507020101390101050707070707070707070707070707070701060111010200"
     );
     // Every kind of message is here: there is none after the last.
     let kinds = few

@@ -94,17 +94,40 @@ impl Store {
     pub(crate) fn entries(&self, tree_node: TreeNode, stable: Time, deep: bool) -> Vec<(Entry, Cell)> {
         let mut entries = Vec::new();
         self.visit(tree_node, stable, |key_hash, cell| {
-            let entry = Entry {
-                key_hash,
-                digest: self.one(key_hash, cell, stable, deep).sum,
-                time: cell.time(),
-                origin: cell.origin(),
-                plain: !deep && cell.is_plain(),
-                is_tombstone: cell.is_tombstone(),
-            };
-            entries.push((entry, cell.clone()));
+            entries.push((self.entry(key_hash, cell, stable, deep), cell.clone()));
         });
         entries
+    }
+
+    fn entry(&self, key_hash: u64, cell: &Cell, stable: Time, deep: bool) -> Entry {
+        Entry {
+            key_hash,
+            digest: self.one(key_hash, cell, stable, deep).sum,
+            time: cell.time(),
+            origin: cell.origin(),
+            plain: !deep && cell.is_plain(),
+            is_tombstone: cell.is_tombstone(),
+        }
+    }
+
+    /// Calls `visit` with the cells of a range that have a dot for which `is_uncovered` returns true, except those that
+    /// are dead at `stable`. Returns the number of cells of the range.
+    pub(crate) fn visit_uncovered(
+        &self,
+        range: usize,
+        stable: Time,
+        is_uncovered: impl Fn((Time, Origin)) -> bool,
+        mut visit: impl FnMut(Entry, &Cell),
+    ) -> usize {
+        let mut cells = 0;
+        self.ranges.walk(range, |cell| {
+            cells += 1;
+            if cell.has_dot(&is_uncovered) && !cell.is_dead_at(stable) {
+                let key_hash = self.ranges.seed().key_hash(cell.key());
+                visit(self.entry(key_hash, cell, stable, false), cell);
+            }
+        });
+        cells
     }
 
     /// Calls `visit` with the key hash and cell of every cell of `tree_node` that is not dead at `stable`.

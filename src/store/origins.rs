@@ -146,6 +146,11 @@ impl Origins {
         Ok(origin)
     }
 
+    /// The origin of an incarnation; `None` if it was never interned.
+    pub(crate) fn find(&self, incarnation: Incarnation) -> Option<Origin> {
+        self.index.read().get(&incarnation).copied()
+    }
+
     /// The incarnation of an origin of this table.
     ///
     /// # Panics
@@ -172,8 +177,7 @@ impl Origins {
 
     /// The coverage of an incarnation; all zero if it is unknown.
     pub(crate) fn coverage_of(&self, incarnation: Incarnation) -> Coverage {
-        let origin = self.index.read().get(&incarnation).copied();
-        origin.map(|origin| self.coverage(origin)).unwrap_or_default()
+        self.find(incarnation).map(|origin| self.coverage(origin)).unwrap_or_default()
     }
 
     /// Raises the coverage of an incarnation after a completed sync; returns whether `synced` rose.

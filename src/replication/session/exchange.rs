@@ -197,7 +197,8 @@ impl Session {
 
     /// Accepts or offers a sync, if one is due and may begin.
     pub(super) fn begin(&mut self, local: &Local, wall: Time, now: Instant) -> Option<Bytes> {
-        let mut terms = Terms { deep: false, probe: false, list_limit: local.list_limit };
+        let uncovered = local.lists_uncovered && self.inbound.refused.is_none();
+        let mut terms = Terms { deep: false, probe: false, list_limit: local.list_limit, uncovered };
         if let Some(offer) = &self.offered {
             // While this node's own offer is out, only offers of larger incarnations are accepted: see
             // `SyncPermits`.

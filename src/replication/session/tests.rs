@@ -1,5 +1,7 @@
 //! Two nodes in one thread: real sessions, syncs and stores, and frames through the real codec.
 
+mod uncovered;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 

@@ -119,10 +119,11 @@ fn histories_that_failed_once_hold() {
     }
 }
 
-/// A member had not purged a delete yet when a new member brought the value that it shadows.
+/// Two of these had failed because a member had not purged a delete yet when a new member brought the value that it
+/// shadows. The first fails without the exchange of states, by a write that is given up.
 #[test]
 fn a_delete_that_was_purged_in_part_before_a_member_more_came_stays() {
-    for number in [21_366, 30_668] {
+    for number in [2_909, 21_366, 30_668] {
         if let Err(failure) = run(HARSH_FROM + number) {
             panic!("{failure}");
         }
@@ -324,11 +325,11 @@ noticed! { HARSH_FROM;
     a_peer_that_counts_for_wait_although_it_has_not_acknowledged_is_noticed: CountAcknowledged after 0 => ["WAIT at "],
     an_acknowledgement_of_a_push_that_was_refused_in_part_is_noticed: AcknowledgeMerged after 95 => [" lacks "],
     a_sync_that_finishes_although_it_refused_cells_is_noticed: FailRefused after 2 => [" lacks "],
-    refused_cells_that_are_not_asked_for_again_are_noticed: RetryRefused after 86 => ["not equal "],
+    refused_cells_that_are_not_asked_for_again_are_noticed: RetryRefused after 1652 => ["not equal "],
     deletes_that_are_refused_are_noticed: AdmitDeletes after 28 => ["refused to delete"],
 }
 
 noticed! { REJOIN_FROM;
-    a_link_of_an_incarnation_that_has_ended_is_noticed: Renewed after 40 => ["not converged"],
+    a_link_of_an_incarnation_that_has_ended_is_noticed: Renewed after 426 => ["not converged"],
     links_that_outlive_a_rejoin_are_noticed: RejoinEndsLinks after 0 => ["not converged"],
 }

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tokio::time::Instant;
 
+use super::sums::Scale;
 use super::{Role, Sync, WINDOW};
 use crate::model::TreeNode;
+use crate::replication::message::Answer;
 use crate::store::Store;
 
 /// A group, and a bit mask of its ranges.
-type Masked = (TreeNode, Vec<u8>);
+pub(super) type Masked = (TreeNode, Vec<u8>);
 
 /// The initiator's record of the tree nodes of a sync. The responder counts only the ranges that differ.
 #[derive(Default)]
@@ -52,28 +54,36 @@ impl Sync {
                 self.descend(store, tree_node, theirs_empty);
                 continue;
             }
-            let compare_only = self.terms.probe;
+            let answer = if self.terms.probe { Answer::Differ } else { self.answer() };
             let Some(group) = self.frontier.groups.pop_front() else { break };
-            // The answer to a comparison is only a mask.
-            self.frontier.open(group, if compare_only { 1 } else { group.fan_out(count) });
+            // The answer to a probe is only a mask.
+            self.frontier.open(group, if self.terms.probe { 1 } else { group.fan_out(count) });
             let sums = store.child_digests(group, self.cutoff, self.terms.deep);
-            let sums = self.scale(store, group).pack(sums.into_iter().map(|digest| digest.sum));
-            self.frontier.compares += usize::from(compare_only);
-            self.out.digests(group, &[], &sums, compare_only);
+            let scale = if answer == Answer::Uncovered {
+                self.uncovered.brief.insert(group);
+                Scale::brief(self.number)
+            } else {
+                Scale::WHOLE
+            };
+            let sums = scale.pack(sums.into_iter().map(|digest| digest.sum));
+            self.frontier.compares += usize::from(self.terms.probe);
+            self.out.digests(group, &[], &sums, answer);
         }
+        self.verify_uncovered(store);
         let answered = self.frontier.is_answered();
         let due = self.frontier.recheck.take_if(|(at, _)| *at <= now && answered);
         self.terms.probe &= due.is_none();
         self.frontier.rechecked.extend(due.into_iter().flat_map(|(_, groups)| groups));
         while self.frontier.weight < WINDOW
-            && let Some((group, mask)) = self.frontier.rechecked.pop_front()
+            && let Some((group, mask)) = take_closed(&mut self.frontier.rechecked, &self.frontier.open)
         {
             let children = (0..group.fan_out(count)).filter(|&index| bit(&mask, index));
             let children: Vec<_> = children.filter_map(|index| group.child(count, index)).collect();
             self.frontier.open(group, children.len());
             let sums = children.into_iter().map(|child| self.digest(store, child).sum);
-            let sums = self.scale(store, group).pack(sums);
-            self.out.digests(group, &mask, &sums, false);
+            let sums = Scale::WHOLE.pack(sums);
+            let answer = self.answer();
+            self.out.digests(group, &mask, &sums, answer);
         }
     }
 
@@ -84,14 +94,14 @@ impl Sync {
         if theirs_empty {
             self.out.stream(tree_node, store);
         } else if own.cells == 0 {
-            self.out.digests(tree_node, &[], &[], false);
+            self.out.digests(tree_node, &[], &[], Answer::Exact);
         } else if own.cells > self.terms.list_limit.0 && tree_node.fan_out(store.ranges()) > 0 {
             let sums = store.child_digests(tree_node, self.cutoff, self.terms.deep);
             if self.role == Role::Initiator {
                 self.frontier.open(tree_node, sums.len());
             }
-            let sums = self.scale(store, tree_node).pack(sums.into_iter().map(|digest| digest.sum));
-            self.out.digests(tree_node, &[], &sums, false);
+            let sums = Scale::WHOLE.pack(sums.into_iter().map(|digest| digest.sum));
+            self.out.digests(tree_node, &[], &sums, Answer::Exact);
         } else {
             let entries = store.entries(tree_node, self.cutoff, self.terms.deep);
             self.out.list(tree_node, &entries);
@@ -161,6 +171,13 @@ impl Frontier {
             && self.todo.is_empty()
             && self.open.is_empty()
     }
+}
+
+/// Takes the first group that is not being compared already: the responder's answer does not say which of two
+/// comparisons it belongs to.
+pub(super) fn take_closed(groups: &mut VecDeque<Masked>, open: &BTreeMap<TreeNode, usize>) -> Option<Masked> {
+    let at = groups.iter().position(|(group, _)| !open.contains_key(group))?;
+    groups.remove(at)
 }
 
 pub(super) fn bit(mask: &[u8], index: usize) -> bool {

@@ -1,9 +1,12 @@
 //! Handles the messages of a sync, on either side.
 
+use std::collections::VecDeque;
+
 use tokio::time::Instant;
 
 use super::frontier::{bit, set_bit};
 use super::outgoing::unpack_hashes;
+use super::sums::Scale;
 use super::{
     LONGEST_ROUND_TRIP, MAX_CONTROL, MAX_COVERAGE, MAX_JOBS, PeerSummary, Phase, RECHECK, RETRACTION_BATCH,
     RETRACTION_LIMIT, Role, Sync, SyncError, SyncFailed,
@@ -11,7 +14,7 @@ use super::{
 use crate::model::{Incarnation, Time, TreeNode};
 use crate::replication::codec::Packed;
 use crate::replication::members::ClosedCoverage;
-use crate::replication::message::{Differ, Digests, End, WireCoverage, WireTreeNode};
+use crate::replication::message::{Answer, Differ, Digests, End, WireCoverage, WireTreeNode};
 use crate::store::{Retraction, Store};
 
 impl Sync {
@@ -71,10 +74,12 @@ impl Sync {
     pub(super) fn tree_node(&self, store: &Store, wire: WireTreeNode) -> Result<TreeNode, SyncError> {
         let tree_node = TreeNode::new(store.ranges(), u32::from(wire.bits), wire.path)
             .ok_or(SyncError::Malformed("tree node"))?;
-        if self.role == Role::Initiator && !self.frontier.open.contains_key(&tree_node) {
+        let is_open = self.frontier.open.contains_key(&tree_node) || self.uncovered.is_open(tree_node);
+        if self.role == Role::Initiator && !is_open {
             return Err(SyncError::OutOfTurn("a tree node that is not open"));
         }
-        if self.out.job_count() > MAX_JOBS || self.out.control_count() > MAX_CONTROL {
+        let waiting = self.out.control_count() + self.uncovered.unlisted_count();
+        if self.out.job_count() > MAX_JOBS || waiting > MAX_CONTROL {
             return Err(SyncError::Crowded);
         }
         Ok(tree_node)
@@ -92,11 +97,14 @@ impl Sync {
             return Err(SyncError::OutOfTurn("Differ"));
         }
         for item in items.items::<Differ<'_>>() {
-            let Differ { tree_node, children } = item?;
+            let Differ { tree_node, children, rest } = item?;
             let tree_node = self.tree_node(store, tree_node)?;
             let fan_out = tree_node.fan_out(store.ranges());
             if children.len() != fan_out.div_ceil(8) {
                 return Err(SyncError::Malformed("children"));
+            }
+            if self.on_verified(store, tree_node, children)? {
+                continue;
             }
             let is_group = tree_node.ranges(store.ranges()).len() > 1;
             if self.terms.probe && is_group && self.frontier.compares > 0 {
@@ -108,6 +116,9 @@ impl Sync {
                     groups.push((tree_node, children.to_vec()));
                 }
                 continue;
+            }
+            if self.uncovered.brief.remove(&tree_node) {
+                self.verify_rest(store, tree_node, children, rest)?;
             }
             let set = (0..fan_out).filter(|&index| bit(children, index));
             let unequal = set.filter_map(|index| tree_node.child(store.ranges(), index)).collect::<Vec<_>>();
@@ -130,7 +141,7 @@ impl Sync {
     pub(in crate::replication) fn on_digests(
         &mut self,
         items: Packed<'_>,
-        compare_only: bool,
+        answer: Answer,
         store: &Store,
     ) -> Result<(), SyncError> {
         self.check_turn()?;
@@ -141,7 +152,7 @@ impl Sync {
                 self.out.stream(tree_node, store);
                 continue;
             }
-            self.compare(tree_node, mask, sums, compare_only, store)?;
+            self.compare(tree_node, mask, sums, answer, store)?;
         }
         Ok(())
     }
@@ -151,15 +162,18 @@ impl Sync {
         tree_node: TreeNode,
         mask: &[u8],
         sums: &[u8],
-        compare_only: bool,
+        answer: Answer,
         store: &Store,
     ) -> Result<(), SyncError> {
         let count = store.ranges();
-        let scale = self.scale(store, tree_node);
+        let is_group = tree_node.ranges(count).len() > 1;
+        let is_brief =
+            self.role == Role::Responder && is_group && mask.is_empty() && answer == Answer::Uncovered;
+        let scale = if is_brief { Scale::brief(self.number) } else { Scale::WHOLE };
         let mut sums = scale.unpack(sums).ok_or(SyncError::Malformed("sums"))?;
         let own = store.child_digests(tree_node, self.cutoff, self.terms.deep);
         let mut differ = vec![0; tree_node.fan_out(count).div_ceil(8)];
-        let mut unequal = Vec::new();
+        let (mut unequal, mut rest) = (Vec::new(), 0u64);
         for (index, own) in own.iter().enumerate().take(tree_node.fan_out(count)) {
             if !mask.is_empty() && !bit(mask, index) {
                 continue;
@@ -168,30 +182,38 @@ impl Sync {
             if theirs != scale.reduce(own.sum) {
                 set_bit(&mut differ, index);
                 let child = tree_node.child(count, index).expect("an index below the fan-out has a child");
-                unequal.push((child, theirs == 0));
+                unequal.push((index, child, theirs == 0));
+            } else {
+                rest = rest.wrapping_add(own.sum);
             }
         }
         if sums.next().is_some() {
             return Err(SyncError::Malformed("sums"));
         }
         if self.role == Role::Initiator {
-            for (child, theirs_empty) in unequal {
+            for (_, child, theirs_empty) in unequal {
                 self.found_unequal(store, child);
                 self.frontier.todo.push_back((child, theirs_empty));
             }
             self.close(store, tree_node);
             return Ok(());
         }
-        self.out.differ(tree_node, &differ);
-        for (child, theirs_empty) in unequal {
+        self.out.differ(tree_node, &differ, is_brief.then_some(rest));
+        let lists_uncovered = is_group && answer == Answer::Uncovered && self.answer() == Answer::Uncovered;
+        let mut listed = VecDeque::new();
+        for (index, child, theirs_empty) in unequal {
             // Only for the displayed progress; the initiator keeps the frontier.
             if self.frontier.ranges.insert(child.ranges(count).start, 1).is_none() {
                 self.frontier.found += 1;
             }
-            if !compare_only {
+            if answer == Answer::Differ {
+            } else if lists_uncovered && !theirs_empty && own[index].cells > 0 {
+                listed.push_back(index);
+            } else {
                 self.descend(store, child, theirs_empty);
             }
         }
+        self.list_later(tree_node, listed);
         Ok(())
     }
 
@@ -235,7 +257,9 @@ impl Sync {
             self.retracted += 1;
             return self.out.retract(key.to_vec(), retraction);
         }
-        if self.failed.is_none() {
+        // An uncovered cell that was removed here comes again with the list of its range.
+        let is_known = self.limited && self.retractions.iter().any(|(known, _)| known == key);
+        if self.failed.is_none() && !is_known {
             self.retractions.push((key.to_vec(), retraction));
         }
         if !self.limited {
@@ -263,8 +287,13 @@ impl Sync {
             let tree_node = self.tree_node(store, tree_node)?;
             if wanted.is_empty() {
                 if self.role == Role::Initiator {
-                    self.close(store, tree_node);
+                    self.on_exchanged(store, tree_node);
                 }
+                continue;
+            }
+            // The responder lists nothing but uncovered cells of whole groups.
+            if self.role == Role::Responder && tree_node.ranges(store.ranges()).len() > 1 {
+                self.send_wanted(tree_node, wanted)?;
                 continue;
             }
             let mut wanted: Vec<u64> = unpack_hashes(wanted).ok_or(SyncError::Malformed("wanted"))?.collect();

@@ -6,7 +6,10 @@
 //!   Start { summary } ------------------------------->  may wait for a permit
 //!         <-------------------- Accept { summary, sums of 128 groups }
 //!   groups that differ:
-//!   Digests { group: 128 sums } -------------------->
+//!   Digests { group: 128 brief sums } -------------->
+//!         <-------------------- Differ { which ranges }
+//!         both exchange the uncovered cells of these: see `uncovered`
+//!   Digests { group: whole sums of these } --------->
 //!         <-------------------- Differ { which ranges }        and for each of these one of
 //!         <-------------------- Digests { range: 16 sums }     many cells: descend
 //!         <-------------------- List { timestamps }                few
@@ -23,6 +26,8 @@
 //! sync leaves what was merged, and nothing else; the next sync finds those tree nodes equal.
 //!
 //! Invariants:
+//! * A tree node counts as exchanged only if digests of 64 bits are equal, or all its cells were listed or sent. Brief
+//!   sums and lists of uncovered cells only select what is exchanged first.
 //! * Both sides omit what is dead at the same stable time, the [cutoff](Summary::cutoff) of their two
 //!   summaries.
 //! * Each side draws its summary before it reads any of its digests. So when all tree nodes were equal or have
@@ -34,6 +39,7 @@ mod incoming;
 mod lists;
 mod outgoing;
 mod sums;
+mod uncovered;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -49,7 +55,7 @@ use crate::model::{Incarnation, Time, TreeNode};
 use crate::store::{Digest, Retraction, Store};
 use frontier::Frontier;
 use outgoing::{Outgoing, pack_hashes};
-use sums::Scale;
+use uncovered::UncoveredCells;
 
 /// The most bytes of cells in flight to a side that has not merged them, beside one over-large frame.
 pub(super) const CREDIT: u64 = 4 << 20;
@@ -95,6 +101,12 @@ impl Default for ListLimit {
     }
 }
 
+/// The part of a range's sum that is sent first in the sync of this number.
+#[cfg(test)]
+pub(super) fn brief_sum(sum: u64, sync: u32) -> u64 {
+    sums::Scale::brief(sync).reduce(sum)
+}
+
 /// The terms of a sync, which its offer contains.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
@@ -103,6 +115,8 @@ pub(super) struct Terms {
     /// Whether to only look for a difference that is still there after writes in flight have arrived.
     pub(super) probe: bool,
     pub(super) list_limit: ListLimit,
+    /// Whether uncovered cells are exchanged before ranges that differ are compared further down.
+    pub(super) uncovered: bool,
 }
 
 /// The peer's summary at the start of a sync, and what follows from it.
@@ -193,6 +207,7 @@ pub(super) struct Sync {
     limited: bool,
     out: Outgoing,
     frontier: Frontier,
+    uncovered: UncoveredCells,
     /// When the initiator offered the sync, and how long the answer took.
     started: Instant,
     round_trip: Duration,
@@ -244,6 +259,7 @@ impl Sync {
             limited: false,
             out: Outgoing::new(),
             frontier: Frontier::default(),
+            uncovered: UncoveredCells::default(),
             started: now,
             round_trip: Duration::ZERO,
             retractions: Vec::new(),
@@ -351,10 +367,11 @@ impl Sync {
         if self.role == Role::Initiator && self.phase == Phase::Exchanging {
             self.advance(store, now);
         }
+        self.list_uncovered(store);
         let mut completed = Vec::new();
         let frame = self.out.next(self.number, store, self.cutoff, &mut completed);
         if self.role == Role::Initiator {
-            completed.into_iter().for_each(|tree_node| self.close(store, tree_node));
+            completed.into_iter().for_each(|tree_node| self.on_exchanged(store, tree_node));
         }
         if frame.is_some() {
             return frame;
@@ -363,7 +380,7 @@ impl Sync {
     }
 
     fn finish_if_complete(&mut self) -> Option<Bytes> {
-        if !self.out.is_empty() {
+        if !self.out.is_empty() || !self.uncovered.is_complete() {
             return None;
         }
         match (self.role, self.phase) {
@@ -397,10 +414,6 @@ impl Sync {
     /// How the sync ended; `None` while it is under way.
     pub(super) fn outcome(&self) -> Option<Result<(), SyncFailed>> {
         (self.phase == Phase::Ended).then(|| self.failed.clone().map_or(Ok(()), Err))
-    }
-
-    fn scale(&self, store: &Store, tree_node: TreeNode) -> Scale {
-        Scale::new(store.ranges(), tree_node, self.number)
     }
 
     fn digest(&self, store: &Store, tree_node: TreeNode) -> Digest {

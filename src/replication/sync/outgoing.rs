@@ -6,12 +6,13 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::CREDIT;
+use super::uncovered::READ_TARGET;
 use crate::model::{Time, TreeNode};
 use crate::replication::cells::{Carrier, CellsEncoder, FRAME_TARGET};
 use crate::replication::codec::{self, Packed};
 use crate::replication::members::ClosedCoverage;
 use crate::replication::message::{
-    Differ, Digests, End, List, Message, WireCoverage, WireEntry, WireTreeNode,
+    Answer, Differ, Digests, End, List, Message, Uncovered, WireCoverage, WireEntry, WireTreeNode,
 };
 use crate::store::{Cell, Entry, Origin, Retraction, Store};
 
@@ -20,9 +21,10 @@ use crate::store::{Cell, Entry, Origin, Retraction, Store};
 #[derive(Default)]
 pub(super) struct Outgoing {
     coverage: Chunks,
-    compares: Chunks,
-    digests: Chunks,
+    /// By [`Answer`].
+    digests: [Chunks; 3],
     differ: Chunks,
+    uncovered: Chunks,
     lists: VecDeque<Lists>,
     jobs: VecDeque<Job>,
     retractions: Vec<(Vec<u8>, Box<Retraction>)>,
@@ -34,13 +36,17 @@ pub(super) struct Outgoing {
 
 /// The size in bytes up to which control messages are filled. To answer one takes the receiver about a
 /// millisecond of reading ranges, after which other tasks may run.
-const CONTROL_TARGET: usize = 2 << 10;
+pub(super) const CONTROL_TARGET: usize = 2 << 10;
 
 /// Packed items, cut into messages.
 #[derive(Default)]
 struct Chunks(VecDeque<Vec<u8>>);
 
 impl Chunks {
+    fn is_full(&self) -> bool {
+        self.0.front().is_some_and(|chunk| chunk.len() >= CONTROL_TARGET)
+    }
+
     fn push<T: bincode::Encode>(&mut self, item: &T) {
         if self.0.back().is_none_or(|chunk| chunk.len() >= CONTROL_TARGET) {
             self.0.push_back(Vec::new());
@@ -87,10 +93,46 @@ struct Job {
     tree_node: TreeNode,
     /// Cells at hand, the last to send first.
     cells: Vec<Cell>,
-    /// Ranges of the tree node that have not been read yet.
-    unread: std::ops::Range<usize>,
+    unread: Unread,
     /// The packed hashes of the keys that the other side is asked for at the end.
     wanted: Vec<u8>,
+}
+
+/// The cells to send that have not been read yet.
+enum Unread {
+    /// All of these ranges that lie in the tree node.
+    Ranges(std::ops::Range<usize>),
+    /// Those of a group whose keys have these [brief hashes](TreeNode::brief_hash), which are sorted.
+    Keys(Vec<u32>),
+}
+
+impl Job {
+    /// Reads the cells of the next range. Returns how many were read to find those that are sent, or `None` if nothing is
+    /// left.
+    fn read_on(&mut self, store: &Store, stable: Time) -> Option<usize> {
+        let (count, cells, mut passed) = (store.ranges(), &mut self.cells, 0);
+        match &mut self.unread {
+            Unread::Ranges(ranges) => {
+                let range = TreeNode::of_range(count, ranges.next()?);
+                let part = if self.tree_node.bits() < range.bits() { range } else { self.tree_node };
+                store.visit(part, stable, |_, cell| cells.push(cell.clone()));
+            }
+            Unread::Keys(keys) => {
+                let group = self.tree_node;
+                let index = |brief| group.child_of_brief(count, brief);
+                let last = index(*keys.last()?);
+                let keys = keys.split_off(keys.partition_point(|&brief| index(brief) < last));
+                let range = group.child(count, last)?;
+                store.visit(range, stable, |key_hash, cell| {
+                    passed += 1;
+                    if keys.binary_search(&group.brief_hash(key_hash)).is_ok() {
+                        cells.push(cell.clone());
+                    }
+                });
+            }
+        }
+        Some(passed)
+    }
 }
 
 /// Packs hashes as 8 bytes each.
@@ -113,13 +155,21 @@ impl Outgoing {
         Outgoing { credit: CREDIT, ..Outgoing::default() }
     }
 
-    pub(super) fn digests(&mut self, tree_node: TreeNode, mask: &[u8], sums: &[u8], compare_only: bool) {
-        let into = if compare_only { &mut self.compares } else { &mut self.digests };
-        into.push(&Digests { tree_node: wire(tree_node), mask, sums });
+    pub(super) fn digests(&mut self, tree_node: TreeNode, mask: &[u8], sums: &[u8], answer: Answer) {
+        self.digests[answer as usize].push(&Digests { tree_node: wire(tree_node), mask, sums });
     }
 
-    pub(super) fn differ(&mut self, tree_node: TreeNode, children: &[u8]) {
-        self.differ.push(&Differ { tree_node: wire(tree_node), children });
+    pub(super) fn uncovered(&mut self, list: &Uncovered<'_>) {
+        self.uncovered.push(list);
+    }
+
+    /// Whether enough lists of uncovered cells wait to be sent before more ranges are read.
+    pub(super) fn has_uncovered(&self) -> bool {
+        self.uncovered.is_full()
+    }
+
+    pub(super) fn differ(&mut self, tree_node: TreeNode, children: &[u8], rest: Option<u64>) {
+        self.differ.push(&Differ { tree_node: wire(tree_node), children, rest });
     }
 
     pub(super) fn list(&mut self, tree_node: TreeNode, entries: &[(Entry, Cell)]) {
@@ -131,20 +181,25 @@ impl Outgoing {
 
     /// Whether enough control messages wait to be sent before more ranges are read.
     pub(super) fn has_control(&self) -> bool {
-        let full = |chunks: &Chunks| chunks.0.front().is_some_and(|chunk| chunk.len() >= CONTROL_TARGET);
-        full(&self.digests) || full(&self.compares) || self.lists.len() > 1
+        self.digests.iter().any(Chunks::is_full) || self.lists.len() > 1
     }
 
     /// Sends cells that belong to `tree_node`, then its end, with the hashes of the keys that are wanted.
     pub(super) fn cells(&mut self, tree_node: TreeNode, mut cells: Vec<Cell>, wanted: Vec<u8>) {
         cells.reverse();
-        self.jobs.push_back(Job { tree_node, cells, unread: 0..0, wanted });
+        self.jobs.push_back(Job { tree_node, cells, unread: Unread::Ranges(0..0), wanted });
     }
 
     /// Sends everything of `tree_node`, which is read when the job's turn comes.
     pub(super) fn stream(&mut self, tree_node: TreeNode, store: &Store) {
-        let unread = tree_node.ranges(store.ranges());
+        let unread = Unread::Ranges(tree_node.ranges(store.ranges()));
         self.jobs.push_back(Job { tree_node, cells: Vec::new(), unread, wanted: Vec::new() });
+    }
+
+    /// Sends the cells of a group whose keys have these [brief hashes](TreeNode::brief_hash), which are sorted.
+    pub(super) fn keys(&mut self, group: TreeNode, keys: Vec<u32>) {
+        let unread = Unread::Keys(keys);
+        self.jobs.push_back(Job { tree_node: group, cells: Vec::new(), unread, wanted: Vec::new() });
     }
 
     /// Queues a retraction of a key that the other side has sent.
@@ -161,7 +216,8 @@ impl Outgoing {
 
     /// The number of control messages that wait.
     pub(super) fn control_count(&self) -> usize {
-        self.compares.0.len() + self.digests.0.len() + self.differ.0.len() + self.lists.len()
+        let digests: usize = self.digests.iter().map(|chunks| chunks.0.len()).sum();
+        digests + self.differ.0.len() + self.uncovered.0.len() + self.lists.len()
     }
 
     pub(super) fn job_count(&self) -> usize {
@@ -174,8 +230,8 @@ impl Outgoing {
 
     /// Whether everything has been sent.
     pub(super) fn is_empty(&self) -> bool {
-        let control = [&self.coverage, &self.compares, &self.digests, &self.differ];
-        control.iter().all(|chunks| chunks.0.is_empty()) && self.lists.is_empty() && !self.has_cells()
+        let mut control = self.digests.iter().chain([&self.coverage, &self.differ, &self.uncovered]);
+        control.all(|chunks| chunks.0.is_empty()) && self.lists.is_empty() && !self.has_cells()
     }
 
     fn has_cells(&self) -> bool {
@@ -197,10 +253,13 @@ impl Outgoing {
         if let Some(items) = self.differ.0.pop_front() {
             return Some(codec::frame(&Message::Differ { sync, items: Packed(&items) }));
         }
-        for (compare_only, chunks) in [(true, &mut self.compares), (false, &mut self.digests)] {
-            if let Some(items) = chunks.0.pop_front() {
-                return Some(codec::frame(&Message::Digests { sync, compare_only, items: Packed(&items) }));
+        for answer in [Answer::Differ, Answer::Uncovered, Answer::Exact] {
+            if let Some(items) = self.digests[answer as usize].0.pop_front() {
+                return Some(codec::frame(&Message::Digests { sync, answer, items: Packed(&items) }));
             }
+        }
+        if let Some(items) = self.uncovered.0.pop_front() {
+            return Some(codec::frame(&Message::Uncovered { sync, items: Packed(&items) }));
         }
         if let Some(Lists { origins, items }) = self.lists.pop_front() {
             let ids = origins.into_iter().flat_map(|origin| store.incarnation(origin).to_le_bytes());
@@ -217,8 +276,8 @@ impl Outgoing {
     }
 
     fn next_cells(&mut self, sync: u32, store: &Store, stable: Time, completed: &mut Vec<TreeNode>) -> Bytes {
-        let mut ends = Vec::new();
-        while ends.len() < FRAME_TARGET && !self.encoder.is_full() {
+        let (mut ends, mut passed) = (Vec::new(), 0);
+        while ends.len() < FRAME_TARGET && !self.encoder.is_full() && passed < READ_TARGET {
             let Some(job) = self.jobs.front_mut() else { break };
             if let Some(cell) = job.cells.pop() {
                 if self.encoder.overflows_with(&cell) {
@@ -227,10 +286,8 @@ impl Outgoing {
                 }
                 self.encoder.add(&cell);
                 self.cells += 1;
-            } else if let Some(range) = job.unread.next() {
-                let within = TreeNode::of_range(store.ranges(), range);
-                let part = if job.tree_node.bits() < within.bits() { within } else { job.tree_node };
-                store.visit(part, stable, |_, cell| job.cells.push(cell.clone()));
+            } else if let Some(read) = job.read_on(store, stable) {
+                passed += read;
             } else {
                 codec::append(&End { tree_node: wire(job.tree_node), wanted: &job.wanted }, &mut ends);
                 if job.wanted.is_empty() {

@@ -149,6 +149,17 @@ impl Cell {
         }
     }
 
+    /// Whether `is_sought` returns true for a dot of the cell.
+    pub(in crate::store) fn has_dot(&self, is_sought: impl Fn((Time, Origin)) -> bool) -> bool {
+        let register = is_sought((self.time(), self.origin()));
+        if register || self.is_plain() {
+            return register;
+        }
+        self.deadline_timestamp().is_some_and(&is_sought)
+            || self.expiry().is_some_and(|(writer, expiry)| is_sought((expiry.set_at, writer)))
+            || self.slots().any(|(owner, slot)| is_sought((slot.last, owner)))
+    }
+
     /// The cell without the parts that are dead at the stable time.
     pub(in crate::store) fn stripped(&self, scratch: &mut Vec<u8>, stable: Time) -> Cell {
         let (mut counter, lives) = (self.counter(), self.lives());

@@ -400,7 +400,7 @@ const ALL: [&Scenario; 30] = [
 ];
 
 /// The rules that `SAPWOOD_EXPLORE_RULE` can name.
-const RULES: [Ablation; 17] = [
+const RULES: [Ablation; 18] = [
     Ablation::Admission,
     Ablation::Close,
     Ablation::WaitAway,
@@ -416,6 +416,7 @@ const RULES: [Ablation; 17] = [
     Ablation::ObserveReceived,
     Ablation::ExchangeInFull,
     Ablation::LapseOnlySilent,
+    Ablation::ExchangeAfterRegroup,
     Ablation::ExchangeAfterLeave,
     Ablation::FailRefused,
 ];
