@@ -8,7 +8,7 @@
 //! | measure | what happens | figure |
 //! |---|---|---|
 //! | equal | nothing: every pair verifies every five seconds that it is equal | bytes of a verification |
-//! | differ | c is cut off until the others take it for lost; 1, 100 or 10,000 keys are written to it, and 100 to a in the last case; the cut is mended | bytes of a pair's syncs; seconds from a pair's link until both hold the same |
+//! | differ | c is cut off until the others take it for lost; 1, 100, 3,300, 10,000 or 100,000 keys are written to it, and 100 to a in the last case; the cut is mended | bytes of a pair's syncs; seconds from a pair's link until both hold the same |
 //! | join | c is killed and started empty | bytes over payload; cells a second; seconds |
 //! | latency | the same, under 2,000 reads a second on a and on c | p99 of the reads, beside that without a join |
 //! | tombstones | 10,000 keys are deleted | seconds until no node keeps a tombstone |

@@ -26,11 +26,13 @@ enum Limit {
     TimesPayload(f64),
 }
 
-const CASES: [Case; 4] = [
-    Case { name: "1 key", apart: 1, others: 0, asked: Limit::Bytes(4.0 * 1024.0) },
-    Case { name: "100 keys", apart: 100, others: 0, asked: Limit::Bytes(120.0 * 1024.0) },
-    Case { name: "10 000 keys", apart: 10_000, others: 0, asked: Limit::TimesPayload(2.5) },
-    Case { name: "10 100 keys", apart: 10_000, others: 100, asked: Limit::TimesPayload(2.5) },
+const CASES: [Case; 6] = [
+    Case { name: "1 key", apart: 1, others: 0, asked: Limit::Bytes(3.0 * 1024.0) },
+    Case { name: "100 keys", apart: 100, others: 0, asked: Limit::Bytes(64.0 * 1024.0) },
+    Case { name: "3 300 keys", apart: 3_300, others: 0, asked: Limit::TimesPayload(1.5) },
+    Case { name: "10 000 keys", apart: 10_000, others: 0, asked: Limit::TimesPayload(1.5) },
+    Case { name: "100 000 keys", apart: 100_000, others: 0, asked: Limit::TimesPayload(1.5) },
+    Case { name: "10 100 keys", apart: 10_000, others: 100, asked: Limit::TimesPayload(1.5) },
 ];
 
 /// What the heal of all keys that differ may take from the moment that the link is back.
@@ -71,8 +73,9 @@ impl Bench<'_> {
         let cell = bytes_of_cell(&mut cluster, 10_000)?;
         self.add(Measure::Differ, "payload of a key", "B", Asked::Nothing, cell);
         for _ in 0..self.options.repeat() {
-            // One that differs and all that may are the ends of the scale.
-            let cases = CASES.iter().enumerate().filter(|(at, _)| !self.options.is_quick() || at % 3 == 0);
+            // One that differs and differences on both sides are the simplest case and the most general one.
+            let is_end = |at: usize| at == 0 || at + 1 == CASES.len();
+            let cases = CASES.iter().enumerate().filter(|(at, _)| !self.options.is_quick() || is_end(*at));
             for (_, case) in cases {
                 eprintln!("    {}", case.name);
                 self.heal(&mut cluster, case, cell)?;
@@ -99,8 +102,10 @@ impl Bench<'_> {
 
         cluster.tally.reset();
         let mended = Instant::now();
+        let cpu_before = cpu(cluster)?;
         cluster.mend(2)?;
         let [with_a, with_b] = self.until_pairs_equal(cluster)?;
+        let cpu_used = cpu(cluster)?.saturating_sub(cpu_before).as_secs_f64();
         cluster.until_quiet()?;
         let counts = cluster.tally.read();
         check(&counts)?;
@@ -126,6 +131,7 @@ impl Bench<'_> {
         self.add(measure, &format!("{name}: all pairs, hellos too"), "B", Asked::Nothing, all);
         let copies = cells as f64 / payload;
         self.add(measure, &format!("{name}: cells of all pairs"), "x payload", Asked::Nothing, copies);
+        self.add(measure, &format!("{name}: processor time of all nodes"), "s", Asked::Nothing, cpu_used);
         let back = first.saturating_duration_since(mended).as_secs_f64();
         self.add(measure, &format!("{name}: mend until the first link"), "s", Asked::Nothing, back);
         eprintln!("      {}", counts.by_kind());
@@ -169,4 +175,9 @@ impl Bench<'_> {
             pause();
         }
     }
+}
+
+/// The processor time that all nodes have used, replies to this bench included.
+fn cpu(cluster: &Cluster) -> Result<Duration> {
+    cluster.nodes.iter().map(|node| Ok(node.process()?.cpu()?.used)).sum()
 }
