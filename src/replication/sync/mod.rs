@@ -34,6 +34,7 @@
 //!   been exchanged, each side holds all that the other's summary covers, whatever was written meanwhile.
 //! * The memory of a sync is bounded by [`WINDOW`] open tree nodes and [`CREDIT`] bytes of cells.
 
+mod error;
 mod frontier;
 mod incoming;
 mod lists;
@@ -47,12 +48,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::cells::CellsError;
-use super::codec::{self, CodecError};
+use super::codec;
 use super::members::{ClosedCoverage, Summary};
 use super::message::Message;
 use crate::model::{Incarnation, Time, TreeNode};
 use crate::store::{Digest, Retraction, Store};
+pub(super) use error::{SyncError, SyncFailed};
 use frontier::Frontier;
 use outgoing::{Outgoing, pack_hashes};
 use uncovered::UncoveredCells;
@@ -126,38 +127,6 @@ pub(super) struct PeerSummary {
     pub(super) limited: bool,
     /// The coverage of incarnations that are not members, to send to the peer.
     pub(super) coverage: Vec<ClosedCoverage>,
-}
-
-/// Why a sync failed. What was merged stays merged.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum SyncFailed {
-    /// A cell was refused for want of memory.
-    #[error("out of memory")]
-    Full,
-    /// The retraction limit was exceeded.
-    #[error(
-        "refusing to delete more than {RETRACTION_LIMIT} keys of a peer that has incorporated every delete: one of the \
-         two nodes has lost data that it claims to hold"
-    )]
-    RetractionLimit,
-    /// The other side aborted the sync.
-    #[error("the peer gave up: {0}")]
-    Aborted(String),
-}
-
-/// A violation of the protocol of a sync by the peer.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum SyncError {
-    #[error("a message of a sync that does not fit its state: {0}")]
-    OutOfTurn(&'static str),
-    #[error("malformed message of a sync: {0}")]
-    Malformed(&'static str),
-    #[error("it opened more than {MAX_JOBS} exchanges at one time")]
-    Crowded,
-    #[error(transparent)]
-    Codec(#[from] CodecError),
-    #[error(transparent)]
-    Cells(#[from] CellsError),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
