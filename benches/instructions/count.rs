@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::json;
 
 use crate::options::{Figure, Options};
 use crate::report::Report;
@@ -39,7 +40,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             report.add(figure, (twice - once) as f64 / f64::from(operations));
         }
     }
-    report.show_and_write(options, &version(&valgrind))
+    let tools = json!({ "valgrind": version(&valgrind), "rustc": version(Path::new("rustc")) });
+    report.show_and_write(options, &tools)
 }
 
 /// The instructions of the main thread of a process that does so many operations.
@@ -73,8 +75,8 @@ fn counted(valgrind: &Path, scratch: &Path, figure: Figure, operations: u32) -> 
     Ok(totals.trim().parse()?)
 }
 
-/// What `valgrind --version` says.
-fn version(valgrind: &Path) -> String {
-    let output = Command::new(valgrind).arg("--version").output();
+/// What a program says of `--version`.
+fn version(program: &Path) -> String {
+    let output = Command::new(program).arg("--version").output();
     output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
 }

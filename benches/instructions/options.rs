@@ -46,7 +46,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PATH")]
     pub(crate) against: Option<PathBuf>,
 
-    /// Fail if a figure is more than so many per cent above that of --against
+    /// Fail if a figure is more than so many per cent above that of --against, which the same rustc and valgrind have made
     #[arg(long, value_name = "PERCENT", requires = "against", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) limit: Option<u32>,
 

@@ -13,8 +13,15 @@ use crate::support::machine;
 /// Gathers figures.
 pub(crate) struct Report {
     figures: Vec<(Figure, Vec<f64>)>,
-    /// The medians of an earlier run by figure.
-    earlier: Option<BTreeMap<String, f64>>,
+    earlier: Option<Earlier>,
+}
+
+/// An earlier run.
+struct Earlier {
+    /// The medians by figure.
+    medians: BTreeMap<String, f64>,
+    /// The tools that it was made with, which change the figures too.
+    tools: Value,
 }
 
 impl Report {
@@ -22,7 +29,7 @@ impl Report {
     pub(crate) fn new(options: &Options) -> Result<Report> {
         let mut earlier = None;
         if let Some(path) = &options.against {
-            let read = fs::read(path).map_err(Into::into).and_then(|text| medians(&text));
+            let read = fs::read(path).map_err(Into::into).and_then(|text| Earlier::read(&text));
             earlier = Some(read.with_context(|| format!("cannot compare with {}", path.display()))?);
         }
         Ok(Report { figures: Vec::new(), earlier })
@@ -35,7 +42,7 @@ impl Report {
         }
     }
 
-    pub(crate) fn show_and_write(mut self, options: &Options, valgrind: &str) -> Result<()> {
+    pub(crate) fn show_and_write(mut self, options: &Options, tools: &Value) -> Result<()> {
         let mut rows =
             vec![["figure", "of each", "instructions", "min", "max", "runs"].map(str::to_owned).to_vec()];
         if self.earlier.is_some() {
@@ -49,7 +56,7 @@ impl Report {
             row.extend([middle, values[0], values[values.len() - 1]].map(|value| number(value, 0)));
             row.push(values.len().to_string());
             if let Some(earlier) = &self.earlier {
-                let before = earlier.get(&name);
+                let before = earlier.medians.get(&name);
                 let change = |before: &f64| format!("{:+.1}%", (middle / before - 1.0) * 100.0);
                 row.push(before.map_or_else(String::new, |&before| number(before, 0)));
                 row.push(before.map_or_else(String::new, change));
@@ -64,21 +71,29 @@ impl Report {
         print!("{}", aligned(&rows));
         let about = json!({
             "machine": machine::machine(),
-            "valgrind": valgrind,
+            "tools": tools,
             "operations": options.operations(),
             "quick": options.common.is_quick(),
         });
         let figures = json!({ "about": about, "unit": "instructions", "figures": all });
         options.common.write("instructions", &figures)?;
+        let is_comparable = self.earlier.is_some_and(|earlier| earlier.tools == *tools);
+        if options.limit.is_some() && !is_comparable {
+            println!("other versions of rustc or valgrind than before: the limit does not apply");
+            return Ok(());
+        }
         ensure!(risen.is_empty(), "more instructions than allowed: {}", risen.join(", "));
         Ok(())
     }
 }
 
-/// The medians by figure in a file that [`Report::show_and_write`] has written.
-fn medians(text: &[u8]) -> Result<BTreeMap<String, f64>> {
-    let all: Value = serde_json::from_slice(text)?;
-    let figures = all["figures"].as_array().context("no figures in it")?;
-    let pair = |figure: &Value| Some((figure["figure"].as_str()?.to_owned(), figure["median"].as_f64()?));
-    figures.iter().map(|figure| pair(figure).context("a figure has no name or median")).collect()
+impl Earlier {
+    /// Reads a file that [`Report::show_and_write`] has written.
+    fn read(text: &[u8]) -> Result<Earlier> {
+        let all: Value = serde_json::from_slice(text)?;
+        let figures = all["figures"].as_array().context("no figures in it")?;
+        let pair = |figure: &Value| Some((figure["figure"].as_str()?.to_owned(), figure["median"].as_f64()?));
+        let medians = figures.iter().map(|figure| pair(figure).context("a figure has no name or median"));
+        Ok(Earlier { medians: medians.collect::<Result<_>>()?, tools: all["about"]["tools"].clone() })
+    }
 }

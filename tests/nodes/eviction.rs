@@ -194,7 +194,9 @@ async fn whatever_a_client_sends_to_a_full_node_is_executed() {
         client.ask(&format!("SETRANGE {} 200000 z", key("range")), ":200001\r\n").await;
         client.ask(&format!("SETBIT {} 80000 1", key("bit")), ":0\r\n").await;
         client.ask(&format!("INCR {}", key("counter")), ":1\r\n").await;
-        client.ask(&format!("COPY {} {}", key("range"), key("copy")), ":1\r\n").await;
+        // All keys that were written within one tick of the LRU clock, 4 ms, are equally old: the source may be gone.
+        let copied = client.reply(&format!("COPY {} {}", key("range"), key("copy"))).await;
+        assert!([":0\r\n", ":1\r\n"].contains(&copied.as_str()), "{copied}");
         client.ask(&format!("GETSET {} {value}", key("getset")), "$-1\r\n").await;
         client.send(request(&[b"RESTORE", key("restored").as_bytes(), b"0", &payload[..13]])).await;
         client.expect("+OK\r\n").await;
