@@ -4,41 +4,23 @@
 
 use super::args::Span;
 use super::limits::Limits;
+use super::number::short_number;
 
 /// Most arguments of a plain request.
 const MAX_ARGS: usize = 64;
 
-/// Bytes of the longest header line of a plain request: five digits.
-const LINE: usize = 8;
+/// Bytes of the number of a plain request's header, of five digits, with its line end.
+const LINE: usize = 7;
 
 /// Parses the number in the header line at `at`, which begins with `kind`; returns it and the end of the line.
 #[inline(always)]
 pub(super) fn header(bytes: &[u8], at: usize, kind: u8) -> Option<(usize, usize)> {
-    let rest = bytes.get(at..)?;
-    let line = rest.first_chunk::<LINE>().copied().unwrap_or_else(|| padded(rest));
-    if line[0] != kind {
+    let (first, line) = bytes.get(at..)?.split_first()?;
+    if *first != kind {
         return None;
     }
-    let (mut number, mut n) = (0, 1);
-    while n < LINE - 1 {
-        let digit = line[n].wrapping_sub(b'0');
-        if digit > 9 {
-            let is_whole = line[n] == b'\r' && line[n + 1] == b'\n' && n > 1;
-            let has_leading_zero = line[1] == b'0' && n > 2;
-            return (is_whole && !has_leading_zero).then_some((number, at + n + 2));
-        }
-        number = number * 10 + usize::from(digit);
-        n += 1;
-    }
-    None
-}
-
-/// The end of the input, too short for a whole line of the longest kind.
-#[cold]
-fn padded(rest: &[u8]) -> [u8; LINE] {
-    let mut line = [0; LINE];
-    line[..rest.len()].copy_from_slice(rest);
-    line
+    let (number, length) = short_number::<LINE>(line)?;
+    Some((number as usize, at + 1 + length))
 }
 
 /// Finds the arguments of the plain request at the start of `bytes`; returns its length.

@@ -31,6 +31,8 @@ use crate::model::counter::strict_number;
 const MAX_WIRE_BULK: usize = 512 << 20;
 /// Redis's `PROTO_INLINE_MAX_SIZE`: the longest line (inline request or length header) in bytes.
 const MAX_LINE: usize = 64 << 10;
+/// Bytes of a header's number of eight digits with its line end.
+const SHORT_LINE: usize = 10;
 /// Redis's limit before authentication: enough for `HELLO 3 AUTH …`.
 const MAX_UNAUTHENTICATED_ARGS: usize = 10;
 const MAX_UNAUTHENTICATED_BULK: usize = 16 << 10;
@@ -387,9 +389,9 @@ impl RequestParser {
         invalid: ProtocolError,
         too_long: ProtocolError,
     ) -> Result<Option<(i64, usize)>, ProtocolError> {
-        if let Some((number, len)) = short_number(&buf[at + 1..]) {
+        if let Some((number, len)) = short_number::<SHORT_LINE>(&buf[at + 1..]) {
             self.scanned = 0;
-            return Ok(Some((number, at + 1 + len)));
+            return Ok(Some((number.into(), at + 1 + len)));
         }
         self.unusual_header(buf, at, invalid, too_long)
     }

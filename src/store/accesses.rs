@@ -38,7 +38,7 @@ pub(super) enum Kind {
     /// The tick of the last access.
     Recency,
     /// A Morris counter of accesses that loses 1 a minute (Morris, *Counting Large Numbers of Events in Small
-    /// Registers*, 1978); the bits above it hold the minute up to which that is done.
+    /// Registers*, 1978); the bits above it hold the minute of the last loss.
     Frequency,
 }
 

@@ -17,7 +17,7 @@ pub(crate) use pace::GATHER;
 /// enough that they are still in the processor's cache.
 const FULL: u64 = 32 << 10;
 
-/// A bounded buffer of changed cells between the writers and the one task that pushes them.
+/// A bounded buffer of changed cells between the writers and the reader that pushes them.
 ///
 /// The store has everything that the buffer has. If the reader falls behind by more than the limit, the buffer is
 /// emptied and [`Taken`] reports it, so that nodes compare states instead. Writers never wait.

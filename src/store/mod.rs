@@ -284,14 +284,11 @@ impl Store {
             return (None, Err(error));
         }
         let timestamp = (drawn, self.ranges.origins().own());
-        let next = if let Some(parts) = write::plain_set(write, timestamp, cell) {
-            Cell::pack(&mut batch.scratch, key, &parts)
-        } else {
-            match write::apply(write, timestamp, cell, is_live, &mut batch.counter) {
-                Ok(Some(parts)) => Cell::pack_with(&mut batch.scratch, key, &parts, &batch.counter, false),
-                Ok(None) => return (None, Ok(outcome)),
-                Err(error) => return (None, Err(error)),
-            }
+        let Batch { counter, scratch, .. } = batch;
+        let next = match write::next_cell(write, timestamp, key, cell, is_live, counter, scratch) {
+            Ok(Some(next)) => next,
+            Ok(None) => return (None, Ok(outcome)),
+            Err(error) => return (None, Err(error)),
         };
         // Deletes are accepted beyond the limits.
         let may_grow = next.counts_as_live() || ablated(Ablation::AdmitDeletes);

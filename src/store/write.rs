@@ -165,28 +165,31 @@ pub enum Write<'a> {
     Add(i64),
 }
 
-/// The register that a `SET` without a deadline writes over a cell without a counter, or over none; `None` for every other
-/// write. This is [`apply`] for nearly all writes.
+/// The cell of `key` after `write` with this timestamp; `None` if nothing changes. `counter` and `scratch` are buffers.
 #[inline(always)]
-pub(super) fn plain_set<'a>(
-    write: Write<'a>,
-    (drawn, own): (Time, Origin),
+pub(super) fn next_cell(
+    write: Write<'_>,
+    timestamp: (Time, Origin),
+    key: &[u8],
     cell: Option<&Cell>,
-) -> Option<Parts<'a>> {
-    match write {
-        Write::Set { value, deadline: None } if !cell.is_some_and(Cell::has_counter) => Some(Parts {
-            time: drawn,
-            origin: own,
-            value: Some(value),
-            deadline: None,
-            deadline_timestamp: None,
-        }),
-        _ => None,
+    is_live: bool,
+    counter: &mut Counter,
+    scratch: &mut Vec<u8>,
+) -> Result<Option<Cell>, WriteError> {
+    // What `apply` does, for nearly all writes.
+    if let Write::Set { value, deadline: None } = write
+        && !cell.is_some_and(Cell::has_counter)
+    {
+        let (time, origin) = timestamp;
+        let parts = Parts { time, origin, value: Some(value), ..Parts::EMPTY };
+        return Ok(Some(Cell::pack(scratch, key, &parts)));
     }
+    let parts = apply(write, timestamp, cell, is_live, counter)?;
+    Ok(parts.map(|parts| Cell::pack_with(scratch, key, &parts, counter, false)))
 }
 
 /// Applies `write` with this timestamp to a cell; `None` if nothing changes. The new counter is in `counter`.
-pub(super) fn apply<'a>(
+fn apply<'a>(
     write: Write<'a>,
     (drawn, own): (Time, Origin),
     cell: Option<&'a Cell>,

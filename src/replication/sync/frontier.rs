@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::sums::Scale;
 use super::{Role, Sync, WINDOW};
-use crate::model::TreeNode;
+use crate::model::{RangeCount, TreeNode};
 use crate::replication::message::Answer;
 use crate::store::Store;
 
@@ -77,14 +77,16 @@ impl Sync {
         while self.frontier.weight < WINDOW
             && let Some((group, mask)) = take_closed(&mut self.frontier.rechecked, &self.frontier.open)
         {
-            let children = (0..group.fan_out(count)).filter(|&index| bit(&mask, index));
-            let children: Vec<_> = children.filter_map(|index| group.child(count, index)).collect();
-            self.frontier.open(group, children.len());
-            let sums = children.into_iter().map(|child| self.digest(store, child).sum);
-            let sums = Scale::WHOLE.pack(sums);
-            let answer = self.answer();
-            self.out.digests(group, &mask, &sums, answer);
+            self.frontier.open(group, children(group, count, &mask).count());
+            self.compare_wholly(store, group, &mask, self.answer());
         }
+    }
+
+    /// Sends the whole digests of some children of a tree node.
+    pub(super) fn compare_wholly(&mut self, store: &Store, tree_node: TreeNode, mask: &[u8], answer: Answer) {
+        let children = children(tree_node, store.ranges(), mask);
+        let sums = Scale::WHOLE.pack(children.map(|(_, child)| self.digest(store, child).sum));
+        self.out.digests(tree_node, mask, &sums, answer);
     }
 
     /// Continues with a tree node that differs: sends its cells if the peer has none, asks for all if this side has
@@ -178,6 +180,16 @@ impl Frontier {
 pub(super) fn take_closed(groups: &mut VecDeque<Masked>, open: &BTreeMap<TreeNode, usize>) -> Option<Masked> {
     let at = groups.iter().position(|(group, _)| !open.contains_key(group))?;
     groups.remove(at)
+}
+
+/// The children of a tree node that are set in `mask`, with their indexes.
+pub(super) fn children(
+    tree_node: TreeNode,
+    count: RangeCount,
+    mask: &[u8],
+) -> impl Iterator<Item = (usize, TreeNode)> {
+    let set = (0..tree_node.fan_out(count)).filter(|&index| bit(mask, index));
+    set.filter_map(move |index| Some((index, tree_node.child(count, index)?)))
 }
 
 pub(super) fn bit(mask: &[u8], index: usize) -> bool {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
-use super::frontier::{bit, set_bit};
+use super::frontier::{self, bit, set_bit};
 use super::outgoing::unpack_hashes;
 use super::sums::Scale;
 use super::{
@@ -120,10 +120,8 @@ impl Sync {
             if self.uncovered.brief.remove(&tree_node) {
                 self.verify_rest(store, tree_node, children, rest)?;
             }
-            let set = (0..fan_out).filter(|&index| bit(children, index));
-            let unequal = set.filter_map(|index| tree_node.child(store.ranges(), index)).collect::<Vec<_>>();
             let before = self.frontier.found;
-            for child in unequal {
+            for (_, child) in frontier::children(tree_node, store.ranges(), children) {
                 self.found_unequal(store, child);
                 self.frontier.open(child, 1);
             }

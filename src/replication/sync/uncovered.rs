@@ -20,9 +20,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::frontier::{Masked, bit, set_bit, take_closed};
+use super::frontier::{Masked, bit, children, set_bit, take_closed};
 use super::outgoing::{CONTROL_TARGET, wire};
-use super::sums::Scale;
 use super::{MAX_JOBS, Role, Sync, SyncError};
 use crate::ablation::{Ablation, ablated};
 use crate::model::{Incarnation, Time, TreeNode};
@@ -42,15 +41,15 @@ const ENTRY: usize = 8;
 pub(super) struct UncoveredCells {
     /// What both sides cover; computed when it is needed first.
     common: Option<CommonCoverage>,
-    /// Groups of which the responder has yet to list these ranges, by index.
+    /// The ranges that the responder has not listed yet: their group, and their indexes in it.
     unlisted: VecDeque<(TreeNode, VecDeque<usize>)>,
-    /// Groups whose ranges the initiator has asked to compare by brief sums.
+    /// The groups whose brief sums the initiator has sent, without an answer yet.
     pub(super) brief: BTreeSet<TreeNode>,
-    /// Groups whose uncovered cells the initiator exchanges.
+    /// The groups whose uncovered cells are being exchanged.
     open: BTreeMap<TreeNode, Exchange>,
-    /// Groups of which the initiator has yet to compare these ranges again.
+    /// The ranges that the initiator has not compared again yet.
     unverified: VecDeque<Masked>,
-    /// Groups of which the initiator has asked the responder to compare these ranges again.
+    /// The ranges whose whole digests the initiator has sent, without an answer yet.
     verifying: BTreeMap<TreeNode, Vec<u8>>,
 }
 
@@ -65,7 +64,8 @@ struct Exchange {
     more: bool,
 }
 
-/// Up to when both sides have incorporated the writes of each incarnation, as far as one of them knows.
+/// For each incarnation, the time up to which both sides have incorporated its writes. The side that computes it may lack
+/// what the other has incorporated since its summary.
 struct CommonCoverage(Vec<(Origin, Time)>);
 
 impl CommonCoverage {
@@ -146,11 +146,6 @@ fn unpack_wanted(wanted: &[u8]) -> Option<Vec<u32>> {
     let mut wanted: Vec<u32> = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
     wanted.sort_unstable();
     rest.is_empty().then_some(wanted)
-}
-
-fn ranges_of(group: TreeNode, store: &Store, mask: &[u8]) -> Vec<(usize, TreeNode)> {
-    let set = (0..group.fan_out(store.ranges())).filter(|&index| bit(mask, index));
-    set.filter_map(|index| Some((index, group.child(store.ranges(), index)?))).collect()
 }
 
 impl UncoveredCells {
@@ -241,7 +236,7 @@ impl Sync {
                 return Err(SyncError::Crowded);
             }
             let mut theirs = unpack(cells).ok_or(SyncError::Malformed("uncovered cells"))?;
-            let listed = ranges_of(group, store, ranges);
+            let listed = children(group, store.ranges(), ranges).collect::<Vec<_>>();
             if listed.is_empty() || ranges.len() != group.fan_out(store.ranges()).div_ceil(8) {
                 return Err(SyncError::Malformed("ranges"));
             }
@@ -303,12 +298,9 @@ impl Sync {
         while !self.out.has_control()
             && let Some((group, ranges)) = take_closed(&mut self.uncovered.unverified, &self.frontier.open)
         {
-            let sums =
-                ranges_of(group, store, &ranges).into_iter().map(|(_, range)| self.digest(store, range).sum);
-            let sums = Scale::WHOLE.pack(sums);
             // Its ranges are open, and count.
             self.frontier.open(group, 0);
-            self.out.digests(group, &ranges, &sums, Answer::Exact);
+            self.compare_wholly(store, group, &ranges, Answer::Exact);
             self.uncovered.verifying.insert(group, ranges);
         }
     }
@@ -323,10 +315,10 @@ impl Sync {
     ) -> Result<(), SyncError> {
         let theirs = rest.ok_or(SyncError::Malformed("rest"))?;
         let ranges: Vec<u8> = differ.iter().map(|differ| !differ).collect();
-        let looked_equal = ranges_of(group, store, &ranges);
-        let ours =
-            looked_equal.iter().map(|&(_, range)| self.digest(store, range).sum).fold(0, u64::wrapping_add);
-        if ours != theirs && !looked_equal.is_empty() && !ablated(Ablation::VerifyRest) {
+        let looked_equal = children(group, store.ranges(), &ranges);
+        let sums: Vec<u64> = looked_equal.map(|(_, range)| self.digest(store, range).sum).collect();
+        let ours = sums.iter().copied().fold(0, u64::wrapping_add);
+        if ours != theirs && !sums.is_empty() && !ablated(Ablation::VerifyRest) {
             self.frontier.rechecked.push_back((group, ranges));
         }
         Ok(())
@@ -353,7 +345,7 @@ impl Sync {
     }
 
     fn close_ranges(&mut self, store: &Store, group: TreeNode, ranges: &[u8]) {
-        ranges_of(group, store, ranges).into_iter().for_each(|(_, range)| self.close(store, range));
+        children(group, store.ranges(), ranges).for_each(|(_, range)| self.close(store, range));
     }
 }
 
