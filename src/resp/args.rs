@@ -20,7 +20,8 @@ impl Span {
         Self { start: start as u32, len: len as u32 }
     }
 
-    fn of(self, bytes: &[u8]) -> &[u8] {
+    /// The argument, whose request begins at the first of `bytes`.
+    pub(super) fn of(self, bytes: &[u8]) -> &[u8] {
         let start = self.start as usize;
         &bytes[start..start + self.len as usize]
     }

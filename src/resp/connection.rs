@@ -29,7 +29,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::clients::Client;
 use super::command::{self, Context, Flow, Long, Wait};
-use super::lookahead;
 use super::session::Session;
 use super::shared::Shared;
 use super::waiting::Waiting;
@@ -231,19 +230,16 @@ impl Connection {
         self.shared.store.begin(&mut self.batch, self.shared.env.wall_clock());
     }
 
-    /// Prefetches the keys of the next requests; returns how many requests to execute before the next call, at least
-    /// one. Only for database 0, whose keys are stored as the requests contain them.
-    fn prepare(&self, at: usize) -> usize {
-        if self.session.database() != Database::ZERO {
-            return PREFETCH_AHEAD;
-        }
+    /// Parses the next requests and prefetches their keys; returns how many requests to execute before the next call, at
+    /// least one.
+    fn prepare(&mut self, at: usize) -> usize {
         let mut keys = [&[][..]; PREFETCH_AHEAD];
-        let found = lookahead::keys(&self.input[at..], &mut keys);
-        // For a single lookup a prefetch gains nothing.
-        if found > 1 {
+        let (requests, found) = self.parser.look_ahead(&self.input[at..], &mut keys);
+        // For a single lookup a prefetch gains nothing. Only in database 0 keys are stored as the requests contain them.
+        if found > 1 && self.session.database() == Database::ZERO {
             self.shared.store.prefetch(&keys[..found]);
         }
-        found.max(1)
+        requests.max(1)
     }
 
     /// Parses and executes the request at `at`, and advances `at`.

@@ -14,7 +14,7 @@ const LINE: usize = 7;
 
 /// Parses the number in the header line at `at`, which begins with `kind`; returns it and the end of the line.
 #[inline(always)]
-pub(super) fn header(bytes: &[u8], at: usize, kind: u8) -> Option<(usize, usize)> {
+fn header(bytes: &[u8], at: usize, kind: u8) -> Option<(usize, usize)> {
     let (first, line) = bytes.get(at..)?.split_first()?;
     if *first != kind {
         return None;
@@ -23,14 +23,14 @@ pub(super) fn header(bytes: &[u8], at: usize, kind: u8) -> Option<(usize, usize)
     Some((number as usize, at + 1 + length))
 }
 
-/// Finds the arguments of the plain request at the start of `bytes`; returns its length.
+/// Appends the arguments of the plain request at the start of `bytes` to `spans`; returns its length. If it is not plain,
+/// the content of `spans` beyond what it held is unspecified.
 #[inline]
 pub(super) fn request(bytes: &[u8], limits: &Limits, spans: &mut Vec<Span>) -> Option<usize> {
     let (count, mut at) = header(bytes, 0, b'*')?;
     if count == 0 || count > MAX_ARGS.min(limits.max_args) {
         return None;
     }
-    spans.clear();
     for _ in 0..count {
         let (len, start) = header(bytes, at, b'$')?;
         at = start + len + 2;

@@ -21,11 +21,12 @@ use super::{
     args::{Args, Span},
     inline,
     limits::{Limits, TooLarge},
+    lookahead::Lookahead,
     number::short_number,
-    plain,
 };
 use crate::config::DEFAULT_PEER_PORT;
 use crate::model::counter::strict_number;
+use crate::store::PREFETCH_AHEAD;
 
 /// Redis's `proto-max-bulk-len`: a longer announced argument is an error that closes the connection.
 const MAX_WIRE_BULK: usize = 512 << 20;
@@ -140,6 +141,7 @@ pub enum Step<'a> {
 pub struct RequestParser {
     limits: Limits,
     authenticated: bool,
+    ahead: Lookahead,
     /// Arguments found so far. Positions are relative to the request's first byte, or to `text` for an inline
     /// request.
     spans: Vec<Span>,
@@ -173,6 +175,7 @@ impl RequestParser {
         Self {
             limits: Limits { max_command, ..limits },
             authenticated: false,
+            ahead: Lookahead::default(),
             spans: Vec::new(),
             text: Vec::new(),
             args_left: 0,
@@ -185,7 +188,25 @@ impl RequestParser {
 
     /// Sets whether the client has authenticated, or need not. Before that, Redis's narrow limits apply.
     pub fn set_authenticated(&mut self, yes: bool) {
+        if !yes {
+            self.ahead.discard();
+        }
         self.authenticated = yes;
+    }
+
+    /// Parses the next plain requests at the front of `buf`, which [`RequestParser::next`] then returns without looking at
+    /// them again. Collects their second arguments, which usually are keys. Returns how many requests are ahead, and how
+    /// many of them have such an argument.
+    #[inline]
+    pub(super) fn look_ahead<'a>(
+        &mut self,
+        buf: &'a [u8],
+        keys: &mut [&'a [u8]; PREFETCH_AHEAD],
+    ) -> (usize, usize) {
+        if self.may_be_plain() {
+            self.ahead.fill(buf, &self.limits);
+        }
+        (self.ahead.len(), self.ahead.keys(buf, keys))
     }
 
     /// Finds the next request at the front of `buf`.
@@ -193,11 +214,13 @@ impl RequestParser {
     /// `buf` must begin at the first byte not consumed, and grow only at its end. After an error the parser must not
     /// be used again.
     pub fn next<'a>(&'a mut self, buf: &'a [u8]) -> Result<Step<'a>, ProtocolError> {
-        if self.may_be_plain()
-            && let Some(consumed) = plain::request(buf, &self.limits, &mut self.spans)
-        {
-            self.scanned = 0;
-            return Ok(Step::Request { args: Args::new(buf, &self.spans), consumed });
+        if self.may_be_plain() {
+            self.ahead.fill(buf, &self.limits);
+            if let Some(request) = self.ahead.take() {
+                self.scanned = 0;
+                let args = self.ahead.args(request, buf);
+                return Ok(Step::Request { args, consumed: request.length });
+            }
         }
         let mut start = 0;
         loop {
