@@ -24,9 +24,10 @@ use std::time::Duration;
 
 use bytes::BufMut as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::buffer;
 use super::clients::Client;
 use super::command::{self, Context, Flow, Long, Wait};
 use super::session::Session;
@@ -51,8 +52,6 @@ const READ_AT_MOST: usize = 1 << 20;
 const YIELD_EVERY: u32 = 512;
 /// How long a long command continues after the client has closed its sending side: it may still read.
 const HALF_CLOSED: Duration = Duration::from_secs(1);
-/// Larger buffers are shrunk to this when they hold little.
-const KEPT: usize = 64 << 10;
 
 /// Serves one client until it leaves, is to be closed, or `stop` is cancelled.
 pub(super) async fn serve(
@@ -135,6 +134,7 @@ impl Connection {
             self.input.reserve(self.need.clamp(READ_AT_LEAST, READ_AT_MOST));
             // Also while a command waits, to notice when the client leaves; but only up to this size.
             let may_read = self.waiting.is_none() || self.input.len() < READ_AT_MOST;
+            let has_large_buffers = self.has_large_buffers();
             let mut room = (&mut self.input).limit(READ_AT_MOST);
             // Cancel-safe: a dropped read has read nothing, the outbox keeps what has arrived, and the command and
             // the watcher keep what they wait for.
@@ -152,6 +152,10 @@ impl Connection {
                 }
                 () = watch::ready(self.session.watcher.as_deref()) => {
                     self.send_page().await?;
+                    continue;
+                }
+                () = sleep(buffer::IDLE), if has_large_buffers => {
+                    self.free_buffers();
                     continue;
                 }
             };
@@ -214,9 +218,7 @@ impl Connection {
             }
         };
         self.input.drain(..at);
-        if self.input.len() < KEPT {
-            self.input.shrink_to(KEPT);
-        }
+        buffer::trim(&mut self.input);
         self.session.client.note(self.batch.now(), self.session.call);
         if let Some(started) = started {
             self.shared.stats.latency.add(started.elapsed());
@@ -412,13 +414,26 @@ impl Connection {
         Ok(())
     }
 
+    fn has_large_buffers(&self) -> bool {
+        [self.input.capacity(), self.output.capacity(), self.batch.capacity()]
+            .into_iter()
+            .any(buffer::is_large)
+    }
+
+    /// Frees the buffers that large requests have grown; a request that has partly arrived keeps its own.
+    fn free_buffers(&mut self) {
+        buffer::trim_idle(&mut self.input);
+        buffer::trim_idle(&mut self.output);
+        self.batch.free_buffers();
+    }
+
     async fn write(&mut self) -> io::Result<()> {
         self.session.kept = 0;
         if !self.output.is_empty() {
             self.shared.unless_cut(self.stream.write_all(&self.output)).await?;
         }
         self.output.clear();
-        self.output.shrink_to(KEPT);
+        buffer::trim(&mut self.output);
         Ok(())
     }
 }

@@ -21,6 +21,7 @@
 
 mod args;
 mod audit;
+mod buffer;
 mod call;
 mod clients;
 mod command;

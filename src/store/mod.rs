@@ -115,8 +115,9 @@ pub struct Batch {
     refused: u64,
 }
 
-/// Largest capacity, in bytes, of the scratch buffer that is kept after a write.
-const SCRATCH_KEPT: usize = 64 * 1024;
+/// Largest capacity, in bytes, of the scratch buffer that is kept after a write. The owner of an idle batch frees it by
+/// [`Batch::free_buffers`].
+const SCRATCH_KEPT: usize = 4 << 20;
 
 impl Batch {
     /// The time at which the batch's commands read the store.
@@ -127,6 +128,16 @@ impl Batch {
     /// The bytes by which the last write that was refused for lack of room would have grown the cells.
     pub(crate) fn refused(&self) -> u64 {
         self.refused
+    }
+
+    /// The bytes of its buffer, which is as large as the largest recent cell.
+    pub(crate) fn capacity(&self) -> usize {
+        self.scratch.capacity()
+    }
+
+    /// Frees its buffer.
+    pub(crate) fn free_buffers(&mut self) {
+        self.scratch = Vec::new();
     }
 }
 
