@@ -15,6 +15,8 @@ pub use figures::{Activity, Figures, RemoteNode, Traffic, TrafficKind};
 pub use roles::{Acknowledgements, Administration, Cluster, Copies, Healing, Publisher, Statistics, Status};
 pub use token::{Token, TokenError};
 
+pub use crate::tls::PeerSecurity;
+
 use crate::model::{Deadline, Incarnation, Timestamp};
 
 /// Most bytes of a value that [`Copies::query_key`] returns.
@@ -244,6 +246,8 @@ pub enum PeerState {
     Skewed,
     /// Refused: no protocol version in common, or limits that do not fit.
     Incompatible,
+    /// Refused: the peer is not authenticated by its certificate or secret, or calls itself by another name.
+    Untrusted,
 }
 
 impl PeerState {
@@ -261,6 +265,7 @@ impl PeerState {
             PeerState::WrongCluster => "wrong-cluster",
             PeerState::Skewed => "skewed",
             PeerState::Incompatible => "incompatible",
+            PeerState::Untrusted => "untrusted",
         }
     }
 
@@ -271,8 +276,8 @@ impl PeerState {
 
     /// Whether one of the two refuses to link with the other.
     pub fn is_refused(self) -> bool {
-        use PeerState::{Duplicate, Incompatible, Skewed, WrongCluster};
-        matches!(self, Duplicate | WrongCluster | Skewed | Incompatible)
+        use PeerState::{Duplicate, Incompatible, Skewed, Untrusted, WrongCluster};
+        matches!(self, Duplicate | WrongCluster | Skewed | Incompatible | Untrusted)
     }
 }
 

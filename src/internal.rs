@@ -47,6 +47,11 @@ pub mod store {
     pub use crate::store::*;
 }
 
+/// TLS between peers.
+pub mod tls {
+    pub use crate::tls::*;
+}
+
 /// Snapshots and changes for watchers.
 pub mod watch {
     pub use crate::watch::*;

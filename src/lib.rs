@@ -29,6 +29,7 @@
 //!
 //!   beside them:  config         the settings of a node, checked once
 //!                 env            network, wall clock and randomness, so that tests can replace them
+//!                 tls            TLS between peers: certificates, shared secrets, names
 //!                 accept         accepts connections, and rests after an error
 //!                 stats          counts of commands, connections and latencies of clients
 //!                 log_limit      limits how often one kind of log line is written
@@ -75,8 +76,8 @@
 //!
 //! The files in `docs/` define the technical words (`glossary.md`) and what users can rely on (`consistency.md`), and
 //! describe how nodes converge and deletes stay deleted (`healing.md`), the protocol between nodes
-//! (`peer-protocol.md`), the commands (`commands.md`), how to run a node (`operations.md`) and how to measure one
-//! (`bench.md`).
+//! (`peer-protocol.md`), who may connect (`security.md`), the commands (`commands.md`), how to run a node (`operations.md`) and
+//! how to measure one (`bench.md`).
 //!
 //! # Embedding a node
 //!
@@ -126,6 +127,7 @@ mod stats;
 pub mod status;
 mod store;
 mod time_slice;
+mod tls;
 mod watch;
 
 pub use sapwood_client as client;
@@ -134,4 +136,5 @@ pub use model::{BadIncarnation, Deadline, Digest, Incarnation, Time, Timestamp};
 pub use node::{JoinError, Node, NodeBuilder, NodeError, StartError, Watch, WatchError};
 pub use replication::ShutdownReport;
 pub use store::{Cause, Value};
+pub use tls::CredentialsError;
 pub use watch::{BadCursor, Cursor, ResetReason, WatchEvent, WatchItem};

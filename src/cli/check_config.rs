@@ -1,5 +1,7 @@
 //! `sapwood check-config`
 
+use std::path::PathBuf;
+
 use clap::{ArgMatches, CommandFactory as _};
 use sapwood::config::{Size, Span, SpanOrNever};
 use toml::Value;
@@ -36,9 +38,10 @@ pub(crate) fn run(args: Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
 }
 
 /// Every setting in the form of the file, in the order of the help; `None` if an unset value cannot be written there.
-fn entries(Loaded { config, log, password_file, .. }: &Loaded) -> [(&'static str, Option<Value>); 33] {
+fn entries(Loaded { config, log, password_file, .. }: &Loaded) -> [(&'static str, Option<Value>); 37] {
     let text = |value: &dyn ToString| Some(Value::String(value.to_string()));
     let size = |bytes: u64| text(&Size(bytes));
+    let path = |path: &Option<PathBuf>| path.as_ref().and_then(|path| text(&path.display()));
     [
         ("client", config.client.and_then(|address| text(&address))),
         ("peer", config.peer.and_then(|address| text(&address))),
@@ -52,7 +55,7 @@ fn entries(Loaded { config, log, password_file, .. }: &Loaded) -> [(&'static str
         ("ready-alone-after", text(&Span(config.ready_alone_after))),
         ("serve-while-joining", Some(config.serve_while_joining.into())),
         ("forget-after", text(&SpanOrNever(config.forget_after))),
-        ("lost-file", config.lost_file.as_ref().and_then(|path| text(&path.display()))),
+        ("lost-file", path(&config.lost_file)),
         ("max-memory", size(config.max_memory.unwrap_or(0))),
         ("max-memory-policy", text(&config.max_memory_policy)),
         ("tombstone-limit", config.tombstone_limit.and_then(|n| i64::try_from(n).ok()).map(Value::Integer)),
@@ -63,7 +66,11 @@ fn entries(Loaded { config, log, password_file, .. }: &Loaded) -> [(&'static str
         ("databases", Some(i64::from(config.databases).into())),
         ("peer-queue", size(config.peer_queue as u64)),
         ("notify-keyspace-events", text(&config.notify_keyspace_events)),
-        ("client-password-file", password_file.as_ref().and_then(|path| text(&path.display()))),
+        ("client-password-file", path(password_file)),
+        ("peer-tls-cert", path(&config.peer_tls_cert)),
+        ("peer-tls-key", path(&config.peer_tls_key)),
+        ("peer-tls-ca", path(&config.peer_tls_ca)),
+        ("peer-secret-file", path(&config.peer_secret_file)),
         ("insecure", Some(config.insecure.into())),
         ("enable-flush", Some(config.enable_flush.into())),
         ("enable-scripts", Some(config.enable_scripts.into())),

@@ -27,7 +27,7 @@ impl Reload {
     /// It blocks while it reads, so it must be called outside the runtime's workers.
     pub(crate) fn run(&self) {
         if self.args.config.is_none() {
-            tracing::info!("SIGHUP: there is no --config file, so there is nothing to reload");
+            tracing::info!("SIGHUP: there is no --config file, so there are no settings to reload");
             return;
         }
         let reloaded = self.args.clone().load().map_err(anyhow::Error::from);

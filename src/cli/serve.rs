@@ -28,12 +28,12 @@ Examples:
     sapwood serve --name b --client 127.0.0.1:7271 --peer 127.0.0.1:7272 --http 127.0.0.1:7273 --join 127.0.0.1:7172
     sapwood serve --name c --client 127.0.0.1:7371 --peer 127.0.0.1:7372 --http 127.0.0.1:7373 --join 127.0.0.1:7172
 
-  One host of a cluster on a trusted network; the same line does for all three:
+  One host of a cluster; the same line does for all three:
     sapwood serve --client 0.0.0.0:7171 --peer 0.0.0.0:7172 --join db-1:7172,db-2:7172,db-3:7172 \\
-        --client-password-file /etc/sapwood/password --insecure
+        --client-password-file /etc/sapwood/password --peer-secret-file /etc/sapwood/peer-secret
 
 Started on a terminal, the node stops in order when the terminal is closed, as on SIGTERM. Without one, as under a supervisor,
-SIGHUP reads --log from the file again, and logs which other settings have changed there.
+SIGHUP reads certificates, secrets of peers and --log again, and logs which other settings have changed.
 
 Sizes are written 64KiB, 16MiB or 1GiB (kb, mb, gb mean the same), times 500ms, 5s, 2m or 7d.
 Exit codes: 0 stopped in order, 1 failed, 2 wrong usage, 4 stopped with writes that no other node holds.
@@ -65,7 +65,10 @@ async fn serve(config: Config, reload: &Reload) -> anyhow::Result<Exit> {
 
     tokio::select! {
         signal = stop.asked() => tracing::info!(signal, "stopping: draining to the peers; Ctrl-C again ends at once"),
-        () = hangup.terminal_closed(|| reload.run()) => {
+        () = hangup.terminal_closed(|| {
+            node.reload_peer_credentials();
+            reload.run();
+        }) => {
             tracing::info!(signal = "SIGHUP", "stopping: the terminal was closed: draining to the peers");
         }
         () = node.stopped() => {

@@ -6,13 +6,16 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
+use sapwood::CredentialsError;
 use sapwood::config::{
     Config, ConfigError, EvictionPolicy, KeyspaceEvents, Secret, SecretError, Size, Span, SpanOrNever,
 };
+use sapwood::internal::env::SystemEnv;
 use serde::{Deserialize, Deserializer};
 
 use super::address::{HttpAddress, ListenAddress};
@@ -158,6 +161,28 @@ pub(crate) struct Settings {
     #[arg(help_heading = SECURITY, hide_env_values = true)]
     pub(crate) client_password_file: Option<PathBuf>,
 
+    /// PEM file with this node's certificate: peers must present one of the same CA, and links are encrypted. `sapwood
+    /// certs` makes one [default: none]
+    #[arg(long, value_name = "FILE", env = "SAPWOOD_PEER_TLS_CERT")]
+    #[arg(help_heading = SECURITY, hide_env_values = true)]
+    pub(crate) peer_tls_cert: Option<PathBuf>,
+
+    /// PEM file with the key of --peer-tls-cert, closed to other users [default: none]
+    #[arg(long, value_name = "FILE", env = "SAPWOOD_PEER_TLS_KEY")]
+    #[arg(help_heading = SECURITY, hide_env_values = true)]
+    pub(crate) peer_tls_key: Option<PathBuf>,
+
+    /// PEM file with the CAs that sign the certificates of peers [default: none]
+    #[arg(long, value_name = "FILE", env = "SAPWOOD_PEER_TLS_CA")]
+    #[arg(help_heading = SECURITY, hide_env_values = true)]
+    pub(crate) peer_tls_ca: Option<PathBuf>,
+
+    /// File with a secret of all nodes instead of certificates, closed to other users; links are encrypted. `sapwood
+    /// certs secret` prints one [default: none]
+    #[arg(long, value_name = "FILE", env = "SAPWOOD_PEER_SECRET_FILE")]
+    #[arg(help_heading = SECURITY, hide_env_values = true)]
+    pub(crate) peer_secret_file: Option<PathBuf>,
+
     /// Listen beyond this host although nothing proves who connects [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(value_parser = BoolishValueParser::new(), env = "SAPWOOD_INSECURE")]
@@ -241,6 +266,8 @@ pub(crate) enum LoadError {
     Log { filter: String, problem: String },
     #[error(transparent)]
     Invalid(#[from] ConfigError),
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
 }
 
 /// A valid [`Config`], and where its parts come from.
@@ -287,6 +314,7 @@ impl ConfigArgs {
             config.client_password = Some(secret);
         }
         config.validate()?;
+        sapwood::internal::tls::check(&config, Arc::new(SystemEnv))?;
         if let Err(problem) = log_filter::check(&log.filter) {
             return Err(LoadError::Log { filter: log.filter, problem });
         }
@@ -346,6 +374,10 @@ impl Settings {
         put(&mut config.max_clients, self.max_clients);
         put(&mut config.databases, self.databases);
         put_size(&mut config.peer_queue, "--peer-queue", self.peer_queue)?;
+        put(&mut config.peer_tls_cert, self.peer_tls_cert.map(Some));
+        put(&mut config.peer_tls_key, self.peer_tls_key.map(Some));
+        put(&mut config.peer_tls_ca, self.peer_tls_ca.map(Some));
+        put(&mut config.peer_secret_file, self.peer_secret_file.map(Some));
         put(&mut config.notify_keyspace_events, self.notify_keyspace_events);
         put(&mut config.insecure, self.insecure);
         put(&mut config.enable_flush, self.enable_flush);
@@ -504,17 +536,20 @@ mod tests {
         const SCRIPTS: bool = cfg!(feature = "scripts");
         let password = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(password.path(), "pass\n").unwrap();
+        let secret = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(secret.path(), "0123456789abcdef0123456789abcdef\n").unwrap();
         let file = format!(
             "client = '0.0.0.0:1'\npeer = '0.0.0.0:2'\nadvertise = 'here:2'\njoin = ['a:1']\nname = 'n'\n\
              cluster = 'c'\nmax-clock-skew = '1s'\ndrain-timeout = '2s'\nready-alone-after = '3s'\n\
              serve-while-joining = true\nmax-memory = '1GiB'\nmax-memory-policy = 'volatile-ttl'\nmax-key = '1KiB'\n\
              max-value = '1MiB'\nmax-command = '2MiB'\nmax-clients = 7\npeer-queue = '3MiB'\n\
-             client-password-file = '{}'\ninsecure = true\nenable-flush = true\n\
+             client-password-file = '{}'\npeer-secret-file = '{}'\ninsecure = true\nenable-flush = true\n\
              enable-scripts = {SCRIPTS}\nscript-time-limit = '50ms'\nlog = 'debug'\n\
              log-format = 'json'\nforget-after = 'never'\nlost-file = '/lost'\n\
              http = '127.0.0.1:3'\nhttp-writes = true\nhttp-show-values = true\n\
              databases = 4\ntombstone-limit = 9\nenable-faults = true\nnotify-keyspace-events = 'KEx'\n",
-            password.path().display()
+            password.path().display(),
+            secret.path().display()
         );
         let expected = Config {
             name: Some("n".into()),
@@ -533,6 +568,11 @@ mod tests {
             max_memory_policy: EvictionPolicy::VolatileTtl,
             max_clock_skew: Duration::from_secs(1),
             client_password: Secret::new(*b"pass").ok(),
+            // Certificates exclude a secret.
+            peer_tls_cert: None,
+            peer_tls_key: None,
+            peer_tls_ca: None,
+            peer_secret_file: Some(secret.path().into()),
             max_key: 1 << 10,
             max_value: 1 << 20,
             max_command: 2 << 20,

@@ -1,8 +1,8 @@
 //! The roles of a cluster, as traits: a user of the cluster takes the roles that it needs.
 
 use super::{
-    Activity, ClusterError, Events, Figures, HealingStatus, LostCell, NodeState, PeerStatus, Recorded,
-    RemoteNode, Scope, Token, TokenError, Verification, Way,
+    Activity, ClusterError, Events, Figures, HealingStatus, LostCell, NodeState, PeerSecurity, PeerStatus,
+    Recorded, RemoteNode, Scope, Token, TokenError, Verification, Way,
 };
 use crate::env::BoxFuture;
 use crate::model::Incarnation;
@@ -66,6 +66,9 @@ pub trait Healing: Send + Sync {
 pub trait Statistics: Send + Sync {
     /// Counts of what replication has done since the start.
     fn activity(&self) -> Activity;
+
+    /// How links to peers are secured.
+    fn peer_security(&self) -> PeerSecurity;
 
     /// The figures that this node sends to others about itself.
     fn figures(&self) -> Figures;

@@ -18,8 +18,9 @@ pub enum ConfigError {
     OpenClient(SocketAddr),
     /// Other hosts could connect as peers without authentication.
     #[error(
-        "refusing to listen for peers on {0}, where anyone could read and write everything: keep --peer on a \
-         loopback address, or give --insecure if the network is trusted"
+        "refusing to listen for peers on {0}, where anyone could read and write everything: give --peer-tls-cert, \
+         --peer-tls-key and --peer-tls-ca (`sapwood certs` makes the files), or --peer-secret-file (`sapwood certs \
+         secret` prints a secret), or --insecure if the network is trusted; or keep --peer on a loopback address"
     )]
     OpenPeer(SocketAddr),
     /// Other hosts could read the page without authentication.
@@ -28,6 +29,21 @@ pub enum ConfigError {
          --insecure if the network is trusted"
     )]
     OpenHttp(SocketAddr),
+    /// Some, but not all files are given that certificates take.
+    #[error(
+        "{given} needs {missing}, too: certificates of peers take --peer-tls-cert, --peer-tls-key and --peer-tls-ca"
+    )]
+    PeerTlsIncomplete {
+        /// A setting that is given.
+        given: &'static str,
+        /// A setting that is not.
+        missing: &'static str,
+    },
+    /// There are two ways to authenticate peers, and a node takes one.
+    #[error(
+        "peers are authenticated by --peer-tls-cert or by --peer-secret-file: give one of them, the same on all nodes"
+    )]
+    PeerTlsAndSecret,
     /// Two listeners have the same address.
     #[error("{first} and {second} both ask for {address}: give them different ports")]
     SameAddress {

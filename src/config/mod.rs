@@ -13,7 +13,7 @@ mod secret;
 mod units;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::model::database::MAX_DATABASES;
@@ -21,6 +21,7 @@ use crate::model::database::MAX_DATABASES;
 pub use crate::store::{EvictionPolicy, UnknownPolicy};
 pub use error::ConfigError;
 pub use keyspace_events::{KeyspaceEvents, UnknownEvents};
+pub(crate) use secret::{MAX_SECRET, read_private};
 pub use secret::{Secret, SecretError};
 pub use units::{Size, Span, SpanOrNever, UnitError};
 
@@ -103,6 +104,16 @@ pub struct Config {
     pub lost_file: Option<PathBuf>,
     /// Password that clients must `AUTH` with; `None` requires none.
     pub client_password: Option<Secret>,
+    /// This node's certificate, with those between it and the CA, in PEM format. Peers authenticate each other by
+    /// certificates if this, [`Config::peer_tls_key`] and [`Config::peer_tls_ca`] are set, and links are encrypted.
+    pub peer_tls_cert: Option<PathBuf>,
+    /// The key of [`Config::peer_tls_cert`], in PEM format; other users must not be able to read the file.
+    pub peer_tls_key: Option<PathBuf>,
+    /// The CAs that sign the certificates of peers, in PEM format.
+    pub peer_tls_ca: Option<PathBuf>,
+    /// File with a secret that all nodes of the cluster share, by which peers authenticate each other instead of by
+    /// certificates; links are encrypted. A second line is a secret that is accepted of peers too.
+    pub peer_secret_file: Option<PathBuf>,
     /// Largest key in bytes.
     pub max_key: usize,
     /// Largest value in bytes.
@@ -138,6 +149,30 @@ pub struct Config {
     pub serve_while_joining: bool,
 }
 
+/// The files by which peers authenticate each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PeerCredentials {
+    Certificates { cert: PathBuf, key: PathBuf, ca: PathBuf },
+    Secret(PathBuf),
+}
+
+impl PeerCredentials {
+    /// The kind, as status and metrics show it.
+    pub(crate) fn way(&self) -> &'static str {
+        match self {
+            PeerCredentials::Certificates { .. } => "certificates",
+            PeerCredentials::Secret(_) => "secret",
+        }
+    }
+
+    pub(crate) fn files(&self) -> Vec<&Path> {
+        match self {
+            PeerCredentials::Certificates { cert, key, ca } => vec![cert, key, ca],
+            PeerCredentials::Secret(path) => vec![path],
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -157,6 +192,10 @@ impl Default for Config {
             forget_after: Some(Duration::from_secs(7 * 24 * 3600)),
             lost_file: None,
             client_password: None,
+            peer_tls_cert: None,
+            peer_tls_key: None,
+            peer_tls_ca: None,
+            peer_secret_file: None,
             max_key: 64 << 10,
             max_value: 16 << 20,
             max_command: 64 << 20,
@@ -212,6 +251,7 @@ impl Config {
         }
         check_name("--cluster", &self.cluster)?;
         self.check_addresses()?;
+        self.check_peer_credentials()?;
         self.check_exposure()?;
         self.check_limits()?;
         self.check_scripts()?;
@@ -248,10 +288,39 @@ impl Config {
         {
             return Err(ConfigError::OpenClient(client));
         }
-        if let Some(peer) = self.peer.filter(exposed) {
+        if let Some(peer) = self.peer.filter(exposed)
+            && self.peer_credentials().is_none()
+        {
             return Err(ConfigError::OpenPeer(peer));
         }
         self.http.filter(exposed).map_or(Ok(()), |http| Err(ConfigError::OpenHttp(http)))
+    }
+
+    fn check_peer_credentials(&self) -> Result<(), ConfigError> {
+        let files = [
+            ("--peer-tls-cert", &self.peer_tls_cert),
+            ("--peer-tls-key", &self.peer_tls_key),
+            ("--peer-tls-ca", &self.peer_tls_ca),
+        ];
+        let given = files.iter().find(|(_, path)| path.is_some());
+        let missing = files.iter().find(|(_, path)| path.is_none());
+        match (given, missing) {
+            (Some(_), _) if self.peer_secret_file.is_some() => Err(ConfigError::PeerTlsAndSecret),
+            (Some((given, _)), Some((missing, _))) => Err(ConfigError::PeerTlsIncomplete { given, missing }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The files by which peers authenticate each other; `None` if they do not.
+    pub(crate) fn peer_credentials(&self) -> Option<PeerCredentials> {
+        if let Some(path) = &self.peer_secret_file {
+            return Some(PeerCredentials::Secret(path.clone()));
+        }
+        Some(PeerCredentials::Certificates {
+            cert: self.peer_tls_cert.clone()?,
+            key: self.peer_tls_key.clone()?,
+            ca: self.peer_tls_ca.clone()?,
+        })
     }
 
     fn check_scripts(&self) -> Result<(), ConfigError> {

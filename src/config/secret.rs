@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// The longest secret in bytes. A longer file is not a password file: the path is wrong, or it is an endless device.
-const MAX_SECRET: usize = 64 << 10;
+pub(crate) const MAX_SECRET: usize = 64 << 10;
 
 /// Folders where container runtimes and systemd keep the secrets of one container or service. The mode is no evidence
 /// there: Docker creates files with mode 0444 owned by root, and a systemd access list shows as permission bits of the
@@ -76,10 +76,7 @@ impl Secret {
     /// [`SecretError`] if the file is unreadable, exposed to others, empty, too long, of several lines, or has blanks
     /// around the password.
     pub fn read(path: &Path) -> Result<Self, SecretError> {
-        let mut bytes = Vec::new();
-        let file = std::fs::File::open(path)?;
-        check_mode(path, &file)?;
-        file.take(MAX_SECRET as u64 + 3).read_to_end(&mut bytes)?;
+        let mut bytes = read_private(path)?;
         if bytes.last() == Some(&b'\n') {
             bytes.pop();
             if bytes.last() == Some(&b'\r') {
@@ -109,6 +106,16 @@ impl Secret {
         }
         difference == 0
     }
+}
+
+/// Reads a file that other users must be able neither to read nor to write, as [`Secret::read`] describes. Returns at most
+/// [`MAX_SECRET`] + 3 bytes of it.
+pub(crate) fn read_private(path: &Path) -> Result<Vec<u8>, SecretError> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path)?;
+    check_mode(path, &file)?;
+    file.take(MAX_SECRET as u64 + 3).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(unix)]

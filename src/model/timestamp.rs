@@ -160,6 +160,11 @@ impl fmt::Debug for Timestamp {
 /// The earliest moment.
 pub const ZERO: Time = Time(0);
 
+/// The time since the Unix epoch.
+pub fn since_epoch(time: Time) -> Duration {
+    time.to_system_time().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
 /// The moment `since_epoch` after the Unix epoch; saturates at the end of the scale.
 pub fn time_since_epoch(since_epoch: Duration) -> Time {
     let Ok(secs) = u32::try_from(since_epoch.as_secs()) else { return Time(u64::MAX) };

@@ -1,6 +1,7 @@
 //! Builds a node that a program embeds.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use super::{Node, StartError};
 use crate::config::{Config, EvictionPolicy, Secret};
@@ -60,6 +61,26 @@ impl NodeBuilder {
     /// The password that clients must `AUTH` with.
     pub fn client_password(mut self, password: Secret) -> Self {
         self.config.client_password = Some(password);
+        self
+    }
+
+    /// Peers must present a certificate of a CA in the file `ca` that names a node of the cluster, and this node presents
+    /// `cert`, whose key is in the file `key`. All are PEM files, as `sapwood certs` makes them. Links are encrypted.
+    pub fn peer_tls(
+        mut self,
+        cert: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+        ca: impl Into<PathBuf>,
+    ) -> Self {
+        self.config.peer_tls_cert = Some(cert.into());
+        self.config.peer_tls_key = Some(key.into());
+        self.config.peer_tls_ca = Some(ca.into());
+        self
+    }
+
+    /// Peers must know the secret in this file, of 32 random characters or more. Links are encrypted.
+    pub fn peer_secret_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config.peer_secret_file = Some(path.into());
         self
     }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use crate::config::ConfigError;
 use crate::store::WriteError;
+use crate::tls::CredentialsError;
 
 /// A node could not start. Nothing of it is left running.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +24,9 @@ pub enum StartError {
         /// The system's error.
         source: io::Error,
     },
+    /// The files by which peers are authenticated cannot be used.
+    #[error(transparent)]
+    PeerCredentials(#[from] CredentialsError),
     /// The file for lost cells cannot be written.
     #[error("cannot open the --lost-file: {0}")]
     LostFile(io::Error),

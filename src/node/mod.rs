@@ -39,6 +39,7 @@ use crate::replication::{HealingConfig, Identity, Replication, Setup, ShutdownRe
 use crate::resp::{Limits, Server, Settings, command_names};
 use crate::stats::Stats;
 use crate::store::{Lengths, Store, StoreConfig};
+use crate::tls::{self, PeerTls};
 use crate::watch::Watches;
 
 /// A running member of a cluster.
@@ -78,6 +79,7 @@ pub struct Node {
     drain_timeout: Duration,
     /// The report of the shutdown, once it has ended.
     ended: OnceCell<ShutdownReport>,
+    tls: Option<Arc<PeerTls>>,
 }
 
 impl Node {
@@ -106,6 +108,10 @@ impl Node {
         let (client, peer) = (clients.as_ref().map(|l| l.address), peers.as_ref().map(|l| l.address));
         let incarnation = draw_incarnation(&*env);
         let name = config.name_at(client.or(peer).map_or(0, |address| address.port()));
+        let tls = config.peer_credentials().map(|credentials| {
+            PeerTls::load(credentials, &config.cluster, &name, Arc::clone(&env)).map(Arc::new)
+        });
+        let tls = tls.transpose()?;
         let store = Arc::new(Store::new(StoreConfig {
             seed: HashSeed::of_cluster(&config.cluster),
             ranges: RangeCount::FULL,
@@ -154,6 +160,7 @@ impl Node {
             env: Arc::clone(&env),
             own,
             incarnation,
+            tls: tls.clone(),
             healing,
             join: config.join.clone(),
             client_port: client.map(|address| address.port()),
@@ -216,6 +223,12 @@ impl Node {
             };
             tracker.spawn(http::serve(listener, Arc::new(Alone(api.clone())), options, stop.clone()));
         }
+        if let Some(tls) = tls.clone() {
+            let stopping = stop.clone();
+            tracker.spawn(async move {
+                stopping.run_until_cancelled(tls::watch(tls)).await;
+            });
+        }
         let superseded = replication.superseded();
         let stopping = stop.clone();
         tracker.spawn(async move {
@@ -225,7 +238,7 @@ impl Node {
         });
         let (closed, drain_timeout) = (AtomicBool::new(false), config.drain_timeout);
         let ended = OnceCell::new();
-        Ok(Node { api, store, watches, env, replication, closed, stop, tracker, drain_timeout, ended })
+        Ok(Node { api, store, watches, env, replication, closed, stop, tracker, drain_timeout, ended, tls })
     }
 
     /// The node's name.
@@ -285,6 +298,17 @@ impl Node {
     /// Whether another node has taken this one's name in the cluster.
     pub fn is_superseded(&self) -> bool {
         self.replication.superseded().is_cancelled()
+    }
+
+    /// Reads the certificates or secrets of peers again, and logs the outcome. New links use what was read; links that
+    /// exist stay. If the files cannot be used, those read before stay in use. The node looks for new files every few
+    /// seconds itself, so this only makes it sooner.
+    ///
+    /// It blocks while it reads the files.
+    pub fn reload_peer_credentials(&self) {
+        if let Some(tls) = &self.tls {
+            tls.reload_and_log("asked to");
+        }
     }
 
     /// Stops the node: completes running commands, sends the last writes to a peer, says goodbye to all and ends every

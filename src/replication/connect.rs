@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Shared;
 use super::codec::{self, MAX_FRAME};
@@ -22,6 +22,7 @@ use super::wrong_port::OtherProtocol;
 use crate::cluster::Direction;
 use crate::env::BoxStream;
 use crate::model::Incarnation;
+use crate::tls::{Authenticated, HandshakeError, PeerTls, with_first_bytes};
 
 /// How long a client at the wrong port may take to read the answer.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
@@ -40,6 +41,8 @@ pub(super) enum Ended {
     Failed(String),
     /// Whatever is at the address, it is hardly a node; and why.
     NotAPeer(String),
+    /// TLS did not authenticate one of the two to the other, and why.
+    Untrusted(String),
 }
 
 /// Runs an accepted connection to its end.
@@ -52,7 +55,14 @@ pub(super) async fn accepted(
     if shared.faults.cuts(EVERYONE) {
         return;
     }
-    let mut connection = Connection::new(stream, remote, Direction::In);
+    let authenticated = match &shared.tls {
+        None => Authenticated { stream, name: None },
+        Some(tls) => match authenticate(shared, tls, stream, remote).await {
+            Some(authenticated) => authenticated,
+            None => return,
+        },
+    };
+    let mut connection = Connection::new(authenticated, remote, Direction::In);
     let admitted = connection.admit(shared, None).await;
     if let Err(Rejected { error: LinkError::WrongPort(protocol), .. }) = admitted {
         return connection.turn_away(shared, protocol).await;
@@ -64,6 +74,60 @@ pub(super) async fn accepted(
     }
 }
 
+/// Authenticates whoever has connected. Returns nothing if that fails; then the connection is closed and counted.
+async fn authenticate(
+    shared: &Shared,
+    tls: &PeerTls,
+    stream: BoxStream,
+    remote: SocketAddr,
+) -> Option<Authenticated> {
+    let error = match tls.admit(remote.ip()) {
+        Ok(_slot) => match open_tls(shared, tls, stream, remote).await {
+            Ok(authenticated) => return authenticated,
+            Err(error) => error,
+        },
+        Err(error) => error,
+    };
+    if let Some(left_out) = tls.note_failure(remote.ip(), &error) {
+        let left_out = Some(left_out).filter(|count| *count > 0);
+        tracing::warn!(%remote, reason = %error, left_out, "a peer is not authenticated: connection closed");
+    } else {
+        tracing::debug!(%remote, reason = %error, "a peer is not authenticated: connection closed");
+    }
+    None
+}
+
+/// Performs the TLS handshake with whoever has connected. Returns nothing if it speaks another protocol, in which it has got
+/// an answer.
+async fn open_tls(
+    shared: &Shared,
+    tls: &PeerTls,
+    stream: BoxStream,
+    remote: SocketAddr,
+) -> Result<Option<Authenticated>, HandshakeError> {
+    let deadline = Instant::now() + HANDSHAKE_LIMIT;
+    // Nothing of it is looked at before it is authenticated but these first bytes.
+    let (read, write) = tokio::io::split(stream);
+    let mut reader = FrameReader::new(read);
+    let opening = timeout_at(deadline, reader.other_protocol()).await;
+    let (read, first) = reader.into_parts();
+    let stream = with_first_bytes(first, read.unsplit(write));
+    match opening {
+        Ok(Ok(Some(OtherProtocol::Tls))) => tls.accept(stream, deadline).await.map(Some),
+        Ok(Ok(Some(other))) => {
+            let unauthenticated = Authenticated { stream, name: None };
+            Connection::new(unauthenticated, remote, Direction::In).turn_away(shared, other).await;
+            Ok(None)
+        }
+        Ok(Ok(None)) => {
+            tls.refuse_plaintext(stream).await;
+            Err(HandshakeError::Plaintext)
+        }
+        Ok(Err(error)) => Err(HandshakeError::Connection(error.to_string())),
+        Err(_) => Err(HandshakeError::TimedOut),
+    }
+}
+
 /// Runs a connection that this node opened to `target` to its end. Calls `linked` once it is a link.
 pub(super) async fn dialled(
     shared: &Shared,
@@ -72,7 +136,15 @@ pub(super) async fn dialled(
     target: &str,
     linked: impl FnOnce(Incarnation) + Send,
 ) -> Ended {
-    let mut connection = Connection::new(stream, remote, Direction::Out);
+    let authenticated = match &shared.tls {
+        None => Authenticated { stream, name: None },
+        Some(tls) => match tls.dial(stream, remote).await {
+            Ok(authenticated) => authenticated,
+            Err(error) if error.is_distrust() => return Ended::Untrusted(error.to_string()),
+            Err(error) => return Ended::Failed(error.to_string()),
+        },
+    };
+    let mut connection = Connection::new(authenticated, remote, Direction::Out);
     let Rejected { error, incarnation } = match connection.admit(shared, Some(target)).await {
         Ok(link) => {
             linked(link.incarnation);
@@ -81,10 +153,16 @@ pub(super) async fn dialled(
         }
         Err(rejected) => rejected,
     };
-    let refused = match error {
+    let refused = match error.resolve_alert() {
         LinkError::Refused(refused) => refused,
-        LinkError::WrongPort(_) | LinkError::NoAnswer => return Ended::NotAPeer(error.to_string()),
-        _ => return Ended::Failed(error.to_string()),
+        error @ (LinkError::WrongPort(_) | LinkError::NoAnswer) => return Ended::NotAPeer(error.to_string()),
+        LinkError::Untrusted(error) => {
+            if let Some(tls) = &shared.tls {
+                tls.count_failure(&error);
+            }
+            return Ended::Untrusted(error.to_string());
+        }
+        error => return Ended::Failed(error.to_string()),
     };
     match (refused.refusal, incarnation) {
         (Refusal::Itself, _) => Ended::Itself,
@@ -98,6 +176,8 @@ struct Connection {
     writer: FrameWriter,
     remote: SocketAddr,
     direction: Direction,
+    /// The node that the certificate of the other side names, if it has one.
+    certified: Option<String>,
 }
 
 /// A connection that did not become a link, and the node at its other end if it has sent a hello.
@@ -113,9 +193,11 @@ impl<E: Into<LinkError>> From<E> for Rejected {
 }
 
 impl Connection {
-    fn new(stream: BoxStream, remote: SocketAddr, direction: Direction) -> Self {
+    fn new(authenticated: Authenticated, remote: SocketAddr, direction: Direction) -> Self {
+        let Authenticated { stream, name: certified } = authenticated;
         let (reader, writer) = tokio::io::split(stream);
-        Connection { reader: FrameReader::new(reader), writer: FrameWriter::new(writer), remote, direction }
+        let (reader, writer) = (FrameReader::new(reader), FrameWriter::new(writer));
+        Connection { reader, writer, remote, direction, certified }
     }
 
     /// Runs an admitted link.
@@ -131,7 +213,7 @@ impl Connection {
 
     /// Performs the handshake. If it makes the connection no link, what is known of the other side is recorded.
     async fn admit(&mut self, shared: &Shared, target: Option<&str>) -> Result<Arc<Link>, Rejected> {
-        let mut handshake = match self.direction {
+        let handshake = match self.direction {
             Direction::In => Handshake::accept(),
             Direction::Out => {
                 let (wall, now) = (shared.env.wall_clock(), Instant::now());
@@ -140,6 +222,7 @@ impl Connection {
                 handshake
             }
         };
+        let mut handshake = handshake.requiring(self.certified.clone());
         let outcome = self.shake_hands(shared, &mut handshake).await;
         outcome.map_err(|error| {
             let Some(peer) = handshake.greeted() else { return error.into() };

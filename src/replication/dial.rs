@@ -94,6 +94,9 @@ fn note_outcome(shared: &Shared, address: &str, outcome: TargetOutcome) {
         TargetOutcome::NotAPeer(reason) => {
             tracing::warn!(address, state = "down", reason, "not a peer's address");
         }
+        TargetOutcome::Untrusted(reason) => {
+            tracing::warn!(address, state = "untrusted", reason, "a peer is not authenticated");
+        }
         TargetOutcome::Known => {}
     }
 }
@@ -157,6 +160,12 @@ async fn dial(shared: Arc<Shared>, target: String, address: SocketAddr) {
             Ended::Refused => note(TargetOutcome::Known),
             Ended::Failed(reason) => note(TargetOutcome::Unreachable(reason)),
             Ended::NotAPeer(reason) => note(TargetOutcome::NotAPeer(reason)),
+            Ended::Untrusted(reason) => {
+                if shared.replica.peers.distrusted(&target, address, &reason) {
+                    tracing::warn!(address = target, reason, "a peer is not authenticated any more");
+                }
+                note(TargetOutcome::Untrusted(reason));
+            }
         }
         let pause = back_off.next(shared.env.random());
         let waited = async {

@@ -27,6 +27,11 @@ impl FrameReader {
         FrameReader { half, buffer: BytesMut::new(), max_frame: MAX_HELLO_FRAME }
     }
 
+    /// Returns the half of the connection, and the bytes that were read from it and not taken.
+    pub(super) fn into_parts(self) -> (ReadHalf<BoxStream>, Bytes) {
+        (self.half, self.buffer.freeze())
+    }
+
     /// Accepts frames of up to `max_frame` bytes from now on.
     pub(super) fn set_max_frame(&mut self, max_frame: usize) {
         self.max_frame = max_frame;

@@ -165,6 +165,18 @@ pub(super) fn judge(
     Ok(Introduction { name: hello.name.to_owned(), incarnation, place, advertise, hlc: Time(hello.hlc) })
 }
 
+/// Decides whether the sender of a hello may have the name in it: its certificate must be for `certified`.
+pub(super) fn judge_name(certified: &str, name: &str) -> Result<(), Refused> {
+    if certified == name {
+        return Ok(());
+    }
+    let text = format!(
+        "the certificate is of node {certified:?}, and it calls itself {name:?}: give it --name {certified}, or another \
+         certificate"
+    );
+    Err(Refused { refusal: Refusal::Untrusted, text })
+}
+
 /// Returns the address at which the sender of a hello from `remote` can be dialled; empty if none.
 pub(super) fn advertised(hello: &Hello<'_>, remote: SocketAddr) -> String {
     match hello.advertise.strip_prefix(':') {

@@ -49,7 +49,11 @@ impl Joining {
         }
         let refusal = rows.iter().find(|row| row.state.is_refused());
         match refusal {
-            Some(row) => Joining::Refused { why: format!("{}: {}", row.name, row.reason), lasts: false },
+            Some(row) => {
+                // A node that is not authenticated has no name.
+                let who = if row.name.is_empty() { &row.address } else { &row.name };
+                Joining::Refused { why: format!("{who}: {}", row.reason), lasts: false }
+            }
             None if !peers.is_joined() => Joining::Seeking,
             None if rows.is_empty() || peers.has_met_one() => Joining::Done,
             None => Joining::Alone { addresses: rows.len() },

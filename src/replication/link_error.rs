@@ -10,6 +10,7 @@ use super::message::Refusal;
 use super::sync::SyncError;
 use super::wrong_port::OtherProtocol;
 use crate::cluster::PeerState;
+use crate::tls::HandshakeError;
 
 /// A peer from which nothing arrived for this long counts as down. TCP alone does not notice a stopped process.
 pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(5);
@@ -45,6 +46,8 @@ pub(super) enum LinkError {
     NoAnswer,
     #[error("{}", .0.explain_answer())]
     WrongPort(OtherProtocol),
+    #[error(transparent)]
+    Untrusted(#[from] HandshakeError),
     #[error("a sync stood still for {}s", STALL_LIMIT.as_secs())]
     Stalled,
     #[error("its clock ran {0:.1?} ahead of this one, more than --max-clock-skew allows: set both by NTP")]
@@ -69,6 +72,13 @@ impl LinkError {
     /// Whether an operator should look into it: neither of the two nodes ended the link in order.
     pub(super) fn is_loss(&self) -> bool {
         !matches!(self, LinkError::Goodbye | LinkError::Stopping | LinkError::Dropped | LinkError::Renewed)
+    }
+
+    /// Returns the error that the other side's refusal of this node's certificate is, instead of one of the connection.
+    pub(super) fn resolve_alert(self) -> LinkError {
+        let LinkError::Io(error) = &self else { return self };
+        let refused = error.get_ref().and_then(|inner| inner.downcast_ref::<HandshakeError>());
+        refused.cloned().map_or(self, LinkError::Untrusted)
     }
 
     /// Returns the state that the peer is in afterwards.

@@ -67,6 +67,8 @@ pub(super) enum Refusal {
     Itself,
     /// It has no room for another peer.
     Crowded,
+    /// Its certificate names another node.
+    Untrusted,
 }
 
 /// Everything after the hellos.

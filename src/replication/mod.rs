@@ -101,6 +101,7 @@ use crate::log_limit::LogLimit;
 use crate::model::Incarnation;
 use crate::stats::Stats;
 use crate::store::Store;
+use crate::tls::PeerTls;
 
 /// The most accepted connections that may be in their handshake at one time.
 const MAX_HANDSHAKES: usize = 64;
@@ -117,6 +118,8 @@ struct Shared {
     faults: Faults,
     /// Clients that have sent another protocol to the peer port.
     wrong_clients: LoggedClients,
+    /// Authenticates the other side of every connection; `None` accepts everyone.
+    tls: Option<Arc<PeerTls>>,
     /// The port that these clients should use.
     client_port: Option<u16>,
     lost: LostFile,
@@ -261,6 +264,8 @@ pub(crate) struct Setup {
     pub(crate) env: Arc<dyn Env>,
     pub(crate) own: Identity,
     pub(crate) incarnation: Incarnation,
+    /// Authenticates the other side of every connection; `None` accepts everyone.
+    pub(crate) tls: Option<Arc<PeerTls>>,
     pub(crate) healing: HealingConfig,
     pub(crate) join: Vec<String>,
     /// The port on which this node serves clients, if it does.
@@ -293,6 +298,7 @@ impl Replication {
             env,
             own,
             incarnation,
+            tls,
             healing,
             join,
             client_port,
@@ -314,6 +320,7 @@ impl Replication {
             env,
             faults: Faults::new(enable_faults),
             wrong_clients: LoggedClients::default(),
+            tls,
             client_port,
             lost,
             verifications: Verifications::default(),

@@ -211,6 +211,7 @@ impl Peers {
             Refusal::Duplicate => PeerState::Duplicate,
             Refusal::Skewed => PeerState::Skewed,
             Refusal::Incompatible | Refusal::Crowded => PeerState::Incompatible,
+            Refusal::Untrusted => PeerState::Untrusted,
             Refusal::Linked | Refusal::Itself => return None,
         };
         let mut table = self.table.lock();

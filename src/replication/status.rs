@@ -6,7 +6,7 @@ use super::figures::LastHeartbeat;
 use super::joining::Joining;
 use super::{Replication, Shared};
 use crate::cluster::{
-    Activity, Events, Figures, NodeState, PeerStatus, Recorded, RemoteNode, Statistics, Status,
+    Activity, Events, Figures, NodeState, PeerSecurity, PeerStatus, Recorded, RemoteNode, Statistics, Status,
 };
 use crate::model::{Incarnation, timestamp};
 
@@ -91,6 +91,10 @@ impl Statistics for Replication {
             damaged_frames: counts.damaged_frames.load(Relaxed),
             refusals,
         }
+    }
+
+    fn peer_security(&self) -> PeerSecurity {
+        self.shared.tls.as_ref().map_or_else(PeerSecurity::none, |tls| tls.status())
     }
 
     fn figures(&self) -> Figures {

@@ -16,6 +16,7 @@ use super::message::{
     Answer, Cells, Hello, MAGIC, Message, PeerAddress, Refusal, VERSIONS, WireCell, WireCopy, WireCopyState,
     WireCount, WireRemovedRegister, WireRetraction,
 };
+use super::replica::{Handshake, Verdict};
 use super::*;
 use crate::cluster::{Administration, Copies, Healing, PeerState, Statistics, Status, Way};
 use crate::env::SystemEnv;
@@ -55,6 +56,7 @@ async fn node(name: &str, id: u128, join: &[String]) -> TestNode {
         env: Arc::new(SystemEnv),
         own,
         incarnation,
+        tls: None,
         healing: HealingConfig {
             max_clock_skew: Duration::from_millis(500),
             forget_after: None,
@@ -757,4 +759,39 @@ fn golden_bytes_pin_the_wire() {
     assert_eq!(kinds, (0..count).collect());
     let next = [&[count], &[0; 64][..]].concat();
     assert!(matches!(codec::decode::<Message<'_>>(&next), Err(codec::CodecError::Malformed(_))));
+}
+
+#[tokio::test]
+async fn a_node_whose_certificate_is_of_another_node_is_refused_on_both_sides() {
+    let node = node("a", 1, &[]).await;
+    let replica = &node.replication.shared.replica;
+    let (wall, now) = (SystemEnv.wall_clock(), Instant::now());
+    let hello = codec::frame(&Hello {
+        magic: MAGIC,
+        versions: VERSIONS,
+        cluster: "oak",
+        name: "b",
+        incarnation: 77,
+        wall: wall.0,
+        hlc: wall.0,
+        advertise: "",
+        max_frame: MAX_FRAME as u64,
+        generation: 1,
+        extension: &[],
+    });
+    let dialled = Handshake::dial(replica, wall, now).0;
+    for handshake in [Handshake::accept(), dialled] {
+        let mut handshake = handshake.requiring(Some("c".into()));
+        let remote = "127.0.0.1:1".parse().unwrap();
+        let reply = handshake.receive(replica, codec::open(&hello).unwrap(), remote, wall, now).unwrap();
+        let Verdict::Refused(refused) = reply.verdict else { panic!("it is accepted") };
+        assert_eq!(refused.refusal, Refusal::Untrusted);
+        assert!(
+            refused.text.contains("the certificate is of node \"c\", and it calls itself \"b\""),
+            "{}",
+            refused.text
+        );
+        let told = codec::decode::<Message<'_>>(codec::open(reply.send.last().unwrap()).unwrap()).unwrap();
+        assert!(matches!(told, Message::Refuse { refusal: Refusal::Untrusted, .. }), "{told:?}");
+    }
 }

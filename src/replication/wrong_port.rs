@@ -16,6 +16,14 @@ use crate::config::DEFAULT_PEER_PORT;
 /// The most clients that are recorded as logged; beyond it the oldest is dropped.
 const MAX_LOGGED: usize = 64;
 
+/// What a node without TLS says of an address that answers in TLS.
+const EXPLAIN_TLS_ANSWER: &str = "it answers in TLS: if it is a node, give this one --peer-tls-cert or --peer-secret-file \
+    as it has; --join and --advertise want a peer port, 7172 by default";
+
+/// What a node without TLS says of a connection that begins with TLS.
+const EXPLAIN_TLS_REQUEST: &str = "it speaks TLS, but this node has neither --peer-tls-cert nor --peer-secret-file: give all \
+    nodes the same";
+
 /// Another protocol that a connection to the peer port uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OtherProtocol {
@@ -83,7 +91,8 @@ impl OtherProtocol {
         let whose = match self {
             OtherProtocol::Redis => ", as a client port does",
             OtherProtocol::Http => ", as an http port does",
-            OtherProtocol::Tls | OtherProtocol::Text => "",
+            OtherProtocol::Tls => return EXPLAIN_TLS_ANSWER.into(),
+            OtherProtocol::Text => "",
         };
         format!(
             "it answers in {}{whose}: --join and --advertise want a peer port, {DEFAULT_PEER_PORT} by default",
@@ -94,6 +103,9 @@ impl OtherProtocol {
     /// Explains to people why a connection to the peer port is closed. `client_port` is where this node serves
     /// clients, if it does.
     pub(super) fn explain_request(self, client_port: Option<u16>) -> String {
+        if self == OtherProtocol::Tls {
+            return EXPLAIN_TLS_REQUEST.into();
+        }
         let ports = match client_port {
             Some(port) => format!("clients use the client port, {port}"),
             None => "this node has no client port".into(),

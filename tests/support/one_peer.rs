@@ -9,8 +9,9 @@ use std::time::Duration;
 use sapwood::config::KeyspaceEvents;
 use sapwood::internal::cluster::{
     Acknowledgements, Activity, Administration, ClusterError, Copies, Direction, EventSender, Events,
-    Figures, Heal, Healing, HealingStatus, LostCell, NodeState, PeerState, PeerStatus, Publisher, Recorded,
-    RemoteNode, Scope, Statistics, Status, Token, TokenError, Verification, VerificationState, Way,
+    Figures, Heal, Healing, HealingStatus, LostCell, NodeState, PeerSecurity, PeerState, PeerStatus,
+    Publisher, Recorded, RemoteNode, Scope, Statistics, Status, Token, TokenError, Verification,
+    VerificationState, Way,
 };
 use sapwood::internal::env::{BoxFuture, SystemEnv};
 use sapwood::internal::model::{Deadline, HashSeed, RangeCount, Timestamp, timestamp};
@@ -122,6 +123,10 @@ impl Healing for OnePeer {
 }
 
 impl Statistics for OnePeer {
+    fn peer_security(&self) -> PeerSecurity {
+        PeerSecurity::default()
+    }
+
     fn activity(&self) -> Activity {
         Activity::default()
     }

@@ -150,7 +150,7 @@ fn sighup_without_a_terminal_reloads_the_log_filter_and_names_what_needs_a_resta
 fn sighup_without_a_config_file_is_a_line_and_nothing_else() {
     let mut a = NodeProcess::start("a", &[], &[]);
     a.signal("HUP");
-    wait("it says so", || a.log().contains("no --config file, so there is nothing to reload"));
+    wait("it says so", || a.log().contains("no --config file, so there are no settings to reload"));
     a.set("k", "v");
     assert_eq!(a.get("k").as_deref(), Some("v"));
     a.signal("TERM");

@@ -31,7 +31,17 @@ const TOTALS: [&str; 8] = [
 ];
 
 /// Fields that are text in JSON even if they look like a number.
-const TEXTS: [&str; 7] = ["name", "cluster", "state", "state_reason", "digest", "incarnation", "waits_for"];
+const TEXTS: [&str; 9] = [
+    "name",
+    "cluster",
+    "state",
+    "state_reason",
+    "digest",
+    "incarnation",
+    "waits_for",
+    "peer_security",
+    "peer_security_error",
+];
 
 /// The shortest `--interval`: a person cannot read faster, and the requests cost the node time.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);

@@ -1,5 +1,7 @@
 //! A [`Status`] as lines for people.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use sapwood::status::PeerState;
 
 use super::Status;
@@ -30,6 +32,12 @@ pub(super) fn lines(status: &Status, paint: Paint) -> Vec<String> {
 /// The row of [`own`] that holds the state.
 const STATE: usize = 1;
 
+/// When the certificate of the node ends.
+fn expiry(own: &Fields) -> String {
+    let Some(at) = own.number("peer_certificate_expires") else { return String::new() };
+    format!("; this node's ends {}", humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(at)))
+}
+
 fn own(Status { own, healing, peers, .. }: &Status) -> Table {
     let mut table = Table::default();
     let up = rough_time(own.count("uptime_in_seconds").saturating_mul(1000));
@@ -47,6 +55,15 @@ fn own(Status { own, healing, peers, .. }: &Status) -> Table {
     table.row(["commands", &format!("{}/s", grouped(own.count("instantaneous_ops_per_sec")))]);
     table.row(["members", &grouped(healing.count("members"))]);
     table.row(["linked", &format!("{} of {}", own.count("linked_peers"), expected(peers))]);
+    match &*own.text("peer_security") {
+        "certificates" => table.row(["peers", &format!("authenticated by certificates{}", expiry(own))]),
+        "secret" => table.row(["peers", "authenticated by a shared secret"]),
+        _ => {}
+    }
+    let problem = own.text("peer_security_error");
+    if !problem.is_empty() {
+        table.row(["problem", &format!("new certificates or secrets cannot be used: {problem}")]);
+    }
     let stable = healing.number("stable_age_ms");
     table.row([
         "stable",

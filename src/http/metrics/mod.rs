@@ -19,7 +19,7 @@ use super::health;
 use super::host::NodeApi;
 use super::problem::Problem;
 use super::state::App;
-use crate::cluster::{Activity, HealingStatus, NodeState, PeerStatus};
+use crate::cluster::{Activity, HealingStatus, NodeState, PeerSecurity, PeerStatus};
 use crate::stats::{BOUNDS, LatencyTotals};
 use crate::store::Totals;
 
@@ -51,6 +51,7 @@ struct Reading {
     healing: HealingStatus,
     activity: Activity,
     peers: Vec<PeerStatus>,
+    security: PeerSecurity,
 }
 
 impl Reading {
@@ -63,6 +64,7 @@ impl Reading {
             healing: cluster.healing(),
             activity: cluster.activity(),
             peers: cluster.peers(),
+            security: cluster.peer_security(),
             api,
         }
     }

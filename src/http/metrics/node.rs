@@ -12,6 +12,7 @@ pub(super) fn write(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
     state(sheet)?;
     keys(sheet)?;
     clients(sheet)?;
+    security(sheet)?;
     healing(sheet)
 }
 
@@ -136,6 +137,48 @@ fn clients(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
         "command_batch_duration",
         "How long the commands that came in one read took to execute, of one in 16 batches of each connection.",
         |reading| reading.api.stats.latency(),
+    )
+}
+
+fn security(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
+    sheet.gauges(
+        "peer_security",
+        "How links to peers are authenticated and encrypted: certificates, secret or none. Always 1.",
+        None,
+        |reading| [(vec![("way", reading.security.way)], 1.0)],
+    )?;
+    sheet.gauges(
+        "tls_certificate_expiry_timestamp",
+        "When this node's certificate ends, in seconds since the Unix epoch. Absent without one.",
+        SECONDS,
+        |reading| reading.security.expires.map(|at| (vec![("role", "peer")], at as f64)),
+    )?;
+    sheet.counters(
+        "tls_handshake_failures",
+        "Connections of peers, in both directions, that were not authenticated, by reason.",
+        None,
+        |reading| {
+            let failures = reading.security.failures.iter();
+            failures.map(|(reason, count)| (vec![("reason", *reason)], *count)).collect::<Vec<_>>()
+        },
+    )?;
+    sheet.counter(
+        "tls_reloads",
+        "New certificates and secrets of peers that were put to use.",
+        None,
+        |reading| reading.security.reloads,
+    )?;
+    sheet.counter(
+        "tls_reload_failures",
+        "New certificates and secrets of peers that could not be used.",
+        None,
+        |reading| reading.security.failed_reloads,
+    )?;
+    sheet.gauge(
+        "tls_reload_failed",
+        "Whether the files of certificates or secrets could not be used when they were read last.",
+        None,
+        |reading| flag(reading.security.error.is_some()),
     )
 }
 

@@ -84,14 +84,16 @@ impl Peer {
 impl Target {
     /// Returns a row for an address at which no known node answers.
     fn status(&self, address: &str, now: Instant) -> Option<PeerStatus> {
-        match &self.outcome {
-            TargetOutcome::Known => None,
-            TargetOutcome::Unreachable(reason) | TargetOutcome::NotAPeer(reason) => Some(PeerStatus {
-                reason: reason.clone(),
-                address: address.to_owned(),
-                since: now.saturating_duration_since(self.since),
-                ..PeerStatus::new("", PeerState::Down)
-            }),
-        }
+        let (state, reason) = match &self.outcome {
+            TargetOutcome::Known => return None,
+            TargetOutcome::Unreachable(reason) | TargetOutcome::NotAPeer(reason) => (PeerState::Down, reason),
+            TargetOutcome::Untrusted(reason) => (PeerState::Untrusted, reason),
+        };
+        Some(PeerStatus {
+            reason: reason.clone(),
+            address: address.to_owned(),
+            since: now.saturating_duration_since(self.since),
+            ..PeerStatus::new("", state)
+        })
     }
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use tokio::time::Instant;
 
 use super::Peers;
+use crate::cluster::PeerState;
 use crate::model::Incarnation;
 use crate::replication::hello::MAX_PEERS;
 
@@ -28,6 +29,8 @@ pub(in crate::replication) enum TargetOutcome {
     Unreachable(String),
     /// The other side speaks another protocol or sends nothing, and why.
     NotAPeer(String),
+    /// A node there was not authenticated, or did not authenticate this one, and why.
+    Untrusted(String),
     /// The address leads to a node with a row of its own: this one, a peer, or one that was refused.
     Known,
 }
@@ -110,6 +113,23 @@ impl Peers {
         if let Some(target) = self.table.lock().targets.get_mut(target) {
             target.found.insert(address, incarnation);
         }
+    }
+
+    /// Records that a peer that was linked before is not authenticated any more, or does not authenticate this node. Returns
+    /// whether a peer's row shows this reason for the first time.
+    pub(in crate::replication) fn distrusted(&self, target: &str, address: SocketAddr, reason: &str) -> bool {
+        let names = self.names_at(target, address);
+        let mut table = self.table.lock();
+        let mut is_new = false;
+        for name in names {
+            let unlinked = table.peers.get_mut(&name).filter(|peer| peer.link.is_none());
+            if let Some(peer) = unlinked.filter(|peer| peer.state == PeerState::Down && peer.reason != reason)
+            {
+                reason.clone_into(&mut peer.reason);
+                is_new = true;
+            }
+        }
+        is_new
     }
 
     /// Returns the names of the peers that are or were at one of a target's addresses.

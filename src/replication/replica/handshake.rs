@@ -18,7 +18,9 @@ use super::Replica;
 use crate::cluster::Direction;
 use crate::model::{Incarnation, Time, timestamp};
 use crate::replication::codec;
-use crate::replication::hello::{Exchange, Introduction, Refused, advertised, judge, judge_clock};
+use crate::replication::hello::{
+    Exchange, Introduction, Refused, advertised, judge, judge_clock, judge_name,
+};
 use crate::replication::link_error::LinkError;
 use crate::replication::message::{Hello, Message};
 use crate::replication::peers::Admitted;
@@ -27,6 +29,8 @@ use crate::replication::peers::Admitted;
 pub(in crate::replication) struct Handshake {
     stage: Stage,
     greeted: Option<Greeted>,
+    /// The node that the certificate of the other side names, if it has one.
+    certified: Option<String>,
 }
 
 /// The message that is expected next.
@@ -86,12 +90,17 @@ impl Handshake {
     /// Begins the handshake over a connection that this node has opened. Returns it, and its hello to send.
     pub(in crate::replication) fn dial(replica: &Replica, wall: Time, now: Instant) -> (Handshake, Bytes) {
         let (said, hello) = Said::hello(replica, wall, now);
-        (Handshake { stage: Stage::Dialled(said), greeted: None }, hello)
+        (Handshake { stage: Stage::Dialled(said), greeted: None, certified: None }, hello)
     }
 
     /// Begins the handshake over a connection that another node has opened. That node speaks first.
     pub(in crate::replication) fn accept() -> Handshake {
-        Handshake { stage: Stage::Accepted, greeted: None }
+        Handshake { stage: Stage::Accepted, greeted: None, certified: None }
+    }
+
+    /// Requires that the other side is the node `certified`, if that is given.
+    pub(in crate::replication) fn requiring(self, certified: Option<String>) -> Handshake {
+        Handshake { certified, ..self }
     }
 
     /// The node at the other end, once it has sent a hello.
@@ -144,6 +153,9 @@ impl Handshake {
             incarnation: timestamp::incarnation(hello.incarnation),
             advertised: advertised(hello, remote),
         });
+        if let Some(certified) = &self.certified {
+            judge_name(certified, hello.name)?;
+        }
         let peer = judge(replica.peers.own(), said.incarnation, hello, wall, exchange, remote)?;
         replica.check(&peer, said.incarnation, direction)?;
         Ok(peer)

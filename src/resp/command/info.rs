@@ -222,6 +222,10 @@ fn sapwood(shared: &Shared, lines: &mut Lines) {
     lines.add("late_total", healing.late);
     lines.add("lost", healing.lost);
     lines.add("dropped_messages_total", shared.cluster.dropped_messages());
+    let security = shared.cluster.peer_security();
+    lines.add("peer_security", security.way);
+    lines.add("peer_certificate_expires", security.expires.map_or(-1, i128::from));
+    lines.add("peer_security_error", security.error.unwrap_or_default());
     lines.add("incarnation", shared.store.own_incarnation());
 }
 
