@@ -7,12 +7,15 @@
 //! status peers ────────┤
 //! verify lost ─────────┤
 //! cut mend forget ────┘
+//!
+//! certs makes files, and talks to no node
 //! ```
 //!
 //! Results go to stdout, messages to stderr; colours are used only on a terminal.
 
 mod address;
 mod bench;
+mod certs;
 mod check_config;
 mod completions;
 mod cut;
@@ -97,6 +100,7 @@ enum Command {
     Rejoin(rejoin::Args),
     Cut(cut::Cut),
     Mend(cut::Mend),
+    Certs(certs::Args),
     CheckConfig(check_config::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -145,6 +149,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<Exit> {
         Command::Rejoin(args) => client(rejoin::run(args)),
         Command::Cut(args) => client(cut::cut(args)),
         Command::Mend(args) => client(cut::mend(args)),
+        Command::Certs(args) => certs::run(args),
         Command::CheckConfig(args) => check_config::run(args, matches),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

@@ -26,6 +26,7 @@ mod networks;
 mod noise;
 mod oracle;
 mod page;
+mod peer_tls;
 mod refusals;
 mod scale;
 mod slow_peer;
