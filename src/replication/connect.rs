@@ -88,11 +88,13 @@ async fn authenticate(
         },
         Err(error) => error,
     };
-    if let Some(left_out) = tls.note_failure(remote.ip(), &error) {
-        let left_out = Some(left_out).filter(|count| *count > 0);
-        tracing::warn!(%remote, reason = %error, left_out, "a peer is not authenticated: connection closed");
-    } else {
-        tracing::debug!(%remote, reason = %error, "a peer is not authenticated: connection closed");
+    let reason = error.to_string();
+    match tls.note_failure(remote.ip(), &error) {
+        Some(left_out) => {
+            let left_out = Some(left_out).filter(|count| *count > 0);
+            tracing::warn!(%remote, reason, left_out, "a peer is not authenticated: connection closed");
+        }
+        None => tracing::debug!(%remote, reason, "a peer is not authenticated: connection closed"),
     }
     None
 }
@@ -111,6 +113,7 @@ async fn open_tls(
     let mut reader = FrameReader::new(read);
     let opening = timeout_at(deadline, reader.other_protocol()).await;
     let (read, first) = reader.into_parts();
+    let said_nothing = first.is_empty();
     let stream = with_first_bytes(first, read.unsplit(write));
     match opening {
         Ok(Ok(Some(OtherProtocol::Tls))) => tls.accept(stream, deadline).await.map(Some),
@@ -119,6 +122,7 @@ async fn open_tls(
             Connection::new(unauthenticated, remote, Direction::In).turn_away(shared, other).await;
             Ok(None)
         }
+        Ok(Ok(None)) if said_nothing => Err(HandshakeError::Closed),
         Ok(Ok(None)) => {
             tls.refuse_plaintext(stream).await;
             Err(HandshakeError::Plaintext)

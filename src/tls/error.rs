@@ -60,7 +60,7 @@ pub(crate) enum HandshakeError {
          --peer-secret-file"
     )]
     Plaintext,
-    #[error("it speaks TLS, but not as a peer port of Sapwood does: is this the port of --peer?")]
+    #[error("it speaks TLS, but not the peer protocol of Sapwood: peers connect to the port of --peer")]
     OtherProtocol,
     #[error("no TLS handshake within {}s", super::HANDSHAKE_LIMIT.as_secs())]
     TimedOut,

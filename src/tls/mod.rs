@@ -208,11 +208,13 @@ impl PeerTls {
         let _ = timeout(ALERT_LIMIT, answering).await;
     }
 
-    /// Counts a connection from `from` that was not authenticated. Returns whether to log it, and if so how many of this
-    /// address were not logged since the last that was.
+    /// Counts a connection from `from` that was not authenticated. Returns `None` if it is not to be logged, else how many of
+    /// this address were not logged since the last that was.
     pub(crate) fn note_failure(&self, from: IpAddr, error: &HandshakeError) -> Option<u64> {
         self.failures.count(error);
-        self.failures.note(from, Instant::now())
+        // A probe of the port, or a peer that was stopped in the middle.
+        let is_usual = matches!(error, HandshakeError::Closed);
+        if is_usual { None } else { self.failures.note(from, Instant::now()) }
     }
 
     /// Counts a connection that this node has opened and whose other side has refused it.

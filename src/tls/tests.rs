@@ -396,6 +396,43 @@ async fn a_dialler_that_sends_nothing_or_garbage_ends_within_the_limit() {
     }
 }
 
+/// The seed of a case that fails is in its message.
+#[tokio::test(start_paused = true)]
+async fn damaged_hellos_of_tls_are_refused_in_time_and_never_accepted() {
+    use rand::rngs::StdRng;
+    use rand::{Rng as _, SeedableRng as _};
+    let ca = Authority::new();
+    let (_dir, shared) = sharing("oak", "0123456789abcdef0123456789abcdef");
+    for node in [ca.node("a"), shared] {
+        let (near, mut far) = tokio::io::duplex(1 << 16);
+        let dialling = node.dial(Box::new(near), "127.0.0.1:1".parse().unwrap());
+        let mut hello = vec![0; 1 << 14];
+        let read = tokio::select! {
+            _ = dialling => panic!("nobody has answered"),
+            read = far.read(&mut hello) => read.unwrap(),
+        };
+        hello.truncate(read);
+        for seed in 0..300 {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let mut bytes = hello.clone();
+            for _ in 0..rng.random_range(1..8) {
+                let at = rng.random_range(0..bytes.len());
+                match rng.random_range(0..4) {
+                    0 => bytes.truncate(at.max(1)),
+                    1 => bytes.insert(at, rng.random()),
+                    _ => bytes[at] = rng.random(),
+                }
+            }
+            let (mut near, far) = tokio::io::duplex(1 << 16);
+            near.write_all(&bytes).await.unwrap();
+            let began = Instant::now();
+            let outcome = node.accept(Box::new(far), began + HANDSHAKE_LIMIT).await;
+            assert!(outcome.is_err(), "seed {seed}");
+            assert!(began.elapsed() <= HANDSHAKE_LIMIT + ALERT_LIMIT, "seed {seed}");
+        }
+    }
+}
+
 #[test]
 fn certificates_are_reported_from_thirty_days_before_their_end() {
     use tokio_rustls::rustls::pki_types::UnixTime;

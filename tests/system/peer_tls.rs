@@ -61,6 +61,7 @@ fn until_shown(node: &NodeProcess, state: &str, reason: &str) {
 }
 
 fn metrics(node: &NodeProcess) -> String {
+    wait("the greeting is written", || node.greeting().contains("  try "));
     let mut stream = TcpStream::connect(node.page()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(stream, "GET /metrics HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", node.page()).unwrap();
@@ -249,6 +250,10 @@ fn diallers_that_prove_nothing_are_closed_in_time_and_keep_no_node_out() {
     write_secret(&file, &secret());
     let flags = vec![format!("--peer-secret-file={}", file.display())];
     let a = start("a", &[], &flags);
+    // A probe of the port is counted, and no reason for a warning.
+    drop(TcpStream::connect(a.peer).unwrap());
+    wait("the probe is counted", || metrics(&a).contains("failures_total{reason=\"closed\",node=\"a\"} 1"));
+    assert!(!a.log().contains("WARN"), "{}", a.log());
     let before = a.resident();
     // Another address than that of node b, so that its limit is not b's.
     let source = IpAddr::from([127, 0, 0, 2]);
