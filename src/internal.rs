@@ -7,6 +7,11 @@ pub use crate::node::Internals;
 #[cfg(feature = "simulation")]
 pub use crate::replication::simulation;
 
+/// Hashes of users' passwords.
+pub mod acl {
+    pub use crate::acl::{MAX_USER_NAME, hash_password};
+}
+
 /// The traits through which the Redis and http ports see the peers.
 pub mod cluster {
     pub use crate::cluster::*;

@@ -27,7 +27,8 @@
 //!                  |
 //!                 model          pure: timestamps, the merge of registers and of counters, digests
 //!
-//!   beside them:  config         the settings of a node, checked once
+//!   beside them:  acl            pure: users of clients, their rights and hashes of passwords
+//!                 config         the settings of a node, checked once
 //!                 env            network, wall clock and randomness, so that tests can replace them
 //!                 tls            TLS between peers: certificates, shared secrets, names
 //!                 accept         accepts connections, and rests after an error
@@ -76,8 +77,8 @@
 //!
 //! The files in `docs/` define the technical words (`glossary.md`) and what users can rely on (`consistency.md`), and
 //! describe how nodes converge and deletes stay deleted (`healing.md`), the protocol between nodes
-//! (`peer-protocol.md`), who may connect (`security.md`), the commands (`commands.md`), how to run a node (`operations.md`) and
-//! how to measure one (`bench.md`).
+//! (`peer-protocol.md`), who may connect (`security.md`), the users of clients (`users.md`), the commands (`commands.md`), how
+//! to run a node (`operations.md`) and how to measure one (`bench.md`).
 //!
 //! # Embedding a node
 //!
@@ -109,6 +110,7 @@
 
 mod ablation;
 mod accept;
+mod acl;
 mod cluster;
 pub mod config;
 mod env;
@@ -132,8 +134,9 @@ mod watch;
 
 pub use sapwood_client as client;
 
+pub use acl::{AclError, Problem as AclProblem};
 pub use model::{BadIncarnation, Deadline, Digest, Incarnation, Time, Timestamp};
-pub use node::{JoinError, Node, NodeBuilder, NodeError, StartError, Watch, WatchError};
+pub use node::{JoinError, Node, NodeBuilder, NodeError, StartError, UsersError, Watch, WatchError};
 pub use replication::ShutdownReport;
 pub use store::{Cause, Value};
 pub use tls::CredentialsError;

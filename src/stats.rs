@@ -7,7 +7,7 @@ mod durations;
 mod latency;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tracing_mutex::parkinglot::Mutex;
@@ -43,6 +43,8 @@ pub struct Stats {
     pub(crate) refused_connections: AtomicU64,
     /// Connections that were closed because they did not read their subscribed messages.
     pub(crate) cut_off: AtomicU64,
+    /// What was refused for want of rights.
+    pub(crate) denied: Denied,
     errors: AtomicU64,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -51,6 +53,20 @@ pub struct Stats {
     /// All commands up to the last sample. `last_second` is those of the second before it.
     sampled: AtomicU64,
     last_second: AtomicU64,
+}
+
+/// How often clients were refused because of their user.
+#[derive(Default)]
+pub(crate) struct Denied {
+    /// Logins with a wrong user or password.
+    pub(crate) logins: AtomicU64,
+    pub(crate) commands: AtomicU64,
+    pub(crate) keys: AtomicU64,
+    pub(crate) channels: AtomicU64,
+    /// Files of users that could not be used.
+    pub(crate) files: AtomicU64,
+    /// Whether the present one is such a file.
+    pub(crate) is_file_bad: AtomicBool,
 }
 
 /// The counters of one command or subcommand.
@@ -139,6 +155,7 @@ impl Stats {
             connections: AtomicU64::new(0),
             refused_connections: AtomicU64::new(0),
             cut_off: AtomicU64::new(0),
+            denied: Denied::default(),
             errors: AtomicU64::new(0),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
@@ -223,7 +240,8 @@ impl Stats {
             .chain(&self.calls)
             .chain(&self.failures)
             .chain(&self.rejections)
-            .chain([&self.peak_memory]);
+            .chain([&self.peak_memory, &self.denied.logins, &self.denied.commands])
+            .chain([&self.denied.keys, &self.denied.channels]);
         counters.for_each(|counter| counter.store(0, Relaxed));
         self.reset_durations();
         self.errors_by_code.lock().clear();
@@ -266,8 +284,13 @@ impl Stats {
         self.durations.iter().for_each(Durations::reset);
     }
 
+    /// How many files of users could not be used, and whether the present one is such a file.
+    pub(crate) fn users_file(&self) -> (u64, bool) {
+        (self.denied.files.load(Relaxed), self.denied.is_file_bad.load(Relaxed))
+    }
+
     /// The other counters, under their names in `INFO`.
-    pub fn named(&self) -> [(&'static str, u64); 8] {
+    pub fn named(&self) -> [(&'static str, u64); 12] {
         [
             ("total_connections_received", self.connections.load(Relaxed)),
             ("rejected_connections", self.refused_connections.load(Relaxed)),
@@ -277,6 +300,10 @@ impl Stats {
             ("keyspace_misses", self.misses.load(Relaxed)),
             ("total_net_input_bytes", self.bytes_in.load(Relaxed)),
             ("total_net_output_bytes", self.bytes_out.load(Relaxed)),
+            ("acl_access_denied_auth", self.denied.logins.load(Relaxed)),
+            ("acl_access_denied_cmd", self.denied.commands.load(Relaxed)),
+            ("acl_access_denied_key", self.denied.keys.load(Relaxed)),
+            ("acl_access_denied_channel", self.denied.channels.load(Relaxed)),
         ]
     }
 }

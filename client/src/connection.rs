@@ -20,7 +20,9 @@ const READ_CHUNK: usize = 64 << 10;
 /// How to connect.
 #[derive(Clone)]
 pub struct Options {
-    /// The node's client password, if it has one.
+    /// The user to log in as. Default: `default`. Without a password it has no effect.
+    pub user: Option<String>,
+    /// The user's password, if it has one.
     pub password: Option<String>,
     /// Time limit for connecting, and then for silence while a reply is awaited. Default: 5 s.
     pub timeout: Duration,
@@ -30,14 +32,15 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { password: None, timeout: Duration::from_secs(5), resp3: false }
+        Self { user: None, password: None, timeout: Duration::from_secs(5), resp3: false }
     }
 }
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { password, timeout, resp3 } = self;
+        let Self { user, password, timeout, resp3 } = self;
         f.debug_struct("Options")
+            .field("user", user)
             .field("password", &password.as_ref().map(|_| "…"))
             .field("timeout", timeout)
             .field("resp3", resp3)
@@ -95,10 +98,16 @@ impl Connection {
 
     async fn greet(&mut self, options: &Options) -> Result<(), ClientError> {
         let password = options.password.as_deref().map(str::as_bytes);
+        let user = options.user.as_deref().map(str::as_bytes);
         match (options.resp3, password) {
-            (true, Some(password)) => self.call(&[b"HELLO", b"3", b"AUTH", b"default", password]).await?,
+            (true, Some(password)) => {
+                self.call(&[b"HELLO", b"3", b"AUTH", user.unwrap_or(b"default"), password]).await?
+            }
             (true, None) => self.call(&[b"HELLO", b"3"]).await?,
-            (false, Some(password)) => self.call(&[b"AUTH", password]).await?,
+            (false, Some(password)) => match user {
+                Some(user) => self.call(&[b"AUTH", user, password]).await?,
+                None => self.call(&[b"AUTH", password]).await?,
+            },
             (false, None) => return Ok(()),
         };
         Ok(())

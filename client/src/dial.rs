@@ -76,6 +76,7 @@ impl Dialer {
         let addr = &self.addrs[self.next];
         self.next = (self.next + 1) % self.addrs.len();
         let options = Options {
+            user: self.options.user.clone(),
             password: self.options.password.clone(),
             timeout: self.options.connect_timeout,
             resp3: self.options.resp3,

@@ -16,7 +16,9 @@ use std::{fmt, time::Duration};
 /// ```
 #[derive(Clone)]
 pub struct ClientOptions {
-    /// The nodes' client password, if they have one. Default: none.
+    /// The user to log in as. Default: `default`. Without a password it has no effect.
+    pub user: Option<String>,
+    /// The user's password, if it has one. Default: none.
     pub password: Option<String>,
     /// Time limit for connecting to one node and for the reply to the first request. Default: 2 s.
     pub connect_timeout: Duration,
@@ -39,6 +41,7 @@ pub struct ClientOptions {
 impl Default for ClientOptions {
     fn default() -> Self {
         Self {
+            user: None,
             password: None,
             connect_timeout: Duration::from_secs(2),
             request_timeout: Duration::from_secs(5),
@@ -52,8 +55,9 @@ impl Default for ClientOptions {
 
 impl fmt::Debug for ClientOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { password, connect_timeout, request_timeout, backoff, .. } = self;
+        let Self { user, password, connect_timeout, request_timeout, backoff, .. } = self;
         f.debug_struct("ClientOptions")
+            .field("user", user)
             .field("password", &password.as_ref().map(|_| "…"))
             .field("connect_timeout", connect_timeout)
             .field("request_timeout", request_timeout)

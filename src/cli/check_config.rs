@@ -38,7 +38,7 @@ pub(crate) fn run(args: Args, matches: &ArgMatches) -> anyhow::Result<Exit> {
 }
 
 /// Every setting in the form of the file, in the order of the help; `None` if an unset value cannot be written there.
-fn entries(Loaded { config, log, password_file, .. }: &Loaded) -> [(&'static str, Option<Value>); 37] {
+fn entries(Loaded { config, log, password_file, .. }: &Loaded) -> [(&'static str, Option<Value>); 38] {
     let text = |value: &dyn ToString| Some(Value::String(value.to_string()));
     let size = |bytes: u64| text(&Size(bytes));
     let path = |path: &Option<PathBuf>| path.as_ref().and_then(|path| text(&path.display()));
@@ -67,6 +67,7 @@ fn entries(Loaded { config, log, password_file, .. }: &Loaded) -> [(&'static str
         ("peer-queue", size(config.peer_queue as u64)),
         ("notify-keyspace-events", text(&config.notify_keyspace_events)),
         ("client-password-file", path(password_file)),
+        ("users-file", path(&config.users_file)),
         ("peer-tls-cert", path(&config.peer_tls_cert)),
         ("peer-tls-key", path(&config.peer_tls_key)),
         ("peer-tls-ca", path(&config.peer_tls_ca)),

@@ -35,6 +35,7 @@ mod man;
 #[cfg(unix)]
 mod open_files;
 mod output;
+mod passwd;
 mod peers;
 mod progress;
 mod rejoin;
@@ -101,6 +102,7 @@ enum Command {
     Cut(cut::Cut),
     Mend(cut::Mend),
     Certs(certs::Args),
+    Passwd(passwd::Args),
     CheckConfig(check_config::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -150,6 +152,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<Exit> {
         Command::Cut(args) => client(cut::cut(args)),
         Command::Mend(args) => client(cut::mend(args)),
         Command::Certs(args) => certs::run(args),
+        Command::Passwd(args) => passwd::run(&args),
         Command::CheckConfig(args) => check_config::run(args, matches),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

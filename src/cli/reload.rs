@@ -1,6 +1,7 @@
 //! Reloads the settings while a node runs: applies the log filter, and logs which others have changed.
 
 use anyhow::Context as _;
+use sapwood::Node;
 use tracing::Level;
 
 use super::check_config::differing;
@@ -22,10 +23,15 @@ impl Reload {
         Reload { args, running, filter }
     }
 
-    /// Reads the settings again, and logs the result. If they are invalid, nothing changes.
+    /// Reads users, credentials of peers and the settings again, and logs the results. What is invalid changes nothing.
     ///
     /// It blocks while it reads, so it must be called outside the runtime's workers.
-    pub(crate) fn run(&self) {
+    pub(crate) fn run(&self, node: &Node) {
+        // The node logs the outcome of both.
+        node.reload_peer_credentials();
+        if self.running.config.users_file.is_some() {
+            let _ = node.reload_users();
+        }
         if self.args.config.is_none() {
             tracing::info!("SIGHUP: there is no --config file, so there are no settings to reload");
             return;

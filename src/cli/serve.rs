@@ -33,7 +33,8 @@ Examples:
         --client-password-file /etc/sapwood/password --peer-secret-file /etc/sapwood/peer-secret
 
 Started on a terminal, the node stops in order when the terminal is closed, as on SIGTERM. Without one, as under a supervisor,
-SIGHUP reads certificates, secrets of peers and --log again, and logs which other settings have changed.
+SIGHUP reads --users-file, certificates and secrets of peers, and --log again, and logs which other settings have changed. The
+node reads files of users, certificates and secrets by itself within some seconds after a change.
 
 Sizes are written 64KiB, 16MiB or 1GiB (kb, mb, gb mean the same), times 500ms, 5s, 2m or 7d.
 Exit codes: 0 stopped in order, 1 failed, 2 wrong usage, 4 stopped with writes that no other node holds.
@@ -65,10 +66,7 @@ async fn serve(config: Config, reload: &Reload) -> anyhow::Result<Exit> {
 
     tokio::select! {
         signal = stop.asked() => tracing::info!(signal, "stopping: draining to the peers; Ctrl-C again ends at once"),
-        () = hangup.terminal_closed(|| {
-            node.reload_peer_credentials();
-            reload.run();
-        }) => {
+        () = hangup.terminal_closed(|| reload.run(&node)) => {
             tracing::info!(signal = "SIGHUP", "stopping: the terminal was closed: draining to the peers");
         }
         () = node.stopped() => {
@@ -102,9 +100,10 @@ fn greet(config: &Config, node: &Node) -> io::Result<()> {
     };
     let try_at = dialled(client);
     // With a password the command is shown without one: it must not be printed, and `redis-cli` asks for it.
-    let next = match &config.client_password {
-        None => format!("sapwood set hello world --node {try_at}"),
-        Some(_) => format!("redis-cli -h {} -p {} --askpass", try_at.ip(), try_at.port()),
+    let next = match (&config.client_password, &config.users_file) {
+        (None, None) => format!("sapwood set hello world --node {try_at}"),
+        (None, Some(_)) => format!("redis-cli -h {} -p {} --user NAME --askpass", try_at.ip(), try_at.port()),
+        (Some(_), _) => format!("redis-cli -h {} -p {} --askpass", try_at.ip(), try_at.port()),
     };
 
     let page = match node.http_addr() {

@@ -16,6 +16,7 @@ use sapwood::config::{
     Config, ConfigError, EvictionPolicy, KeyspaceEvents, Secret, SecretError, Size, Span, SpanOrNever,
 };
 use sapwood::internal::env::SystemEnv;
+use sapwood::{Node, StartError};
 use serde::{Deserialize, Deserializer};
 
 use super::address::{HttpAddress, ListenAddress};
@@ -161,6 +162,10 @@ pub(crate) struct Settings {
     #[arg(help_heading = SECURITY, hide_env_values = true)]
     pub(crate) client_password_file: Option<PathBuf>,
 
+    /// File of users with their rights, in the format of Redis's ACL files; read again when it changes [default: none]
+    #[arg(long, value_name = "FILE", env = "SAPWOOD_USERS_FILE", help_heading = SECURITY, hide_env_values = true)]
+    pub(crate) users_file: Option<PathBuf>,
+
     /// PEM file with this node's certificate: peers must present one of the same CA, and links are encrypted. `sapwood
     /// certs` makes one [default: none]
     #[arg(long, value_name = "FILE", env = "SAPWOOD_PEER_TLS_CERT")]
@@ -268,6 +273,8 @@ pub(crate) enum LoadError {
     Invalid(#[from] ConfigError),
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    #[error(transparent)]
+    Users(#[from] StartError),
 }
 
 /// A valid [`Config`], and where its parts come from.
@@ -315,6 +322,7 @@ impl ConfigArgs {
         }
         config.validate()?;
         sapwood::internal::tls::check(&config, Arc::new(SystemEnv))?;
+        Node::check_users(&config)?;
         if let Err(problem) = log_filter::check(&log.filter) {
             return Err(LoadError::Log { filter: log.filter, problem });
         }
@@ -379,6 +387,7 @@ impl Settings {
         put(&mut config.peer_tls_ca, self.peer_tls_ca.map(Some));
         put(&mut config.peer_secret_file, self.peer_secret_file.map(Some));
         put(&mut config.notify_keyspace_events, self.notify_keyspace_events);
+        put(&mut config.users_file, self.users_file.map(Some));
         put(&mut config.insecure, self.insecure);
         put(&mut config.enable_flush, self.enable_flush);
         put(&mut config.enable_scripts, self.enable_scripts);
@@ -538,17 +547,19 @@ mod tests {
         std::fs::write(password.path(), "pass\n").unwrap();
         let secret = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(secret.path(), "0123456789abcdef0123456789abcdef\n").unwrap();
+        let users = tempfile::NamedTempFile::new().unwrap();
         let file = format!(
             "client = '0.0.0.0:1'\npeer = '0.0.0.0:2'\nadvertise = 'here:2'\njoin = ['a:1']\nname = 'n'\n\
              cluster = 'c'\nmax-clock-skew = '1s'\ndrain-timeout = '2s'\nready-alone-after = '3s'\n\
              serve-while-joining = true\nmax-memory = '1GiB'\nmax-memory-policy = 'volatile-ttl'\nmax-key = '1KiB'\n\
              max-value = '1MiB'\nmax-command = '2MiB'\nmax-clients = 7\npeer-queue = '3MiB'\n\
-             client-password-file = '{}'\npeer-secret-file = '{}'\ninsecure = true\nenable-flush = true\n\
+             client-password-file = '{}'\nusers-file = '{}'\npeer-secret-file = '{}'\ninsecure = true\nenable-flush = true\n\
              enable-scripts = {SCRIPTS}\nscript-time-limit = '50ms'\nlog = 'debug'\n\
              log-format = 'json'\nforget-after = 'never'\nlost-file = '/lost'\n\
              http = '127.0.0.1:3'\nhttp-writes = true\nhttp-show-values = true\n\
              databases = 4\ntombstone-limit = 9\nenable-faults = true\nnotify-keyspace-events = 'KEx'\n",
             password.path().display(),
+            users.path().display(),
             secret.path().display()
         );
         let expected = Config {
@@ -568,6 +579,7 @@ mod tests {
             max_memory_policy: EvictionPolicy::VolatileTtl,
             max_clock_skew: Duration::from_secs(1),
             client_password: Secret::new(*b"pass").ok(),
+            users_file: Some(users.path().to_owned()),
             // Certificates exclude a secret.
             peer_tls_cert: None,
             peer_tls_key: None,

@@ -20,7 +20,11 @@ pub(crate) struct Target {
     #[arg(value_parser = node_address, help_heading = NODE, hide_env_values = true)]
     pub(crate) node: String,
 
-    /// File with the node's client password, closed to other users
+    /// User to log in as, with the password of --password-file; default if not given
+    #[arg(long, value_name = "NAME", env = "SAPWOOD_USER", help_heading = NODE, hide_env_values = true)]
+    user: Option<String>,
+
+    /// File with the user's password, closed to other users
     #[arg(long, value_name = "FILE", env = "SAPWOOD_PASSWORD_FILE", help_heading = NODE, hide_env_values = true)]
     password_file: Option<PathBuf>,
 
@@ -50,7 +54,8 @@ impl Target {
 
     /// A plain connection. Any server has RESP2.
     pub(crate) async fn connection(&self, resp3: bool) -> anyhow::Result<Connection> {
-        let options = Options { password: self.password()?, timeout: self.timeout.0, resp3 };
+        let options =
+            Options { user: self.user.clone(), password: self.password()?, timeout: self.timeout.0, resp3 };
         Connection::connect(&self.node, options).await.map_err(|error| explain(&error))
     }
 
@@ -64,6 +69,7 @@ impl Target {
     pub(crate) fn client_options(&self) -> Result<ClientOptions, BadPassword> {
         let (password, timeout) = (self.password()?, self.timeout.0);
         Ok(ClientOptions {
+            user: self.user.clone(),
             password,
             connect_timeout: timeout,
             request_timeout: timeout,
@@ -130,7 +136,10 @@ pub(crate) fn explain(error: &ClientError) -> anyhow::Error {
         ClientError::Refused { code, .. } | ClientError::Server { code, .. }
             if code == "NOAUTH" || code == "WRONGPASS" =>
         {
-            anyhow!("{error} (--password-file names the file with the password)")
+            anyhow!("{error} (--password-file names the file with the password, --user the user)")
+        }
+        ClientError::Refused { code, .. } | ClientError::Server { code, .. } if code == "NOPERM" => {
+            anyhow!("{error} (--user names another user)")
         }
         error => anyhow!("{error}"),
     }

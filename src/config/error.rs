@@ -12,8 +12,8 @@ use super::{EvictionPolicy, MAX_SCRIPT_TIME, MIN_FORGET_AFTER};
 pub enum ConfigError {
     /// Other hosts could connect as clients without authentication.
     #[error(
-        "refusing to listen on {0} without a password: give --client-password-file FILE, or --insecure if the \
-         network is trusted"
+        "refusing to listen on {0} without a password: give --client-password-file FILE or --users-file FILE, or \
+         --insecure if the network is trusted"
     )]
     OpenClient(SocketAddr),
     /// Other hosts could connect as peers without authentication.

@@ -21,7 +21,7 @@ use crate::model::database::MAX_DATABASES;
 pub use crate::store::{EvictionPolicy, UnknownPolicy};
 pub use error::ConfigError;
 pub use keyspace_events::{KeyspaceEvents, UnknownEvents};
-pub(crate) use secret::{MAX_SECRET, read_private};
+pub(crate) use secret::{Access, MAX_SECRET, check_access, read_private};
 pub use secret::{Secret, SecretError};
 pub use units::{Size, Span, SpanOrNever, UnitError};
 
@@ -104,6 +104,10 @@ pub struct Config {
     pub lost_file: Option<PathBuf>,
     /// Password that clients must `AUTH` with; `None` requires none.
     pub client_password: Option<Secret>,
+    /// File of the users that clients `AUTH` as, in the format of Redis's ACL files. With
+    /// [`Config::client_password`] too, that is the password of the user `default`, and the file does not describe it.
+    /// `None`: `default` is the only user.
+    pub users_file: Option<PathBuf>,
     /// This node's certificate, with those between it and the CA, in PEM format. Peers authenticate each other by
     /// certificates if this, [`Config::peer_tls_key`] and [`Config::peer_tls_ca`] are set, and links are encrypted.
     pub peer_tls_cert: Option<PathBuf>,
@@ -192,6 +196,7 @@ impl Default for Config {
             forget_after: Some(Duration::from_secs(7 * 24 * 3600)),
             lost_file: None,
             client_password: None,
+            users_file: None,
             peer_tls_cert: None,
             peer_tls_key: None,
             peer_tls_ca: None,
@@ -279,12 +284,13 @@ impl Config {
     }
 
     fn check_exposure(&self) -> Result<(), ConfigError> {
-        let exposed = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
+        let exposed = |address: &SocketAddr| is_exposed(*address);
         if self.insecure {
             return Ok(());
         }
         if let Some(client) = self.client.filter(exposed)
             && self.client_password.is_none()
+            && self.users_file.is_none()
         {
             return Err(ConfigError::OpenClient(client));
         }
@@ -380,6 +386,11 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Whether other hosts can connect to an address.
+pub(crate) fn is_exposed(address: SocketAddr) -> bool {
+    !address.ip().to_canonical().is_loopback()
 }
 
 /// The host's name, without using the network: from `/etc/hostname`, else `HOSTNAME`, else `localhost`.

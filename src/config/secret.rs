@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 /// The longest secret in bytes. A longer file is not a password file: the path is wrong, or it is an endless device.
 pub(crate) const MAX_SECRET: usize = 64 << 10;
 
@@ -13,13 +15,32 @@ pub(crate) const MAX_SECRET: usize = 64 << 10;
 #[cfg(unix)]
 const SECRET_FOLDERS: [&str; 3] = ["/run/secrets", "/var/run/secrets", "/run/credentials"];
 
-/// Permission bits that let others than the owner read or replace the password.
-#[cfg(unix)]
-const EXPOSED: u32 = 0o066;
+/// What other users must not be able to do with a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(unix), expect(dead_code, reason = "files have no mode"))]
+pub(crate) enum Access {
+    /// It holds a password.
+    ReadOrChange,
+    /// It holds hashes of passwords, and says who may do what.
+    Change,
+}
+
+impl Access {
+    /// The permission bits that give it to others than the owner.
+    #[cfg(unix)]
+    fn bits(self) -> u32 {
+        match self {
+            Access::ReadOrChange => 0o066,
+            Access::Change => 0o022,
+        }
+    }
+}
 
 /// A password that is never shown: its `Debug` hides it, and it has no `Display`.
+///
+/// The memory is overwritten when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Box<[u8]>);
+pub struct Secret(Zeroizing<Box<[u8]>>);
 
 /// Why no secret could be read.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +80,7 @@ impl Secret {
     /// # Errors
     /// [`SecretError::Empty`], [`SecretError::TooLong`].
     pub fn new(bytes: impl Into<Box<[u8]>>) -> Result<Self, SecretError> {
-        let bytes = bytes.into();
+        let bytes = Zeroizing::new(bytes.into());
         match bytes.len() {
             0 => Err(SecretError::Empty),
             1..=MAX_SECRET => Ok(Secret(bytes)),
@@ -83,7 +104,7 @@ impl Secret {
                 bytes.pop();
             }
         }
-        let secret = Secret::new(bytes)?;
+        let secret = Secret::new(bytes.as_slice())?;
         if secret.0.iter().any(|byte| b"\r\n".contains(byte)) {
             return Err(SecretError::ManyLines);
         }
@@ -110,28 +131,32 @@ impl Secret {
 
 /// Reads a file that other users must be able neither to read nor to write, as [`Secret::read`] describes. Returns at most
 /// [`MAX_SECRET`] + 3 bytes of it.
-pub(crate) fn read_private(path: &Path) -> Result<Vec<u8>, SecretError> {
-    let mut bytes = Vec::new();
+pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+    let mut bytes = Zeroizing::new(Vec::new());
     let file = std::fs::File::open(path)?;
-    check_mode(path, &file)?;
+    check_access(path, &file, Access::ReadOrChange)?;
     file.take(MAX_SECRET as u64 + 3).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
+/// Checks that other users do not have this access to a file.
+///
+/// # Errors
+/// [`SecretError::Exposed`], or [`SecretError::Read`] if the mode cannot be read.
 #[cfg(unix)]
-fn check_mode(path: &Path, file: &std::fs::File) -> Result<(), SecretError> {
+pub(crate) fn check_access(path: &Path, file: &std::fs::File, access: Access) -> Result<(), SecretError> {
     use std::os::unix::fs::PermissionsExt as _;
     let metadata = file.metadata()?;
     let mode = metadata.permissions().mode() & 0o7777;
     // A pipe or a device, such as `<(pass show sapwood)` in a shell, stores nothing.
-    if mode & EXPOSED == 0 || !metadata.is_file() || is_in_secret_folder(&path.canonicalize()?) {
+    if mode & access.bits() == 0 || !metadata.is_file() || is_in_secret_folder(&path.canonicalize()?) {
         return Ok(());
     }
     Err(SecretError::Exposed { path: path.to_owned(), mode })
 }
 
 #[cfg(not(unix))]
-fn check_mode(_path: &Path, _file: &std::fs::File) -> Result<(), SecretError> {
+pub(crate) fn check_access(_path: &Path, _file: &std::fs::File, _access: Access) -> Result<(), SecretError> {
     Ok(())
 }
 

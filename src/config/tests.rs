@@ -30,8 +30,8 @@ fn the_default_is_valid_and_so_are_ports_of_the_systems_choice() {
 fn clients_from_elsewhere_need_a_password_or_insecure() {
     assert_eq!(
         with(|c| c.client = Some(address("0.0.0.0:7171"))).unwrap_err(),
-        "refusing to listen on 0.0.0.0:7171 without a password: give --client-password-file FILE, or --insecure \
-         if the network is trusted"
+        "refusing to listen on 0.0.0.0:7171 without a password: give --client-password-file FILE or --users-file \
+         FILE, or --insecure if the network is trusted"
     );
     assert!(with(|c| c.client = Some(address("[::]:7171"))).is_err());
     assert_eq!(with(|c| (c.client, c.client_password) = (Some(address("0.0.0.0:7171")), password())), Ok(()));

@@ -84,6 +84,12 @@ impl NodeBuilder {
         self
     }
 
+    /// The file of the users that clients `AUTH` as, in the format of Redis's ACL files.
+    pub fn users_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config.users_file = Some(path.into());
+        self
+    }
+
     /// Bytes of keys and values to hold at most. Tombstones may take as much again beside them.
     pub fn max_memory(mut self, bytes: u64) -> Self {
         self.config.max_memory = Some(bytes);

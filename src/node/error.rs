@@ -2,8 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use crate::config::ConfigError;
+use crate::resp::UsersError;
 use crate::store::WriteError;
 use crate::tls::CredentialsError;
 
@@ -27,6 +29,14 @@ pub enum StartError {
     /// The files by which peers are authenticated cannot be used.
     #[error(transparent)]
     PeerCredentials(#[from] CredentialsError),
+    /// The file of users cannot be used.
+    #[error("--users-file {}: {source}", path.display())]
+    Users {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: UsersError,
+    },
     /// The file for lost cells cannot be written.
     #[error("cannot open the --lost-file: {0}")]
     LostFile(io::Error),

@@ -30,13 +30,15 @@ pub use error::{JoinError, NodeError, StartError};
 pub use internals::Internals;
 pub use watch::{Watch, WatchError};
 
+pub use crate::resp::UsersError;
+
 use crate::cluster::{Cluster, Events, NodeState, PeerStatus, Status as _};
-use crate::config::Config;
+use crate::config::{Config, is_exposed};
 use crate::env::{Env, Listener, SystemEnv, draw_incarnation};
 use crate::http::{self, Host, NodeApi};
 use crate::model::{HashSeed, Incarnation, RangeCount};
 use crate::replication::{HealingConfig, Identity, Replication, Setup, ShutdownReport};
-use crate::resp::{Limits, Server, Settings, command_names};
+use crate::resp::{Limits, Server, Settings, Users, command_catalog, command_names};
 use crate::stats::Stats;
 use crate::store::{Lengths, Store, StoreConfig};
 use crate::tls::{self, PeerTls};
@@ -70,6 +72,8 @@ pub struct Node {
     api: NodeApi,
     store: Arc<Store>,
     watches: Arc<Watches>,
+    /// The users of its clients, if they come from a file.
+    users: Option<Arc<Users>>,
     env: Arc<dyn Env>,
     replication: Arc<Replication>,
     /// Set once writes of the embedding program are refused, because no peer would receive them.
@@ -100,6 +104,7 @@ impl Node {
     /// Starts a node that takes network, wall clock and randomness from `env`.
     async fn start_with(config: Config, env: Arc<dyn Env>) -> Result<Node, StartError> {
         config.validate()?;
+        let users = users(&config, &*env)?;
         let open_files = env.max_open_files();
         let descriptors = Descriptors::share(open_files, config.max_clients);
         let clients = listen(&*env, "--client", config.client).await?;
@@ -191,6 +196,7 @@ impl Node {
         let watches = Arc::new(Watches::new(Arc::clone(&store)));
         let server = clients.map(|Listening { listener, address }| {
             let mut settings = settings(&config, &name, address, incarnation, &stop);
+            settings.users = users.clone();
             settings.max_clients = descriptors.clients;
             let cluster = Arc::clone(&replication) as Arc<dyn Cluster>;
             let server = Server::counting(
@@ -238,7 +244,20 @@ impl Node {
         });
         let (closed, drain_timeout) = (AtomicBool::new(false), config.drain_timeout);
         let ended = OnceCell::new();
-        Ok(Node { api, store, watches, env, replication, closed, stop, tracker, drain_timeout, ended, tls })
+        Ok(Node {
+            api,
+            store,
+            watches,
+            users,
+            env,
+            replication,
+            closed,
+            stop,
+            tracker,
+            drain_timeout,
+            ended,
+            tls,
+        })
     }
 
     /// The node's name.
@@ -287,6 +306,25 @@ impl Node {
     /// refusal it keeps trying, and is ready as soon as a peer accepts it.
     pub async fn joined(&self) -> Result<(), JoinError> {
         self.replication.joined().await.map_err(|why| JoinError { why })
+    }
+
+    /// Reads [`Config::users_file`](crate::config::Config::users_file) again, as the node also does within some seconds
+    /// after a change; returns the number of users. New rights hold from the next requests on, and connections of users
+    /// that are gone or off are closed. It blocks while it reads the file.
+    ///
+    /// # Errors
+    /// If there is no such file, or it cannot be used. The users stay as they are.
+    pub fn reload_users(&self) -> Result<usize, UsersError> {
+        self.users.as_ref().ok_or(UsersError::NoFile)?.reload()
+    }
+
+    /// Checks a file of users as [`start`](Self::start) does for this configuration, and returns the number of users; 0
+    /// without [`Config::users_file`](crate::config::Config::users_file).
+    ///
+    /// # Errors
+    /// [`StartError::Users`] if it cannot be used.
+    pub fn check_users(config: &Config) -> Result<usize, StartError> {
+        Ok(users(config, &SystemEnv)?.map_or(0, |users| users.count()))
     }
 
     /// Resolves when the node has to stop: after [`shutdown`](Self::shutdown), after a client's `SHUTDOWN`, or
@@ -361,6 +399,7 @@ fn settings(
         incarnation,
         client_addr,
         password: config.client_password.clone(),
+        users: None,
         limits: Limits {
             max_bulk: config.max_key.max(config.max_value),
             max_command: config.max_command,
@@ -376,6 +415,15 @@ fn settings(
         notify_keyspace_events: config.notify_keyspace_events,
         shutdown: stop.clone(),
     }
+}
+
+/// The users of a node's clients, if they come from a file.
+fn users(config: &Config, env: &dyn Env) -> Result<Option<Arc<Users>>, StartError> {
+    let Some(path) = config.users_file.clone() else { return Ok(None) };
+    let refuses_open = !config.insecure && config.client.is_some_and(is_exposed);
+    Users::open(path.clone(), config.client_password.clone(), refuses_open, command_catalog(), env)
+        .map(|users| Some(Arc::new(users)))
+        .map_err(|source| StartError::Users { path, source })
 }
 
 /// A socket that is bound.

@@ -11,6 +11,7 @@ use tracing_mutex::parkinglot::{Mutex, MutexGuard};
 
 use super::call::Call;
 use super::outbox::Outbox;
+use crate::acl::{DEFAULT_USER, User};
 use crate::model::{Time, timestamp};
 
 /// What `CLIENT LIST` shows of a connection outside a transaction.
@@ -53,6 +54,16 @@ pub(super) struct Client {
     /// The bytes of these requests.
     pub(super) queued_bytes: AtomicUsize,
     labels: Mutex<Labels>,
+    login: Mutex<LoggedIn>,
+}
+
+/// Whose rights a connection has.
+#[derive(Clone)]
+pub(super) struct LoggedIn {
+    pub(super) user: Arc<User>,
+    pub(super) is_authenticated: bool,
+    /// Whether it is `default` without having proved a password.
+    pub(super) is_anonymous: bool,
 }
 
 /// The name, library and version that a client has set.
@@ -78,6 +89,15 @@ impl Client {
     /// The labels that the client has set.
     pub(super) fn labels(&self) -> MutexGuard<'_, Labels> {
         self.labels.lock()
+    }
+
+    /// Whose rights the connection has.
+    pub(super) fn login(&self) -> LoggedIn {
+        self.login.lock().clone()
+    }
+
+    pub(super) fn set_login(&self, login: LoggedIn) {
+        *self.login.lock() = login;
     }
 
     /// The last command.
@@ -116,12 +136,13 @@ impl Client {
     pub(super) fn describe(&self, now: Time, command: &str, into: &mut String) {
         let secs = |since: Time| timestamp::distance(now.max(since), since).as_secs();
         let labels = self.labels.lock().clone();
+        let user = self.login().user.name.clone();
         let (queued, waiting) = (self.queued_bytes.load(Relaxed), self.outbox.len());
         writeln!(
             into,
             "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db={} sub={} psub={} ssub=0 multi={} qbuf=0 \
              qbuf-free=0 argv-mem=0 multi-mem={queued} rbs=0 rbp=0 obl=0 oll={} omem={waiting} tot-mem={} events=r \
-             cmd={command} user=default redir={} resp={} lib-name={} lib-ver={}",
+             cmd={command} user={} redir={} resp={} lib-name={} lib-ver={}",
             self.id,
             self.peer,
             self.local,
@@ -135,6 +156,7 @@ impl Client {
             self.queued.load(Relaxed),
             u8::from(waiting > 0),
             queued + waiting,
+            user,
             if self.tracks.load(Relaxed) { 0 } else { -1 },
             if self.resp3.load(Relaxed) { 3 } else { 2 },
             labels.lib_name,
@@ -187,6 +209,11 @@ impl Clients {
             queued: AtomicI64::new(NO_TRANSACTION),
             queued_bytes: AtomicUsize::new(0),
             labels: Mutex::default(),
+            login: Mutex::new(LoggedIn {
+                user: Arc::new(User::powerless(DEFAULT_USER)),
+                is_authenticated: false,
+                is_anonymous: true,
+            }),
         });
         all.insert(client.id, client.clone());
         Some(client)

@@ -26,6 +26,7 @@ use bytes::BufMut as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroize as _;
 
 use super::buffer;
 use super::clients::Client;
@@ -111,11 +112,11 @@ enum Next {
 
 impl Connection {
     fn new(shared: Arc<Shared>, stream: BoxStream, client: Arc<Client>) -> Self {
-        let authenticated = shared.settings.password.is_none();
+        let session = Session::new(client, &shared.users.current());
         let mut parser = RequestParser::new(shared.settings.limits);
-        parser.set_authenticated(authenticated);
+        parser.set_authenticated(session.is_authenticated());
         Connection {
-            session: Session::new(client, authenticated),
+            session,
             parser,
             input: Vec::new(),
             need: 0,
@@ -217,6 +218,9 @@ impl Connection {
                 self.give_way().await;
             }
         };
+        if std::mem::take(&mut self.session.has_read_password) {
+            self.input[..at].zeroize();
+        }
         self.input.drain(..at);
         buffer::trim(&mut self.input);
         self.session.client.note(self.batch.now(), self.session.call);
@@ -228,6 +232,7 @@ impl Connection {
     }
 
     fn begin(&mut self) {
+        command::renew(&mut self.session, &self.shared);
         self.session.may_lack = self.shared.is_loading();
         self.shared.store.begin(&mut self.batch, self.shared.env.wall_clock());
     }
@@ -278,7 +283,7 @@ impl Connection {
             }
         };
         drop(cx);
-        self.parser.set_authenticated(self.session.authenticated);
+        self.parser.set_authenticated(self.session.is_authenticated());
         Next::Go(flow)
     }
 
@@ -379,6 +384,7 @@ impl Connection {
     async fn flush(&mut self) -> io::Result<()> {
         self.session.publish(&self.shared.store, &mut self.batch);
         if self.session.listens() {
+            command::renew_listener(&mut self.session, &self.shared);
             self.session.take_pushes(&mut self.output);
         }
         self.session.counts.bytes_out += self.output.len() as u64;
@@ -388,6 +394,7 @@ impl Connection {
 
     /// Writes the watcher's next page, after the pending output.
     async fn send_page(&mut self) -> io::Result<()> {
+        command::renew_listener(&mut self.session, &self.shared);
         if !self.output.is_empty() {
             self.flush().await?;
         }

@@ -49,6 +49,7 @@ mod shared;
 mod slowlog;
 mod tracking;
 mod transaction;
+mod users;
 mod waiting;
 mod watch;
 
@@ -58,9 +59,11 @@ mod fuzz;
 mod round_trip;
 
 pub use args::{Args, ArgsIter};
+pub(crate) use command::catalog as command_catalog;
 pub(crate) use command::names as command_names;
 pub use encode::{EMPTY_ARRAY, OK, ONE, PONG, Proto, Reply, ZERO};
 pub use limits::{Limits, TooLarge};
 pub use request::{ProtocolError, RequestParser, Step};
 pub use server::Server;
 pub use shared::Settings;
+pub use users::{Users, UsersError};

@@ -25,6 +25,7 @@ use super::scripts::Scripts;
 use super::shared::{Settings, Shared};
 use super::slowlog::SlowLog;
 use super::tracking::Tracking;
+use super::users::Users;
 use crate::accept::Acceptor;
 use crate::cluster::{Cluster, Event, Missed, Subscribers};
 use crate::env::{BoxStream, Env, Listener};
@@ -42,6 +43,8 @@ const REFUSAL_LIMIT: Duration = Duration::from_millis(500);
 /// How long a stopping server waits for clients to read their last replies: many times what a network needs, and too
 /// short to matter to an operator.
 const UNREAD_LIMIT: Duration = Duration::from_millis(500);
+/// How often the file of users is looked at. It is read when two looks find the same change.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long after that it waits for running commands, such as `FLUSHALL` of many keys.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
@@ -69,12 +72,16 @@ impl Server {
         let (hub, tracking) = (Arc::new(Hub::default()), Arc::new(Tracking::default()));
         let events = settings.notify_keyspace_events;
         let observer = Observer::new(events, Arc::clone(&store), Arc::clone(&hub), Arc::clone(&tracking));
+        let users = settings.users.clone().unwrap_or_else(|| {
+            Arc::new(Users::of_default(settings.password.as_ref(), command::catalog(), &*env))
+        });
         let shared = Shared {
             store,
             watches,
             env,
             cluster,
             settings,
+            users,
             clients: Clients::default(),
             audit: Audit::default(),
             event_faults: LogLimit::new(LogLimit::ONE),
@@ -108,6 +115,8 @@ impl Server {
         connections.spawn(async move { observing.observer.run(until).await });
         let (hub, until) = (Arc::clone(&self.shared.hub), stop.clone());
         connections.spawn(async move { until.run_until_cancelled(deliver_backlog(&hub)).await });
+        let (users, until) = (Arc::clone(&self.shared), stop.clone());
+        connections.spawn(async move { until.run_until_cancelled(follow_users(&users)).await });
         let mut second = interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut events = self.shared.cluster.events();
@@ -177,6 +186,24 @@ impl Server {
     fn send_event(&self, event: &Result<Event, Missed>) {
         let now = UNIX_EPOCH + timestamp::distance(self.shared.env.wall_clock(), timestamp::ZERO);
         self.shared.event_readers.send(event, now);
+    }
+}
+
+/// Reloads users when their file changes, and applies each reload to the connections.
+async fn follow_users(shared: &Shared) {
+    let mut second = interval(LOOK_EVERY);
+    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        // Cancel-safe: a tick is merely late, and that users were installed is kept.
+        tokio::select! {
+            biased;
+            () = shared.users.installed() => command::close_unwelcome(shared),
+            _ = second.tick(), if shared.users.path().is_some() => {
+                shared.users.look().await;
+                shared.stats.denied.files.store(shared.users.failures(), Relaxed);
+                shared.stats.denied.is_file_bad.store(shared.users.fault().is_some(), Relaxed);
+            }
+        }
     }
 }
 

@@ -5,12 +5,14 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::Proto;
 use super::call::Call;
-use super::clients::{Client, NO_TRANSACTION};
+use super::clients::{Client, LoggedIn, NO_TRANSACTION};
 use super::hub::{Kind, Subscriptions};
 use super::shared::Shared;
 use super::slowlog::Running;
 use super::tracking::{Mode, Which};
 use super::transaction::{Queue, WatchedKeys};
+use super::users::Table;
+use crate::acl::User;
 use crate::model::Database;
 use crate::stats::Counts;
 use crate::store::{Batch, Keyspace, Store, TooDeep};
@@ -32,8 +34,17 @@ pub(super) enum Replies {
 pub(super) struct Session {
     pub(super) client: Arc<Client>,
     pub(super) proto: Proto,
-    /// Whether the client has authenticated, or need not.
-    pub(super) authenticated: bool,
+    /// Whose rights the client has. Unless it is authenticated, that is `default`, whose rights it does not have then.
+    user: Arc<User>,
+    is_authenticated: bool,
+    /// Whether its requests need a check: it is not authenticated, or its user may not do everything.
+    is_limited: bool,
+    /// The table of users that `user` is from.
+    generation: u64,
+    /// Whether the rights for the keys and channels of the request that is being executed are checked.
+    pub(super) are_rights_checked: bool,
+    /// Whether a request has contained a password since the input was last overwritten.
+    pub(super) has_read_password: bool,
     pub(super) replies: Replies,
     /// Whether its reads are no accesses (`CLIENT NO-TOUCH`).
     reads_untouched: bool,
@@ -68,11 +79,16 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(client: Arc<Client>, authenticated: bool) -> Self {
-        Session {
+    pub(super) fn new(client: Arc<Client>, users: &Table) -> Self {
+        let mut session = Session {
             client,
+            user: Arc::clone(users.users.default_user()),
+            is_authenticated: false,
+            is_limited: true,
+            generation: users.generation,
+            are_rights_checked: false,
+            has_read_password: false,
             proto: Proto::default(),
-            authenticated,
             replies: Replies::On,
             reads_untouched: false,
             call: Call::NONE,
@@ -90,7 +106,55 @@ impl Session {
             deferred: Vec::new(),
             tracking: None,
             watcher: None,
-        }
+        };
+        session.begin_anonymous(users);
+        session
+    }
+
+    /// Whose rights the client has.
+    pub(super) fn user(&self) -> &Arc<User> {
+        &self.user
+    }
+
+    /// Whether the client has authenticated, or need not.
+    pub(super) fn is_authenticated(&self) -> bool {
+        self.is_authenticated
+    }
+
+    /// Whether its requests need a check of rights.
+    pub(super) fn is_limited(&self) -> bool {
+        self.is_limited
+    }
+
+    /// The number of the table of users that its rights are from.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Becomes a user who has proved a password.
+    pub(super) fn log_in(&mut self, user: Arc<User>, generation: u64) {
+        self.become_user(user, true, false, generation);
+    }
+
+    /// Becomes `default` without a password, and has its rights if it needs none.
+    pub(super) fn begin_anonymous(&mut self, users: &Table) {
+        let user = Arc::clone(users.users.default_user());
+        let is_open = user.is_open();
+        self.become_user(user, is_open, true, users.generation);
+    }
+
+    /// Loses all rights.
+    pub(super) fn log_out(&mut self, users: &Table) {
+        let user = Arc::clone(users.users.default_user());
+        self.become_user(user, false, true, users.generation);
+    }
+
+    fn become_user(&mut self, user: Arc<User>, is_authenticated: bool, is_anonymous: bool, generation: u64) {
+        self.is_authenticated = is_authenticated;
+        self.is_limited = !is_authenticated || !user.rights.are_unlimited();
+        self.generation = generation;
+        self.client.set_login(LoggedIn { user: Arc::clone(&user), is_authenticated, is_anonymous });
+        self.user = user;
     }
 
     /// The selected database.
@@ -121,7 +185,7 @@ impl Session {
 
     /// Starts to queue requests.
     pub(super) fn start_transaction(&mut self) {
-        self.queue = Some(Box::new(Queue::new(self.database)));
+        self.queue = Some(Box::new(Queue::new(self.database, self.generation)));
         self.client.queued.store(0, Relaxed);
     }
 

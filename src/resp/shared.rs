@@ -19,6 +19,7 @@ use super::observer::Observer;
 use super::scripts::Scripts;
 use super::slowlog::SlowLog;
 use super::tracking::Tracking;
+use super::users::Users;
 use crate::cluster::Cluster;
 use crate::config::{KeyspaceEvents, Secret};
 use crate::env::Env;
@@ -39,8 +40,10 @@ pub struct Settings {
     pub incarnation: Incarnation,
     /// The address clients connect to, as `CONFIG GET` and `CLIENT LIST` show it.
     pub client_addr: SocketAddr,
-    /// The password of the only user, `default`; `None` admits every client.
+    /// The password of the only user, `default`; `None` admits every client. Not used if there are `users`.
     pub password: Option<Secret>,
+    /// The users, if they come from a file.
+    pub users: Option<Arc<Users>>,
     /// The limits of one request.
     pub limits: Limits,
     /// How many databases clients may select, from 0 on: 1 to 256.
@@ -70,6 +73,7 @@ pub(super) struct Shared {
     pub(super) env: Arc<dyn Env>,
     pub(super) cluster: Arc<dyn Cluster>,
     pub(super) settings: Settings,
+    pub(super) users: Arc<Users>,
     pub(super) clients: Clients,
     pub(super) audit: Audit,
     pub(super) event_faults: LogLimit,

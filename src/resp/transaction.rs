@@ -21,6 +21,8 @@ pub(super) struct Queue {
     database: Database,
     keys: usize,
     bytes: usize,
+    /// The table of users that the rights of its requests were checked with.
+    pub(super) generation: u64,
     /// Whether a request was refused, so that `EXEC` executes none.
     is_broken: bool,
 }
@@ -79,9 +81,9 @@ impl Effect {
 }
 
 impl Queue {
-    /// A transaction that begins in this database.
-    pub(super) fn new(database: Database) -> Self {
-        Queue { requests: Vec::new(), database, keys: 0, bytes: 0, is_broken: false }
+    /// A transaction that begins in this database, with the rights of this table of users.
+    pub(super) fn new(database: Database, generation: u64) -> Self {
+        Queue { requests: Vec::new(), database, keys: 0, bytes: 0, generation, is_broken: false }
     }
 
     /// Adds a request, unless a limit is reached; returns whether it did.

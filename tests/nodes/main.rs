@@ -24,6 +24,7 @@ mod resp;
 mod scripts;
 mod slow_line;
 mod transactions;
+mod users;
 mod versions;
 mod waits;
 mod watch;

@@ -554,7 +554,7 @@ const LOOKING: &[(&str, &str)] = &[
     ("ACL LOG", "*0\r\n"),
     (
         "ACL SETUSER a",
-        "-UNSUPPORTED ACL SETUSER: there is one user, default, with one password. Set it with --client-password-file\r\n",
+        "-UNSUPPORTED ACL SETUSER: users are read from the file of --users-file, and each node has its own. Change that file: it is read again within some seconds, on SIGHUP and by ACL LOAD\r\n",
     ),
     ("MODULE LIST", "*0\r\n"),
     ("OBJECT ENCODING k", "$-1\r\n"),

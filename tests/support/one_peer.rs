@@ -222,6 +222,7 @@ pub fn settings(address: SocketAddr, stop: &CancellationToken) -> Settings {
         incarnation: timestamp::incarnation(7).unwrap(),
         client_addr: address,
         password: None,
+        users: None,
         limits: Limits::default(),
         databases: 16,
         max_clients: 100,

@@ -177,3 +177,67 @@ fn a_lost_link_is_a_warning_and_a_goodbye_is_not() {
     wait("the goodbye is a line", || unlinked("c", "INFO"));
     assert!(!unlinked("c", "WARN"), "{}", a.log());
 }
+
+/// Each password and each hash is looked for in all that a node shows to operators, and in its log.
+#[test]
+fn passwords_of_users_are_shown_nowhere_and_their_hashes_only_by_acl() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("users.acl");
+    let hash = "72b4b77a45ed0f7cc314b530a3094f6fb0cfa5ce00e550e067c5722510b85d25";
+    let slow =
+        "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHRzYWx0c2FsdA$D9h7HNM9kP2GHrrZDwva9GAvrMZoLL1OUrLhw+VBUe0";
+    std::fs::write(&file, format!("user root on #{hash} ~* &* +@all\nuser slow on {slow} ~* &* +@all\n"))
+        .unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let a = NodeProcess::spawn("a", &[], &["--users-file", &file.display().to_string(), "--log", "debug"]);
+    let mut stream = None;
+    wait("the node listens", || {
+        stream = TcpStream::connect(a.client).ok();
+        stream.is_some()
+    });
+    let mut replies = String::new();
+    let mut stream = stream.unwrap();
+    let mut say = |requests: &str| {
+        stream.write_all(format!("{requests}\r\nECHO end-of-replies\r\n").as_bytes()).unwrap();
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"end-of-replies\r\n") {
+            let mut chunk = [0; 4096];
+            let read = stream.read(&mut chunk).unwrap();
+            assert!(read > 0, "closed after {}", bytes.escape_ascii());
+            bytes.extend_from_slice(&chunk[..read]);
+        }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        replies.push_str(&text);
+        text
+    };
+    say("AUTH root fast-canary-2");
+    let mut monitor = TcpStream::connect(a.client).unwrap();
+    monitor.write_all(b"AUTH root fast-canary-2\r\nMONITOR\r\n").unwrap();
+    let mut seen = [0; 10];
+    monitor.read_exact(&mut seen).unwrap();
+    say("CONFIG SET slowlog-log-slower-than 0");
+    say("AUTH slow slow-canary-1\r\nAUTH slow wrong-canary-3\r\nHELLO 2 AUTH root wrong-canary-4");
+    say(
+        "AUTH wrong-canary-5\r\nAUTH nobody-canary-6 x\r\nAUTH a b wrong-canary-7\r\nAUTH root fast-canary-2",
+    );
+    std::fs::write(&file, "user root on >file-canary-8\n").unwrap();
+    say("ACL LOAD");
+    let shown = say(
+        "INFO all\r\nCONFIG GET *\r\nCLIENT LIST\r\nSLOWLOG GET 100\r\nACL LOG\r\nLATENCY LATEST\r\nMEMORY DOCTOR",
+    );
+    assert!(!shown.contains(hash) && !shown.contains(slow), "{shown}");
+    assert!(say("ACL LIST").contains(hash));
+    let mut monitored = Vec::new();
+    wait("the monitor has seen all", || {
+        let mut chunk = [0; 4096];
+        let read = monitor.read(&mut chunk).unwrap();
+        monitored.extend_from_slice(&chunk[..read]);
+        String::from_utf8_lossy(&monitored).contains("MEMORY")
+    });
+    let monitored = String::from_utf8_lossy(&monitored).into_owned();
+    for text in [&replies, &monitored, &a.log(), &a.greeting()] {
+        assert!(!text.contains("canary"), "{text}");
+    }
+    assert!(!a.log().contains(hash) && !a.log().contains(slow));
+    assert!(a.log().contains("users were not reloaded"), "{}", a.log());
+}

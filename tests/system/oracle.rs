@@ -1,5 +1,6 @@
 //! The same random commands to a node and to redis-server: replies must be the same, and errors of the same kind.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -278,6 +279,37 @@ impl Drop for Redis {
     fn drop(&mut self) {
         self.process.kill().ok();
         self.process.wait().ok();
+    }
+}
+
+/// `FLUSHALL` and `FLUSHDB` are in `@admin` here, and in Redis are not.
+#[test]
+#[ignore = "needs redis-server (Debian redis-server)"]
+fn every_command_is_in_the_categories_that_redis_has_it_in() {
+    let redis = Redis::start();
+    let node = NodeProcess::start("categories", &[], &[]);
+    let (mut theirs, mut ours) = (Connection::to(redis.address), Connection::to(node.client));
+    let words = |connection: &mut Connection, asked: &[&[u8]]| -> BTreeSet<String> {
+        let mut reply = Vec::new();
+        connection.send(&request(asked));
+        connection.read(&mut reply);
+        let reply = String::from_utf8(reply).unwrap();
+        reply.lines().filter(|line| !line.starts_with(['*', '$'])).map(str::to_owned).collect()
+    };
+    let known = words(&mut theirs, &[b"COMMAND", b"LIST"]);
+    let both: BTreeSet<String> =
+        words(&mut ours, &[b"COMMAND", b"LIST"]).intersection(&known).cloned().collect();
+    assert!(both.len() > 100, "{both:?}");
+    for category in words(&mut theirs, &[b"ACL", b"CAT"]) {
+        let asked: &[&[u8]] = &[b"ACL", b"CAT", category.as_bytes()];
+        let (expected, found) = (words(&mut theirs, asked), words(&mut ours, asked));
+        let mut expected: BTreeSet<_> = expected.intersection(&both).collect();
+        let found: BTreeSet<_> = found.intersection(&both).collect();
+        let flushes = ["flushall", "flushdb"].map(str::to_owned);
+        if category == "admin" {
+            expected.extend(&flushes);
+        }
+        assert_eq!(found, expected, "@{category}");
     }
 }
 

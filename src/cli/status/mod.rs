@@ -31,7 +31,7 @@ const TOTALS: [&str; 8] = [
 ];
 
 /// Fields that are text in JSON even if they look like a number.
-const TEXTS: [&str; 9] = [
+const TEXTS: [&str; 10] = [
     "name",
     "cluster",
     "state",
@@ -39,6 +39,7 @@ const TEXTS: [&str; 9] = [
     "digest",
     "incarnation",
     "waits_for",
+    "users_file_error",
     "peer_security",
     "peer_security_error",
 ];

@@ -45,6 +45,10 @@ fn own(Status { own, healing, peers, .. }: &Status) -> Table {
     let reason = Some(own.text("state_reason")).filter(|reason| !reason.is_empty());
     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
     table.row(["state", &format!("{}{reason}", own.text("state"))]);
+    let fault = Some(own.text("users_file_error")).filter(|fault| !fault.is_empty());
+    if let Some(fault) = fault {
+        table.row(["users", &format!("not reloaded, they stay as they were: {fault}")]);
+    }
     table.row(["digest", &own.text("digest")]);
     table.row(["keys", &grouped(own.count("keys"))]);
     table.row(["memory", &own.text("used_memory_human")]);

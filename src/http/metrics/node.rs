@@ -85,6 +85,18 @@ fn clients(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
     sheet.gauge("client_connections", "Connections of clients that are open.", None, |reading| {
         reading.api.stats.open_connections() as f64
     })?;
+    sheet.counter(
+        "users_file_failures",
+        "Files of users that could not be used, so that the users stayed as they were.",
+        None,
+        |reading| reading.api.stats.users_file().0,
+    )?;
+    sheet.gauge(
+        "users_file_is_bad",
+        "1 if the file of users that is there now cannot be used.",
+        None,
+        |reading| f64::from(u8::from(reading.api.stats.users_file().1)),
+    )?;
     // Named as in `INFO`.
     let counters = [
         (
@@ -109,6 +121,20 @@ fn clients(sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
             "total_error_replies",
             "client_errors",
             "Replies that were errors, those to unknown commands included.",
+            None,
+        ),
+        ("acl_access_denied_auth", "client_logins_denied", "Logins with a wrong user or password.", None),
+        ("acl_access_denied_cmd", "client_commands_denied", "Commands that their user may not run.", None),
+        (
+            "acl_access_denied_key",
+            "client_keys_denied",
+            "Commands with a key that their user may not use.",
+            None,
+        ),
+        (
+            "acl_access_denied_channel",
+            "client_channels_denied",
+            "Commands with a channel that their user may not use.",
             None,
         ),
         ("keyspace_hits", "key_hits", "Reads that found their key.", None),

@@ -245,19 +245,21 @@ fn kind(word: &[u8]) -> Result<Kind, CommandError> {
 }
 
 /// Selects the connections that `CLIENT KILL` ends.
+#[derive(Default)]
 struct Filter<'a> {
     id: Option<u64>,
     peer: Option<&'a [u8]>,
     local: Option<&'a [u8]>,
     kind: Option<Kind>,
+    user: Option<&'a [u8]>,
     skip_me: bool,
     /// Only connections that are at least so many seconds old.
     min_age: u64,
 }
 
 impl<'a> Filter<'a> {
-    fn parse(args: Args<'a>) -> Result<Self, CommandError> {
-        let mut filter = Filter { id: None, peer: None, local: None, kind: None, skip_me: true, min_age: 0 };
+    fn parse(cx: &Context<'_>, args: Args<'a>) -> Result<Self, CommandError> {
+        let mut filter = Filter { skip_me: true, ..Filter::default() };
         let mut at = 0;
         while let Some(word) = args.get(at) {
             let value = args.get(at + 1).ok_or(CommandError::Syntax)?;
@@ -271,10 +273,11 @@ impl<'a> Filter<'a> {
             } else if is(word, "type") {
                 filter.kind = Some(kind(value)?);
             } else if is(word, "user") {
-                if value != b"default" {
-                    let user = String::from_utf8_lossy(value);
+                if cx.shared.users.current().users.user(value).is_none() {
+                    let user = String::from_utf8_lossy(&value[..value.len().min(128)]);
                     return Err(CommandError::said(format!("ERR No such user '{user}'")));
                 }
+                filter.user = Some(value);
             } else if is(word, "maxage") {
                 let age = u64::try_from(integer(value)?).ok().filter(|age| *age > 0);
                 filter.min_age = age.ok_or(CommandError::said("ERR maxage should be greater than 0"))?;
@@ -294,6 +297,7 @@ impl<'a> Filter<'a> {
         };
         self.kind.is_none_or(|kind| kind.holds(client))
             && client.age(now) >= self.min_age
+            && self.user.is_none_or(|user| client.login().user.name.as_bytes() == user)
             && self.id.is_none_or(|id| id == client.id)
             && is_at(self.peer, client.peer)
             && is_at(self.local, client.local)
@@ -303,9 +307,9 @@ impl<'a> Filter<'a> {
 pub(super) fn kill(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let old_form = args.len() == 3;
     let filter = if old_form {
-        Filter { id: None, peer: args.get(2), local: None, kind: None, skip_me: false, min_age: 0 }
+        Filter { peer: args.get(2), ..Filter::default() }
     } else {
-        Filter::parse(args.tail(2))?
+        Filter::parse(cx, args.tail(2))?
     };
     let mut clients = cx.shared.clients.all();
     let (own, now) = (cx.session.client.id, cx.now());

@@ -3,16 +3,17 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::client::label;
-use super::context::{Context, DONE, Flow, Long, Outcome, Progress, begin, integer, is};
+use super::context::{Context, DONE, Flow, Long, Outcome, Progress, Wait, begin, integer, is};
 use super::error::CommandError;
 use super::info::REDIS_VERSION;
+use crate::acl::DEFAULT_USER;
+use crate::cluster::Acknowledgements;
+use crate::env::BoxFuture;
 use crate::model::Database;
 use crate::resp::session::Replies;
+use crate::resp::users::{Check, Login};
 use crate::resp::{Args, EMPTY_ARRAY, PONG, Proto};
 use crate::time_slice::TimeSlice;
-
-/// The only user.
-pub(super) const USER: &[u8] = b"default";
 
 pub(super) fn ping(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     match args.get(1) {
@@ -47,29 +48,79 @@ pub(super) fn select(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 pub(super) fn auth(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    cx.session.has_read_password = true;
     match args.len() {
-        2 if cx.shared.settings.password.is_none() => {
+        2 if cx.shared.users.current().users.default_user().needs_no_password => {
             const TEXT: &str = "ERR AUTH <password> called without any password configured for the default \
                                 user. Are you sure your configuration is correct?";
-            return Err(CommandError::said(TEXT));
+            Err(CommandError::said(TEXT))
         }
-        2 => authenticate(cx, USER, &args[1])?,
-        3 => authenticate(cx, &args[1], &args[2])?,
-        _ => return Err(CommandError::Syntax),
+        2 => authenticate(cx, DEFAULT_USER.as_bytes(), &args[1], Then::Auth),
+        3 => authenticate(cx, &args[1], &args[2], Then::Auth),
+        _ => Err(CommandError::Syntax),
     }
-    cx.reply().ok();
-    DONE
 }
 
-fn authenticate(cx: &mut Context<'_>, user: &[u8], password: &[u8]) -> Result<(), CommandError> {
-    let settings = &cx.shared.settings;
-    let right = settings.password.as_ref().is_none_or(|expected| expected.matches(password));
-    if user != USER || !right {
-        cx.shared.audit.failed_auth(&cx.session.client);
-        return Err(CommandError::WrongPassword);
+/// What is done once a login has been right.
+enum Then {
+    Auth,
+    Hello { proto: Proto, name: Option<String> },
+}
+
+impl Then {
+    fn reply(&mut self, cx: &mut Context<'_>) {
+        match self {
+            Then::Auth => cx.reply().ok(),
+            Then::Hello { proto, name } => greet(cx, *proto, name.take()),
+        }
     }
-    cx.session.authenticated = true;
-    Ok(())
+}
+
+/// Logs a client in, at once or after a slow hash was computed.
+fn authenticate(cx: &mut Context<'_>, user: &[u8], password: &[u8], mut then: Then) -> Outcome {
+    match cx.shared.users.check(user, password) {
+        Check::Right(user, generation) => {
+            cx.session.log_in(user, generation);
+            then.reply(cx);
+            DONE
+        }
+        Check::Wrong => Err(wrong_password(cx)),
+        Check::Busy => Err(CommandError::said(
+            "ERR too many logins are being checked: try again in a second, or keep connections open",
+        )),
+        Check::Started(login) => Ok(Flow::Wait(Box::new(LoggingIn { login, then }), None)),
+    }
+}
+
+fn wrong_password(cx: &Context<'_>) -> CommandError {
+    cx.shared.stats.denied.logins.fetch_add(1, Relaxed);
+    cx.shared.audit.failed_auth(&cx.session.client);
+    CommandError::WrongPassword
+}
+
+/// `AUTH` or `HELLO` that waits for a slow hash.
+struct LoggingIn {
+    login: Login,
+    then: Then,
+}
+
+impl Wait for LoggingIn {
+    fn try_reply(&mut self, cx: &mut Context<'_>, last: bool) -> Result<bool, CommandError> {
+        match self.login.outcome() {
+            Some(Some((user, generation))) => {
+                cx.session.log_in(user, generation);
+                self.then.reply(cx);
+                Ok(true)
+            }
+            Some(None) => Err(wrong_password(cx)),
+            None if last => Err(CommandError::said("ERR the node stops: log in at another one")),
+            None => Ok(false),
+        }
+    }
+
+    fn changed(&self, _cluster: &dyn Acknowledgements) -> BoxFuture<'static, ()> {
+        Box::pin(self.login.run())
+    }
 }
 
 pub(super) fn hello(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
@@ -102,14 +153,21 @@ pub(super) fn hello(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         }
     }
     if let Some((user, password)) = credentials {
-        authenticate(cx, user, password)?;
+        cx.session.has_read_password = true;
+        return authenticate(cx, user, password, Then::Hello { proto, name });
     }
-    if !cx.session.authenticated {
+    if !cx.session.is_authenticated() {
         const TEXT: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
                             HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client \
                             and select the RESP protocol version at the same time";
         return Err(CommandError::said(TEXT));
     }
+    greet(cx, proto, name);
+    DONE
+}
+
+/// Applies the arguments of `HELLO`, and replies with what the node is.
+fn greet(cx: &mut Context<'_>, proto: Proto, name: Option<String>) {
     if let Some(name) = name {
         cx.session.client.labels().name = name;
     }
@@ -132,7 +190,6 @@ pub(super) fn hello(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     }
     reply.bulk(b"modules");
     reply.raw(EMPTY_ARRAY);
-    DONE
 }
 
 fn set_proto(cx: &mut Context<'_>, proto: Proto) {
@@ -163,7 +220,7 @@ impl Long for Reset {
         set_proto(cx, Proto::Resp2);
         cx.session.replies = Replies::On;
         cx.session.read_untouched(false);
-        cx.session.authenticated = cx.shared.settings.password.is_none();
+        cx.session.begin_anonymous(&cx.shared.users.current());
         cx.session.client.labels().name.clear();
         cx.reply().simple("RESET");
         Ok(Progress::Done)

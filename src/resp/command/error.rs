@@ -69,6 +69,16 @@ impl CommandError {
         Self::Said(text.into())
     }
 
+    #[cfg(feature = "scripts")]
+    /// The error of a script's command that its user may not execute.
+    pub(super) fn in_script(self) -> Self {
+        let text = self.to_string();
+        match text.strip_prefix("NOPERM ") {
+            Some(reason) => Self::said(format!("NOPERM ACL failure in script: {reason}")),
+            None => self,
+        }
+    }
+
     /// The error of what Redis has and this store does not: `what` is a command with the arguments that matter, `why`
     /// the reason, `instead` the way out.
     pub(super) fn unsupported(what: &str, why: &str, instead: &str) -> Self {

@@ -221,6 +221,8 @@ fn sapwood(shared: &Shared, lines: &mut Lines) {
     lines.add("retractions_total", healing.retractions);
     lines.add("late_total", healing.late);
     lines.add("lost", healing.lost);
+    lines.add("users_file_error", shared.users.fault().unwrap_or_default());
+    lines.add("users_file_failures_total", shared.users.failures());
     lines.add("dropped_messages_total", shared.cluster.dropped_messages());
     let security = shared.cluster.peer_security();
     lines.add("peer_security", security.way);

@@ -1,7 +1,8 @@
 //! `COMMAND`: describes the table to clients.
 
+use super::categories;
 use super::context::{Context, DONE, Outcome, is};
-use super::entry::{ADMIN, Command, FAST, READ, Table, WRITE, resolve};
+use super::entry::{Command, Table, resolve};
 use super::error::CommandError;
 use super::specs;
 use crate::resp::call::Call;
@@ -81,26 +82,12 @@ fn describe(reply: &mut Reply<'_>, command: &Command) {
     for place in [command.keys.first, command.keys.last, command.keys.step] {
         reply.int(place.into());
     }
-    let categories = categories(command);
+    let categories = categories::of(command);
     reply.set(categories.clone().count());
     categories.for_each(|category| reply.simple(&format!("@{category}")));
     specs::describe(reply, command);
     reply.array(command.subcommands.len());
     command.subcommands.iter().for_each(|sub| describe(reply, sub));
-}
-
-/// The categories of Redis's access control lists.
-pub(super) fn categories(command: &Command) -> impl Iterator<Item = &'static str> + Clone {
-    let group = match command.group {
-        "generic" => "keyspace",
-        "server" => "admin",
-        "transactions" => "transaction",
-        group => group,
-    };
-    let speed = if command.flags.has(FAST) { "fast" } else { "slow" };
-    let of_flags = [(READ, "read"), (WRITE, "write"), (ADMIN, "dangerous")];
-    let flags = command.flags;
-    of_flags.into_iter().filter_map(move |(flag, name)| flags.has(flag).then_some(name)).chain([group, speed])
 }
 
 pub(super) fn docs(cx: &mut Context<'_>, args: Args<'_>, table: &Table) -> Outcome {
@@ -138,7 +125,7 @@ pub(super) fn list(cx: &mut Context<'_>, args: Args<'_>, table: &Table) -> Outco
         if is(by, "module") {
             commands.clear();
         } else if is(by, "aclcat") {
-            commands.retain(|command| categories(command).any(|category| is(value, category)));
+            commands.retain(|command| categories::of(command).any(|category| is(value, category)));
         } else if is(by, "pattern") {
             commands.retain(|command| glob::matches_any_case(value, command.name.as_bytes()));
         } else {

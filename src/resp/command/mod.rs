@@ -16,6 +16,7 @@
 mod acl;
 mod bitfield;
 mod bits;
+mod categories;
 mod client;
 mod cluster;
 mod config;
@@ -37,6 +38,7 @@ mod options;
 mod parts;
 mod pubsub;
 mod refused;
+mod rights;
 mod room;
 mod sapwood;
 mod script;
@@ -53,16 +55,16 @@ mod transaction;
 mod wait;
 mod watch;
 
+pub(crate) use categories::catalog;
 pub(super) use context::{Context, Flow, Long, Wait};
+pub(super) use rights::{close_unwelcome, renew, renew_listener};
 
 use std::fmt::Display;
 
 use super::Args;
 use super::call::Call;
-use context::{Outcome, Progress};
-use entry::{
-    ADMIN, CONDITIONAL, CROSSES, Command, NO_AUTH, READ, SELECTS, SUBSCRIBED, UNQUEUED, WRITE, resolve,
-};
+use context::{Dispatch, Outcome, Progress};
+use entry::{ADMIN, CONDITIONAL, CROSSES, Command, READ, SELECTS, SUBSCRIBED, UNQUEUED, WRITE, resolve};
 use error::CommandError;
 use options::SetOptions;
 use table::{TABLE, WHOLE};
@@ -118,14 +120,23 @@ fn run(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if let Some(queue) = &mut cx.session.queue {
         match found {
             Some(index) if !TABLE[index].flags.has(UNQUEUED) => {
-                return transaction::queue(cx, args, &TABLE[index], index);
+                return checked(cx, args, index, transaction::queue);
             }
             Some(index) if TABLE[index].takes(args.len()) => {}
             _ => queue.break_off(),
         }
     }
     let index = found.ok_or_else(|| refused::explain(args))?;
-    dispatch(cx, args, index)
+    checked(cx, args, index, dispatch)
+}
+
+/// Executes a request by `then`, which checks the rights for it. If it has many arguments and the rights are limited, they
+/// are checked in steps before.
+fn checked(cx: &mut Context<'_>, args: Args<'_>, index: usize, then: Dispatch) -> Outcome {
+    if cx.session.is_limited() && args.len() > rights::AT_ONCE {
+        return rights::check_in_steps(cx, args, index, then);
+    }
+    then(cx, args, index)
 }
 
 /// Executes a request whose command has this index in the table.
@@ -153,8 +164,8 @@ fn dispatch(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Outcome {
 fn admit(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Result<&'static Command, CommandError> {
     let (command, call) = resolve(&TABLE[index], Call::of(index), args)?;
     cx.session.call = call;
-    if !cx.session.authenticated && !command.flags.has(NO_AUTH) {
-        return Err(CommandError::NoAuth);
+    if cx.session.is_limited() {
+        rights::check(cx, args, command, call)?;
     }
     if cx.session.is_subscribed() && !command.flags.has(SUBSCRIBED) {
         return Err(CommandError::Subscribed(command.name));

@@ -197,9 +197,9 @@ const GROUPS: &[Group] = &[
         names: &["pubsub|shardchannels", "pubsub|shardnumsub", "spublish", "ssubscribe", "sunsubscribe"],
     },
     Group {
-        why: "there is one user, default, with one password",
-        instead: "Set it with --client-password-file",
-        names: &["acl|deluser", "acl|dryrun", "acl|genpass", "acl|load", "acl|save", "acl|setuser"],
+        why: "users are read from the file of --users-file, and each node has its own",
+        instead: "Change that file: it is read again within some seconds, on SIGHUP and by ACL LOAD",
+        names: &["acl|deluser", "acl|save", "acl|setuser"],
     },
     Group {
         why: "other clients are not held up here",
@@ -226,6 +226,14 @@ pub(super) fn explain_subcommand(parent: &str, child: &[u8]) -> CommandError {
         own.is_some_and(|own| child.eq_ignore_ascii_case(own.as_bytes()))
     };
     find(is_it).unwrap_or_else(|| CommandError::unknown_subcommand(parent, child))
+}
+
+/// Whether a command or subcommand of this name, in lower case, is among them. Redis has more subcommands of commands that
+/// are unsupported as a whole.
+pub(super) fn is_foreign(name: &str) -> bool {
+    let parent = name.split('|').next().unwrap_or_default();
+    GROUPS.iter().flat_map(|group| group.names).any(|other| *other == name || *other == parent)
+        || matches!(parent, "cluster" | "script")
 }
 
 fn find(is_it: impl Fn(&str) -> bool) -> Option<CommandError> {

@@ -1,7 +1,9 @@
 //! What `COMMAND` says of a command beyond its row in the table: how it uses its keys, and tips for proxies. As in Redis.
 
+use super::context::is;
 use super::entry::Command;
-use crate::resp::Reply;
+use crate::acl::KeyUse;
+use crate::resp::{Args, Reply};
 
 /// How a command uses each of its keys, for Redis's `COMMAND`.
 fn uses(name: &str) -> &'static [&'static [&'static str]] {
@@ -11,11 +13,16 @@ fn uses(name: &str) -> &'static [&'static [&'static str]] {
     const TAKES: &[&str] = &["RW", "access", "delete"];
     match name {
         "get" | "mget" | "digest" | "eval_ro" | "evalsha_ro" | "expiretime" | "pexpiretime" | "pttl"
-        | "ttl" | "dump" | "sapwood|counter" => &[READS],
+        | "ttl" | "dump" | "sapwood|counter" | "bitcount" | "bitfield_ro" | "bitpos" | "getbit"
+        | "getrange" | "substr" | "lcs" => &[READS],
         "decr" | "decrby" | "eval" | "evalsha" | "getex" | "getset" | "incr" | "incrby" => {
             &[&["RW", "access", "update"]]
         }
-        "set" => &[&["RW", "access", "update", "variable_flags"]],
+        "setbit" | "move" => &[&["RW", "access", "update"]],
+        "set" | "bitfield" => &[&["RW", "access", "update", "variable_flags"]],
+        "append" => &[&["RW", "insert"]],
+        "setrange" => &[&["RW", "update"]],
+        "bitop" => &[OVERWRITES, READS],
         "getdel" => &[TAKES],
         "delex" => &[&["RW", "delete", "variable_flags"]],
         "mset" | "msetex" | "psetex" | "setex" | "restore" => &[OVERWRITES],
@@ -27,6 +34,25 @@ fn uses(name: &str) -> &'static [&'static [&'static str]] {
         "renamenx" => &[TAKES, INSERTS],
         _ => &[&["RO"]],
     }
+}
+
+/// How a request uses its first key and each other one, for the check of rights. `SET`, `BITFIELD` and `DELEX` use it
+/// as their arguments say.
+pub(super) fn key_uses(command: &Command, args: Args<'_>) -> [KeyUse; 2] {
+    let has = |words: &[&str]| args.iter().skip(2).any(|arg| words.iter().any(|word| is(arg, word)));
+    let key_use = |nth_key| {
+        let flags = use_of(command, nth_key);
+        let has_flag = |flag: &str| flags.contains(&flag);
+        KeyUse { reads: has_flag("access"), writes: ["insert", "update", "delete"].into_iter().any(has_flag) }
+    };
+    let [first, next] = [key_use(0), key_use(1)];
+    let first = match command.name {
+        "set" => KeyUse { reads: args.iter().skip(3).any(|arg| is(arg, "get")), ..first },
+        "bitfield" => KeyUse { writes: has(&["set", "incrby"]), ..first },
+        "delex" => KeyUse { reads: args.len() > 2, ..first },
+        _ => first,
+    };
+    [first, next]
 }
 
 /// Hints for proxies and clients of many nodes.
@@ -89,6 +115,7 @@ pub(super) fn describe(reply: &mut Reply<'_>, command: &Command) {
         reply.array(0);
         return;
     }
+    let number = i64::try_from(uses.len()).unwrap_or(i64::MAX);
     reply.array(uses.len());
     for (n, flags) in (0_i64..).zip(uses) {
         reply.map(3);
@@ -97,15 +124,14 @@ pub(super) fn describe(reply: &mut Reply<'_>, command: &Command) {
         flags.iter().for_each(|flag| reply.simple(flag));
         let first = i64::from(command.keys.first) + n;
         // Relative to the first key of the specification, but from the end if negative.
-        let last = if uses.len() == 1 && command.keys.last < 0 { command.keys.last } else { 0 };
+        let last = match command.keys.last {
+            last if n + 1 < number || last == 0 => 0,
+            last if last < 0 => i64::from(last),
+            last => i64::from(last) - first,
+        };
         search(reply, "begin_search", "index", &[("index", first)]);
-        let step = if uses.len() == 1 { command.keys.step } else { 1 };
-        search(
-            reply,
-            "find_keys",
-            "range",
-            &[("lastkey", last.into()), ("keystep", step.into()), ("limit", 0)],
-        );
+        let step = if number == 1 { command.keys.step } else { 1 };
+        search(reply, "find_keys", "range", &[("lastkey", last), ("keystep", step.into()), ("limit", 0)]);
     }
 }
 

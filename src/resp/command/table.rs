@@ -18,7 +18,7 @@ use crate::resp::call::Call;
 const READS: Flags = READ.and(FAST);
 const STORES: Flags = WRITE.and(DENY_OOM);
 const CHANGES: Flags = WRITE.and(FAST);
-const CONDITIONALLY_STORES: Flags = STORES.and(FAST).and(CONDITIONAL);
+const CONDITIONALLY_STORES: Flags = STORES.and(CONDITIONAL);
 const CONDITIONALLY_CHANGES: Flags = CHANGES.and(CONDITIONAL);
 const OPENS: Flags = FAST.and(NO_AUTH);
 const ENDS: Flags = OPENS.and(SUBSCRIBED).and(UNQUEUED);
@@ -31,7 +31,7 @@ const SCRIPT: Flags = RUNS_SCRIPT.and(NO_SCRIPT).and(MOVABLE_KEYS);
 #[rustfmt::skip] // a row a command
 pub(super) static TABLE: &[Command] = &[
     // connection
-    row("auth", -2, OPENS, NO_KEY, "connection", "1.0.0", "Shows the password", connection::auth),
+    row("auth", -2, OPENS.and(NO_MULTI), NO_KEY, "connection", "1.0.0", "Logs in as a user", connection::auth),
     row("echo", 2, FAST, NO_KEY, "connection", "1.0.0", "Returns what it is given", connection::echo),
     row("hello", -1, OPENS.and(NO_MULTI), NO_KEY, "connection", "6.0.0", "Chooses the dialect and describes the node", connection::hello),
     row("ping", -1, FAST.and(SUBSCRIBED), NO_KEY, "connection", "1.0.0", "Returns PONG, or what it is given", connection::ping),
@@ -42,7 +42,7 @@ pub(super) static TABLE: &[Command] = &[
     // server
     with(row("command", -1, NONE, NO_KEY, "server", "2.8.13", "Describes the commands", |cx, args| introspect::command(cx, args, &WHOLE)), COMMAND),
     with(row("config", -2, NONE, NO_KEY, "server", "2.0.0", "Commands about settings", introspect::unreachable), CONFIG),
-    with(row("acl", -2, NONE, NO_KEY, "server", "6.0.0", "Commands about the user", introspect::unreachable), ACL),
+    with(row("acl", -2, NONE, NO_KEY, "server", "6.0.0", "Commands about users and their rights", introspect::unreachable), ACL),
     row("lastsave", 1, FAST, NO_KEY, "server", "1.0.0", "Returns when the node started: nothing is saved", inspect::lastsave),
     with(row("latency", -2, NONE, NO_KEY, "server", "2.8.13", "Commands about how long commands take", introspect::unreachable), LATENCY),
     with(row("memory", -2, NONE, NO_KEY, "server", "4.0.0", "Commands about memory", introspect::unreachable), MEMORY),
@@ -78,7 +78,7 @@ pub(super) static TABLE: &[Command] = &[
     row("getbit", 3, READS, ONE_KEY, "bitmap", "2.2.0", "Returns a bit of a value", bits::getbit),
     row("setbit", 4, CONDITIONALLY_STORES, ONE_KEY, "bitmap", "2.2.0", "Sets a bit of a value; writes it whole", bits::setbit),
     // string
-    row("append", 3, CONDITIONALLY_STORES, ONE_KEY, "string", "2.0.0", "Extends a value; writes it whole", parts::append),
+    row("append", 3, CONDITIONALLY_STORES.and(FAST), ONE_KEY, "string", "2.0.0", "Extends a value; writes it whole", parts::append),
     row("decr", 2, STORES.and(FAST), ONE_KEY, "string", "1.0.0", "Subtracts one from a counter", counter::decr),
     row("decrby", 3, STORES.and(FAST), ONE_KEY, "string", "1.0.0", "Subtracts from a counter", counter::decrby),
     row("delex", -2, CONDITIONALLY_CHANGES, ONE_KEY, "string", "8.4.0", "Deletes a key if it holds a value; this node alone decides", string::delex),
@@ -86,8 +86,8 @@ pub(super) static TABLE: &[Command] = &[
     row("get", 2, READS, ONE_KEY, "string", "1.0.0", "Returns the value of a key", string::get),
     row("getdel", 2, CONDITIONALLY_CHANGES, ONE_KEY, "string", "6.2.0", "Returns the value of a key and deletes it", string::getdel),
     row("getex", -2, CONDITIONALLY_CHANGES, ONE_KEY, "string", "6.2.0", "Returns the value of a key and sets its deadline", string::getex),
-    row("getrange", 4, READS, ONE_KEY, "string", "2.4.0", "Returns a part of a value", parts::getrange),
-    row("getset", 3, CONDITIONALLY_STORES, ONE_KEY, "string", "1.0.0", "Sets a key and returns the value before", string::getset),
+    row("getrange", 4, READ, ONE_KEY, "string", "2.4.0", "Returns a part of a value", parts::getrange),
+    row("getset", 3, CONDITIONALLY_STORES.and(FAST), ONE_KEY, "string", "1.0.0", "Sets a key and returns the value before", string::getset),
     row("incr", 2, STORES.and(FAST), ONE_KEY, "string", "1.0.0", "Adds one to a counter", counter::incr),
     row("incrby", 3, STORES.and(FAST), ONE_KEY, "string", "1.0.0", "Adds to a counter", counter::incrby),
     row("lcs", -3, READ, TWO_KEYS, "string", "7.0.0", "Finds the longest common subsequence of two values", lcs::lcs),
@@ -98,10 +98,10 @@ pub(super) static TABLE: &[Command] = &[
     row("psetex", 4, STORES, ONE_KEY, "string", "2.6.0", "Sets a key with a deadline in milliseconds", string::psetex),
     row("set", -3, STORES, ONE_KEY, "string", "1.0.0", "Sets a key; NX and XX are decided by this node alone, so a lock made of them holds among its clients only", string::set),
     row("setex", 4, STORES, ONE_KEY, "string", "2.0.0", "Sets a key with a deadline in seconds", string::setex),
-    row("setnx", 3, CONDITIONALLY_STORES, ONE_KEY, "string", "1.0.0", "Sets a key that is not there; this node alone decides", string::setnx),
+    row("setnx", 3, CONDITIONALLY_STORES.and(FAST), ONE_KEY, "string", "1.0.0", "Sets a key that is not there; this node alone decides", string::setnx),
     row("setrange", 4, CONDITIONALLY_STORES, ONE_KEY, "string", "2.2.0", "Changes a part of a value; writes it whole", parts::setrange),
     row("strlen", 2, READS, ONE_KEY, "string", "2.2.0", "Returns the length of a value", string::strlen),
-    row("substr", 4, READS, ONE_KEY, "string", "1.0.0", "Returns a part of a value; GETRANGE is its newer name", parts::getrange),
+    row("substr", 4, READ, ONE_KEY, "string", "1.0.0", "Returns a part of a value; GETRANGE is its newer name", parts::getrange),
     // scripting
     dispatching(row("eval", -3, SCRIPT, COUNTED_KEYS, "scripting", "2.6.0", "Runs a script: one step on this node; others receive its writes key by key", introspect::unreachable), |cx, args, dispatch| script::eval(cx, args, dispatch, &WHOLE)),
     dispatching(row("eval_ro", -3, SCRIPT.and(READ), COUNTED_KEYS, "scripting", "7.0.0", "Runs a script that only reads", introspect::unreachable), |cx, args, dispatch| script::eval(cx, args, dispatch, &WHOLE)),
@@ -134,7 +134,7 @@ pub(super) static TABLE: &[Command] = &[
     row("unlink", -2, CHANGES, ALL_KEYS, "generic", "4.0.0", "Deletes keys", keyspace::del),
     row("copy", -3, CONDITIONALLY_STORES.and(CROSSES), TWO_KEYS, "generic", "6.2.0", "Sets a key to what another holds, with its deadline", several::copy),
     row("move", 3, CONDITIONALLY_CHANGES.and(CROSSES), ONE_KEY, "generic", "1.0.0", "Moves a key to another database: one step on this node, two on others", several::move_key),
-    row("rename", 3, CONDITIONALLY_CHANGES, TWO_KEYS, "generic", "1.0.0", "Gives a key another name: one step on this node, two on others", several::rename),
+    row("rename", 3, WRITE.and(CONDITIONAL), TWO_KEYS, "generic", "1.0.0", "Gives a key another name: one step on this node, two on others", several::rename),
     row("renamenx", 3, CONDITIONALLY_CHANGES, TWO_KEYS, "generic", "1.0.0", "Gives a key a name that is free: one step on this node, two on others", several::renamenx),
     row("dump", 2, READ, ONE_KEY, "generic", "2.6.0", "Returns the value of a key in Redis's serialized form", dump::dump),
     with(row("object", -2, NONE, NO_KEY, "generic", "2.2.3", "Commands about how a value is held", introspect::unreachable), OBJECT),
@@ -185,13 +185,16 @@ const CONFIG: &[Command] = &[
 
 #[rustfmt::skip]
 const ACL: &[Command] = &[
-    row("acl|cat", -2, NONE, NO_KEY, "server", "6.0.0", "Returns the categories of commands, or the commands of one", |cx, args| acl::cat(cx, args, &WHOLE)),
-    row("acl|getuser", 3, ADMIN, NO_KEY, "server", "6.0.0", "Describes the user", acl::getuser),
+    row("acl|cat", -2, NONE, NO_KEY, "server", "6.0.0", "Returns the categories of commands, or the commands of one", acl::cat),
+    row("acl|dryrun", -4, ADMIN, NO_KEY, "server", "7.0.0", "Returns whether a user may execute a command", |cx, args| acl::dryrun(cx, args, &WHOLE)),
+    row("acl|genpass", -2, NONE, NO_KEY, "server", "6.0.0", "Returns a random password", acl::genpass),
+    row("acl|getuser", 3, ADMIN, NO_KEY, "server", "6.0.0", "Describes a user", acl::getuser),
     row("acl|help", 2, NONE, NO_KEY, "server", "6.0.0", "Explains the subcommands", acl::help),
-    row("acl|list", 2, ADMIN, NO_KEY, "server", "6.0.0", "Describes the user in one line", acl::list),
+    row("acl|list", 2, ADMIN, NO_KEY, "server", "6.0.0", "Describes each user in one line", acl::list),
+    row("acl|load", 2, ADMIN.and(NO_MULTI), NO_KEY, "server", "6.0.0", "Reads the file of users again", acl::load),
     row("acl|log", -2, ADMIN, NO_KEY, "server", "6.0.0", "Returns an empty list", acl::log),
-    row("acl|users", 2, ADMIN, NO_KEY, "server", "6.0.0", "Returns the name of the only user", acl::users),
-    row("acl|whoami", 2, NONE, NO_KEY, "server", "6.0.0", "Returns the name of the only user", acl::whoami),
+    row("acl|users", 2, ADMIN, NO_KEY, "server", "6.0.0", "Returns the names of all users", acl::users),
+    row("acl|whoami", 2, NONE, NO_KEY, "server", "6.0.0", "Returns the name of this connection's user", acl::whoami),
 ];
 
 #[rustfmt::skip]

@@ -18,9 +18,10 @@ use super::entry::{CROSSES, Command, DENY_OOM, NO_MULTI, RUNS_SCRIPT, SELECTS, r
 use super::error::{CommandError, shown_name};
 use super::many::{self, Each};
 use super::pubsub::Deferred;
+use super::rights;
 use super::script;
 use super::several::other_database;
-use super::table::slot;
+use super::table::{TABLE, slot};
 use crate::model::Database;
 use crate::resp::Args;
 use crate::resp::args::OwnedArgs;
@@ -37,18 +38,13 @@ pub(super) fn multi(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     DONE
 }
 
-/// Keeps a request for `EXEC`.
+/// Keeps a request for `EXEC`; `index` is that of its command in the table.
 ///
 /// # Errors
 /// If it can be told that it would fail, or that it cannot be part of a transaction. `EXEC` then executes nothing.
-pub(super) fn queue(
-    cx: &mut Context<'_>,
-    args: Args<'_>,
-    command: &'static Command,
-    index: usize,
-) -> Outcome {
+pub(super) fn queue(cx: &mut Context<'_>, args: Args<'_>, index: usize) -> Outcome {
     cx.session.call = Call::of(index);
-    if let Err(error) = admit(cx, args, command, index) {
+    if let Err(error) = admit(cx, args, &TABLE[index], index) {
         cx.shared.stats.reject(slot(cx.session.call));
         if let Some(queue) = &mut cx.session.queue {
             queue.break_off();
@@ -67,6 +63,9 @@ fn admit(
 ) -> Result<(), CommandError> {
     let (command, call) = resolve(command, Call::of(index), args)?;
     cx.session.call = call;
+    if cx.session.is_limited() {
+        rights::check(cx, args, command, call)?;
+    }
     if command.flags.has(NO_MULTI) {
         let name = shown_name(command.name);
         return Err(CommandError::unsupported(
@@ -175,6 +174,7 @@ fn execute(cx: &mut Context<'_>, dispatch: Dispatch) -> Result<Option<(Vec<Queue
         return Err(CommandError::said("ERR EXEC without MULTI"));
     }
     let (queue, watched) = cx.session.end_transaction();
+    let generation = queue.as_ref().map(|queue| queue.generation);
     let Some(requests) = queue.and_then(|queue| queue.requests()) else {
         return Err(CommandError::said("EXECABORT Transaction discarded because of previous errors."));
     };
@@ -189,7 +189,13 @@ fn execute(cx: &mut Context<'_>, dispatch: Dispatch) -> Result<Option<(Vec<Queue
     let replies = cx.together_across(keys, |cx| {
         let now = cx.now();
         let is_changed = watched.iter().any(|(stored, seen)| seen.is_changed(cx.keyspace.seen(stored, now)));
-        (!is_changed).then(|| execute_with_keys(cx, &requests, dispatch))
+        (!is_changed).then(|| {
+            // Unless users were reloaded, the rights for the keys were checked when the requests were queued.
+            cx.session.are_rights_checked = generation == Some(cx.session.generation());
+            let replies = execute_with_keys(cx, &requests, dispatch);
+            cx.session.are_rights_checked = false;
+            replies
+        })
     });
     cx.publish();
     match replies {

@@ -22,6 +22,12 @@ pub(super) fn watch(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     DONE
 }
 
+/// The prefixes of a request.
+pub(super) fn prefixes(args: Args<'_>) -> Vec<&[u8]> {
+    request(args)
+        .map_or_else(|_| args.tail(2).iter().take(MAX_PREFIXES + 1).collect(), |(prefixes, _)| prefixes)
+}
+
 /// Parses the prefixes, and the cursor if there is one.
 fn request(args: Args<'_>) -> Result<(Vec<&[u8]>, Option<Cursor>), CommandError> {
     let words = args.tail(2);

@@ -11,6 +11,7 @@ use super::super::entry::{
 };
 use super::super::error::CommandError;
 use super::super::refused;
+use super::super::rights;
 use super::super::several::other_database;
 use super::limits::{Limit, Limits, MAX_BYTES};
 use super::{number, value};
@@ -113,7 +114,7 @@ impl Caller<'_, '_> {
     }
 
     /// The index of the request's command, if the script may execute it.
-    fn admit(&self, args: Args<'_>) -> Result<usize, CommandError> {
+    fn admit(&mut self, args: Args<'_>) -> Result<usize, CommandError> {
         let Some(index) = (self.table.find)(&args[0]) else {
             let why = refused::explain(args).to_string();
             let is_unknown = why.starts_with("ERR unknown command");
@@ -123,7 +124,7 @@ impl Caller<'_, '_> {
                 why
             }));
         };
-        let (command, _) =
+        let (command, called) =
             resolve(&self.table.commands[index], Call::of(index), args).map_err(|error| match error {
                 CommandError::Arity(_) => {
                     CommandError::said("ERR Wrong number of args calling Redis command from script")
@@ -143,6 +144,13 @@ impl Caller<'_, '_> {
         }
         if self.only_reads && (command.flags.has(WRITE) || command.flags.has(PUBSUB)) {
             return Err(CommandError::said("ERR Write commands are not allowed from read-only scripts."));
+        }
+        // As in Redis, a script may do what its client may do.
+        if self.cx.session.is_limited() {
+            let checked = std::mem::replace(&mut self.cx.session.are_rights_checked, false);
+            let denied = rights::check(self.cx, args, command, called);
+            self.cx.session.are_rights_checked = checked;
+            denied.map_err(CommandError::in_script)?;
         }
         let mut keys = command.keys.places(args).filter_map(|place| args.get(place));
         match keys.find(|key| !self.declared.contains(key)) {
