@@ -30,7 +30,7 @@ pub enum StartError {
     #[error(transparent)]
     PeerCredentials(#[from] CredentialsError),
     /// The file of users cannot be used.
-    #[error("--users-file {}: {source}", path.display())]
+    #[error("--users-file {}", path.display())]
     Users {
         /// The file.
         path: PathBuf,

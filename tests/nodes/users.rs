@@ -430,7 +430,8 @@ async fn rights_without_a_password_are_refused_on_an_address_of_others() {
     let path = folder.path().join("users.acl");
     write(&path, "user default on nopass ~* +@all");
     let builder = || Node::builder().name("a").client("0.0.0.0:0".parse().unwrap()).users_file(&path);
-    let error = builder().start().await.err().unwrap().to_string();
+    let error = builder().start().await.err().unwrap();
+    let error = format!("{error}: {}", std::error::Error::source(&error).unwrap());
     assert!(error.contains("--users-file") && error.contains("without a password"), "{error}");
     builder().insecure().start().await.unwrap();
     write(&path, "user default on nopass -@all\nuser u on +@all");

@@ -147,3 +147,41 @@ fn search(reply: &mut Reply<'_>, what: &str, kind: &str, spec: &[(&str, i64)]) {
         reply.int(*value);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::{RUNS_SCRIPT, WRITE};
+    use super::super::table::WHOLE;
+    use super::*;
+
+    /// Those that return nothing of a value.
+    const ONLY_LOOK: &[&str] = &[
+        "exists",
+        "memory|usage",
+        "object|encoding",
+        "object|freq",
+        "object|idletime",
+        "object|refcount",
+        "sapwood|meta",
+        "strlen",
+        "touch",
+        "type",
+        "watch",
+    ];
+
+    /// The rights that a command needs follow from this.
+    #[test]
+    fn every_command_with_keys_says_how_it_uses_them() {
+        for command in WHOLE.all().filter(|command| command.keys.may_be()) {
+            let flags: Vec<&str> =
+                uses(command.name).iter().flat_map(|flags| flags.iter()).copied().collect();
+            let has = |words: &[&str]| words.iter().any(|word| flags.contains(word));
+            let (reads, writes) = (has(&["access"]), has(&["insert", "update", "delete"]));
+            let name = command.name;
+            assert_eq!(!reads && !writes, ONLY_LOOK.contains(&name), "{name}");
+            if !command.flags.has(RUNS_SCRIPT) {
+                assert_eq!(writes, command.flags.has(WRITE), "{name}");
+            }
+        }
+    }
+}

@@ -20,7 +20,7 @@ pub enum UsersError {
     NoFile,
     /// The file could not be read.
     #[error("it cannot be read: {0}")]
-    Read(#[from] io::Error),
+    Read(io::Error),
     /// Others can change the file.
     #[error(transparent)]
     Exposed(SecretError),
@@ -74,13 +74,13 @@ impl UsersFile {
     pub(super) fn read_seen(&self, catalog: &Catalog, seen: Seen) -> Result<AclFile, UsersError> {
         // Before it is read, so that a change in between is noticed.
         self.state.lock().read = seen;
-        let file = File::open(&self.path)?;
+        let file = File::open(&self.path).map_err(UsersError::Read)?;
         check_access(&self.path, &file, Access::Change).map_err(|error| match error {
             SecretError::Read(error) => UsersError::Read(error),
             error => UsersError::Exposed(error),
         })?;
         let mut text = Zeroizing::new(Vec::new());
-        file.take(MAX_FILE as u64 + 1).read_to_end(&mut text)?;
+        file.take(MAX_FILE as u64 + 1).read_to_end(&mut text).map_err(UsersError::Read)?;
         let users = AclFile::parse(&text, catalog, self.password.as_ref())?;
         let default = users.default_user();
         if self.refuses_open && default.is_open() && default.rights.have_commands() {
