@@ -132,6 +132,7 @@ fn run(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 /// Executes a request by `then`, which checks the rights for it. If it has many arguments and the rights are limited, they
 /// are checked in steps before.
+#[inline(always)] // `then` is a constant: so the usual request is a direct call.
 fn checked(cx: &mut Context<'_>, args: Args<'_>, index: usize, then: Dispatch) -> Outcome {
     if cx.session.is_limited() && args.len() > rights::AT_ONCE {
         return rights::check_in_steps(cx, args, index, then);

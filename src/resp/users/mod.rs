@@ -249,7 +249,7 @@ fn warn_of_fast_hashes(users: &AclFile) {
 /// Runs blocking work on a thread that serves no connection; `None` if the runtime ends first.
 #[expect(
     clippy::disallowed_methods,
-    reason = "a hash takes 20 ms of a processor, and files block; simulated nodes have no users"
+    reason = "a hash takes tens of milliseconds of a processor, and files block; simulated nodes have no users"
 )]
 pub(super) async fn off_workers<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     tokio::task::spawn_blocking(work).await.ok()
