@@ -43,10 +43,10 @@ const REFUSAL_LIMIT: Duration = Duration::from_millis(500);
 /// How long a stopping server waits for clients to read their last replies: many times what a network needs, and too
 /// short to matter to an operator.
 const UNREAD_LIMIT: Duration = Duration::from_millis(500);
-/// How often the file of users is looked at. It is read when two looks find the same change.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long after that it waits for running commands, such as `FLUSHALL` of many keys.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// How often the file of users is looked at. It is read when two looks find the same change.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Serves the Redis protocol to clients.
 pub struct Server {

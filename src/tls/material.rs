@@ -11,6 +11,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use xxhash_rust::xxh3::Xxh3;
+use zeroize::Zeroizing;
 
 use super::chain::ByCertificate;
 use super::error::{CredentialsError, HandshakeError, date};
@@ -71,7 +72,7 @@ pub(super) fn load(
         }
         PeerCredentials::Secret(path) => {
             let secrets = secrets(path)?;
-            let digest = digest(&secrets.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            let digest = digest(&secrets.iter().map(|secret| secret.as_slice()).collect::<Vec<_>>());
             let keys: Vec<_> = secrets.iter().map(|secret| derive_key(secret, cluster)).collect();
             let verifier = BySecret::new(&keys, &peer::provider());
             let mut material = peer::material(Arc::new(verifier), raw_key(Arc::clone(&keys[0])), env);
@@ -179,14 +180,15 @@ fn explain_own(error: HandshakeError) -> String {
 }
 
 /// Reads the secrets of a file: the first is this node's own, both are accepted of peers.
-fn secrets(path: &Path) -> Result<Vec<Vec<u8>>, CredentialsError> {
+fn secrets(path: &Path) -> Result<Vec<Zeroizing<Vec<u8>>>, CredentialsError> {
     let read = |problem| CredentialsError::Read { flag: SECRET, path: path.to_owned(), problem };
     let bytes = read_private(path).map_err(read)?;
     if bytes.len() > MAX_SECRET {
         return Err(read(SecretError::TooLong));
     }
     let lines = bytes.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
-    let secrets: Vec<Vec<u8>> = lines.filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect();
+    let lines = lines.filter(|line| !line.is_empty());
+    let secrets: Vec<_> = lines.map(|line| Zeroizing::new(line.to_vec())).collect();
     if secrets.is_empty() {
         let problem = "it is empty: write a secret into it, such as `sapwood certs secret` prints";
         return Err(CredentialsError::content(SECRET, path, problem));

@@ -9,6 +9,7 @@ use ring::hkdf::{HKDF_SHA256, KeyType, Salt};
 use tokio_rustls::rustls::crypto::ring::sign::any_eddsa_type;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio_rustls::rustls::sign::SigningKey;
+use zeroize::Zeroizing;
 
 /// The fewest bytes of a secret. 32 random hexadecimal digits are 128 bits.
 pub(super) const MIN_SECRET: usize = 32;
@@ -32,14 +33,14 @@ impl KeyType for SeedLength {
 
 /// Derives the key that all holders of `secret` in `cluster` have.
 pub(super) fn derive_key(secret: &[u8], cluster: &str) -> Arc<dyn SigningKey> {
-    let mut pkcs8 = [0; PKCS8_HEAD.len() + SEED];
+    let mut pkcs8 = Zeroizing::new([0; PKCS8_HEAD.len() + SEED]);
     let (head, seed) = pkcs8.split_at_mut(PKCS8_HEAD.len());
     head.copy_from_slice(&PKCS8_HEAD);
     let keys = Salt::new(HKDF_SHA256, LABEL).extract(secret);
     let context = [cluster.as_bytes()];
     let expanded = keys.expand(&context, SeedLength).expect("HKDF yields 32 bytes");
     expanded.fill(seed).expect("the length is that of the key type");
-    any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8.to_vec())).expect("any 32 bytes are an Ed25519 key")
+    any_eddsa_type(&PrivatePkcs8KeyDer::from(&pkcs8[..])).expect("any 32 bytes are an Ed25519 key")
 }
 
 #[cfg(test)]
