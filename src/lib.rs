@@ -32,6 +32,7 @@
 //!                 env            network, wall clock and randomness, so that tests can replace them
 //!                 tls            TLS between peers: certificates, shared secrets, names
 //!                 accept         accepts connections, and rests after an error
+//!                 file_watch     notices that files which a node has read were replaced
 //!                 stats          counts of commands, connections and latencies of clients
 //!                 log_limit      limits how often one kind of log line is written
 //!                 time_slice     how long a task runs before it yields to others
@@ -114,6 +115,7 @@ mod acl;
 mod cluster;
 pub mod config;
 mod env;
+mod file_watch;
 mod http;
 #[doc(hidden)]
 pub mod internal;

@@ -1,12 +1,12 @@
 //! Puts new files to use while the node runs, and warns before certificates end.
 
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{PeerTls, material};
+use crate::file_watch::{FileWatch, Stamps};
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -14,29 +14,23 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often a certificate that ends soon is reported.
 const WARN_EVERY: Duration = Duration::from_secs(24 * 3600);
 
-/// What shows that a file has changed; `None` if there is none.
-type Stamp = Option<(SystemTime, u64, u64)>;
-
 /// Watches the files of `tls` for as long as the node runs.
-///
-/// Files are read again once they have changed and have then stayed the same from one look to the next: a certificate and
-/// its key are two files, which are written one after the other.
 pub(crate) async fn watch(tls: Arc<PeerTls>) {
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut used = stamps(&tls);
-    let mut seen = used.clone();
+    let look = || Stamps::of(tls.files());
+    let mut files = FileWatch::default();
+    files.note_read(look());
     let mut warned: Option<Instant> = None;
     loop {
         ticks.tick().await;
-        let present = stamps(&tls);
-        if present != used && present == seen {
-            used.clone_from(&present);
+        let present = look();
+        if files.has_changed(&present) {
+            files.note_read(present);
             if tls.reload_and_log("the files have changed") {
                 warned = None;
             }
         }
-        seen = present;
         if warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
             warned = Some(Instant::now());
             tls.warn_of_expiry();
@@ -81,17 +75,4 @@ impl PeerTls {
             tracing::warn!(problem, "the certificate of --peer-tls-cert ends soon");
         }
     }
-}
-
-fn stamps(tls: &PeerTls) -> Vec<Stamp> {
-    tls.files().into_iter().map(stamp).collect()
-}
-
-fn stamp(path: &Path) -> Stamp {
-    let metadata = std::fs::metadata(path).ok()?;
-    #[cfg(unix)]
-    let file = std::os::unix::fs::MetadataExt::ino(&metadata);
-    #[cfg(not(unix))]
-    let file = 0;
-    Some((metadata.modified().ok()?, metadata.len(), file))
 }

@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use tracing_mutex::parkinglot::Mutex;
 use zeroize::Zeroizing;
 
 use crate::acl::{AclError, AclFile, Catalog, MAX_FILE};
 use crate::config::{Access, Secret, SecretError, check_access};
+use crate::file_watch::{FileWatch, Stamps};
 
 /// A file of users cannot be used. The users stay as they are.
 #[derive(Debug, thiserror::Error)]
@@ -41,24 +41,12 @@ pub(super) struct UsersFile {
     /// The password of the user `default`.
     password: Option<Secret>,
     refuses_open: bool,
-    state: Mutex<State>,
+    watch: Mutex<FileWatch>,
 }
-
-/// What the file was like.
-#[derive(Default)]
-struct State {
-    /// When it was read last.
-    read: Seen,
-    /// At the last look.
-    last: Seen,
-}
-
-/// What tells a changed file from the one before: `None` if it cannot be found.
-pub(super) type Seen = Option<(u64, u64, Option<SystemTime>, i128)>;
 
 impl UsersFile {
     pub(super) fn new(path: PathBuf, password: Option<Secret>, refuses_open: bool) -> Self {
-        UsersFile { path, password, refuses_open, state: Mutex::default() }
+        UsersFile { path, password, refuses_open, watch: Mutex::default() }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -71,9 +59,9 @@ impl UsersFile {
     }
 
     /// As [`read`](Self::read), for a file that was `seen` before.
-    pub(super) fn read_seen(&self, catalog: &Catalog, seen: Seen) -> Result<AclFile, UsersError> {
+    pub(super) fn read_seen(&self, catalog: &Catalog, seen: Stamps) -> Result<AclFile, UsersError> {
         // Before it is read, so that a change in between is noticed.
-        self.state.lock().read = seen;
+        self.watch.lock().note_read(seen);
         let file = File::open(&self.path).map_err(UsersError::Read)?;
         check_access(&self.path, &file, Access::Change).map_err(|error| match error {
             SecretError::Read(error) => UsersError::Read(error),
@@ -89,25 +77,14 @@ impl UsersFile {
         Ok(users)
     }
 
-    /// Whether the file differs from the one that was read last and has stayed so since the last call, as it does not
-    /// while it is being written; returns what it is like.
-    pub(super) fn has_changed(&self) -> Option<Seen> {
+    /// What the file is like, if it has changed since it was read and has stayed so since the last call.
+    pub(super) fn has_changed(&self) -> Option<Stamps> {
         let seen = self.look();
-        let mut state = self.state.lock();
-        let last = std::mem::replace(&mut state.last, seen);
-        (seen != state.read && seen == last).then_some(seen)
+        self.watch.lock().has_changed(&seen).then_some(seen)
     }
 
     /// What the file is like now.
-    pub(super) fn look(&self) -> Seen {
-        let metadata = std::fs::metadata(&self.path).ok()?;
-        #[cfg(unix)]
-        let (inode, changed) = {
-            use std::os::unix::fs::MetadataExt as _;
-            (metadata.ino(), i128::from(metadata.ctime()) << 32 | i128::from(metadata.ctime_nsec()))
-        };
-        #[cfg(not(unix))]
-        let (inode, changed) = (0, 0);
-        Some((inode, metadata.len(), metadata.modified().ok(), changed))
+    pub(super) fn look(&self) -> Stamps {
+        Stamps::of([self.path.as_path()])
     }
 }

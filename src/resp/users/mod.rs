@@ -29,9 +29,10 @@ use zeroize::Zeroizing;
 use crate::acl::{AclFile, Catalog, Password, User};
 use crate::config::Secret;
 use crate::env::Env;
+use crate::file_watch::Stamps;
 use cache::Verified;
 pub use file::UsersError;
-use file::{Seen, UsersFile};
+use file::UsersFile;
 pub(super) use login::Login;
 
 /// The users of a server.
@@ -197,7 +198,7 @@ impl Users {
         }
     }
 
-    fn load(&self, file: &UsersFile, seen: Seen) -> Result<usize, UsersError> {
+    fn load(&self, file: &UsersFile, seen: Stamps) -> Result<usize, UsersError> {
         let path = file.path().display();
         let _loading = self.loading.lock();
         match file.read_seen(self.catalog, seen) {
