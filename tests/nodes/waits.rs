@@ -156,7 +156,8 @@ async fn waits_are_answered_by_syncs_while_the_queue_overflows_without_end() {
             while waits < WAITS || lost(&a) <= lost_before + OVERFLOWS {
                 let key = format!("kept:{client}:{waits}");
                 call(&mut connection, &format!("SET {key} v")).await;
-                let counted = wait(&mut connection, "WAIT 1 2000").await;
+                // Many times what a sync takes, also beside other tests.
+                let counted = wait(&mut connection, "WAIT 1 30000").await;
                 assert!(counted == 0 || get(&b, key.as_bytes()).is_some(), "{key} is not there");
                 held += counted;
                 waits += 1;
@@ -169,7 +170,7 @@ async fn waits_are_answered_by_syncs_while_the_queue_overflows_without_end() {
     writer.abort();
     let held = outcomes.iter().map(|(held, _)| held).sum::<i64>();
     let waits = outcomes.iter().map(|(_, waits)| waits).sum::<usize>();
-    assert!(held * 40 > i64::try_from(waits).unwrap() * 36, "{held} of {waits} were answered");
+    assert_eq!(held, i64::try_from(waits).unwrap(), "answered, of all");
 }
 
 #[tokio::test]
