@@ -2,20 +2,19 @@
 
 use std::sync::Arc;
 
-use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::client::danger::HandshakeSignatureValid;
 use tokio_rustls::rustls::client::verify_server_cert_signed_by_trust_anchor;
 use tokio_rustls::rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use tokio_rustls::rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
-    SignatureScheme,
+    CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
 };
 
 use super::error::HandshakeError;
 use super::names;
-use super::peer::{Verifier, no_tls12};
+use super::verifier::Rule;
 
 /// Accepts nodes of the cluster whose certificate a CA has signed.
 #[derive(Debug)]
@@ -50,9 +49,18 @@ impl ByCertificate {
         // First, because a client's certificate has a purpose of its own, and its name says more.
         let name = names::node_of(end, &self.cluster)?;
         self.check_dialled(end, chain, now).map_err(explain)?;
-        self.diallers.verify_client_cert(end, chain, now).map_err(by_namesake).map_err(explain)?;
+        self.check_dialler(end, chain, now).map_err(explain)?;
         Ok(name)
     }
+
+    fn check_name(&self, end: &CertificateDer<'_>) -> Result<(), Error> {
+        let named = names::node_of(end, &self.cluster);
+        named.map(drop).map_err(|error| CertificateError::Other(OtherError(Arc::new(error))).into())
+    }
+}
+
+impl Rule for ByCertificate {
+    const RAW_KEYS: bool = false;
 
     fn check_dialled(
         &self,
@@ -63,43 +71,21 @@ impl ByCertificate {
         let parsed = ParsedCertificate::try_from(end)?;
         let algorithms = self.algorithms.all;
         verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, chain, now, algorithms)
-            .map_err(by_namesake)
+            .map_err(by_namesake)?;
+        self.check_name(end)
     }
 
-    fn check_name(&self, end: &CertificateDer<'_>) -> Result<(), Error> {
-        let named = names::node_of(end, &self.cluster);
-        named.map(drop).map_err(|error| CertificateError::Other(OtherError(Arc::new(error))).into())
-    }
-}
-
-impl Verifier for ByCertificate {
-    const RAW_KEYS: bool = false;
-}
-
-impl ServerCertVerifier for ByCertificate {
-    fn verify_server_cert(
+    fn check_dialler(
         &self,
         end: &CertificateDer<'_>,
         chain: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        self.check_dialled(end, chain, now)?;
-        self.check_name(end)?;
-        Ok(ServerCertVerified::assertion())
+    ) -> Result<(), Error> {
+        self.diallers.verify_client_cert(end, chain, now).map_err(by_namesake)?;
+        self.check_name(end)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _end: &CertificateDer<'_>,
-        _signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(no_tls12())
-    }
-
-    fn verify_tls13_signature(
+    fn check_signature(
         &self,
         message: &[u8],
         end: &CertificateDer<'_>,
@@ -108,47 +94,7 @@ impl ServerCertVerifier for ByCertificate {
         verify_tls13_signature(message, end, signed, &self.algorithms)
     }
 
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
-impl ClientCertVerifier for ByCertificate {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        // A node has one certificate, so there is nothing to choose by the names of CAs.
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        end: &CertificateDer<'_>,
-        chain: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        let verified = self.diallers.verify_client_cert(end, chain, now).map_err(by_namesake)?;
-        self.check_name(end)?;
-        Ok(verified)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _end: &CertificateDer<'_>,
-        _signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(no_tls12())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        end: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, end, signed, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+    fn schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
 }

@@ -63,10 +63,10 @@ pub(super) fn load(
             let digest = digest(&[&chain_bytes, &root_bytes, &key_bytes]);
             // Whether a CA has ended is not checked: whoever lists it here trusts it.
             let expires = expiry(cert, &chain)?;
-            let verifier = ByCertificate::new(store(ca, roots)?, cluster, provider)
+            let rule = ByCertificate::new(store(ca, roots)?, cluster, provider)
                 .map_err(|error| CredentialsError::content(CA, ca, error))?;
-            check_own(&verifier, &chain, cert, name, &*env)?;
-            let mut material = peer::material(Arc::new(verifier), identity, env);
+            check_own(&rule, &chain, cert, name, &*env)?;
+            let mut material = peer::material(rule, identity, env);
             (material.expires, material.digest) = (Some(expires), digest);
             Ok(material)
         }
@@ -74,8 +74,8 @@ pub(super) fn load(
             let secrets = secrets(path)?;
             let digest = digest(&secrets.iter().map(|secret| secret.as_slice()).collect::<Vec<_>>());
             let keys: Vec<_> = secrets.iter().map(|secret| derive_key(secret, cluster)).collect();
-            let verifier = BySecret::new(&keys, &peer::provider());
-            let mut material = peer::material(Arc::new(verifier), raw_key(Arc::clone(&keys[0])), env);
+            let rule = BySecret::new(&keys, &peer::provider());
+            let mut material = peer::material(rule, raw_key(Arc::clone(&keys[0])), env);
             material.digest = digest;
             Ok(material)
         }

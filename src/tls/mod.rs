@@ -30,6 +30,7 @@ mod peer;
 mod raw_key;
 mod secret;
 mod stream;
+mod verifier;
 mod watch;
 
 use std::net::{IpAddr, SocketAddr};

@@ -2,20 +2,19 @@
 
 use std::sync::Arc;
 
-use tokio_rustls::rustls::client::danger::ServerCertVerifier;
 use tokio_rustls::rustls::client::{AlwaysResolvesClientRawPublicKeys, ResolvesClientCert, Resumption};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::UnixTime;
-use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{
     AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage, ResolvesServerCert,
 };
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::time_provider::TimeProvider;
 use tokio_rustls::rustls::version::TLS13;
-use tokio_rustls::rustls::{ClientConfig, Error, ServerConfig};
+use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
 use super::error::HandshakeError;
+use super::verifier::{Rule, Verifier};
 use crate::env::Env;
 
 /// The application protocol that both sides must agree on: a node's key opens no port of another protocol.
@@ -48,19 +47,10 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// A rule for both sides of a link.
-pub(super) trait Verifier: ServerCertVerifier + ClientCertVerifier {
-    const RAW_KEYS: bool;
-}
-
-/// Makes the configurations for a node that presents `identity` and judges others by `verifier`.
-pub(super) fn material<V: Verifier + 'static>(
-    verifier: Arc<V>,
-    identity: CertifiedKey,
-    env: Arc<dyn Env>,
-) -> Material {
-    let identity = Arc::new(identity);
-    let (as_client, as_server): (Arc<dyn ResolvesClientCert>, Arc<dyn ResolvesServerCert>) = if V::RAW_KEYS {
+/// Makes the configurations for a node that presents `identity` and judges others by `rule`.
+pub(super) fn material<R: Rule>(rule: R, identity: CertifiedKey, env: Arc<dyn Env>) -> Material {
+    let (verifier, identity) = (Arc::new(Verifier(rule)), Arc::new(identity));
+    let (as_client, as_server): (Arc<dyn ResolvesClientCert>, Arc<dyn ResolvesServerCert>) = if R::RAW_KEYS {
         (
             Arc::new(AlwaysResolvesClientRawPublicKeys::new(Arc::clone(&identity))),
             Arc::new(AlwaysResolvesServerRawPublicKeys::new(identity)),
@@ -93,7 +83,7 @@ pub(super) fn material<V: Verifier + 'static>(
         server: Arc::new(server),
         expires: None,
         digest: 0,
-        secret: V::RAW_KEYS,
+        secret: R::RAW_KEYS,
     }
 }
 
@@ -114,9 +104,4 @@ impl TimeProvider for Clock {
 
 pub(super) fn unix_time(env: &dyn Env) -> UnixTime {
     UnixTime::since_unix_epoch(crate::model::timestamp::since_epoch(env.wall_clock()))
-}
-
-/// The error of a verifier that is asked about TLS 1.2.
-pub(super) fn no_tls12() -> Error {
-    Error::General("TLS 1.2 is never negotiated".into())
 }

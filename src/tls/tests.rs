@@ -113,7 +113,7 @@ impl Authority {
         store.add_parsable_certificates(certificate(roots.path("ca.crt")));
         let verifier = chain::ByCertificate::new(Arc::new(store), "oak", peer::provider()).unwrap();
         let node = self.node("unchecked");
-        node.current.lock().material = Arc::new(peer::material(Arc::new(verifier), identity, env));
+        node.current.lock().material = Arc::new(peer::material(verifier, identity, env));
         node
     }
 }
